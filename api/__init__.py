@@ -1,0 +1,1 @@
+"""The HTTP service, run from a checkout or an image."""

@@ -1,0 +1,1 @@
+"""What is said about pins; the only room that may import dvc."""

@@ -1,0 +1,1 @@
+"""The pipeline, one module per DVC stage: thin shells over the library."""
