@@ -63,7 +63,9 @@ class ContractError(BatchyieldError):
 class ArtifactError(BatchyieldError):
     """A model that must not be served."""
 
-    def __init__(self, path: str, problem: str, remedy: str = "run `dvc pull` or `dvc repro`, then start again") -> None:
+    def __init__(
+        self, path: str, problem: str, remedy: str = "run `dvc pull` or `dvc repro`, then start again"
+    ) -> None:
         super().__init__(f"{path}: {problem}\n  {remedy}")
 
 

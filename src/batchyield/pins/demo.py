@@ -1,0 +1,96 @@
+"""From a bare clone to a verified, running service; and the same path over somebody else's data."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from batchyield import s3
+from batchyield.errors import ArtifactError, SetupError
+from batchyield.files import write_atomic
+from batchyield.pins import raw, remotes, workspace
+from batchyield.pins.compare import compare_with_commit, table
+from batchyield.pins.dvc import dvc
+from batchyield.simulate import simulate
+
+
+def say(text: str) -> None:
+    """Progress, at once."""
+    print(text, flush=True)
+
+
+def seed(server: s3.Server) -> str:
+    """Puts the sample plant's file into the embedded bucket, unless something stands there already."""
+    target = server.root / s3.BUCKET / raw.KEY
+    if target.exists():
+        return f"the bucket already holds {raw.KEY}"
+    write_atomic(target, simulate().csv())
+    return f"put the sample plant's batches at {raw.KEY}"
+
+
+def serve(root: Path, host: str, port: int) -> int:
+    """Runs the service in `root` until it ends or Ctrl-C; returns its exit code."""
+    with subprocess.Popen(  # noqa: S603 - our own fixed command
+        [sys.executable, "-m", "api", "--host", host, "--port", str(port)],
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": "src"},
+    ) as service:
+        try:
+            return service.wait()
+        except KeyboardInterrupt:
+            service.terminate()
+            return service.wait()
+
+
+def demo(s3_port: int, host: str, port: int, *, serving: bool = True) -> int:
+    """Rebuilds everything from the sample plant, compares it with the committed lock, and serves it.
+
+    Raises:
+        ArtifactError: what was rebuilt is not what was committed.
+    """
+    begun = time.monotonic()
+    server = remotes.embedded(s3_port)
+    with s3.running(server):
+        say(f"S3       {server.url} over {remotes.ROOT}/; {seed(server)}")
+        say(f"raw data {raw.fetch()}")
+        dvc("repro")
+        rows = compare_with_commit()
+        say("\nrebuilt against the committed dvc.lock")
+        for line in table(rows):
+            say(line)
+        different = sum(not row.same for row in rows)
+        if different:
+            raise ArtifactError(
+                "dvc.lock",
+                f"{different} of {len(rows)} outputs differ from the commit",
+                "`git diff dvc.lock params.yaml` shows what changed; a changed param or module is the usual reason",
+            )
+        say(f"  all {len(rows)} outputs are the committed bytes, after {time.monotonic() - begun:.0f} s\n")
+        code = serve(Path(), host, port) if serving else 0
+    say(
+        "\nstopped. `make s3-start` starts the S3 server alone for `dvc push` and `dvc pull`; `make serve` the service."
+    )
+    return code
+
+
+def rebuild_on(data: Path, target: Path, s3_port: int, host: str, port: int, *, serving: bool = False) -> int:
+    """Pins another raw file in a workspace of its own, rebuilds there, and serves the result if asked.
+
+    The checkout it is called in, its lock and its bucket are not touched.
+
+    Raises:
+        SetupError: there is no such file.
+        BatchyieldError: the data break the contract, or a stage failed.
+    """
+    if not data.is_file():
+        raise SetupError(f"{data} is not a file", "name the plant's CSV: `make repro-real DATA=path/to/batches.csv`")
+    root = workspace.copy(Path(), target)
+    server = remotes.embedded(s3_port, root)
+    with s3.running(server):
+        write_atomic(server.root / s3.BUCKET / raw.KEY, data.read_bytes())
+        dvc("update", str(raw.PIN), cwd=root)
+        dvc("repro", cwd=root)
+        dvc("metrics", "show", cwd=root)
+        say(f"\nrebuilt in {target}; look at {target}/data/validated/report.md, or `cd {target}` and use DVC there")
+        return serve(root, host, port) if serving else 0

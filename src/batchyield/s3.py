@@ -1,0 +1,171 @@
+"""The embedded S3 server: `rclone serve s3` on loopback over a folder, where a bucket is a folder and an object a file.
+
+It stands in for AWS on one laptop; nothing else in the project knows whether the endpoint is this one or Amazon's.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from batchyield.errors import SetupError
+
+HOST = "127.0.0.1"
+BUCKET = "batchyield"
+START_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where the embedded server keeps its objects and how it is reached.
+
+    Attributes:
+        root: folder of the buckets; it persists.
+        port: on loopback.
+        key: access key id.
+        secret: secret access key; reaches rclone by the environment, so that no process list shows it.
+    """
+
+    root: Path
+    port: int
+    key: str
+    secret: str
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def pid_file(self) -> Path:
+        return self.root / "rclone.pid"
+
+    @property
+    def log_file(self) -> Path:
+        return self.root / "rclone.log"
+
+
+def client(server: Server) -> Any:
+    """A botocore S3 client of the server; a short fuse, since it is on loopback."""
+    import botocore.config
+    import botocore.session
+
+    return botocore.session.Session().create_client(
+        "s3",
+        region_name="us-east-1",
+        endpoint_url=server.url,
+        aws_access_key_id=server.key,
+        aws_secret_access_key=server.secret,
+        config=botocore.config.Config(connect_timeout=2, read_timeout=5, retries={"max_attempts": 1}),
+    )
+
+
+def healthy(server: Server) -> bool:
+    """Whether a server answers there that accepts our keys."""
+    import botocore.exceptions
+
+    try:
+        client(server).head_bucket(Bucket=BUCKET)
+    except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError):
+        return False
+    return True
+
+
+def free_port() -> int:
+    """A port on loopback that nobody holds at this moment."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def _taken(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return True
+    return False
+
+
+def _rclone() -> str:
+    beside_python = Path(sys.executable).parent / "rclone"
+    found = str(beside_python) if beside_python.exists() else shutil.which("rclone")
+    if not found:
+        raise SetupError("rclone is not installed", "run `make setup`: the lock brings it as a wheel")
+    return found
+
+
+def launch(server: Server) -> subprocess.Popen[bytes]:
+    """Starts the server and returns once it is healthy.
+
+    Raises:
+        SetupError: the port is taken, rclone is missing, or it does not come up.
+    """
+    if _taken(server.port):
+        raise SetupError(
+            f"port {server.port} is taken by another program",
+            "stop that program, or choose another port: `make s3-stop`, then `make demo S3_PORT=9600`",
+        )
+    (server.root / BUCKET).mkdir(parents=True, exist_ok=True)
+    # Without its directory cache, files that are put in the folder by hand or deleted there are seen at once.
+    command = [_rclone(), "serve", "s3", str(server.root), "--addr", f"{HOST}:{server.port}", "--dir-cache-time", "0s"]
+    environment = os.environ | {"RCLONE_AUTH_KEY": f'"{server.key},{server.secret}"', "RCLONE_CONFIG": os.devnull}
+    with server.log_file.open("wb") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)  # noqa: S603 - our own fixed command
+    deadline = time.monotonic() + START_SECONDS
+    while not healthy(server):
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            process.wait()
+            raise SetupError(
+                f"the embedded S3 server did not come up: {_last_line(server.log_file)}", "see .s3/rclone.log"
+            )
+        time.sleep(0.1)
+    return process
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines()
+    return lines[-1] if lines else "it said nothing"
+
+
+@contextlib.contextmanager
+def running(server: Server) -> Iterator[Server]:
+    """The server for as long as the block runs; one that is already up is used and left alone."""
+    if healthy(server):
+        yield server
+        return
+    process = launch(server)
+    try:
+        yield server
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def start(server: Server) -> str:
+    """Starts the server in the background and says so; does nothing where it already runs."""
+    if healthy(server):
+        return f"the embedded S3 server already answers at {server.url}"
+    process = launch(server)
+    server.pid_file.write_text(f"{process.pid}\n")
+    return f"embedded S3 server at {server.url}, objects in {server.root}; `make s3-stop` stops it"
+
+
+def stop(server: Server) -> str:
+    """Stops the server that `start` left in the background."""
+    if not healthy(server) or not server.pid_file.exists():
+        server.pid_file.unlink(missing_ok=True)
+        return "no embedded S3 server of this checkout runs in the background"
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(int(server.pid_file.read_text()), signal.SIGTERM)
+    server.pid_file.unlink()
+    return "stopped the embedded S3 server; its objects stay"
