@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from batchyield.errors import BatchyieldError
+from batchyield.simulate import DEFAULT_ROWS, DEFAULT_SEED
 
 
 def _simulate(options: argparse.Namespace) -> int:
@@ -79,8 +80,8 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument("--port", type=int, default=8000, help="port of the service (%(default)s)")
 
     simulate = command("simulate", _simulate, "Write the sample plant's batches as the plant writes them.")
-    simulate.add_argument("--rows", type=int, default=1396, help="number of batches (%(default)s)")
-    simulate.add_argument("--seed", type=int, default=20181227, help="same seed, same bytes (%(default)s)")
+    simulate.add_argument("--rows", type=int, default=DEFAULT_ROWS, help="number of batches (%(default)s)")
+    simulate.add_argument("--seed", type=int, default=DEFAULT_SEED, help="same seed, same bytes (%(default)s)")
     simulate.add_argument("--out", type=Path, help="file to write; standard output where it is not given")
 
     s3 = command("s3", _s3, "Start, stop or look at the embedded S3 server.")

@@ -1,5 +1,6 @@
-"""Writing files so that nobody ever sees half of one."""
+"""Files by their bytes: written so that nobody ever sees half of one, named by their hash."""
 
+import hashlib
 import os
 import tempfile
 from pathlib import Path
@@ -14,11 +15,17 @@ def write_atomic(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(aside, 0o666 & ~_umask())  # mkstemp makes it private, which an output need not be
+        Path(aside).chmod(0o666 & ~_umask())  # mkstemp makes it private, which an output need not be
         Path(aside).replace(path)
     except BaseException:
         Path(aside).unlink(missing_ok=True)
         raise
+
+
+def md5(path: Path) -> str:
+    """The content hash by which DVC names a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _umask() -> int:

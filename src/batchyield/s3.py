@@ -6,7 +6,6 @@ It stands in for AWS on one laptop; nothing else in the project knows whether th
 import contextlib
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -157,15 +156,19 @@ def start(server: Server) -> str:
         return f"the embedded S3 server already answers at {server.url}"
     process = launch(server)
     server.pid_file.write_text(f"{process.pid}\n")
+    process.returncode = 0  # it outlives this command on purpose, and Popen would warn of a child left behind
     return f"embedded S3 server at {server.url}, objects in {server.root}; `make s3-stop` stops it"
 
 
 def stop(server: Server) -> str:
     """Stops the server that `start` left in the background."""
-    if not healthy(server) or not server.pid_file.exists():
-        server.pid_file.unlink(missing_ok=True)
-        return "no embedded S3 server of this checkout runs in the background"
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(int(server.pid_file.read_text()), signal.SIGTERM)
-    server.pid_file.unlink()
-    return "stopped the embedded S3 server; its objects stay"
+    import psutil
+
+    with contextlib.suppress(OSError, ValueError, psutil.NoSuchProcess):
+        process = psutil.Process(int(server.pid_file.read_text()))
+        server.pid_file.unlink()
+        if process.name().startswith("rclone"):  # the number may be another program's by now
+            process.terminate()
+            process.wait(timeout=START_SECONDS)
+            return "stopped the embedded S3 server; its objects stay"
+    return "no embedded S3 server of this checkout runs in the background"

@@ -1,5 +1,6 @@
 """The features by name: what each column of the matrix is, in its fixed order."""
 
+from itertools import pairwise
 from typing import NamedTuple
 
 from batchyield.batch import READINGS
@@ -55,6 +56,8 @@ PROCESS: tuple[str, ...] = (
 )
 """The timed steps that every recipe has, in the order they happen; A7 is optional and has steps of its own."""
 
+STEPS: tuple[tuple[str, str], ...] = (*pairwise(PROCESS), ("A5", "A7"), ("A7", "A9"))
+
 RANGES: tuple[str, ...] = tuple(r.name for r in READINGS if r.kind == "range")
 
 WARMINGS: tuple[tuple[str, str], ...] = (
@@ -80,14 +83,11 @@ def _catalogue() -> tuple[Feature, ...]:
     def about(name: str) -> str:
         return readings[name].description
 
-    steps = list(zip(PROCESS, PROCESS[1:], strict=False))
     return (
         *(Feature(n, readings[n].unit, "readings", about(n)) for n in NUMBERS),
         *(Feature(f"{a}_per_{b}", "", "ratios", f"{about(a)}, per {about(b)}") for a, b in RATIOS),
         Feature("B14_per_water", "", "ratios", "wet product per all water: A4, A19, B1 and B12"),
-        *(Feature(f"{a}_to_{b}", "min", "steps", f"from {about(a)} to {about(b)}") for a, b in steps),
-        Feature("A5_to_A7", "min", "steps", f"from {about('A5')} to {about('A7')}"),
-        Feature("A7_to_A9", "min", "steps", f"from {about('A7')} to {about('A9')}"),
+        *(Feature(f"{a}_to_{b}", "min", "steps", f"from {about(a)} to {about(b)}") for a, b in STEPS),
         *(Feature(f"{n}_length", "min", "lengths", f"{about(n)}: how long") for n in RANGES),
         Feature("spin_length", "min", "lengths", "all spins together: B9, B10 and B11 as far as they are given"),
         Feature("reaction_length", "min", "lengths", "from A9 to A16"),

@@ -21,8 +21,10 @@ KINDS: dict[str, str] = {
 """The kinds of warning that repairs give, beside those of `clock.KINDS`."""
 
 NAN = math.nan
+_A1, _A3, _A4, _B14 = map(NUMBERS.index, ("A1", "A3", "A4", "B14"))
 
 PLAUSIBLE: dict[str, tuple[float, float]] = {
+    "A1": (50, 2000),
     "A10": (90, 120),
     "A12": (90, 120),
     "A15": (90, 120),
@@ -42,13 +44,26 @@ PLAUSIBLE: dict[str, tuple[float, float]] = {
 BOUNDS: tuple[tuple[float, float], ...] = tuple(PLAUSIBLE.get(name, (-LARGEST, LARGEST)) for name in NUMBERS)
 
 USUAL_CHARGES = (200.0, 250.0, 300.0)
-A3_PER_A1 = 1.35
+A3_PER_A1, LOWEST_REAGENT, HIGHEST_REAGENT = 1.35, 1.2, 1.5
 A4_PER_A3 = (1.6, 1.9)
 LOWEST_PRODUCT, HIGHEST_PRODUCT = 0.8, 1.55
 """B14/A1 of a real batch lies between: less was never dry weighed, more is beyond the chemistry."""
 
 
-def implausible(numbers: tuple[float | None, ...]) -> list[CellWarning]:
+def repaired(given: tuple[float | None, ...], warnings: list[CellWarning]) -> list[float]:
+    """The numbers of one batch in the order of `NUMBERS`, put right or NaN; what was done is added to `warnings`."""
+    numbers = [NAN if v is None or not low <= v <= high else v for v, (low, high) in zip(given, BOUNDS, strict=True)]
+    if numbers.count(NAN) != given.count(None):
+        warnings += _implausible(given)
+    a1, a3, b14 = numbers[_A1], numbers[_A3], numbers[_B14]
+    if not LOWEST_REAGENT * a1 <= a3 <= HIGHEST_REAGENT * a1:
+        a1 = numbers[_A1] = _charge(a1, a3, numbers[_A4], warnings)
+    if b14 < LOWEST_PRODUCT * a1 or b14 > HIGHEST_PRODUCT * a1:
+        numbers[_A1], numbers[_B14] = _product(a1, b14, warnings)
+    return numbers
+
+
+def _implausible(numbers: tuple[float | None, ...]) -> list[CellWarning]:
     """Warnings for the given numbers that lie outside `BOUNDS`."""
     return [
         CellWarning(name, "implausible_number", f"{value:g} is not between {low:g} and {high:g}: taken as missing")
@@ -57,7 +72,7 @@ def implausible(numbers: tuple[float | None, ...]) -> list[CellWarning]:
     ]
 
 
-def charge(a1: float, a3: float, a4: float, warnings: list[CellWarning]) -> float:
+def _charge(a1: float, a3: float, a4: float, warnings: list[CellWarning]) -> float:
     """A1 [kg] as A3 and A4 confirm or correct it."""
     if not A4_PER_A3[0] <= (a4 / a3 if a3 >= 1 else NAN) <= A4_PER_A3[1]:
         return a1
@@ -70,7 +85,7 @@ def charge(a1: float, a3: float, a4: float, warnings: list[CellWarning]) -> floa
     return expected
 
 
-def product(a1: float, b14: float, warnings: list[CellWarning]) -> tuple[float, float]:
+def _product(a1: float, b14: float, warnings: list[CellWarning]) -> tuple[float, float]:
     """A1 and B14 [kg] made consistent with each other: their ratio ends within its bounds or missing."""
     if b14 < 100 and LOWEST_PRODUCT <= b14 * 10 / a1 <= HIGHEST_PRODUCT:
         warnings.append(CellWarning("B14", "product_tenfold", f"{b14:g} for {a1:g} of A1: taken as {b14 * 10:g}"))

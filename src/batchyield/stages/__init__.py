@@ -1,21 +1,14 @@
 """The pipeline, one module per DVC stage: thin shells over the library.
 
-Importing this package pins what could change the bytes, before NumPy loads: sums are taken by one thread, and BLAS and
-NumPy use the kernels every x86-64 machine has, so that a rebuild elsewhere adds the same numbers in the same order.
+Importing this package pins what could change the bytes, before any stage loads NumPy.
 """
 
-import os
 import sys
 from collections.abc import Callable
 
-PINNED_ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "OPENBLAS_CORETYPE": "Prescott",
-}
+from batchyield.determinism import pin
 
-os.environ.update(PINNED_ENVIRONMENT)
+pin()
 
 
 def run(stage: Callable[[], None]) -> None:

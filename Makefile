@@ -1,0 +1,65 @@
+# Every target makes the virtual environment from the locks first where it is missing or stale.
+PYTHON ?= python3
+PORT ?= 8000
+HOST ?= 127.0.0.1
+S3_PORT ?= 9500
+VENV := .venv
+STAMP := $(VENV)/.made-from-locks
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint repro repro-real serve s3-start s3-stop params lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(STAMP) ## make .venv from the locks (uv where it is installed, plain venv and pip otherwise)
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "batchyield needs Python 3.11 or newer, and '$(PYTHON)' is older: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@rm -rf $(VENV)
+	@echo "making $(VENV) from requirements/dev.txt (some 200 packages; a minute or two without a cache)"
+	@if command -v uv >/dev/null; then \
+	  uv venv --quiet --python $(PYTHON) $(VENV) && \
+	  uv pip sync --quiet --python $(VENV)/bin/python --require-hashes requirements/dev.txt && \
+	  uv pip install --quiet --python $(VENV)/bin/python --no-deps --no-build-isolation --editable .; \
+	else \
+	  $(PYTHON) -m venv $(VENV) && \
+	  $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt && \
+	  $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .; \
+	fi
+	@touch $@
+
+demo: setup ## from a bare clone to a verified, running service; Ctrl-C stops all it started
+	@batchyield demo --s3-port $(S3_PORT) --host $(HOST) --port $(PORT)
+
+test: setup ## run all tests
+	@python -m pytest
+
+lint: setup ## ruff, mypy, import contracts, params.yaml against conf/
+	@ruff check . && ruff format --check . && mypy && lint-imports --no-logo && batchyield params --check
+
+repro: setup ## rebuild what changed (the embedded S3 server is started where it is needed)
+	@batchyield params --check && batchyield s3 start --s3-port $(S3_PORT) && batchyield fetch && dvc repro
+
+repro-real: setup ## rebuild on your own file in .cache/rebuild: make repro-real DATA=path/to/batches.csv [SERVE=1]
+	@batchyield rebuild-on "$(DATA)" $(if $(SERVE),--serve) --host $(HOST) --port $(PORT)
+
+serve: setup ## serve the pinned model that is in the workspace
+	@python -m api --host $(HOST) --port $(PORT)
+
+s3-start: setup ## start the embedded S3 server in the background
+	@batchyield s3 start --s3-port $(S3_PORT)
+
+s3-stop: setup ## stop it
+	@batchyield s3 stop --s3-port $(S3_PORT)
+
+params: setup ## compose conf/ into params.yaml
+	@batchyield params
+
+lock: ## write requirements/*.txt anew from pyproject.toml (needs uv)
+	@requirements/lock.sh
+
+clean: ## remove what was made, but neither the bucket nor the DVC cache
+	@rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dvc_plots dist

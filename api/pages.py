@@ -1,0 +1,90 @@
+"""The pages a person looks at, and the document a machine reads; nothing in them is fetched from elsewhere."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, get
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
+
+from api.openapi import document
+from api.problems import NOT_FOUND, RequestError
+
+CONSOLE = Path(__file__).parent / "console"
+VENDOR = CONSOLE / "vendor"
+TYPES = {  # the framework adds the charset
+    ".css": "text/css",
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain",
+}
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+VENDOR_POLICY = POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
+"""For the page whose widget writes its own styles."""
+
+REVALIDATE = "no-cache"
+FOREVER = "public, max-age=31536000, immutable"
+"""For vendored files, whose names hold their version."""
+
+
+AnyRequest = Request[Any, Any, Any]
+
+
+class Page:
+    """A file read once, answered with a tag by which browsers tell whether theirs is the same."""
+
+    def __init__(self, content: bytes, media_type: str, policy: str = POLICY, caching: str = REVALIDATE) -> None:
+        self._content, self._media_type = content, media_type
+        self._headers = {
+            "content-security-policy": policy,
+            "cache-control": caching,
+            "etag": f'"{hashlib.sha256(content).hexdigest()[:20]}"',
+        }
+
+    def answer(self, request: AnyRequest) -> Response[bytes]:
+        """The file, or that it has not changed."""
+        if request.headers.get("if-none-match") == self._headers["etag"]:
+            return Response(b"", status_code=304, headers=self._headers, media_type=self._media_type)
+        return Response(self._content, headers=self._headers, media_type=self._media_type)
+
+
+def page_routes() -> list[HTTPRouteHandler]:
+    """Console, reference, their files, and the OpenAPI document."""
+    console = _page(CONSOLE / "console.html")
+    reference = _page(CONSOLE / "reference.html", VENDOR_POLICY)
+    description = Page(msgspec.json.encode(document()), "application/json")
+    files = {f"/{path.name}": _page(path) for path in CONSOLE.iterdir() if path.suffix in TYPES}
+    files |= {f"/vendor/{path.name}": _page(path, caching=FOREVER) for path in VENDOR.iterdir() if path.suffix in TYPES}
+
+    @get("/", sync_to_thread=False)
+    def home(request: AnyRequest) -> Response[bytes]:
+        return console.answer(request)
+
+    @get("/schema", sync_to_thread=False)
+    def schema(request: AnyRequest) -> Response[bytes]:
+        wants_page = "text/html" in request.headers.get("accept", "")
+        answer = (reference if wants_page else description).answer(request)
+        answer.headers["vary"] = "accept"
+        return answer
+
+    @get("/schema/openapi.json", sync_to_thread=False)
+    def openapi(request: AnyRequest) -> Response[bytes]:
+        return description.answer(request)
+
+    @get("/console/{name:path}", sync_to_thread=False)
+    def file(request: AnyRequest, name: FromPath[str]) -> Response[bytes]:
+        if name not in files:
+            raise RequestError(NOT_FOUND, "the console has no such file")
+        return files[name].answer(request)
+
+    return [home, schema, openapi, file]
+
+
+def _page(path: Path, policy: str = POLICY, caching: str = REVALIDATE) -> Page:
+    return Page(path.read_bytes(), TYPES[path.suffix], policy, caching)

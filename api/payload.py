@@ -1,0 +1,116 @@
+"""The bytes of a request to batches, and predictions to the bytes of an answer."""
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+from multipart import MultipartError, MultipartParser, parse_options_header  # type: ignore[import-untyped]
+
+from api.problems import INVALID, MALFORMED, MOST_VIOLATIONS, RequestError, summary
+from batchyield.batch import Batch
+from batchyield.errors import Violation
+from batchyield.predictor import Prediction
+from batchyield.sheet import Sheet, read_sheet
+
+MOST_BATCHES = 10_000
+
+
+class PredictionRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """Batches to predict."""
+
+    inputs: Annotated[list[Batch], Meta(min_length=1, max_length=MOST_BATCHES, description="the batches, in any order")]
+
+
+class _Unread(msgspec.Struct, forbid_unknown_fields=True):
+    inputs: Annotated[list[msgspec.Raw], Meta(min_length=1, max_length=MOST_BATCHES)]
+
+
+_request = msgspec.json.Decoder(PredictionRequest)
+_unread = msgspec.json.Decoder(_Unread)
+_batch = msgspec.json.Decoder(Batch)
+UNKNOWN_FIELD = "Object contains unknown field `"
+
+
+def batches_of_json(body: bytes) -> list[Batch]:
+    """The inputs of `{"inputs": [...]}`.
+
+    Raises:
+        RequestError: it is not JSON (400), or not of this form (422), with the index and the field of each violation.
+    """
+    try:
+        return _request.decode(body).inputs
+    except msgspec.ValidationError as error:
+        violations = _violations(body) or (_violation(error, "$"),)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(MALFORMED, f"the body is not JSON: {error}") from None
+    raise RequestError(INVALID, summary(violations), *violations)
+
+
+def _violations(body: bytes) -> tuple[Violation, ...]:
+    """The first violation of each batch that has one; none if the fault lies outside the batches."""
+    found: list[Violation] = []
+    try:
+        for index, raw in enumerate(_unread.decode(body).inputs):
+            try:
+                _batch.decode(raw)
+            except msgspec.ValidationError as error:
+                found.append(_violation(error, f"$.inputs[{index}]"))
+                if len(found) == MOST_VIOLATIONS:
+                    break
+    except (ValueError, RecursionError):
+        pass  # what comes before it is worth telling; what is wrong with the rest, the first decoding has said
+    return tuple(found)
+
+
+def _violation(error: msgspec.ValidationError, root: str) -> Violation:
+    problem, _, path = str(error).rpartition(" - at `$")
+    if not problem or (root != "$" and str(error).startswith(UNKNOWN_FIELD)):
+        # A batch has no objects inside, so what looks like a path is part of a name that the caller chose.
+        problem, path = str(error), ""
+    path = root + path.rstrip("`")
+    if problem.startswith(UNKNOWN_FIELD):
+        name = problem.removeprefix(UNKNOWN_FIELD).removesuffix("`")
+        return Violation(f"{path}.{name}", "unknown field; see GET /schema for those there are")
+    return Violation(path, problem)
+
+
+def sheet_of_upload(body: bytes, content_type: str) -> Sheet:
+    """The plant's file, as the body itself or as the one file of a form.
+
+    Raises:
+        RequestError: the form cannot be read or has no file, or the file has too many batches or none.
+        InputError: the file cannot be read as batches.
+    """
+    kind, options = parse_options_header(content_type)
+    sheet = read_sheet(_file_of_form(body, options.get("boundary", "")) if kind == "multipart/form-data" else body)
+    if not 1 <= len(sheet.batches) <= MOST_BATCHES:
+        problem = f"has {len(sheet.batches)} batches; send 1 to {MOST_BATCHES}"
+        raise RequestError(INVALID, f"the file {problem}", Violation("file", problem))
+    return sheet
+
+
+def _file_of_form(body: bytes, boundary: str) -> bytes:
+    try:
+        # Everything stays in memory: the body already is, and it is bounded.
+        parser = MultipartParser(
+            io.BytesIO(body), boundary, len(body), part_limit=8, spool_limit=len(body) + 1, memory_limit=len(body) + 1
+        )
+        files = [part.raw for part in parser if part.filename is not None]
+    except (MultipartError, ValueError) as error:
+        raise RequestError(MALFORMED, f"the multipart form cannot be read: {error}") from None
+    if len(files) != 1:
+        violation = Violation("form", f"has {len(files)} files; send one")
+        raise RequestError(INVALID, str(violation), violation)
+    return bytes(files[0])
+
+
+def csv_of_predictions(predictions: Sequence[Prediction]) -> bytes:
+    """`id,yield,lower,upper`, a line for each prediction, in order."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("id", "yield", "lower", "upper"))
+    writer.writerows([(p.id, p.yield_, p.lower, p.upper) for p in predictions])
+    return text.getvalue().encode()

@@ -1,0 +1,139 @@
+"""The server around the application: its socket, its workers, and the order in which they start."""
+
+import contextlib
+import ipaddress
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from api.auth import read_keys
+from api.settings import Settings, read_settings
+from batchyield.errors import SetupError
+
+MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"
+BACKLOG = 2048
+GRACE_SECONDS = 10
+
+
+def serve(host: str, port: int, workers: int) -> None:
+    """Serves until told to stop.
+
+    Args:
+        host: a name or an address; beyond loopback only if keys are configured.
+        port: 0 takes any free one.
+        workers: processes.
+
+    Raises:
+        SetupError: the address cannot be had, or a setting is wrong.
+        ArtifactError: the model is not the pinned one.
+    """
+    settings = read_settings()
+    with _bound(host, port, guarded=bool(read_keys(settings))) as listener:
+        if workers == 1:
+            _serve_here(listener, settings)
+        else:
+            with _shared_metrics():
+                _serve_with_workers(listener, settings, workers)
+
+
+def _bound(host: str, port: int, guarded: bool) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise SetupError(f"there is no address {host}: {error.strerror}", "choose another with --host") from None
+    if not guarded and not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback:
+        raise SetupError(
+            f"{host} can be reached from other machines, and no key is configured",
+            "set BATCHYIELD_API_KEYS_FILE (or BATCHYIELD_API_KEY), or listen on 127.0.0.1",
+        )
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise _taken(host, port, error) from None
+    return listener
+
+
+def _listen(listener: socket.socket, model: str) -> None:
+    host, port = listener.getsockname()[:2]
+    try:
+        listener.listen(BACKLOG)
+    except OSError as error:  # on Linux two may bind a port; the second to listen is refused
+        raise _taken(host, port, error) from None
+    shown = f"[{host}]" if ":" in host else host
+    print(f"{model}\nserving on http://{shown}:{port}", flush=True)
+
+
+def _taken(host: str, port: int, error: OSError) -> SetupError:
+    return SetupError(
+        f"{host} port {port} cannot be had: {error.strerror}",
+        "stop the program that holds it, or choose another with --port",
+    )
+
+
+def _serve_here(listener: socket.socket, settings: Settings) -> None:
+    from api.app import create_app
+    from api.service import open_pinned
+
+    artifact = open_pinned(settings)
+    app = create_app(settings, artifact)
+    _listen(listener, _says(settings, artifact))
+    uvicorn.Server(_config(app)).run(sockets=[listener])
+
+
+def _serve_with_workers(listener: socket.socket, settings: Settings, workers: int) -> None:
+    from api.service import open_pinned
+
+    # Each worker opens the model for itself; once here, so that a wrong one is refused with one message.
+    _listen(listener, _says(settings, open_pinned(settings)))
+    config = _config("api.app:from_environment", factory=True, workers=workers)
+    supervisor = Multiprocess(config, sockets=[listener])
+    supervisor.run()
+    if any(process.exitcode == uvicorn.config.STARTUP_FAILURE for process in supervisor.processes):
+        raise SetupError("a worker could not start", "see its message above")
+
+
+def _says(settings: Settings, artifact: Any) -> str:
+    pin = f"md5 {artifact.md5}, version {settings.model_version}, revision {settings.revision}"
+    return f"model {artifact.card.name}: {pin}; {len(artifact.golden.batches)} golden rows answered as recorded"
+
+
+def _config(app: Any, **more: Any) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_level="warning",
+        access_log=False,  # a line each would cost more than the answer; /metrics counts them
+        server_header=False,
+        proxy_headers=False,  # nothing here asks who the client is
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        **more,
+    )
+
+
+@contextlib.contextmanager
+def _shared_metrics() -> Iterator[None]:
+    """A folder in which the workers keep their counters, so that each can tell Prometheus of all."""
+    given = os.environ.get(MULTIPROC_DIR)
+    if given:
+        Path(given).mkdir(parents=True, exist_ok=True)
+        for left_over in Path(given).glob("*.db"):
+            left_over.unlink()
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="batchyield-metrics-") as folder:
+        os.environ[MULTIPROC_DIR] = folder
+        try:
+            yield
+        finally:
+            del os.environ[MULTIPROC_DIR]

@@ -1,0 +1,138 @@
+"""What the routes share: the opened model, and how its answers are made."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from api.metrics import Metrics
+from api.problems import BUSY, NOT_READY, RequestError
+from api.settings import Settings
+from batchyield.artifact import FILES, Artifact, Card, open_artifact, read_pins
+from batchyield.batch import Batch, CellWarning
+from batchyield.predictor import Prediction
+
+BULK_THREADS = 2
+
+
+class ModelPin(msgspec.Struct, frozen=True):
+    """Which model answered."""
+
+    version: Annotated[str, Meta(description="released version of the model")]
+    revision: Annotated[str, Meta(description="commit of the code and the lock")]
+    md5: Annotated[str, Meta(description="hash of the model's bytes, as dvc.lock pins it")]
+
+
+class Predictions(msgspec.Struct, frozen=True):
+    """One prediction for each input, in order."""
+
+    model: ModelPin
+    predictions: list[Prediction]
+
+
+class Model(msgspec.Struct, frozen=True):
+    """The model that answers, and the pin of each of its files."""
+
+    name: Annotated[str, Meta(description="name of the model")]
+    version: Annotated[str, Meta(description="released version of the model")]
+    revision: Annotated[str, Meta(description="commit of the code and the lock")]
+    md5: Annotated[str, Meta(description="hash of the model's bytes, as dvc.lock pins it")]
+    artifacts: Annotated[dict[str, str], Meta(description="md5 of each file of the artifact, by its name")]
+    card: Card
+
+
+class Health(msgspec.Struct, frozen=True, omit_defaults=True):
+    """That all is well."""
+
+    status: Annotated[str, Meta(description="`alive` or `ready`")]
+    md5: Annotated[str | None, Meta(description="hash of the model that is ready")] = None
+
+
+def open_pinned(settings: Settings) -> Artifact:
+    """The artifact that the settings name, checked against its pins.
+
+    Raises:
+        ArtifactError: it is not the pinned one, or does not answer as it did.
+    """
+    directory = settings.model_directory
+    return open_artifact(directory, read_pins(settings.lock_path, directory))
+
+
+class Service:
+    """The model behind the routes.
+
+    Attributes:
+        pin: sent with every answer.
+        bulk: threads for large bodies; few, so that many such bodies queue instead of slowing each other.
+    """
+
+    def __init__(self, settings: Settings, artifact: Artifact | None) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.bulk = ThreadPoolExecutor(BULK_THREADS, thread_name_prefix="bulk")
+        self._bulk_free = settings.bulk_slots
+        self._artifact: Artifact | None = None
+        if artifact is not None:
+            self.serve(artifact)
+
+    def serve(self, artifact: Artifact) -> None:
+        """Answers with `artifact` from now on."""
+        self._artifact = artifact
+        self.pin = ModelPin(self.settings.model_version, self.settings.revision, artifact.md5)
+        self.metrics.serves(artifact.card.name, self.pin.version, self.pin.revision, self.pin.md5)
+
+    @property
+    def ready(self) -> bool:
+        return self._artifact is not None
+
+    @property
+    def artifact(self) -> Artifact:
+        """The opened artifact.
+
+        Raises:
+            RequestError: it is not opened yet.
+        """
+        if self._artifact is None:
+            raise RequestError(NOT_READY, "the model is not loaded yet", headers={"retry-after": "1"})
+        return self._artifact
+
+    @contextmanager
+    def bulk_slot(self) -> Iterator[None]:
+        """A place for one large body, from its first byte to its answer.
+
+        Raises:
+            RequestError: all places are taken.
+        """
+        if self._bulk_free == 0:
+            raise RequestError(BUSY, "as many large bodies are here as the service takes", headers={"retry-after": "2"})
+        self._bulk_free -= 1
+        try:
+            yield
+        finally:
+            self._bulk_free += 1
+
+    def predict(
+        self, batches: Sequence[Batch], form: str, sheet_warnings: Sequence[tuple[CellWarning, ...]] | None = None
+    ) -> Predictions:
+        """Predicts and counts; `form` is what the answer's caller sent, `json` or `csv`."""
+        predictions = self.artifact.predictor.predict(batches, sheet_warnings)
+        self.metrics.predicted(predictions, form)
+        return Predictions(self.pin, predictions)
+
+    def model(self) -> Model:
+        """What is known of the model."""
+        artifact, pin = self.artifact, self.pin
+        pins = {name: artifact.pins[name] for name in FILES}
+        return Model(artifact.card.name, pin.version, pin.revision, pin.md5, pins, artifact.card)
+
+    def pin_headers(self) -> list[tuple[bytes, bytes]]:
+        """The pin for answers whose body has no room for it."""
+        pin = self.pin
+        return [
+            (b"x-model-version", pin.version.encode()),
+            (b"x-model-revision", pin.revision.encode()),
+            (b"x-model-md5", pin.md5.encode()),
+        ]

@@ -1,0 +1,103 @@
+"""What the service is told by its environment, in one frozen struct."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from batchyield.errors import SetupError
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The checkout, or the folder of the image that holds `api/` and `dvc.lock`."""
+
+PREFIX = "BATCHYIELD_"
+
+HeaderText = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._+@/-]{1,100}$")]
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=lambda name: PREFIX + name.upper()):
+    """Each field is the environment variable of its name: `max_body_bytes` is `BATCHYIELD_MAX_BODY_BYTES`.
+
+    Attributes:
+        lock: the dvc.lock that pins the model.
+        model_dir: folder of the model's four files; empty: `data/model` beside the lock.
+        model_version: the released version of the model, said in every answer.
+        revision: commit of the checkout, said in every answer; empty: read from `.git`.
+        max_body_bytes: larger request bodies are refused.
+        inline_body_bytes: larger bodies are worked on in a thread, so that the others need not wait.
+        bulk_slots: large bodies held at once; further ones are asked to come back.
+        body_seconds: how long a client may take to send its body.
+        linger_bytes: how much of a refused body is still read, so that the client gets to see the refusal.
+        api_key: a key that callers must send.
+        api_keys_file: a file with one key a line; `#` starts a comment.
+    """
+
+    lock: str = str(ROOT / "dvc.lock")
+    model_dir: str = ""
+    model_version: HeaderText = "unreleased"
+    revision: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._+@/-]{0,100}$")] = ""
+    max_body_bytes: Annotated[int, Meta(ge=1024, le=2**30)] = 16 * 2**20
+    inline_body_bytes: Annotated[int, Meta(ge=0)] = 128 * 2**10
+    bulk_slots: Annotated[int, Meta(ge=1)] = 32
+    body_seconds: Annotated[float, Meta(gt=0)] = 30.0
+    linger_bytes: Annotated[int, Meta(ge=0)] = 64 * 2**20
+    api_key: str = ""
+    api_keys_file: str = ""
+
+    @property
+    def lock_path(self) -> Path:
+        return Path(self.lock)
+
+    @property
+    def model_directory(self) -> Path:
+        return Path(self.model_dir) if self.model_dir else self.lock_path.parent / "data" / "model"
+
+
+VARIABLES: tuple[str, ...] = tuple(field.encode_name for field in msgspec.structs.fields(Settings))
+
+
+def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
+    """The settings, with what the environment does not say filled in.
+
+    Raises:
+        SetupError: a variable holds something it cannot hold; the message names it.
+    """
+    given = {name: environment[name] for name in VARIABLES if environment.get(name)}
+    try:
+        settings = msgspec.convert(given, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        problem, _, where = str(error).partition(" - at `$.")
+        raise SetupError(
+            f"{where.rstrip('`')}: {problem}", "correct the variable, or unset it for its default"
+        ) from None
+    if settings.revision:
+        return settings
+    return msgspec.structs.replace(settings, revision=git_revision(settings.lock_path.parent) or "unknown")
+
+
+def git_revision(checkout: Path) -> str | None:
+    """The commit that is checked out in `checkout`, without running git; None where it cannot be told."""
+    git = checkout / ".git"
+    try:
+        if git.is_file():  # a worktree: the file names the real folder
+            git = checkout / git.read_text().removeprefix("gitdir:").strip()
+        head = (git / "HEAD").read_text().strip()
+        if not head.startswith("ref:"):
+            return _commit(head)
+        name = head.removeprefix("ref:").strip()
+        commons = git / "commondir"
+        folder = git / commons.read_text().strip() if commons.exists() else git
+        for loose in (git / name, folder / name):
+            if loose.exists():
+                return _commit(loose.read_text().strip())
+        packed = (folder / "packed-refs").read_text().splitlines()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return next((_commit(line.split(" ")[0]) for line in packed if line.endswith(f" {name}")), None)
+
+
+def _commit(text: str) -> str | None:
+    return text if len(text) in (40, 64) and set(text) <= set("0123456789abcdef") else None

@@ -1,0 +1,233 @@
+"""The parameters of a training, decoded from `params.yaml` once and handed on as frozen structs.
+
+`conf/` holds one file per choice; Hydra composes them into `params.yaml`, and nothing else is read at run time.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import msgspec
+import yaml
+from msgspec import Meta
+
+from batchyield.bounds import ContractParams
+from batchyield.errors import ParamsError
+
+Fraction = Annotated[float, Meta(gt=0, lt=1)]
+Count = Annotated[int, Meta(ge=1)]
+Folds = Annotated[int, Meta(ge=2)]
+Seed = Annotated[int, Meta(ge=0, lt=1 << 32)]
+Positive = Annotated[float, Meta(gt=0)]
+Weight = Annotated[float, Meta(ge=0)]
+Share = Annotated[float, Meta(gt=0, le=1)]
+
+Group = Literal["readings", "ratios", "steps", "lengths", "temperatures", "missing", "clocks", "order"]
+
+
+class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What every group of parameters is: unchangeable, and closed against misspelt names."""
+
+
+class RandomSplit(Struct, frozen=True, tag_field="kind", tag="random"):
+    """Test batches drawn at random: how well the model fills gaps in known time."""
+
+    test_fraction: Fraction
+    seed: Seed
+
+
+class ForwardSplit(Struct, frozen=True, tag_field="kind", tag="forward"):
+    """The latest batches by the number in the id: what a deployed model meets."""
+
+    test_fraction: Fraction
+
+
+class FeaturesParams(Struct, frozen=True):
+    """Which groups of features the model may see."""
+
+    groups: Annotated[tuple[Group, ...], Meta(min_length=1)]
+
+
+class TargetParams(Struct, frozen=True):
+    """What is known of the yield before any model.
+
+    Attributes:
+        knee: B14/A1 below which the robust line of yield on B14/A1 is flat: most such readings are slips of the key.
+        outlier: training batches further from that line than this [yield] teach nothing and are left out.
+        lowest: no answer is below [yield].
+        highest: no answer is above [yield].
+    """
+
+    knee: Positive
+    outlier: Positive
+    lowest: Fraction
+    highest: Annotated[float, Meta(gt=0, le=2)]
+
+    def __post_init__(self) -> None:
+        if self.lowest >= self.highest:
+            raise ValueError(f"lowest {self.lowest:g} is not below highest {self.highest:g}")
+
+
+class MeanParams(Struct, frozen=True, tag_field="kind", tag="mean"):
+    """The mean yield: what every other model has to beat."""
+
+
+class RidgeParams(Struct, frozen=True, tag_field="kind", tag="ridge"):
+    """Ridge regression; `winsor` is the quantile cut off at either end of every feature."""
+
+    alpha: Positive
+    winsor: Annotated[float, Meta(ge=0, lt=0.5)]
+
+
+class ElasticNetParams(Struct, frozen=True, tag_field="kind", tag="elastic_net"):
+    """Elastic net; `winsor` is the quantile cut off at either end of every feature."""
+
+    alpha: Positive
+    l1_ratio: Share
+    winsor: Annotated[float, Meta(ge=0, lt=0.5)]
+
+
+class HistGradientBoostingParams(Struct, frozen=True, tag_field="kind", tag="hist_gradient_boosting"):
+    """Boosted trees on binned features."""
+
+    max_iter: Count
+    learning_rate: Share
+    max_leaf_nodes: Annotated[int, Meta(ge=2)]
+    min_samples_leaf: Count
+    l2_regularization: Weight
+    seed: Seed
+
+
+class GradientBoostingParams(Struct, frozen=True, tag_field="kind", tag="gradient_boosting"):
+    """Boosted trees on samples of rows and features."""
+
+    n_estimators: Count
+    learning_rate: Share
+    max_depth: Count
+    min_samples_leaf: Count
+    subsample: Share
+    max_features: Share
+    seed: Seed
+
+
+class ExtraTreesParams(Struct, frozen=True, tag_field="kind", tag="extra_trees"):
+    """A mean of trees with random thresholds."""
+
+    n_estimators: Count
+    min_samples_leaf: Count
+    max_features: Share
+    seed: Seed
+
+
+class LineTreesParams(Struct, frozen=True, tag_field="kind", tag="line_trees"):
+    """The line first, then the mean of what each given kind of trees makes of the rest."""
+
+    extra_trees: ExtraTreesParams | None = None
+    gradient_boosting: GradientBoostingParams | None = None
+    hist_gradient_boosting: HistGradientBoostingParams | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.extra_trees or self.gradient_boosting or self.hist_gradient_boosting):
+            raise ValueError("expected at least one kind of trees, got none")
+
+
+TreesParams = ExtraTreesParams | GradientBoostingParams | HistGradientBoostingParams
+ModelParams = MeanParams | RidgeParams | ElasticNetParams | TreesParams | LineTreesParams
+
+
+class IntervalsParams(Struct, frozen=True):
+    """Conformal prediction intervals from out-of-fold residuals.
+
+    Attributes:
+        level: share of yields the interval is to hold.
+        folds: parts the training batches are cut into; each is predicted by a model that has not seen it.
+        seed: of the cut.
+        smallest_group: batches a group needs for a width of its own; a number beyond all batches gives one width.
+    """
+
+    level: Fraction
+    folds: Folds
+    seed: Seed
+    smallest_group: Annotated[int, Meta(ge=30)]
+
+
+class EvaluationParams(Struct, frozen=True):
+    """How the metrics are measured.
+
+    Attributes:
+        folds: of one cross-validation.
+        repeats: cross-validations, each with a cut of its own.
+        bootstrap: resamples behind each confidence interval.
+        confidence: of those intervals.
+        seed: of cuts, resamples and permutations.
+    """
+
+    folds: Folds
+    repeats: Count
+    bootstrap: Count
+    confidence: Fraction
+    seed: Seed
+
+
+class Params(Struct, frozen=True):
+    """All of `params.yaml`."""
+
+    validate: ContractParams
+    split: RandomSplit | ForwardSplit
+    features: FeaturesParams
+    target: TargetParams
+    model: ModelParams
+    intervals: IntervalsParams
+    evaluation: EvaluationParams
+
+
+def load(path: str | Path = "params.yaml") -> Params:
+    """Read and check the parameters.
+
+    Raises:
+        ParamsError: the file is missing or no YAML, or a value is missing, unknown or out of its range; the message
+            names the file, the place and what stands there.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ParamsError(str(path), f"cannot be read: {error}", "run `make params`") from error
+    return parse(text, str(path))
+
+
+def parse(text: str, source: str = "params.yaml") -> Params:
+    """`load` for text that is already read; `source` is what errors call it."""
+    try:
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ParamsError(source, f"is no YAML: {error}") from error
+    try:
+        return msgspec.convert(raw, Params)
+    except msgspec.ValidationError as error:
+        raise ParamsError(source, _sentence(str(error), raw)) from error
+
+
+def _sentence(message: str, raw: Any) -> str:
+    """`Expected `int`, got `str` - at `$.model.max_iter`` -> `$.model.max_iter: expected int, got "many"`."""
+    problem, _, where = message.partition(" - at ")
+    where = where.strip("`") or "$"
+    problem = problem.replace("`", "")
+    problem = problem[0].lower() + problem[1:]
+    if problem.startswith("expected") and not problem.endswith(", got none"):
+        problem = f"{problem.split(', got ')[0]}, got {json.dumps(_at(where, raw), ensure_ascii=False, default=str)}"
+    if where.endswith(".kind"):
+        problem = f"{problem}; known kinds: {', '.join(_kinds(where))}"
+    return f"{where}: {problem}"
+
+
+def _at(where: str, raw: Any) -> Any:
+    for key, index in re.findall(r"\.(\w+)|\[(\d+)\]", where):
+        raw = raw[key] if key else raw[int(index)]
+    return raw
+
+
+def _kinds(where: str) -> list[str]:
+    field = where.split(".")[1]
+    union = next(f.type for f in msgspec.structs.fields(Params) if f.name == field)
+    return [str(member.__struct_config__.tag) for member in get_args(union)]

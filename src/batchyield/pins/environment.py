@@ -1,0 +1,101 @@
+"""The environment as an input: what, beside code, data and params, could change a byte."""
+
+import json
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from batchyield.determinism import pin
+from batchyield.errors import SetupError
+from batchyield.files import write_atomic
+
+FINGERPRINT = Path("requirements/environment.json")
+LIBRARIES = (
+    *("numpy", "scipy", "scikit-learn", "pandas", "pyarrow", "onnx", "onnxruntime", "skl2onnx", "protobuf"),
+    *("msgspec", "pyyaml", "pandera"),
+)
+"""Those that write a value into an output or compute one; the rest of the lock only moves bytes."""
+
+
+def fingerprint() -> dict[str, Any]:
+    """This machine and its libraries, as far as they can matter, as a stage finds them.
+
+    It is taken in a process of its own: threads and kernels are chosen when NumPy loads, and here it may have loaded.
+
+    Returns:
+        Nested plain values; no host name, path or time.
+    """
+    done = subprocess.run([sys.executable, "-m", __name__], capture_output=True, text=True, check=True)  # noqa: S603
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def _look() -> dict[str, Any]:
+    import numpy
+    import sklearn  # noqa: F401 - loads its OpenMP, which is told below
+    from threadpoolctl import threadpool_info
+
+    features = numpy._core._multiarray_umath.__cpu_features__  # type: ignore[attr-defined]
+    pools = [
+        {key: pool[key] for key in ("internal_api", "version", "architecture", "num_threads") if key in pool}
+        for pool in threadpool_info()
+    ]
+    return {
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "libraries": {name: _version(name) for name in LIBRARIES},
+        "cpu": sorted(name for name, present in features.items() if present),
+        "threads": sorted(pools, key=json.dumps),
+    }
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def write(root: Path = Path()) -> str:
+    """Records this environment beside the locks, to be committed with dvc.lock."""
+    write_atomic(root / FINGERPRINT, (json.dumps(fingerprint(), indent=2, sort_keys=True) + "\n").encode())
+    return f"wrote {FINGERPRINT}"
+
+
+def differences(recorded: str) -> list[str]:
+    """What is another here than in a recorded fingerprint, one sentence each.
+
+    Args:
+        recorded: the text of a fingerprint file.
+
+    Raises:
+        SetupError: it is no fingerprint.
+    """
+    try:
+        before = _flat(json.loads(recorded))
+    except ValueError as error:
+        raise SetupError(f"{FINGERPRINT} is not readable: {error}", "`git checkout` it") from error
+    here = _flat(fingerprint())
+    return [
+        f"{name}: {before.get(name, 'nothing')} there, {here.get(name, 'nothing')} here"
+        for name in sorted(before.keys() | here.keys())
+        if before.get(name) != here.get(name)
+    ]
+
+
+def _flat(value: Any, where: str = "") -> dict[str, str]:
+    if isinstance(value, dict):
+        return {k: v for key in value for k, v in _flat(value[key], f"{where}.{key}".strip(".")).items()}
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return {f"{where} {item}": "yes" for item in value}
+    if isinstance(value, list):
+        return {k: v for i, item in enumerate(value) for k, v in _flat(item, f"{where}[{i}]").items()}
+    return {where: str(value)}
+
+
+if __name__ == "__main__":
+    pin()
+    print(json.dumps(_look()))

@@ -1,0 +1,113 @@
+"""Batches to predictions with intervals: one pass over the readings, one run of the model."""
+
+import math
+from collections.abc import Sequence
+from typing import Annotated
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from msgspec import Meta
+
+from batchyield.batch import Batch, CellWarning
+from batchyield.errors import ArtifactError
+from batchyield.features import FEATURES, featurize
+
+INPUT = "features"
+OUTPUTS = ("yield", "lower", "upper")
+DIGITS = 7
+
+
+class Prediction(msgspec.Struct, frozen=True, gc=False, rename={"yield_": "yield"}):
+    """What the model says of one batch."""
+
+    id: Annotated[str | None, Meta(description="name of the batch as it was sent")]
+    yield_: Annotated[float, Meta(description="predicted yield, as a fraction")]
+    lower: Annotated[float, Meta(description="lower end of the prediction interval")]
+    upper: Annotated[float, Meta(description="upper end of the prediction interval")]
+    warnings: Annotated[tuple[CellWarning, ...], Meta(description="cells that were repaired or taken as missing")] = ()
+
+
+class Predictor:
+    """A model ready to answer; safe to share between threads.
+
+    Args:
+        onnx: the model's bytes, as `export` makes them.
+        source: what errors call the model.
+
+    Raises:
+        ArtifactError: the bytes are no model, or one with other inputs and outputs than `export` gives it.
+    """
+
+    def __init__(self, onnx: bytes, source: str = "model.onnx") -> None:
+        self._source = source
+        self._session = _session(onnx, source)
+
+    def predict(
+        self, batches: Sequence[Batch], sheet_warnings: Sequence[tuple[CellWarning, ...]] | None = None
+    ) -> list[Prediction]:
+        """One prediction for each batch, in order; a batch is answered alike whatever stands beside it.
+
+        Args:
+            batches: any number of batches.
+            sheet_warnings: what reading the sheet already warned of, one tuple for each batch; put before our own.
+
+        Raises:
+            ArtifactError: the model answered with something that is not a number.
+        """
+        if not batches:
+            return []
+        features = featurize(batches)
+        yields, lower, upper = self.answer(features.values)
+        # A NaN or an infinity anywhere survives the sum, so the common case costs one pass.
+        if not math.isfinite(sum(yields) + sum(lower) + sum(upper)):
+            row = next(i for i, three in enumerate(zip(yields, lower, upper, strict=True)) if not _finite(three))
+            raise ArtifactError(
+                self._source,
+                f"answered {yields[row]} in {lower[row]}..{upper[row]} for row {row}, which is no yield",
+                "serve an earlier version and train again",
+            )
+        warnings: Sequence[tuple[CellWarning, ...]] = features.warnings
+        if sheet_warnings is not None:
+            warnings = [of_sheet + own for of_sheet, own in zip(sheet_warnings, warnings, strict=True)]
+        return [
+            Prediction(batch.id, *answer)
+            for batch, answer in zip(batches, zip(yields, lower, upper, warnings, strict=True), strict=True)
+        ]
+
+    def answer(self, values: npt.NDArray[np.float32]) -> tuple[list[float], list[float], list[float]]:
+        """Yields and the lower and upper ends of their intervals for a feature matrix [n, len(FEATURES)]."""
+        yields, lower, upper = self._session.run(OUTPUTS, {INPUT: values})
+        return _decimals(yields), _decimals(lower), _decimals(upper)
+
+
+def _decimals(column: npt.NDArray[np.floating]) -> list[float]:
+    # The readings come in as float32, which holds seven digits; what follows is noise to whoever reads the answer.
+    return [round(number, DIGITS) for number in column.tolist()]
+
+
+def _finite(numbers: Sequence[float]) -> bool:
+    return all(map(math.isfinite, numbers))
+
+
+def _session(onnx: bytes, source: str) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    # One thread: requests are the unit of parallelism, and sums keep their order.
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises a dozen unrelated classes, all from C++
+        raise ArtifactError(source, f"is no model that onnxruntime can open: {error}") from error
+    inputs = [(i.name, i.type, len(i.shape), i.shape[-1]) for i in session.get_inputs()]
+    outputs = [o.name for o in session.get_outputs()]
+    if inputs != [(INPUT, "tensor(float)", 2, len(FEATURES))] or not set(OUTPUTS) <= set(outputs):
+        raise ArtifactError(
+            source,
+            f"takes {inputs} and gives {outputs}; this code sends '{INPUT}' with {len(FEATURES)} columns of float32 "
+            f"and reads {', '.join(OUTPUTS)}",
+            "use the code of the commit that trained it, or run `dvc repro`",
+        )
+    return session

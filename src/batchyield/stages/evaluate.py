@@ -1,0 +1,80 @@
+"""The artifact on batches it has not seen: metrics with their confidence, and what the plots draw."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from batchyield import evaluation
+from batchyield.artifact import canonical_json
+from batchyield.estimators import Matrix
+from batchyield.features import featurize, id_number
+from batchyield.files import write_atomic
+from batchyield.params import load
+from batchyield.predictor import Predictor
+from batchyield.stages import run
+from batchyield.table import batches, read_features, read_table
+from batchyield.training import Answers
+
+SHOWN = 20
+"""Features in the importance plot; the rest are in the file of groups."""
+
+SHARES = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
+SHUFFLES = 5
+
+
+def main() -> None:
+    """Reads `data/model/`, `data/split/` and `data/features/`; writes `data/metrics/` and `data/plots/`."""
+    params = load()
+    frame = read_table(Path("data/split/test.parquet"))
+    values = read_features(Path("data/features/test.parquet"))
+    measured = frame["yield"].to_numpy(dtype=float)
+    model = Predictor(Path("data/model/model.onnx").read_bytes())
+
+    def answer(matrix: Matrix) -> Answers:
+        return Answers(*(np.array(side) for side in model.answer(matrix)))
+
+    answers = answer(values)
+    settings = params.evaluation
+    metrics("test", evaluation.summary(measured, answers))
+    metrics(
+        "confidence",
+        evaluation.bootstrap(measured, answers, settings.bootstrap, settings.confidence, settings.seed),
+    )
+    labels = evaluation.labels(featurize(batches(frame)))
+    parts = evaluation.slices(measured, answers, labels)
+    plot("slices", pd.DataFrame([{"by": p.by, "label": p.label, "batches": p.rows, **p.figures} for p in parts]))
+    plot("predicted", {"id": frame["id"], "actual": measured, **answers._asdict()})
+    numbers = [id_number(name) for name in frame["id"]]
+    plot("residuals", {"batch": numbers, "residual": (measured - answers.yields).round(evaluation.DECIMALS)}, "batch")
+    for name, blocks in (("importance", evaluation.by_feature()), ("groups", evaluation.by_group())):
+        grown = evaluation.importance(
+            lambda matrix: answer(matrix).yields, values, measured, blocks, SHUFFLES, settings.seed
+        )
+        plot(name, {"what": list(grown)[:SHOWN], "score_lost": list(grown.values())[:SHOWN]})
+
+    train_yields = read_table(Path("data/split/train.parquet"))["yield"].to_numpy(dtype=float)
+    train_values = read_features(Path("data/features/train.parquet"))
+    folded = evaluation.cross_validate(train_values, train_yields, params)
+    metrics("cross_validation", folded.figures | {"score_spread": folded.spread})
+    curve = evaluation.learning_curve(train_values, train_yields, values, measured, params, SHARES)
+    plot("learning", {"batches": [rows for rows, _ in curve], "score": [figures["score"] for _, figures in curve]})
+
+
+def metrics(name: str, figures: object) -> None:
+    """Writes figures where DVC shows and compares them."""
+    write_atomic(Path(f"data/metrics/{name}.json"), canonical_json(figures))
+
+
+def plot(name: str, columns: Mapping[str, Any] | pd.DataFrame, order: str | None = None) -> None:
+    """Writes the points of one plot."""
+    points = pd.DataFrame(columns)
+    if order:
+        points = points.sort_values(order, kind="stable")
+    write_atomic(Path(f"data/plots/{name}.csv"), points.to_csv(index=False, lineterminator="\n").encode())
+
+
+if __name__ == "__main__":
+    run(main)

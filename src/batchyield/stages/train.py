@@ -1,0 +1,50 @@
+"""Training features and yields -> the artifact: model, card, golden rows and drift reference."""
+
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+
+from batchyield.artifact import Card, canonical_json, golden_rows, write_artifact
+from batchyield.drift import reference
+from batchyield.evaluation import summary
+from batchyield.export import to_onnx
+from batchyield.features import FEATURES
+from batchyield.files import md5
+from batchyield.params import load
+from batchyield.stages import run
+from batchyield.table import batches, read_features, read_table
+from batchyield.training import train
+
+LIBRARIES = ("numpy", "scipy", "scikit-learn", "skl2onnx", "onnx", "onnxruntime", "batchyield")
+GOLDEN_ROWS = 20
+
+
+def main() -> None:
+    """Reads the training part of `data/split/` and `data/features/`; writes `data/model/`."""
+    params = load()
+    frame = read_table(Path("data/split/train.parquet"))
+    values = read_features(Path("data/features/train.parquet"))
+    yields = frame["yield"].to_numpy(dtype=float)
+    trained = train(values, yields, params)
+    answers = trained.answer(values)
+    onnx = to_onnx(trained)
+    names = tuple(feature.name for feature in FEATURES)
+    # Golden rows spread over the whole file: every recipe and period is replayed when the service starts.
+    golden = golden_rows(onnx, batches(frame.iloc[:: max(1, len(frame) // GOLDEN_ROWS)].head(GOLDEN_ROWS)))
+    card = Card(
+        name="yield-model",
+        features=names,
+        params={"model": msgspec.to_builtins(params.model), "features": msgspec.to_builtins(params.features)},
+        data_md5=md5(Path("data/raw/batches.csv")),
+        versions={name: version(name) for name in LIBRARIES},
+        metrics=summary(yields, answers),
+        rows=len(frame),
+        level=params.intervals.level,
+    )
+    profile = reference(names, values, answers.yields)
+    write_artifact(Path("data/model"), onnx, card, golden, canonical_json(profile))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,28 @@
+"""Raw file -> checked batches, or a full list of what breaks the contract."""
+
+from pathlib import Path
+
+from batchyield.contract import check, frame, report
+from batchyield.errors import ContractError
+from batchyield.files import write_atomic
+from batchyield.params import load
+from batchyield.sheet import read_sheet
+from batchyield.stages import run
+from batchyield.table import write_table
+
+RAW = Path("data/raw/batches.csv")
+REPORT = Path("data/validated/report.md")
+
+
+def main() -> None:
+    """Reads `data/raw/batches.csv`; writes `data/validated/`."""
+    sheet = read_sheet(RAW.read_bytes())
+    result = check(sheet, load().validate)
+    write_atomic(REPORT, report(result, sheet).encode())
+    if result.violations:
+        raise ContractError(str(RAW), list(result.violations), str(REPORT))
+    write_table(Path("data/validated/batches.parquet"), frame(sheet))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,144 @@
+"""A small pinned model for the tests of what opens and serves models: no training, known answers."""
+
+import hashlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+
+from batchyield.artifact import FILES, Card, golden_rows, write_artifact
+from batchyield.batch import Batch
+from batchyield.features import FEATURES
+
+ROOT = Path(__file__).parents[1]
+NAMES = [feature.name for feature in FEATURES]
+WIDTH = len(NAMES)
+HALF_WIDTH = 0.03125  # exact in float32
+
+
+def linear_onnx(constant=0.5, per_kilogram=0.001, by="B14", features=WIDTH):
+    """A model that answers `constant + per_kilogram * by`, where a missing reading counts as nought."""
+    weights = np.zeros((features, 1), dtype=np.float32)
+    weights[NAMES.index(by), 0] = per_kilogram
+    constants = {
+        "weights": weights,
+        "constant": np.float32([constant]),
+        "half": np.float32([HALF_WIDTH]),
+        "nought": np.float32([0]),
+        "flat": np.int64([-1]),
+    }
+    nodes = [
+        helper.make_node("IsNaN", ["features"], ["missing"]),
+        helper.make_node("Where", ["missing", "nought", "features"], ["filled"]),
+        helper.make_node("MatMul", ["filled", "weights"], ["product"]),
+        helper.make_node("Add", ["product", "constant"], ["column"]),
+        helper.make_node("Reshape", ["column", "flat"], ["yield"]),
+        helper.make_node("Sub", ["yield", "half"], ["lower"]),
+        helper.make_node("Add", ["yield", "half"], ["upper"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "linear",
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, [None, features])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None]) for name in ("yield", "lower", "upper")],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(model)
+    return model.SerializeToString(deterministic=True)
+
+
+def batches(count):
+    """Batches whose answers differ."""
+    return [Batch(id=f"batch {n}", A1=300.0, A5="6:00:00", B9="17:00-18:30", B14=400.0 + n) for n in range(count)]
+
+
+def card(**changes):
+    facts = {
+        "name": "line",
+        "features": tuple(NAMES),
+        "params": {"seed": 1},
+        "data_md5": "0" * 32,
+        "versions": {"onnxruntime": onnxruntime.__version__},
+        "metrics": {"mse": 0.001},
+        "rows": 20,
+        "level": 0.9,
+    }
+    return Card(**(facts | changes))
+
+
+def pin(root):
+    """Writes a dvc.lock that pins what is in data/model now."""
+    lines = ["schema: '2.0'", "stages:", "  train:", "    cmd: python -m batchyield.stages.train", "    outs:"]
+    for name in FILES:
+        data = (root / "data" / "model" / name).read_bytes()
+        lines += [
+            f"    - path: data/model/{name}",
+            "      hash: md5",
+            f"      md5: {hashlib.md5(data, usedforsecurity=False).hexdigest()}",
+        ]
+        lines += [f"      size: {len(data)}"]
+    (root / "dvc.lock").write_text("\n".join(lines) + "\n")
+
+
+def make_checkout(root, model=None, **changes):
+    """A folder with a pinned model, as `dvc repro` leaves one."""
+    model = linear_onnx() if model is None else model
+    write_artifact(root / "data" / "model", model, card(**changes), golden_rows(linear_onnx(), batches(20)), b"{}\n")
+    pin(root)
+    return root
+
+
+def environment(root, **more):
+    """What a service needs to know to serve the model in `root`."""
+    ours = {"BATCHYIELD_LOCK": str(root / "dvc.lock"), "BATCHYIELD_REVISION": "0" * 40}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("BATCHYIELD_")}
+    return inherited | ours | {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"} | more
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Running:
+    """`python -m api` as a process of its own, for as long as the block runs."""
+
+    def __init__(self, root, *options, **more):
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        command = [sys.executable, "-W", "error", "-m", "api", "--port", str(self.port), *options]
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, env=environment(root, **more), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def __enter__(self):
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, self.process.communicate()[1]
+            try:
+                if httpx.get(f"{self.url}/health/ready").status_code == 200:
+                    return self
+            except httpx.TransportError:
+                time.sleep(0.05)
+        raise AssertionError("the service did not come up in 30 s")
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.output, self.errors = self.process.communicate(timeout=20)
+
+
+def refused(root, *options, **more):
+    """`python -m api` where it is expected not to start: (exit code, standard error)."""
+    command = [sys.executable, "-W", "error", "-m", "api", *(options or ("--port", str(free_port())))]
+    done = subprocess.run(command, cwd=ROOT, env=environment(root, **more), capture_output=True, text=True, timeout=30)
+    return done.returncode, done.stderr

@@ -1,0 +1,285 @@
+"""`python -m api` as a real process: how it starts, what it refuses, and bodies too large for a test client."""
+
+import concurrent.futures
+import contextlib
+import json
+import re
+import resource
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from api_fixtures import ROOT, Running, environment, free_port, linear_onnx, make_checkout, pin, refused
+
+from api.examples import BATCH, INPUTS
+
+KEY = "k" * 32
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - refused without a key, which is what is tested
+HEAD = b"POST /v1/predictions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+HUGE = 50 * 2**20
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    return make_checkout(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def service(checkout):
+    with Running(checkout) as running:
+        yield running
+    assert "Traceback" not in running.errors
+    assert re.search(
+        r"model line: md5 [0-9a-f]{32}, version unreleased, revision 0{40}; 20 golden rows", running.output
+    )
+
+
+def resident(pid):
+    """Memory of a process, in bytes."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def connected(running):
+    return socket.create_connection(("127.0.0.1", running.port), timeout=10)
+
+
+def test_answers(service):
+    answer = httpx.post(f"{service.url}/v1/predictions", json=INPUTS)
+    assert answer.status_code == 200
+    assert [p["yield"] for p in answer.json()["predictions"]] == [0.9, 0.92]
+
+
+def test_help_needs_no_model(tmp_path):
+    command = [sys.executable, "-m", "api", "--help"]
+    done = subprocess.run(command, cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0
+    for option in ("--host", "--port", "--workers", "BATCHYIELD_API_KEY"):
+        assert option in done.stdout
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--port", "x"), ("--port", "65536"), ("--port", "-1"), ("--workers", "0"), ("--workers", "two"), ("--x",)],
+)
+def test_a_wrong_option_is_refused_with_the_usage(checkout, options):
+    code, errors = refused(checkout, *options)
+    assert code == 2
+    assert "usage: python -m api" in errors
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_model_that_is_not_the_pinned_one_is_refused_with_both_hashes(tmp_path, workers):
+    root = make_checkout(tmp_path)
+    was = re.search(r"model\.onnx\n.*\n +md5: (\w+)", (root / "dvc.lock").read_text())[1]
+    (root / "data/model/model.onnx").write_bytes(linear_onnx(0.4))
+    port = free_port()
+    code, errors = refused(root, "--port", str(port), "--workers", workers)
+    assert code == 2
+    assert re.fullmatch(
+        rf"batchyield: \S+model\.onnx: is not the pinned file: expected md5 {was}, found [0-9a-f]{{32}}\n"
+        r"  run `dvc pull` or `dvc repro`, then start again\n",
+        errors,
+    ), errors
+
+
+def test_a_model_that_answers_otherwise_is_refused(tmp_path):
+    root = make_checkout(tmp_path)
+    (root / "data/model/model.onnx").write_bytes(linear_onnx(0.4))
+    pin(root)
+    code, errors = refused(root)
+    assert code == 2
+    assert re.search(
+        r"golden\.json: is not answered as it was: row \d+ \(batch \d+\) differs by 0\.1, more than", errors
+    )
+    assert "Traceback" not in errors
+
+
+def test_nothing_listens_while_the_model_is_wrong(tmp_path):
+    root = make_checkout(tmp_path)
+    (root / "data/model/golden.json").write_text("{}")
+    port = free_port()
+    command = [sys.executable, "-m", "api", "--port", str(port)]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment(root), stderr=subprocess.DEVNULL)
+    while process.poll() is None:
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", port)) != 0
+        time.sleep(0.01)
+    assert process.returncode == 2
+
+
+def test_a_taken_port_is_refused(service, checkout):
+    code, errors = refused(checkout, "--port", str(service.port))
+    assert code == 2
+    assert errors == (
+        f"batchyield: 127.0.0.1 port {service.port} cannot be had: Address already in use\n"
+        "  stop the program that holds it, or choose another with --port\n"
+    )
+
+
+def test_an_address_that_is_none_is_refused(checkout):
+    code, errors = refused(checkout, "--host", "no-such-host.invalid", "--port", "0")
+    assert code == 2
+    assert "there is no address no-such-host.invalid" in errors
+
+
+@pytest.mark.parametrize("host", [EVERYWHERE, "::"])
+def test_beyond_loopback_a_key_is_needed(checkout, host):
+    code, errors = refused(checkout, "--host", host, "--port", "0")
+    assert code == 2
+    assert "no key is configured" in errors
+    assert "BATCHYIELD_API_KEYS_FILE" in errors
+
+
+def test_beyond_loopback_with_a_key(checkout):
+    with Running(checkout, "--host", EVERYWHERE, BATCHYIELD_API_KEY=KEY) as running:
+        assert httpx.post(f"{running.url}/v1/predictions", json=INPUTS).status_code == 401
+        headers = {"authorization": f"Bearer {KEY}"}
+        assert httpx.post(f"{running.url}/v1/predictions", json=INPUTS, headers=headers).status_code == 200
+    assert KEY not in running.output + running.errors
+
+
+def test_a_wrong_setting_is_refused_by_name(checkout):
+    code, errors = refused(checkout, BATCHYIELD_MAX_BODY_BYTES="a lot")
+    assert code == 2
+    assert errors.startswith("batchyield: BATCHYIELD_MAX_BODY_BYTES: ")
+
+
+def chunks(size, part=b" " * 65536):
+    for _ in range(size // len(part)):
+        yield part
+
+
+@pytest.mark.parametrize("path", ["/v1/predictions", "/v1/predictions/csv"])
+@pytest.mark.parametrize("declared", [True, False], ids=["declared", "chunked"])
+def test_fifty_megabytes_are_refused_in_words_without_being_held(service, path, declared):
+    before = resident(service.process.pid)
+    headers = {"content-type": "text/csv" if path.endswith("csv") else "application/json"}
+    if declared:
+        headers["content-length"] = str(HUGE)
+    answer = httpx.post(service.url + path, content=chunks(HUGE), headers=headers, timeout=30)
+    assert answer.status_code == 413
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["connection"] == "close"
+    assert answer.json()["type"] == "urn:batchyield:too-large"
+    assert resident(service.process.pid) - before < 40 * 2**20
+    assert httpx.get(f"{service.url}/health/live").status_code == 200
+
+
+def test_a_client_that_waits_for_leave_is_refused_before_it_sends(service):
+    with connected(service) as connection:
+        connection.sendall(HEAD + b"Content-Length: 52428800\r\nExpect: 100-continue\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_body_that_never_ends_is_cut_off(checkout):
+    with Running(checkout, BATCHYIELD_LINGER_BYTES="1048576") as running, connected(running) as connection:
+        connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            while sent < 2**30:
+                sent += connection.send(b"10000\r\n" + b" " * 65536 + b"\r\n")
+        assert sent < 200 * 2**20
+
+
+def test_a_body_that_comes_too_slowly_is_refused(checkout):
+    with Running(checkout, BATCHYIELD_BODY_SECONDS="0.3") as running:
+        for part in (b"", b"{"):
+            with connected(running) as connection:
+                connection.sendall(HEAD + b"Content-Length: 100\r\n\r\n" + part)
+                assert connection.recv(65536).startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_client_that_leaves_is_no_error(checkout):
+    with Running(checkout) as running:
+        with connected(running) as connection:
+            connection.sendall(HEAD + b"Content-Length: 100\r\n\r\n{")
+            time.sleep(0.1)
+        deadline = time.monotonic() + 5
+        while 'status="499"' not in httpx.get(f"{running.url}/metrics").text:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    assert running.errors == ""
+
+
+def test_health_answers_while_large_bodies_are_worked_on(service):
+    large = json.dumps({"inputs": [BATCH] * 9_000})
+    headers = {"content-type": "application/json"}
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        pending = [
+            pool.submit(httpx.post, f"{service.url}/v1/predictions", content=large, headers=headers, timeout=60)
+            for _ in range(6)
+        ]
+        slowest, asked = 0.0, 0
+        while not all(one.done() for one in pending):
+            started = time.perf_counter()
+            assert httpx.get(f"{service.url}/health/live").status_code == 200
+            slowest, asked = max(slowest, time.perf_counter() - started), asked + 1
+        assert all(one.result().status_code == 200 for one in pending)
+    assert asked > 3
+    assert slowest < 1.0
+
+
+def test_many_keep_their_own_answers(service):
+    def ask(n):
+        inputs = [{"id": f"{n}-{i}", "B14": 400 + n} for i in range(1 + n % 7)]
+        answer = httpx.post(f"{service.url}/v1/predictions", json={"inputs": inputs}, timeout=30).json()
+        assert [p["id"] for p in answer["predictions"]] == [given["id"] for given in inputs]
+        assert {p["yield"] for p in answer["predictions"]} == {pytest.approx((900 + n) / 1000, abs=1e-6)}
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(ask, range(100)))
+
+
+def test_workers_count_together_and_stop_in_order(checkout):
+    with Running(checkout, "--workers", "2") as running:
+        for _ in range(40):  # a connection each, so that both workers get some
+            assert httpx.post(f"{running.url}/v1/predictions", json=INPUTS).status_code == 200
+        for _ in range(5):
+            text = httpx.get(f"{running.url}/metrics").text
+            assert 'batchyield_predictions_total{format="json"} 80.0' in text
+            assert re.search(r'^batchyield_model_info\{[^}]*md5="[0-9a-f]{32}"[^}]*\} 1\.0$', text, re.MULTILINE)
+    assert running.process.returncode == 0
+    assert running.errors == ""
+
+
+def test_a_folder_for_metrics_is_emptied_of_an_earlier_run(checkout, tmp_path):
+    for _ in range(2):
+        with Running(checkout, "--workers", "2", PROMETHEUS_MULTIPROC_DIR=str(tmp_path / "metrics")) as running:
+            httpx.post(f"{running.url}/v1/predictions", json=INPUTS)
+            assert 'batchyield_predictions_total{format="json"} 2.0' in httpx.get(f"{running.url}/metrics").text
+
+
+def test_the_service_loads_no_training_library():
+    code = "import sys, api.app, api.server; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(ROOT), capture_output=True, text=True, check=True, timeout=30
+    )
+    loaded = set(done.stdout.split())
+    assert {"api", "batchyield", "onnxruntime"} <= loaded
+    assert not loaded & {
+        "joblib",
+        "cloudpickle",
+        "skops",
+        "pandas",
+        "pyarrow",
+        "sklearn",
+        "scipy",
+        "dvc",
+        "hydra",
+        "onnx",
+    }
+
+
+def test_what_the_service_imports_of_ours_names_no_pickle():
+    code = "import sys, api.server, api.app; print(*(m.__file__ for n, m in sys.modules.items() if n[:3] in 'api bat'))"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, env=environment(ROOT), capture_output=True, text=True, timeout=30)
+    files = done.stdout.split()
+    assert len(files) > 15
+    for file in files:
+        assert not re.search(r"\b(?:pickle|joblib|marshal|shelve)\b", Path(file).read_text()), file

@@ -1,0 +1,98 @@
+import subprocess
+
+import pytest
+
+from api.settings import VARIABLES, Settings, git_revision, read_settings
+from batchyield.errors import SetupError
+
+REVISION = {"BATCHYIELD_REVISION": "abc"}
+
+
+def git(root, *arguments):
+    identity = ("-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "init.defaultBranch=main")
+    done = subprocess.run(["git", *identity, *arguments], cwd=root, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path):
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "commit", "-q", "--allow-empty", "-m", "one")
+    return tmp_path
+
+
+def test_an_empty_environment_gives_the_defaults():
+    settings = read_settings({})
+    assert settings.model_version == "unreleased"
+    assert settings.max_body_bytes == 16 * 2**20
+    assert settings.lock_path.name == "dvc.lock"
+    assert settings.model_directory == settings.lock_path.parent / "data" / "model"
+    assert settings.revision
+
+
+def test_each_field_has_its_variable():
+    settings = read_settings(REVISION | {"BATCHYIELD_MAX_BODY_BYTES": "2048", "BATCHYIELD_BODY_SECONDS": "1.5"})
+    assert (settings.max_body_bytes, settings.body_seconds, settings.revision) == (2048, 1.5, "abc")
+    assert len(VARIABLES) == len(Settings.__struct_fields__)
+
+
+def test_a_model_directory_may_be_named():
+    assert read_settings(REVISION | {"BATCHYIELD_MODEL_DIR": "other/model"}).model_directory.parts == ("other", "model")
+
+
+def test_an_empty_variable_is_none():
+    assert read_settings(REVISION | {"BATCHYIELD_MAX_BODY_BYTES": ""}).max_body_bytes == 16 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BATCHYIELD_MAX_BODY_BYTES", "16 MiB"),
+        ("BATCHYIELD_MAX_BODY_BYTES", "-1"),
+        ("BATCHYIELD_BODY_SECONDS", "0"),
+        ("BATCHYIELD_BULK_SLOTS", "0"),
+        ("BATCHYIELD_MODEL_VERSION", "v1\r\nSet-Cookie: a=b"),
+        ("BATCHYIELD_REVISION", "a b"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_by_the_name_of_its_variable(name, value):
+    with pytest.raises(SetupError, match=f"^{name}: "):
+        read_settings({name: value})
+
+
+def test_variables_of_others_are_left_alone():
+    assert read_settings(REVISION | {"BATCHYIELD_REAL_DATA": "/somewhere"}).revision == "abc"
+
+
+def test_revision_is_the_commit_that_is_checked_out(repository):
+    assert git_revision(repository) == git(repository, "rev-parse", "HEAD")
+
+
+def test_revision_of_packed_references(repository):
+    git(repository, "pack-refs", "--all")
+    assert git_revision(repository) == git(repository, "rev-parse", "HEAD")
+
+
+def test_revision_of_a_detached_head(repository):
+    git(repository, "checkout", "-q", "--detach")
+    git(repository, "commit", "-q", "--allow-empty", "-m", "two")
+    assert git_revision(repository) == git(repository, "rev-parse", "HEAD")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_revision_of_a_worktree(repository, tmp_path_factory, packed):
+    other = tmp_path_factory.mktemp("trees") / "other"
+    git(repository, "worktree", "add", "-q", "-b", "feature/other", str(other))
+    git(other, "commit", "-q", "--allow-empty", "-m", "two")
+    if packed:
+        git(repository, "pack-refs", "--all")
+    assert git_revision(other) == git(other, "rev-parse", "HEAD") != git_revision(repository)
+
+
+def test_revision_where_there_is_none(tmp_path, repository):
+    assert git_revision(tmp_path / "nowhere") is None
+    (repository / ".git/HEAD").write_text("ref: refs/heads/unborn\n")
+    assert git_revision(repository) is None
+    (repository / ".git/HEAD").write_text("no commit\n")
+    assert git_revision(repository) is None
+    assert read_settings({"BATCHYIELD_LOCK": str(repository / "dvc.lock")}).revision == "unknown"

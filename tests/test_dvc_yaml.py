@@ -1,0 +1,82 @@
+"""The lock can be trusted only if every stage declares all that it reads: code, params and data."""
+
+import ast
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, run
+
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+
+# Runs a stage as `python -m` does, and notes which files below the workspace it read, wrote and imported.
+WATCH = """
+import json, os, runpy, sys
+from pathlib import Path
+root, read, written = Path.cwd(), set(), set()
+def hook(event, arguments):
+    if event == "open" and isinstance(arguments[0], (str, os.PathLike)):
+        path = Path(os.path.abspath(arguments[0]))
+        if path.is_relative_to(root / "data") or path.suffix == ".yaml" and path.is_relative_to(root):
+            (written if arguments[2] & (os.O_WRONLY | os.O_RDWR) else read).add(str(path.relative_to(root)))
+    elif event == "os.rename":
+        written.add(str(Path(os.path.abspath(arguments[1])).relative_to(root)))
+sys.addaudithook(hook)
+sys.argv = [sys.argv[1]]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+modules = {m.__file__ for m in list(sys.modules.values()) if getattr(m, "__file__", None)}
+code = {str(Path(f).relative_to(root)) for f in modules if Path(f).is_relative_to(root / "src")}
+print(json.dumps({"read": sorted(read), "written": sorted(written), "code": sorted(code)}))
+"""
+
+
+def paths(entries):
+    return {entry if isinstance(entry, str) else next(iter(entry)) for entry in entries}
+
+
+def outputs(stage):
+    return paths([*stage.get("outs", []), *stage.get("metrics", []), *stage.get("plots", [])])
+
+
+@pytest.fixture(scope="module")
+def watched(rebuilt):
+    def watch(name):
+        done = run(
+            sys.executable, "-c", WATCH, f"batchyield.stages.{name}", cwd=rebuilt, PYTHONPATH=str(rebuilt / "src")
+        )
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return {name: watch(name) for name in STAGES}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_declares_every_module_it_imports(watched, name):
+    declared = {path for path in paths(STAGES[name]["deps"]) if path.startswith("src/")}
+    ran_as = f"src/batchyield/stages/{name}.py"
+    assert set(watched[name]["code"]) | {ran_as} == declared
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_declares_every_file_it_reads_and_writes(watched, name):
+    seen = watched[name]
+    read = {path for path in seen["read"] if path.startswith("data/")} - outputs(STAGES[name])
+    assert read == {path for path in paths(STAGES[name]["deps"]) if path.startswith("data/")}
+    written = {path for path in seen["written"] if not Path(path).name.startswith(".")}
+    assert written == outputs(STAGES[name])
+    assert set(seen["read"]) - read - outputs(STAGES[name]) <= {"params.yaml", "dvc.lock"}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_declares_every_param_it_reads(name):
+    tree = ast.parse((ROOT / f"src/batchyield/stages/{name}.py").read_text())
+    read = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            owner = node.value
+            if (isinstance(owner, ast.Name) and owner.id == "params") or (
+                isinstance(owner, ast.Call) and isinstance(owner.func, ast.Name) and owner.func.id == "load"
+            ):
+                read.add(node.attr)
+    assert read == set(STAGES[name].get("params", []))

@@ -1,0 +1,142 @@
+"""The whole path through the commands a user types: S3, `dvc repro`, experiments, a service over the result."""
+
+import json
+import shutil
+
+import pytest
+from conftest import ROOT, run
+
+from batchyield import s3
+from batchyield.pins import params, raw, remotes, workspace
+from batchyield.pins.compare import LOCK, compare
+from batchyield.lock import read_lock
+from batchyield.sheet import read_sheet
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_rebuild_gives_the_committed_bytes(rebuilt):
+    rows = compare(read_lock(ROOT / LOCK), read_lock(rebuilt / LOCK))
+    assert len(rows) >= 10
+    assert [row for row in rows if not row.same] == []
+    assert run("git", "status", "--porcelain", cwd=rebuilt).stdout == "", "a rebuild changes no committed file"
+
+
+def test_params_yaml_is_conf_composed():
+    params.check(ROOT)
+
+
+def test_nothing_is_left_to_do_after_a_rebuild(rebuilt):
+    assert "up to date" in run("dvc", "status", cwd=rebuilt).stdout
+    assert "Running stage" not in run("dvc", "repro", cwd=rebuilt).stdout
+
+
+def test_another_clone_pulls_what_this_one_pushed(rebuilt, tmp_path):
+    run("dvc", "push", cwd=rebuilt)
+    clone = tmp_path / "clone"
+    workspace.git("clone", "-q", str(rebuilt), str(clone), cwd=tmp_path)
+    remotes.lend(rebuilt, clone)
+    run("dvc", "pull", cwd=clone)
+    assert "up to date" in run("dvc", "status", cwd=clone).stdout
+    for path in read_lock(clone / LOCK).outs():
+        assert (clone / path).read_bytes() == (rebuilt / path).read_bytes()
+
+
+def test_an_experiment_with_another_model_shows_in_metrics_and_plots(scratch):
+    run("dvc", "exp", "run", "-S", "model=ridge", cwd=scratch)
+    assert "kind: ridge" in (scratch / "params.yaml").read_text()
+    assert (ROOT / "params.yaml").read_text() != (scratch / "params.yaml").read_text()
+    changed = json.loads(run("dvc", "metrics", "diff", "--json", cwd=scratch).stdout)
+    score = changed["data/metrics/test.json"]["score"]
+    assert score["new"] > score["old"], "a ridge is worse than the default"
+    run("dvc", "plots", "diff", "--out", "drawn", cwd=scratch)
+    assert "vega" in (scratch / "drawn" / "index.html").read_text()
+
+
+def test_every_plot_is_drawn(scratch):
+    run("dvc", "plots", "show", "--out", "drawn", cwd=scratch)
+    page = (scratch / "drawn" / "index.html").read_text()
+    for title in ("Predicted against actual", "Residuals over the campaign", "Feature importance"):
+        assert title in page
+
+
+def test_a_broken_contract_stops_the_pipeline_and_names_rows_and_columns(scratch):
+    raw_file = scratch / raw.DATA
+    lines = raw_file.read_bytes().splitlines(keepends=True)
+    cells = lines[7].rstrip(b"\n").split(b",")
+    cells[-1] = b"9.2"
+    lines[7] = b",".join(cells) + b"\n"
+    lines.append(lines[3])
+    raw_file.unlink()
+    raw_file.write_bytes(b"".join(lines))
+    before = (scratch / "dvc.lock").read_bytes()
+    done = run("dvc", "repro", "--force", "--single-item", "validate", cwd=scratch, check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "Traceback" not in said
+    assert "line 8" in said
+    assert "yield" in said
+    assert lines[3].split(b",")[0].decode() in said, "the id that stands twice"
+    assert (scratch / "dvc.lock").read_bytes() == before
+    assert "9.2" in (scratch / "data/validated/report.md").read_text()
+
+
+def test_raw_data_that_moved_on_are_refused_and_the_pin_stays(checkout, tmp_path):
+    clone = tmp_path / "clone"
+    workspace.git("clone", "-q", str(checkout), str(clone), cwd=tmp_path)
+    server = remotes.embedded(s3.free_port(), clone)
+    with s3.running(server):
+        moved = server.root / s3.BUCKET / raw.KEY
+        moved.parent.mkdir(parents=True)
+        moved.write_text("another file")
+        pin = (clone / raw.PIN).read_bytes()
+        with pytest.raises(Exception, match="no longer the object"):
+            raw.fetch(clone)
+    assert (clone / raw.PIN).read_bytes() == pin
+    assert not (clone / raw.DATA).exists()
+
+
+@pytest.mark.real_data
+def test_the_real_plant_runs_through_and_the_committed_lock_is_untouched(real_data, tmp_path):
+    lock = (ROOT / LOCK).read_bytes()
+    train = real_data / "jinnan_round1_train_20181227.csv"
+    target = tmp_path / "rebuild"
+    port = str(s3.free_port())
+    done = run("batchyield", "rebuild-on", str(train), "--into", str(target), "--s3-port", port, cwd=ROOT)
+    assert "data/metrics/test.json" in done.stdout
+    assert (ROOT / LOCK).read_bytes() == lock
+    sent = read_sheet((real_data / "jinnan_round1_testA_20181227.csv").read_bytes())
+    answered = answers_over_http(target, (real_data / "jinnan_round1_testA_20181227.csv").read_bytes())
+    assert answered[0] == "id,yield,lower,upper"
+    assert [line.split(",")[0] for line in answered[1:]] == [batch.id for batch in sent.batches]
+    for line in answered[1:]:
+        _, value, lower, upper = line.split(",")
+        assert float(lower) <= float(value) <= float(upper)
+    shutil.rmtree(target)
+
+
+def answers_over_http(root, sheet):
+    """Starts the real service in `root`, sends it a CSV, and returns the lines it answers."""
+    import subprocess
+    import sys
+    import time
+    import urllib.error
+    import urllib.request
+
+    port = s3.free_port()
+    service = subprocess.Popen([sys.executable, "-m", "api", "--port", str(port)], cwd=root)
+    try:
+        for _ in range(100):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready").close()
+                break
+            except urllib.error.URLError:
+                time.sleep(0.1)
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/v1/predictions/csv", sheet, {"Content-Type": "text/csv"}
+        )
+        with urllib.request.urlopen(request) as answer:
+            return answer.read().decode().splitlines()
+    finally:
+        service.terminate()
+        service.wait()

@@ -1,0 +1,130 @@
+import numpy as np
+import onnx
+import pytest
+from api_fixtures import HALF_WIDTH, NAMES, batches, linear_onnx
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+
+from batchyield.batch import Batch, CellWarning
+from batchyield.errors import ArtifactError
+from batchyield.predictor import Prediction, Predictor
+
+CLEAN = Batch(id="clean", B14=400.0)
+SLIPPED = Batch(id="slipped", B9="17；00-18:30", B14=420.0)
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    return Predictor(linear_onnx())
+
+
+def graph_answering(**values):
+    """A model whose answers are constants, one a row."""
+    nodes = [
+        helper.make_node("ReduceSum", ["features", "axis"], ["sum"], keepdims=0),
+        helper.make_node("IsNaN", ["sum"], ["missing"]),
+        helper.make_node("Not", ["missing"], ["known"]),
+        helper.make_node("Or", ["missing", "known"], ["any"]),
+    ]
+    axis = helper.make_tensor("axis", TensorProto.INT64, [1], [1])
+    constants = [axis]
+    for name, value in values.items():
+        constants.append(helper.make_tensor(f"{name}_is", TensorProto.FLOAT, [1], [value]))
+        nodes.append(helper.make_node("Where", ["any", f"{name}_is", f"{name}_is"], [name]))
+    graph = helper.make_graph(
+        nodes,
+        "constant",
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, [None, len(NAMES)])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None]) for name in values],
+        constants,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString()
+
+
+def test_answers_what_the_model_computes(predictor):
+    found = predictor.predict([CLEAN])
+    assert found == [Prediction("clean", 0.9, 0.9 - HALF_WIDTH, 0.9 + HALF_WIDTH)]
+
+
+def test_answers_in_order_with_each_batch_s_own_name(predictor):
+    asked = batches(50)
+    found = predictor.predict(asked)
+    assert [p.id for p in found] == [b.id for b in asked]
+    assert [p.yield_ for p in found] == pytest.approx([0.9 + n / 1000 for n in range(50)], abs=1e-6)
+
+
+def test_a_batch_without_a_name_or_a_reading_is_answered(predictor):
+    assert predictor.predict([Batch()])[0].id is None
+    assert predictor.predict([Batch()])[0].yield_ == 0.5
+
+
+def test_no_batches_get_no_predictions(predictor):
+    assert predictor.predict([]) == []
+
+
+def test_answers_are_plain_numbers(predictor):
+    prediction = predictor.predict([CLEAN])[0]
+    assert {type(prediction.yield_), type(prediction.lower), type(prediction.upper)} == {float}
+
+
+@given(order=st.permutations(range(12)), count=st.integers(1, 12))
+def test_a_batch_is_answered_alike_in_any_company(predictor, order, count):
+    asked = [*batches(10), CLEAN, SLIPPED]
+    alone = [predictor.predict([batch])[0] for batch in asked]
+    chosen = order[:count]
+    assert predictor.predict([asked[n] for n in chosen]) == [alone[n] for n in chosen]
+
+
+def test_repaired_cells_are_told(predictor):
+    clean, slipped = predictor.predict([CLEAN, SLIPPED])
+    assert clean.warnings == ()
+    assert [(w.field, w.kind) for w in slipped.warnings] == [("B9", "full_width")]
+
+
+def test_warnings_of_the_sheet_come_first_and_stay_with_their_row(predictor):
+    told = CellWarning("A1", "too_long", "a cell longer than any reading")
+    clean, slipped = predictor.predict([CLEAN, SLIPPED], [(), (told,)])
+    assert clean.warnings == ()
+    assert [w.field for w in slipped.warnings] == ["A1", "B9"]
+
+
+def test_warnings_of_another_sheet_are_not_taken(predictor):
+    with pytest.raises(ValueError, match="zip"):
+        predictor.predict([CLEAN, SLIPPED], [()])
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("output", ["yield", "lower", "upper"])
+def test_what_is_no_number_is_never_answered(bad, output):
+    answers = {"yield": 0.9, "lower": 0.8, "upper": 1.0} | {output: bad}
+    predictor = Predictor(graph_answering(**answers), "the model")
+    with pytest.raises(ArtifactError, match=r"the model: answered .* for row 0, which is no yield"):
+        predictor.predict([CLEAN, CLEAN])
+
+
+def test_infinities_that_cancel_are_not_answered():
+    predictor = Predictor(graph_answering(**{"yield": 0.9, "lower": float("-inf"), "upper": float("inf")}))
+    with pytest.raises(ArtifactError, match="no yield"):
+        predictor.predict([CLEAN])
+
+
+def test_bytes_that_are_no_model_are_refused():
+    with pytest.raises(ArtifactError, match="no model that onnxruntime can open"):
+        Predictor(b"not a model")
+
+
+def test_a_model_of_another_width_is_refused():
+    with pytest.raises(ArtifactError, match=f"this code sends 'features' with {len(NAMES)} columns"):
+        Predictor(linear_onnx(features=len(NAMES) + 1))
+
+
+def test_a_model_without_an_interval_is_refused():
+    with pytest.raises(ArtifactError, match="reads yield, lower, upper"):
+        Predictor(graph_answering(**{"yield": 0.9}))
+
+
+def test_the_model_of_the_tests_is_what_it_says():
+    model = onnx.load_model_from_string(linear_onnx())
+    weights = onnx.numpy_helper.to_array(model.graph.initializer[0])
+    assert np.flatnonzero(weights).tolist() == [NAMES.index("B14")]

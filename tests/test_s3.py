@@ -1,0 +1,92 @@
+import hashlib
+import socket
+
+import botocore.exceptions
+import pytest
+
+from batchyield import s3
+from batchyield.errors import SetupError
+from batchyield.pins import remotes, workspace
+
+OBJECT = b"1,2\n"
+
+
+@pytest.fixture
+def server(tmp_path):
+    with s3.running(s3.Server(tmp_path / "buckets", s3.free_port(), "plant", "open sesame 1234")) as up:
+        yield up
+
+
+def test_an_object_survives_the_server(server, tmp_path):
+    s3.client(server).put_object(Bucket=s3.BUCKET, Key="raw/batches.csv", Body=OBJECT)
+    other = s3.Server(server.root, s3.free_port(), "plant", "another secret 56")
+    with s3.running(other):
+        found = s3.client(other).get_object(Bucket=s3.BUCKET, Key="raw/batches.csv")
+    assert found["Body"].read() == OBJECT
+    assert found["ETag"] == f'"{hashlib.md5(OBJECT, usedforsecurity=False).hexdigest()}"', "DVC pins imports by ETag"
+
+
+def test_an_object_put_into_or_taken_from_the_folder_by_hand_is_seen_at_once(server):
+    path = server.root / s3.BUCKET / "raw" / "batches.csv"
+    path.parent.mkdir()
+    path.write_bytes(b"by hand")
+    client = s3.client(server)
+    assert client.get_object(Bucket=s3.BUCKET, Key="raw/batches.csv")["Body"].read() == b"by hand"
+    path.unlink()
+    with pytest.raises(botocore.exceptions.ClientError, match=r"NoSuchKey|404"):
+        client.get_object(Bucket=s3.BUCKET, Key="raw/batches.csv")
+
+
+@pytest.mark.parametrize(("key", "secret"), [("plant", "wrong secret 12"), ("stranger", "open sesame 1234")])
+def test_only_its_own_keys_open_it(server, key, secret):
+    stranger = s3.Server(server.root, server.port, key, secret)
+    assert not s3.healthy(stranger)
+    with pytest.raises(botocore.exceptions.ClientError):
+        s3.client(stranger).list_objects_v2(Bucket=s3.BUCKET)
+
+
+def test_a_taken_port_is_named_with_what_to_do(tmp_path):
+    with socket.socket() as holder:
+        holder.bind((s3.HOST, 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        with pytest.raises(SetupError, match=rf"port {port} is taken.*\n.*S3_PORT"):
+            s3.launch(s3.Server(tmp_path, port, "plant", "open sesame 1234"))
+
+
+def test_start_twice_and_stop_twice_are_harmless(tmp_path):
+    server = s3.Server(tmp_path, s3.free_port(), "plant", "open sesame 1234")
+    assert server.url in s3.start(server)
+    try:
+        assert "already" in s3.start(server)
+    finally:
+        assert "stopped" in s3.stop(server)
+    assert "no embedded S3 server" in s3.stop(server)
+
+
+@pytest.fixture
+def project(tmp_path):
+    workspace.git("init", "-q", cwd=tmp_path)
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc" / "config").write_text(
+        "['remote \"source\"']\n    url = s3://batchyield\n['remote \"storage\"']\n    url = s3://batchyield/dvc\n"
+    )
+    return tmp_path
+
+
+def test_endpoint_and_keys_go_to_the_local_config_alone(project):
+    before = (project / ".dvc" / "config").read_text()
+    server = remotes.embedded(9777, project)
+    local = project / ".dvc" / "config.local"
+    assert (project / ".dvc" / "config").read_text() == before
+    assert server.secret in local.read_text()
+    assert local.stat().st_mode & 0o077 == 0
+    assert remotes.embedded(9777, project) == server, "keys are made once"
+
+
+def test_remotes_of_a_real_s3_are_never_overwritten(project):
+    local = project / ".dvc" / "config.local"
+    local.write_text("['remote \"source\"']\n    endpointurl = https://s3.example.org\n")
+    with pytest.raises(SetupError, match=r"s3\.example\.org"):
+        remotes.embedded(9777, project)
+    assert "9777" not in local.read_text()
