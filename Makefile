@@ -43,8 +43,8 @@ lint: setup ## ruff, mypy, import contracts, params.yaml against conf/
 repro: setup ## rebuild what changed (the embedded S3 server is started where it is needed)
 	@batchyield params --check && batchyield s3 start --s3-port $(S3_PORT) && batchyield fetch && dvc repro
 
-repro-real: setup ## rebuild on your own file in .cache/rebuild: make repro-real DATA=path/to/batches.csv [SERVE=1]
-	@batchyield rebuild-on "$(DATA)" $(if $(SERVE),--serve) --host $(HOST) --port $(PORT)
+repro-real: setup ## rebuild on your own file in .cache/rebuild: make repro-real DATA=batches.csv [SERVE=1] [SET="model=ridge"]
+	@batchyield rebuild-on "$(DATA)" $(SET) $(if $(SERVE),--serve) --host $(HOST) --port $(PORT)
 
 serve: setup ## serve the pinned model that is in the workspace
 	@python -m api --host $(HOST) --port $(PORT)

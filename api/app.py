@@ -12,7 +12,7 @@ from api.auth import read_keys
 from api.envelope import Envelope
 from api.pages import page_routes
 from api.predictions import prediction_routes
-from api.problems import EXCEPTION_HANDLERS
+from api.refusals import EXCEPTION_HANDLERS
 from api.routes import plain_routes
 from api.service import Service, open_pinned
 from api.settings import Settings, read_settings

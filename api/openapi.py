@@ -1,6 +1,5 @@
 """The OpenAPI 3.1 document, from the very types that decode and encode: the one place that describes the routes."""
 
-from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -208,8 +207,8 @@ def _refusal(status: int, kinds: list[Kind]) -> Json:
     shown = {
         kind.name: {
             "value": {
-                "type": f"urn:batchyield:{kind.name}",
-                "title": HTTPStatus(status).phrase,
+                "type": kind.urn,
+                "title": kind.title,
                 "status": status,
                 "detail": kind.meaning,
             }

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -16,6 +17,14 @@ from batchyield.predictor import Prediction
 from batchyield.sheet import Sheet, read_sheet
 
 MOST_BATCHES = 10_000
+MOST_LINES = 2 * MOST_BATCHES
+"""Of a file: room for blank lines, and for breaks inside cells."""
+
+LONGEST_SEARCHED = 2 * 2**20
+"""Bytes; of a larger body only the first violation is told, since finding the others would take much memory."""
+
+STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+"""A JSON string, closed or not, so that no body makes it search twice."""
 
 
 class PredictionRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -40,6 +49,10 @@ def batches_of_json(body: bytes) -> list[Batch]:
     Raises:
         RequestError: it is not JSON (400), or not of this form (422), with the index and the field of each violation.
     """
+    if body.count(b"{") > MOST_BATCHES + 1 and STRING.sub(b"", body).count(b"{") > MOST_BATCHES + 1:
+        # The decoder looks at the length at the end only, by when millions of empty batches fill the memory.
+        violation = Violation("$.inputs", f"Expected `array` of length <= {MOST_BATCHES}")
+        raise RequestError(INVALID, str(violation), violation)
     try:
         return _request.decode(body).inputs
     except msgspec.ValidationError as error:
@@ -52,6 +65,8 @@ def batches_of_json(body: bytes) -> list[Batch]:
 def _violations(body: bytes) -> tuple[Violation, ...]:
     """The first violation of each batch that has one; none if the fault lies outside the batches."""
     found: list[Violation] = []
+    if len(body) > LONGEST_SEARCHED:
+        return ()
     try:
         for index, raw in enumerate(_unread.decode(body).inputs):
             try:
@@ -81,15 +96,22 @@ def sheet_of_upload(body: bytes, content_type: str) -> Sheet:
     """The plant's file, as the body itself or as the one file of a form.
 
     Raises:
-        RequestError: the form cannot be read or has no file, or the file has too many batches or none.
+        RequestError: the form cannot be read or has no file, or the file has too many batches.
         InputError: the file cannot be read as batches.
     """
     kind, options = parse_options_header(content_type)
-    sheet = read_sheet(_file_of_form(body, options.get("boundary", "")) if kind == "multipart/form-data" else body)
-    if not 1 <= len(sheet.batches) <= MOST_BATCHES:
-        problem = f"has {len(sheet.batches)} batches; send 1 to {MOST_BATCHES}"
-        raise RequestError(INVALID, f"the file {problem}", Violation("file", problem))
+    file = _file_of_form(body, options.get("boundary", "")) if kind == "multipart/form-data" else body
+    if max(file.count(b"\n"), file.count(b"\r")) > MOST_LINES:
+        raise _too_many(f"has more than {MOST_LINES} lines")
+    sheet = read_sheet(file)
+    if len(sheet.batches) > MOST_BATCHES:
+        raise _too_many(f"has {len(sheet.batches)} batches")
     return sheet
+
+
+def _too_many(found: str) -> RequestError:
+    problem = f"{found}; send at most {MOST_BATCHES} batches at a time"
+    return RequestError(INVALID, f"the file {problem}", Violation("file", problem))
 
 
 def _file_of_form(body: bytes, boundary: str) -> bytes:

@@ -3,7 +3,9 @@
 import contextlib
 import ipaddress
 import os
+import signal
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,6 +88,7 @@ def _serve_here(listener: socket.socket, settings: Settings) -> None:
     artifact = open_pinned(settings)
     app = create_app(settings, artifact)
     _listen(listener, _says(settings, artifact))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn shuts down in order, then passes the signal on
     uvicorn.Server(_config(app)).run(sockets=[listener])
 
 

@@ -12,8 +12,11 @@ import httpx
 import numpy as np
 import onnx
 import onnxruntime
+from litestar.testing import TestClient
 from onnx import TensorProto, helper, numpy_helper
 
+from api.app import create_app
+from api.settings import Settings
 from batchyield.artifact import FILES, Card, golden_rows, write_artifact
 from batchyield.batch import Batch
 from batchyield.features import FEATURES
@@ -21,6 +24,7 @@ from batchyield.features import FEATURES
 ROOT = Path(__file__).parents[1]
 NAMES = [feature.name for feature in FEATURES]
 WIDTH = len(NAMES)
+REVISION = "1" * 40
 HALF_WIDTH = 0.03125  # exact in float32
 
 
@@ -99,7 +103,7 @@ def make_checkout(root, model=None, **changes):
 
 def environment(root, **more):
     """What a service needs to know to serve the model in `root`."""
-    ours = {"BATCHYIELD_LOCK": str(root / "dvc.lock"), "BATCHYIELD_REVISION": "0" * 40}
+    ours = {"BATCHYIELD_LOCK": str(root / "dvc.lock"), "BATCHYIELD_REVISION": REVISION}
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("BATCHYIELD_")}
     return inherited | ours | {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"} | more
 
@@ -135,6 +139,7 @@ class Running:
     def __exit__(self, *_):
         self.process.terminate()
         self.output, self.errors = self.process.communicate(timeout=20)
+        assert self.process.returncode == 0, self.errors
 
 
 def refused(root, *options, **more):
@@ -142,3 +147,27 @@ def refused(root, *options, **more):
     command = [sys.executable, "-W", "error", "-m", "api", *(options or ("--port", str(free_port())))]
     done = subprocess.run(command, cwd=ROOT, env=environment(root, **more), capture_output=True, text=True, timeout=30)
     return done.returncode, done.stderr
+
+
+def client_of(root, **settings):
+    """A client of the service over the model in `root`, whose start-up runs when it is entered."""
+    given = {"lock": str(root / "dvc.lock"), "revision": REVISION} | settings
+    return TestClient(create_app(Settings(**given)), raise_server_exceptions=False)
+
+
+def refusal(response, status, kind):
+    """The problem of a refusal, having checked what all refusals have."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = response.json()
+    assert problem["status"] == status
+    assert problem["type"] == f"urn:batchyield:{kind}"
+    assert problem["title"]
+    assert problem["detail"]
+    assert problem["instance"].startswith("/")
+    return problem
+
+
+def places(problem):
+    """Where a refusal sees something wrong."""
+    return [violation["where"] for violation in problem["violations"]]

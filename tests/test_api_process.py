@@ -1,10 +1,8 @@
-"""`python -m api` as a real process: how it starts, what it refuses, and bodies too large for a test client."""
+"""`python -m api` as a real process: how it starts, what it refuses, how it stops."""
 
-import concurrent.futures
-import contextlib
-import json
+import os
 import re
-import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -15,12 +13,11 @@ import httpx
 import pytest
 from api_fixtures import ROOT, Running, environment, free_port, linear_onnx, make_checkout, pin, refused
 
-from api.examples import BATCH, INPUTS
+from api.examples import INPUTS
 
 KEY = "k" * 32
+
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - refused without a key, which is what is tested
-HEAD = b"POST /v1/predictions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-HUGE = 50 * 2**20
 
 
 @pytest.fixture(scope="module")
@@ -34,17 +31,8 @@ def service(checkout):
         yield running
     assert "Traceback" not in running.errors
     assert re.search(
-        r"model line: md5 [0-9a-f]{32}, version unreleased, revision 0{40}; 20 golden rows", running.output
+        r"model line: md5 [0-9a-f]{32}, version unreleased, revision 1{40}; 20 golden rows", running.output
     )
-
-
-def resident(pid):
-    """Memory of a process, in bytes."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
-
-
-def connected(running):
-    return socket.create_connection(("127.0.0.1", running.port), timeout=10)
 
 
 def test_answers(service):
@@ -148,92 +136,6 @@ def test_a_wrong_setting_is_refused_by_name(checkout):
     assert errors.startswith("batchyield: BATCHYIELD_MAX_BODY_BYTES: ")
 
 
-def chunks(size, part=b" " * 65536):
-    for _ in range(size // len(part)):
-        yield part
-
-
-@pytest.mark.parametrize("path", ["/v1/predictions", "/v1/predictions/csv"])
-@pytest.mark.parametrize("declared", [True, False], ids=["declared", "chunked"])
-def test_fifty_megabytes_are_refused_in_words_without_being_held(service, path, declared):
-    before = resident(service.process.pid)
-    headers = {"content-type": "text/csv" if path.endswith("csv") else "application/json"}
-    if declared:
-        headers["content-length"] = str(HUGE)
-    answer = httpx.post(service.url + path, content=chunks(HUGE), headers=headers, timeout=30)
-    assert answer.status_code == 413
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.headers["connection"] == "close"
-    assert answer.json()["type"] == "urn:batchyield:too-large"
-    assert resident(service.process.pid) - before < 40 * 2**20
-    assert httpx.get(f"{service.url}/health/live").status_code == 200
-
-
-def test_a_client_that_waits_for_leave_is_refused_before_it_sends(service):
-    with connected(service) as connection:
-        connection.sendall(HEAD + b"Content-Length: 52428800\r\nExpect: 100-continue\r\n\r\n")
-        assert connection.recv(65536).startswith(b"HTTP/1.1 413 ")
-
-
-def test_a_body_that_never_ends_is_cut_off(checkout):
-    with Running(checkout, BATCHYIELD_LINGER_BYTES="1048576") as running, connected(running) as connection:
-        connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
-        sent = 0
-        with contextlib.suppress(ConnectionError):
-            while sent < 2**30:
-                sent += connection.send(b"10000\r\n" + b" " * 65536 + b"\r\n")
-        assert sent < 200 * 2**20
-
-
-def test_a_body_that_comes_too_slowly_is_refused(checkout):
-    with Running(checkout, BATCHYIELD_BODY_SECONDS="0.3") as running:
-        for part in (b"", b"{"):
-            with connected(running) as connection:
-                connection.sendall(HEAD + b"Content-Length: 100\r\n\r\n" + part)
-                assert connection.recv(65536).startswith(b"HTTP/1.1 408 ")
-
-
-def test_a_client_that_leaves_is_no_error(checkout):
-    with Running(checkout) as running:
-        with connected(running) as connection:
-            connection.sendall(HEAD + b"Content-Length: 100\r\n\r\n{")
-            time.sleep(0.1)
-        deadline = time.monotonic() + 5
-        while 'status="499"' not in httpx.get(f"{running.url}/metrics").text:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-    assert running.errors == ""
-
-
-def test_health_answers_while_large_bodies_are_worked_on(service):
-    large = json.dumps({"inputs": [BATCH] * 9_000})
-    headers = {"content-type": "application/json"}
-    with concurrent.futures.ThreadPoolExecutor(3) as pool:
-        pending = [
-            pool.submit(httpx.post, f"{service.url}/v1/predictions", content=large, headers=headers, timeout=60)
-            for _ in range(6)
-        ]
-        slowest, asked = 0.0, 0
-        while not all(one.done() for one in pending):
-            started = time.perf_counter()
-            assert httpx.get(f"{service.url}/health/live").status_code == 200
-            slowest, asked = max(slowest, time.perf_counter() - started), asked + 1
-        assert all(one.result().status_code == 200 for one in pending)
-    assert asked > 3
-    assert slowest < 1.0
-
-
-def test_many_keep_their_own_answers(service):
-    def ask(n):
-        inputs = [{"id": f"{n}-{i}", "B14": 400 + n} for i in range(1 + n % 7)]
-        answer = httpx.post(f"{service.url}/v1/predictions", json={"inputs": inputs}, timeout=30).json()
-        assert [p["id"] for p in answer["predictions"]] == [given["id"] for given in inputs]
-        assert {p["yield"] for p in answer["predictions"]} == {pytest.approx((900 + n) / 1000, abs=1e-6)}
-
-    with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        list(pool.map(ask, range(100)))
-
-
 def test_workers_count_together_and_stop_in_order(checkout):
     with Running(checkout, "--workers", "2") as running:
         for _ in range(40):  # a connection each, so that both workers get some
@@ -276,10 +178,48 @@ def test_the_service_loads_no_training_library():
 
 
 def test_what_the_service_imports_of_ours_names_no_pickle():
-    code = "import sys, api.server, api.app; print(*(m.__file__ for n, m in sys.modules.items() if n[:3] in 'api bat'))"
+    ours = "[m.__file__ for n, m in sys.modules.items() if n.partition('.')[0] in ('api', 'batchyield')]"
+    code = f"import sys, api.server, api.app; print(*{ours})"
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=ROOT, env=environment(ROOT), capture_output=True, text=True, timeout=30)
     files = done.stdout.split()
     assert len(files) > 15
     for file in files:
         assert not re.search(r"\b(?:pickle|joblib|marshal|shelve)\b", Path(file).read_text()), file
+
+
+def workers_of(running):
+    """Process ids of the workers, not of the helper that Python puts beside them."""
+    pid = running.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+def test_a_worker_that_dies_is_replaced_and_its_counts_are_kept(checkout):
+    with Running(checkout, "--workers", "2") as running:
+        for _ in range(20):
+            httpx.post(f"{running.url}/v1/predictions", json=INPUTS)
+        first, other = workers_of(running)
+        os.kill(first, signal.SIGKILL)
+        deadline = time.monotonic() + 20
+        while len({*workers_of(running)} - {first}) < 2 or first in workers_of(running):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert other in workers_of(running)
+        assert httpx.post(f"{running.url}/v1/predictions", json=INPUTS).status_code == 200
+        assert 'batchyield_predictions_total{format="json"} 42.0' in httpx.get(f"{running.url}/metrics").text
+
+
+def test_a_worker_that_would_serve_another_model_stops_the_service(tmp_path):
+    root = make_checkout(tmp_path)
+    running = Running(root, "--workers", "2")
+    running.__enter__()
+    try:
+        (root / "data/model/model.onnx").write_bytes(linear_onnx(0.4))
+        os.kill(workers_of(running)[0], signal.SIGKILL)
+        _, errors = running.process.communicate(timeout=30)
+    finally:
+        running.process.kill()
+    assert running.process.returncode == 2
+    assert re.search(r"model\.onnx: is not the pinned file: expected md5 \w+, found \w+\n", errors)
+    assert "Traceback" not in errors

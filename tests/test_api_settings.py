@@ -1,6 +1,8 @@
 import subprocess
 
+import msgspec
 import pytest
+from api_fixtures import ROOT
 
 from api.settings import VARIABLES, Settings, git_revision, read_settings
 from batchyield.errors import SetupError
@@ -96,3 +98,15 @@ def test_revision_where_there_is_none(tmp_path, repository):
     (repository / ".git/HEAD").write_text("no commit\n")
     assert git_revision(repository) is None
     assert read_settings({"BATCHYIELD_LOCK": str(repository / "dvc.lock")}).revision == "unknown"
+
+
+def test_each_variable_is_documented_with_its_default():
+    lines = {
+        name: line
+        for line in (ROOT / "docs/api.md").read_text().splitlines()
+        if (name := line.partition("`")[2].partition("`")[0]).startswith("BATCHYIELD_")
+    }
+    assert set(lines) == set(VARIABLES)
+    for field in msgspec.structs.fields(Settings):
+        if isinstance(field.default, int | float):
+            assert lines[field.encode_name].split("|")[2].strip() == f"{field.default:.0f}"

@@ -2,12 +2,15 @@
 
 import ast
 import json
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from conftest import ROOT, run
+
+from batchyield.pins import params
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 
@@ -41,11 +44,13 @@ def outputs(stage):
 
 
 @pytest.fixture(scope="module")
-def watched(rebuilt):
+def watched(rebuilt, tmp_path_factory):
+    root = tmp_path_factory.mktemp("watched") / "checkout"
+    shutil.copytree(rebuilt, root, ignore=shutil.ignore_patterns(".s3", ".dvc"))
+    params.write(root, ["evaluation=quick"])
+
     def watch(name):
-        done = run(
-            sys.executable, "-c", WATCH, f"batchyield.stages.{name}", cwd=rebuilt, PYTHONPATH=str(rebuilt / "src")
-        )
+        done = run(sys.executable, "-c", WATCH, f"batchyield.stages.{name}", cwd=root, PYTHONPATH=str(root / "src"))
         return json.loads(done.stdout.splitlines()[-1])
 
     return {name: watch(name) for name in STAGES}

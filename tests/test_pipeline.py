@@ -2,14 +2,19 @@
 
 import json
 import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
 
 import pytest
 from conftest import ROOT, run
 
 from batchyield import s3
+from batchyield.lock import read_lock
 from batchyield.pins import params, raw, remotes, workspace
 from batchyield.pins.compare import LOCK, compare
-from batchyield.lock import read_lock
 from batchyield.sheet import read_sheet
 
 pytestmark = pytest.mark.slow
@@ -86,9 +91,7 @@ def test_raw_data_that_moved_on_are_refused_and_the_pin_stays(checkout, tmp_path
     workspace.git("clone", "-q", str(checkout), str(clone), cwd=tmp_path)
     server = remotes.embedded(s3.free_port(), clone)
     with s3.running(server):
-        moved = server.root / s3.BUCKET / raw.KEY
-        moved.parent.mkdir(parents=True)
-        moved.write_text("another file")
+        s3.put(server, raw.KEY, b"another file")
         pin = (clone / raw.PIN).read_bytes()
         with pytest.raises(Exception, match="no longer the object"):
             raw.fetch(clone)
@@ -102,7 +105,8 @@ def test_the_real_plant_runs_through_and_the_committed_lock_is_untouched(real_da
     train = real_data / "jinnan_round1_train_20181227.csv"
     target = tmp_path / "rebuild"
     port = str(s3.free_port())
-    done = run("batchyield", "rebuild-on", str(train), "--into", str(target), "--s3-port", port, cwd=ROOT)
+    command = ("batchyield", "rebuild-on", str(train), "evaluation=quick", "--into", str(target), "--s3-port", port)
+    done = run(*command, cwd=ROOT)
     assert "data/metrics/test.json" in done.stdout
     assert (ROOT / LOCK).read_bytes() == lock
     sent = read_sheet((real_data / "jinnan_round1_testA_20181227.csv").read_bytes())
@@ -117,12 +121,6 @@ def test_the_real_plant_runs_through_and_the_committed_lock_is_untouched(real_da
 
 def answers_over_http(root, sheet):
     """Starts the real service in `root`, sends it a CSV, and returns the lines it answers."""
-    import subprocess
-    import sys
-    import time
-    import urllib.error
-    import urllib.request
-
     port = s3.free_port()
     service = subprocess.Popen([sys.executable, "-m", "api", "--port", str(port)], cwd=root)
     try:

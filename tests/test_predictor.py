@@ -1,14 +1,20 @@
 import numpy as np
 import onnx
 import pytest
-from api_fixtures import HALF_WIDTH, NAMES, batches, linear_onnx
+from api_fixtures import HALF_WIDTH, NAMES, ROOT, batches, linear_onnx
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from batchyield.batch import Batch, CellWarning
 from batchyield.errors import ArtifactError
+from batchyield.export import to_onnx
+from batchyield.features import featurize
+from batchyield.params import load
 from batchyield.predictor import Prediction, Predictor
+from batchyield.sheet import read_sheet
+from batchyield.simulate import simulate
+from batchyield.training import train
 
 CLEAN = Batch(id="clean", B14=400.0)
 SLIPPED = Batch(id="slipped", B9="17；00-18:30", B14=420.0)
@@ -128,3 +134,28 @@ def test_the_model_of_the_tests_is_what_it_says():
     model = onnx.load_model_from_string(linear_onnx())
     weights = onnx.numpy_helper.to_array(model.graph.initializer[0])
     assert np.flatnonzero(weights).tolist() == [NAMES.index("B14")]
+
+
+@pytest.fixture(scope="module")
+def plant():
+    """Simulated batches and the model that the project's own parameters make of them."""
+    sheet = read_sheet(simulate(rows=240, seed=5).csv())
+    values = featurize(sheet.batches).values
+    trained = train(values, np.array(sheet.yields, dtype=float), load(ROOT / "params.yaml"))
+    return sheet.batches, trained.answer(values), Predictor(to_onnx(trained))
+
+
+def test_a_trained_model_is_answered_for_as_it_was_trained(plant):
+    asked, answers, predictor = plant
+    found = predictor.predict(asked)
+    for name, expected in zip(("yield_", "lower", "upper"), answers, strict=True):
+        assert [getattr(p, name) for p in found] == pytest.approx(expected.tolist(), abs=1e-6)
+    assert all(p.lower <= p.yield_ <= p.upper for p in found)
+
+
+def test_a_trained_model_answers_alike_in_any_company(plant):
+    asked, _, predictor = plant
+    together = predictor.predict(asked)
+    assert [predictor.predict([batch])[0] for batch in asked] == together
+    assert predictor.predict(asked[::-1]) == together[::-1]
+    assert predictor.predict(asked[7:16]) == together[7:16]

@@ -1,5 +1,7 @@
+import concurrent.futures
 import hashlib
 import socket
+import time
 
 import botocore.exceptions
 import pytest
@@ -26,15 +28,33 @@ def test_an_object_survives_the_server(server, tmp_path):
     assert found["ETag"] == f'"{hashlib.md5(OBJECT, usedforsecurity=False).hexdigest()}"', "DVC pins imports by ETag"
 
 
-def test_an_object_put_into_or_taken_from_the_folder_by_hand_is_seen_at_once(server):
+def seen(server, key, *, expected):
+    """Whether the server comes to say, within some seconds, that the object is there or is not."""
+    for _ in range(50):
+        if s3.holds(server, key) is expected:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_an_object_put_into_or_taken_from_the_folder_by_hand_is_soon_seen(server):
     path = server.root / s3.BUCKET / "raw" / "batches.csv"
+    assert not s3.holds(server, "raw/batches.csv")
     path.parent.mkdir()
     path.write_bytes(b"by hand")
-    client = s3.client(server)
-    assert client.get_object(Bucket=s3.BUCKET, Key="raw/batches.csv")["Body"].read() == b"by hand"
+    assert seen(server, "raw/batches.csv", expected=True)
+    assert s3.client(server).get_object(Bucket=s3.BUCKET, Key="raw/batches.csv")["Body"].read() == b"by hand"
     path.unlink()
-    with pytest.raises(botocore.exceptions.ClientError, match=r"NoSuchKey|404"):
-        client.get_object(Bucket=s3.BUCKET, Key="raw/batches.csv")
+    assert seen(server, "raw/batches.csv", expected=False)
+
+
+def test_many_objects_at_once_arrive_whole(server):
+    bodies = {f"dvc/files/md5/{i % 4}/{i}": bytes([i]) * (i * 100_000 + 1) for i in range(24)}
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda item: s3.put(server, *item), bodies.items()))
+    client = s3.client(server)
+    for key, body in bodies.items():
+        assert client.get_object(Bucket=s3.BUCKET, Key=key)["Body"].read() == body
 
 
 @pytest.mark.parametrize(("key", "secret"), [("plant", "wrong secret 12"), ("stranger", "open sesame 1234")])

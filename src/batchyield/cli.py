@@ -58,7 +58,10 @@ def _demo(options: argparse.Namespace) -> int:
 def _rebuild_on(options: argparse.Namespace) -> int:
     from batchyield.pins.demo import rebuild_on
 
-    return rebuild_on(options.data, options.into, options.s3_port, options.host, options.port, serving=options.serve)
+    return rebuild_on(
+        *(options.data, options.into, options.overrides, options.s3_port, options.host, options.port),
+        serving=options.serve,
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -102,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     rebuild = command("rebuild-on", _rebuild_on, "Rebuild on another raw file in a workspace of its own.")
     rebuild.add_argument("data", type=Path, help="the plant's CSV with yields")
     rebuild.add_argument("--into", type=Path, default=Path(".cache/rebuild"), help="the workspace (%(default)s)")
+    rebuild.add_argument("overrides", nargs="*", help="Hydra overrides, for example model=ridge evaluation=quick")
     rebuild.add_argument("--serve", action="store_true", help="serve the result until Ctrl-C")
     with_s3(rebuild, 9501)
     with_service(rebuild)

@@ -26,7 +26,7 @@ class MassLine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         knee: B14/A1 below which the line is flat.
     """
 
-    def __init__(self, knee: float = 1.167) -> None:
+    def __init__(self, knee: float = 1.05) -> None:
         self.knee = knee
 
     def fit(self, X: Matrix, y: Array) -> Self:  # noqa: N803 - scikit-learn's names
@@ -50,6 +50,10 @@ class MassLine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     def predict(self, X: Matrix) -> Array:  # noqa: N803
         """Yields [n] on the line."""
         return np.asarray(self.intercept_ + self.slope_ * self._ratio(X))
+
+    def is_flat(self, X: Matrix) -> npt.NDArray[np.bool_]:  # noqa: N803
+        """Whether each row [n] lies where the line is flat."""
+        return np.asarray(X[:, PRODUCT_PER_CHARGE] < self.knee)
 
     def _ratio(self, X: Matrix) -> Array:  # noqa: N803
         q = X[:, PRODUCT_PER_CHARGE].astype(np.float64)

@@ -17,6 +17,8 @@ from batchyield.params import Params
 from batchyield.training import Answers, train
 
 DECIMALS = 9
+SMALLEST_PART = 50
+"""Batches that a learning curve starts with at the least."""
 
 
 class Estimate(msgspec.Struct, frozen=True):
@@ -95,9 +97,7 @@ def summary(measured: Array, answers: Answers) -> dict[str, float]:
     return {name: round(float(value), DECIMALS) for name, value in _figures(means).items()}
 
 
-def bootstrap(
-    measured: Array, answers: Answers, resamples: int, confidence: float, seed: int
-) -> dict[str, Estimate]:
+def bootstrap(measured: Array, answers: Answers, resamples: int, confidence: float, seed: int) -> dict[str, Estimate]:
     """The figures with percentile intervals: how much another draw of as many test batches would change them."""
     drawn = np.random.default_rng(seed).integers(len(measured), size=(resamples, len(measured)))
     means = {name: term[drawn].mean(axis=1) for name, term in _terms(measured, answers).items()}
@@ -127,6 +127,20 @@ def _folded(X: Matrix, y: Array, params: Params, seed: int) -> Answers:  # noqa:
     for fit, test in KFold(params.evaluation.folds, shuffle=True, random_state=seed).split(X):
         table[:, test] = train(X[fit], y[fit], params).answer(X[test])
     return Answers(*table)
+
+
+def forward(X: Matrix, y: Array, params: Params, share: float) -> dict[str, float]:  # noqa: N803
+    """Train on the earlier batches by id number and judge on the latest `share` of them: what a deployed model meets.
+
+    Raises:
+        ValueError: a batch has no number to order by.
+    """
+    number = X[:, INDEX["id_number"]]
+    if np.isnan(number).any():
+        raise ValueError(f"{int(np.isnan(number).sum())} of {len(y)} batches have no number in their id to order by")
+    order = np.argsort(number, kind="stable")
+    earlier, latest = np.split(order, [len(y) - round(len(y) * share)])
+    return summary(y[latest], train(X[earlier], y[earlier], params).answer(X[latest]))
 
 
 def labels(features: Features) -> dict[str, list[str]]:
@@ -169,7 +183,7 @@ def learning_curve(
     order = np.random.default_rng(params.evaluation.seed).permutation(len(y))
     curve = []
     for share in shares:
-        part = np.sort(order[: max(params.intervals.folds * 2, round(len(y) * share))])
+        part = np.sort(order[: max(SMALLEST_PART, round(len(y) * share))])
         curve.append((len(part), summary(y_test, train(X[part], y[part], params).answer(X_test))))
     return curve
 
@@ -203,7 +217,7 @@ def importance(
         total = 0.0
         for _ in range(repeats):
             shuffled = X.copy()
-            shuffled[:, block] = X[np.ix_(rng.permutation(len(y)), block)]
+            shuffled[:, block] = X[:, block][rng.permutation(len(y))]
             total += float(np.mean((predict(shuffled) - y) ** 2)) / 2 - base
         grown[name] = round(total / repeats, DECIMALS)
     return dict(sorted(grown.items(), key=lambda item: (-item[1], item[0])))

@@ -14,7 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 from batchyield.errors import ArtifactError
 from batchyield.estimators import PRODUCT_PER_CHARGE, MassLine, Matrix, WinsorLinear
 from batchyield.features import FEATURES
-from batchyield.training import GREATEST, LEAST, Trained
+from batchyield.intervals import FLAGS, GREATEST, LEAST
+from batchyield.training import Trained
 from batchyield.trees import TreeTable
 
 OPSETS = {"": 21, "ai.onnx.ml": 5}
@@ -43,7 +44,7 @@ class _Graph:
     def trees(self, table: TreeTable, name: str) -> str:
         """Sum of the trees' leaves, double [n]."""
         self.nodes.append(table.node("features", f"{name}_column"))
-        return self.double(self.do("Squeeze", name, f"{name}_column", "axis"))
+        return self.double(self.do("Squeeze", name, f"{name}_column", self.constant(f"{name}_axis", [1], np.int64)))
 
     def line(self, line: MassLine) -> str:
         """The mass line without its intercept, double [n]."""
@@ -62,8 +63,7 @@ class _Graph:
         above = self.do("Max", "seen_above", known, self.constant("linear_low", fitted.low_))
         below = self.do("Min", "seen_below", above, self.constant("linear_high", fitted.high_))
         moved = self.do("Sub", "seen_moved", below, median)
-        weighted = self.do("MatMul", "linear", moved, self.constant("linear_weights", fitted.coef_ * fitted.scale_))
-        return weighted
+        return self.do("MatMul", "linear", moved, self.constant("linear_weights", fitted.coef_ * fitted.scale_))
 
     def _number(self, value: float) -> str:
         return self.constant(f"number_{len(self.constants)}", value)
@@ -76,7 +76,6 @@ def to_onnx(trained: Trained) -> bytes:
         ArtifactError: a part of the model has no exact counterpart in ONNX.
     """
     graph = _Graph()
-    graph.constant("axis", [1], np.int64)
     model = trained.model
     table = TreeTable(list(model.columns))
     terms = []
@@ -109,7 +108,7 @@ def to_onnx(trained: Trained) -> bytes:
 
 def _answers(graph: _Graph, terms: list[str], base: float, trained: Trained) -> None:
     """Sum of the terms within the model's limits, and the interval around it."""
-    model, intervals = trained
+    model, intervals = trained.model, trained.intervals
     raw = graph.constant("base", base)
     if not terms:
         # A constant answer still needs one number for every row.
@@ -118,14 +117,20 @@ def _answers(graph: _Graph, terms: list[str], base: float, trained: Trained) -> 
         raw = graph.do("Add", f"sum_{i}", term, raw)
     lowest, highest = graph.constant("lowest", model.lowest), graph.constant("highest", model.highest)
     answer = graph.do("Clip", "yield", raw, lowest, highest)
-    widths = TreeTable(intervals.columns)
-    widths.add(intervals.groups)
-    half = graph.constant("half_base", widths.base)
-    if not widths.empty:
-        half = graph.do("Add", "half", graph.trees(widths, "half_tree"), half)
+    flags = graph.do("Gather", "flags", "features", graph.constant("flag_columns", FLAGS, np.int64), axis=1)
+    raised = graph.do("Greater", "raised", flags, graph.constant("half", 0.5, np.float32))
+    code = graph.do(
+        "MatMul",
+        "code",
+        graph.do("Cast", "raised_float", raised, to=TensorProto.FLOAT),
+        graph.constant("place", [1, 2], np.float32),
+    )
+    group = graph.do("Cast", "group", code, to=TensorProto.INT64)
     least, greatest = graph.constant("least", LEAST), graph.constant("greatest", GREATEST)
-    graph.do("Clip", "lower", graph.do("Sub", "lower_raw", answer, half), least, greatest)
-    graph.do("Clip", "upper", graph.do("Add", "upper_raw", answer, half), least, greatest)
+    below = graph.do("Gather", "below", graph.constant("reach_below", intervals.below), group)
+    above = graph.do("Gather", "above", graph.constant("reach_above", intervals.above), group)
+    graph.do("Clip", "lower", graph.do("Sub", "lower_raw", answer, below), least, greatest)
+    graph.do("Clip", "upper", graph.do("Add", "upper_raw", answer, above), least, greatest)
 
 
 def parity(written: bytes, trained: Trained, X: Matrix) -> float:  # noqa: N803 - as scikit-learn

@@ -1,40 +1,57 @@
 """Conformal prediction intervals: how wide they must be to hold a given share of yields.
 
-Residuals are out of fold: each training batch is predicted by a model that has not seen it. A shallow tree on their
-size finds the groups of batches that are harder to predict than others, and each group gets the width its own
-residuals ask for. The answers come from the model fitted on all batches, which is no worse than those of the folds.
+Residuals are out of fold: each training batch is predicted by a model that has not seen it. They are not symmetric,
+and the processes differ in how well they can be predicted, so each group of batches gets a lower and an upper reach
+of its own. The answers come from the model fitted on all batches, which is no worse than those of the folds.
 """
 
-from typing import NamedTuple
+import math
 
+import msgspec
 import numpy as np
+import numpy.typing as npt
 from sklearn.base import clone
 from sklearn.model_selection import KFold
-from sklearn.tree import DecisionTreeRegressor
 
 from batchyield.estimators import Array, Matrix
+from batchyield.features import INDEX
 from batchyield.model import YieldModel
 from batchyield.params import IntervalsParams
 
-MOST_GROUPS = 4
+FLAGS: tuple[int, int] = (INDEX["B10_missing"], INDEX["B11_missing"])
+"""How many spins a batch had tells the processes apart; group = first flag + 2 * second flag."""
+
+GROUPS = 4
+LEAST, GREATEST = 0.0, 1.1
+"""Where every interval ends at the latest: no batch gives less than nothing, or more than a mass balance allows."""
 
 
-class Intervals(NamedTuple):
-    """Half widths by group.
+class Intervals(msgspec.Struct, frozen=True):
+    """How far the interval reaches from the answer, by group.
 
     Attributes:
-        groups: a fitted tree on the model's columns, whose leaves are the groups and hold the half width [yield].
-        columns: the features the tree sees.
         level: share of yields the interval is to hold.
+        below: reach downwards of each group [yield].
+        above: reach upwards of each group [yield].
+        rows: training batches of each group.
     """
 
-    groups: DecisionTreeRegressor
-    columns: list[int]
     level: float
+    below: tuple[float, ...]
+    above: tuple[float, ...]
+    rows: tuple[int, ...]
 
-    def half_width(self, X: Matrix) -> Array:  # noqa: N803 - as scikit-learn
-        """Half widths [n] for the whole feature matrix."""
-        return np.asarray(self.groups.predict(X[:, self.columns]))
+    def around(self, yields: Array, X: Matrix) -> tuple[Array, Array]:  # noqa: N803 - as scikit-learn
+        """Lower and upper ends [n] around answers [n] for the whole feature matrix."""
+        group = groups(X)
+        lower, upper = yields - np.array(self.below)[group], yields + np.array(self.above)[group]
+        return np.clip(lower, LEAST, GREATEST), np.clip(upper, LEAST, GREATEST)
+
+
+def groups(X: Matrix) -> npt.NDArray[np.int64]:  # noqa: N803
+    """The group [n] of each row of the whole feature matrix."""
+    raised = X[:, FLAGS] > 0.5
+    return raised[:, 0] + 2 * raised[:, 1].astype(np.int64)
 
 
 def out_of_fold(model: YieldModel, X: Matrix, y: Array, folds: int, seed: int) -> Array:  # noqa: N803
@@ -45,24 +62,26 @@ def out_of_fold(model: YieldModel, X: Matrix, y: Array, folds: int, seed: int) -
     return predicted
 
 
-def quantile(residuals: Array, level: float) -> float:
-    """The conformal quantile: the k-th smallest, k = ceil((n + 1) level), the largest where that is beyond n."""
-    k = int(np.ceil((len(residuals) + 1) * level - 1e-9))
-    return float(np.sort(residuals)[min(k, len(residuals)) - 1])
+def reach(residuals: Array, tail: float) -> float:
+    """The distance that a new residual exceeds with at most probability `tail`: the k-th smallest of n.
+
+    k = ceil((n + 1) (1 - tail)), the largest where that is beyond n; never negative, and rounded up to 5 decimals.
+    """
+    k = math.ceil((len(residuals) + 1) * (1 - tail) - 1e-9)
+    return max(0.0, math.ceil(float(np.sort(residuals)[min(k, len(residuals)) - 1]) * 1e5) / 1e5)
 
 
-def calibrate(model: YieldModel, X: Matrix, y: Array, params: IntervalsParams) -> Intervals:  # noqa: N803
-    """Find groups and widths from out-of-fold residuals of the (unfitted) model on the training batches."""
-    size = np.abs(y - out_of_fold(model, X, y, params.folds, params.seed))
-    seen = X[:, model.columns]
-    groups = DecisionTreeRegressor(
-        criterion="squared_error",
-        max_leaf_nodes=MOST_GROUPS,
-        min_samples_leaf=min(params.smallest_group, len(y)),
-        random_state=0,
-    ).fit(seen, np.minimum(size, quantile(size, params.level)))
-    leaf = groups.apply(seen)
-    for node in np.unique(leaf):
-        # Rounded up to a grid: the width is a number a reader can quote.
-        groups.tree_.value[node, 0, 0] = np.ceil(quantile(size[leaf == node], params.level) * 1e5) / 1e5
-    return Intervals(groups, list(model.columns), params.level)
+def calibrate(residuals: Array, X: Matrix, params: IntervalsParams) -> Intervals:  # noqa: N803
+    """Find the reaches from out-of-fold residuals [n], measured less answered, of the batches of a feature matrix.
+
+    A group with fewer than `smallest_group` batches gets the reaches of all batches together.
+    """
+    group, tail = groups(X), (1 - params.level) / 2
+    parts = [residuals[group == g] for g in range(GROUPS)]
+    used = [part if len(part) >= params.smallest_group else residuals for part in parts]
+    return Intervals(
+        params.level,
+        tuple(reach(-part, tail) for part in used),
+        tuple(reach(part, tail) for part in used),
+        tuple(len(part) for part in parts),
+    )

@@ -11,15 +11,19 @@ from sklearn.linear_model import ElasticNet, Ridge
 from threadpoolctl import threadpool_limits
 
 from batchyield import params
+from batchyield.errors import ParamsError
 from batchyield.estimators import Array, FilledTrees, MassLine, Matrix, WinsorLinear
 from batchyield.features import FEATURES
+
+FEWEST = 10
+"""Batches without which there is nothing to learn."""
 
 
 class YieldModel(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     """Feature matrix [n, len(FEATURES)] -> yields [n].
 
-    The mass line marks the outliers, which are left out of the training (never out of a score). The members learn the
-    yield, or with `on_line` what the line leaves over; the answer is their mean, kept within the limits.
+    Batches far from the mass line or where it is flat are left out of the training, never out of a score. The members
+    learn the yield, or with `on_line` what the line leaves over; the answer is their mean, kept within the limits.
 
     Args:
         line: unfitted mass line.
@@ -53,7 +57,13 @@ class YieldModel(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         """Fit on the whole feature matrix and measured yields [n]."""
         self.line_ = clone(self.line).fit(X, y)
         residual = y - self.line_.predict(X)
-        kept = np.abs(residual) <= self.outlier
+        kept = (np.abs(residual) <= self.outlier) & ~self.line_.is_flat(X)
+        if kept.sum() < FEWEST:
+            raise ParamsError(
+                "params.yaml",
+                f"$.target: knee {self.line.knee:g} and outlier {self.outlier:g} leave {kept.sum()} of {len(y)} "
+                f"batches to learn from; at least {FEWEST} are needed",
+            )
         target = residual if self.on_line else y
         seen = X[kept][:, self.columns]
         # Sums of histogram boosting and of BLAS depend on how many threads share them.

@@ -53,8 +53,9 @@ class TargetParams(Struct, frozen=True):
     """What is known of the yield before any model.
 
     Attributes:
-        knee: B14/A1 below which the robust line of yield on B14/A1 is flat: most such readings are slips of the key.
-        outlier: training batches further from that line than this [yield] teach nothing and are left out.
+        knee: B14/A1 below which the robust line of yield on B14/A1 is flat, and a batch teaches nothing else: most such
+            readings are slips of the key.
+        outlier: a training batch further from that line than this [yield] is left out.
         lowest: no answer is below [yield].
         highest: no answer is above [yield].
     """
@@ -213,7 +214,8 @@ def _sentence(message: str, raw: Any) -> str:
     problem, _, where = message.partition(" - at ")
     where = where.strip("`") or "$"
     problem = problem.replace("`", "")
-    problem = problem[0].lower() + problem[1:]
+    if problem.startswith(("Expected", "Object", "Invalid")):
+        problem = problem[0].lower() + problem[1:]
     if problem.startswith("expected") and not problem.endswith(", got none"):
         problem = f"{problem.split(', got ')[0]}, got {json.dumps(_at(where, raw), ensure_ascii=False, default=str)}"
     if where.endswith(".kind"):

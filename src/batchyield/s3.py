@@ -77,6 +77,16 @@ def healthy(server: Server) -> bool:
     return True
 
 
+def put(server: Server, key: str, data: bytes) -> None:
+    """Writes an object into the project's bucket."""
+    client(server).put_object(Bucket=BUCKET, Key=key, Body=data)
+
+
+def holds(server: Server, key: str) -> bool:
+    """Whether the project's bucket has an object of that name."""
+    return bool(client(server).list_objects_v2(Bucket=BUCKET, Prefix=key).get("KeyCount"))
+
+
 def free_port() -> int:
     """A port on loopback that nobody holds at this moment."""
     with socket.socket() as probe:
@@ -114,8 +124,9 @@ def launch(server: Server) -> subprocess.Popen[bytes]:
             "stop that program, or choose another port: `make s3-stop`, then `make demo S3_PORT=9600`",
         )
     (server.root / BUCKET).mkdir(parents=True, exist_ok=True)
-    # Without its directory cache, files that are put in the folder by hand or deleted there are seen at once.
-    command = [_rclone(), "serve", "s3", str(server.root), "--addr", f"{HOST}:{server.port}", "--dir-cache-time", "0s"]
+    # Files put into the folder or deleted there by hand are seen after a second. No cache at all is a trap: rclone then
+    # rereads folders under every request, and concurrent uploads fail with "unexpected EOF".
+    command = [_rclone(), "serve", "s3", str(server.root), "--addr", f"{HOST}:{server.port}", "--dir-cache-time", "1s"]
     environment = os.environ | {"RCLONE_AUTH_KEY": f'"{server.key},{server.secret}"', "RCLONE_CONFIG": os.devnull}
     with server.log_file.open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)  # noqa: S603 - our own fixed command

@@ -2,16 +2,12 @@
 
 from typing import NamedTuple
 
-import numpy as np
 from sklearn.base import clone
 
 from batchyield.estimators import Array, Matrix
-from batchyield.intervals import Intervals, calibrate
+from batchyield.intervals import Intervals, calibrate, out_of_fold
 from batchyield.model import YieldModel, build
 from batchyield.params import Params
-
-LEAST, GREATEST = 0.0, 1.1
-"""Where every interval ends at the latest: no batch gives less than nothing, or more than a mass balance allows."""
 
 
 class Answers(NamedTuple):
@@ -23,19 +19,31 @@ class Answers(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """A fitted model and its intervals: all that `export` needs."""
+    """A fitted model and its intervals: all that `export` needs.
+
+    Attributes:
+        model: fitted on all training batches.
+        intervals: calibrated on the same batches, out of fold.
+        unseen: answers for the training batches, each by a model fitted without it: what new batches will look like.
+    """
 
     model: YieldModel
     intervals: Intervals
+    unseen: Answers
 
     def answer(self, X: Matrix) -> Answers:  # noqa: N803 - as scikit-learn
         """What the service must answer for a feature matrix [n, len(FEATURES)]."""
         yields = self.model.predict(X)
-        half = self.intervals.half_width(X)
-        return Answers(yields, np.clip(yields - half, LEAST, GREATEST), np.clip(yields + half, LEAST, GREATEST))
+        return Answers(yields, *self.intervals.around(yields, X))
 
 
 def train(X: Matrix, y: Array, params: Params) -> Trained:  # noqa: N803
-    """Fit the model that the parameters describe on all given batches, and calibrate its intervals on the same."""
+    """Fit the model that the parameters describe on all given batches, and calibrate its intervals on the same.
+
+    Raises:
+        ParamsError: the parameters leave too few batches to learn from.
+    """
     model = build(params.model, params.features, params.target)
-    return Trained(clone(model).fit(X, y), calibrate(model, X, y, params.intervals))
+    predicted = out_of_fold(model, X, y, params.intervals.folds, params.intervals.seed)
+    intervals = calibrate(y - predicted, X, params.intervals)
+    return Trained(clone(model).fit(X, y), intervals, Answers(predicted, *intervals.around(predicted, X)))

@@ -81,7 +81,7 @@ def _catalogue() -> tuple[Feature, ...]:
     readings = {r.name: r for r in READINGS}
 
     def about(name: str) -> str:
-        return readings[name].description
+        return readings[name].description.removesuffix(f" [{readings[name].unit}]")
 
     return (
         *(Feature(n, readings[n].unit, "readings", about(n)) for n in NUMBERS),

@@ -77,7 +77,7 @@ def _charge(a1: float, a3: float, a4: float, warnings: list[CellWarning]) -> flo
     if not A4_PER_A3[0] <= (a4 / a3 if a3 >= 1 else NAN) <= A4_PER_A3[1]:
         return a1
     expected = round(a3 / A3_PER_A1 / 10) * 10.0
-    if abs(a1 - expected) <= 0.1 * expected:
+    if abs(a1 - expected) <= 0.1 * expected or not PLAUSIBLE["A1"][0] <= expected <= PLAUSIBLE["A1"][1]:
         return a1
     found = "blank" if a1 != a1 else f"{a1:g}"
     message = f"{found}, but A3 {a3:g} and A4 {a4:g} belong to {expected:g}: taken as {expected:g}"

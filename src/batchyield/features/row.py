@@ -21,7 +21,7 @@ CLOCKS = tuple(r.name for r in READINGS if r.kind == "clock")
 _numbers, _clocks, _ranges = attrgetter(*NUMBERS), attrgetter(*CLOCKS), attrgetter(*RANGES)
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=1 << 14)
 def _minutes(text: str | None) -> tuple[float, Problem]:
     if text is None:
         return NAN, None
@@ -29,7 +29,7 @@ def _minutes(text: str | None) -> tuple[float, Problem]:
     return NAN if clock.minutes is None else float(clock.minutes), clock.warning
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=1 << 14)
 def _span(text: str | None) -> tuple[float, float, float, Problem]:
     """Start, end and length [min] of a range; the length is missing where it is impossible."""
     if text is None:

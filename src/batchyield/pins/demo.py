@@ -8,8 +8,7 @@ from pathlib import Path
 
 from batchyield import s3
 from batchyield.errors import ArtifactError, SetupError
-from batchyield.files import write_atomic
-from batchyield.pins import raw, remotes, workspace
+from batchyield.pins import params, raw, remotes, workspace
 from batchyield.pins.compare import compare_with_commit, table
 from batchyield.pins.dvc import dvc
 from batchyield.simulate import simulate
@@ -22,10 +21,9 @@ def say(text: str) -> None:
 
 def seed(server: s3.Server) -> str:
     """Puts the sample plant's file into the embedded bucket, unless something stands there already."""
-    target = server.root / s3.BUCKET / raw.KEY
-    if target.exists():
+    if s3.holds(server, raw.KEY):
         return f"the bucket already holds {raw.KEY}"
-    write_atomic(target, simulate().csv())
+    s3.put(server, raw.KEY, simulate().csv())
     return f"put the sample plant's batches at {raw.KEY}"
 
 
@@ -74,7 +72,9 @@ def demo(s3_port: int, host: str, port: int, *, serving: bool = True) -> int:
     return code
 
 
-def rebuild_on(data: Path, target: Path, s3_port: int, host: str, port: int, *, serving: bool = False) -> int:
+def rebuild_on(
+    data: Path, target: Path, overrides: list[str], s3_port: int, host: str, port: int, *, serving: bool = False
+) -> int:
     """Pins another raw file in a workspace of its own, rebuilds there, and serves the result if asked.
 
     The checkout it is called in, its lock and its bucket are not touched.
@@ -86,9 +86,10 @@ def rebuild_on(data: Path, target: Path, s3_port: int, host: str, port: int, *, 
     if not data.is_file():
         raise SetupError(f"{data} is not a file", "name the plant's CSV: `make repro-real DATA=path/to/batches.csv`")
     root = workspace.copy(Path(), target)
+    params.write(root, overrides)
     server = remotes.embedded(s3_port, root)
     with s3.running(server):
-        write_atomic(server.root / s3.BUCKET / raw.KEY, data.read_bytes())
+        s3.put(server, raw.KEY, data.read_bytes())
         dvc("update", str(raw.PIN), cwd=root)
         dvc("repro", cwd=root)
         dvc("metrics", "show", cwd=root)

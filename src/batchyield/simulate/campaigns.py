@@ -49,7 +49,7 @@ LAYOUT: tuple[tuple[Regime, Variant, int], ...] = (
 
 ROUND = sum(length for *_, length in LAYOUT)
 
-PERIOD_LENGTH: dict[Regime, tuple[int, int]] = {"O": (22, 50), "N3": (24, 60), "N1": (24, 50), "S": (20, 20)}
+PERIOD_LENGTH: dict[Regime, tuple[int, int]] = {"O": (22, 50), "N3": (36, 64), "N1": (24, 50), "S": (20, 20)}
 
 
 class Period(NamedTuple):

@@ -58,10 +58,13 @@ class Draws:
             numbers[i], numbers[j] = numbers[j], numbers[i]
         return numbers[:count]
 
+    def count(self, population: int, per_million: int) -> int:
+        """How often a rare event happens: the rate times the population, rounded up or down at random."""
+        return (population * per_million + self.below(1_000_000)) // 1_000_000
+
     def quota(self, population: int, per_million: int) -> list[int]:
-        """Places of a rare event: as many as the rate says, give or take one, so small files are not a lottery."""
-        count = (population * per_million + self.below(1_000_000)) // 1_000_000
-        return self.sample(population, min(count, population))
+        """Places of a rare event, as many as its rate says, so that a small file is not a lottery."""
+        return self.sample(population, min(self.count(population, per_million), population))
 
 
 class Deck(Generic[T]):

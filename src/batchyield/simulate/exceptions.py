@@ -55,14 +55,14 @@ def befall(made: list[Made], seed: int) -> None:
     draws = Draws(seed, "exceptions")
     by_regime = {regime: [m for m in made if m.period.regime == regime] for regime in ("O", "N1")}
     turn = draws.below(len(LOW_PRODUCT))
-    for k, _ in enumerate(draws.quota(len(made), LOW_CHARGES)):
+    for k in range(draws.count(len(made), LOW_CHARGES)):
         regime, product, step = LOW_PRODUCT[(turn + k) % len(LOW_PRODUCT)]
         if by_regime[regime]:
             m = draws.pick(by_regime[regime])
             m.recipe.product, m.step = product, step
             m.recipe.cells["B14"] = str(product)
     usual = [m for m in by_regime["O"] if m.recipe.product == 400]
-    for _ in draws.quota(len(made), FAILURES):
+    for _ in range(draws.count(len(made), FAILURES)):
         if usual:
             draws.pick(usual).step -= draws.pick(LOST)
     for place in draws.quota(len(made), OFF_THE_LATTICE):

@@ -30,30 +30,32 @@ class Slow(NamedTuple):
         return value * self.keep // 1000 + draws.normal(self.innovation)
 
 
-PLANT = Slow(keep=980, innovation=276, spread=1390)
-"""What the three lines share, per batch."""
-LINE = Slow(keep=940, innovation=171, spread=500)
-"""What a line has for itself, per batch of that line."""
+LINE = Slow(keep=940, innovation=205, spread=600)
+"""What a line of N3 has for itself, per batch of that line."""
+PERIOD, PERIOD_KEEP = 1_330, 200
+"""Spread of what all lines share while habits last, and the thousandths of it that outlive them."""
 
 CENTRE = {"": 81_600, "heavy": 75_200}
-NOISE = {"": 680, "heavy": 600}
+NOISE = {"": 550, "heavy": 600}
+"""Mean and white noise of N3."""
 
-SLOWEST, QUICKEST = -2_000, 1_300
+LOWEST, HIGHEST = -2_000, 1_300
 CEILING = 84_000
-"""Product cannot be drier than dry."""
+"""The slow part keeps within limits, and the step below a ceiling: product cannot be drier than dry."""
 
 NOMINAL = 80_000
 WRITES_NOMINAL = 300
 """Per mille of the weighings one step beside the nominal weight that are written down as the nominal."""
 
-OLD_LADDER = (-2300, -1000, -170, 1450, 2250)
+OLD_LADDER = (-2450, -1130, -270, 1800, 2400)
 """Where a standard normal (in thousandths) leaves step 77 for 78, 78 for 79 ..."""
 NEW_LADDER = (-1950, 420, 1250, 2400)
-"""The same for 74, 75, 76, 77 of the long spin."""
+"""The same for 74, 75, 76, 77 of the one long spin."""
 OLD_HABIT = 460
+"""Spread of the old process between periods, beside 900 within."""
 LIGHT = {380: 82, 385: 81, 387: 81, 390: 81, 392: 80, 395: 80}
 """Steps of the drier products under 400 kg."""
-RICHER = 31
+RICHER = 29
 """Thousandths that an extra kg of wet product costs: it holds more water."""
 
 OFF_LATTICE = (-400, -350, -90, 250, 330, 90)
@@ -76,14 +78,13 @@ class Levels:
         if period.number != self._period:
             self._period = period.number
             self._habit = draws.normal(OLD_HABIT)
+            self._shared = self._shared * PERIOD_KEEP // 1000 + draws.normal(PERIOD)
         if period.campaign != self._campaign:
             self._campaign = period.campaign
-            self._shared = PLANT.start(draws)
             self._lines = [LINE.start(draws) for _ in self._lines]
         if period.regime == "N3":
-            self._shared = PLANT.next(self._shared, draws)
             own = self._lines[recipe.line] = LINE.next(self._lines[recipe.line], draws)
-            slow = 0 if period.variant == "heavy" else max(SLOWEST, min(self._shared + own, QUICKEST))
+            slow = 0 if period.variant == "heavy" else max(LOWEST, min(self._shared + own, HIGHEST))
             step = (CENTRE[period.variant] + slow + draws.normal(NOISE[period.variant]) + 500) // 1000 * 1000
             if abs(step - NOMINAL) == 1000 and draws.chance(WRITES_NOMINAL):
                 return NOMINAL
@@ -106,4 +107,4 @@ def yield_text(step: int, recipe: Recipe, decimals: int = 3) -> str:
     numerator = YIELD_PER_CHARGE * recipe.product * step * unit
     denominator = 10_000 * recipe.charge * STEPS_PER_UNIT * 1000
     value = (2 * numerator + denominator) // (2 * denominator)
-    return f"{value // unit}.{value % unit:0{decimals}d}".rstrip("0")
+    return f"{value // unit}.{value % unit:0{decimals}d}".rstrip("0").rstrip(".")

@@ -1,84 +1,28 @@
 """The new process: three shifts, the same steps every day, two recipes of temperatures that cover most batches."""
 
-from typing import NamedTuple
-
 from batchyield.simulate.campaigns import Period
-from batchyield.simulate.draws import Deck, Draws, weighted
+from batchyield.simulate.draws import Draws
+from batchyield.simulate.new_habits import (
+    FREE_A10,
+    FREE_A12,
+    FREE_A15,
+    FREE_A17,
+    STANDARD1,
+    STANDARD3,
+    NewDecks,
+    NewHabits,
+    Profile,
+)
 from batchyield.simulate.recipe import TYPICAL, Recipe, number_text
 from batchyield.simulate.timetable import Steps, timetable
 
-Profile = tuple[int, int, int, int, int]
-
-SHIFTS3 = weighted({(6, 14, 22): 14, (18, 1, 8): 2, (3, 11, 19): 1, (6, 14): 1})
-"""Starts of consecutive N3 batches, hours."""
-SHIFTS1 = weighted({(6, 14, 21): 6, (6, 14, 22): 1})
-
-STANDARD3: tuple[Profile, ...] = ((29, 101, 103, 104, 105), (29, 102, 103, 104, 105))
-STANDARD1: tuple[Profile, ...] = weighted(
-    {
-        (29, 102, 103, 104, 105): 20,
-        (30, 102, 103, 104, 105): 20,
-        (27, 102, 104, 105, 106): 12,
-        (30, 102, 104, 105, 106): 10,
-        (27, 102, 103, 104, 105): 5,
-        (30, 103, 103, 104, 105): 4,
-    }
-)
-"""A6, A10, A12, A15 and A17 of a batch by the book."""
-
-FREE_A10 = weighted({101: 45, 102: 30, 100: 22, 103: 3})
-FREE_A12 = weighted({2: 50, 1: 25, 3: 22, 0: 3})
-FREE_A15 = weighted({1: 55, 2: 42, 0: 3})
-FREE_A17 = weighted({2: 36, 1: 54, 0: 6, -1: 4})
-"""Otherwise: A10, and what each next check adds."""
-
-START3 = (weighted({29: 90, 30: 10}), weighted({29: 74, 30: 24, 28: 2}), weighted({29: 70, 27: 12, 30: 10, 28: 8}))
-START1 = (weighted({30: 45, 27: 30, 29: 25}), weighted({29: 50, 30: 40, 28: 10}), weighted({28: 36, 30: 40, 27: 24}))
-CRYSTAL1 = weighted({(80,): 8, (78,): 4, (80, 78): 6})
-CRYSTAL1_FREE = (
-    weighted({80: 60, 78: 20, 79: 20}),
-    weighted({80: 40, 78: 35, 79: 25}),
-    weighted({78: 46, 80: 30, 79: 24}),
-)
-CRYSTAL2_FREE = (
-    weighted({73: 82, 72: 14, 75: 4}),
-    weighted({73: 60, 72: 36, 74: 4}),
-    weighted({73: 34, 76: 32, 75: 18, 72: 6, 74: 5, 78: 5}),
-)
-DOSING_AT_FREE = (
-    weighted({80: 84, 79: 12, 78: 4}),
-    weighted({80: 62, 79: 24, 78: 14}),
-    weighted({80: 32, 75: 26, 74: 18, 78: 12, 73: 5, 76: 5, 72: 2}),
-)
-"""A6, A25, A27 and B6 of the other batches, by how closely the book was followed: closely, usually, loosely."""
-
-CRYSTAL2_LONG = weighted({73: 99, 75: 1})
-
-RICH_SHIFT = weighted({0: 1, 1: 4, 2: 5})
-"""Which shift of the day starts the larger charge."""
-
-CARE = weighted({0: 6, 1: 8, 2: 4})
-
-
-class NewHabits(NamedTuple):
-    """How the new process was run during one period."""
-
-    shifts: tuple[int, ...]
-    turn: int
-    rich: int
-    rich_share: int
-    rich_line2: bool
-    by_book: int
-    start_at: tuple[int, ...]
-    crystal1: tuple[int, ...]
-    crystal1_free: tuple[int, ...]
-    crystal2_free: tuple[int, ...]
-    dosing_at_free: tuple[int, ...]
-    long_spin3: int
-    long_spin1: bool
-    late_dosing: bool
-    short_line: int
-    short_spin: int
+ODD_B1 = (310, 300, 330, 260, 360, 340)
+"""B1 of a batch in forty, kg."""
+ODD_STEPS = (
+    ("heat", 90), ("heat", 60), ("wait_quench", 10), ("quench", 30), ("crystal2", 30), ("wait_transfer", 30),
+    ("dosing", 90), ("wait_cooling", 30), ("cooling", 60), ("cooling", 240), ("wait_spin1", 60),
+)  # fmt: skip
+"""Steps of a batch in twenty that did not go by the clock, minutes."""
 
 
 class NewProcess:
@@ -86,39 +30,13 @@ class NewProcess:
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
-        draws = Draws(seed, "new")
-        self._shifts3, self._shifts1 = Deck(draws, SHIFTS3), Deck(draws, SHIFTS1)
-        self._rich_shift, self._rich1 = Deck(draws, RICH_SHIFT), Deck(draws, (0, 0, 840, 840))
-        self._care, self._crystal1 = Deck(draws, CARE), Deck(draws, CRYSTAL1)
-        self._by_book1, self._start = Deck(draws, (960, 960, 900, 800)), Deck(draws, (0, 1, 2))
-        self._spin3 = Deck(draws, (0,) * 8 + (120, 300))
-        self._spin1, self._dosing = Deck(draws, (False,) * 16 + (True,)), Deck(draws, (False,) * 11 + (True,))
+        self._decks = NewDecks(seed)
 
     def begin(self, period: Period) -> None:
-        """Takes up the habits of a period; lines keep to one shift while it lasts."""
+        """Takes up the habits of a period."""
         self._period = period
-        draws = self._draws = Draws(self._seed, "period", period.number)
-        three = period.regime == "N3"
-        care = self._care.deal() if three else 0
-        rich = draws.below(3)
-        self._habits = NewHabits(
-            shifts=(self._shifts3 if three else self._shifts1).deal(),
-            turn=(self._rich_shift.deal() if three else 1) - rich,
-            rich=rich,
-            rich_share=940 if three else self._rich1.deal(),
-            rich_line2=three and draws.chance(40),
-            by_book=(700, 400, 270)[care] if three else self._by_book1.deal(),
-            start_at=(START3 if three else START1)[self._start.deal()],
-            crystal1=self._crystal1.deal() if three else (80,),
-            crystal1_free=CRYSTAL1_FREE[care] if three else (80,),
-            crystal2_free=CRYSTAL2_FREE[care] if three else CRYSTAL2_LONG,
-            dosing_at_free=DOSING_AT_FREE[care] if three else (80,),
-            long_spin3=self._spin3.deal() if three else 0,
-            long_spin1=three and self._spin1.deal(),
-            late_dosing=three and self._dosing.deal(),
-            short_line=draws.below(3),
-            short_spin=draws.pick((180, 180, 180, 210)),
-        )
+        self._draws = Draws(self._seed, "period", period.number)
+        self._habits = self._decks.habits(period)
 
     def run(self, number: int) -> Recipe:
         """Batch `number`; lines take turns by number."""
@@ -134,7 +52,7 @@ class NewProcess:
         a25, a27, b6 = draws.pick(h.crystal1), 73, 80
         if not by_book and draws.chance(670):
             a25, a27, b6 = draws.pick(h.crystal1_free), draws.pick(h.crystal2_free), draws.pick(h.dosing_at_free)
-        b1 = 320 if draws.chance(975) else draws.pick((310, 300, 330, 260, 360, 340))
+        b1 = 320 if draws.chance(975) else draws.pick(ODD_B1)
         if unsettled:
             s = s._replace(heat=90, spin1=60, spin2=60, crystal2=30)
             a6, b1, b6 = draws.pick((17, 18, 20, 26)), 380, 70
@@ -163,10 +81,7 @@ def _steps(draws: Draws, h: NewHabits, period: Period, line: int) -> Steps:
         if draws.chance(20):
             s = s._replace(spin1=60, spin2=60, wait_spin2=30)
     if draws.chance(45):
-        name, minutes = draws.pick((
-            ("heat", 90), ("heat", 60), ("wait_quench", 10), ("crystal2", 30), ("cooling", 60), ("cooling", 240),
-            ("wait_spin1", 60), ("quench", 30), ("dosing", 90), ("wait_transfer", 30), ("wait_cooling", 30),
-        ))  # fmt: skip
+        name, minutes = draws.pick(ODD_STEPS)
         s = s._replace(**{name: minutes})
     return s
 

@@ -35,9 +35,7 @@ class Shift:
     steps: int = 0
 
 
-def simulate(
-    rows: int = DEFAULT_ROWS, seed: int = DEFAULT_SEED, *, shift: Shift | None = None, clean: bool = False
-) -> Plant:
+def simulate(rows: int = DEFAULT_ROWS, seed: int = DEFAULT_SEED, *, shift: Shift | None = None) -> Plant:
     """Simulates the plant and draws a file from its history.
 
     The default stands for the 1,396 training rows out of batches 1..1994. Other sizes cut that history short or go on
@@ -47,7 +45,6 @@ def simulate(
         rows: rows of the file, at least 1.
         seed: of everything; the dirt has a stream of its own.
         shift: what changes in the plant, and when.
-        clean: leaves the dirt out.
 
     Returns:
         The rows in file order, each with what was typed and what was meant.
@@ -64,8 +61,7 @@ def simulate(
     befall(made, seed)
     cells = [m.recipe.cells for m in made]
     dirt = DirtPass(cells, seed)
-    if not clean:
-        dirt.run([m.number for m in made], [m.period.regime == "N3" for m in made])
+    dirt.run([m.number for m in made], [m.period.regime == "N3" for m in made])
     out = [_row(m, dirty, marks) for m, dirty, marks in zip(made, dirt.dirty, dirt.dirt, strict=True)]
     return Plant(tuple(out[i] for i in draws.sample(rows, rows)), batches)
 

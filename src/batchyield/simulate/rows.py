@@ -25,11 +25,12 @@ Kind = Literal[
     "backward_step",
     "impossible_range",
     "key_slip",
+    "other_charge",
     "wrong_column",
     "wrong_scale",
 ]
 """What can be wrong with a cell. Up to `no_hour` the clean text can be told from the dirty one; the rest is well
-formed and only its neighbours give it away."""
+formed, and only its neighbours give it away. `other_charge` (B14 420 for 400 or back) shows in the yield alone."""
 
 NUMERIC = frozenset(reading.name for reading in READINGS if reading.kind == "number")
 
@@ -99,8 +100,8 @@ class Plant:
         """Yields, one per row, as a fraction."""
         return [float(row.outcome) for row in self.rows]
 
-    def csv(self) -> bytes:
-        """The plant's file: header with Chinese names, GB18030, LF."""
+    def csv(self, *, clean: bool = False) -> bytes:
+        """The plant's file: header with Chinese names, GB18030, LF; as typed, or as meant."""
         header = ",".join((ID_COLUMN, *NAMES, YIELD_COLUMN))
-        lines = (",".join((row.id, *row.dirty, row.outcome)) for row in self.rows)
+        lines = (",".join((row.id, *(row.clean if clean else row.dirty), row.outcome)) for row in self.rows)
         return "\n".join((header, *lines, "")).encode(ENCODING)

@@ -38,7 +38,7 @@ def main() -> None:
         params={"model": msgspec.to_builtins(params.model), "features": msgspec.to_builtins(params.features)},
         data_md5=md5(Path("data/raw/batches.csv")),
         versions={name: version(name) for name in LIBRARIES},
-        metrics=summary(yields, answers),
+        metrics=summary(yields, trained.unseen),
         rows=len(frame),
         level=params.intervals.level,
     )

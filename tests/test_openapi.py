@@ -1,0 +1,163 @@
+"""The OpenAPI document says what the service does: in both directions, and to generated requests."""
+
+import json
+import re
+
+import jsonschema_rs
+import pytest
+import schemathesis
+from api_fixtures import ROOT, make_checkout
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from litestar import Litestar
+from litestar.testing import TestClient
+
+from api.app import create_app
+from api.examples import BATCH, MISTYPED, sheet
+from api.openapi import document
+from api.problems import KINDS
+from api.service import open_pinned
+from api.settings import Settings
+from batchyield.batch import NAMES
+
+DOCUMENT = document()
+OPERATIONS = [(path, method) for path, methods in DOCUMENT["paths"].items() for method in methods]
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    root = make_checkout(tmp_path_factory.mktemp("model"))
+    with TestClient(create_app(Settings(lock=str(root / "dvc.lock"), revision="1" * 40))) as client:
+        yield client
+
+
+def resolved(schema):
+    """A JSON schema of its own, with the components beside it."""
+    return schema | {"components": DOCUMENT["components"], "$schema": "https://json-schema.org/draft/2020-12/schema"}
+
+
+def check(value, schema):
+    jsonschema_rs.Draft202012Validator(resolved(schema)).validate(value)
+
+
+def test_the_served_document_is_this_one(client):
+    served = client.get("/schema/openapi.json")
+    assert served.headers["content-type"] == "application/json"
+    assert served.json() == json.loads(json.dumps(DOCUMENT))
+    assert client.get("/schema").json() == served.json()
+
+
+def test_a_browser_gets_the_page(client):
+    assert "<rapi-doc" in client.get("/schema", headers={"accept": "text/html,*/*;q=0.8"}).text
+
+
+def test_it_is_openapi_3_1():
+    assert DOCUMENT["openapi"].startswith("3.1.")
+    for name, schema in DOCUMENT["components"]["schemas"].items():
+        jsonschema_rs.meta.validate(resolved(schema))
+        assert schema["description"], name
+        assert "\n" not in schema["description"]
+
+
+def test_it_has_every_route_and_no_other():
+    app = create_app(Settings())._app
+    assert isinstance(app, Litestar)
+    pages = {"/", "/schema", "/schema/openapi.json", "/console/{name:path}"}
+    assert {route.path for route in app.routes} - pages == set(DOCUMENT["paths"])
+
+
+def test_the_schema_of_a_batch_has_the_id_and_the_42_readings():
+    batch = DOCUMENT["components"]["schemas"]["Batch"]
+    assert list(batch["properties"]) == ["id", *NAMES]
+    assert batch["additionalProperties"] is False
+    assert all("null" in field["type"] for field in batch["properties"].values())
+    assert all(field["description"] for field in batch["properties"].values())
+
+
+def test_example_batches_are_whole():
+    assert list(BATCH) == ["id", *NAMES]
+    assert sheet([BATCH]).count(",") == 2 * 42
+
+
+@pytest.mark.parametrize(("path", "method"), OPERATIONS)
+def test_every_operation_is_described_and_its_refusals_have_examples(path, method):
+    operation = DOCUMENT["paths"][path][method]
+    assert operation["operationId"]
+    assert operation["summary"]
+    assert {"200", "405", "500"} <= set(operation["responses"])
+    guarded = not path.startswith("/health/")
+    assert ("401" in operation["responses"]) is guarded
+    for status, response in operation["responses"].items():
+        assert response["description"]
+        if status != "200":
+            content = response["content"]["application/problem+json"]
+            for example in content["examples"].values():
+                check(example["value"], content["schema"])
+                assert example["value"]["status"] == int(status)
+
+
+def test_every_kind_of_problem_that_a_route_has_is_documented():
+    shown = {
+        name
+        for methods in DOCUMENT["paths"].values()
+        for operation in methods.values()
+        for status, response in operation["responses"].items()
+        if status != "200"
+        for name in response["content"]["application/problem+json"]["examples"]
+    }
+    assert shown == {kind.name for kind in KINDS} - {"not-found"}  # which is of no route
+
+
+def test_routes_and_refusals_are_in_the_guide():
+    guide = (ROOT / "docs/api.md").read_text()
+    for path, method in OPERATIONS:
+        assert f"| `{method.upper()} {path}` |" in guide
+    rows = re.findall(r"^\| `(urn:batchyield:\S+)` \| (\d+) \|", guide, re.MULTILINE)
+    assert rows == [(kind.urn, str(kind.status)) for kind in KINDS]
+
+
+def test_examples_are_answered_as_the_document_says(client):
+    for path, method in OPERATIONS:
+        operation = DOCUMENT["paths"][path][method]
+        for media_type, content in operation.get("requestBody", {}).get("content", {}).items():
+            for example in content.get("examples", {}).values():
+                value = example["value"]
+                check(value, content["schema"])
+                body = value if isinstance(value, str) else json.dumps(value)
+                answer = client.post(path, content=body.encode(), headers={"content-type": media_type})
+                assert answer.status_code == 200, answer.text
+                said = operation["responses"]["200"]["content"][answer.headers["content-type"].partition(";")[0]]
+                check(answer.json() if "json" in answer.headers["content-type"] else answer.text, said["schema"])
+
+
+@pytest.mark.parametrize("path", ["/v1/model", "/health/live", "/health/ready"])
+def test_answers_are_as_the_document_says(client, path):
+    answer = client.get(path)
+    check(answer.json(), DOCUMENT["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"])
+
+
+def test_refusals_are_as_the_document_says(client):
+    problem = DOCUMENT["components"]["schemas"]["Problem"]
+    for body in ('{"inputs": [{"A1": "x"}]}', "{", '{"inputs": []}'):
+        check(
+            client.post("/v1/predictions", content=body, headers={"content-type": "application/json"}).json(), problem
+        )
+
+
+rows = st.lists(st.sampled_from([BATCH, MISTYPED]), min_size=1, max_size=4)
+sheets = rows.map(lambda rows: sheet([row | {"id": f"sample_{n}"} for n, row in enumerate(rows)]))
+schemathesis.openapi.media_type("text/csv", sheets.map(str.encode))
+schemathesis.openapi.format("plant-sheet", sheets)
+schemathesis.openapi.format("binary", sheets)
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory):
+    given = Settings(lock=str(make_checkout(tmp_path_factory.mktemp("model")) / "dvc.lock"))
+    return create_app(given, open_pinned(given))
+
+
+@schemathesis.openapi.from_dict(DOCUMENT).parametrize()
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+def test_generated_requests_are_answered_as_the_document_says(case, app):
+    case.call_and_validate(app=app)
