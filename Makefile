@@ -2,13 +2,13 @@
 PYTHON ?= python3
 PORT ?= 8000
 HOST ?= 127.0.0.1
-S3_PORT ?= 9500
+S3 = $(if $(S3_PORT),--s3-port $(S3_PORT))
 VENV := .venv
 STAMP := $(VENV)/.made-from-locks
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint repro repro-real serve s3-start s3-stop params lock clean
+.PHONY: help setup demo test lint repro repro-real verify serve s3-start s3-stop params lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,7 +32,7 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	@touch $@
 
 demo: setup ## from a bare clone to a verified, running service; Ctrl-C stops all it started
-	@batchyield demo --s3-port $(S3_PORT) --host $(HOST) --port $(PORT)
+	@batchyield demo $(S3) --host $(HOST) --port $(PORT)
 
 test: setup ## run all tests
 	@python -m pytest
@@ -41,7 +41,10 @@ lint: setup ## ruff, mypy, import contracts, params.yaml against conf/
 	@ruff check . && ruff format --check . && mypy && lint-imports --no-logo && batchyield params --check
 
 repro: setup ## rebuild what changed (the embedded S3 server is started where it is needed)
-	@batchyield params --check && batchyield s3 start --s3-port $(S3_PORT) && batchyield fetch && dvc repro
+	@batchyield params --check && batchyield s3 start $(S3) && batchyield fetch && dvc repro && batchyield environment
+
+verify: setup ## rebuild the commit elsewhere, from raw data alone, and compare with its lock: make verify [REV=HEAD~1]
+	@batchyield verify --rev $(or $(REV),HEAD) $(S3)
 
 repro-real: setup ## rebuild on your own file in .cache/rebuild: make repro-real DATA=batches.csv [SERVE=1] [SET="model=ridge"]
 	@batchyield rebuild-on "$(DATA)" $(SET) $(if $(SERVE),--serve) --host $(HOST) --port $(PORT)
@@ -50,10 +53,10 @@ serve: setup ## serve the pinned model that is in the workspace
 	@python -m api --host $(HOST) --port $(PORT)
 
 s3-start: setup ## start the embedded S3 server in the background
-	@batchyield s3 start --s3-port $(S3_PORT)
+	@batchyield s3 start $(S3)
 
 s3-stop: setup ## stop it
-	@batchyield s3 stop --s3-port $(S3_PORT)
+	@batchyield s3 stop $(S3)
 
 params: setup ## compose conf/ into params.yaml
 	@batchyield params

@@ -133,6 +133,7 @@ def _predictions_csv() -> Json:
             "type": "object",
             "properties": {"file": {"type": "string", "format": "binary", "description": "the file"}},
             "required": ["file"],
+            "additionalProperties": False,
         }
     }
     answer = _json(Predictions, "the predictions, as `text/csv` unless JSON is preferred")

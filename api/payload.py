@@ -20,6 +20,8 @@ MOST_BATCHES = 10_000
 MOST_LINES = 2 * MOST_BATCHES
 """Of a file: room for blank lines, and for breaks inside cells."""
 
+MOST_COLUMNS = 1_000
+
 LONGEST_SEARCHED = 2 * 2**20
 """Bytes; of a larger body only the first violation is told, since finding the others would take much memory."""
 
@@ -101,8 +103,12 @@ def sheet_of_upload(body: bytes, content_type: str) -> Sheet:
     """
     kind, options = parse_options_header(content_type)
     file = _file_of_form(body, options.get("boundary", "")) if kind == "multipart/form-data" else body
-    if max(file.count(b"\n"), file.count(b"\r")) > MOST_LINES:
+    # What no plant writes is not split into millions of cells first.
+    lines = max(file.count(b"\n"), file.count(b"\r"))
+    if lines > MOST_LINES:
         raise _too_many(f"has more than {MOST_LINES} lines")
+    if file.count(b",") > MOST_COLUMNS * (lines + 1):
+        raise _too_many(f"has more than {MOST_COLUMNS} columns")
     sheet = read_sheet(file)
     if len(sheet.batches) > MOST_BATCHES:
         raise _too_many(f"has {len(sheet.batches)} batches")
@@ -120,13 +126,14 @@ def _file_of_form(body: bytes, boundary: str) -> bytes:
         parser = MultipartParser(
             io.BytesIO(body), boundary, len(body), part_limit=8, spool_limit=len(body) + 1, memory_limit=len(body) + 1
         )
-        files = [part.raw for part in parser if part.filename is not None]
+        parts = parser.parts()
     except (MultipartError, ValueError) as error:
         raise RequestError(MALFORMED, f"the multipart form cannot be read: {error}") from None
-    if len(files) != 1:
-        violation = Violation("form", f"has {len(files)} files; send one")
+    files = [part for part in parts if part.filename is not None]
+    if len(parts) != 1 or len(files) != 1:
+        violation = Violation("form", f"has {len(parts)} fields, {len(files)} of them files; send one file alone")
         raise RequestError(INVALID, str(violation), violation)
-    return bytes(files[0])
+    return bytes(files[0].raw)
 
 
 def csv_of_predictions(predictions: Sequence[Prediction]) -> bytes:

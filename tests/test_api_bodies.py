@@ -142,3 +142,38 @@ def test_many_keep_their_own_answers(service):
 
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         list(pool.map(ask, range(100)))
+
+
+MEGABYTES = 15 * 2**20
+BOMBS = {
+    "empty batches": ("application/json", b'{"inputs":[' + b"{}," * (MEGABYTES // 3) + b"{}]}"),
+    "numbers": ("application/json", b'{"inputs":[' + b"1," * (MEGABYTES // 2) + b"1]}"),
+    "one bad batch, then numbers": ("application/json", b'{"inputs":[{"A1":""},' + b"1," * (MEGABYTES // 2) + b"1]}"),
+    "brackets": ("application/json", b"[" * MEGABYTES),
+    "open strings": ("application/json", b"{" * 20_000 + b'"\\' * (MEGABYTES // 2)),
+    "lines": ("text/csv", b"\n" * MEGABYTES),
+    "rows": ("text/csv", b"1" + (b"," * 42 + b"\n") * (MEGABYTES // 43)),
+    "columns": ("text/csv", b"a" + b",b" * (MEGABYTES // 2) + b"\n1\n"),
+    "quotes": ("text/csv", b'"' * MEGABYTES),
+    "parts": ("multipart/form-data; boundary=x", b"--x\r\n\r\n\r\n" * (MEGABYTES // 9)),
+    "part headers": ("multipart/form-data; boundary=x", b"--x\r\n" + b"a:b\r\n" * (MEGABYTES // 5)),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_what_would_grow_large_in_memory_is_refused_before_it_does(service, bomb):
+    media_type, content = BOMBS[bomb]
+    path = "/v1/predictions" if media_type == "application/json" else "/v1/predictions/csv"
+    before = peak(service.process.pid)
+    started = time.perf_counter()
+    answer = httpx.post(service.url + path, content=content, headers={"content-type": media_type}, timeout=30)
+    assert answer.status_code in (400, 422)
+    assert len(answer.content) < 20_000
+    assert time.perf_counter() - started < 5
+    assert peak(service.process.pid) - before < 150 * 2**20
+
+
+def peak(pid):
+    """The most memory that a process ever held, in bytes."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024

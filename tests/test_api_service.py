@@ -55,7 +55,9 @@ def test_another_request_id_is_replaced(client, sent):
     assert re.fullmatch("[0-9a-f]{16}", found)
 
 
-@pytest.mark.parametrize("path", ["/nowhere", "/v1", "/v2/predictions", "/console/../settings.py", "/console/vendor"])
+@pytest.mark.parametrize(
+    "path", ["/nowhere", "/v1", "/v2/predictions", "/console/../settings.py", "/console/vendor", "/%ff", "/%00"]
+)
 def test_an_unknown_path_is_a_problem(client, path):
     answer = client.get(path)
     assert answer.status_code == 404

@@ -119,4 +119,10 @@ def test_a_form_without_one_file_is_refused(client, content, media_type, status,
 
 def test_two_files_are_one_too_many(client):
     form = [("a", ("a.csv", LINES.encode(), "text/csv")), ("b", ("b.csv", LINES.encode(), "text/csv"))]
-    assert "2 files" in refusal(client.post("/v1/predictions/csv", files=form), 422, "invalid-input")["detail"]
+    assert "2 of them files" in refusal(client.post("/v1/predictions/csv", files=form), 422, "invalid-input")["detail"]
+
+
+def test_a_field_beside_the_file_is_refused_like_an_unknown_one(client):
+    form = {"file": ("batches.csv", LINES.encode(), "text/csv")}
+    answer = client.post("/v1/predictions/csv", files=form, data={"note": "of the night shift"})
+    assert "2 fields" in refusal(answer, 422, "invalid-input")["detail"]

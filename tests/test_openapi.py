@@ -158,6 +158,6 @@ def app(tmp_path_factory):
 
 
 @schemathesis.openapi.from_dict(DOCUMENT).parametrize()
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 def test_generated_requests_are_answered_as_the_document_says(case, app):
     case.call_and_validate(app=app)

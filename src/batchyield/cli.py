@@ -49,6 +49,23 @@ def _fetch(_: argparse.Namespace) -> int:
     return 0
 
 
+def _verify(options: argparse.Namespace) -> int:
+    import msgspec
+
+    from batchyield.pins.verify import render, verify
+
+    made = verify(options.rev, s3_port=options.s3_port, progress=lambda line: print(line, file=sys.stderr, flush=True))
+    print(msgspec.json.format(msgspec.json.encode(made)).decode() if options.json else render(made))
+    return 0 if made.same else 1
+
+
+def _environment(_: argparse.Namespace) -> int:
+    from batchyield.pins import environment
+
+    print(environment.write())
+    return 0
+
+
 def _demo(options: argparse.Namespace) -> int:
     from batchyield.pins.demo import demo
 
@@ -75,8 +92,9 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(call=call)
         return added
 
-    def with_s3(added: argparse.ArgumentParser, port: int = 9500) -> None:
-        added.add_argument("--s3-port", type=int, default=port, help="port of the embedded S3 server (%(default)s)")
+    def with_s3(added: argparse.ArgumentParser) -> None:
+        about = "port of the embedded S3 server (the one in .dvc/config.local, at first 9500)"
+        added.add_argument("--s3-port", type=int, metavar="PORT", help=about)
 
     def with_service(added: argparse.ArgumentParser) -> None:
         added.add_argument("--host", default="127.0.0.1", help="address of the service (%(default)s)")
@@ -97,6 +115,13 @@ def _parser() -> argparse.ArgumentParser:
 
     command("fetch", _fetch, "Bring the pinned raw data into the workspace.")
 
+    verify = command("verify", _verify, "Rebuild a commit elsewhere from raw data alone; is its lock what comes out?")
+    verify.add_argument("--rev", default="HEAD", help="the commit (%(default)s)")
+    verify.add_argument("--json", action="store_true", help="the findings as JSON on standard output")
+    with_s3(verify)
+
+    command("environment", _environment, "Record this machine's libraries, BLAS and CPU beside the locks.")
+
     demo = command("demo", _demo, "Rebuild everything, compare it with the committed lock, and serve it.")
     demo.add_argument("--no-serve", action="store_true", help="end after the comparison")
     with_s3(demo)
@@ -107,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     rebuild.add_argument("--into", type=Path, default=Path(".cache/rebuild"), help="the workspace (%(default)s)")
     rebuild.add_argument("overrides", nargs="*", help="Hydra overrides, for example model=ridge evaluation=quick")
     rebuild.add_argument("--serve", action="store_true", help="serve the result until Ctrl-C")
-    with_s3(rebuild, 9501)
+    with_s3(rebuild)
     with_service(rebuild)
     return parser
 

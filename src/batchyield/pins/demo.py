@@ -41,7 +41,7 @@ def serve(root: Path, host: str, port: int) -> int:
             return service.wait()
 
 
-def demo(s3_port: int, host: str, port: int, *, serving: bool = True) -> int:
+def demo(s3_port: int | None, host: str, port: int, *, serving: bool = True) -> int:
     """Rebuilds everything from the sample plant, compares it with the committed lock, and serves it.
 
     Raises:
@@ -73,7 +73,7 @@ def demo(s3_port: int, host: str, port: int, *, serving: bool = True) -> int:
 
 
 def rebuild_on(
-    data: Path, target: Path, overrides: list[str], s3_port: int, host: str, port: int, *, serving: bool = False
+    data: Path, target: Path, overrides: list[str], s3_port: int | None, host: str, port: int, *, serving: bool = False
 ) -> int:
     """Pins another raw file in a workspace of its own, rebuilds there, and serves the result if asked.
 
@@ -87,7 +87,7 @@ def rebuild_on(
         raise SetupError(f"{data} is not a file", "name the plant's CSV: `make repro-real DATA=path/to/batches.csv`")
     root = workspace.copy(Path(), target)
     params.write(root, overrides)
-    server = remotes.embedded(s3_port, root)
+    server = remotes.embedded(s3_port, root, fallback=remotes.PORT + 1)
     with s3.running(server):
         s3.put(server, raw.KEY, data.read_bytes())
         dvc("update", str(raw.PIN), cwd=root)

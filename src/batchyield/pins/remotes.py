@@ -14,6 +14,7 @@ from batchyield.s3 import HOST, Server, running
 
 REMOTES = ("source", "storage")
 ROOT = Path(".s3")
+PORT = 9500
 
 
 def _config(root: Path) -> Config:
@@ -33,12 +34,13 @@ def _elsewhere(root: Path) -> str | None:
     return str(local["url"]) if "url" in local else None
 
 
-def embedded(port: int, root: Path = Path()) -> Server:
+def embedded(port: int | None = None, root: Path = Path(), *, fallback: int = PORT) -> Server:
     """The embedded server that the checkout's config.local names, which is written where it is missing.
 
     Args:
-        port: used where config.local names no endpoint yet, or names one on loopback.
+        port: to use from now on; the one that config.local names where it is None.
         root: the checkout.
+        fallback: the port where config.local names none either.
 
     Raises:
         SetupError: the remotes point at a real S3; the embedded one is then of no use, and nothing is overwritten.
@@ -49,9 +51,10 @@ def embedded(port: int, root: Path = Path()) -> Server:
             "use `dvc repro` and `make serve` directly, or remove .dvc/config.local to return to the embedded one",
         )
     source: dict[str, Any] = _config(root).read()["remote"]["source"]
+    named = urlsplit(source.get("endpointurl", "")).port
     key = source.get("access_key_id") or "batchyield"
     secret = source.get("secret_access_key") or secrets.token_hex(20)
-    server = Server((root / ROOT).resolve(), port, key, secret)
+    server = Server((root / ROOT).resolve(), port or named or fallback, key, secret)
     if source.get("endpointurl") != server.url:
         _point(server, root)
     return server
@@ -66,7 +69,7 @@ def _point(server: Server, root: Path) -> None:
 
 
 @contextlib.contextmanager
-def served(root: Path, port: int) -> Iterator[None]:
+def served(root: Path, port: int | None = None) -> Iterator[None]:
     """The remotes of a checkout, answering: the embedded server runs for the block where they point at it."""
     if _elsewhere(root):
         yield

@@ -55,7 +55,7 @@ def verify(
     revision: str = "HEAD",
     *,
     root: Path = Path(),
-    s3_port: int = 9500,
+    s3_port: int | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Verification:
     """Clones `revision` into a scratch folder, brings the raw data alone, rebuilds all and compares.
