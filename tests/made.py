@@ -39,7 +39,7 @@ def params(*overrides):
 
 def small(model, *overrides):
     """Parameters of a model cut down for speed."""
-    return params(f"model={model}", "intervals.folds=2", *SMALL.get(model, []), *overrides)
+    return params(f"model={model}", *SMALL.get(model, []), "intervals.folds=2", *overrides)
 
 
 @cache

@@ -80,13 +80,15 @@ def test_the_bootstrap_interval_holds_the_truth_about_as_often_as_it_says():
 
 def test_cross_validation_of_the_mean_is_what_one_computes_by_hand():
     features, measured = plant()
-    found = evaluation.cross_validate(features.values, measured, small("mean", "evaluation.repeats=3"))
+    chosen = small("mean", "evaluation.repeats=3", "intervals=random")
+    found = evaluation.cross_validate(features.values, measured, chosen)
     assert found.figures["score"] == pytest.approx(measured.var() / 2, rel=0.02)
     assert found.figures["r2"] == pytest.approx(0, abs=0.02)
-    assert found.figures["coverage"] == pytest.approx(0.9, abs=0.04)
+    # Yields come in steps, so the interval holds whole ties more than it must.
+    assert 0.87 < found.figures["coverage"] < 0.98
     assert 0 < found.spread < 0.02 * found.figures["score"]
     assert len(found.yields) == len(measured)
-    assert found == evaluation.cross_validate(features.values, measured, small("mean", "evaluation.repeats=3"))
+    assert found == evaluation.cross_validate(features.values, measured, chosen)
 
 
 def test_cross_validation_never_judges_a_batch_by_a_model_that_has_seen_it():

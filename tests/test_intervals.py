@@ -4,10 +4,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made import plant, small, trained
 
-from batchyield.features import FEATURES
-from batchyield.intervals import FLAGS, GREATEST, LEAST, Intervals, calibrate, groups, out_of_fold, reach
+from batchyield.errors import ParamsError
+from batchyield.features import FEATURES, INDEX
+from batchyield.intervals import FLAGS, GREATEST, LEAST, Intervals, calibrate, groups, out_of_fold, parts, reach
 from batchyield.model import build
 from batchyield.params import IntervalsParams
+from batchyield.training import train
 
 residuals = st.lists(st.floats(-0.3, 0.3), min_size=1, max_size=200).map(np.array)
 
@@ -19,8 +21,8 @@ def matrix(*codes):
     return values
 
 
-def settings(level=0.9, smallest_group=100):
-    return IntervalsParams(level=level, folds=2, seed=1, smallest_group=smallest_group)
+def settings(level=0.9, smallest_group=100, cut="random", folds=2):
+    return IntervalsParams(level=level, cut=cut, folds=folds, seed=1, smallest_group=smallest_group)
 
 
 @given(residuals, st.floats(0.01, 0.5))
@@ -96,7 +98,9 @@ def test_a_batch_is_predicted_by_a_model_that_has_not_seen_it():
     model = build(chosen.model, chosen.features, chosen.target)
     marked = yields.copy()
     marked[5] += 0.05
-    predicted = [out_of_fold(model, features.values, y, 4, 1) for y in (yields, marked)]
+    predicted = [
+        out_of_fold(model, features.values, y, parts(features.values, settings(folds=4))) for y in (yields, marked)
+    ]
     assert predicted[0][5] == pytest.approx(predicted[1][5], abs=1e-3)
     assert (np.abs(predicted[0] - predicted[1]) > 1e-4).any()
 
@@ -106,4 +110,40 @@ def test_the_answers_for_unseen_batches_come_with_the_model():
     made = trained("line_trees")
     assert (made.answer(features.values).yields != made.unseen.yields).mean() > 0.9
     inside = (made.unseen.lower <= yields) & (yields <= made.unseen.upper)
-    assert inside.mean() >= 0.9
+    assert inside.mean() == pytest.approx(0.9, abs=0.05)
+
+
+@given(st.permutations(range(40)), st.integers(2, 7), st.sampled_from(["random", "periods"]))
+def test_the_parts_hold_every_batch_once(numbers, folds, cut):
+    values = matrix(*[0] * 40)
+    values[:, INDEX["id_number"]] = numbers
+    made = parts(values, settings(cut=cut, folds=folds))
+    assert len(made) == folds
+    assert sorted(np.concatenate(made).tolist()) == list(range(40))
+    if cut == "periods":
+        ordered = np.concatenate([values[part, INDEX["id_number"]] for part in made])
+        assert ordered.tolist() == list(range(40))
+
+
+def test_periods_need_numbers():
+    values = matrix(0, 0, 0)
+    values[1, INDEX["id_number"]] = np.nan
+    with pytest.raises(
+        ParamsError, match=r"\$\.intervals\.cut: periods need a number in every id, and 1 of 3 have none"
+    ):
+        parts(values, settings(cut="periods"))
+
+
+@pytest.mark.slow
+def test_periods_hold_for_later_batches_what_random_folds_only_promise():
+    features, yields = plant(1396, 20190125)
+    order = np.argsort(features.values[:, INDEX["id_number"]])
+    earlier, latest = np.split(order, [1117])
+    covered = {}
+    for choice in ("random", "periods"):
+        made = train(
+            features.values[earlier], yields[earlier], small("line_trees", f"intervals={choice}", "intervals.folds=5")
+        )
+        answers = made.answer(features.values[latest])
+        covered[choice] = ((answers.lower <= yields[latest]) & (yields[latest] <= answers.upper)).mean()
+    assert covered["periods"] > covered["random"]

@@ -77,13 +77,13 @@ def to_onnx(trained: Trained) -> bytes:
     """
     graph = _Graph()
     model = trained.model
-    table = TreeTable(list(model.columns))
+    table = TreeTable(list(model.columns_))
     terms = []
     for member in model.members_:
         if isinstance(member, WinsorLinear):
             if len(model.members_) > 1:
                 raise ArtifactError("model.onnx", "cannot mix a linear model with others", "choose another model")
-            terms.append(graph.linear(member, list(model.columns)))
+            terms.append(graph.linear(member, list(model.columns_)))
             table.base += member.intercept_
         else:
             table.add(member, 1 / len(model.members_))

@@ -3,9 +3,13 @@
 Residuals are out of fold: each training batch is predicted by a model that has not seen it. They are not symmetric,
 and the processes differ in how well they can be predicted, so each group of batches gets a lower and an upper reach
 of its own. The answers come from the model fitted on all batches, which is no worse than those of the folds.
+
+Folds drawn at random promise the level for batches from the same time as the training; the plant drifts, and for later
+batches only folds that are periods do.
 """
 
 import math
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
@@ -13,6 +17,7 @@ import numpy.typing as npt
 from sklearn.base import clone
 from sklearn.model_selection import KFold
 
+from batchyield.errors import ParamsError
 from batchyield.estimators import Array, Matrix
 from batchyield.features import INDEX
 from batchyield.model import YieldModel
@@ -54,11 +59,35 @@ def groups(X: Matrix) -> npt.NDArray[np.int64]:  # noqa: N803
     return raised[:, 0] + 2 * raised[:, 1].astype(np.int64)
 
 
-def out_of_fold(model: YieldModel, X: Matrix, y: Array, folds: int, seed: int) -> Array:  # noqa: N803
+def parts(X: Matrix, params: IntervalsParams) -> list[npt.NDArray[np.intp]]:  # noqa: N803
+    """The rows of each fold: drawn at random, or in periods by the number in the id.
+
+    Raises:
+        ParamsError: periods are asked for, and a batch has no number.
+    """
+    if params.cut == "random":
+        return [part for _, part in KFold(params.folds, shuffle=True, random_state=params.seed).split(X)]
+    number = X[:, INDEX["id_number"]]
+    if missing := int(np.isnan(number).sum()):
+        raise ParamsError(
+            "params.yaml",
+            f"$.intervals.cut: periods need a number in every id, and {missing} of {len(X)} have none",
+            "put a number that rises with time at the end of every id, or choose intervals=random",
+        )
+    return np.array_split(np.argsort(number, kind="stable"), params.folds)
+
+
+def out_of_fold(
+    model: YieldModel,
+    X: Matrix,  # noqa: N803
+    y: Array,
+    folds: Sequence[npt.NDArray[np.intp]],
+) -> Array:
     """Predictions [n], each by a copy of the model that was fitted without the batch's fold."""
     predicted = np.empty(len(y))
-    for train, test in KFold(folds, shuffle=True, random_state=seed).split(X):
-        predicted[test] = clone(model).fit(X[train], y[train]).predict(X[test])
+    for part in folds:
+        rest = np.setdiff1d(np.arange(len(y)), part)
+        predicted[part] = clone(model).fit(X[rest], y[rest]).predict(X[part])
     return predicted
 
 

@@ -64,8 +64,12 @@ class YieldModel(RegressorMixin, BaseEstimator):  # type: ignore[misc]
                 f"$.target: knee {self.line.knee:g} and outlier {self.outlier:g} leave {kept.sum()} of {len(y)} "
                 f"batches to learn from; at least {FEWEST} are needed",
             )
+        # A column that is blank in all of them says nothing, and histogram boosting cannot bin it.
+        self.columns_ = [i for i in self.columns if not np.isnan(X[kept, i]).all()]
+        if not self.columns_:
+            raise ParamsError("params.yaml", "$.features.groups: no batch to learn from has any of these features")
         target = residual if self.on_line else y
-        seen = X[kept][:, self.columns]
+        seen = X[kept][:, self.columns_]
         # Sums of histogram boosting and of BLAS depend on how many threads share them.
         with threadpool_limits(1):
             self.members_ = [clone(member).fit(seen, target[kept]) for member in self.members]
@@ -74,7 +78,7 @@ class YieldModel(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: Matrix) -> Array:  # noqa: N803
         """Yields [n] for the whole feature matrix."""
-        seen = X[:, self.columns]
+        seen = X[:, self.columns_]
         answer = sum(member.predict(seen) for member in self.members_) / len(self.members_)
         if self.on_line:
             answer = answer + self.line_.predict(X)

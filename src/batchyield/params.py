@@ -142,12 +142,14 @@ class IntervalsParams(Struct, frozen=True):
 
     Attributes:
         level: share of yields the interval is to hold.
+        cut: `random` folds, for batches from the same time as the training; or `periods` in time, for later ones.
         folds: parts the training batches are cut into; each is predicted by a model that has not seen it.
-        seed: of the cut.
+        seed: of the random cut.
         smallest_group: batches a group needs for a width of its own; a number beyond all batches gives one width.
     """
 
     level: Fraction
+    cut: Literal["random", "periods"]
     folds: Folds
     seed: Seed
     smallest_group: Annotated[int, Meta(ge=30)]
@@ -216,10 +218,10 @@ def _sentence(message: str, raw: Any) -> str:
     problem = problem.replace("`", "")
     if problem.startswith(("Expected", "Object", "Invalid")):
         problem = problem[0].lower() + problem[1:]
-    if problem.startswith("expected") and not problem.endswith(", got none"):
+    if problem.startswith("expected") and "[...]" not in where and not problem.endswith(", got none"):
         problem = f"{problem.split(', got ')[0]}, got {json.dumps(_at(where, raw), ensure_ascii=False, default=str)}"
-    if where.endswith(".kind"):
-        problem = f"{problem}; known kinds: {', '.join(_kinds(where))}"
+    if union := re.fullmatch(r"\$\.(\w+)\.kind", where):
+        problem = f"{problem}; known kinds: {', '.join(_kinds(union[1]))}"
     return f"{where}: {problem}"
 
 
@@ -229,7 +231,6 @@ def _at(where: str, raw: Any) -> Any:
     return raw
 
 
-def _kinds(where: str) -> list[str]:
-    field = where.split(".")[1]
-    union = next(f.type for f in msgspec.structs.fields(Params) if f.name == field)
+def _kinds(group: str) -> list[str]:
+    union = next(field.type for field in msgspec.structs.fields(Params) if field.name == group)
     return [str(member.__struct_config__.tag) for member in get_args(union)]

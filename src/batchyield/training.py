@@ -5,7 +5,7 @@ from typing import NamedTuple
 from sklearn.base import clone
 
 from batchyield.estimators import Array, Matrix
-from batchyield.intervals import Intervals, calibrate, out_of_fold
+from batchyield.intervals import Intervals, calibrate, out_of_fold, parts
 from batchyield.model import YieldModel, build
 from batchyield.params import Params
 
@@ -41,9 +41,9 @@ def train(X: Matrix, y: Array, params: Params) -> Trained:  # noqa: N803
     """Fit the model that the parameters describe on all given batches, and calibrate its intervals on the same.
 
     Raises:
-        ParamsError: the parameters leave too few batches to learn from.
+        ParamsError: the parameters leave too few batches to learn from, or ask for periods of batches without number.
     """
     model = build(params.model, params.features, params.target)
-    predicted = out_of_fold(model, X, y, params.intervals.folds, params.intervals.seed)
+    predicted = out_of_fold(model, X, y, parts(X, params.intervals))
     intervals = calibrate(y - predicted, X, params.intervals)
     return Trained(clone(model).fit(X, y), intervals, Answers(predicted, *intervals.around(predicted, X)))

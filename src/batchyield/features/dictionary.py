@@ -10,9 +10,10 @@ def markdown() -> str:
     lines = [
         "# Features",
         "",
-        f"`batchyield.features.featurize` makes {len(FEATURES)} numbers of a batch, always all of them and in this order;",
-        "training and serving call the same function. A number that is not known is missing (NaN), never guessed. Which",
-        "groups a model sees is chosen in `conf/features/`; the choice is part of the model, so serving has no setting.",
+        f"`batchyield.features.featurize` makes {len(FEATURES)} numbers of a batch, always all of them and in this",
+        "order; training and serving call the same function. A number that is not known is missing (NaN), never",
+        "guessed. Which groups a model sees is chosen in `conf/features/`; the choice is part of the model, so serving",
+        "has no setting.",
         "",
         "This page is written by `python -m batchyield.features.dictionary`.",
     ]
@@ -28,8 +29,8 @@ def markdown() -> str:
         "",
         "## Repairs",
         "",
-        "No row is refused for a cell. A number is put right where the other readings say what it must have been, and is",
-        "missing otherwise; a warning names the cell either way. The rules look at the inputs alone.",
+        "No row is refused for a cell. A number is put right where the other readings say what it must have been, and",
+        "is missing otherwise; a warning names the cell either way. The rules look at the inputs alone.",
         "",
         f"B14/A1 of a real batch lies between {LOWEST_PRODUCT:g} and {HIGHEST_PRODUCT:g}; a step lasts less than "
         f"{LONGEST_STEP / 60:g} hours, a range at most {LONGEST_RANGE / 60:g}.",

@@ -14,7 +14,7 @@ from batchyield.files import write_atomic
 
 FINGERPRINT = Path("requirements/environment.json")
 LIBRARIES = (
-    *("numpy", "scipy", "scikit-learn", "pandas", "pyarrow", "onnx", "onnxruntime", "skl2onnx", "protobuf"),
+    *("numpy", "scipy", "scikit-learn", "pandas", "pyarrow", "onnx", "onnxruntime", "protobuf"),
     *("msgspec", "pyyaml", "pandera"),
 )
 """Those that write a value into an output or compute one; the rest of the lock only moves bytes."""

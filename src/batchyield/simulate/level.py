@@ -24,19 +24,21 @@ class Slow(NamedTuple):
     spread: int
 
     def start(self, draws: Draws) -> int:
+        """A value as after a long time."""
         return draws.normal(self.spread)
 
     def next(self, value: int, draws: Draws) -> int:
+        """The value that follows."""
         return value * self.keep // 1000 + draws.normal(self.innovation)
 
 
 LINE = Slow(keep=940, innovation=205, spread=600)
 """What a line of N3 has for itself, per batch of that line."""
-PERIOD, PERIOD_KEEP = 1_330, 200
+PERIOD, PERIOD_KEEP = 1_400, 200
 """Spread of what all lines share while habits last, and the thousandths of it that outlive them."""
 
-CENTRE = {"": 81_600, "heavy": 75_200}
-NOISE = {"": 550, "heavy": 600}
+CENTRE = {"": 81_700, "heavy": 75_200}
+NOISE = {"": 600, "heavy": 600}
 """Mean and white noise of N3."""
 
 LOWEST, HIGHEST = -2_000, 1_300
@@ -51,8 +53,8 @@ OLD_LADDER = (-2450, -1130, -270, 1800, 2400)
 """Where a standard normal (in thousandths) leaves step 77 for 78, 78 for 79 ..."""
 NEW_LADDER = (-1950, 420, 1250, 2400)
 """The same for 74, 75, 76, 77 of the one long spin."""
-OLD_HABIT = 460
-"""Spread of the old process between periods, beside 900 within."""
+OLD_HABIT, OLD_LUCK = 460, 870
+"""Spread of the old process between periods and within."""
 LIGHT = {380: 82, 385: 81, 387: 81, 390: 81, 392: 80, 395: 80}
 """Steps of the drier products under 400 kg."""
 RICHER = 29
@@ -84,21 +86,24 @@ class Levels:
             self._lines = [LINE.start(draws) for _ in self._lines]
         if period.regime == "N3":
             own = self._lines[recipe.line] = LINE.next(self._lines[recipe.line], draws)
-            slow = 0 if period.variant == "heavy" else max(LOWEST, min(self._shared + own, HIGHEST))
-            step = (CENTRE[period.variant] + slow + draws.normal(NOISE[period.variant]) + 500) // 1000 * 1000
+            slow = 0 if recipe.steady or period.variant else max(LOWEST, min(self._shared + own, HIGHEST))
+            lean = 0 if period.variant else recipe.lean
+            step = (CENTRE[period.variant] + lean + slow + draws.normal(NOISE[period.variant]) + 500) // 1000 * 1000
             if abs(step - NOMINAL) == 1000 and draws.chance(WRITES_NOMINAL):
                 return NOMINAL
             return min(step, CEILING)
-        luck = draws.normal(900)
+        luck = draws.normal(1000)
         if period.regime == "N1":
             if recipe.product == 400:
                 return 80_000
-            return 1000 * (74 + bisect_right(NEW_LADDER, luck * 10 // 9 + (recipe.product - 440) * 12))
+            return 1000 * (74 + bisect_right(NEW_LADDER, luck + (recipe.product - 440) * 12))
         if period.regime == "S":
             return 80_000
         if recipe.product in LIGHT:
             return 1000 * (LIGHT[recipe.product] - draws.chance(220))
-        return 1000 * (77 + bisect_right(OLD_LADDER, self._habit + luck - (recipe.product - 400) * RICHER))
+        return 1000 * (
+            77 + bisect_right(OLD_LADDER, self._habit + luck * OLD_LUCK // 1000 - (recipe.product - 400) * RICHER)
+        )
 
 
 def yield_text(step: int, recipe: Recipe, decimals: int = 3) -> str:

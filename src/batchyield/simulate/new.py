@@ -9,12 +9,18 @@ from batchyield.simulate.new_habits import (
     FREE_A17,
     STANDARD1,
     STANDARD3,
+    Ending,
     NewDecks,
     NewHabits,
     Profile,
 )
 from batchyield.simulate.recipe import TYPICAL, Recipe, number_text
 from batchyield.simulate.timetable import Steps, timetable
+
+OWN_WAY = 620
+"""Per mille of the batches not by the book that follow one of the crew's own ways."""
+UNSETTLED = -1_900
+"""What a batch loses while the crew comes back to the process, thousandths of a lattice step."""
 
 ODD_B1 = (310, 300, 330, 260, 360, 340)
 """B1 of a batch in forty, kg."""
@@ -47,11 +53,8 @@ class NewProcess:
         start = 60 * hour if draws.chance(975) else 30 * draws.below(48)
         s = _steps(draws, h, period, line)
         by_book = draws.chance(h.by_book)
-        standard = STANDARD3 if three else STANDARD1
-        a6, a10, a12, a15, a17 = draws.pick(standard) if by_book or draws.chance(280) else _profile(draws, h)
-        a25, a27, b6 = draws.pick(h.crystal1), 73, 80
-        if not by_book and draws.chance(670):
-            a25, a27, b6 = draws.pick(h.crystal1_free), draws.pick(h.crystal2_free), draws.pick(h.dosing_at_free)
+        a6, a10, a12, a15, a17 = _profile(draws, h, by_book or draws.chance(280), three)
+        a25, a27, b6 = _ending(draws, h, by_book or draws.chance(330))
         b1 = 320 if draws.chance(975) else draws.pick(ODD_B1)
         if unsettled:
             s = s._replace(heat=90, spin1=60, spin2=60, crystal2=30)
@@ -62,7 +65,7 @@ class NewProcess:
         if draws.chance(8):
             numbers |= {"A22": 8} if three else {"A21": 45}
         cells = TYPICAL | timetable(start, s) | {name: number_text(value) for name, value in numbers.items()}
-        return Recipe(cells, 300, product, line)
+        return Recipe(cells, 300, product, line, UNSETTLED if unsettled else h.lean, unsettled or h.steady)
 
 
 def _steps(draws: Draws, h: NewHabits, period: Period, line: int) -> Steps:
@@ -86,12 +89,25 @@ def _steps(draws: Draws, h: NewHabits, period: Period, line: int) -> Steps:
     return s
 
 
-def _profile(draws: Draws, h: NewHabits) -> Profile:
-    """Temperatures along the hydrolysis of a batch not by the book, °C."""
+def _profile(draws: Draws, h: NewHabits, by_book: bool, three: bool) -> Profile:
+    """A6 and the temperatures along the hydrolysis, °C."""
+    if by_book:
+        return draws.pick(STANDARD3 if three else STANDARD1)
+    if draws.chance(OWN_WAY):
+        return draws.pick(h.ways)
     a10 = draws.pick(FREE_A10)
     a12 = a10 + draws.pick(FREE_A12)
     a15 = a12 + draws.pick(FREE_A15)
     return draws.pick(h.start_at), a10, a12, a15, a15 + draws.pick(FREE_A17)
+
+
+def _ending(draws: Draws, h: NewHabits, by_book: bool) -> Ending:
+    """A25, A27 and B6, °C."""
+    if by_book:
+        return draws.pick(h.crystal1), 73, 80
+    if draws.chance(OWN_WAY):
+        return draws.pick(h.ends)
+    return draws.pick(h.crystal1_free), draws.pick(h.crystal2_free), draws.pick(h.dosing_at_free)
 
 
 def _product(draws: Draws, h: NewHabits, period: Period, line: int) -> int:

@@ -13,12 +13,16 @@ class Recipe:
         charge: A1, kg.
         product: B14, kg of wet product.
         line: which of the parallel lines ran it; its yield level drifts with the line.
+        lean: what the way it was run adds to the yield, thousandths of a lattice step.
+        steady: whether the level of N3's drifting lines does not show in it.
     """
 
     cells: dict[str, str]
     charge: int
     product: int
     line: int = 0
+    lean: int = 0
+    steady: bool = False
 
 
 number_text = cache(str)

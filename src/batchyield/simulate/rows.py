@@ -29,8 +29,8 @@ Kind = Literal[
     "wrong_column",
     "wrong_scale",
 ]
-"""What can be wrong with a cell. Up to `no_hour` the clean text can be told from the dirty one; the rest is well
-formed, and only its neighbours give it away. `other_charge` (B14 420 for 400 or back) shows in the yield alone."""
+"""What can be wrong with a cell. Up to `no_hour` the cell shows that it is dirty; the rest is well
+formed, and at best its neighbours give it away. `other_charge` (B14 420 for 400 or back) shows in the yield alone."""
 
 NUMERIC = frozenset(reading.name for reading in READINGS if reading.kind == "number")
 

@@ -83,7 +83,8 @@ def _excel_date(cells: Cells, draws: Draws) -> Change:
     minute, _ = minutes(cells[column])
     if form > 3 and minute % 60 == 0 and minute:
         return {column: serial_date(minute // 60)}
-    return {column: f"1900/1/{1 + draws.below(9)} {minute // 60}:{minute % 60:02d}"}
+    doubled = int(str(minute // 60)[0] + str(minute // 60))
+    return {column: f"1900/1/{doubled // 24} {doubled % 24}:{minute % 60:02d}"}
 
 
 def _no_colon(cells: Cells, draws: Draws) -> Change:

@@ -23,6 +23,8 @@ SHOWN = 20
 
 SHARES = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
 SHUFFLES = 5
+LATEST = 0.2
+"""Share of the training batches that the forward metrics hold back: the latest ones, as a deployed model meets them."""
 
 
 def main() -> None:
@@ -59,6 +61,7 @@ def main() -> None:
     train_values = read_features(Path("data/features/train.parquet"))
     folded = evaluation.cross_validate(train_values, train_yields, params)
     metrics("cross_validation", folded.figures | {"score_spread": folded.spread})
+    metrics("forward", evaluation.forward(train_values, train_yields, params, LATEST))
     curve = evaluation.learning_curve(train_values, train_yields, values, measured, params, SHARES)
     plot("learning", {"batches": [rows for rows, _ in curve], "score": [figures["score"] for _, figures in curve]})
 

@@ -8,7 +8,7 @@ import msgspec
 from batchyield.artifact import Card, canonical_json, golden_rows, write_artifact
 from batchyield.drift import reference
 from batchyield.evaluation import summary
-from batchyield.export import to_onnx
+from batchyield.export import parity, to_onnx
 from batchyield.features import FEATURES
 from batchyield.files import md5
 from batchyield.params import load
@@ -16,7 +16,7 @@ from batchyield.stages import run
 from batchyield.table import batches, read_features, read_table
 from batchyield.training import train
 
-LIBRARIES = ("numpy", "scipy", "scikit-learn", "skl2onnx", "onnx", "onnxruntime", "batchyield")
+LIBRARIES = ("numpy", "scipy", "scikit-learn", "onnx", "onnxruntime", "batchyield")
 GOLDEN_ROWS = 20
 
 
@@ -27,8 +27,8 @@ def main() -> None:
     values = read_features(Path("data/features/train.parquet"))
     yields = frame["yield"].to_numpy(dtype=float)
     trained = train(values, yields, params)
-    answers = trained.answer(values)
     onnx = to_onnx(trained)
+    parity(onnx, trained, values)
     names = tuple(feature.name for feature in FEATURES)
     # Golden rows spread over the whole file: every recipe and period is replayed when the service starts.
     golden = golden_rows(onnx, batches(frame.iloc[:: max(1, len(frame) // GOLDEN_ROWS)].head(GOLDEN_ROWS)))
@@ -42,7 +42,7 @@ def main() -> None:
         rows=len(frame),
         level=params.intervals.level,
     )
-    profile = reference(names, values, answers.yields)
+    profile = reference(names, values, trained.unseen.yields)
     write_artifact(Path("data/model"), onnx, card, golden, canonical_json(profile))
 
 
