@@ -7,6 +7,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 from conftest import ROOT, run
@@ -99,6 +100,31 @@ def test_raw_data_that_moved_on_are_refused_and_the_pin_stays(checkout, tmp_path
     assert not (clone / raw.DATA).exists()
 
 
+def test_the_demo_goes_from_a_bare_clone_to_a_service_and_stops_all_it_started(rebuilt, tmp_path):
+    clone = tmp_path / "clone"
+    workspace.git("clone", "-q", str(rebuilt), str(clone), cwd=tmp_path)
+    shutil.copytree(rebuilt / ".dvc/cache", clone / ".dvc/cache")  # the rebuild itself is shown by other tests
+    port, s3_port = s3.free_port(), s3.free_port()
+    with (tmp_path / "log").open("wb") as log:
+        command = ("batchyield", "demo", "--port", str(port), "--s3-port", str(s3_port))
+        demo = subprocess.Popen(
+            [Path(sys.executable).parent / command[0], *command[1:]], cwd=clone, stdout=log, stderr=log
+        )
+    try:
+        wait_until_ready(port)
+        demo.terminate()
+        assert demo.wait(60) == 0, "told to end, it ended well"
+    finally:
+        demo.kill()
+        demo.wait()
+    said = (tmp_path / "log").read_text()
+    assert "outputs are the committed bytes" in said
+    assert said.count("  same") == len(read_lock(clone / LOCK).outs())
+    for held in (port, s3_port):
+        with pytest.raises(urllib.error.URLError, match="refused"):
+            urllib.request.urlopen(f"http://127.0.0.1:{held}/health/live")
+
+
 @pytest.mark.real_data
 def test_the_real_plant_runs_through_and_the_committed_lock_is_untouched(real_data, tmp_path):
     lock = (ROOT / LOCK).read_bytes()
@@ -119,17 +145,23 @@ def test_the_real_plant_runs_through_and_the_committed_lock_is_untouched(real_da
     shutil.rmtree(target)
 
 
+def wait_until_ready(port):
+    for _ in range(1200):
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready").close()
+        except urllib.error.URLError:
+            time.sleep(0.1)
+        else:
+            return
+    raise TimeoutError
+
+
 def answers_over_http(root, sheet):
     """Starts the real service in `root`, sends it a CSV, and returns the lines it answers."""
     port = s3.free_port()
     service = subprocess.Popen([sys.executable, "-m", "api", "--port", str(port)], cwd=root)
     try:
-        for _ in range(100):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready").close()
-                break
-            except urllib.error.URLError:
-                time.sleep(0.1)
+        wait_until_ready(port)
         request = urllib.request.Request(
             f"http://127.0.0.1:{port}/v1/predictions/csv", sheet, {"Content-Type": "text/csv"}
         )

@@ -1,6 +1,7 @@
 """The commands of `batchyield`, each a thin call into the library."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -57,6 +58,14 @@ def _verify(options: argparse.Namespace) -> int:
     made = verify(options.rev, s3_port=options.s3_port, progress=lambda line: print(line, file=sys.stderr, flush=True))
     print(msgspec.json.format(msgspec.json.encode(made)).decode() if options.json else render(made))
     return 0 if made.same else 1
+
+
+def _gate(options: argparse.Namespace) -> int:
+    from batchyield.gate import judge, load_gate
+
+    verdicts = judge(load_gate(options.gate), options.metrics)
+    print("\n".join(map(str, verdicts)))
+    return 0 if all(verdict.passed for verdict in verdicts) else 1
 
 
 def _environment(_: argparse.Namespace) -> int:
@@ -120,6 +129,10 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--json", action="store_true", help="the findings as JSON on standard output")
     with_s3(verify)
 
+    gate = command("gate", _gate, "Judge the measured figures by the bounds of conf/gate/.")
+    gate.add_argument("--gate", type=Path, default=Path("conf/gate/default.yaml"), help="the bounds (%(default)s)")
+    gate.add_argument("--metrics", type=Path, default=Path("data/metrics"), help="the figures (%(default)s)")
+
     command("environment", _environment, "Record this machine's libraries, BLAS and CPU beside the locks.")
 
     demo = command("demo", _demo, "Rebuild everything, compare it with the committed lock, and serve it.")
@@ -137,9 +150,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns its exit code. A refusal is a message, not a traceback."""
     options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _interrupt)  # what a command started is stopped with it, however it is told to end
     try:
         return int(options.call(options))
     except BatchyieldError as error:
