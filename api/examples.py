@@ -18,6 +18,25 @@ MISTYPED = {**BATCH, "id": "sample_2", "A17": None, "B9": "17；00-18:30", "B14"
 INPUTS = {"inputs": [BATCH, MISTYPED]}
 
 
+EXPLAINED = {
+    "model": {"version": "1.0.0", "revision": "1" * 40, "md5": "2" * 32},
+    "predictions": [
+        {
+            "id": "sample_1", "yield": 0.921, "lower": 0.891, "upper": 0.949, "warnings": [],
+            "explanation": {
+                "baseline": 0.8932,
+                "contributions": [
+                    {"feature": "B14_per_A1", "value": 1.4, "typical": 1.3333333, "effect": 0.0253},
+                    {"feature": "A7_to_A9", "value": None, "typical": 95.0, "effect": -0.0027},
+                ],
+                "rest": 0.0052,
+            },
+        }
+    ],
+}  # fmt: skip
+"""An answer with an explanation; all numbers made up."""
+
+
 def sheet(batches: list[dict[str, Any]]) -> str:
     """Batches as the plant's CSV."""
     lines = [["样本id", *(name for name in BATCH if name != "id")]]

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from api import examples
+from api.explanations import MOST_EXPLAINED, PARAMETER, ExplainedPredictions
 from api.payload import MOST_BATCHES, PredictionRequest
 from api.problems import (
     BUSY,
@@ -44,7 +45,7 @@ def _readable(schema: Any) -> Any:
     return schema
 
 
-TYPES = (PredictionRequest, Predictions, Model, Health, Problem)
+TYPES = (PredictionRequest, Predictions, ExplainedPredictions, Model, Health, Problem)
 REFERENCES, COMPONENTS = msgspec.json.schema_components(TYPES, ref_template="#/components/schemas/{name}")
 REFERENCE: dict[Any, Json] = dict(zip(TYPES, REFERENCES, strict=True))
 
@@ -111,14 +112,27 @@ def _predictions() -> Json:
             "empty": {"summary": "every reading may be absent", "value": {"inputs": [{"id": "unknown"}]}},
         },
     }
+    answer = _json(Predictions, f"the predictions; with `{PARAMETER}=true`, each with its explanation")
+    answer["content"]["application/json"] = {
+        "schema": {"anyOf": [REFERENCE[ExplainedPredictions], REFERENCE[Predictions]]},
+        "examples": {"explained": {"summary": f"with `{PARAMETER}=true`", "value": examples.EXPLAINED}},
+    }
+    explain = {
+        "name": PARAMETER,
+        "in": "query",
+        "description": "whether to tell with each prediction what made it differ from the typical batch's; for at most "
+        f"{MOST_EXPLAINED} batches at a time",
+        "schema": {"type": "string", "enum": ["true", "false"], "default": "false"},
+    }
     return {
         "operationId": "predict",
         "tags": ["Predictions"],
         "summary": "Predict batches",
         "description": "One answer for each input, in order. Every reading may be null or absent; an unknown field or "
         "a wrong type is refused with its index and its name.",
+        "parameters": [explain],
         "requestBody": {"required": True, "content": {"application/json": body}},
-        "responses": _responses(_json(Predictions, "the predictions"), *OF_BODIES, NOT_READY),
+        "responses": _responses(answer, *OF_BODIES, NOT_READY),
         "security": SECURITY,
     }
 

@@ -8,6 +8,7 @@ from litestar.handlers import ASGIRouteHandler, asgi
 from litestar.types import HTTPScope, Receive, Send
 
 from api.body import ClientGoneError, declared_length, media_type, read_body
+from api.explanations import explained, explanation_wanted
 from api.payload import batches_of_json, csv_of_predictions, sheet_of_upload
 from api.problems import METHOD_NOT_ALLOWED, RequestError
 from api.service import Service
@@ -30,6 +31,9 @@ def prediction_routes(service: Service) -> list[ASGIRouteHandler]:
     async def predictions(scope: HTTPScope, receive: Receive, send: Send) -> None:
         _post_only(scope)
         media_type(scope, (JSON,))
+        if scope["query_string"] and explanation_wanted(scope["query_string"]):
+            await _answer(service, scope, receive, send, lambda body: answer_explained(service, body), inline=False)
+            return
         await _answer(service, scope, receive, send, lambda body: answer_json(service, body))
 
     @asgi("/v1/predictions/csv", copy_scope=False)
@@ -47,6 +51,11 @@ def prediction_routes(service: Service) -> list[ASGIRouteHandler]:
 def answer_json(service: Service, body: bytes) -> Answer:
     """JSON in, JSON out."""
     return _encode(service.predict(batches_of_json(body), "json")), [(b"content-type", JSON)]
+
+
+def answer_explained(service: Service, body: bytes) -> Answer:
+    """JSON in, JSON with explanations out."""
+    return _encode(explained(service, batches_of_json(body))), [(b"content-type", JSON)]
 
 
 def answer_csv(service: Service, body: bytes, content_type: str, as_json: bool) -> Answer:
@@ -71,12 +80,18 @@ def _post_only(scope: HTTPScope) -> None:
 
 
 async def _answer(
-    service: Service, scope: HTTPScope, receive: Receive, send: Send, work: Callable[[bytes], Answer]
+    service: Service,
+    scope: HTTPScope,
+    receive: Receive,
+    send: Send,
+    work: Callable[[bytes], Answer],
+    inline: bool = True,
 ) -> None:
+    """Answers with what `work` makes of the body: at once where that is quick, else in a thread."""
     service.artifact  # noqa: B018 - refuses at once while there is none
     settings = service.settings
     try:
-        if declared_length(scope) <= settings.inline_body_bytes:
+        if inline and declared_length(scope) <= settings.inline_body_bytes:
             content, headers = work(await read_body(scope, receive, settings))
         else:
             with service.bulk_slot():

@@ -44,7 +44,7 @@ INVALID = Kind(
     "invalid-input",
     422,
     "The input cannot be used",
-    "the body can be parsed, but is wrong where `violations` says",
+    "the request can be parsed, but is wrong where `violations` says",
 )
 INTERNAL = Kind("internal", 500, "The service failed", "the service failed; its log says why under the request's id")
 NOT_READY = Kind("not-ready", 503, "The model is not loaded", "the model is not loaded yet")

@@ -11,8 +11,9 @@ from msgspec import Meta
 from api.metrics import Metrics
 from api.problems import BUSY, NOT_READY, RequestError
 from api.settings import Settings
-from batchyield.artifact import FILES, Artifact, Card, open_artifact, read_pins
+from batchyield.artifact import FILES, REFERENCE, Artifact, Card, open_artifact, read_pins
 from batchyield.batch import Batch, CellWarning
+from batchyield.explain import Explainer
 from batchyield.predictor import Prediction
 
 BULK_THREADS = 2
@@ -66,6 +67,7 @@ class Service:
 
     Attributes:
         pin: sent with every answer.
+        explainer: tells why the model answers as it does.
         bulk: threads for large bodies; few, so that many such bodies queue instead of slowing each other.
     """
 
@@ -79,7 +81,12 @@ class Service:
             self.serve(artifact)
 
     def serve(self, artifact: Artifact) -> None:
-        """Answers with `artifact` from now on."""
+        """Answers with `artifact` from now on.
+
+        Raises:
+            ArtifactError: its reference profile cannot be used.
+        """
+        self.explainer = Explainer(artifact.predictor, artifact.reference, REFERENCE)
         self._artifact = artifact
         self.pin = ModelPin(self.settings.model_version, self.settings.revision, artifact.md5)
         self.metrics.serves(artifact.card.name, self.pin.version, self.pin.revision, self.pin.md5)

@@ -17,9 +17,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from api.app import create_app
 from api.settings import Settings
-from batchyield.artifact import FILES, Card, golden_rows, write_artifact
+from batchyield.artifact import FILES, Card, canonical_json, golden_rows, write_artifact
 from batchyield.batch import Batch
-from batchyield.features import FEATURES
+from batchyield.drift import reference
+from batchyield.features import FEATURES, featurize
 
 ROOT = Path(__file__).parents[1]
 NAMES = [feature.name for feature in FEATURES]
@@ -79,6 +80,12 @@ def card(**changes):
     return Card(**(facts | changes))
 
 
+REFERENCE = canonical_json(
+    reference(NAMES, featurize(batches(20)).values, np.array([0.9 + n / 1000 for n in range(20)]))
+)
+"""The profile of what is answered by default: its median of B14 is 409."""
+
+
 def pin(root):
     """Writes a dvc.lock that pins what is in data/model now."""
     lines = ["schema: '2.0'", "stages:", "  train:", "    cmd: python -m batchyield.stages.train", "    outs:"]
@@ -96,7 +103,7 @@ def pin(root):
 def make_checkout(root, model=None, **changes):
     """A folder with a pinned model, as `dvc repro` leaves one."""
     model = linear_onnx() if model is None else model
-    write_artifact(root / "data" / "model", model, card(**changes), golden_rows(linear_onnx(), batches(20)), b"{}\n")
+    write_artifact(root / "data" / "model", model, card(**changes), golden_rows(linear_onnx(), batches(20)), REFERENCE)
     pin(root)
     return root
 

@@ -4,7 +4,7 @@ import os
 
 import msgspec
 import pytest
-from api_fixtures import NAMES, batches, card, linear_onnx, make_checkout, pin
+from api_fixtures import NAMES, REFERENCE, batches, card, linear_onnx, make_checkout, pin
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,7 +30,7 @@ def md5(path):
 def test_opens_what_was_written(checkout):
     found = opened(checkout)
     assert found.card == card()
-    assert found.reference == b"{}\n"
+    assert found.reference == REFERENCE
     assert found.md5 == md5(checkout / "data/model/model.onnx")
     assert dict(found.pins) == {name: md5(checkout / "data/model" / name) for name in FILES}
     assert found.predictor.predict(found.golden.batches) == list(found.golden.predictions)

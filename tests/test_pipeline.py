@@ -62,7 +62,12 @@ def test_an_experiment_with_another_model_shows_in_metrics_and_plots(scratch):
 def test_every_plot_is_drawn(scratch):
     run("dvc", "plots", "show", "--out", "drawn", cwd=scratch)
     page = (scratch / "drawn" / "index.html").read_text()
-    for title in ("Predicted against actual", "Residuals over the campaign", "Feature importance"):
+    for title in (
+        "Predicted against actual",
+        "Residuals over the campaign",
+        "Feature importance",
+        "Mean prediction as one feature moves",
+    ):
         assert title in page
 
 

@@ -81,6 +81,10 @@ class Predictor:
         yields, lower, upper = self._session.run(OUTPUTS, {INPUT: values})
         return _decimals(yields), _decimals(lower), _decimals(upper)
 
+    def yields(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """Yields alone [n], not rounded, for a feature matrix [n, len(FEATURES)]."""
+        return np.asarray(self._session.run(OUTPUTS[:1], {INPUT: values})[0], dtype=np.float64)
+
 
 def _decimals(column: npt.NDArray[np.floating]) -> list[float]:
     # The readings come in as float32, which holds seven digits; what follows is noise to whoever reads the answer.

@@ -9,7 +9,8 @@ import pandas as pd
 
 from batchyield import evaluation
 from batchyield.artifact import canonical_json
-from batchyield.estimators import Matrix
+from batchyield.effects import partial_dependence
+from batchyield.estimators import Array, Matrix
 from batchyield.features import featurize, id_number
 from batchyield.files import write_atomic
 from batchyield.params import load
@@ -20,6 +21,9 @@ from batchyield.training import Answers
 
 SHOWN = 20
 """Features in the importance plot; the rest are in the file of groups."""
+
+EFFECTS = 6
+"""Features whose effect is drawn: the most important ones."""
 
 SHARES = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
 SHUFFLES = 5
@@ -51,11 +55,19 @@ def main() -> None:
     plot("predicted", {"id": frame["id"], "actual": measured, **answers._asdict()})
     numbers = [id_number(name) for name in frame["id"]]
     plot("residuals", {"batch": numbers, "residual": (measured - answers.yields).round(evaluation.DECIMALS)}, "batch")
-    for name, blocks in (("importance", evaluation.by_feature()), ("groups", evaluation.by_group())):
-        grown = evaluation.importance(
-            lambda matrix: answer(matrix).yields, values, measured, blocks, SHUFFLES, settings.seed
-        )
-        plot(name, {"what": list(grown)[:SHOWN], "score_lost": list(grown.values())[:SHOWN]})
+
+    def predict(matrix: Matrix) -> Array:
+        return answer(matrix).yields
+
+    blocks = {"groups": evaluation.by_group(), "importance": evaluation.by_feature()}
+    lost = {
+        name: evaluation.importance(predict, values, measured, block, SHUFFLES, settings.seed)
+        for name, block in blocks.items()
+    }
+    for name, by in lost.items():
+        plot(name, {"what": list(by)[:SHOWN], "score_lost": list(by.values())[:SHOWN]})
+    effects = partial_dependence(predict, values, list(lost["importance"])[:EFFECTS])
+    plot("effects", pd.DataFrame(effects, columns=["feature", "value", "yield"]))
 
     train_yields = read_table(Path("data/split/train.parquet"))["yield"].to_numpy(dtype=float)
     train_values = read_features(Path("data/features/train.parquet"))

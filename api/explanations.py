@@ -1,0 +1,69 @@
+"""`POST /v1/predictions?explain=true`: predictions, each with what made it differ from the typical batch's."""
+
+from collections.abc import Sequence
+from typing import Annotated
+from urllib.parse import parse_qsl
+
+import msgspec
+from msgspec import Meta
+
+from api.problems import INVALID, RequestError
+from api.service import ModelPin, Service
+from batchyield.batch import Batch
+from batchyield.errors import Violation
+from batchyield.explain import Explanation
+from batchyield.predictor import Prediction
+
+PARAMETER = "explain"
+MOST_EXPLAINED = 100
+"""Batches of one request: a second or two of work."""
+
+
+class ExplainedPrediction(Prediction, frozen=True, gc=False, kw_only=True):
+    """What the model says of one batch, and why it is not what it says of the typical one."""
+
+    explanation: Annotated[Explanation, Meta(description="what made the yield differ from the typical batch's")]
+
+
+class ExplainedPredictions(msgspec.Struct, frozen=True):
+    """One explained prediction for each input, in order; the answer with `explain=true`."""
+
+    model: ModelPin
+    predictions: list[ExplainedPrediction]
+
+
+def explanation_wanted(query: bytes) -> bool:
+    """Whether a query asks for explanations; other parameters than `explain` are no matter.
+
+    Raises:
+        RequestError: `explain` is neither `true` nor `false`, or is given twice.
+    """
+    given = [value for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True) if name == PARAMETER]
+    if not given or given == ["false"]:
+        return False
+    if given != ["true"]:
+        found = " and ".join(map(repr, given))
+        violation = Violation(f"query parameter {PARAMETER}", f"expected `true` or `false`, once, got {found}")
+        raise RequestError(INVALID, str(violation), violation)
+    return True
+
+
+def explained(service: Service, batches: Sequence[Batch]) -> ExplainedPredictions:
+    """Predicts, counts and explains.
+
+    Raises:
+        RequestError: there are too many batches.
+    """
+    if len(batches) > MOST_EXPLAINED:
+        problem = (
+            f"holds {len(batches)} batches; with `{PARAMETER}=true`, send at most {MOST_EXPLAINED} at a time, "
+            "or ask without it"
+        )
+        raise RequestError(INVALID, f"$.inputs: {problem}", Violation("$.inputs", problem))
+    answer = service.predict(batches, "json")
+    explanations = service.explainer.explain(batches)
+    told = [
+        ExplainedPrediction(p.id, p.yield_, p.lower, p.upper, p.warnings, explanation=explanation)
+        for p, explanation in zip(answer.predictions, explanations, strict=True)
+    ]
+    return ExplainedPredictions(answer.model, told)
