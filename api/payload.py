@@ -2,7 +2,6 @@
 
 import csv
 import io
-import re
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import msgspec
 from msgspec import Meta
 from multipart import MultipartError, MultipartParser, parse_options_header  # type: ignore[import-untyped]
 
+from api.malformed import LONGEST_SEARCHED, STRING, malformed
 from api.problems import INVALID, MALFORMED, MOST_VIOLATIONS, RequestError, summary
 from batchyield.batch import Batch
 from batchyield.errors import Violation
@@ -21,12 +21,6 @@ MOST_LINES = 2 * MOST_BATCHES
 """Of a file: room for blank lines, and for breaks inside cells."""
 
 MOST_COLUMNS = 1_000
-
-LONGEST_SEARCHED = 2 * 2**20
-"""Bytes; of a larger body only the first violation is told, since finding the others would take much memory."""
-
-STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
-"""A JSON string, closed or not, so that no body makes it search twice."""
 
 
 class PredictionRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -60,7 +54,8 @@ def batches_of_json(body: bytes) -> list[Batch]:
     except msgspec.ValidationError as error:
         violations = _violations(body) or (_violation(error, "$"),)
     except (ValueError, RecursionError) as error:
-        raise RequestError(MALFORMED, f"the body is not JSON: {error}") from None
+        violation = malformed(body, error)
+        raise RequestError(MALFORMED, f"the body is not JSON: {violation}", violation) from None
     raise RequestError(INVALID, summary(violations), *violations)
 
 
