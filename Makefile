@@ -8,7 +8,7 @@ STAMP := $(VENV)/.made-from-locks
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint repro repro-real verify serve s3-start s3-stop params lock clean
+.PHONY: help setup demo test lint repro repro-real verify gate tune quality-real serve s3-start s3-stop params lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -48,6 +48,15 @@ verify: setup ## rebuild the commit elsewhere, from raw data alone, and compare 
 
 repro-real: setup ## rebuild on your own file in .cache/rebuild: make repro-real DATA=batches.csv [SERVE=1] [SET="model=ridge"]
 	@batchyield rebuild-on "$(DATA)" $(SET) $(if $(SERVE),--serve) --host $(HOST) --port $(PORT)
+
+gate: setup ## judge the measured figures by the bounds in conf/gate/
+	@batchyield gate
+
+tune: setup ## search for better settings of the model: make tune [SPACE=search/line_boosting.yaml]
+	@batchyield tune $(SPACE)
+
+quality-real: setup ## every model on the real plant's data beside public results: needs BATCHYIELD_REAL_DATA
+	@python benchmarks/quality.py $(if $(DATA),--data "$(DATA)")
 
 serve: setup ## serve the pinned model that is in the workspace
 	@python -m api --host $(HOST) --port $(PORT)

@@ -61,11 +61,21 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _gate(options: argparse.Namespace) -> int:
-    from batchyield.gate import judge, load_gate
+    from batchyield.gate import judge
+    from batchyield.params import load
 
-    verdicts = judge(load_gate(options.gate), options.metrics)
+    verdicts = judge(load(options.params).gate, options.metrics)
     print("\n".join(map(str, verdicts)))
     return 0 if all(verdict.passed for verdict in verdicts) else 1
+
+
+def _tune(options: argparse.Namespace) -> int:
+    from batchyield.determinism import pin
+
+    pin()  # before NumPy loads
+    from batchyield import tune
+
+    return tune.run(options.space, options.write, options.force)
 
 
 def _environment(_: argparse.Namespace) -> int:
@@ -129,9 +139,14 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--json", action="store_true", help="the findings as JSON on standard output")
     with_s3(verify)
 
-    gate = command("gate", _gate, "Judge the measured figures by the bounds of conf/gate/.")
-    gate.add_argument("--gate", type=Path, default=Path("conf/gate/default.yaml"), help="the bounds (%(default)s)")
+    gate = command("gate", _gate, "Judge the measured figures by the bounds in the params.")
+    gate.add_argument("--params", type=Path, default=Path("params.yaml"), help="where the bounds stand (%(default)s)")
     gate.add_argument("--metrics", type=Path, default=Path("data/metrics"), help="the figures (%(default)s)")
+
+    tune = command("tune", _tune, "Search a space of model settings by successive halving on the training batches.")
+    tune.add_argument("space", type=Path, nargs="?", default=Path("search/line_trees.yaml"), help="(%(default)s)")
+    tune.add_argument("--write", metavar="NAME", help="write the winner as conf/model/NAME.yaml")
+    tune.add_argument("--force", action="store_true", help="overwrite a choice of that name")
 
     command("environment", _environment, "Record this machine's libraries, BLAS and CPU beside the locks.")
 

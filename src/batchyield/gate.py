@@ -1,18 +1,11 @@
-"""The gate: may this model be served? Measured figures against the bounds of `conf/gate/`."""
+"""The gate: may this model be served? Measured figures against the bounds of `gate` in the params."""
 
 from pathlib import Path
 
 import msgspec
 
-from batchyield.errors import ParamsError, SetupError
-
-
-class Bounds(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a figure must reach and must not exceed."""
-
-    at_least: float | None = None
-    at_most: float | None = None
-
+from batchyield.errors import SetupError
+from batchyield.params import Bounds
 
 Gate = dict[str, dict[str, Bounds]]
 """Metrics file, without folder and suffix -> figure -> bounds."""
@@ -41,18 +34,6 @@ class Verdict(msgspec.Struct, frozen=True):
         ]
         outcome = "passed" if self.passed else "FAILED"
         return f"{outcome}  {self.metrics} {self.figure} {self.value:.4f}, {' and '.join(limits)}"
-
-
-def load_gate(path: Path) -> Gate:
-    """Reads a gate.
-
-    Raises:
-        ParamsError: the file is missing, or is not a gate; the message names the place.
-    """
-    try:
-        return msgspec.yaml.decode(path.read_bytes(), type=Gate)
-    except (OSError, msgspec.MsgspecError) as error:
-        raise ParamsError(str(path), str(error), "the choices stand in conf/gate/") from error
 
 
 def judge(gate: Gate, folder: Path) -> list[Verdict]:

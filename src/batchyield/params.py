@@ -173,6 +173,13 @@ class EvaluationParams(Struct, frozen=True):
     seed: Seed
 
 
+class Bounds(Struct, frozen=True):
+    """What a figure must reach and must not exceed before the model may be served."""
+
+    at_least: float | None = None
+    at_most: float | None = None
+
+
 class Params(Struct, frozen=True):
     """All of `params.yaml`."""
 
@@ -183,6 +190,7 @@ class Params(Struct, frozen=True):
     model: ModelParams
     intervals: IntervalsParams
     evaluation: EvaluationParams
+    gate: dict[str, dict[str, Bounds]]
 
 
 def load(path: str | Path = "params.yaml") -> Params:
