@@ -8,7 +8,7 @@ STAMP := $(VENV)/.made-from-locks
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint repro repro-real verify gate tune quality-real serve s3-start s3-stop params lock clean
+.PHONY: help setup demo test lint repro repro-real verify audit gate tune quality-real serve s3-start s3-stop params lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,6 +45,9 @@ repro: setup ## rebuild what changed (the embedded S3 server is started where it
 
 verify: setup ## rebuild the commit elsewhere, from raw data alone, and compare with its lock: make verify [REV=HEAD~1]
 	@batchyield verify --rev $(or $(REV),HEAD) $(S3)
+
+audit: setup ## does S3 still hold, byte for byte, everything that this checkout pins?
+	@batchyield audit $(S3)
 
 repro-real: setup ## rebuild on your own file in .cache/rebuild: make repro-real DATA=batches.csv [SERVE=1] [SET="model=ridge"]
 	@batchyield rebuild-on "$(DATA)" $(SET) $(if $(SERVE),--serve) --host $(HOST) --port $(PORT)

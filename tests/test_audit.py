@@ -1,8 +1,11 @@
 """Does S3 still hold what a checkout pins? Asked of an S3 without versions (rclone) and of one with them (moto)."""
 
 import hashlib
+import http.server
 import json
 import subprocess
+import threading
+import urllib.request
 
 import botocore.exceptions
 import botocore.session
@@ -100,8 +103,9 @@ def project(tmp_path):
 def plain(project):
     """The same with all it pins in an S3 that keeps no versions: yields its client."""
     with s3.running(remotes.embedded(s3.free_port(), project)) as server:
-        fill(s3.client(server))
-        yield s3.client(server)
+        client = s3.client(server)
+        fill(client)
+        yield client
 
 
 def fill(client):
@@ -123,8 +127,13 @@ def test_a_checkout_whose_pins_are_all_there_is_sound(project, plain):
     assert made.sound
     assert made.orphans == ()
     assert states(made) == dict.fromkeys(
-        ["data/raw/batches.csv", "data/model.onnx", "data/golden", *(f"data/{name}" for name in FOLDER)]
-        + ["data/plot.csv"],
+        [
+            "data/raw/batches.csv",
+            "data/model.onnx",
+            "data/golden",
+            *(f"data/{name}" for name in FOLDER),
+            "data/plot.csv",
+        ],
         State.INTACT,
     ), "metrics stand in git, so no copy of them is asked for"
     assert made.source.state is State.INTACT
@@ -226,7 +235,9 @@ def versioned(project, monkeypatch):
     server.start()
     try:
         _, port = server.get_host_and_port()
-        point(project, f"http://localhost:{port}")
+        endpoint = f"http://localhost:{port}"
+        urllib.request.urlopen(f"{endpoint}/moto-api/reset", b"").close()  # all its servers in a process share objects
+        point(project, endpoint)
         client = remotes.s3_client("source", project).client
         client.create_bucket(Bucket=s3.BUCKET)
         enabled = {"Status": "Enabled"}
@@ -269,9 +280,30 @@ def test_a_pin_by_version_is_asked_for_by_version(project, versioned):
     put(versioned, "raw/batches.csv", b"another file")
     assert audit(project).source.state is State.INTACT
     versioned.delete_object(Bucket=s3.BUCKET, Key="raw/batches.csv", VersionId=pinned)
+    put(versioned, "raw/batches.csv", RAW)  # the same bytes, but DVC would ask for the version
     made = audit(project)
     assert made.source.state is State.MISSING
-    assert not made.sound
+    assert pinned in made.problems[0]
+
+
+def test_bytes_that_their_own_checksum_disowns_are_corrupt_not_an_error(project):
+    class Rotten(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", "9")
+            self.send_header("x-amz-checksum-crc32", "AAAAAA==")
+            self.end_headers()
+            self.wfile.write(b"the modem")
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Rotten) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        point(project, f"http://localhost:{server.server_port}")
+        found = objects.copy(remotes.s3_client("storage", project), "storage", "data/model.onnx", md5(MODEL))
+    assert found.state is State.CORRUPT
+    assert md5(b"the modem") in found.found
 
 
 def test_suspended_versioning_warns(project, versioned):
@@ -344,7 +376,7 @@ def test_the_command_ends_with_the_verdict_and_warnings_do_not_fail_it(project, 
     monkeypatch.chdir(project)
     put(plain, "dvc/files/md5/00/stray", b"12345")
     assert cli.main(["audit"]) == 0
-    assert "pinned by no revision" in capsys.readouterr().out
+    assert "pinned by no revision, yet in the storage: 1 object, 5 bytes" in capsys.readouterr().out
     plain.delete_object(Bucket=s3.BUCKET, Key=key(md5(PLOT)))
     assert cli.main(["audit", "--json"]) == 1
     told = json.loads(capsys.readouterr().out)

@@ -104,9 +104,18 @@ def test_endpoint_and_keys_go_to_the_local_config_alone(project):
     assert remotes.embedded(9777, project) == server, "keys are made once"
 
 
-def test_remotes_of_a_real_s3_are_never_overwritten(project):
-    local = project / ".dvc" / "config.local"
-    local.write_text("['remote \"source\"']\n    endpointurl = https://s3.example.org\n")
-    with pytest.raises(SetupError, match=r"s3\.example\.org"):
+@pytest.mark.parametrize("setting", ["endpointurl = https://s3.example.org", "url = s3://plant.example.org/data"])
+@pytest.mark.parametrize("file", ["config", "config.local"])
+def test_remotes_of_a_real_s3_are_never_overwritten(project, file, setting):
+    config = project / ".dvc" / file
+    kept = config.read_text() if config.exists() else "['remote \"source\"']\n"
+    name = setting.split(" = ")[0]
+    lines = [
+        line for line in kept.splitlines() if not (name == "url" and "s3://batchyield" in line and "dvc" not in line)
+    ]
+    lines.insert(1, f"    {setting}")
+    config.write_text("\n".join(lines) + "\n")
+    with pytest.raises(SetupError, match=r"example\.org"):
         remotes.embedded(9777, project)
-    assert "9777" not in local.read_text()
+    local = project / ".dvc" / "config.local"
+    assert not local.exists() or "9777" not in local.read_text()

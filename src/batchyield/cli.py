@@ -60,6 +60,26 @@ def _verify(options: argparse.Namespace) -> int:
     return 0 if made.same else 1
 
 
+def _audit(options: argparse.Namespace) -> int:
+    import msgspec
+
+    from batchyield.pins.audit import audit, render
+
+    made = audit(s3_port=options.s3_port)
+    print(msgspec.json.format(msgspec.json.encode(made)).decode() if options.json else render(made))
+    return 0 if made.sound else 1
+
+
+def _trace(options: argparse.Namespace) -> int:
+    import msgspec
+
+    from batchyield.pins.trace import render, trace
+
+    made = trace(options.what)
+    print(msgspec.json.format(msgspec.json.encode(made)).decode() if options.json else render(made))
+    return 1 if made.breaks else 0
+
+
 def _gate(options: argparse.Namespace) -> int:
     from batchyield.gate import judge
     from batchyield.params import load
@@ -138,6 +158,16 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--rev", default="HEAD", help="the commit (%(default)s)")
     verify.add_argument("--json", action="store_true", help="the findings as JSON on standard output")
     with_s3(verify)
+
+    audit = command("audit", _audit, "Does S3 still hold, byte for byte, everything that this checkout pins?")
+    audit.add_argument("--json", action="store_true", help="the findings as JSON on standard output")
+    with_s3(audit)
+
+    trace = command(
+        "trace", _trace, "Walk bytes back to code, params, raw object and environment, and say how to rebuild."
+    )
+    trace.add_argument("what", help="an md5 (6 digits or more), a file, or a revision (all its outputs)")
+    trace.add_argument("--json", action="store_true", help="the trace as JSON on standard output, hashes in full")
 
     gate = command("gate", _gate, "Judge the measured figures by the bounds in the params.")
     gate.add_argument("--params", type=Path, default=Path("params.yaml"), help="where the bounds stand (%(default)s)")

@@ -1,20 +1,43 @@
 """The DVC remotes: `source` holds the raw data, `storage` what DVC pins. Endpoint and keys live in config.local."""
 
 import contextlib
+import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from dvc.config import Config
 
 from batchyield.errors import SetupError
-from batchyield.s3 import HOST, Server, running
+from batchyield.s3 import BUCKET, HOST, Server, running
 
 REMOTES = ("source", "storage")
 ROOT = Path(".s3")
 PORT = 9500
+
+
+class Remote(NamedTuple):
+    """A DVC remote on S3, ready to be asked.
+
+    Attributes:
+        client: of botocore.
+        bucket: its name.
+        prefix: of all keys of the remote, without slashes at its ends; empty where the remote is the whole bucket.
+    """
+
+    client: Any
+    bucket: str
+    prefix: str
+
+    def key(self, path: str) -> str:
+        """The object's key for a path inside the remote."""
+        return f"{self.prefix}/{path}" if self.prefix else path
+
+    def url(self, path: str = "") -> str:
+        """The same as people write it; the remote itself where no path is given."""
+        return f"s3://{self.bucket}/{self.key(path)}".rstrip("/")
 
 
 def _config(root: Path) -> Config:
@@ -24,14 +47,14 @@ def _config(root: Path) -> Config:
 
 
 def _elsewhere(root: Path) -> str | None:
-    """Where the remotes point if that is not the embedded server: an endpoint, or a bucket named in config.local."""
+    """Where the remotes point if that is not the embedded server: another endpoint, or another bucket than its own."""
     source = _config(root).read()["remote"]["source"]
     endpoint = source.get("endpointurl")
     if endpoint:
         host = urlsplit(endpoint).hostname
         return None if host == HOST else host
-    local = _config(root).load_one("local").get("remote", {}).get("source", {})
-    return str(local["url"]) if "url" in local else None
+    url = str(source["url"])
+    return None if urlsplit(url).netloc == BUCKET else url
 
 
 def embedded(port: int | None = None, root: Path = Path(), *, fallback: int = PORT) -> Server:
@@ -84,3 +107,76 @@ def lend(root: Path, other: Path) -> None:
     with _config(other).edit("local") as local:
         local["remote"] = {name: dict(remotes[name]) for name in REMOTES}
     (other / ".dvc" / "config.local").chmod(0o600)
+
+
+def s3_client(name: str, root: Path = Path()) -> Remote:
+    """The remote as the DVC config has it: endpoint, keys, profile and region where they stand there.
+
+    What does not stand there comes from botocore's own chain (environment, shared files, instance role), as for DVC.
+
+    Raises:
+        SetupError: there is no such remote, it is not on S3, or its profile does not exist.
+    """
+    import botocore
+    import botocore.config
+    import botocore.exceptions
+    import botocore.session
+
+    options: dict[str, Any] = _config(root).read()["remote"].get(name, {})
+    url = urlsplit(options.get("url", ""))
+    if url.scheme != "s3":
+        found = f"points at {options['url']}, which is not on S3" if options else "is not in the DVC config"
+        raise SetupError(f"the DVC remote {name} {found}", f"`dvc remote add --force {name} s3://BUCKET/PREFIX`")
+    session = botocore.session.Session(profile=options.get("profile"))
+    for option, variable, environment in (
+        ("credentialpath", "credentials_file", "AWS_SHARED_CREDENTIALS_FILE"),
+        ("configpath", "config_file", "AWS_CONFIG_FILE"),
+    ):
+        if option in options and environment not in os.environ:  # DVC lets the environment win here
+            session.set_config_variable(variable, options[option])
+    settings: dict[str, Any] = {"signature_version": botocore.UNSIGNED} if options.get("allow_anonymous_login") else {}
+    with asking(name):
+        client = session.create_client(
+            "s3",
+            region_name=options.get("region"),
+            endpoint_url=options.get("endpointurl"),
+            use_ssl=options.get("use_ssl", True),
+            verify=options.get("ssl_verify"),
+            aws_access_key_id=options.get("access_key_id"),
+            aws_secret_access_key=options.get("secret_access_key"),
+            aws_session_token=options.get("session_token"),
+            config=botocore.config.Config(
+                connect_timeout=5,
+                retries={"max_attempts": 2},
+                # With it, bytes that the server's own checksum disowns end as an error; the md5 of the pin judges them.
+                response_checksum_validation="when_required",
+                **settings,
+            ),
+        )
+    return Remote(client, url.netloc, url.path.strip("/"))
+
+
+@contextlib.contextmanager
+def asking(name: str) -> Iterator[None]:
+    """Turns what botocore raises in the block into what is wrong with the remote `name` and what to do.
+
+    Raises:
+        SetupError: the remote does not answer, or refuses.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    remedy = f"check url, endpointurl, keys or profile of the remote {name} (.dvc/config, .dvc/config.local)"
+    try:
+        yield
+    except ClientError as error:
+        told = error.response["Error"]
+        said = f"{told.get('Code')} {told.get('Message', '')}".strip()
+        raise SetupError(
+            f"the DVC remote {name} refuses {error.operation_name}: {said}",
+            f"{remedy}; the keys must be allowed to list the bucket and to read its objects",
+        ) from error
+    except BotoCoreError as error:
+        raise SetupError(
+            f"the DVC remote {name} cannot be asked: {error}",
+            f"{remedy}, and that its server runs and can be reached from here",
+        ) from error

@@ -1,0 +1,190 @@
+"""Could this checkout be rebuilt and served elsewhere, tomorrow? Its pins laid beside what S3 holds, byte by byte."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from batchyield.errors import ArtifactError, SetupError
+from batchyield.lock import Entry, read_lock
+from batchyield.pins import objects, raw, remotes
+from batchyield.pins.compare import LOCK
+from batchyield.pins.history import Pinned, pinned_ever
+from batchyield.pins.objects import Copy, Orphan, Source, State, Versioning
+
+SHOWN = 20
+
+
+class Import(msgspec.Struct, frozen=True):
+    """The dep of a `.dvc` file: an object outside, by ETag or version."""
+
+    path: str
+    etag: str
+    size: int | None = None
+    version_id: str | None = None
+
+
+class Pin(msgspec.Struct, frozen=True):
+    """A `.dvc` file that imports one object."""
+
+    deps: tuple[Import]
+    outs: tuple[Entry]
+
+
+class Audit(msgspec.Struct, frozen=True):
+    """A whole audit.
+
+    Attributes:
+        problems: what is missing or corrupt, one sentence each; empty where nothing is.
+        warnings: what may come to harm later, or only takes room.
+        source: the raw object where it came from.
+        storage: url of the remote that keeps what DVC pins.
+        copies: every pinned file there, the raw data first, then in pipeline order.
+        orphans: objects there that no revision pins.
+        revisions: which revisions were asked for `orphans`.
+    """
+
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+    source: Source
+    storage: str
+    copies: tuple[Copy, ...]
+    orphans: tuple[Orphan, ...]
+    revisions: str
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing is missing or corrupt; warnings do not count."""
+        return not self.problems
+
+
+def audit(root: Path = Path(), *, s3_port: int | None = None) -> Audit:
+    """Compares the pins of the working tree at `root` with the source bucket and with our storage; writes to neither.
+
+    Args:
+        root: the checkout.
+        s3_port: of the embedded server, where the remotes point at it and it does not run yet.
+
+    Raises:
+        SetupError: S3 cannot be asked, or this is no checkout.
+        ArtifactError: lock or pin are not readable.
+    """
+    pin, expected = _pin(root), _expected(root)
+    dep = pin.deps[0]
+    name, _, path = dep.path.removeprefix("remote://").partition("/")
+    if not dep.path.startswith("remote://"):
+        raise SetupError(
+            f"{raw.PIN} imports {dep.path}", "import it from a DVC remote: remote://source/raw/batches.csv"
+        )
+    with remotes.served(root, s3_port):
+        source = objects.source(remotes.s3_client(name, root), name, path, dep.etag, dep.size, dep.version_id)
+        storage = remotes.s3_client("storage", root)
+        copies = tuple(_copies(storage, [(raw.DATA.as_posix(), pin.outs[0].md5), *expected]))
+        ever = pinned_ever(root)
+        orphans = _orphans(storage, ever, copies)
+    problems = (*_source_problems(source), *map(_copy_problem, _spoilt(copies)))
+    warnings = tuple(_warnings(source, copies[0], orphans, ever))
+    return Audit(problems, warnings, source, storage.url(), copies, orphans, ever.said)
+
+
+def _pin(root: Path) -> Pin:
+    try:
+        return msgspec.yaml.decode((root / raw.PIN).read_bytes(), type=Pin)
+    except OSError as error:
+        raise ArtifactError(str(raw.PIN), f"cannot be read: {error.strerror}", f"`git checkout {raw.PIN}`") from error
+    except msgspec.MsgspecError as error:
+        raise ArtifactError(str(raw.PIN), f"pins no S3 object: {error}", f"`git checkout {raw.PIN}`") from error
+
+
+def _expected(root: Path) -> list[tuple[str, str]]:
+    """Path and md5 of every output that belongs in the storage: those that dvc.yaml does not leave to git."""
+    try:
+        stages: dict[str, dict[str, Any]] = msgspec.yaml.decode((root / "dvc.yaml").read_bytes())["stages"]
+    except (OSError, msgspec.MsgspecError, KeyError, TypeError) as error:
+        raise ArtifactError("dvc.yaml", f"is not a readable pipeline: {error}", "`git checkout dvc.yaml`") from error
+    elsewhere = {
+        path
+        for stage in stages.values()
+        for kind in ("outs", "metrics", "plots")
+        for out in stage.get(kind, ())
+        if isinstance(out, dict)
+        for path, options in out.items()
+        if options and (options.get("cache") is False or options.get("push") is False)
+    }
+    outs = read_lock(root / LOCK).outs()
+    return [(path, md5) for path, (_, md5) in outs.items() if path not in elsewhere]
+
+
+def _copies(storage: remotes.Remote, pinned: list[tuple[str, str]]) -> Iterator[Copy]:
+    for path, md5 in pinned:
+        found = objects.copy(storage, "storage", path, md5)
+        yield found
+        yield from _copies(storage, objects.members(storage, "storage", found))
+
+
+def _orphans(storage: remotes.Remote, ever: Pinned, copies: tuple[Copy, ...]) -> tuple[Orphan, ...]:
+    held = objects.listing(storage, "storage")
+    named = {objects.stored(storage, md5) for md5 in ever.md5s} | {copy.key for copy in copies}
+    folders = [("", md5) for md5 in sorted(ever.md5s) if md5.endswith(".dir") and objects.stored(storage, md5) in held]
+    named |= {copy.key for copy in _copies(storage, folders)}
+    return tuple(Orphan(key, size) for key, size in held.items() if key not in named)
+
+
+def _spoilt(copies: tuple[Copy, ...]) -> Iterator[Copy]:
+    return (copy for copy in copies if copy.state is not State.INTACT)
+
+
+def _copy_problem(copy: Copy) -> str:
+    if copy.state is State.MISSING:
+        return f"{copy.path} has no copy in the storage: {copy.key} is missing; `dvc push` where the file is at hand"
+    return (
+        f"{copy.path} is corrupt in the storage: {copy.key} has {copy.found}; "
+        "delete that object and `dvc push` where the file is at hand"
+    )
+
+
+def _source_problems(source: Source) -> Iterator[str]:
+    if source.state is State.MISSING:
+        which = f" in version {source.version}" if source.version else ""
+        yield f"the pinned raw data are gone from the source: {source.url} does not exist{which}"
+    elif source.state is State.CHANGED:
+        yield f"the source is no longer what is pinned: {source.url} has {source.found}, pinned is {source.pinned}"
+
+
+def _warnings(source: Source, copy: Copy, orphans: tuple[Orphan, ...], ever: Pinned) -> Iterator[str]:
+    if source.versioning is not Versioning.ON:
+        rest = (
+            "the copy in the storage is the only other one" if copy.state is State.INTACT else "there is no other copy"
+        )
+        yield f"versioning of the source bucket is {source.versioning}: an overwritten object is gone, and {rest}"
+    if source.state is State.OLDER:
+        yield f"the source has moved on; the pinned raw data are its version {source.version}"
+    if orphans:
+        size = sum(orphan.size for orphan in orphans)
+        count = f"{len(orphans)} object{'s' * (len(orphans) > 1)}"
+        yield f"pinned by no revision, yet in the storage: {count}, {size} bytes"
+    if not ever.whole:
+        yield "this clone is shallow, so objects of older commits count as orphans: `git fetch --unshallow`"
+
+
+def render(made: Audit) -> str:
+    """The audit for people: the verdict, what it rests on, then every object."""
+    count, bad = len(made.copies), len(made.problems)
+    lines = [
+        f"SOUND: all {count} pinned files are intact in {made.storage}, and the source has the pinned raw data"
+        if made.sound
+        else f"NOT SOUND: {bad} problem{'s' * (bad > 1)}"
+    ]
+    lines += [f"  problem: {problem}" for problem in made.problems]
+    lines += [f"  warning: {warning}" for warning in made.warnings]
+    lines += ["", f"source   {made.source.url}  {made.source.state}, versioning {made.source.versioning}"]
+    lines += [f"         {made.source.pinned}" + (f", version {made.source.version}" if made.source.version else "")]
+    lines += [f"storage  {made.storage}"]
+    width = max(len(copy.path) for copy in made.copies)
+    lines += [f"  {copy.state:<8} {copy.path:<{width}}  {copy.md5}" for copy in made.copies]
+    lines += [f"orphans  {len(made.orphans)}, looking through {made.revisions}"]
+    lines += [f"  {orphan.key}  {orphan.size} bytes" for orphan in made.orphans[:SHOWN]]
+    if len(made.orphans) > SHOWN:
+        lines.append(f"  and {len(made.orphans) - SHOWN} more; --json names them all")
+    return "\n".join(lines)
