@@ -41,7 +41,8 @@ lint: setup ## ruff, mypy, import contracts, params.yaml against conf/
 	@ruff check . && ruff format --check . && mypy && lint-imports --no-logo && batchyield params --check
 
 repro: setup ## rebuild what changed (the embedded S3 server is started where it is needed)
-	@batchyield params --check && batchyield s3 start $(S3) && batchyield fetch && dvc repro && batchyield environment
+	@batchyield params --check && batchyield s3 start $(S3) && batchyield fetch && dvc repro
+	@git diff --quiet HEAD -- dvc.lock || batchyield environment
 
 verify: setup ## rebuild the commit elsewhere, from raw data alone, and compare with its lock: make verify [REV=HEAD~1]
 	@batchyield verify --rev $(or $(REV),HEAD) $(S3)
