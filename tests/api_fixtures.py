@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from batchyield.artifact import FILES, Card, canonical_json, golden_rows, write_
 from batchyield.batch import Batch
 from batchyield.drift import reference
 from batchyield.features import FEATURES, featurize
+from batchyield.s3 import free_port
 
 ROOT = Path(__file__).parents[1]
 NAMES = [feature.name for feature in FEATURES]
@@ -113,12 +113,6 @@ def environment(root, **more):
     ours = {"BATCHYIELD_LOCK": str(root / "dvc.lock"), "BATCHYIELD_REVISION": REVISION}
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("BATCHYIELD_")}
     return inherited | ours | {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"} | more
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Running:

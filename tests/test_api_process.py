@@ -11,9 +11,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from api_fixtures import ROOT, Running, environment, free_port, linear_onnx, make_checkout, pin, refused
+from api_fixtures import ROOT, Running, environment, linear_onnx, make_checkout, pin, refused
 
 from api.examples import INPUTS
+from batchyield.s3 import free_port
 
 KEY = "k" * 32
 
