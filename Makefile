@@ -35,7 +35,7 @@ demo: setup ## from a bare clone to a verified, running service; Ctrl-C stops al
 	@batchyield demo $(S3) --host $(HOST) --port $(PORT)
 
 test: setup ## run all tests
-	@python -m pytest
+	@python -m pytest --numprocesses auto --dist worksteal
 
 lint: setup ## ruff, mypy, import contracts, params.yaml against conf/
 	@ruff check . && ruff format --check . && mypy && lint-imports --no-logo && batchyield params --check

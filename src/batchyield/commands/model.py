@@ -1,0 +1,38 @@
+"""The model: is it good enough, and can it be better?"""
+
+import argparse
+from pathlib import Path
+
+from batchyield.commands import Commands
+
+
+def add(commands: Commands) -> None:
+    """Adds `gate` and `tune`."""
+    gate = commands.add("gate", _gate, "Judge the measured figures by the bounds in the params.")
+    gate.add_argument("--params", type=Path, default=Path("params.yaml"), help="where the bounds stand (%(default)s)")
+    gate.add_argument("--metrics", type=Path, default=Path("data/metrics"), help="the figures (%(default)s)")
+
+    tune = commands.add(
+        "tune", _tune, "Search a space of model settings by successive halving on the training batches."
+    )
+    tune.add_argument("space", type=Path, nargs="?", default=Path("search/line_trees.yaml"), help="(%(default)s)")
+    tune.add_argument("--write", metavar="NAME", help="write the winner as conf/model/NAME.yaml")
+    tune.add_argument("--force", action="store_true", help="overwrite a choice of that name")
+
+
+def _gate(options: argparse.Namespace) -> int:
+    from batchyield.gate import judge
+    from batchyield.params import load
+
+    verdicts = judge(load(options.params).gate, options.metrics)
+    print("\n".join(map(str, verdicts)))
+    return 0 if all(verdict.passed for verdict in verdicts) else 1
+
+
+def _tune(options: argparse.Namespace) -> int:
+    from batchyield.determinism import pin
+
+    pin()  # before NumPy loads
+    from batchyield import tune
+
+    return tune.run(options.space, options.write, options.force)
