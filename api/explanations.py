@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from api.problems import INVALID, RequestError
-from api.service import ModelPin, Service
+from api.service import Answered, ModelPin
 from batchyield.batch import Batch
 from batchyield.errors import Violation
 from batchyield.explain import Explanation
@@ -48,11 +48,11 @@ def explanation_wanted(query: bytes) -> bool:
     return True
 
 
-def explained(service: Service, batches: Sequence[Batch]) -> ExplainedPredictions:
-    """Predicts, counts and explains.
+def check_explainable(batches: Sequence[Batch]) -> None:
+    """Refuses more batches than are explained at a time.
 
     Raises:
-        RequestError: there are too many batches.
+        RequestError: there are too many.
     """
     if len(batches) > MOST_EXPLAINED:
         problem = (
@@ -60,10 +60,13 @@ def explained(service: Service, batches: Sequence[Batch]) -> ExplainedPrediction
             "or ask without it"
         )
         raise RequestError(INVALID, f"$.inputs: {problem}", Violation("$.inputs", problem))
-    answer = service.predict(batches, "json")
-    explanations = service.explainer.explain(batches)
+
+
+def explained(answered: Answered) -> ExplainedPredictions:
+    """Predictions with the explanation of each, by the model that made them."""
+    explanations = answered.serving.explainer.explain(answered.batches)
     told = [
         ExplainedPrediction(p.id, p.yield_, p.lower, p.upper, p.warnings, explanation=explanation)
-        for p, explanation in zip(answer.predictions, explanations, strict=True)
+        for p, explanation in zip(answered.predictions, explanations, strict=True)
     ]
-    return ExplainedPredictions(answer.model, told)
+    return ExplainedPredictions(answered.serving.pin, told)

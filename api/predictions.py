@@ -2,16 +2,17 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 from litestar.handlers import ASGIRouteHandler, asgi
 from litestar.types import HTTPScope, Receive, Send
 
 from api.body import ClientGoneError, declared_length, media_type, read_body
-from api.explanations import explained, explanation_wanted
+from api.explanations import check_explainable, explained, explanation_wanted
 from api.payload import batches_of_json, csv_of_predictions, sheet_of_upload
 from api.problems import METHOD_NOT_ALLOWED, RequestError
-from api.service import Service
+from api.service import Answered, Predictions, Service
 
 JSON = b"application/json"
 CSV = b"text/csv"
@@ -19,7 +20,15 @@ FORM = b"multipart/form-data"
 SHEETS = (CSV, b"application/csv", b"application/vnd.ms-excel", FORM)  # the third is what Windows calls a .csv
 
 Headers = list[tuple[bytes, bytes]]
-Answer = tuple[bytes, Headers]
+
+
+class Answer(NamedTuple):
+    """What was answered, and how it goes over the wire."""
+
+    answered: Answered
+    content: bytes
+    headers: Headers
+
 
 _encode = msgspec.json.Encoder().encode
 
@@ -50,27 +59,32 @@ def prediction_routes(service: Service) -> list[ASGIRouteHandler]:
 
 def answer_json(service: Service, body: bytes) -> Answer:
     """JSON in, JSON out."""
-    return _encode(service.predict(batches_of_json(body), "json")), [(b"content-type", JSON)]
+    answered = service.predict(batches_of_json(body), "json")
+    return Answer(answered, _encode(Predictions.of(answered)), [(b"content-type", JSON)])
 
 
 def answer_explained(service: Service, body: bytes) -> Answer:
     """JSON in, JSON with explanations out."""
-    return _encode(explained(service, batches_of_json(body))), [(b"content-type", JSON)]
+    batches = batches_of_json(body)
+    check_explainable(batches)
+    answered = service.predict(batches, "json")
+    return Answer(answered, _encode(explained(answered)), [(b"content-type", JSON)])
 
 
 def answer_csv(service: Service, body: bytes, content_type: str, as_json: bool) -> Answer:
     """The plant's CSV in; `id,yield,lower,upper` out, or the JSON of the other route if that is preferred."""
     sheet = sheet_of_upload(body, content_type)
-    answer = service.predict(sheet.batches, "csv", sheet.warnings)
+    answered = service.predict(sheet.batches, "csv", sheet.warnings)
     if as_json:
-        return _encode(answer), [(b"content-type", JSON), (b"vary", b"accept")]
-    warned = sum(len(prediction.warnings) for prediction in answer.predictions)
-    return csv_of_predictions(answer.predictions), [
+        return Answer(answered, _encode(Predictions.of(answered)), [(b"content-type", JSON), (b"vary", b"accept")])
+    warned = sum(len(prediction.warnings) for prediction in answered.predictions)
+    headers = [
         (b"content-type", b"text/csv; charset=utf-8"),
         (b"vary", b"accept"),
         (b"x-cell-warnings", b"%d" % warned),
-        *service.pin_headers(),
+        *answered.serving.pin_headers(),
     ]
+    return Answer(answered, csv_of_predictions(answered.predictions), headers)
 
 
 def _post_only(scope: HTTPScope) -> None:
@@ -88,17 +102,17 @@ async def _answer(
     inline: bool = True,
 ) -> None:
     """Answers with what `work` makes of the body: at once where that is quick, else in a thread."""
-    service.artifact  # noqa: B018 - refuses at once while there is none
+    service.serving  # noqa: B018 - refuses at once while there is none
     settings = service.settings
     try:
         if inline and declared_length(scope) <= settings.inline_body_bytes:
-            content, headers = work(await read_body(scope, receive, settings))
+            answer = work(await read_body(scope, receive, settings))
         else:
             with service.bulk_slot():
                 body = await read_body(scope, receive, settings)
-                content, headers = await asyncio.get_running_loop().run_in_executor(service.bulk, work, body)
+                answer = await asyncio.get_running_loop().run_in_executor(service.bulk, work, body)
     except ClientGoneError:
         return
-    headers.append((b"content-length", b"%d" % len(content)))
+    headers = [*answer.headers, (b"content-length", b"%d" % len(answer.content))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": content, "more_body": False})
+    await send({"type": "http.response.body", "body": answer.content, "more_body": False})

@@ -20,7 +20,7 @@ def plain_routes(service: Service) -> list[HTTPRouteHandler]:
 
     @get("/health/ready", sync_to_thread=False)
     def ready() -> Health:
-        return Health("ready", service.artifact.md5)
+        return Health("ready", service.serving.pin.md5)
 
     @get("/metrics", media_type=MediaType.TEXT, sync_to_thread=True)
     def metrics() -> Response[bytes]:

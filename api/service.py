@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -32,6 +33,11 @@ class Predictions(msgspec.Struct, frozen=True):
 
     model: ModelPin
     predictions: list[Prediction]
+
+    @staticmethod
+    def of(answered: "Answered") -> "Predictions":
+        """As the caller gets them."""
+        return Predictions(answered.serving.pin, answered.predictions)
 
 
 class Model(msgspec.Struct, frozen=True):
@@ -62,12 +68,42 @@ def open_pinned(settings: Settings) -> Artifact:
     return open_artifact(directory, read_pins(settings.lock_path, directory))
 
 
+@dataclass(frozen=True)
+class Serving:
+    """A model in service. One reference to it is taken for a request, so that no answer mixes two models.
+
+    Attributes:
+        artifact: the opened model.
+        pin: sent with every answer.
+        explainer: tells why the model answers as it does.
+    """
+
+    artifact: Artifact
+    pin: ModelPin
+    explainer: Explainer
+
+    def pin_headers(self) -> list[tuple[bytes, bytes]]:
+        """The pin for answers whose body has no room for it."""
+        pin = self.pin
+        return [
+            (b"x-model-version", pin.version.encode()),
+            (b"x-model-revision", pin.revision.encode()),
+            (b"x-model-md5", pin.md5.encode()),
+        ]
+
+
+class Answered(NamedTuple):
+    """Batches, what was said of each, and by which model."""
+
+    serving: Serving
+    batches: Sequence[Batch]
+    predictions: list[Prediction]
+
+
 class Service:
     """The model behind the routes.
 
     Attributes:
-        pin: sent with every answer.
-        explainer: tells why the model answers as it does.
         bulk: threads for large bodies; few, so that many such bodies queue instead of slowing each other.
     """
 
@@ -76,7 +112,7 @@ class Service:
         self.metrics = Metrics()
         self.bulk = ThreadPoolExecutor(BULK_THREADS, thread_name_prefix="bulk")
         self._bulk_free = settings.bulk_slots
-        self._artifact: Artifact | None = None
+        self._serving: Serving | None = None
         if artifact is not None:
             self.serve(artifact)
 
@@ -86,25 +122,25 @@ class Service:
         Raises:
             ArtifactError: its reference profile cannot be used.
         """
-        self.explainer = Explainer(artifact.predictor, artifact.reference, REFERENCE)
-        self._artifact = artifact
-        self.pin = ModelPin(self.settings.model_version, self.settings.revision, artifact.md5)
-        self.metrics.serves(artifact.card.name, self.pin.version, self.pin.revision, self.pin.md5)
+        explainer = Explainer(artifact.predictor, artifact.reference, REFERENCE)
+        pin = ModelPin(self.settings.model_version, self.settings.revision, artifact.md5)
+        self._serving = Serving(artifact, pin, explainer)
+        self.metrics.serves(artifact.card.name, pin.version, pin.revision, pin.md5)
 
     @property
     def ready(self) -> bool:
-        return self._artifact is not None
+        return self._serving is not None
 
     @property
-    def artifact(self) -> Artifact:
-        """The opened artifact.
+    def serving(self) -> Serving:
+        """The model in service.
 
         Raises:
             RequestError: it is not opened yet.
         """
-        if self._artifact is None:
+        if self._serving is None:
             raise RequestError(NOT_READY, "the model is not loaded yet", headers={"retry-after": "1"})
-        return self._artifact
+        return self._serving
 
     @contextmanager
     def bulk_slot(self) -> Iterator[None]:
@@ -123,23 +159,15 @@ class Service:
 
     def predict(
         self, batches: Sequence[Batch], form: str, sheet_warnings: Sequence[tuple[CellWarning, ...]] | None = None
-    ) -> Predictions:
+    ) -> Answered:
         """Predicts and counts; `form` is what the answer's caller sent, `json` or `csv`."""
-        predictions = self.artifact.predictor.predict(batches, sheet_warnings)
+        serving = self.serving
+        predictions = serving.artifact.predictor.predict(batches, sheet_warnings)
         self.metrics.predicted(predictions, form)
-        return Predictions(self.pin, predictions)
+        return Answered(serving, batches, predictions)
 
     def model(self) -> Model:
         """What is known of the model."""
-        artifact, pin = self.artifact, self.pin
+        artifact, pin = self.serving.artifact, self.serving.pin
         pins = {name: artifact.pins[name] for name in FILES}
         return Model(artifact.card.name, pin.version, pin.revision, pin.md5, pins, artifact.card)
-
-    def pin_headers(self) -> list[tuple[bytes, bytes]]:
-        """The pin for answers whose body has no room for it."""
-        pin = self.pin
-        return [
-            (b"x-model-version", pin.version.encode()),
-            (b"x-model-revision", pin.revision.encode()),
-            (b"x-model-md5", pin.md5.encode()),
-        ]
