@@ -4,7 +4,7 @@ BatchyieldError
 ├── InputError            what a caller sent cannot be used; carries where and why
 ├── ParamsError           params.yaml or a conf choice is wrong
 ├── ContractError         the raw data breaks the data contract
-├── ChangedInputError         what a stage reads was changed while it ran
+├── ChangedInputError     what a stage reads was changed while it ran
 ├── ArtifactError         the model's bytes are not the pinned ones, or do not answer as they did
 └── SetupError            something this machine needs is missing or in the way
 
