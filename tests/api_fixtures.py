@@ -81,7 +81,7 @@ def card(**changes):
 
 
 REFERENCE = canonical_json(
-    reference(NAMES, featurize(batches(20)).values, np.array([0.9 + n / 1000 for n in range(20)]))
+    reference(NAMES, featurize(batches(20)).values, np.array([0.9 + n / 1000 for n in range(20)]), {}, np.arange(20))
 )
 """The profile of what is answered by default: its median of B14 is 409."""
 

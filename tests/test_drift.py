@@ -35,6 +35,27 @@ def test_a_reading_with_few_levels_keeps_one_bin_per_level():
     made = profile(np.array([300.0] * 96 + [250.0] * 30 + [200.0] * 30))
     assert made.edges == (200.0, 250.0)
     assert made.shares == pytest.approx((30 / 156, 30 / 156, 96 / 156))
+    assert made.levels == (200.0, 250.0, 300.0)
+    assert made.novelty == 0
+
+
+def test_levels_are_kept_only_where_they_are_few():
+    assert profile(np.arange(50.0)).levels == tuple(np.arange(50.0))
+    assert profile(np.arange(51.0)).levels == ()
+
+
+def test_what_came_once_says_how_likely_the_next_value_is_new():
+    assert profile(np.array([1.0] * 8 + [2.0, 3.0])).novelty == 0.2
+    assert profile(np.arange(99.0)).novelty == 0.02
+
+
+def test_subgroups_follow_time_and_not_the_order_of_the_rows():
+    drifting = np.linspace(0.8, 1.0, 100)
+    shuffled = np.random.default_rng(1).permutation(100)
+    made = [reference(["a"], np.zeros((100, 1)), drifting[o], {}, o) for o in (np.arange(100), shuffled)]
+    assert made[0].subgroups == made[1].subgroups
+    assert made[0].subgroups.count == 4
+    assert made[0].subgroups.sd > profile(drifting).sd / 5, "a wandering plant wanders more than chance"
 
 
 def test_a_reading_that_never_came_is_all_missing():
@@ -43,7 +64,10 @@ def test_a_reading_that_never_came_is_all_missing():
 
 
 def test_a_reference_names_every_feature():
-    made = reference(["a", "b"], np.array([[1, np.nan], [2, 3]], dtype=np.float32), np.array([0.9, 0.92]))
+    values, yields = np.array([[1, np.nan], [2, 3]], dtype=np.float32), np.array([0.9, 0.92])
+    made = reference(["a", "b"], values, yields, {"A1": 0.5}, np.array([2, 1]))
+    assert made.blank == {"A1": 0.5}
+    assert made.subgroups is None, "two batches are no subgroup"
     assert made.rows == 2
     assert made.features["b"].missing == 0.5
     assert made.prediction.mean == pytest.approx(0.91)

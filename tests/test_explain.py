@@ -72,7 +72,7 @@ def of_plant():
     """The project's kind of model over a simulated plant, with its features."""
     values = plant()[0].values
     predictor = Predictor(to_onnx(trained("line_trees")))
-    profile = canonical_json(reference(NAMES, values, predictor.yields(values)))
+    profile = canonical_json(reference(NAMES, values, predictor.yields(values), {}, np.arange(len(values))))
     return predictor, Explainer(predictor, profile), values
 
 
@@ -193,7 +193,7 @@ def test_a_batch_is_explained_alike_in_any_company(order, count):
 
 def test_another_explainer_of_the_same_model_says_the_same():
     predictor, explainer, values = of_plant()
-    profile = canonical_json(reference(NAMES, values, predictor.yields(values)))
+    profile = canonical_json(reference(NAMES, values, predictor.yields(values), {}, np.arange(len(values))))
     another = Explainer(Predictor(to_onnx(trained("line_trees"))), profile)
     assert another.explain([UNLIKE]) == explainer.explain([UNLIKE])
 
@@ -226,7 +226,9 @@ def test_a_missing_reading_has_an_effect_and_no_value():
 def test_the_typical_batch_itself_has_nothing_to_explain():
     predictor = Predictor(onnx_of({"B14": 0.001}))
     values = featurize([CLEAN]).values
-    explainer = Explainer(predictor, canonical_json(reference(NAMES, values, predictor.yields(values))))
+    explainer = Explainer(
+        predictor, canonical_json(reference(NAMES, values, predictor.yields(values), {}, np.arange(len(values))))
+    )
     assert explainer.explain([CLEAN]) == [Explanation(0.9, (), 0.0)]
     assert msgspec.json.encode(explainer.explain([CLEAN])[0].rest) == b"0.0"
 
@@ -242,7 +244,7 @@ def test_no_batches_get_no_explanations():
         (b"{}", "the profile: is no reference profile: .*`rows`"),
         (b"\xff", "the profile: is no reference profile: "),
         (
-            canonical_json(Reference(0, {}, msgspec.json.decode(REFERENCE, type=Reference).prediction)),
+            canonical_json(msgspec.structs.replace(msgspec.json.decode(REFERENCE, type=Reference), features={})),
             "the profile: has no profile of the feature 'A1'",
         ),
     ],

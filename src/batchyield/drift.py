@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 
 BINS = 10
 QUANTILES = 101
+MOST_LEVELS = 50
+SUBGROUP = 25
+"""Consecutive batches behind one point of the control chart: some four days of the plant."""
+
 DIGITS = 9
 """Decimals kept of what is summed: below any resolution of a reading, above the last bits in which machines differ."""
 
@@ -26,6 +30,8 @@ class Profile(msgspec.Struct, frozen=True):
         edges: inner bin edges, ascending and distinct; bin i holds edges[i-1] < value <= edges[i].
         shares: of the values present per bin, len(edges) + 1 of them; empty where there are none.
         quantiles: the 0, 1, ..., 100 percent quantiles; empty where there are none.
+        levels: every distinct value, ascending, where there are at most `MOST_LEVELS`; empty where there are more.
+        novelty: chance that the next value is none of the levels, or outside the range where there are none.
     """
 
     count: int
@@ -35,14 +41,41 @@ class Profile(msgspec.Struct, frozen=True):
     edges: tuple[float, ...]
     shares: tuple[float, ...]
     quantiles: tuple[float, ...]
+    levels: tuple[float, ...]
+    novelty: float
+
+
+class Subgroups(msgspec.Struct, frozen=True):
+    """Mean predictions of consecutive batches: how far a steady plant wanders, which single batches do not tell.
+
+    Attributes:
+        size: batches in a subgroup.
+        count: subgroups.
+        mean, sd: of their means; `sd` is None where there is only one.
+    """
+
+    size: int
+    count: int
+    mean: float
+    sd: float | None
 
 
 class Reference(msgspec.Struct, frozen=True):
-    """Profiles of every feature and of the prediction over `rows` training batches."""
+    """What live traffic is laid beside.
+
+    Attributes:
+        rows: training batches.
+        features: profile of every feature.
+        prediction: profile of the predicted yields.
+        blank: share of training batches without the reading, for each reading.
+        subgroups: of the predictions in time order; None where there are fewer batches than one subgroup.
+    """
 
     rows: int
     features: dict[str, Profile]
     prediction: Profile
+    blank: dict[str, float]
+    subgroups: Subgroups | None
 
 
 def _rounded(values: NDArray[np.float64]) -> tuple[float, ...]:
@@ -58,12 +91,16 @@ def profile(values: NDArray[np.floating]) -> Profile:
     column = np.asarray(values, dtype=np.float64)
     present = np.sort(column[~np.isnan(column)])
     if not len(present):
-        return Profile(0, 1.0, None, None, (), (), ())
+        return Profile(0, 1.0, None, None, (), (), (), (), 1.0)
     # Equal-frequency edges; a value that holds more than one bin's worth of batches merges its bins.
     edges = np.unique(np.quantile(present, np.arange(1, BINS) / BINS, method="inverted_cdf"))
     edges = edges[edges < present[-1]]
     counts = np.bincount(np.searchsorted(edges, present, side="left"), minlength=len(edges) + 1)
     mean, sd = _rounded(np.array([present.mean(), present.std()]))
+    levels, times = np.unique(present, return_counts=True)
+    few = len(levels) <= MOST_LEVELS
+    # Good and Turing: what came once is as likely as what has not come yet. The ends of a range are two of n+1 gaps.
+    novel = (times == 1).sum() / len(present) if few else 2 / (len(present) + 1)
     return Profile(
         count=len(present),
         missing=round(1 - len(present) / len(column), DIGITS),
@@ -72,16 +109,47 @@ def profile(values: NDArray[np.floating]) -> Profile:
         edges=tuple(edges.tolist()),
         shares=_rounded(counts / len(present)),
         quantiles=tuple(np.quantile(present, np.linspace(0, 1, QUANTILES), method="inverted_cdf").tolist()),
+        levels=tuple(levels.tolist()) if few else (),
+        novelty=round(float(novel), DIGITS),
     )
 
 
-def reference(names: Sequence[str], values: NDArray[np.floating], predictions: NDArray[np.floating]) -> Reference:
+def subgroup_means(predictions: NDArray[np.floating], size: int = SUBGROUP) -> NDArray[np.float64]:
+    """Means of consecutive predictions, `size` at a time; the rest at the end is left out.
+
+    Args:
+        predictions: shape [n], in time order.
+        size: batches in a subgroup.
+    """
+    whole = len(predictions) // size * size
+    means: NDArray[np.float64] = np.asarray(predictions[:whole], dtype=np.float64).reshape(-1, size).mean(axis=1)
+    return means
+
+
+def _subgroups(predictions: NDArray[np.floating]) -> Subgroups | None:
+    means = subgroup_means(predictions)
+    if not len(means):
+        return None
+    sd = round(float(means.std(ddof=1)), DIGITS) if len(means) > 1 else None
+    return Subgroups(SUBGROUP, len(means), round(float(means.mean()), DIGITS), sd)
+
+
+def reference(
+    names: Sequence[str],
+    values: NDArray[np.floating],
+    predictions: NDArray[np.floating],
+    blank: dict[str, float],
+    order: NDArray[np.floating],
+) -> Reference:
     """Profiles the training batches.
 
     Args:
         names: k feature names.
         values: shape [n, k], NaN where missing.
         predictions: shape [n], the model's yields of the same batches.
+        blank: share of the batches without the reading, for each reading.
+        order: shape [n], ascending with time; NaN where that is not known: those batches come last.
     """
     columns = {name: profile(values[:, i]) for i, name in enumerate(names)}
-    return Reference(rows=len(values), features=columns, prediction=profile(predictions))
+    in_time = predictions[np.argsort(order, kind="stable")]
+    return Reference(len(values), columns, profile(predictions), blank, _subgroups(in_time))

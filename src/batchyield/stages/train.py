@@ -6,10 +6,11 @@ from pathlib import Path
 import msgspec
 
 from batchyield.artifact import Card, canonical_json, golden_rows, write_artifact
-from batchyield.drift import reference
+from batchyield.batch import NAMES
+from batchyield.drift import DIGITS, reference
 from batchyield.evaluation import summary
 from batchyield.export import parity, to_onnx
-from batchyield.features import FEATURES
+from batchyield.features import FEATURES, INDEX
 from batchyield.files import md5
 from batchyield.params import load
 from batchyield.stages import run
@@ -26,12 +27,13 @@ def main() -> None:
     frame = read_table(Path("data/split/train.parquet"))
     values = read_features(Path("data/features/train.parquet"))
     yields = frame["yield"].to_numpy(dtype=float)
+    rows = batches(frame)
     trained = train(values, yields, params)
     onnx = to_onnx(trained)
     parity(onnx, trained, values)
     names = tuple(feature.name for feature in FEATURES)
     # Golden rows spread over the whole file: every recipe and period is replayed when the service starts.
-    golden = golden_rows(onnx, batches(frame.iloc[:: max(1, len(frame) // GOLDEN_ROWS)].head(GOLDEN_ROWS)))
+    golden = golden_rows(onnx, rows[:: max(1, len(rows) // GOLDEN_ROWS)][:GOLDEN_ROWS])
     card = Card(
         name="yield-model",
         features=names,
@@ -42,7 +44,8 @@ def main() -> None:
         rows=len(frame),
         level=params.intervals.level,
     )
-    profile = reference(names, values, trained.unseen.yields)
+    blank = {name: round(float(frame[name].isna().mean()), DIGITS) for name in NAMES}
+    profile = reference(names, values, trained.unseen.yields, blank, values[:, INDEX["id_number"]])
     write_artifact(Path("data/model"), onnx, card, golden, canonical_json(profile))
 
 
