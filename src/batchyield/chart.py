@@ -77,5 +77,6 @@ def _points(means: Sequence[float], center: float, sd: float) -> list[Point]:
         reach = WIDTH * sd * (WEIGHT / (2 - WEIGHT) * (1 - (1 - WEIGHT) ** (2 * i))) ** 0.5
         out = abs(mean - center) > WIDTH * sd or abs(average - center) > reach
         numbers = (mean, average, center - reach, center + reach)
-        points.append(Point(*(round(number, DIGITS) for number in numbers), out))
+        m, a, lower, upper = (round(number, DIGITS) for number in numbers)
+        points.append(Point(m, a, lower, upper, out))
     return points
