@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import onnx
 import pytest
@@ -159,3 +163,12 @@ def test_a_trained_model_answers_alike_in_any_company(plant):
     assert [predictor.predict([batch])[0] for batch in asked] == together
     assert predictor.predict(asked[::-1]) == together[::-1]
     assert predictor.predict(asked[7:16]) == together[7:16]
+
+
+def test_the_engine_does_not_report_its_use(tmp_path):
+    # Where it does, it begins by leaving an identifier below the home folder; with CI set it never does.
+    silenced = {"CI", "GITHUB_ACTIONS", "ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME"}
+    environment = {name: value for name, value in os.environ.items() if name not in silenced} | {"HOME": str(tmp_path)}
+    code = "import sys; from batchyield.predictor import Predictor; Predictor(sys.stdin.buffer.read())"
+    subprocess.run([sys.executable, "-c", code], input=linear_onnx(), env=environment, check=True, timeout=60)
+    assert list(tmp_path.rglob("*")) == []
