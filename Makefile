@@ -8,7 +8,7 @@ STAMP := $(VENV)/.made-from-locks
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint repro repro-real verify audit gate tune quality-real serve s3-start s3-stop params lock clean
+.PHONY: help setup demo test lint repro repro-real verify audit gate tune sweep quality-real serve s3-start s3-stop params lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -58,6 +58,9 @@ gate: setup ## judge the measured figures by the bounds in conf/gate/
 
 tune: setup ## search for better settings of the model: make tune [SPACE=search/line_boosting.yaml]
 	@batchyield tune $(SPACE)
+
+sweep: setup ## a grid of experiments, ranked: make sweep [GRID="model=ridge,extra_trees intervals.level=0.8,0.9"] [JOBS=2]
+	@batchyield sweep $(GRID) $(if $(JOBS),--jobs $(JOBS)) $(S3)
 
 quality-real: setup ## every model on the real plant's data beside public results: needs BATCHYIELD_REAL_DATA
 	@python benchmarks/quality.py $(if $(DATA),--data "$(DATA)")

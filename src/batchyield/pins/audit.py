@@ -71,14 +71,8 @@ def audit(root: Path = Path(), *, s3_port: int | None = None) -> Audit:
         ArtifactError: lock or pin are not readable.
     """
     pin, expected = _pin(root), _expected(root)
-    dep = pin.deps[0]
-    name, _, path = dep.path.removeprefix("remote://").partition("/")
-    if not dep.path.startswith("remote://"):
-        raise SetupError(
-            f"{raw.PIN} imports {dep.path}", "import it from a DVC remote: remote://source/raw/batches.csv"
-        )
     with remotes.served(root, s3_port):
-        source = objects.source(remotes.s3_client(name, root), name, path, dep.etag, dep.size, dep.version_id)
+        source = raw_source(root)
         storage = remotes.s3_client("storage", root)
         copies = tuple(_copies(storage, [(raw.DATA.as_posix(), pin.outs[0].md5), *expected]))
         ever = pinned_ever(root)
@@ -86,6 +80,22 @@ def audit(root: Path = Path(), *, s3_port: int | None = None) -> Audit:
     problems = (*_source_problems(source), *map(_copy_problem, _spoilt(copies)))
     warnings = tuple(_warnings(source, copies[0], orphans, ever))
     return Audit(problems, warnings, source, storage.url(), copies, orphans, ever.said)
+
+
+def raw_source(root: Path = Path()) -> Source:
+    """The object that the raw data were imported from, as it is now; its server must answer.
+
+    Raises:
+        SetupError: S3 cannot be asked, or the pin does not name a DVC remote.
+        ArtifactError: the pin is not readable.
+    """
+    dep = _pin(root).deps[0]
+    name, _, path = dep.path.removeprefix("remote://").partition("/")
+    if not dep.path.startswith("remote://"):
+        raise SetupError(
+            f"{raw.PIN} imports {dep.path}", "import it from a DVC remote: remote://source/raw/batches.csv"
+        )
+    return objects.source(remotes.s3_client(name, root), name, path, dep.etag, dep.size, dep.version_id)
 
 
 def _pin(root: Path) -> Pin:

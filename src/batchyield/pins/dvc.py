@@ -3,7 +3,10 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+
+from dvc.repo import Repo
 
 from batchyield.errors import SetupError
 
@@ -17,17 +20,26 @@ def dvc(*arguments: str, cwd: Path = Path(), quiet: bool = False) -> str:
     bin_folder = str(Path(sys.executable).parent)
     # Stages call `python`: it must be this one even where the virtual environment is not activated.
     environment = os.environ | {"PATH": f"{bin_folder}{os.pathsep}{os.environ.get('PATH', '')}"}
-    done = subprocess.run(  # noqa: S603 - our own fixed command
-        [sys.executable, "-m", "dvc", *arguments],
-        cwd=cwd,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE if quiet else None,
-        stderr=subprocess.PIPE if quiet else None,
-    )
-    if done.returncode:
-        said = f":\n{done.stderr.strip()}" if quiet else "; what it said stands above"
-        raise SetupError(
-            f"`dvc {' '.join(arguments)}` failed{said}", "mend what it names and run the same command again"
+    # Files, not pipes: the workers that `dvc queue start` leaves behind would hold a pipe open for as long as they run.
+    with tempfile.TemporaryFile() as told, tempfile.TemporaryFile() as complained:
+        done = subprocess.run(  # noqa: S603 - our own fixed command
+            [sys.executable, "-m", "dvc", *arguments],
+            cwd=cwd,
+            env=environment,
+            stdout=told if quiet else None,
+            stderr=complained if quiet else None,
         )
-    return done.stdout or ""
+        told.seek(0)
+        complained.seek(0)
+        if done.returncode:
+            said = f":\n{complained.read().decode().strip()}" if quiet else "; what it said stands above"
+            raise SetupError(
+                f"`dvc {' '.join(arguments)}` failed{said}", "mend what it names and run the same command again"
+            )
+        return told.read().decode()
+
+
+def cached(md5: str, root: Path = Path()) -> Path:
+    """Where the cache of the checkout at `root` has a file of that hash, if it has it."""
+    with Repo(str(root)) as repo:
+        return Path(repo.cache.local.oid_to_path(md5))

@@ -13,7 +13,7 @@ from batchyield.pins import environment, raw, remotes
 from batchyield.pins.causes import causes
 from batchyield.pins.compare import LOCK, Row, committed_lock, compare
 from batchyield.pins.distance import Distance, Verdict, distance
-from batchyield.pins.dvc import dvc
+from batchyield.pins.dvc import cached, dvc
 from batchyield.pins.workspace import git
 
 
@@ -107,9 +107,9 @@ def _finding(row: Row, root: Path, scratch: Path) -> Finding:
 def _measure(row: Row, root: Path, scratch: Path) -> Distance:
     if row.committed is None or row.rebuilt is None:
         return Distance(Verdict.DIFFERENT, "not in the lock" if row.committed is None else "not built any more")
-    cached = root / ".dvc/cache/files/md5" / row.committed[:2] / row.committed[2:]
+    kept = cached(row.committed, root)
     try:
-        before = cached.read_bytes() if cached.exists() else git("show", f"HEAD:{row.path}", cwd=scratch).encode()
+        before = kept.read_bytes() if kept.exists() else git("show", f"HEAD:{row.path}", cwd=scratch).encode()
     except BatchyieldError:
         return Distance(
             Verdict.DIFFERENT, "how far is not known: `dvc fetch` brings the committed bytes to compare with"
