@@ -1,5 +1,6 @@
 """Why an experiment failed, in one line of the many that it said."""
 
+import signal
 from pathlib import Path
 
 SILENT = "it failed before its first stage; .dvc/tmp/exps/celery/ has the workers' logs"
@@ -13,6 +14,8 @@ def first_useful_line(log: str) -> str:
     stage = [line for line in said if not line.startswith(("ERROR: ", "WARNING: "))]
     if "Traceback (most recent call last):" in stage:
         return stage[-1]
+    if not stage and any(line.endswith(f"exited with -{signal.SIGTERM:d}") for line in said):
+        return "ended from outside, as a second Ctrl-C does: run it again"
     if not stage:
         return next((line for line in said if line.startswith("ERROR: ")), SILENT)
     return " ".join(stage[:2]) if stage[0].endswith(":") else stage[0]

@@ -31,11 +31,13 @@ def apart(base: Settings, each: Sequence[Settings]) -> tuple[Settings, list[Sett
 
 
 def _told(name: str, settings: Settings, base: Settings, each: Sequence[Settings]) -> bool:
-    kind = f"{name.split('.')[0]}.kind"
-    if name == kind or settings.get(kind) == base.get(kind):
-        return True
-    alike = [other.get(name) for other in each if other.get(kind) == settings.get(kind)]
-    return any(value != alike[0] for value in alike)
+    parts = name.split(".")
+    for depth in range(1, len(parts)):
+        kind = f"{'.'.join(parts[:depth])}.kind"
+        if name != kind and settings.get(kind) != base.get(kind):
+            alike = [other.get(name) for other in each if other.get(kind) == settings.get(kind)]
+            return any(value != alike[0] for value in alike)
+    return True
 
 
 def said(settings: Settings) -> str:

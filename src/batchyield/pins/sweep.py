@@ -140,7 +140,7 @@ def _refuse_others(queue: Queue) -> None:
     others = [task.name for task in queue.tasks() if task.open]
     if others:
         raise SetupError(
-            f"{_count(len(others))} of earlier still in DVC's queue, and would run with these: {', '.join(others)}",
+            f"{_count(len(others))} from before in DVC's queue would be mixed in: {', '.join(others)}",
             "`batchyield sweep --resume` runs and ranks them, `dvc queue remove --queued` drops those that wait",
         )
 
@@ -178,8 +178,8 @@ def _raw_data(root: Path) -> list[str]:
     if source.state is Kept.INTACT:
         return []
     return [
-        f"the source now has {source.found or 'nothing'}, pinned is {source.pinned}: experiments run on the pinned data, "
-        f"but DVC writes the new etag into their pin; after `dvc exp apply`: `git checkout HEAD -- {raw.PIN}`"
+        f"the source now has {source.found or 'nothing'}, pinned is {source.pinned}. Experiments run on the pinned "
+        f"data, but DVC writes the source's etag into their pin: `git checkout HEAD -- {raw.PIN}` after `dvc exp apply`"
     ]
 
 
