@@ -4,7 +4,9 @@ Commands go through DVC's command line. What is asked every second is asked in p
 second of CPU each time.
 """
 
+import base64
 import contextlib
+import json
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -61,6 +63,7 @@ class Queue:
     def __init__(self, root: Path = Path()) -> None:
         self.root = root
         self._queue: Any = Repo(str(root)).experiments.celery_queue
+        self._told: set[int] = set()
 
     def fill(self, name: str, overrides: Sequence[str]) -> None:
         """Queues one experiment for each point of the grid; `name` is their common stem."""
@@ -87,8 +90,13 @@ class Queue:
         dvc("queue", "start", "--jobs", str(jobs), cwd=self.root, quiet=True)
 
     def stop(self) -> None:
-        """Tells the workers to end once what they run is finished; a worker that is only starting does not hear it."""
-        self._queue.shutdown()
+        """Tells each worker, once, to end when what it runs is finished."""
+        # Not `dvc queue stop`: a message of it that nobody heard is kept, and ends the next worker of that name.
+        for worker in self._workers():
+            if worker.pid not in self._told:
+                self._told.add(worker.pid)
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    worker.terminate()
 
     def interrupt(self) -> None:
         """Ends the stages that run now, so that their experiments fail and are cleared away as any that fail."""
@@ -99,6 +107,15 @@ class Queue:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     for child in psutil.Process(process.pid).children(recursive=True):
                         child.terminate()
+
+    def put_back(self) -> None:
+        """Returns to the queue what a worker took and had not begun when it ended; no worker may run."""
+        folders = self._queue.celery.conf.broker_transport_options
+        taken = [task.id for task in self.tasks() if task.state is State.RUNNING and task.log is None]
+        for file in Path(folders["processed_folder"]).glob("*.celery.msg") if taken else ():
+            arguments, _, _ = json.loads(base64.b64decode(json.loads(file.read_bytes())["body"]))
+            if arguments[0]["stash_rev"] in taken:
+                file.rename(Path(folders["data_folder_in"]) / file.name)
 
     def workers(self) -> int:
         """How many workers run."""

@@ -11,8 +11,6 @@ from batchyield.pins.queue import Queue, State, Task
 LOOK_SECONDS = 0.5
 START_SECONDS = 15.0
 """Within this a worker that was started is there."""
-STOP_SECONDS = 3.0
-"""How often workers are told again to end."""
 STARTS = 3
 """How often workers are started where they end with work left."""
 
@@ -58,7 +56,8 @@ def _watch(queue: Queue, names: Collection[str], jobs: int, progress: Progress) 
         if queue.workers():
             seen = time.monotonic()
         elif time.monotonic() - seen > START_SECONDS:
-            stuck = [task.name for task in tasks if task.state is State.RUNNING]
+            queue.put_back()
+            stuck = [task.name for task in mine(queue, names) if task.state is State.RUNNING]
             if starts == STARTS or stuck:
                 raise _lost(stuck or [task.name for task in tasks if task.open], bool(stuck))
             queue.start(jobs)
@@ -76,14 +75,12 @@ def _lost(names: list[str], running: bool) -> SetupError:
 
 
 def _drain(queue: Queue, names: Collection[str], progress: Progress, *, at_once: bool = False) -> None:
-    told = 0.0
     while queue.workers():
-        if time.monotonic() - told > STOP_SECONDS:  # one that was only starting has not heard
-            queue.stop()
-            told = time.monotonic()
+        queue.stop()
         if at_once:
             queue.interrupt()
         progress.show(mine(queue, names))
         time.sleep(LOOK_SECONDS)
+    queue.put_back()
     progress.show(mine(queue, names))
     progress.close()
