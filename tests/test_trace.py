@@ -5,7 +5,7 @@ import json
 
 import msgspec
 import pytest
-from conftest import ROOT
+from conftest import ROOT, run
 
 from batchyield.cli import main
 from batchyield.errors import ArtifactError, SetupError
@@ -165,3 +165,41 @@ def test_this_repository_s_model_leads_back_to_its_raw_object():
     assert {"train", "split", "validate"} <= {step.stage for step in made.steps}
     assert made.raw.url == "remote://source/raw/batches.csv"
     assert trace(made.subjects[0].md5, root=ROOT).subjects == made.subjects[:1]
+
+
+MADE_ELSEWHERE = {"make setup", ". .venv/bin/activate"}
+"""The printed lines that a test leaves out: they need a minute and a package index, and make what runs the test."""
+
+
+def printed(root, asked):
+    made = json.loads(run("batchyield", "trace", asked, "--json", cwd=root).stdout)
+    assert MADE_ELSEWHERE <= set(made["commands"])
+    return made["subjects"][0]["md5"], [line for line in made["commands"] if line not in MADE_ELSEWHERE]
+
+
+@pytest.mark.slow
+def test_the_printed_commands_bring_the_traced_bytes(scratch):
+    git("-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qam", "rebuilt", "--allow-empty", cwd=scratch)
+    path, metrics = "data/split/train.parquet", "data/metrics/test.json"
+    traced, commands = printed(scratch, path)
+    (scratch / path).unlink()
+    (verify,) = [line for line in commands if line.startswith("batchyield verify ")]  # test_verify.py runs it
+    commands.remove(verify)
+    run("sh", "-ec", "\n".join(commands), cwd=scratch)
+    (clone,) = scratch.parent.glob("batchyield-*")
+    assert md5((clone / path).read_bytes()) == traced
+    assert not (scratch / path).exists()
+    assert not (clone / "data/model/model.onnx").exists()
+
+    traced, commands = printed(scratch, metrics)
+    assert md5(run("sh", "-ec", commands[0], cwd=scratch).stdout.encode()) == traced
+
+
+def test_remotes_on_a_real_s3_without_keys_of_their_own_need_no_server_and_no_copy(history):
+    root = history[0]
+    (root / ".dvc").mkdir()
+    (root / ".dvc/config").write_text("['remote \"source\"']\n    url = s3://plant-archive\n")
+    lines = trace("HEAD", root=root).commands
+    assert not [line for line in lines if line.startswith(("batchyield s3", "cp "))]
+    (root / ".dvc/config.local").write_text("['remote \"source\"']\n    profile = plant\n")
+    assert [line for line in trace("HEAD", root=root).commands if line.startswith("cp ")]

@@ -1,11 +1,12 @@
 """The command lines that bring pinned bytes again: from git where it keeps them, else by a rebuild in a clone."""
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+from batchyield.pins import remotes
 from batchyield.pins.walk import File
 from batchyield.pins.workspace import git
-from batchyield.s3 import HOST
 
 
 def commands(subjects: tuple[File, ...], revision: str, root: Path) -> Iterator[str]:
@@ -14,19 +15,20 @@ def commands(subjects: tuple[File, ...], revision: str, root: Path) -> Iterator[
     kept = set(git("ls-tree", "-r", "--name-only", "-z", "--full-tree", revision, cwd=root).split("\0"))
     for subject in subjects:
         if subject.path in kept:
-            yield f"git show {short}:{subject.path}  # its bytes are kept in git"
+            yield f"git show {shlex.quote(f'{short}:{subject.path}')}  # its bytes are kept in git"
     stages = list(dict.fromkeys(subject.stage for subject in subjects if subject.stage))
     if stages:
         yield f"batchyield verify --rev {short}  # rebuilds all of it in a scratch folder and compares with the lock"
     elif all(subject.path in kept for subject in subjects):
         return
     folder = f"../batchyield-{short}"
-    local = root / ".dvc/config.local"
-    if not local.exists() or HOST in local.read_text(encoding="utf-8"):
+    embedded = (root / ".dvc").is_dir() and not remotes.elsewhere(root)
+    if embedded:
         yield "batchyield s3 start  # the embedded S3 server of this checkout, which has the raw data"
     yield f"git clone --no-checkout . {folder}"
     yield f"git -C {folder} checkout --detach {short}"
-    yield f"cp .dvc/config.local {folder}/.dvc/  # endpoint and keys of the remotes"
+    if embedded or (root / ".dvc/config.local").exists():  # elsewhere the keys may come from the environment
+        yield f"cp .dvc/config.local {folder}/.dvc/  # endpoint and keys of the remotes"
     yield f"cd {folder}"
     yield "make setup"
     yield ". .venv/bin/activate"

@@ -46,8 +46,12 @@ def _config(root: Path) -> Config:
     return Config(dvc_dir=str(root / ".dvc"))
 
 
-def _elsewhere(root: Path) -> str | None:
-    """Where the remotes point if that is not the embedded server: another endpoint, or another bucket than its own."""
+def elsewhere(root: Path) -> str | None:
+    """Where the remotes point if that is not the embedded server: another endpoint, or another bucket than its own.
+
+    Raises:
+        SetupError: `root` is no DVC project.
+    """
     source = _config(root).read()["remote"]["source"]
     endpoint = source.get("endpointurl")
     if endpoint:
@@ -68,7 +72,7 @@ def embedded(port: int | None = None, root: Path = Path(), *, fallback: int = PO
     Raises:
         SetupError: the remotes point at a real S3; the embedded one is then of no use, and nothing is overwritten.
     """
-    if where := _elsewhere(root):
+    if where := elsewhere(root):
         raise SetupError(
             f"the DVC remotes of this checkout point at {where}, so no embedded server is used",
             "use `dvc repro` and `make serve` directly, or remove .dvc/config.local to return to the embedded one",
@@ -92,13 +96,13 @@ def _point(server: Server, root: Path) -> None:
 
 
 @contextlib.contextmanager
-def served(root: Path, port: int | None = None) -> Iterator[None]:
-    """The remotes of a checkout, answering: the embedded server runs for the block where they point at it."""
-    if _elsewhere(root):
-        yield
+def served(root: Path, port: int | None = None) -> Iterator[Server | None]:
+    """The remotes of a checkout, answering: the embedded server, for the block, or None where they point elsewhere."""
+    if elsewhere(root):
+        yield None
     else:
-        with running(embedded(port, root)):
-            yield
+        with running(embedded(port, root)) as server:
+            yield server
 
 
 def lend(root: Path, other: Path) -> None:
