@@ -8,7 +8,7 @@ STAMP := $(VENV)/.made-from-locks
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint repro repro-real verify audit gate tune sweep quality-real serve s3-start s3-stop params lock clean
+.PHONY: $(shell sed -nE 's/^([a-z0-9-]+):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -46,6 +46,12 @@ repro: setup ## rebuild what changed (the embedded S3 server is started where it
 
 verify: setup ## rebuild the commit elsewhere, from raw data alone, and compare with its lock: make verify [REV=HEAD~1]
 	@batchyield verify --rev $(or $(REV),HEAD) $(S3)
+
+matrix: setup ## verify under other threads, kernels, CPU features, locales and folders (some 10 minutes)
+	@python benchmarks/reproduction.py
+
+emulated: setup ## the fitting step on emulated CPUs, every choice of model (some 25 minutes; needs Debian's qemu-user)
+	@python benchmarks/emulated.py
 
 audit: setup ## does S3 still hold, byte for byte, everything that this checkout pins?
 	@batchyield audit $(S3)

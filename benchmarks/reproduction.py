@@ -15,6 +15,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+from batchyield.pins import remotes
+from batchyield.pins.demo import seed
+
 WITHOUT_AVX512 = "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX512_SPR X86_V4"
 WITHOUT_AVX2 = f"AVX2 FMA3 X86_V3 {WITHOUT_AVX512}"
 
@@ -72,11 +75,14 @@ def main() -> int:
     root = Path(__file__).parents[1]
     print("| condition | outputs | seconds |\n|---|---|---|")
     outcomes = []
-    for condition in conditions():
-        if options.only in condition.name:
-            outcome, seconds = rebuild(condition, root)
-            outcomes.append(outcome)
-            print(f"| {condition.name} | {outcome} | {seconds:.0f} |", flush=True)
+    with remotes.served(root) as server:
+        if server:
+            seed(server)
+        for condition in conditions():
+            if options.only in condition.name:
+                outcome, seconds = rebuild(condition, root)
+                outcomes.append(outcome)
+                print(f"| {condition.name} | {outcome} | {seconds:.0f} |", flush=True)
     return 0 if outcomes and all(outcome.startswith("same") for outcome in outcomes) else 1
 
 
