@@ -40,6 +40,7 @@ def conditions() -> Iterator[Condition]:
         yield Condition(f"OPENBLAS_CORETYPE={kernel}", {"OPENBLAS_CORETYPE": kernel})
     yield Condition("NumPy without AVX-512", {"NPY_DISABLE_CPU_FEATURES": WITHOUT_AVX512})
     yield Condition("NumPy without AVX2 and AVX-512", {"NPY_DISABLE_CPU_FEATURES": WITHOUT_AVX2})
+    yield Condition("C library without AVX2 and FMA", {"GLIBC_TUNABLES": "glibc.cpu.hwcaps=-AVX2,-FMA,-FMA4"})
     yield Condition("another hash seed", {"PYTHONHASHSEED": "4242"})
     yield Condition("another locale and time zone", {"LC_ALL": "POSIX", "TZ": "Asia/Shanghai"})
     yield Condition("umask 077, a folder with spaces", {}, 0o077, "a folder with spaces, and ü")
