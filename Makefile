@@ -50,7 +50,7 @@ verify: setup ## rebuild the commit elsewhere, from raw data alone, and compare 
 matrix: setup ## verify under other threads, kernels, CPU features, locales and folders (some 10 minutes)
 	@python benchmarks/reproduction.py
 
-emulated: setup ## the fitting step on emulated CPUs, every choice of model (some 25 minutes; needs Debian's qemu-user)
+emulated: setup ## the fitting step on emulated CPUs, every choice of model (some 30 minutes; needs Debian's qemu-user)
 	@python benchmarks/emulated.py
 
 audit: setup ## does S3 still hold, byte for byte, everything that this checkout pins?
