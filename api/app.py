@@ -1,17 +1,25 @@
 """The application, put together."""
 
+import asyncio
+import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import uvicorn
 from litestar import Litestar
 from litestar.types import ASGIApp
 
-from api.auth import read_keys
+from api.admission import Admission
+from api.auth import Keyring
+from api.drain import Drain
 from api.envelope import Envelope
+from api.log import Log, open_log
+from api.metrics import MULTIPROC_DIR
 from api.pages import page_routes
 from api.predictions import prediction_routes
+from api.rates import Rates
 from api.refusals import EXCEPTION_HANDLERS
 from api.routes import plain_routes
 from api.service import Service, open_pinned
@@ -20,42 +28,56 @@ from batchyield.artifact import Artifact
 from batchyield.errors import BatchyieldError
 
 
-def create_app(settings: Settings, artifact: Artifact | None = None) -> ASGIApp:
+def create_app(settings: Settings, artifact: Artifact | None = None, log: Log | None = None) -> ASGIApp:
     """The service as an ASGI application.
 
     Args:
         settings: limits, and where the model is.
         artifact: an opened model; None: opened at start-up, until which the service is alive but not ready.
+        log: where requests are told; None: nowhere.
 
     Raises:
         SetupError: the keys cannot be read.
     """
     service = Service(settings, artifact)
+    metrics, keyring, drain = service.metrics, Keyring(settings), Drain(settings.drain_seconds)
+    if log is not None:
+        log.tell_dropped(metrics.lines_dropped)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         if not service.ready:
             service.serve(open_pinned(settings))
+        watching = asyncio.create_task(keyring.watch(metrics.keys_read))
         try:
-            yield
+            with drain.on_signals():
+                yield
         finally:
+            watching.cancel()
             service.bulk.shutdown(wait=False, cancel_futures=True)
 
     app = Litestar(
-        [*prediction_routes(service), *plain_routes(service), *page_routes()],
+        [*prediction_routes(service), *plain_routes(service, drain), *page_routes()],
         lifespan=[lifespan],
         exception_handlers=EXCEPTION_HANDLERS,
         openapi_config=None,  # api.openapi describes the plain ASGI routes too, which the framework cannot see
         logging_config=None,
     )
-    return Envelope(app, settings, read_keys(settings), service.metrics)
+    admission = Admission(keyring, _rates(settings), settings.max_in_flight)
+    return Envelope(app, settings, admission, metrics, drain, log)
 
 
 def from_environment() -> ASGIApp:
     """The service as the environment describes it, for a server that starts its own workers."""
     try:
         settings = read_settings()
-        return create_app(settings, open_pinned(settings))
+        return create_app(settings, open_pinned(settings), open_log(settings))
     except BatchyieldError as error:
         print(f"batchyield: {error}", file=sys.stderr)
         sys.exit(uvicorn.config.STARTUP_FAILURE)  # which the server's supervisor takes as a reason not to try again
+
+
+def _rates(settings: Settings) -> Rates:
+    folder = os.environ.get(MULTIPROC_DIR)
+    shared = Path(folder) / "rates" if folder else None
+    return Rates(settings.rate_limit, settings.rate_limit_rows, settings.rate_burst_seconds, shared)

@@ -1,4 +1,4 @@
-"""What every request and every answer passes through: keys, request id, security headers, counting."""
+"""What every request and every answer passes through: admission, request id, security headers, counting, the log."""
 
 import os
 import re
@@ -7,15 +7,14 @@ from typing import Any
 
 from litestar.types import ASGIApp, Receive, Send
 
-from api.auth import Keys
+from api.admission import NEEDED, OPEN_PATHS, UNMETERED, Admission, is_open
 from api.body import linger
+from api.connections import STATE, Bounds
+from api.drain import CLOSE, Drain
+from api.log import Log
 from api.metrics import Metrics
-from api.problems import MEDIA_TYPE, UNAUTHORIZED, RequestError, encode
+from api.problems import MEDIA_TYPE, RequestError, encode
 from api.settings import Settings
-
-OPEN_PATHS = frozenset({"/", "/schema", "/schema/openapi.json", "/health/live", "/health/ready"})
-OPEN_FOLDER = "/console/"
-"""What needs no key: pages, which hold no data, and health."""
 
 API_POLICY = b"default-src 'none'; frame-ancestors 'none'"
 
@@ -24,7 +23,9 @@ HEADERS = [
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
 ]
+KNOWN = NEEDED.keys() | OPEN_PATHS
 
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 
@@ -32,38 +33,72 @@ _SANE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 class Envelope:
     """Wraps the whole application, so that a refusal by the framework is stamped and counted like any answer."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, keys: Keys, metrics: Metrics) -> None:
-        self._app, self._settings, self._keys, self._metrics = app, settings, keys, metrics
+    def __init__(
+        self, app: ASGIApp, settings: Settings, admission: Admission, metrics: Metrics, drain: Drain, log: Log | None
+    ) -> None:
+        self._app, self._settings, self._admission, self._metrics = app, settings, admission, metrics
+        self._drain, self._log = drain, log if log is not None and log.access else None
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
+            if scope["type"] == "lifespan" and "state" in scope:
+                scope["state"][STATE] = Bounds(self._settings, self._metrics.refused)
             await self._app(scope, receive, send)
             return
         started = perf_counter()
         status = 499  # the client left before it could be answered; nginx's number for it
-        headers = dict(scope["headers"])
+        bytes_in = bytes_out = 0
+        more_headers: list[tuple[bytes, bytes]] = []
+        admission, path, headers = self._admission, scope["path"], dict(scope["headers"])
         request_id = _request_id(headers.get(b"x-request-id"))
-        scope.setdefault("state", {})["request_id"] = request_id.decode()
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id.decode()
+        state["caller"] = caller = ""
+
+        async def counted() -> Any:
+            nonlocal bytes_in
+            message = await receive()
+            if message["type"] == "http.request":
+                bytes_in += len(message["body"])
+            return message
 
         async def stamp(message: Any) -> None:
-            nonlocal status
+            nonlocal status, bytes_out
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = _stamped(list(message["headers"]), request_id)
-            elif scope["state"].get("unread") and not message.get("more_body"):
-                await send({"type": "http.response.body", "body": message["body"], "more_body": True})
-                await linger(receive, self._settings.linger_bytes)
-                message = {"type": "http.response.body", "body": b"", "more_body": False}
+                message["headers"] += more_headers
+                if self._drain.draining:
+                    message["headers"].append(CLOSE)
+            else:
+                bytes_out += len(message["body"])
+                if state.get("unread") and not message.get("more_body"):
+                    await send({"type": "http.response.body", "body": message["body"], "more_body": True})
+                    await linger(counted, self._settings.linger_bytes)
+                    message = {"type": "http.response.body", "body": b"", "more_body": False}
             await send(message)
 
+        metered = False
         try:
-            if _open(scope["path"]) or self._keys.admit(headers):
-                await self._app(scope, receive, stamp)
-            else:
-                await _refuse(scope["path"], stamp)
+            if not is_open(path):
+                state["caller"] = caller = admission.caller(path, headers)
+                if path not in UNMETERED:
+                    more_headers = admission.meter(caller)
+                    admission.in_flight += 1
+                    metered = True
+            await self._app(scope, counted, stamp)
+        except RequestError as refusal:
+            state["refusal"] = refusal.kind.name
+            await _refuse(refusal, path, stamp)
         finally:
-            route = scope.get("path_template") or "unmatched"
-            self._metrics.answered(scope["method"], str(route), status, perf_counter() - started)
+            seconds = perf_counter() - started
+            if metered:
+                admission.in_flight -= 1
+                admission.pay(caller, state)
+            route = str(scope.get("path_template") or (path if path in KNOWN else "unmatched"))
+            self._metrics.answered(scope["method"], route, status, seconds)
+            if self._log is not None:
+                self._log.request(scope, state["request_id"], route, status, seconds, bytes_in, bytes_out)
 
 
 def _request_id(sent: bytes | None) -> bytes:
@@ -83,18 +118,9 @@ def _stamped(headers: list[tuple[bytes, bytes]], request_id: bytes) -> list[tupl
     return headers
 
 
-def _open(path: str) -> bool:
-    # Only exact paths: a router that folds `//` must not open a way around a prefix.
-    return path in OPEN_PATHS or (path.startswith(OPEN_FOLDER) and "//" not in path and ".." not in path)
-
-
-async def _refuse(path: str, send: Send) -> None:
-    refusal = RequestError(UNAUTHORIZED, "send a key as `Authorization: Bearer KEY` or `X-API-Key: KEY`")
+async def _refuse(refusal: RequestError, path: str, send: Send) -> None:
     content = encode(refusal.problem(path))
-    headers = [
-        (b"content-type", MEDIA_TYPE.encode()),
-        (b"content-length", b"%d" % len(content)),
-        (b"www-authenticate", b"Bearer"),
-    ]
+    headers = [(name.encode(), value.encode()) for name, value in refusal.headers.items()]
+    headers += [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(content))]
     await send({"type": "http.response.start", "status": refusal.kind.status, "headers": headers})
     await send({"type": "http.response.body", "body": content, "more_body": False})

@@ -47,6 +47,18 @@ class Metrics:
         self._warnings = Counter(
             "batchyield_warnings", "cells repaired or taken as missing", ("kind",), registry=self._registry
         )
+        self._refused = Counter(
+            "batchyield_connections_refused",
+            "connections closed before a request",
+            ("reason",),
+            registry=self._registry,
+        )
+        self._key_reads = Counter(
+            "batchyield_key_reads", "times the file of keys changed", ("outcome",), registry=self._registry
+        )
+        self._lost_lines = Counter(
+            "batchyield_log_lines_dropped", "lines of the log that nobody read in time", registry=self._registry
+        )
         # Not an Info metric: those do not exist where several workers share their files.
         self._model = Gauge(
             "batchyield_model_info",
@@ -79,6 +91,18 @@ class Metrics:
         kinds = Tally([warning.kind for prediction in predictions for warning in prediction.warnings])
         for kind, times in kinds.items():
             self._warnings.labels(kind).inc(times)
+
+    def refused(self, reason: str) -> None:
+        """Counts a connection that was closed before it was a request."""
+        self._refused.labels(reason).inc()
+
+    def keys_read(self, used: bool) -> None:
+        """Counts a new file of keys, and whether it could be used."""
+        self._key_reads.labels("used" if used else "refused").inc()
+
+    def lines_dropped(self, count: int) -> None:
+        """Counts lines of the log that were lost."""
+        self._lost_lines.inc(count)
 
     def serves(self, name: str, version: str, revision: str, md5: str) -> None:
         """Says which model answers."""

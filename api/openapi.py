@@ -9,11 +9,14 @@ from api.explanations import MOST_EXPLAINED, PARAMETER, ExplainedPredictions
 from api.payload import MOST_BATCHES, PredictionRequest
 from api.problems import (
     BUSY,
+    FORBIDDEN,
+    HEAD_TOO_LARGE,
     INTERNAL,
     INVALID,
     MALFORMED,
     METHOD_NOT_ALLOWED,
     NOT_READY,
+    RATE_LIMITED,
     TOO_LARGE,
     TOO_SLOW,
     UNAUTHORIZED,
@@ -51,7 +54,7 @@ REFERENCE: dict[Any, Json] = dict(zip(TYPES, REFERENCES, strict=True))
 
 SCHEMAS = {name: _readable(schema) for name, schema in COMPONENTS.items()}
 
-OF_BODIES = (MALFORMED, TOO_SLOW, TOO_LARGE, UNSUPPORTED, INVALID, BUSY)
+OF_BODIES = (MALFORMED, TOO_SLOW, TOO_LARGE, UNSUPPORTED, INVALID, RATE_LIMITED, BUSY)
 
 DESCRIPTION = f"""Predicts the yield of chemical batches from the 42 readings that the plant writes.
 
@@ -211,7 +214,7 @@ def _json(kind: Any, description: str) -> Json:
 
 
 def _responses(good: Json, *kinds: Kind, guarded: bool = True) -> Json:
-    kinds = (*kinds, *((UNAUTHORIZED,) if guarded else ()), METHOD_NOT_ALLOWED, INTERNAL)
+    kinds = (*kinds, *((UNAUTHORIZED, FORBIDDEN) if guarded else ()), METHOD_NOT_ALLOWED, HEAD_TOO_LARGE, INTERNAL)
     by_status: dict[int, list[Kind]] = {}
     for kind in sorted(kinds, key=lambda kind: kind.status):
         by_status.setdefault(kind.status, []).append(kind)

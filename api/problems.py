@@ -31,6 +31,9 @@ MALFORMED = Kind(
     "malformed", 400, "The body cannot be parsed", "the body is not JSON, or not the multipart form that it should be"
 )
 UNAUTHORIZED = Kind("unauthorized", 401, "A key is needed", "keys are configured, and the request holds none of them")
+FORBIDDEN = Kind(
+    "forbidden", 403, "The key may not do this", "the key is valid, but lacks the scope that the path needs"
+)
 NOT_FOUND = Kind("not-found", 404, "Nothing is here", "there is nothing at this path")
 METHOD_NOT_ALLOWED = Kind(
     "method-not-allowed", 405, "The method is not possible here", "the path takes other methods; `Allow` names them"
@@ -46,15 +49,24 @@ INVALID = Kind(
     "The input cannot be used",
     "the request can be parsed, but is wrong where `violations` says",
 )
+RATE_LIMITED = Kind(
+    "rate-limited", 429, "The key asks too often", "the key has used up its rate; come back after `Retry-After` seconds"
+)
+HEAD_TOO_LARGE = Kind("head-too-large", 431, "The head is too large", "the head of the request is larger than 64 KiB")
 INTERNAL = Kind("internal", 500, "The service failed", "the service failed; its log says why under the request's id")
-NOT_READY = Kind("not-ready", 503, "The model is not loaded", "the model is not loaded yet")
+NOT_READY = Kind(
+    "not-ready", 503, "The service is not ready", "the model is not loaded yet, or the service is stopping"
+)
 BUSY = Kind(
-    "busy", 503, "The service is busy", "many large bodies are being worked on; come back after `Retry-After` seconds"
+    "busy",
+    503,
+    "The service is busy",
+    "it has as many requests, large bodies or connections as it takes; come back after `Retry-After` seconds",
 )
 
 KINDS = (
-    MALFORMED, UNAUTHORIZED, NOT_FOUND, METHOD_NOT_ALLOWED, TOO_SLOW, TOO_LARGE, UNSUPPORTED, INVALID, INTERNAL,
-    NOT_READY, BUSY,
+    MALFORMED, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, METHOD_NOT_ALLOWED, TOO_SLOW, TOO_LARGE, UNSUPPORTED, INVALID,
+    RATE_LIMITED, HEAD_TOO_LARGE, INTERNAL, NOT_READY, BUSY,
 )  # fmt: skip
 
 

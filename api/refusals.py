@@ -18,6 +18,7 @@ _BY_STATUS = {kind.status: kind for kind in reversed(KINDS)}
 
 def answer_request_error(request: AnyRequest, error: RequestError) -> Response[bytes]:
     """Answers what the service refuses."""
+    request.scope["state"]["refusal"] = error.kind.name
     return Response(
         encode(error.problem(request.url.path)),
         status_code=error.kind.status,
@@ -47,7 +48,8 @@ def answer_http_exception(request: AnyRequest, error: HTTPException) -> Response
 def answer_unexpected(request: AnyRequest, error: Exception) -> Response[bytes]:
     """Answers a bug, whose cause goes into the log and not into the answer."""
     request_id = request.scope["state"].get("request_id", "")
-    logger.error("request %s to %s failed", request_id, request.url.path, exc_info=error)
+    about = {"request_id": request_id, "route": str(request.scope.get("path_template") or "unmatched")}
+    logger.error("a request failed", exc_info=error, extra=about)
     detail = f"the service failed; the operator finds the cause in its log under {request_id}"
     return answer_request_error(request, RequestError(INTERNAL, detail))
 

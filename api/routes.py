@@ -3,11 +3,12 @@
 from litestar import MediaType, Response, get
 from litestar.handlers import HTTPRouteHandler
 
+from api.drain import Drain
 from api.metrics import MEDIA_TYPE
 from api.service import Health, Model, Service
 
 
-def plain_routes(service: Service) -> list[HTTPRouteHandler]:
+def plain_routes(service: Service, drain: Drain) -> list[HTTPRouteHandler]:
     """Model, health and metrics."""
 
     @get("/v1/model", sync_to_thread=False)
@@ -20,6 +21,7 @@ def plain_routes(service: Service) -> list[HTTPRouteHandler]:
 
     @get("/health/ready", sync_to_thread=False)
     def ready() -> Health:
+        drain.check()
         return Health("ready", service.serving.pin.md5)
 
     @get("/metrics", media_type=MediaType.TEXT, sync_to_thread=True)

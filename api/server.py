@@ -12,15 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from uvicorn.supervisors import Multiprocess
 
-from api.auth import read_keys
+from api.auth import Keyring
+from api.connections import BoundedConnection
+from api.log import Log, open_log
+from api.rates import MULTIPROC_DIR, RATES
 from api.settings import Settings, read_settings
+from api.supervisor import Supervisor
 from batchyield.errors import SetupError
 
-MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"
 BACKLOG = 2048
 GRACE_SECONDS = 10
+FILES_BESIDE_CONNECTIONS = 256
 
 
 def serve(host: str, port: int, workers: int) -> None:
@@ -36,12 +39,26 @@ def serve(host: str, port: int, workers: int) -> None:
         ArtifactError: the model is not the pinned one.
     """
     settings = read_settings()
-    with _bound(host, port, guarded=bool(read_keys(settings))) as listener:
+    _allow_files(settings.max_connections)
+    with _bound(host, port, Keyring(settings).guarded) as listener, contextlib.closing(open_log(settings)) as log:
         if workers == 1:
-            _serve_here(listener, settings)
+            _serve_here(listener, settings, log)
         else:
-            with _shared_metrics():
-                _serve_with_workers(listener, settings, workers)
+            with _shared_folder():
+                _serve_with_workers(listener, settings, workers, log)
+
+
+def _allow_files(connections: int) -> None:
+    """Lets the process hold as many files as it may hold connections, as far as the system lets it."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + FILES_BESIDE_CONNECTIONS
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 def _bound(host: str, port: int, guarded: bool) -> socket.socket:
@@ -64,14 +81,17 @@ def _bound(host: str, port: int, guarded: bool) -> socket.socket:
     return listener
 
 
-def _listen(listener: socket.socket, model: str) -> None:
+def _listen(listener: socket.socket, settings: Settings, artifact: Any, log: Log) -> None:
     host, port = listener.getsockname()[:2]
     try:
         listener.listen(BACKLOG)
     except OSError as error:  # on Linux two may bind a port; the second to listen is refused
         raise _taken(host, port, error) from None
     shown = f"[{host}]" if ":" in host else host
-    print(f"{model}\nserving on http://{shown}:{port}", flush=True)
+    pin = f"md5 {artifact.md5}, version {settings.model_version}, revision {settings.revision}"
+    rows = f"{len(artifact.golden.batches)} golden rows answered as recorded"
+    log.say("opened", f"model {artifact.card.name}: {pin}; {rows}", model=artifact.md5)
+    log.say("serving", f"serving on http://{shown}:{port}")
 
 
 def _taken(host: str, port: int, error: OSError) -> SetupError:
@@ -81,42 +101,38 @@ def _taken(host: str, port: int, error: OSError) -> SetupError:
     )
 
 
-def _serve_here(listener: socket.socket, settings: Settings) -> None:
+def _serve_here(listener: socket.socket, settings: Settings, log: Log) -> None:
     from api.app import create_app
     from api.service import open_pinned
 
     artifact = open_pinned(settings)
-    app = create_app(settings, artifact)
-    _listen(listener, _says(settings, artifact))
+    app = create_app(settings, artifact, log)
+    _listen(listener, settings, artifact, log)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn shuts down in order, then passes the signal on
     uvicorn.Server(_config(app)).run(sockets=[listener])
 
 
-def _serve_with_workers(listener: socket.socket, settings: Settings, workers: int) -> None:
+def _serve_with_workers(listener: socket.socket, settings: Settings, workers: int, log: Log) -> None:
     from api.service import open_pinned
 
     # Each worker opens the model for itself; once here, so that a wrong one is refused with one message.
-    _listen(listener, _says(settings, open_pinned(settings)))
+    _listen(listener, settings, open_pinned(settings), log)
     config = _config("api.app:from_environment", factory=True, workers=workers)
-    supervisor = Multiprocess(config, sockets=[listener])
+    supervisor = Supervisor(config, sockets=[listener])
     supervisor.run()
     if any(process.exitcode == uvicorn.config.STARTUP_FAILURE for process in supervisor.processes):
         raise SetupError("a worker could not start", "see its message above")
 
 
-def _says(settings: Settings, artifact: Any) -> str:
-    pin = f"md5 {artifact.md5}, version {settings.model_version}, revision {settings.revision}"
-    return f"model {artifact.card.name}: {pin}; {len(artifact.golden.batches)} golden rows answered as recorded"
-
-
 def _config(app: Any, **more: Any) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=BoundedConnection,
         ws="none",
         lifespan="on",
+        log_config=None,  # what it logs goes where all goes
         log_level="warning",
-        access_log=False,  # a line each would cost more than the answer; /metrics counts them
+        access_log=False,  # api.log has a line for each
         server_header=False,
         proxy_headers=False,  # nothing here asks who the client is
         timeout_graceful_shutdown=GRACE_SECONDS,
@@ -125,13 +141,13 @@ def _config(app: Any, **more: Any) -> uvicorn.Config:
 
 
 @contextlib.contextmanager
-def _shared_metrics() -> Iterator[None]:
-    """A folder in which the workers keep their counters, so that each can tell Prometheus of all."""
+def _shared_folder() -> Iterator[None]:
+    """A folder in which the workers keep their counters and rates, so that each knows of all."""
     given = os.environ.get(MULTIPROC_DIR)
     if given:
         Path(given).mkdir(parents=True, exist_ok=True)
-        for left_over in Path(given).glob("*.db"):
-            left_over.unlink()
+        for left_over in (*Path(given).glob("*.db"), Path(given) / RATES):
+            left_over.unlink(missing_ok=True)
         yield
         return
     with tempfile.TemporaryDirectory(prefix="batchyield-metrics-") as folder:

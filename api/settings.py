@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -31,8 +31,18 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=l
         bulk_slots: large bodies held at once; further ones are asked to come back.
         body_seconds: how long a client may take to send its body.
         linger_bytes: how much of a refused body is still read, so that the client gets to see the refusal.
-        api_key: a key that callers must send.
-        api_keys_file: a file with one key a line; `#` starts a comment.
+        work_seconds: how long a large body may be waited for to be worked on.
+        head_seconds: how long a client may take to send the head of a request.
+        max_connections: connections open at once, in each worker.
+        max_in_flight: requests being answered at once, in each worker.
+        rate_limit: requests a second of each key; 0: any number.
+        rate_limit_rows: batches a second of each key; 0: any number.
+        rate_burst_seconds: for how long a key that asks for nothing saves up.
+        drain_seconds: how long the service still answers after SIGTERM, when it no longer says that it is ready.
+        access_log: whether each request is a line of the log.
+        log_format: `json` or `console`; empty: `console` on a terminal, `json` elsewhere.
+        api_key: a key that callers must send; it has all scopes.
+        api_keys_file: the file that `batchyield key` keeps.
     """
 
     lock: str = str(ROOT / "dvc.lock")
@@ -44,6 +54,16 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=l
     bulk_slots: Annotated[int, Meta(ge=1)] = 32
     body_seconds: Annotated[float, Meta(gt=0)] = 30.0
     linger_bytes: Annotated[int, Meta(ge=0)] = 64 * 2**20
+    work_seconds: Annotated[float, Meta(gt=0)] = 30.0
+    head_seconds: Annotated[float, Meta(gt=0)] = 10.0
+    max_connections: Annotated[int, Meta(ge=1)] = 4096
+    max_in_flight: Annotated[int, Meta(ge=1)] = 1024
+    rate_limit: Annotated[float, Meta(ge=0)] = 0.0
+    rate_limit_rows: Annotated[float, Meta(ge=0)] = 0.0
+    rate_burst_seconds: Annotated[float, Meta(gt=0)] = 5.0
+    drain_seconds: Annotated[float, Meta(ge=0, le=3600)] = 0.0
+    access_log: bool = True
+    log_format: Literal["", "json", "console"] = ""
     api_key: str = ""
     api_keys_file: str = ""
 

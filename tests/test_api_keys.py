@@ -1,12 +1,23 @@
-"""Who may ask."""
+"""Who may ask, and what; keys change while the service runs."""
 
+import os
+import time
+
+import msgspec
 import pytest
-from api_fixtures import client_of, make_checkout
+from api_fixtures import Running, client_of, make_checkout, refusal
 
+from api.admission import NEEDED, is_open
+from api.app import create_app
+from api.auth import Keyring
 from api.examples import INPUTS
+from api.settings import Settings
+from batchyield import keyfile
 from batchyield.errors import SetupError
+from batchyield.keys import ADMIN, SCOPES, Key, digest, parse
 
 KEY = "k" * 32
+OTHER = "z" * 40
 
 
 @pytest.fixture(scope="module")
@@ -14,9 +25,17 @@ def checkout(tmp_path_factory):
     return make_checkout(tmp_path_factory.mktemp("model"))
 
 
+def line(token, name="line-1", scopes=SCOPES, **more):
+    return Key(name, frozenset(scopes), digest(token.encode()), **more).line()
+
+
+def bearer(token):
+    return {"authorization": f"Bearer {token}"}
+
+
 @pytest.fixture
 def guarded(checkout, tmp_path):
-    (tmp_path / "keys").write_text(f"# of the plant\n{KEY}  # line 1\n\n{'z' * 40}\n")
+    (tmp_path / "keys").write_text(f"# of the plant\n{line(KEY)}  # line 1\n\n{line(OTHER, 'other')}\n")
     with client_of(checkout, api_keys_file=str(tmp_path / "keys")) as client:
         yield client
 
@@ -39,6 +58,7 @@ def test_without_a_key_there_is_no_answer(guarded, path):
         {"x-api-key": "wrong" * 8}, {"x-api-key": ""}, {"authorization": f"Basic {KEY}"}, {"authorization": KEY},
         {"authorization": "Bearer"}, {"authorization": f"Bearer {KEY}x"}, {"x-api-key": KEY[:-1]},
         {"x-api-key": "# of the plant"}, {"authorization": "Bearer wrong", "x-api-key": KEY},
+        {"x-api-key": digest(KEY.encode()).hex()}, {"x-api-key": f"sha256:{digest(KEY.encode()).hex()}"},
     ],
 )  # fmt: skip
 def test_a_wrong_key_is_refused(guarded, headers):
@@ -47,13 +67,8 @@ def test_a_wrong_key_is_refused(guarded, headers):
 
 @pytest.mark.parametrize(
     "headers",
-    [
-        {"x-api-key": KEY},
-        {"x-api-key": "z" * 40},
-        {"authorization": f"Bearer {KEY}"},
-        {"authorization": f"bearer  {KEY}"},
-    ],
-)  # fmt: skip
+    [{"x-api-key": KEY}, {"x-api-key": OTHER}, bearer(KEY), {"authorization": f"bearer  {KEY}"}],
+)
 def test_a_right_key_is_let_in(guarded, headers):
     assert guarded.post("/v1/predictions", json=INPUTS, headers=headers).status_code == 200
 
@@ -71,14 +86,163 @@ def test_a_key_may_come_from_the_environment_alone(checkout):
         assert client.get("/v1/model", headers={"x-api-key": KEY}).status_code == 200
 
 
-@pytest.mark.parametrize(("text", "said"), [("", "holds no key"), ("# none\n", "holds no key"), ("short\n", "has 5")])
-def test_keys_that_are_none_are_refused(checkout, tmp_path, text, said):
+@pytest.mark.parametrize(
+    ("scopes", "may"),
+    [
+        ({"predict"}, {"/v1/predictions"}),
+        ({"read"}, {"/v1/model", "/metrics"}),
+        ({"predict", "read"}, {"/v1/predictions", "/v1/model", "/metrics"}),
+        ({"admin"}, {"/v1/predictions", "/v1/model", "/metrics"}),
+    ],
+)
+def test_a_key_may_do_what_its_scopes_say(checkout, tmp_path, scopes, may):
+    (tmp_path / "keys").write_text(line(KEY, scopes=scopes))
+    with client_of(checkout, api_keys_file=str(tmp_path / "keys")) as client:
+        for path in ("/v1/predictions", "/v1/model", "/metrics"):
+            method, body = ("POST", INPUTS) if path == "/v1/predictions" else ("GET", None)
+            answer = client.request(method, path, json=body, headers=bearer(KEY))
+            if path in may:
+                assert answer.status_code == 200
+            else:
+                problem = refusal(answer, 403, "forbidden")
+                assert "line-1 lacks the scope" in problem["detail"]
+        for path in ("/nowhere", "//v1/model", "/v1//predictions", "/v1/admin/models"):
+            status = 403 if ADMIN not in scopes and path.startswith("/v1/admin") else 404
+            assert client.get(path, headers=bearer(KEY)).status_code in {status, 200 if ADMIN in scopes else status}
+
+
+def test_each_route_says_which_scope_it_needs(checkout):
+    """A new route goes into `api.admission.NEEDED`, or only `admin` may ask it."""
+    app = create_app(Settings(lock=str(checkout / "dvc.lock"), revision="1"))
+    paths = {route.path for route in app._app.routes}
+    assert {path for path in paths if not is_open(path.replace("{name:path}", "a"))} <= NEEDED.keys()
+
+
+def test_a_key_that_has_ended_is_worth_nothing(checkout, tmp_path):
+    now = time.time()
+    (tmp_path / "keys").write_text(f"{line(KEY, expires=now - 1)}\n{line(OTHER, 'other', expires=now + 1000)}\n")
+    with client_of(checkout, api_keys_file=str(tmp_path / "keys")) as client:
+        assert client.get("/v1/model", headers=bearer(KEY)).status_code == 401
+        assert client.get("/v1/model", headers=bearer(OTHER)).status_code == 200
+
+
+def settings_of(path):
+    return Settings(api_keys_file=str(path), revision="1")
+
+
+def admits(keyring, token):
+    return keyring.holder({b"x-api-key": token.encode()}) is not None
+
+
+def test_keys_are_read_again_when_the_file_changes(tmp_path):
+    path = tmp_path / "keys"
+    first = keyfile.add(path, "a", "predict")
+    keyring = Keyring(settings_of(path))
+    assert not keyring.refresh()
+    second, _ = keyfile.rotate(path, "a")
+    assert keyring.refresh()
+    assert admits(keyring, first)
+    assert admits(keyring, second)
+    keyfile.revoke(path, "a", digest(first.encode()).hex()[:8])
+    assert keyring.refresh()
+    assert not admits(keyring, first)
+    assert admits(keyring, second)
+
+
+def test_a_change_that_leaves_length_and_time_is_seen(tmp_path):
+    path = tmp_path / "keys"
+    path.write_text(line(KEY))
+    keyring = Keyring(settings_of(path))
+    before = path.stat()
+    path.write_text(line("x" * 32))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert keyring.refresh()
+    assert not admits(keyring, KEY)
+
+
+@pytest.mark.parametrize("spoil", [lambda path: path.write_text("half a line"), lambda path: path.unlink()])
+def test_a_file_that_is_wrong_keeps_the_keys_as_they_were(tmp_path, spoil):
+    path = tmp_path / "keys"
+    path.write_text(line(KEY))
+    keyring = Keyring(settings_of(path))
+    spoil(path)
+    with pytest.raises(SetupError):
+        keyring.refresh()
+    assert admits(keyring, KEY)
+    assert not keyring.refresh()  # said once
+    path.write_text(line(OTHER))
+    assert keyring.refresh()
+    assert not admits(keyring, KEY)
+    assert admits(keyring, OTHER)
+
+
+def test_after_the_last_key_is_taken_back_nobody_is_let_in(tmp_path):
+    path = tmp_path / "keys"
+    token = keyfile.add(path, "a", "read")
+    keyring = Keyring(settings_of(path))
+    keyfile.revoke(path, "a")
+    assert keyring.refresh()
+    assert keyring.guarded
+    assert not admits(keyring, token)
+    assert not admits(keyring, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "no key that is still valid"),
+        ("# none\n", "no key that is still valid"),
+        (line(KEY, expires=1.0), "no key that is still valid"),
+        (f"# of the plant\n{KEY}\n", "line 2: holds a key in plain\n  run `batchyield key hash --file"),
+        (f"a {KEY}\n", "line 1: is not `NAME SCOPE"),
+        (line(KEY).replace("admin", "root"), "'root' is no scope"),
+        (f"{line(KEY)} expires=tomorrow", "no date"),
+        (f"{line(KEY)}\n{line(KEY, 'b')}", "line 2: repeats the key"),
+        (line(KEY, "environment"), "is the name of the key in BATCHYIELD_API_KEY"),
+    ],
+)
+def test_a_file_that_is_wrong_is_refused_at_the_start(checkout, tmp_path, text, said):
     (tmp_path / "keys").write_text(text)
-    with pytest.raises(SetupError, match=said) as caught:
+    with pytest.raises(SetupError) as caught:
         client_of(checkout, api_keys_file=str(tmp_path / "keys"))
+    assert said in str(caught.value)
+    assert KEY not in str(caught.value)
+
+
+def test_a_short_key_is_refused(checkout):
+    with pytest.raises(SetupError, match="has 5 characters") as caught:
+        client_of(checkout, api_key="short")
     assert "short" not in str(caught.value)
 
 
 def test_a_key_file_that_is_missing_is_refused(checkout, tmp_path):
     with pytest.raises(SetupError, match="cannot be read"):
         client_of(checkout, api_keys_file=str(tmp_path / "none"))
+
+
+def test_the_file_is_watched_while_the_service_runs(checkout, tmp_path):
+    import httpx
+
+    path = tmp_path / "keys"
+    first = keyfile.add(path, "a", "predict,read")
+
+    def wait_for(status, token):
+        deadline = time.monotonic() + 15
+        while httpx.get(f"{running.url}/v1/model", headers=bearer(token)).status_code != status:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    with Running(checkout, "--workers", "1", BATCHYIELD_API_KEYS_FILE=str(path)) as running:
+        second, _ = keyfile.rotate(path, "a")
+        wait_for(200, second)
+        keyfile.revoke(path, "a", parse(path.read_text(), "keys")[0].id)
+        wait_for(401, first)
+        path.write_text("half")
+        deadline = time.monotonic() + 15
+        counted = 'batchyield_key_reads_total{outcome="refused"} 1.0'
+        while counted not in httpx.get(f"{running.url}/metrics", headers=bearer(second)).text:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    lines = [msgspec.json.decode(text) for text in running.output.splitlines()]
+    assert any("the API keys stay as they were" in told.get("message", "") for told in lines)
+    assert not {first, second} & {*running.output.split('"')}

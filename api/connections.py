@@ -1,0 +1,127 @@
+"""The connections themselves: how many there may be, how long a head may take, and how large it may be."""
+
+import asyncio
+from typing import Any, Protocol
+
+import msgspec
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from api.problems import BUSY, HEAD_TOO_LARGE, MALFORMED, MEDIA_TYPE, TOO_SLOW, RequestError, encode
+from api.settings import Settings
+
+MOST_HEAD_BYTES = 64 * 2**10
+STATE = "connections"
+"""Where the bounds stand in the state that the application gives the server."""
+
+
+_TOO_MANY = RequestError(
+    BUSY, "as many connections are open as the service takes; come back in a second", headers={"retry-after": "1"}
+)
+
+
+class Refused(Protocol):
+    """Told why a connection was refused."""
+
+    def __call__(self, reason: str) -> None: ...
+
+
+class Bounds(msgspec.Struct, frozen=True):
+    """What connections must keep to.
+
+    Attributes:
+        settings: the limits.
+        refused: told of each connection that did not.
+    """
+
+    settings: Settings
+    refused: Refused
+
+
+class BoundedConnection(HttpToolsProtocol):
+    """A connection that is not kept waiting on: the server's own has no limit before its first request.
+
+    A timer runs only while the client is waited for with no request at work, so that a request which arrives in one
+    piece costs nothing.
+    """
+
+    def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        bounds: Bounds = app_state[STATE]
+        self._settings, self._refused = bounds.settings, bounds.refused
+        self._timer: asyncio.TimerHandle | None = None
+        self._between = True  # the last message is whole, the head of the next one is not
+        self._waited_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > self._settings.max_connections:
+            self._refuse("too-many", _TOO_MANY)
+        else:
+            self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        between = self._between
+        super().data_received(data)
+        cycle = self.cycle
+        if (cycle is None or cycle.response_complete) and not self.transport.is_closing():
+            if between is self._between:  # else the end of a body that nobody waited for is part of it
+                self._waited_bytes += len(data)
+            if self._between and self._waited_bytes > MOST_HEAD_BYTES:
+                detail = f"the head of the request is larger than {MOST_HEAD_BYTES} bytes"
+                self._refuse("head-too-large", RequestError(HEAD_TOO_LARGE, detail))
+            elif self._waited_bytes > self._settings.linger_bytes + MOST_HEAD_BYTES:
+                self.transport.close()
+            elif self._timer is None:
+                self._wait()
+
+    def on_headers_complete(self) -> None:
+        self._between, self._waited_bytes = False, 0
+        if self._timer is not None:
+            self._stop_waiting()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._between, self._waited_bytes = True, 0
+        if self._timer is not None:
+            self._stop_waiting()
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuses what is no HTTP, as the server does, but in the form of all refusals."""
+        self._refuse("malformed", RequestError(MALFORMED, msg))
+
+    def _wait(self) -> None:
+        self._timer = self.loop.call_later(self._settings.head_seconds, self._too_slow)
+
+    def _stop_waiting(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _too_slow(self) -> None:
+        self._timer = None
+        if not self._waited_bytes:
+            self.transport.close()  # a browser that connects ahead of need, and would take an answer for the next one's
+        elif not self.transport.is_closing():
+            detail = f"no whole request arrived within {self._settings.head_seconds:g} s"
+            self._refuse("head-too-slow", RequestError(TOO_SLOW, detail))
+
+    def _refuse(self, reason: str, error: RequestError) -> None:
+        self._refused(reason)
+        cycle, content = self.cycle, encode(error.problem("/"))
+        if cycle is None or not cycle.response_started or (cycle.response_complete and self._between):
+            headers = {
+                "content-type": MEDIA_TYPE,
+                "content-length": len(content),
+                "connection": "close",
+                **error.headers,
+            }
+            lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            self.transport.write(f"HTTP/1.1 {error.kind.status} {error.kind.title}\r\n{lines}\r\n".encode() + content)
+        self.transport.close()

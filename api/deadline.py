@@ -1,0 +1,27 @@
+"""Work in a thread, waited for no longer than a caller would."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import TypeVar
+
+from api.problems import BUSY, RequestError
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+
+
+async def in_time(threads: Executor, work: Callable[[Given], Made], given: Given, seconds: float) -> Made:
+    """What `work` makes of `given`, in one of `threads`.
+
+    Work that has not begun by then never does. What has begun cannot be stopped, and takes a second or two at most.
+
+    Raises:
+        RequestError: it took too long.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            return await asyncio.get_running_loop().run_in_executor(threads, work, given)
+    except TimeoutError:
+        detail = f"the service did not get to it within {seconds:g} s; send fewer batches at a time, or come back"
+        raise RequestError(BUSY, detail, headers={"retry-after": "5"}) from None

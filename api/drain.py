@@ -1,0 +1,76 @@
+"""How the service leaves: it says that it is not ready, goes on answering for a while, and only then stops."""
+
+import asyncio
+import multiprocessing
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from api.problems import NOT_READY, RequestError
+
+CLOSE = (b"connection", b"close")
+
+
+class Drain:
+    """Whether the service is leaving.
+
+    Attributes:
+        draining: no new work should be sent; what comes is still answered, and its connection closed.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self.draining = False
+
+    def check(self) -> None:
+        """Refuses to be called ready while leaving.
+
+        Raises:
+            RequestError: the service is leaving.
+        """
+        if self.draining:
+            raise RequestError(NOT_READY, "the service is stopping; send no more", headers={"retry-after": "5"})
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Stands in front of the server's own signal handlers, while the block runs.
+
+        SIGTERM drains, then stops in order; a second one stops at once. SIGINT (Ctrl-C) stops in order without
+        draining, a second one at once. To a worker its supervisor says SIGTERM, and an init system perhaps too, so that
+        there a second one means nothing.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield  # inside somebody else's process, whose signals are not ours
+            return
+        loop = asyncio.get_running_loop()
+        worker = multiprocessing.parent_process() is not None
+        before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+        def pass_on(number: int) -> None:
+            if callable(before[number]):
+                before[number](number, None)
+
+        def stop_at_once() -> None:
+            for _ in range(2):  # what the server takes for impatience
+                pass_on(signal.SIGINT)
+
+        def on_signal(number: int, _: FrameType | None) -> None:
+            if not self.draining:
+                self.draining = True
+                if number == signal.SIGTERM and self._seconds:
+                    loop.call_soon_threadsafe(loop.call_later, self._seconds, pass_on, number)
+                else:
+                    pass_on(number)
+            elif number == signal.SIGINT or not worker:
+                stop_at_once()
+
+        for number in before:
+            signal.signal(number, on_signal)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
