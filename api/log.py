@@ -18,9 +18,45 @@ from api.sink import Sink
 
 Event = MutableMapping[str, Any]
 
+OF_ALL = ("time", "level", "pid")
+"""What each line has, and a person needs not see."""
+
 LONGEST_MESSAGE = 2000
 OF_RECORDS = ("request_id", "route")
 """What a record of `logging` may carry besides its message."""
+
+
+class RequestLine(msgspec.Struct, gc=False):
+    """The line of a request; every field is always there.
+
+    Attributes:
+        request_id: the one in the answer's `X-Request-ID`.
+        caller: name of the key; empty where none was needed.
+        route: the template, or `unmatched`; never a path that a caller made up.
+        status: of the answer; 499: the client left before there was one.
+        seconds: from the head of the request to the end of its answer.
+        bytes_in: of the body, as far as it was read.
+        rows: batches answered.
+        model: md5 of the model that answered.
+        refusal: kind of the problem.
+    """
+
+    time: datetime
+    level: str
+    event: str
+    pid: int
+    request_id: str
+    caller: str
+    method: str
+    route: str
+    status: int
+    seconds: float
+    bytes_in: int
+    bytes_out: int
+    rows: int
+    model: str
+    refusal: str
+    client_gone: bool
 
 
 class Log:
@@ -46,7 +82,8 @@ class Log:
             wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
             cache_logger_on_first_use=True,
         ).bind()
-        self._info = self.logger.info
+        self._put = sink.put if form == "json" else None
+        self._pid = os.getpid()
 
     def request(
         self, scope: Any, request_id: str, route: str, status: int, seconds: float, bytes_in: int, bytes_out: int
@@ -54,25 +91,34 @@ class Log:
         """Says that a request is over."""
         state, method = scope["state"], scope["method"]
         answered = state.get("answered")
-        self._info(
+        line = RequestLine(
+            datetime.now(UTC),
+            "info",
             "request",
-            request_id=request_id,
-            caller=state.get("caller", ""),
-            method=method if method in METHODS else "other",
-            route=route,
-            status=status,
-            seconds=round(seconds, 6),
-            bytes_in=bytes_in,
-            bytes_out=bytes_out,
-            rows=0 if answered is None else len(answered.batches),
-            model="" if answered is None else answered.serving.pin.md5,
-            refusal=state.get("refusal", ""),
-            client_gone=status == 499,
+            self._pid,
+            request_id,
+            state.get("caller", ""),
+            method if method in METHODS else "other",
+            route,
+            status,
+            round(seconds, 6),
+            bytes_in,
+            bytes_out,
+            0 if answered is None else len(answered.batches),
+            "" if answered is None else answered.serving.pin.md5,
+            state.get("refusal", ""),
+            status == 499,
         )
+        if self._put is not None:
+            self._put(_encode(line) + b"\n")  # past structlog, which would take 4 µs more
+        else:
+            self.logger.info(
+                **{name: value for name, value in msgspec.structs.asdict(line).items() if name not in OF_ALL}
+            )
 
     def say(self, event: str, message: str, **facts: Any) -> None:
         """Says something at once."""
-        self._info(event, message=message, **facts)
+        self.logger.info(event, message=message, **facts)
         self._sink.hurry()
 
     def tell_dropped(self, count: Callable[[int], None]) -> None:
@@ -143,11 +189,10 @@ def _frames(error: BaseException) -> Iterator[str]:
 
 
 _encode = msgspec.json.Encoder().encode
-_PID = os.getpid()
 
 
 def _as_json(_: Any, level: str, event: Event) -> bytes:
-    return _encode({"time": datetime.now(UTC), "level": level, "pid": _PID, **event}) + b"\n"
+    return _encode({"time": datetime.now(UTC), "level": level, "pid": os.getpid(), **event}) + b"\n"
 
 
 class _Console:

@@ -49,7 +49,7 @@ def answer_unexpected(request: AnyRequest, error: Exception) -> Response[bytes]:
     """Answers a bug, whose cause goes into the log and not into the answer."""
     request_id = request.scope["state"].get("request_id", "")
     about = {"request_id": request_id, "route": str(request.scope.get("path_template") or "unmatched")}
-    logger.error("a request failed", exc_info=error, extra=about)
+    logger.error("request %s failed", request_id, exc_info=error, extra=about)
     detail = f"the service failed; the operator finds the cause in its log under {request_id}"
     return answer_request_error(request, RequestError(INTERNAL, detail))
 

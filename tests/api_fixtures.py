@@ -118,10 +118,12 @@ def environment(root, **more):
 class Running:
     """`python -m api` as a process of its own, for as long as the block runs."""
 
-    def __init__(self, root, *options, **more):
+    def __init__(self, root, *options, code=None, **more):
+        """`code` is run instead of the module, and gets the port as its argument."""
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        command = [sys.executable, "-W", "error", "-m", "api", "--port", str(self.port), *options]
+        what = ["-c", code, str(self.port)] if code else ["-m", "api", "--port", str(self.port), *options]
+        command = [sys.executable, "-W", "error", *what]
         self.process = subprocess.Popen(
             command, cwd=ROOT, env=environment(root, **more), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )

@@ -106,9 +106,10 @@ def test_a_key_may_do_what_its_scopes_say(checkout, tmp_path, scopes, may):
             else:
                 problem = refusal(answer, 403, "forbidden")
                 assert "line-1 lacks the scope" in problem["detail"]
-        for path in ("/nowhere", "//v1/model", "/v1//predictions", "/v1/admin/models"):
-            status = 403 if ADMIN not in scopes and path.startswith("/v1/admin") else 404
-            assert client.get(path, headers=bearer(KEY)).status_code in {status, 200 if ADMIN in scopes else status}
+        if ADMIN not in scopes:  # the router folds `//`, so what is not named exactly is not let through
+            for path in ("/nowhere", "//v1/model", "/v1//predictions"):
+                refusal(client.get(path, headers=bearer(KEY)), 404, "not-found")
+            refusal(client.get("/v1/admin/models", headers=bearer(KEY)), 403, "forbidden")
 
 
 def test_each_route_says_which_scope_it_needs(checkout):
