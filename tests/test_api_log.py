@@ -118,7 +118,9 @@ def raw(port, data):
 
 
 def test_no_secret_gets_into_the_log(checkout):
-    with Running(checkout, BATCHYIELD_API_KEY=KEY, BATCHYIELD_MAX_BODY_BYTES="2048", BATCHYIELD_RATE_LIMIT="1") as running:
+    with Running(
+        checkout, BATCHYIELD_API_KEY=KEY, BATCHYIELD_MAX_BODY_BYTES="2048", BATCHYIELD_RATE_LIMIT="1"
+    ) as running:
         secret = {"cookie": SECRET, "user-agent": SECRET, "referer": f"http://a/?{SECRET}"}
         right = secret | {"authorization": f"Bearer {KEY}"}
         with httpx.Client(base_url=running.url) as client:
@@ -216,7 +218,9 @@ def test_the_access_log_can_be_turned_off_and_be_for_people(checkout):
     with Running(checkout, **more) as running:
         httpx.get(f"{running.url}/v1/model")
     first, second = running.output.splitlines()
-    assert re.match(r"\d\d:\d\d:\d\d \[info +\] model line: md5 [0-9a-f]{32}, version unreleased, revision 1{40}; 20", first)
+    assert re.match(
+        r"\d\d:\d\d:\d\d \[info +\] model line: md5 [0-9a-f]{32}, version unreleased, revision 1{40}; 20", first
+    )
     assert second.endswith(f"serving on {running.url}")
 
 

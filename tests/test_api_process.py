@@ -13,7 +13,7 @@ import httpx
 import pytest
 from api_fixtures import ROOT, Running, environment, linear_onnx, make_checkout, pin, refused
 
-from api.examples import INPUTS
+from api.examples import BATCH, INPUTS, sheet
 from batchyield.s3 import free_port
 
 KEY = "k" * 32
@@ -187,6 +187,43 @@ def test_what_the_service_imports_of_ours_names_no_pickle():
     assert len(files) > 15
     for file in files:
         assert not re.search(r"\b(?:pickle|joblib|marshal|shelve)\b", Path(file).read_text()), file
+
+
+WITHOUT_PICKLE = """
+import sys
+
+def refuse(*_):
+    print("something was unpickled", file=sys.stderr, flush=True)
+    raise RuntimeError("something was unpickled")
+
+import pickle, _pickle  # which multiprocessing and others import; what counts is that nothing is loaded by it
+for module in (pickle, _pickle):
+    module.load = module.loads = module.Unpickler = refuse
+sys.addaudithook(lambda event, _: refuse() if event == "pickle.find_class" else None)
+from api.__main__ import main
+sys.exit(main(["--port", sys.argv[1]]))
+"""
+
+
+def test_nothing_is_unpickled_from_the_start_to_the_end(checkout):
+    with Running(checkout, code=WITHOUT_PICKLE, BATCHYIELD_INLINE_BODY_BYTES="100") as running:
+        for path in ("/v1/predictions", "/v1/predictions?explain=true"):
+            assert httpx.post(running.url + path, json=INPUTS).status_code == 200
+        csv = {"content-type": "text/csv"}
+        assert httpx.post(f"{running.url}/v1/predictions/csv", content=sheet([BATCH]), headers=csv).status_code == 200
+        for path in ("/v1/model", "/metrics", "/schema", "/"):
+            assert httpx.get(running.url + path).status_code == 200
+        for pickled in (b"cos\nsystem\n(S'true'\ntR.", b"\x80\x04."):
+            assert httpx.post(f"{running.url}/v1/predictions/csv", content=pickled, headers=csv).status_code == 422
+    assert running.errors == ""
+
+
+def test_the_refusal_to_unpickle_refuses():
+    code = (
+        WITHOUT_PICKLE.partition("from api")[0] + "import io; pickle._Unpickler(io.BytesIO(b'cos\\nsystem\\n.')).load()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
+    assert "something was unpickled" in done.stderr
 
 
 def workers_of(running):

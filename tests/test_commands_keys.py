@@ -128,7 +128,9 @@ def test_what_cannot_be_is_refused_and_changes_nothing(key, path, arguments, sai
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("arguments", [("add", "a", "--scope", "read", "--expires", "soon"), ("rotate", "a", "--grace", "1w")])
+@pytest.mark.parametrize(
+    "arguments", [("add", "a", "--scope", "read", "--expires", "soon"), ("rotate", "a", "--grace", "1w")]
+)
 def test_a_wrong_option_is_refused_with_the_usage(key, arguments):
     with pytest.raises(SystemExit) as caught:
         key(*arguments)
