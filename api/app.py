@@ -1,5 +1,6 @@
 """The application, put together."""
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -40,6 +41,7 @@ def create_app(settings: Settings, artifact: Artifact | None = None) -> ASGIApp:
             yield
         finally:
             service.bulk.shutdown(wait=False, cancel_futures=True)
+            await asyncio.to_thread(service.journal.close)
 
     app = Litestar(
         [*prediction_routes(service), *plain_routes(service), *page_routes()],

@@ -103,6 +103,7 @@ async def _answer(
 ) -> None:
     """Answers with what `work` makes of the body: at once where that is quick, else in a thread."""
     service.serving  # noqa: B018 - refuses at once while there is none
+    service.journal.admit()
     settings = service.settings
     try:
         if inline and declared_length(scope) <= settings.inline_body_bytes:
@@ -113,6 +114,7 @@ async def _answer(
                 answer = await asyncio.get_running_loop().run_in_executor(service.bulk, work, body)
     except ClientGoneError:
         return
+    await service.journal.record(answer.answered, scope)
     headers = [*answer.headers, (b"content-length", b"%d" % len(answer.content))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": answer.content, "more_body": False})

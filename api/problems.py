@@ -47,14 +47,25 @@ INVALID = Kind(
     "the request can be parsed, but is wrong where `violations` says",
 )
 INTERNAL = Kind("internal", 500, "The service failed", "the service failed; its log says why under the request's id")
+NOT_JOURNALLED = Kind(
+    "not-journalled",
+    503,
+    "The journal cannot be written",
+    "the journal cannot be written (its disk is full, its database is away), and what is not journalled is not "
+    "answered; come back after `Retry-After` seconds",
+)
+JOURNAL_OFF = Kind("journal-off", 409, "There is no journal", "the service keeps no journal, so nothing can be joined")
 NOT_READY = Kind("not-ready", 503, "The model is not loaded", "the model is not loaded yet")
 BUSY = Kind(
-    "busy", 503, "The service is busy", "many large bodies are being worked on; come back after `Retry-After` seconds"
+    "busy",
+    503,
+    "The service is busy",
+    "many large bodies are being worked on, or many answers wait for the journal; come back after `Retry-After` seconds",
 )
 
 KINDS = (
-    MALFORMED, UNAUTHORIZED, NOT_FOUND, METHOD_NOT_ALLOWED, TOO_SLOW, TOO_LARGE, UNSUPPORTED, INVALID, INTERNAL,
-    NOT_READY, BUSY,
+    MALFORMED, UNAUTHORIZED, NOT_FOUND, METHOD_NOT_ALLOWED, TOO_SLOW, JOURNAL_OFF, TOO_LARGE, UNSUPPORTED, INVALID,
+    INTERNAL, NOT_READY, BUSY, NOT_JOURNALLED,
 )  # fmt: skip
 
 

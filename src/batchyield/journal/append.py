@@ -1,0 +1,129 @@
+"""Writing to the journal: all that waits in one transaction, by the quickest statement that the database has.
+
+Here alone the driver is called directly, since SQLAlchemy would cost more than the rows do. In both, the interpreter's
+lock is given up a few times a commit and not once a row: getting it back may take the switch interval, 5 ms, each time.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+from batchyield.journal.entry import COLUMNS, Entry, Pin, Row, rows
+from batchyield.journal.store import Store
+
+LARGEST = 256
+"""Rows of one SQLite statement; fewer go by smaller powers of two, so that nine prepared statements do for all."""
+
+_NAMES = ", ".join(f'"{name}"' for name in COLUMNS)
+
+
+class Appender(Protocol):
+    """A connection that writes."""
+
+    def append(self, entries: Sequence[Entry]) -> int:
+        """Writes all or nothing, and returns once it is committed: the number of rows."""
+
+    def close(self) -> None:
+        """Gives the connection up."""
+
+
+class LostFileError(OSError):
+    """The journal's file is no longer the one that was opened."""
+
+
+def appender(store: Store) -> Appender:
+    """A writer for the journal, whose schema must be up to date."""
+    return SqliteAppender(store) if store.embedded else PostgresAppender(store)
+
+
+class SqliteAppender:
+    """Writes by statements of many rows each."""
+
+    def __init__(self, store: Store) -> None:
+        self._file = str(store.file)
+        self._proxied = store.driver()
+        self._connection: Any = self._proxied.driver_connection
+        self._opened = os.stat(self._file).st_ino
+        self._pins: dict[Pin, int] = {}
+
+    def append(self, entries: Sequence[Entry]) -> int:
+        """Writes all or nothing."""
+        self._check_file()
+        run = self._connection.execute
+        for pin in {entry.pin for entry in entries} - self._pins.keys():
+            run("INSERT OR IGNORE INTO pin (version, revision, md5) VALUES (?, ?, ?)", pin)
+            found = run("SELECT id FROM pin WHERE (version, revision, md5) = (?, ?, ?)", pin).fetchone()
+            self._pins[pin] = found[0]
+        made = [row for entry in entries for row in rows(entry, self._pins[entry.pin])]
+        run("BEGIN IMMEDIATE")
+        try:
+            for part in _parts(made):
+                run(_STATEMENTS[len(part)], [value for row in part for value in row])
+            run("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                run("ROLLBACK")
+            raise
+        return len(made)
+
+    def close(self) -> None:
+        """Gives the connection up."""
+        self._proxied.invalidate()
+
+    def _check_file(self) -> None:
+        # Rows written to a file that somebody removed would be gone with it, and nobody told.
+        try:
+            same = os.stat(self._file).st_ino == self._opened
+        except OSError:
+            same = False
+        if not same:
+            raise LostFileError(f"{self._file} was removed or replaced")
+
+
+class PostgresAppender:
+    """Writes by `COPY`, which is one statement and so its own transaction."""
+
+    def __init__(self, store: Store) -> None:
+        self._proxied = store.driver()
+        self._connection: Any = self._proxied.driver_connection
+        self._connection.autocommit = True
+        self._pins: dict[Pin, int] = {}
+
+    def append(self, entries: Sequence[Entry]) -> int:
+        """Writes all or nothing."""
+        for pin in {entry.pin for entry in entries} - self._pins.keys():
+            self._connection.execute(
+                "INSERT INTO pin (version, revision, md5) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING", pin
+            )
+            found = self._connection.execute(
+                "SELECT id FROM pin WHERE (version, revision, md5) = (%s, %s, %s)", pin
+            ).fetchone()
+            self._pins[pin] = found[0]
+        written = 0
+        with self._connection.cursor() as cursor, cursor.copy(f"COPY prediction ({_NAMES}) FROM STDIN") as copy:
+            for entry in entries:
+                for row in rows(entry, self._pins[entry.pin]):
+                    copy.write_row(row)
+                    written += 1
+        return written
+
+    def close(self) -> None:
+        """Gives the connection up."""
+        self._proxied.invalidate()
+
+
+def _parts(made: list[Row]) -> Iterable[list[Row]]:
+    start, size = 0, LARGEST
+    while start < len(made):
+        while size > len(made) - start:
+            size //= 2
+        yield made[start : start + size]
+        start += size
+
+
+def _statement(count: int) -> str:
+    places = f"({', '.join('?' * len(COLUMNS))})"
+    return f"INSERT INTO prediction ({_NAMES}) VALUES {', '.join([places] * count)}"  # noqa: S608 - our own names
+
+
+_STATEMENTS = {1 << n: _statement(1 << n) for n in range(LARGEST.bit_length())}
