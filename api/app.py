@@ -11,6 +11,7 @@ from litestar.types import ASGIApp
 
 from api.auth import read_keys
 from api.envelope import Envelope
+from api.outcomes import outcome_routes
 from api.pages import page_routes
 from api.predictions import prediction_routes
 from api.refusals import EXCEPTION_HANDLERS
@@ -37,6 +38,7 @@ def create_app(settings: Settings, artifact: Artifact | None = None) -> ASGIApp:
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         if not service.ready:
             service.serve(open_pinned(settings))
+        service.journal.start()
         try:
             yield
         finally:
@@ -44,7 +46,7 @@ def create_app(settings: Settings, artifact: Artifact | None = None) -> ASGIApp:
             await asyncio.to_thread(service.journal.close)
 
     app = Litestar(
-        [*prediction_routes(service), *plain_routes(service), *page_routes()],
+        [*prediction_routes(service), *outcome_routes(service), *plain_routes(service), *page_routes()],
         lifespan=[lifespan],
         exception_handlers=EXCEPTION_HANDLERS,
         openapi_config=None,  # api.openapi describes the plain ASGI routes too, which the framework cannot see

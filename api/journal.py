@@ -17,7 +17,8 @@ from litestar.types import HTTPScope
 from api.metrics import Metrics
 from api.problems import BUSY, JOURNAL_OFF, NOT_JOURNALLED, RequestError
 from api.settings import Settings
-from batchyield.errors import SetupError
+from api.upkeep import Upkeep
+from batchyield.errors import AwayError, SetupError
 from batchyield.journal.append import Appender, appender
 from batchyield.journal.entry import Entry, Pin
 from batchyield.journal.outcomes import Teller
@@ -33,7 +34,7 @@ LARGEST_GROUP = 10_000
 """Rows of one transaction, and of one request at the most."""
 
 PAUSE_SECONDS = 0.25
-"""After a failure nothing is tried for so long, so that a database which is away costs no request a timeout of its own."""
+"""After a failure nothing is tried for so long: a database which is away costs no request a timeout of its own."""
 
 RETRY_AFTER = {"retry-after": "2"}
 
@@ -56,6 +57,7 @@ class Journal:
         self._settings, self._metrics = settings, metrics
         self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
         self._rows = 0
+        self._upkeep = None if self._store is None else Upkeep(self._store, settings)
         self._thread: threading.Thread | None = None
         self._appender: Appender | None = None
         self._failure: tuple[float, Exception] | None = None
@@ -97,10 +99,12 @@ class Journal:
             self._metrics.not_journalled(size, answered=True)
             return
         teller, pin = teller_of(scope), answered.serving.pin
-        entry = Entry(*teller, answered.form, Pin(pin.version, pin.revision, pin.md5), answered.batches, answered.predictions)
+        named = Pin(pin.version, pin.revision, pin.md5)
+        entry = Entry(*teller, answered.form, named, answered.batches, answered.predictions)
         done: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
         if self._thread is None:
-            self._start()
+            self._thread = threading.Thread(target=self._write_all, name="journal", daemon=True)
+            self._thread.start()
         self._rows += size
         self._queue.put(_Waiting(entry, done))
         if await done is None:
@@ -116,12 +120,15 @@ class Journal:
             self._queue.put(None)
             self._thread.join()
             self._thread = None
+        if self._upkeep is not None:
+            self._upkeep.close()
         if self._store is not None:
             self._store.close()
 
-    def _start(self) -> None:
-        self._thread = threading.Thread(target=self._write_all, name="journal", daemon=True)
-        self._thread.start()
+    def start(self) -> None:
+        """Begins to look after what the journal already holds."""
+        if self._upkeep is not None:
+            self._upkeep.start()
 
     def _write_all(self) -> None:
         more = True
@@ -203,3 +210,24 @@ def teller_of(scope: Any) -> Teller:
     """When it is, and who asks."""
     state = scope["state"]
     return Teller(time.time_ns() // 1000, state.get("request_id", ""), state.get("caller", ""))
+
+
+def prepare_journal(settings: Settings) -> None:
+    """Makes sure before the service starts that its journal can be written.
+
+    Raises:
+        SetupError: it cannot, or has another schema than this code. Where the journal is not required, a database that
+            is away is no reason.
+    """
+    url = settings.journal_url
+    if url is None:
+        return
+    store = Store(url, settings.journal_sync)
+    try:
+        prepare(store)
+    except AwayError as error:
+        if settings.journal_required:
+            raise
+        logger.warning("%s", error)
+    finally:
+        store.close()

@@ -71,9 +71,7 @@ class Metrics:
             registry=self._registry,
             multiprocess_mode="livesum",
         )
-        self._journal_failures = Counter(
-            "batchyield_journal_failures", "commits that failed", registry=self._registry
-        )
+        self._journal_failures = Counter("batchyield_journal_failures", "commits that failed", registry=self._registry)
         self._not_journalled = Counter(
             "batchyield_not_journalled_rows",
             "predictions that could not be journalled: refused, or answered all the same",

@@ -38,7 +38,7 @@ def prediction_routes(service: Service) -> list[ASGIRouteHandler]:
 
     @asgi("/v1/predictions", copy_scope=False)
     async def predictions(scope: HTTPScope, receive: Receive, send: Send) -> None:
-        _post_only(scope)
+        post_only(scope)
         media_type(scope, (JSON,))
         if scope["query_string"] and explanation_wanted(scope["query_string"]):
             await _answer(service, scope, receive, send, lambda body: answer_explained(service, body), inline=False)
@@ -47,7 +47,7 @@ def prediction_routes(service: Service) -> list[ASGIRouteHandler]:
 
     @asgi("/v1/predictions/csv", copy_scope=False)
     async def predictions_csv(scope: HTTPScope, receive: Receive, send: Send) -> None:
-        _post_only(scope)
+        post_only(scope)
         media_type(scope, SHEETS)
         headers = dict(scope["headers"])
         content_type = headers[b"content-type"].decode("latin-1")
@@ -87,7 +87,12 @@ def answer_csv(service: Service, body: bytes, content_type: str, as_json: bool) 
     return Answer(answered, csv_of_predictions(answered.predictions), headers)
 
 
-def _post_only(scope: HTTPScope) -> None:
+def post_only(scope: HTTPScope) -> None:
+    """Refuses every other method.
+
+    Raises:
+        RequestError: the request has another.
+    """
     if scope["method"] != "POST":
         detail = f"{scope['method']} is not possible here, only POST"
         raise RequestError(METHOD_NOT_ALLOWED, detail, headers={"allow": "POST"})

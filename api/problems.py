@@ -60,7 +60,8 @@ BUSY = Kind(
     "busy",
     503,
     "The service is busy",
-    "many large bodies are being worked on, or many answers wait for the journal; come back after `Retry-After` seconds",
+    "many large bodies are being worked on, or many answers wait for the journal; come back after `Retry-After` "
+    "seconds",
 )
 
 KINDS = (

@@ -83,9 +83,11 @@ def _taken(host: str, port: int, error: OSError) -> SetupError:
 
 def _serve_here(listener: socket.socket, settings: Settings) -> None:
     from api.app import create_app
+    from api.journal import prepare_journal
     from api.service import open_pinned
 
     artifact = open_pinned(settings)
+    prepare_journal(settings)
     app = create_app(settings, artifact)
     _listen(listener, _says(settings, artifact))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn shuts down in order, then passes the signal on
@@ -93,10 +95,13 @@ def _serve_here(listener: socket.socket, settings: Settings) -> None:
 
 
 def _serve_with_workers(listener: socket.socket, settings: Settings, workers: int) -> None:
+    from api.journal import prepare_journal
     from api.service import open_pinned
 
     # Each worker opens the model for itself; once here, so that a wrong one is refused with one message.
-    _listen(listener, _says(settings, open_pinned(settings)))
+    artifact = open_pinned(settings)
+    prepare_journal(settings)
+    _listen(listener, _says(settings, artifact))
     config = _config("api.app:from_environment", factory=True, workers=workers)
     supervisor = Multiprocess(config, sockets=[listener])
     supervisor.run()

@@ -3,10 +3,10 @@
 import signal
 import sys
 
-from batchyield.commands import Commands, data, model, pins
+from batchyield.commands import Commands, data, journal, model, pins
 from batchyield.errors import BatchyieldError
 
-KINDS = (data, pins, model)
+KINDS = (data, pins, model, journal)
 
 
 def _commands() -> Commands:

@@ -4,8 +4,8 @@ Here alone the driver is called directly, since SQLAlchemy would cost more than 
 lock is given up a few times a commit and not once a row: getting it back may take the switch interval, 5 ms, each time.
 """
 
-import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from batchyield.journal.entry import COLUMNS, Entry, Pin, Row, rows
@@ -40,10 +40,10 @@ class SqliteAppender:
     """Writes by statements of many rows each."""
 
     def __init__(self, store: Store) -> None:
-        self._file = str(store.file)
+        self._file = Path(str(store.file))
         self._proxied = store.driver()
         self._connection: Any = self._proxied.driver_connection
-        self._opened = os.stat(self._file).st_ino
+        self._opened = self._file.stat().st_ino
         self._pins: dict[Pin, int] = {}
 
     def append(self, entries: Sequence[Entry]) -> int:
@@ -73,7 +73,7 @@ class SqliteAppender:
     def _check_file(self) -> None:
         # Rows written to a file that somebody removed would be gone with it, and nobody told.
         try:
-            same = os.stat(self._file).st_ino == self._opened
+            same = self._file.stat().st_ino == self._opened
         except OSError:
             same = False
         if not same:
@@ -85,8 +85,9 @@ class PostgresAppender:
 
     def __init__(self, store: Store) -> None:
         self._proxied = store.driver()
-        self._connection: Any = self._proxied.driver_connection
-        self._connection.autocommit = True
+        connection: Any = self._proxied.driver_connection
+        connection.autocommit = True
+        self._connection = connection
         self._pins: dict[Pin, int] = {}
 
     def append(self, entries: Sequence[Entry]) -> int:

@@ -131,7 +131,8 @@ def moment(given: str, now: datetime | None = None) -> int:
         else:
             then = datetime.fromisoformat(given)
     except (ValueError, OverflowError):
-        raise SetupError(f"'{given}' is no time", "write 7d, 12h or 30m (ago), 2026-11-01, or a time of ISO 8601") from None
+        remedy = "write 7d, 12h or 30m (ago), 2026-11-01, or a time of ISO 8601"
+        raise SetupError(f"'{given}' is no time", remedy) from None
     if then.tzinfo is None:
         then = then.replace(tzinfo=UTC)
     return round(then.timestamp() * 1e6)

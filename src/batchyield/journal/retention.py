@@ -1,6 +1,5 @@
-"""How long the journal keeps what it holds, and what keeps its file small. All in steps that no writer waits for long."""
+"""How long the journal keeps what it holds, in steps that no writer waits for long; and its log, kept short."""
 
-import os
 import time
 from collections.abc import Callable
 
@@ -53,7 +52,7 @@ def checkpoint(store: Store) -> None:
     if store.file is None:
         return
     try:
-        size = os.stat(f"{store.file}-wal").st_size
+        size = store.file.with_name(f"{store.file.name}-wal").stat().st_size
     except OSError:
         return
     if size > LOG_BYTES:

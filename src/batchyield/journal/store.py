@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, PoolProxiedConnection, create_engine, event, text
 from sqlalchemy.exc import DBAPIError
 
-from batchyield.errors import SetupError
+from batchyield.errors import AwayError, SetupError
 from batchyield.journal.location import REMEDY, masked
 
 BUSY_MS = 5_000
@@ -52,7 +52,7 @@ class Store:
         """A transaction that only reads: it waits for no writer.
 
         Raises:
-            SetupError: the database cannot be opened.
+            AwayError: the database cannot be opened.
         """
         with self._connected() as connection, connection.begin():
             yield connection
@@ -62,7 +62,7 @@ class Store:
         """A transaction that is committed at the end of the block.
 
         Raises:
-            SetupError: the database cannot be opened.
+            AwayError: the database cannot be opened.
         """
         self._make_folder()
         with self._connected() as connection:
@@ -79,6 +79,12 @@ class Store:
     def operational(self) -> type[Exception]:
         """What the driver raises where the database is away, full or locked."""
         found: type[Exception] = self._engine.dialect.loaded_dbapi.OperationalError
+        return found
+
+    @property
+    def error(self) -> type[Exception]:
+        """What the driver raises at all."""
+        found: type[Exception] = self._engine.dialect.loaded_dbapi.Error
         return found
 
     @contextlib.contextmanager
@@ -113,7 +119,8 @@ class Store:
         try:
             connection = self._engine.connect()
         except DBAPIError as error:
-            raise SetupError(f"the journal {self.name} cannot be opened: {error.orig}", REMEDY) from None
+            said = " ".join(str(error.orig).split())
+            raise AwayError(f"the journal {self.name} cannot be opened: {said}", REMEDY) from None
         with connection:
             yield connection
 
