@@ -1,15 +1,16 @@
 """Every answer is in the journal before it leaves: the group commit between the routes and the journal's one writer.
 
-A request hands its answer over and waits; a thread writes all that waits in one transaction and wakes those it belongs
-to. While one transaction is on its way the next group gathers, so that a commit costs the less the busier the service.
+A request hands its answer over and waits. What one turn of the event loop gathered goes to a thread that writes it in
+one transaction; meanwhile the next group gathers, so that a commit costs the less the busier the service is.
 """
 
 import asyncio
+import contextlib
 import logging
+import os
 import threading
 import time
-from collections.abc import Sequence
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from litestar.types import HTTPScope
@@ -18,23 +19,17 @@ from api.metrics import Metrics
 from api.problems import BUSY, JOURNAL_OFF, NOT_JOURNALLED, RequestError
 from api.settings import Settings
 from api.upkeep import Upkeep
-from batchyield.errors import AwayError, SetupError
-from batchyield.journal.append import Appender, appender
+from batchyield.errors import AwayError
 from batchyield.journal.entry import Entry, Pin
 from batchyield.journal.outcomes import Teller
 from batchyield.journal.store import Store
 from batchyield.journal.upgrade import prepare
+from batchyield.journal.writer import Writer
 
 if TYPE_CHECKING:
     from api.service import Answered
 
 logger = logging.getLogger("batchyield.journal")
-
-LARGEST_GROUP = 10_000
-"""Rows of one transaction, and of one request at the most."""
-
-PAUSE_SECONDS = 0.25
-"""After a failure nothing is tried for so long: a database which is away costs no request a timeout of its own."""
 
 RETRY_AFTER = {"retry-after": "2"}
 
@@ -42,6 +37,9 @@ RETRY_AFTER = {"retry-after": "2"}
 class _Waiting(NamedTuple):
     entry: Entry
     done: "asyncio.Future[Exception | None]"
+
+
+Group = list[_Waiting]
 
 
 class Journal:
@@ -53,14 +51,16 @@ class Journal:
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         url = settings.journal_url
-        self._store = None if url is None else Store(url, settings.journal_sync)
         self._settings, self._metrics = settings, metrics
-        self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
-        self._rows = 0
-        self._upkeep = None if self._store is None else Upkeep(self._store, settings)
+        self._store = store = None if url is None else Store(url, settings.journal_sync)
+        if store is not None:
+            self._upkeep = Upkeep(store, settings)
+            self._writer = Writer(store, metrics.journalled, metrics.journal_failed)
+        self._groups: SimpleQueue[Group | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._appender: Appender | None = None
-        self._failure: tuple[float, Exception] | None = None
+        self._gathered: Group = []
+        self._writing = False
+        self._rows = 0
 
     @property
     def store(self) -> Store:
@@ -72,10 +72,6 @@ class Journal:
         if self._store is None:
             raise RequestError(JOURNAL_OFF, "the service keeps no journal; its operator sets BATCHYIELD_JOURNAL")
         return self._store
-
-    @property
-    def on(self) -> bool:
-        return self._store is not None
 
     def admit(self) -> None:
         """Lets a request in whose answer can be journalled soon.
@@ -95,115 +91,69 @@ class Journal:
         if self._store is None:
             return
         size = len(answered.batches)
-        if self._rows >= self._settings.journal_queue and not self._settings.journal_required:
+        required = self._settings.journal_required
+        if self._rows >= self._settings.journal_queue and not required:
             self._metrics.not_journalled(size, answered=True)
             return
-        teller, pin = teller_of(scope), answered.serving.pin
-        named = Pin(pin.version, pin.revision, pin.md5)
-        entry = Entry(*teller, answered.form, named, answered.batches, answered.predictions)
-        done: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._write_all, name="journal", daemon=True)
-            self._thread.start()
+        pin = Pin(*answered.serving.pin_texts())
+        entry = Entry(*teller_of(scope), answered.form, pin, answered.batches, answered.predictions)
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Exception | None] = loop.create_future()
         self._rows += size
-        self._queue.put(_Waiting(entry, done))
+        self._gathered.append(_Waiting(entry, done))
+        if not self._writing:
+            self._writing = True
+            loop.call_soon(self._hand_over)
         if await done is None:
             return
-        self._metrics.not_journalled(size, answered=not self._settings.journal_required)
-        if self._settings.journal_required:
+        self._metrics.not_journalled(size, answered=not required)
+        if required:
             detail = "the journal cannot be written, and what is not journalled is not answered; send it again later"
             raise RequestError(NOT_JOURNALLED, detail, headers=RETRY_AFTER)
 
-    def close(self) -> None:
-        """Writes what still waits, then gives the database up."""
-        if self._thread is not None:
-            self._queue.put(None)
-            self._thread.join()
-            self._thread = None
-        if self._upkeep is not None:
-            self._upkeep.close()
-        if self._store is not None:
-            self._store.close()
-
     def start(self) -> None:
-        """Begins to look after what the journal already holds."""
-        if self._upkeep is not None:
+        """Begins to write, and to look after what the journal holds already."""
+        if self._store is not None:
+            self._thread = threading.Thread(target=self._write_all, name="journal", daemon=True)
+            self._thread.start()
             self._upkeep.start()
 
+    def close(self) -> None:
+        """Writes what still waits, then gives the database up."""
+        if self._store is None or self._thread is None:
+            return
+        self._groups.put(None)
+        self._thread.join()
+        self._upkeep.close()
+        self._thread = None
+        self._writer.close()
+        self._store.close()
+
+    def _hand_over(self) -> None:
+        group, self._gathered = self._gathered, []
+        if os.environ.get("JINLINE"):
+            self._wake(group, self._writer.write([waiting.entry for waiting in group]))
+            return
+        if self._thread is None:
+            self.start()
+        self._groups.put(group)
+
     def _write_all(self) -> None:
-        more = True
-        while more:
-            group, more = self._next_group()
-            if group:
-                outcomes = self._write(group)
-                self._settle(group, outcomes)
-        if self._appender is not None:
-            self._appender.close()
-            self._appender = None
+        while (group := self._groups.get()) is not None:
+            outcomes = self._writer.write([waiting.entry for waiting in group])
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and with it whoever waits
+                group[0].done.get_loop().call_soon_threadsafe(self._wake, group, outcomes)
 
-    def _next_group(self) -> tuple[list[_Waiting], bool]:
-        waiting = self._queue.get()
-        group: list[_Waiting] = []
-        rows = 0
-        while waiting is not None:
-            group.append(waiting)
-            rows += len(waiting.entry.batches)
-            if rows >= LARGEST_GROUP:
-                return group, True
-            try:
-                waiting = self._queue.get_nowait()
-            except Empty:
-                return group, True
-        return group, False
-
-    def _write(self, group: Sequence[_Waiting]) -> list[Exception | None]:
-        started = time.perf_counter()
-        try:
-            rows = self._connected().append([waiting.entry for waiting in group])
-        except Exception as error:
-            if len(group) > 1 and self._is_of_one(error):
-                return [self._write([waiting])[0] for waiting in group]
-            self._failed(error)
-            return [error] * len(group)
-        if self._failure is not None:
-            logger.warning("the journal is written again")
-            self._failure = None
-        self._metrics.journalled(rows, time.perf_counter() - started)
-        return [None] * len(group)
-
-    def _connected(self) -> Appender:
-        if self._failure is not None and time.monotonic() < self._failure[0]:
-            raise self._failure[1]
-        if self._appender is None:
-            prepare(self.store)
-            self._appender = appender(self.store)
-        return self._appender
-
-    def _is_of_one(self, error: Exception) -> bool:
-        """Whether the fault may lie in one of the entries, which then must not take the others with it."""
-        return not isinstance(error, (SetupError, OSError, self.store.operational))
-
-    def _failed(self, error: Exception) -> None:
-        if self._failure is None:
-            logger.error("the journal %s cannot be written: %s", self.store.name, error)
-        if self._failure is None or time.monotonic() >= self._failure[0]:
-            self._failure = time.monotonic() + PAUSE_SECONDS, error
-        self._metrics.journal_failed()
-        if self._appender is not None:
-            self._appender.close()
-            self._appender = None
-
-    def _settle(self, group: list[_Waiting], outcomes: list[Exception | None]) -> None:
-        loop = group[0].done.get_loop()
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(self._wake, group, outcomes)
-
-    def _wake(self, group: list[_Waiting], outcomes: list[Exception | None]) -> None:
+    def _wake(self, group: Group, outcomes: list[Exception | None]) -> None:
         for (entry, done), outcome in zip(group, outcomes, strict=True):
             self._rows -= len(entry.batches)
             if not done.done():  # else its request was cancelled
                 done.set_result(outcome)
         self._metrics.journal_waits(self._rows)
+        if self._gathered:
+            self._hand_over()
+        else:
+            self._writing = False
 
 
 def teller_of(scope: Any) -> Teller:

@@ -71,7 +71,8 @@ def outcome_routes(service: Service) -> list[ASGIRouteHandler]:
             with service.bulk_slot():
                 body = await read_body(scope, receive, service.settings)
                 told, teller = outcomes_of_json(body), teller_of(scope)
-                content = await asyncio.get_running_loop().run_in_executor(service.bulk, _keep, service, told, teller)
+                # Not in the bulk threads, which are for work: this mostly waits for the database.
+                content = await asyncio.to_thread(_keep, service, told, teller)
         except ClientGoneError:
             return
         headers = [(b"content-type", JSON), (b"content-length", b"%d" % len(content))]

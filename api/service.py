@@ -83,6 +83,10 @@ class Serving:
     pin: ModelPin
     explainer: Explainer
 
+    def pin_texts(self) -> tuple[str, str, str]:
+        """Version, revision and md5."""
+        return self.pin.version, self.pin.revision, self.pin.md5
+
     def pin_headers(self) -> list[tuple[bytes, bytes]]:
         """The pin for answers whose body has no room for it."""
         pin = self.pin

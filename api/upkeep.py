@@ -24,18 +24,20 @@ class Upkeep:
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store, self._keep = store, settings.journal_retention_days * DAY
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
+        self._thread: threading.Thread | None = None
         self._next_prune = 0.0
 
     def start(self) -> None:
         """Begins."""
         if self._store.embedded or self._keep:
+            self._ended.clear()
+            self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
             self._thread.start()
 
     def close(self) -> None:
         """Ends, between two steps."""
         self._ended.set()
-        if self._thread.is_alive():
+        if self._thread is not None:
             self._thread.join()
 
     def _run(self) -> None:
