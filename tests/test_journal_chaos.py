@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 from api_fixtures import Running, make_checkout
-from journal_fixtures import Load, database, lost, postgres, rows_of
+from journal_fixtures import Load, database, lost, rows_of
 
 from api.examples import INPUTS
 
@@ -25,19 +25,13 @@ def checkout(tmp_path_factory):
     return make_checkout(tmp_path_factory.mktemp("model"))
 
 
-@pytest.fixture(scope="module")
-def server():
-    with postgres() as server:
-        yield server
-
-
 @pytest.fixture
 def journal(request, tmp_path):
     """A journal's URL, of a file or in a real PostgreSQL."""
     if request.param == "sqlite":
         yield str(tmp_path / "journal.sqlite")
     else:
-        with database(request.getfixturevalue("server")) as url:
+        with database(request.getfixturevalue("postgres_server")) as url:
             yield url
 
 
@@ -88,18 +82,18 @@ def test_two_workers_write_at_once_and_stop_in_order(checkout, tmp_path):
     assert running.errors == ""
 
 
-def test_a_database_that_stops_and_comes_back_loses_nothing(checkout, server):
-    with database(server) as journal, Running(checkout, BATCHYIELD_JOURNAL=journal) as running:
+def test_a_database_that_stops_and_comes_back_loses_nothing(checkout, postgres_server):
+    with database(postgres_server) as journal, Running(checkout, BATCHYIELD_JOURNAL=journal) as running:
         with Load(running.url) as load:
             load.wait_for_more(100)
-            server.stop()
+            postgres_server.stop()
             load.wait_for(lambda load: load.refusals[NOT_JOURNALLED] >= 20)
             assert httpx.get(f"{running.url}/v1/model").status_code == 200
             outcome = {"outcomes": [{"id": "a", "yield": 0.9}]}
             refused = httpx.post(f"{running.url}/v1/outcomes", json=outcome)
             assert refused.status_code == 503
             assert refused.headers["retry-after"]
-            server.start()
+            postgres_server.start()
             load.wait_for_more(100)
         assert set(load.refusals) == {NOT_JOURNALLED}
         assert lost(load, journal) == {}
@@ -112,16 +106,16 @@ def test_a_database_that_stops_and_comes_back_loses_nothing(checkout, server):
     assert "Traceback" not in running.errors
 
 
-def test_where_the_journal_is_not_required_a_lost_database_is_counted(checkout, server):
-    with database(server) as journal:
+def test_where_the_journal_is_not_required_a_lost_database_is_counted(checkout, postgres_server):
+    with database(postgres_server) as journal:
         environment = {"BATCHYIELD_JOURNAL": journal, "BATCHYIELD_JOURNAL_REQUIRED": "false"}
         with Running(checkout, **environment) as running:
             httpx.post(f"{running.url}/v1/predictions", json=INPUTS)
-            server.stop()
+            postgres_server.stop()
             for _ in range(3):
                 assert httpx.post(f"{running.url}/v1/predictions", json=INPUTS).status_code == 200
             text = httpx.get(f"{running.url}/metrics").text
-            server.start()
+            postgres_server.start()
         assert 'batchyield_not_journalled_rows_total{answered="true"} 6.0' in text
         assert len(rows_of(journal)) == 2
 

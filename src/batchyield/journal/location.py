@@ -52,10 +52,10 @@ def locate(given: str, url_file: str, root: Path) -> URL | None:
 
 def masked(url: URL) -> str:
     """The URL for people and logs, with nothing secret in it."""
-    query = {name: "***" if name in SECRETS else value for name, value in url.query.items()}
     if url.get_backend_name() == "sqlite":
         return str(url.database)
-    return url.set(query=query, drivername="postgresql").render_as_string(hide_password=True)
+    shown = url.difference_update_query(SECRETS).set(drivername="postgresql")
+    return shown.render_as_string(hide_password=True)
 
 
 def _sqlite(file: Path) -> URL:
