@@ -7,7 +7,6 @@ one transaction; meanwhile the next group gathers, so that a commit costs the le
 import asyncio
 import contextlib
 import logging
-import os
 import threading
 import time
 from queue import SimpleQueue
@@ -22,7 +21,7 @@ from api.upkeep import Upkeep
 from batchyield.errors import AwayError
 from batchyield.journal.entry import Entry, Pin
 from batchyield.journal.outcomes import Teller
-from batchyield.journal.store import Store
+from batchyield.journal.store import SERVICE_MS, Store
 from batchyield.journal.upgrade import prepare
 from batchyield.journal.writer import Writer
 
@@ -52,7 +51,7 @@ class Journal:
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         url = settings.journal_url
         self._settings, self._metrics = settings, metrics
-        self._store = store = None if url is None else Store(url, settings.journal_sync)
+        self._store = store = None if url is None else Store(url, settings.journal_sync, SERVICE_MS)
         if store is not None:
             self._upkeep = Upkeep(store, settings)
             self._writer = Writer(store, metrics.journalled, metrics.journal_failed)
@@ -131,9 +130,6 @@ class Journal:
 
     def _hand_over(self) -> None:
         group, self._gathered = self._gathered, []
-        if os.environ.get("JINLINE"):
-            self._wake(group, self._writer.write([waiting.entry for waiting in group]))
-            return
         if self._thread is None:
             self.start()
         self._groups.put(group)
@@ -172,7 +168,7 @@ def prepare_journal(settings: Settings) -> None:
     url = settings.journal_url
     if url is None:
         return
-    store = Store(url, settings.journal_sync)
+    store = Store(url, settings.journal_sync, SERVICE_MS)
     try:
         prepare(store)
     except AwayError as error:

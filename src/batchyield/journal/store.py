@@ -13,17 +13,8 @@ from sqlalchemy.exc import DBAPIError
 from batchyield.errors import AwayError, SetupError
 from batchyield.journal.location import REMEDY, masked
 
-BUSY_MS = 5_000
-"""How long a writer waits for another process's transaction, each of which takes a few milliseconds."""
-
-POSTGRES = {
-    "connect_timeout": 3,
-    "tcp_user_timeout": 5_000,
-    "keepalives_idle": 10,
-    "options": f"-c statement_timeout={BUSY_MS} -c lock_timeout={BUSY_MS}",
-    "application_name": "batchyield",
-}
-"""So that a database which is away is noticed in seconds; what the URL says goes first."""
+SERVICE_MS, COMMAND_MS = 5_000, 600_000
+"""How long a statement may take, or wait for another process's transaction, each of which takes a few milliseconds."""
 
 UPGRADE, UPKEEP = 7_243_001, 7_243_002
 """The locks of the journal, as PostgreSQL numbers them."""
@@ -35,16 +26,17 @@ class Store:
     Args:
         url: from `locate`.
         sync: of SQLite: `normal` keeps what is committed when the process is killed, `full` when the power fails too.
+        patience: in milliseconds, with each statement.
     """
 
-    def __init__(self, url: URL, sync: str = "normal") -> None:
+    def __init__(self, url: URL, sync: str = "normal", patience: int = COMMAND_MS) -> None:
         self.name = masked(url)
         self.embedded = url.get_backend_name() == "sqlite"
         self.file = Path(str(url.database)) if self.embedded else None
-        options = {} if self.embedded else {name: value for name, value in POSTGRES.items() if name not in url.query}
+        options = {} if self.embedded else _postgres_options(url, patience)
         self._engine = create_engine(url, connect_args=options, hide_parameters=True, pool_pre_ping=not self.embedded)
         if self.embedded:
-            event.listen(self._engine, "connect", lambda raw, _: _set_up(raw, sync))
+            event.listen(self._engine, "connect", lambda raw, _: _set_up(raw, sync, patience))
             event.listen(self._engine, "begin", _begin)
 
     @contextlib.contextmanager
@@ -133,10 +125,22 @@ class Store:
             raise SetupError(f"{self.file.parent} cannot be made: {error.strerror}", REMEDY) from None
 
 
-def _set_up(raw: sqlite3.Connection, sync: str) -> None:
+def _postgres_options(url: URL, patience: int) -> dict[str, Any]:
+    """So that a database which is away is noticed in seconds; what the URL says goes first."""
+    ours = {
+        "connect_timeout": 3,
+        "tcp_user_timeout": SERVICE_MS,
+        "keepalives_idle": 10,
+        "options": f"-c statement_timeout={patience} -c lock_timeout={patience}",
+        "application_name": "batchyield",
+    }
+    return {name: value for name, value in ours.items() if name not in url.query}
+
+
+def _set_up(raw: sqlite3.Connection, sync: str, patience: int) -> None:
     raw.isolation_level = None  # the driver's own idea of when a transaction begins leaves DDL outside of it
     for pragma in (
-        f"busy_timeout={BUSY_MS}",
+        f"busy_timeout={patience}",
         "journal_mode=WAL",
         f"synchronous={sync.upper()}",
         "wal_autocheckpoint=0",  # upkeep does it, so that no request waits for it

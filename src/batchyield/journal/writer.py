@@ -44,6 +44,7 @@ class Writer:
                 if len(entries) > 1:
                     return [self.write([entry])[0] for entry in entries]
                 logger.exception("an answer cannot be journalled")
+                self.close()  # the fault may be the connection's all the same
                 return [error]
             self._lost(error)
             return [error] * len(entries)
