@@ -22,6 +22,7 @@ from api.outcomes import MOST_OUTCOMES
 from batchyield.batch import NAMES, READINGS, Batch, CellWarning
 from batchyield.cli import main
 from batchyield.errors import SetupError
+from batchyield.journal import retention
 from batchyield.journal.append import appender
 from batchyield.journal.entry import Entry, Pin
 from batchyield.journal.location import locate, masked
@@ -348,6 +349,26 @@ def test_the_service_removes_what_is_too_old_and_keeps_its_log_short(checkout, t
             while (left := [row.batch.id for row in answered(store)]) != ["6", "0"]:
                 assert time.monotonic() < deadline, left
                 time.sleep(0.05)
+
+
+def test_a_log_that_has_grown_is_emptied_into_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(retention, "LOG_BYTES", 2**16)
+    journal = tmp_path / "journal.sqlite"
+    log = tmp_path / "journal.sqlite-wal"
+    with opened(journal) as store:
+        upgrade(store)
+        writer = appender(store)  # which keeps the file open, or SQLite would empty the log itself
+        writer.append([entry(*(Batch(id=str(n)) for n in range(2000)))])
+        before = journal.stat().st_size
+        retention.checkpoint(store)
+        assert journal.stat().st_size > before
+        assert log.stat().st_size > 2**16
+        monkeypatch.setattr(retention, "LONGEST_LOG_BYTES", 2**16)
+        retention.checkpoint(store)
+        assert log.stat().st_size == 0
+        writer.append([entry(Batch(id="later"))])
+        writer.close()
+        assert len(list(answered(store))) == 2001
 
 
 @pytest.mark.parametrize(

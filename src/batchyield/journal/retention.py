@@ -1,5 +1,6 @@
 """How long the journal keeps what it holds, in steps that no writer waits for long; and its log, kept short."""
 
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -46,8 +47,9 @@ def prune(store: Store, before: int, go_on: Callable[[], bool] = lambda: True) -
 def checkpoint(store: Store) -> None:
     """Moves what SQLite's log holds into the file, where it has grown; nothing to do for PostgreSQL.
 
-    A passive checkpoint waits for nobody and nobody waits for it. Under a load without a gap it cannot start the log
-    anew, so that one which is far too long is emptied while writers wait.
+    A passive checkpoint waits for nobody and nobody waits for it. Under a load without a gap it never quite reaches the
+    log's end, so that the log does not begin anew; one that is far too long is emptied while writers wait, which after
+    a passive checkpoint is a matter of milliseconds.
     """
     if store.file is None:
         return
@@ -55,10 +57,9 @@ def checkpoint(store: Store) -> None:
         size = store.file.with_name(f"{store.file.name}-wal").stat().st_size
     except OSError:
         return
-    if size > LOG_BYTES:
-        mode = "TRUNCATE" if size > LONGEST_LOG_BYTES else "PASSIVE"
-        raw = store.driver()
-        try:
-            raw.driver_connection.execute(f"PRAGMA wal_checkpoint({mode})")  # type: ignore[union-attr]
-        finally:
-            raw.close()
+    if size <= LOG_BYTES:
+        return
+    with contextlib.closing(store.driver()) as raw:
+        raw.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)")
+        if size > LONGEST_LOG_BYTES:
+            raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
