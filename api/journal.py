@@ -32,6 +32,9 @@ logger = logging.getLogger("batchyield.journal")
 
 RETRY_AFTER = {"retry-after": "2"}
 
+SLICE = 1_000
+"""Rows of a large request that are written at a time, so that the others need not wait for all of it."""
+
 
 class _Waiting(NamedTuple):
     entry: Entry
@@ -94,21 +97,30 @@ class Journal:
         if self._rows >= self._settings.journal_queue and not required:
             self._metrics.not_journalled(size, answered=True)
             return
-        pin = Pin(*answered.serving.pin_texts())
-        entry = Entry(*teller_of(scope), answered.form, pin, answered.batches, answered.predictions)
+        teller, pin = teller_of(scope), Pin(*answered.serving.pin_texts())
+        for first in range(0, size, SLICE):
+            part = slice(first, first + SLICE)
+            batches, predictions = answered.batches[part], answered.predictions[part]
+            error = await self._written(Entry(*teller, answered.form, pin, batches, predictions, first))
+            if error is None:
+                continue
+            self._metrics.not_journalled(size - first, answered=not required)
+            if required:
+                detail = (
+                    "the journal cannot be written, and what is not journalled is not answered; send it again later"
+                )
+                raise RequestError(NOT_JOURNALLED, detail, headers=RETRY_AFTER)
+            return
+
+    async def _written(self, entry: Entry) -> Exception | None:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Exception | None] = loop.create_future()
-        self._rows += size
+        self._rows += len(entry.batches)
         self._gathered.append(_Waiting(entry, done))
         if not self._writing:
             self._writing = True
             loop.call_soon(self._hand_over)
-        if await done is None:
-            return
-        self._metrics.not_journalled(size, answered=not required)
-        if required:
-            detail = "the journal cannot be written, and what is not journalled is not answered; send it again later"
-            raise RequestError(NOT_JOURNALLED, detail, headers=RETRY_AFTER)
+        return await done
 
     def start(self) -> None:
         """Begins to write, and to look after what the journal holds already."""

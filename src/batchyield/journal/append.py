@@ -1,9 +1,10 @@
 """Writing to the journal: all that waits in one transaction, by the quickest statement that the database has.
 
 Here alone the driver is called directly, since SQLAlchemy would cost more than the rows do. In both, the interpreter's
-lock is given up a few times a commit and not once a row: getting it back may take the switch interval, 5 ms, each time.
+lock is given up a few times a commit and not once a row: getting it back may take the switch interval each time.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,8 +12,8 @@ from typing import Any, Protocol
 from batchyield.journal.entry import COLUMNS, Entry, Pin, Row, rows
 from batchyield.journal.store import Store
 
-LARGEST = 256
-"""Rows of one SQLite statement; fewer go by smaller powers of two, so that nine prepared statements do for all."""
+SIZES = (*range(1, 33), 64, 128, 256)
+"""Rows of the SQLite statements, few enough to stay prepared. What fits one of them needs no BEGIN and no COMMIT."""
 
 _NAMES = ", ".join(f'"{name}"' for name in COLUMNS)
 
@@ -55,10 +56,14 @@ class SqliteAppender:
             found = run("SELECT id FROM pin WHERE (version, revision, md5) = (?, ?, ?)", pin).fetchone()
             self._pins[pin] = found[0]
         made = [row for entry in entries for row in rows(entry, self._pins[entry.pin])]
+        first, *more = _parts(made)
+        if not more:
+            self._insert(first)
+            return len(made)
         run("BEGIN IMMEDIATE")
         try:
-            for part in _parts(made):
-                run(_STATEMENTS[len(part)], [value for row in part for value in row])
+            for part in (first, *more):
+                self._insert(part)
             run("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
@@ -69,6 +74,9 @@ class SqliteAppender:
     def close(self) -> None:
         """Gives the connection up."""
         self._proxied.invalidate()
+
+    def _insert(self, part: list[Row]) -> None:
+        self._connection.execute(_STATEMENTS[len(part)], [value for row in part for value in row])
 
     def _check_file(self) -> None:
         # Rows written to a file that somebody removed would be gone with it, and nobody told.
@@ -114,10 +122,9 @@ class PostgresAppender:
 
 
 def _parts(made: list[Row]) -> Iterable[list[Row]]:
-    start, size = 0, LARGEST
+    start = 0
     while start < len(made):
-        while size > len(made) - start:
-            size //= 2
+        size = SIZES[bisect_right(SIZES, len(made) - start) - 1]
         yield made[start : start + size]
         start += size
 
@@ -127,4 +134,4 @@ def _statement(count: int) -> str:
     return f"INSERT INTO prediction ({_NAMES}) VALUES {', '.join([places] * count)}"  # noqa: S608 - our own names
 
 
-_STATEMENTS = {1 << n: _statement(1 << n) for n in range(LARGEST.bit_length())}
+_STATEMENTS = {size: _statement(size) for size in SIZES}

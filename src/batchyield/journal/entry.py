@@ -40,6 +40,7 @@ class Entry(NamedTuple):
         pin: of the model that answered.
         batches: its inputs.
         predictions: the answer to each.
+        first: position of the first of them in the request.
     """
 
     at: int
@@ -49,6 +50,7 @@ class Entry(NamedTuple):
     pin: Pin
     batches: Sequence[Batch]
     predictions: Sequence[Prediction]
+    first: int = 0
 
 
 def rows(entry: Entry, pin: int) -> list[Row]:
@@ -59,7 +61,7 @@ def rows(entry: Entry, pin: int) -> list[Row]:
             *(at, request, position, caller, form, pin, key(batch.id), inputs(batch)),
             *(p.yield_, p.lower, p.upper, _encode(p.warnings).decode() if p.warnings else None),
         )
-        for position, (batch, p) in enumerate(zip(entry.batches, entry.predictions, strict=True))
+        for position, (batch, p) in enumerate(zip(entry.batches, entry.predictions, strict=True), entry.first)
     ]
 
 
