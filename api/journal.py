@@ -7,6 +7,7 @@ one transaction; meanwhile the next group gathers, so that a commit costs the le
 import asyncio
 import contextlib
 import logging
+import sys
 import threading
 import time
 from queue import SimpleQueue
@@ -32,8 +33,14 @@ logger = logging.getLogger("batchyield.journal")
 
 RETRY_AFTER = {"retry-after": "2"}
 
+REFUSAL = "the journal cannot be written, and what is not journalled is not answered; send it again later"
+
 SLICE = 1_000
 """Rows of a large request that are written at a time, so that the others need not wait for all of it."""
+
+SWITCH_SECONDS = 0.001
+"""How long a thread that works on a large body may keep the interpreter from the writer and the event loop, which each
+wait for it several times a group; at Python's 5 ms, small requests beside a large one take twice as long."""
 
 
 class _Waiting(NamedTuple):
@@ -106,10 +113,7 @@ class Journal:
                 continue
             self._metrics.not_journalled(size - first, answered=not required)
             if required:
-                detail = (
-                    "the journal cannot be written, and what is not journalled is not answered; send it again later"
-                )
-                raise RequestError(NOT_JOURNALLED, detail, headers=RETRY_AFTER)
+                raise RequestError(NOT_JOURNALLED, REFUSAL, headers=RETRY_AFTER)
             return
 
     async def _written(self, entry: Entry) -> Exception | None:
@@ -125,6 +129,7 @@ class Journal:
     def start(self) -> None:
         """Begins to write, and to look after what the journal holds already."""
         if self._store is not None:
+            sys.setswitchinterval(SWITCH_SECONDS)
             self._thread = threading.Thread(target=self._write_all, name="journal", daemon=True)
             self._thread.start()
             self._upkeep.start()

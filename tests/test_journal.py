@@ -17,6 +17,7 @@ from journal_fixtures import database, opened, rows_of
 from sqlalchemy import text
 
 from api.examples import BATCH, INPUTS, MISTYPED, OUTCOMES, OUTCOMES_KEPT, sheet
+from api.journal import SLICE
 from api.openapi import document
 from api.outcomes import MOST_OUTCOMES
 from batchyield.batch import NAMES, READINGS, Batch, CellWarning
@@ -171,6 +172,16 @@ def test_one_entry_that_cannot_be_written_takes_no_other_with_it(store):
     assert [outcome is None for outcome in outcomes] == [True, False, True]
     assert [row.batch.id for row in answered(store)] == ["a", "b"]
     assert failures
+
+
+def test_a_large_request_is_journalled_whole_and_in_order(checkout, tmp_path):
+    many = 2 * SLICE + 7
+    with client_of(checkout, journal=str(tmp_path / "journal.sqlite")) as client:
+        inputs = [{"id": f"{n}", "B14": 300 + n / 100} for n in range(many)]
+        answer = client.post("/v1/predictions", json={"inputs": inputs}).json()
+    rows = rows_of(tmp_path / "journal.sqlite")
+    assert [row.position for row in rows] == list(range(many))
+    assert [row.prediction.yield_ for row in rows] == [one["yield"] for one in answer["predictions"]]
 
 
 # Outcomes
