@@ -17,6 +17,7 @@ from api.drain import Drain
 from api.envelope import Envelope
 from api.log import Log, open_log
 from api.metrics import MULTIPROC_DIR
+from api.outcomes import outcome_routes
 from api.pages import page_routes
 from api.predictions import prediction_routes
 from api.rates import Rates
@@ -49,15 +50,17 @@ def create_app(settings: Settings, artifact: Artifact | None = None, log: Log | 
         if not service.ready:
             service.serve(open_pinned(settings))
         watching = asyncio.create_task(keyring.watch(metrics.keys_read))
+        service.journal.start()
         try:
             with drain.on_signals():
                 yield
         finally:
             watching.cancel()
             service.bulk.shutdown(wait=False, cancel_futures=True)
+            await asyncio.to_thread(service.journal.close)
 
     app = Litestar(
-        [*prediction_routes(service), *plain_routes(service, drain), *page_routes()],
+        [*prediction_routes(service), *outcome_routes(service), *plain_routes(service, drain), *page_routes()],
         lifespan=[lifespan],
         exception_handlers=EXCEPTION_HANDLERS,
         openapi_config=None,  # api.openapi describes the plain ASGI routes too, which the framework cannot see

@@ -37,6 +37,18 @@ EXPLAINED = {
 """An answer with an explanation; all numbers made up."""
 
 
+OUTCOMES = {"outcomes": [{"id": "sample_1", "yield": 0.918}, {"id": "not_predicted_yet", "yield": 0.884}]}
+
+OUTCOMES_KEPT = {
+    "outcomes": [
+        {"id": "sample_1", "result": "recorded", "matched": 1, "models": ["2" * 32]},
+        {"id": "not_predicted_yet", "result": "recorded", "matched": 0, "models": []},
+    ],
+    "matched": 1,
+    "unmatched": 1,
+}
+
+
 def sheet(batches: list[dict[str, Any]]) -> str:
     """Batches as the plant's CSV."""
     lines = [["样本id", *(name for name in BATCH if name != "id")]]

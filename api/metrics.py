@@ -3,6 +3,7 @@
 import os
 from collections import Counter as Tally
 from collections.abc import Sequence
+from pathlib import Path
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -67,6 +68,31 @@ class Metrics:
             registry=self._registry,
             multiprocess_mode="max",
         )
+        self._journalled = Counter(
+            "batchyield_journal_rows", "predictions written to the journal", registry=self._registry
+        )
+        self._journal_seconds = Histogram(
+            "batchyield_journal_commit_seconds",
+            "time that a group of answers took to be written and committed",
+            buckets=BUCKETS,
+            registry=self._registry,
+        )
+        self._journal_waiting = Gauge(
+            "batchyield_journal_waiting_rows",
+            "answers that waited for the journal after its last commit",
+            registry=self._registry,
+            multiprocess_mode="livesum",
+        )
+        self._journal_failures = Counter("batchyield_journal_failures", "commits that failed", registry=self._registry)
+        self._not_journalled = Counter(
+            "batchyield_not_journalled_rows",
+            "predictions that could not be journalled: refused, or answered all the same",
+            ("answered",),
+            registry=self._registry,
+        )
+        self._outcomes = Counter(
+            "batchyield_outcomes", "measured yields told", ("result", "matched"), registry=self._registry
+        )
         if MULTIPROC_DIR not in os.environ:
             for collector in (ProcessCollector, PlatformCollector, GCCollector):
                 collector(registry=self._registry)
@@ -104,6 +130,27 @@ class Metrics:
         """Counts lines of the log that were lost."""
         self._lost_lines.inc(count)
 
+    def journalled(self, rows: int, seconds: float) -> None:
+        """Counts a commit."""
+        self._journalled.inc(rows)
+        self._journal_seconds.observe(seconds)
+
+    def journal_waits(self, rows: int) -> None:
+        """Says how many answers wait for the journal."""
+        self._journal_waiting.set(rows)
+
+    def journal_failed(self) -> None:
+        """Counts a commit that failed."""
+        self._journal_failures.inc()
+
+    def not_journalled(self, rows: int, answered: bool) -> None:
+        """Counts predictions that are not in the journal, and whether they were answered all the same."""
+        self._not_journalled.labels(str(answered).lower()).inc(rows)
+
+    def outcome(self, result: str, matched: bool, times: int) -> None:
+        """Counts measured yields by what became of them."""
+        self._outcomes.labels(result, str(matched).lower()).inc(times)
+
     def serves(self, name: str, version: str, revision: str, md5: str) -> None:
         """Says which model answers."""
         self._model.labels(name, version, revision, md5).set(1)
@@ -112,6 +159,14 @@ class Metrics:
         """The text that Prometheus reads: of this process, or of all workers where they share a folder."""
         if MULTIPROC_DIR not in os.environ:
             return generate_latest(self._registry)
+        _forget_the_dead(Path(os.environ[MULTIPROC_DIR]))
         registry = CollectorRegistry()
         of_all_workers.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return generate_latest(registry)
+
+
+def _forget_the_dead(folder: Path) -> None:
+    """Removes what killed workers said of themselves; what they counted stays."""
+    for pid in {file.stem.rpartition("_")[2] for file in folder.glob("gauge_live*_*.db")}:
+        if not Path(f"/proc/{pid}").exists():
+            of_all_workers.mark_process_dead(pid)  # type: ignore[no-untyped-call]

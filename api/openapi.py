@@ -6,6 +6,7 @@ import msgspec
 
 from api import examples
 from api.explanations import MOST_EXPLAINED, PARAMETER, ExplainedPredictions
+from api.outcomes import OutcomeRequest, OutcomesKept
 from api.payload import MOST_BATCHES, PredictionRequest
 from api.problems import (
     BUSY,
@@ -13,8 +14,10 @@ from api.problems import (
     HEAD_TOO_LARGE,
     INTERNAL,
     INVALID,
+    JOURNAL_OFF,
     MALFORMED,
     METHOD_NOT_ALLOWED,
+    NOT_JOURNALLED,
     NOT_READY,
     RATE_LIMITED,
     TOO_LARGE,
@@ -48,7 +51,7 @@ def _readable(schema: Any) -> Any:
     return schema
 
 
-TYPES = (PredictionRequest, Predictions, ExplainedPredictions, Model, Health, Problem)
+TYPES = (PredictionRequest, Predictions, ExplainedPredictions, OutcomeRequest, OutcomesKept, Model, Health, Problem)
 REFERENCES, COMPONENTS = msgspec.json.schema_components(TYPES, ref_template="#/components/schemas/{name}")
 REFERENCE: dict[Any, Json] = dict(zip(TYPES, REFERENCES, strict=True))
 
@@ -73,12 +76,14 @@ def document() -> Json:
         "info": {"title": "batchyield", "version": API_VERSION, "description": DESCRIPTION},
         "tags": [
             {"name": "Predictions", "description": "Batches in, yields with intervals out."},
+            {"name": "Outcomes", "description": "Measured yields in, joined to what was predicted."},
             {"name": "Model", "description": "What answers, down to its bytes."},
             {"name": "Operation", "description": "For orchestrators and Prometheus."},
         ],
         "paths": {
             "/v1/predictions": {"post": _predictions()},
             "/v1/predictions/csv": {"post": _predictions_csv()},
+            "/v1/outcomes": {"post": _outcomes()},
             "/v1/model": {"get": _model()},
             "/health/live": {"get": _health("live", "Whether the process answers", ())},
             "/health/ready": {"get": _health("ready", "Whether the pinned model is loaded", (NOT_READY,))},
@@ -135,7 +140,7 @@ def _predictions() -> Json:
         "a wrong type is refused with its index and its name.",
         "parameters": [explain],
         "requestBody": {"required": True, "content": {"application/json": body}},
-        "responses": _responses(answer, *OF_BODIES, NOT_READY),
+        "responses": _responses(answer, *OF_BODIES, NOT_READY, NOT_JOURNALLED),
         "security": SECURITY,
     }
 
@@ -165,7 +170,29 @@ def _predictions_csv() -> Json:
         "body itself or as the one file of a form. Answers `id,yield,lower,upper`, a line for each batch in the "
         "file's order; with `Accept: application/json`, what `/v1/predictions` answers, warnings included.",
         "requestBody": {"required": True, "content": {"text/csv": sheet, "multipart/form-data": form}},
-        "responses": _responses(answer, *OF_BODIES, NOT_READY),
+        "responses": _responses(answer, *OF_BODIES, NOT_READY, NOT_JOURNALLED),
+        "security": SECURITY,
+    }
+
+
+def _outcomes() -> Json:
+    body = {
+        "schema": REFERENCE[OutcomeRequest],
+        "examples": {"outcomes": {"summary": "of a predicted batch, and of another", "value": examples.OUTCOMES}},
+    }
+    answer = _json(OutcomesKept, "what became of each, in order")
+    answer["content"]["application/json"]["examples"] = {
+        "kept": {"summary": "both new", "value": examples.OUTCOMES_KEPT}
+    }
+    return {
+        "operationId": "tellOutcomes",
+        "tags": ["Outcomes"],
+        "summary": "Tell measured yields",
+        "description": "Joined to the journalled predictions by the batch's id. Telling the same again changes "
+        "nothing; another yield corrects the earlier one. The outcome of a batch that was never predicted is kept for "
+        "a prediction that comes later.",
+        "requestBody": {"required": True, "content": {"application/json": body}},
+        "responses": _responses(answer, *OF_BODIES, JOURNAL_OFF, NOT_JOURNALLED),
         "security": SECURITY,
     }
 

@@ -38,7 +38,7 @@ def prediction_routes(service: Service) -> list[ASGIRouteHandler]:
 
     @asgi("/v1/predictions", copy_scope=False)
     async def predictions(scope: HTTPScope, receive: Receive, send: Send) -> None:
-        _post_only(scope)
+        post_only(scope)
         media_type(scope, (JSON,))
         if scope["query_string"] and explanation_wanted(scope["query_string"]):
             await _answer(service, scope, receive, send, lambda body: answer_explained(service, body), inline=False)
@@ -47,7 +47,7 @@ def prediction_routes(service: Service) -> list[ASGIRouteHandler]:
 
     @asgi("/v1/predictions/csv", copy_scope=False)
     async def predictions_csv(scope: HTTPScope, receive: Receive, send: Send) -> None:
-        _post_only(scope)
+        post_only(scope)
         media_type(scope, SHEETS)
         headers = dict(scope["headers"])
         content_type = headers[b"content-type"].decode("latin-1")
@@ -87,7 +87,12 @@ def answer_csv(service: Service, body: bytes, content_type: str, as_json: bool) 
     return Answer(answered, csv_of_predictions(answered.predictions), headers)
 
 
-def _post_only(scope: HTTPScope) -> None:
+def post_only(scope: HTTPScope) -> None:
+    """Refuses every other method.
+
+    Raises:
+        RequestError: the request has another.
+    """
     if scope["method"] != "POST":
         detail = f"{scope['method']} is not possible here, only POST"
         raise RequestError(METHOD_NOT_ALLOWED, detail, headers={"allow": "POST"})
@@ -103,6 +108,7 @@ async def _answer(
 ) -> None:
     """Answers with what `work` makes of the body: at once where that is quick, else in a thread."""
     service.serving  # noqa: B018 - refuses at once while there is none
+    service.journal.admit()
     settings = service.settings
     try:
         if inline and declared_length(scope) <= settings.inline_body_bytes:
@@ -113,6 +119,7 @@ async def _answer(
                 answer = await in_time(service.bulk, work, body, settings.work_seconds)
     except ClientGoneError:
         return
+    await service.journal.record(answer.answered, scope)
     scope["state"]["answered"] = answer.answered
     headers = [*answer.headers, (b"content-length", b"%d" % len(answer.content))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})

@@ -57,16 +57,25 @@ INTERNAL = Kind("internal", 500, "The service failed", "the service failed; its 
 NOT_READY = Kind(
     "not-ready", 503, "The service is not ready", "the model is not loaded yet, or the service is stopping"
 )
+NOT_JOURNALLED = Kind(
+    "not-journalled",
+    503,
+    "The journal cannot be written",
+    "the journal cannot be written (its disk is full, its database is away), and what is not journalled is not "
+    "answered; come back after `Retry-After` seconds",
+)
+JOURNAL_OFF = Kind("journal-off", 409, "There is no journal", "the service keeps no journal, so nothing can be joined")
 BUSY = Kind(
     "busy",
     503,
     "The service is busy",
-    "it has as many requests, large bodies or connections as it takes; come back after `Retry-After` seconds",
+    "it has as many requests, large bodies, connections or answers that wait for the journal as it takes; come back "
+    "after `Retry-After` seconds",
 )
 
 KINDS = (
-    MALFORMED, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, METHOD_NOT_ALLOWED, TOO_SLOW, TOO_LARGE, UNSUPPORTED, INVALID,
-    RATE_LIMITED, HEAD_TOO_LARGE, INTERNAL, NOT_READY, BUSY,
+    MALFORMED, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, METHOD_NOT_ALLOWED, TOO_SLOW, JOURNAL_OFF, TOO_LARGE, UNSUPPORTED,
+    INVALID, RATE_LIMITED, HEAD_TOO_LARGE, INTERNAL, NOT_READY, BUSY, NOT_JOURNALLED,
 )  # fmt: skip
 
 

@@ -103,9 +103,11 @@ def _taken(host: str, port: int, error: OSError) -> SetupError:
 
 def _serve_here(listener: socket.socket, settings: Settings, log: Log) -> None:
     from api.app import create_app
+    from api.journal import prepare_journal
     from api.service import open_pinned
 
     artifact = open_pinned(settings)
+    prepare_journal(settings)
     app = create_app(settings, artifact, log)
     _listen(listener, settings, artifact, log)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn shuts down in order, then passes the signal on
@@ -113,10 +115,13 @@ def _serve_here(listener: socket.socket, settings: Settings, log: Log) -> None:
 
 
 def _serve_with_workers(listener: socket.socket, settings: Settings, workers: int, log: Log) -> None:
+    from api.journal import prepare_journal
     from api.service import open_pinned
 
     # Each worker opens the model for itself; once here, so that a wrong one is refused with one message.
-    _listen(listener, settings, open_pinned(settings), log)
+    artifact = open_pinned(settings)
+    prepare_journal(settings)
+    _listen(listener, settings, artifact, log)
     config = _config("api.app:from_environment", factory=True, workers=workers)
     supervisor = Supervisor(config, sockets=[listener])
     supervisor.run()

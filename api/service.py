@@ -9,6 +9,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 from msgspec import Meta
 
+from api.journal import Journal
 from api.metrics import Metrics
 from api.problems import BUSY, NOT_READY, RequestError
 from api.settings import Settings
@@ -82,6 +83,10 @@ class Serving:
     pin: ModelPin
     explainer: Explainer
 
+    def pin_texts(self) -> tuple[str, str, str]:
+        """Version, revision and md5."""
+        return self.pin.version, self.pin.revision, self.pin.md5
+
     def pin_headers(self) -> list[tuple[bytes, bytes]]:
         """The pin for answers whose body has no room for it."""
         pin = self.pin
@@ -93,23 +98,26 @@ class Serving:
 
 
 class Answered(NamedTuple):
-    """Batches, what was said of each, and by which model."""
+    """Batches, what was said of each, by which model, and whether they came as `json` or as `csv`."""
 
     serving: Serving
     batches: Sequence[Batch]
     predictions: list[Prediction]
+    form: str
 
 
 class Service:
     """The model behind the routes.
 
     Attributes:
+        journal: holds each answer before it leaves.
         bulk: threads for large bodies; few, so that many such bodies queue instead of slowing each other.
     """
 
     def __init__(self, settings: Settings, artifact: Artifact | None) -> None:
         self.settings = settings
         self.metrics = Metrics()
+        self.journal = Journal(settings, self.metrics)
         self.bulk = ThreadPoolExecutor(BULK_THREADS, thread_name_prefix="bulk")
         self._bulk_free = settings.bulk_slots
         self._serving: Serving | None = None
@@ -164,7 +172,7 @@ class Service:
         serving = self.serving
         predictions = serving.artifact.predictor.predict(batches, sheet_warnings)
         self.metrics.predicted(predictions, form)
-        return Answered(serving, batches, predictions)
+        return Answered(serving, batches, predictions, form)
 
     def model(self) -> Model:
         """What is known of the model."""

@@ -7,8 +7,10 @@ from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
+from sqlalchemy import URL
 
 from batchyield.errors import SetupError
+from batchyield.journal.location import locate
 
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout, or the folder of the image that holds `api/` and `dvc.lock`."""
@@ -43,6 +45,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=l
         log_format: `json` or `console`; empty: `console` on a terminal, `json` elsewhere.
         api_key: a key that callers must send; it has all scopes.
         api_keys_file: the file that `batchyield key` keeps.
+        journal: a file, a URL of SQLite or PostgreSQL, or `off`; empty: `.journal/journal.sqlite` beside the lock.
+        journal_url_file: a file that holds the same, so that no password stands in the environment.
+        journal_required: whether what cannot be journalled is refused rather than answered and counted.
+        journal_sync: of SQLite: `normal` outlives a kill, `full` a loss of power too.
+        journal_queue: answers that may wait for the journal before further requests are asked to come back.
+        journal_retention_days: older predictions and outcomes are removed; 0 keeps all.
     """
 
     lock: str = str(ROOT / "dvc.lock")
@@ -66,6 +74,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=l
     log_format: Literal["", "json", "console"] = ""
     api_key: str = ""
     api_keys_file: str = ""
+    journal: str = ""
+    journal_url_file: str = ""
+    journal_required: bool = True
+    journal_sync: Literal["normal", "full"] = "normal"
+    journal_queue: Annotated[int, Meta(ge=1)] = 20_000
+    journal_retention_days: Annotated[float, Meta(ge=0)] = 0.0
 
     @property
     def lock_path(self) -> Path:
@@ -74,6 +88,15 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=l
     @property
     def model_directory(self) -> Path:
         return Path(self.model_dir) if self.model_dir else self.lock_path.parent / "data" / "model"
+
+    @property
+    def journal_url(self) -> URL | None:
+        """Where the journal is; None where there is to be none.
+
+        Raises:
+            SetupError: what is given names no database that can hold one.
+        """
+        return locate(self.journal, self.journal_url_file, self.lock_path.parent)
 
 
 VARIABLES: tuple[str, ...] = tuple(field.encode_name for field in msgspec.structs.fields(Settings))

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from journal_fixtures import postgres
 
 from batchyield import s3
 from batchyield.pins import raw, remotes, workspace
@@ -31,6 +32,13 @@ def real_data():
     if not folder:
         pytest.skip("real plant data: set BATCHYIELD_REAL_DATA to its folder")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres_server():
+    """A real PostgreSQL; whoever stops it starts it again."""
+    with postgres() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

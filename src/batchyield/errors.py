@@ -7,6 +7,7 @@ BatchyieldError
 ├── ChangedInputError     what a stage reads was changed while it ran
 ├── ArtifactError         the model's bytes are not the pinned ones, or do not answer as they did
 └── SetupError            something this machine needs is missing or in the way
+    └── AwayError         a database that does not answer now, and may later
 
 Raisers pass facts; the class writes the sentence. Every message ends with what to do where that is known.
 """
@@ -87,3 +88,7 @@ class SetupError(BatchyieldError):
 
     def __init__(self, problem: str, remedy: str) -> None:
         super().__init__(f"{problem}\n  {remedy}")
+
+
+class AwayError(SetupError):
+    """A database that cannot be opened now."""

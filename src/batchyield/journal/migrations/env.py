@@ -1,0 +1,9 @@
+"""Runs the migrations over the connection that `upgrade` hands in."""
+
+from alembic import context
+
+from batchyield.journal.schema import metadata
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=metadata, transactional_ddl=True)
+with context.begin_transaction():
+    context.run_migrations()

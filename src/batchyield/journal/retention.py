@@ -1,0 +1,65 @@
+"""How long the journal keeps what it holds, in steps that no writer waits for long; and its log, kept short."""
+
+import contextlib
+import time
+from collections.abc import Callable
+
+from sqlalchemy import Column, Table, delete, select
+
+from batchyield.journal.schema import correction, outcome, prediction
+from batchyield.journal.store import Store
+
+DAY = 86_400_000_000
+"""Microseconds."""
+
+STEP = 500
+PAUSE_SECONDS = 0.05
+LOG_BYTES, LONGEST_LOG_BYTES = 4 * 2**20, 256 * 2**20
+
+AGED: tuple[tuple[Table, str], ...] = ((prediction, "id"), (correction, "id"), (outcome, "batch"))
+
+
+def prune(store: Store, before: int, go_on: Callable[[], bool] = lambda: True) -> int:
+    """Removes what is older than `before`, in microseconds: predictions, and outcomes that were told before it.
+
+    Args:
+        store: the journal.
+        before: the first time that stays.
+        go_on: asked between steps; False ends it early.
+
+    Returns:
+        The number of predictions removed.
+    """
+    removed = 0
+    for table, name in AGED:
+        column: Column[object] = table.c[name]
+        oldest = select(column).where(table.c.at < before).order_by(table.c.at).limit(STEP)
+        while go_on():
+            with store.writing() as connection:
+                count = connection.execute(delete(table).where(column.in_(oldest))).rowcount
+            removed += count if table is prediction else 0
+            if count < STEP:
+                break
+            time.sleep(PAUSE_SECONDS)
+    return removed
+
+
+def checkpoint(store: Store) -> None:
+    """Moves what SQLite's log holds into the file, where it has grown; nothing to do for PostgreSQL.
+
+    A passive checkpoint waits for nobody and nobody waits for it. Under a load without a gap it never quite reaches the
+    log's end, so that the log does not begin anew; one that is far too long is emptied while writers wait, which after
+    a passive checkpoint is a matter of milliseconds.
+    """
+    if store.file is None:
+        return
+    try:
+        size = store.file.with_name(f"{store.file.name}-wal").stat().st_size
+    except OSError:
+        return
+    if size <= LOG_BYTES:
+        return
+    with contextlib.closing(store.driver()) as raw:
+        raw.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)")
+        if size > LONGEST_LOG_BYTES:
+            raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
