@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from api import examples
-from api.explanations import MOST_EXPLAINED, PARAMETER, ExplainedPredictions
+from api.explanations import MOST_EXPLAINED, PARAMETER
 from api.payload import MOST_BATCHES, PredictionRequest
 from api.problems import (
     BUSY,
@@ -19,10 +19,9 @@ from api.problems import (
     UNAUTHORIZED,
     UNSUPPORTED,
     Kind,
-    Problem,
 )
 from api.problems import MEDIA_TYPE as PROBLEM
-from api.service import Health, Model, Predictions
+from batchyield.replies import ExplainedPredictions, Health, Model, Predictions, Problem
 
 API_VERSION = "1.0.0"
 

@@ -10,9 +10,10 @@ from litestar.types import HTTPScope, Receive, Send
 
 from api.body import ClientGoneError, declared_length, media_type, read_body
 from api.explanations import check_explainable, explained, explanation_wanted
-from api.payload import batches_of_json, csv_of_predictions, sheet_of_upload
+from api.payload import batches_of_json, sheet_of_upload
 from api.problems import METHOD_NOT_ALLOWED, RequestError
-from api.service import Answered, Predictions, Service
+from api.service import Answered, Service
+from batchyield.replies import csv_of_predictions
 
 JSON = b"application/json"
 CSV = b"text/csv"
@@ -60,7 +61,7 @@ def prediction_routes(service: Service) -> list[ASGIRouteHandler]:
 def answer_json(service: Service, body: bytes) -> Answer:
     """JSON in, JSON out."""
     answered = service.predict(batches_of_json(body), "json")
-    return Answer(answered, _encode(Predictions.of(answered)), [(b"content-type", JSON)])
+    return Answer(answered, _encode(answered.reply()), [(b"content-type", JSON)])
 
 
 def answer_explained(service: Service, body: bytes) -> Answer:
@@ -76,7 +77,7 @@ def answer_csv(service: Service, body: bytes, content_type: str, as_json: bool) 
     sheet = sheet_of_upload(body, content_type)
     answered = service.predict(sheet.batches, "csv", sheet.warnings)
     if as_json:
-        return Answer(answered, _encode(Predictions.of(answered)), [(b"content-type", JSON), (b"vary", b"accept")])
+        return Answer(answered, _encode(answered.reply()), [(b"content-type", JSON), (b"vary", b"accept")])
     warned = sum(len(prediction.warnings) for prediction in answered.predictions)
     headers = [
         (b"content-type", b"text/csv; charset=utf-8"),

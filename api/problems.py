@@ -1,11 +1,9 @@
 """RFC 9457 problem details: every kind of refusal in one table, and the error that carries one."""
 
-from typing import Annotated
-
 import msgspec
-from msgspec import Meta
 
 from batchyield.errors import Violation
+from batchyield.replies import Problem
 
 MEDIA_TYPE = "application/problem+json"
 MOST_VIOLATIONS = 20
@@ -56,19 +54,6 @@ KINDS = (
     MALFORMED, UNAUTHORIZED, NOT_FOUND, METHOD_NOT_ALLOWED, TOO_SLOW, TOO_LARGE, UNSUPPORTED, INVALID, INTERNAL,
     NOT_READY, BUSY,
 )  # fmt: skip
-
-
-class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """RFC 9457 problem details."""
-
-    type: Annotated[str, Meta(description="the kind of problem, stable", examples=[INVALID.urn])]
-    title: Annotated[str, Meta(description="the kind in words")]
-    status: Annotated[int, Meta(description="the HTTP status", ge=400, le=599)]
-    detail: Annotated[str, Meta(description="what was wrong, and what to do")]
-    instance: Annotated[str | None, Meta(description="the path that was asked")] = None
-    violations: Annotated[
-        tuple[Violation, ...], Meta(description="what is wrong with the input, the first twenty in its order")
-    ] = ()
 
 
 class RequestError(Exception):

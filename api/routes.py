@@ -4,7 +4,8 @@ from litestar import MediaType, Response, get
 from litestar.handlers import HTTPRouteHandler
 
 from api.metrics import MEDIA_TYPE
-from api.service import Health, Model, Service
+from api.service import Service
+from batchyield.replies import Health, Model
 
 
 def plain_routes(service: Service) -> list[HTTPRouteHandler]:
