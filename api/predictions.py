@@ -1,7 +1,7 @@
 """The two prediction routes, as plain ASGI: at 8 µs a request the framework's typed handlers would cost the most."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -9,6 +9,7 @@ from litestar.handlers import ASGIRouteHandler, asgi
 from litestar.types import HTTPScope, Receive, Send
 
 from api.body import ClientGoneError, declared_length, media_type, read_body
+from api.coding import coding_of, decoded, packed
 from api.explanations import check_explainable, explained, explanation_wanted
 from api.payload import batches_of_json, sheet_of_upload
 from api.problems import METHOD_NOT_ALLOWED, RequestError
@@ -104,16 +105,24 @@ async def _answer(
 ) -> None:
     """Answers with what `work` makes of the body: at once where that is quick, else in a thread."""
     service.serving  # noqa: B018 - refuses at once while there is none
-    settings = service.settings
+    settings, sent_headers = service.settings, scope["headers"]
+    coding = coding_of(sent_headers)
     try:
-        if inline and declared_length(scope) <= settings.inline_body_bytes:
-            answer = work(await read_body(scope, receive, settings))
+        if inline and not coding and declared_length(scope) <= settings.inline_body_bytes:
+            answer = _packed(work(await read_body(scope, receive, settings)), sent_headers)
         else:
             with service.bulk_slot():
                 body = await read_body(scope, receive, settings)
-                answer = await asyncio.get_running_loop().run_in_executor(service.bulk, work, body)
+                answer = await asyncio.get_running_loop().run_in_executor(
+                    service.bulk, lambda: _packed(work(decoded(body, coding, settings)), sent_headers)
+                )
     except ClientGoneError:
         return
     headers = [*answer.headers, (b"content-length", b"%d" % len(answer.content))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": answer.content, "more_body": False})
+
+
+def _packed(answer: Answer, sent_headers: Iterable[tuple[bytes, bytes]]) -> Answer:
+    content, headers = packed(answer.content, sent_headers)
+    return answer._replace(content=content, headers=[*answer.headers, *headers]) if headers else answer
