@@ -7,11 +7,10 @@ from api.problems import INVALID, RequestError
 from api.service import Answered
 from batchyield.batch import Batch
 from batchyield.errors import Violation
+from batchyield.portions import MOST_EXPLAINED
 from batchyield.replies import ExplainedPrediction, ExplainedPredictions
 
 PARAMETER = "explain"
-MOST_EXPLAINED = 100
-"""Batches of one request: a second or two of work."""
 
 
 def explanation_wanted(query: bytes) -> bool:

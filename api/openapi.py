@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 
 from api import examples
-from api.explanations import MOST_EXPLAINED, PARAMETER
-from api.payload import MOST_BATCHES, PredictionRequest
+from api.explanations import PARAMETER
+from api.payload import PredictionRequest
 from api.problems import (
     BUSY,
     INTERNAL,
@@ -21,6 +21,7 @@ from api.problems import (
     Kind,
 )
 from api.problems import MEDIA_TYPE as PROBLEM
+from batchyield.portions import MOST_BATCHES, MOST_EXPLAINED
 from batchyield.replies import ExplainedPredictions, Health, Model, Predictions, Problem
 
 API_VERSION = "1.0.0"

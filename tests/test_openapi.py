@@ -15,12 +15,12 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from api.app import create_app
 from api.examples import BATCH, EXPLAINED, MISTYPED, sheet
-from api.explanations import MOST_EXPLAINED
 from api.openapi import document
 from api.problems import KINDS
 from api.service import open_pinned
 from api.settings import Settings
 from batchyield.batch import NAMES
+from batchyield.portions import MOST_EXPLAINED
 
 DOCUMENT = document()
 OPERATIONS = [(path, method) for path, methods in DOCUMENT["paths"].items() for method in methods]

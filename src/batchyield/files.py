@@ -3,16 +3,17 @@
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Writes `data` aside, flushes it to the disk, then renames it onto `path`; makes missing folders."""
+def write_atomic(path: Path, data: bytes | Iterable[bytes]) -> None:
+    """Writes `data` (whole or in parts) aside, flushes it to the disk, then renames it onto `path`; makes folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            file.writelines([data] if isinstance(data, bytes) else data)
             file.flush()
             os.fsync(file.fileno())
         Path(aside).chmod(0o666 & ~_umask())  # mkstemp makes it private, which an output need not be
