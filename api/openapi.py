@@ -1,56 +1,17 @@
 """The OpenAPI 3.1 document, from the very types that decode and encode: the one place that describes the routes."""
 
-from typing import Any
-
-import msgspec
-
 from api import examples
+from api.answers import REFERENCE, SCHEMAS, Json, good, header_components, json_of, responses
 from api.explanations import PARAMETER
 from api.payload import PredictionRequest
-from api.problems import (
-    BUSY,
-    INTERNAL,
-    INVALID,
-    MALFORMED,
-    METHOD_NOT_ALLOWED,
-    NOT_READY,
-    TOO_LARGE,
-    TOO_SLOW,
-    UNAUTHORIZED,
-    UNSUPPORTED,
-    Kind,
-)
-from api.problems import MEDIA_TYPE as PROBLEM
+from api.problems import BUSY, INVALID, MALFORMED, NOT_READY, TOO_LARGE, TOO_SLOW, UNSUPPORTED, Kind
 from batchyield.portions import MOST_BATCHES, MOST_EXPLAINED
-from batchyield.replies import ExplainedPredictions, Health, Model, Predictions, Problem
+from batchyield.replies import ExplainedPredictions, Health, Model, Predictions
 
 API_VERSION = "1.0.0"
 
-Json = dict[str, Any]
-
-
-def _readable(schema: Any) -> Any:
-    """The same schema, shorter: `anyOf` of a type and null as one type, and of a docstring the first paragraph."""
-    if isinstance(schema, list):
-        return [_readable(member) for member in schema]
-    if not isinstance(schema, dict):
-        return schema
-    schema = {name: _readable(value) for name, value in schema.items()}
-    match schema.get("anyOf"):
-        case [{"type": str(kind), **bounds}, {"type": "null"}]:
-            del schema["anyOf"]
-            schema = {"type": [kind, "null"], **bounds, **schema}
-    if isinstance(schema.get("description"), str):
-        schema["description"] = " ".join(schema["description"].partition("\n\n")[0].split())
-    return schema
-
-
-TYPES = (PredictionRequest, Predictions, ExplainedPredictions, Model, Health, Problem)
-REFERENCES, COMPONENTS = msgspec.json.schema_components(TYPES, ref_template="#/components/schemas/{name}")
-REFERENCE: dict[Any, Json] = dict(zip(TYPES, REFERENCES, strict=True))
-
-SCHEMAS = {name: _readable(schema) for name, schema in COMPONENTS.items()}
-
+PACKED = ("Content-Encoding", "Vary")
+DOCUMENT: Json = {"schema": {"type": "object", "required": ["openapi", "info", "paths", "components"]}}
 OF_BODIES = (MALFORMED, TOO_SLOW, TOO_LARGE, UNSUPPORTED, INVALID, BUSY)
 
 DESCRIPTION = f"""Predicts the yield of chemical batches from the 42 readings that the plant writes.
@@ -59,12 +20,16 @@ Every answer carries the pin of the model: the md5 of its bytes as `dvc.lock` na
 cells is never refused for them: what can be repaired is, the rest is taken as missing, and each such cell is named in
 `warnings`. One request may hold up to {MOST_BATCHES:,} batches.
 
+Bodies may be compressed with gzip or zstd (`Content-Encoding`); large answers are, for who sends `Accept-Encoding`.
+A request may carry an `X-Request-ID`, which comes back with its answer.
+
 Refusals are [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) problem details. Where the service has keys, send one as
 `Authorization: Bearer KEY` or `X-API-Key: KEY`."""
 
 
 def document() -> Json:
     """The whole document, as JSON values."""
+    both = {"application/json": DOCUMENT, "text/html": {"schema": {"type": "string"}}}
     return {
         "openapi": "3.1.0",
         "info": {"title": "batchyield", "version": API_VERSION, "description": DESCRIPTION},
@@ -72,6 +37,7 @@ def document() -> Json:
             {"name": "Predictions", "description": "Batches in, yields with intervals out."},
             {"name": "Model", "description": "What answers, down to its bytes."},
             {"name": "Operation", "description": "For orchestrators and Prometheus."},
+            {"name": "Pages", "description": "For people, and for what reads this document."},
         ],
         "paths": {
             "/v1/predictions": {"post": _predictions()},
@@ -80,28 +46,19 @@ def document() -> Json:
             "/health/live": {"get": _health("live", "Whether the process answers", ())},
             "/health/ready": {"get": _health("ready", "Whether the pinned model is loaded", (NOT_READY,))},
             "/metrics": {"get": _metrics()},
+            "/schema": {"get": _page("schema", "This document, or a page that shows it to browsers", both)},
+            "/schema/openapi.json": {"get": _page("openapi", "This document", {"application/json": DOCUMENT})},
+            "/": {"get": _page("console", "The console", {"text/html": {"schema": {"type": "string"}}})},
         },
         "components": {
             "schemas": SCHEMAS,
-            "headers": HEADERS,
+            "headers": header_components(),
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
             },
         },
     }
-
-
-HEADERS: Json = {
-    "request-id": {
-        "description": "the id that the request was sent with, or a new one; logs hold it",
-        "schema": {"type": "string"},
-    },
-    "model-version": {"description": "released version of the model", "schema": {"type": "string"}},
-    "model-revision": {"description": "commit of the code and the lock", "schema": {"type": "string"}},
-    "model-md5": {"description": "hash of the model's bytes", "schema": {"type": "string"}},
-    "cell-warnings": {"description": "cells repaired or taken as missing", "schema": {"type": "integer"}},
-}
 
 
 def _predictions() -> Json:
@@ -112,11 +69,15 @@ def _predictions() -> Json:
             "empty": {"summary": "every reading may be absent", "value": {"inputs": [{"id": "unknown"}]}},
         },
     }
-    answer = _json(Predictions, f"the predictions; with `{PARAMETER}=true`, each with its explanation")
-    answer["content"]["application/json"] = {
+    content = {
         "schema": {"anyOf": [REFERENCE[ExplainedPredictions], REFERENCE[Predictions]]},
-        "examples": {"explained": {"summary": f"with `{PARAMETER}=true`", "value": examples.EXPLAINED}},
+        "examples": {
+            "predicted": {"summary": "of the two batches", "value": examples.PREDICTED},
+            "explained": {"summary": f"with `{PARAMETER}=true`", "value": examples.EXPLAINED},
+        },
     }
+    about = f"the predictions; with `{PARAMETER}=true`, each with its explanation"
+    answer = good(about, {"application/json": content}, *PACKED)
     explain = {
         "name": PARAMETER,
         "in": "query",
@@ -132,7 +93,7 @@ def _predictions() -> Json:
         "a wrong type is refused with its index and its name.",
         "parameters": [explain],
         "requestBody": {"required": True, "content": {"application/json": body}},
-        "responses": _responses(answer, *OF_BODIES, NOT_READY),
+        "responses": responses(answer, *OF_BODIES, NOT_READY),
         "security": SECURITY,
     }
 
@@ -150,10 +111,11 @@ def _predictions_csv() -> Json:
             "additionalProperties": False,
         }
     }
-    answer = _json(Predictions, "the predictions, as `text/csv` unless JSON is preferred")
-    answer["content"]["text/csv"] = {"schema": {"type": "string"}, "example": "id,yield,lower,upper\n"}
-    for name in ("model-version", "model-revision", "model-md5", "cell-warnings"):
-        answer["headers"][f"X-{name.title()}"] = {"$ref": f"#/components/headers/{name}"}
+    content = json_of(Predictions)
+    content["application/json"]["example"] = examples.PREDICTED
+    content["text/csv"] = {"schema": {"type": "string"}, "example": examples.SCORED}
+    told = ("X-Model-Version", "X-Model-Revision", "X-Model-Md5", "X-Cell-Warnings")
+    answer = good("the predictions, as `text/csv` unless JSON is preferred", content, *told, *PACKED)
     return {
         "operationId": "predictSheet",
         "tags": ["Predictions"],
@@ -162,7 +124,7 @@ def _predictions_csv() -> Json:
         "body itself or as the one file of a form. Answers `id,yield,lower,upper`, a line for each batch in the "
         "file's order; with `Accept: application/json`, what `/v1/predictions` answers, warnings included.",
         "requestBody": {"required": True, "content": {"text/csv": sheet, "multipart/form-data": form}},
-        "responses": _responses(answer, *OF_BODIES, NOT_READY),
+        "responses": responses(answer, *OF_BODIES, NOT_READY),
         "security": SECURITY,
     }
 
@@ -173,7 +135,7 @@ def _model() -> Json:
         "tags": ["Model"],
         "summary": "Describe the model",
         "description": "The model's card, and the pin of each file it consists of.",
-        "responses": _responses(_json(Model, "the model"), NOT_READY),
+        "responses": responses(good("the model", json_of(Model), *PACKED), NOT_READY),
         "security": SECURITY,
     }
 
@@ -183,18 +145,17 @@ def _health(name: str, summary: str, kinds: tuple[Kind, ...]) -> Json:
         "operationId": name,
         "tags": ["Operation"],
         "summary": summary,
-        "responses": _responses(_json(Health, "yes"), *kinds, guarded=False),
+        "responses": responses(good("yes", json_of(Health)), *kinds, guarded=False),
     }
 
 
 def _metrics() -> Json:
-    answer = _json(Health, "Prometheus text, of all workers together")
-    answer["content"] = {"text/plain": {"schema": {"type": "string"}}}
+    answer = good("Prometheus text, of all workers together", {"text/plain": {"schema": {"type": "string"}}}, *PACKED)
     return {
         "operationId": "metrics",
         "tags": ["Operation"],
         "summary": "Metrics for Prometheus",
-        "responses": _responses(answer),
+        "responses": responses(answer),
         "security": SECURITY,
     }
 
@@ -202,36 +163,7 @@ def _metrics() -> Json:
 SECURITY: list[Json] = [{"bearer": []}, {"key": []}, {}]
 
 
-def _json(kind: Any, description: str) -> Json:
-    return {
-        "description": description,
-        "headers": {"X-Request-Id": {"$ref": "#/components/headers/request-id"}},
-        "content": {"application/json": {"schema": REFERENCE[kind]}},
-    }
-
-
-def _responses(good: Json, *kinds: Kind, guarded: bool = True) -> Json:
-    kinds = (*kinds, *((UNAUTHORIZED,) if guarded else ()), METHOD_NOT_ALLOWED, INTERNAL)
-    by_status: dict[int, list[Kind]] = {}
-    for kind in sorted(kinds, key=lambda kind: kind.status):
-        by_status.setdefault(kind.status, []).append(kind)
-    return {"200": good} | {str(status): _refusal(status, of) for status, of in by_status.items()}
-
-
-def _refusal(status: int, kinds: list[Kind]) -> Json:
-    shown = {
-        kind.name: {
-            "value": {
-                "type": kind.urn,
-                "title": kind.title,
-                "status": status,
-                "detail": kind.meaning,
-            }
-        }
-        for kind in kinds
-    }
-    return {
-        "description": "; or ".join(kind.meaning for kind in kinds),
-        "headers": {"X-Request-Id": {"$ref": "#/components/headers/request-id"}},
-        "content": {PROBLEM: {"schema": REFERENCE[Problem], "examples": shown}},
-    }
+def _page(name: str, summary: str, content: Json) -> Json:
+    answered = responses(good("the page", content, "ETag", *PACKED), guarded=False)
+    same = {"description": "it is the one that `If-None-Match` names", "headers": good("", {}, "ETag")["headers"]}
+    return {"operationId": name, "tags": ["Pages"], "summary": summary, "responses": answered | {"304": same}}

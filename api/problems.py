@@ -26,7 +26,10 @@ class Kind(msgspec.Struct, frozen=True):
 
 
 MALFORMED = Kind(
-    "malformed", 400, "The body cannot be parsed", "the body is not JSON, or not the multipart form that it should be"
+    "malformed",
+    400,
+    "The body cannot be parsed",
+    "the body is not JSON, or not the multipart form or compressed stream that it should be",
 )
 UNAUTHORIZED = Kind("unauthorized", 401, "A key is needed", "keys are configured, and the request holds none of them")
 NOT_FOUND = Kind("not-found", 404, "Nothing is here", "there is nothing at this path")
