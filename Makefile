@@ -8,7 +8,7 @@ STAMP := $(VENV)/.made-from-locks
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint repro repro-real verify audit gate tune quality-real serve s3-start s3-stop params lock clean
+.PHONY: help setup demo test lint repro repro-real verify audit gate tune quality-real vulnerabilities fuzz serve s3-start s3-stop params lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -61,6 +61,12 @@ tune: setup ## search for better settings of the model: make tune [SPACE=search/
 
 quality-real: setup ## every model on the real plant's data beside public results: needs BATCHYIELD_REAL_DATA
 	@python benchmarks/quality.py $(if $(DATA),--data "$(DATA)")
+
+vulnerabilities: ## known ones in what the service runs on; skipped with a message where the database cannot be reached
+	@PYTHON=$(PYTHON) requirements/audit.sh
+
+fuzz: setup ## 100,000 fuzzed requests to a service process; none may make it fail: make fuzz [COUNT=1000] [SEED=2]
+	@python benchmarks/fuzz.py --count $(or $(COUNT),100000) --seed $(or $(SEED),1)
 
 serve: setup ## serve the pinned model that is in the workspace
 	@python -m api --host $(HOST) --port $(PORT)
