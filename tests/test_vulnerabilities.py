@@ -1,4 +1,4 @@
-"""`make vulnerabilities` where there is no way to the advisory database: it says so, and fails only if it is told to."""
+"""`make vulnerabilities` with no way to the advisory database: it says so, and fails only if it is told to."""
 
 import shutil
 
