@@ -71,6 +71,12 @@ sweep: setup ## a grid of experiments, ranked: make sweep [GRID="model=ridge,ext
 quality-real: setup ## every model on the real plant's data beside public results: needs BATCHYIELD_REAL_DATA
 	@python benchmarks/quality.py $(if $(DATA),--data "$(DATA)")
 
+vulnerabilities: ## known ones in what the service runs on; skipped with a message where the database cannot be reached
+	@PYTHON=$(PYTHON) requirements/audit.sh
+
+fuzz: setup ## 100,000 fuzzed requests to a service process; none may make it fail: make fuzz [COUNT=1000] [SEED=2]
+	@python benchmarks/fuzz.py --count $(or $(COUNT),100000) --seed $(or $(SEED),1)
+
 serve: setup ## serve the pinned model that is in the workspace
 	@python -m api --host $(HOST) --port $(PORT)
 

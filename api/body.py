@@ -21,7 +21,7 @@ def media_type(scope: HTTPScope, accepted: tuple[bytes, ...]) -> bytes:
     """The body's media type, without parameters.
 
     Raises:
-        RequestError: it is not one of `accepted`, or the body is compressed.
+        RequestError: it is not one of `accepted`.
     """
     headers = dict(scope["headers"])
     found = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
@@ -29,8 +29,6 @@ def media_type(scope: HTTPScope, accepted: tuple[bytes, ...]) -> bytes:
         wanted = b" or ".join(accepted).decode()
         said = f"is {found.decode('latin-1')}" if found else "is not said"
         raise RequestError(UNSUPPORTED, f"the Content-Type {said}; send {wanted}", headers={"accept": wanted})
-    if (coding := headers.get(b"content-encoding", b"identity").lower()) != b"identity":
-        raise RequestError(UNSUPPORTED, f"the Content-Encoding is {coding.decode('latin-1')}; send the body as it is")
     return found
 
 

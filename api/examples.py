@@ -36,6 +36,52 @@ EXPLAINED = {
 }  # fmt: skip
 """An answer with an explanation; all numbers made up."""
 
+PIN = EXPLAINED["model"]
+CLEAN = {"id": "sample_1", "yield": 0.921, "lower": 0.891, "upper": 0.949, "warnings": []}
+WARNED = {
+    "field": "B9", "kind": "full_width", "message": "'17；00-18:30' read as 17:00-18:30: full-width characters",
+}  # fmt: skip
+PREDICTED = {
+    "model": PIN,
+    "predictions": [CLEAN, {"id": "sample_2", "yield": 0.961, "lower": 0.931, "upper": 0.988, "warnings": [WARNED]}],
+}
+SCORED = "id,yield,lower,upper\nsample_1,0.921,0.891,0.949\nsample_2,0.961,0.931,0.988\n"
+"""What is answered to `INPUTS`, as JSON and as CSV; all numbers made up."""
+
+
+def _violated(where: str, problem: str) -> dict[str, Any]:
+    return {"instance": "/v1/predictions", "violations": [{"where": where, "problem": problem}]}
+
+
+REFUSED: dict[str, dict[str, Any]] = {
+    "malformed": {
+        "detail": "the body is not JSON: $.inputs[0].A6 (line 1, column 18): NaN is no JSON; send null for a reading "
+        "that is missing",
+        **_violated("$.inputs[0].A6 (line 1, column 18)", "NaN is no JSON; send null for a reading that is missing"),
+    },
+    "unauthorized": {"detail": "send a key as `Authorization: Bearer KEY` or `X-API-Key: KEY`"},
+    "forbidden": {"detail": "the key has no scope that lets it do this; it needs predict"},
+    "not-found": {"detail": "nothing is here; GET /schema lists all there is"},
+    "method-not-allowed": {"detail": "DELETE is not possible here, only POST"},
+    "too-slow": {"detail": "the body did not arrive within 30 s"},
+    "too-large": {"detail": "the body is larger than 16777216 bytes; send fewer batches at a time"},
+    "unsupported-media-type": {"detail": "the Content-Type is text/xml; send application/json"},
+    "invalid-input": {
+        "detail": "$.inputs[3].A6: Expected `float | null`, got `str`",
+        **_violated("$.inputs[3].A6", "Expected `float | null`, got `str`"),
+    },
+    "journal-off": {"detail": "the service keeps no journal; its operator sets BATCHYIELD_JOURNAL"},
+    "rate-limited": {"detail": "the key has used up its rate; come back in 2 s"},
+    "head-too-large": {"detail": "the head of the request is larger than 64 KiB"},
+    "internal": {"detail": "the service failed; the operator finds the cause in its log under 1f0c2b7a9d3e5f60"},
+    "not-ready": {"detail": "the model is not loaded yet"},
+    "not-journalled": {
+        "detail": "the journal cannot be written, and what is not journalled is not answered; send it again later"
+    },
+    "busy": {"detail": "as many large bodies are here as the service takes"},
+}
+"""How each kind of problem reads, by its name."""
+
 
 OUTCOMES = {"outcomes": [{"id": "sample_1", "yield": 0.918}, {"id": "not_predicted_yet", "yield": 0.884}]}
 

@@ -1,35 +1,16 @@
 """`POST /v1/predictions?explain=true`: predictions, each with what made it differ from the typical batch's."""
 
 from collections.abc import Sequence
-from typing import Annotated
 from urllib.parse import parse_qsl
 
-import msgspec
-from msgspec import Meta
-
 from api.problems import INVALID, RequestError
-from api.service import Answered, ModelPin
+from api.service import Answered
 from batchyield.batch import Batch
 from batchyield.errors import Violation
-from batchyield.explain import Explanation
-from batchyield.predictor import Prediction
+from batchyield.portions import MOST_EXPLAINED
+from batchyield.replies import ExplainedPrediction, ExplainedPredictions
 
 PARAMETER = "explain"
-MOST_EXPLAINED = 100
-"""Batches of one request: a second or two of work."""
-
-
-class ExplainedPrediction(Prediction, frozen=True, gc=False, kw_only=True):
-    """What the model says of one batch, and why it is not what it says of the typical one."""
-
-    explanation: Annotated[Explanation, Meta(description="what made the yield differ from the typical batch's")]
-
-
-class ExplainedPredictions(msgspec.Struct, frozen=True):
-    """One explained prediction for each input, in order; the answer with `explain=true`."""
-
-    model: ModelPin
-    predictions: list[ExplainedPrediction]
 
 
 def explanation_wanted(query: bytes) -> bool:

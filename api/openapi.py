@@ -1,62 +1,30 @@
 """The OpenAPI 3.1 document, from the very types that decode and encode: the one place that describes the routes."""
 
-from typing import Any
-
-import msgspec
-
 from api import examples
-from api.explanations import MOST_EXPLAINED, PARAMETER, ExplainedPredictions
+from api.answers import REFERENCE, SCHEMAS, Json, good, header_components, json_of, responses
+from api.explanations import PARAMETER
 from api.outcomes import OutcomeRequest, OutcomesKept
-from api.payload import MOST_BATCHES, PredictionRequest
+from api.payload import PredictionRequest
 from api.problems import (
     BUSY,
-    FORBIDDEN,
-    HEAD_TOO_LARGE,
-    INTERNAL,
     INVALID,
     JOURNAL_OFF,
     MALFORMED,
-    METHOD_NOT_ALLOWED,
     NOT_JOURNALLED,
     NOT_READY,
     RATE_LIMITED,
     TOO_LARGE,
     TOO_SLOW,
-    UNAUTHORIZED,
     UNSUPPORTED,
     Kind,
-    Problem,
 )
-from api.problems import MEDIA_TYPE as PROBLEM
-from api.service import Health, Model, Predictions
+from batchyield.portions import MOST_BATCHES, MOST_EXPLAINED
+from batchyield.replies import ExplainedPredictions, Health, Model, Predictions
 
 API_VERSION = "1.0.0"
 
-Json = dict[str, Any]
-
-
-def _readable(schema: Any) -> Any:
-    """The same schema, shorter: `anyOf` of a type and null as one type, and of a docstring the first paragraph."""
-    if isinstance(schema, list):
-        return [_readable(member) for member in schema]
-    if not isinstance(schema, dict):
-        return schema
-    schema = {name: _readable(value) for name, value in schema.items()}
-    match schema.get("anyOf"):
-        case [{"type": str(kind), **bounds}, {"type": "null"}]:
-            del schema["anyOf"]
-            schema = {"type": [kind, "null"], **bounds, **schema}
-    if isinstance(schema.get("description"), str):
-        schema["description"] = " ".join(schema["description"].partition("\n\n")[0].split())
-    return schema
-
-
-TYPES = (PredictionRequest, Predictions, ExplainedPredictions, OutcomeRequest, OutcomesKept, Model, Health, Problem)
-REFERENCES, COMPONENTS = msgspec.json.schema_components(TYPES, ref_template="#/components/schemas/{name}")
-REFERENCE: dict[Any, Json] = dict(zip(TYPES, REFERENCES, strict=True))
-
-SCHEMAS = {name: _readable(schema) for name, schema in COMPONENTS.items()}
-
+PACKED = ("Content-Encoding", "Vary")
+DOCUMENT: Json = {"schema": {"type": "object", "required": ["openapi", "info", "paths", "components"]}}
 OF_BODIES = (MALFORMED, TOO_SLOW, TOO_LARGE, UNSUPPORTED, INVALID, RATE_LIMITED, BUSY)
 
 DESCRIPTION = f"""Predicts the yield of chemical batches from the 42 readings that the plant writes.
@@ -65,12 +33,16 @@ Every answer carries the pin of the model: the md5 of its bytes as `dvc.lock` na
 cells is never refused for them: what can be repaired is, the rest is taken as missing, and each such cell is named in
 `warnings`. One request may hold up to {MOST_BATCHES:,} batches.
 
+Bodies may be compressed with gzip or zstd (`Content-Encoding`); large answers are, for who sends `Accept-Encoding`.
+A request may carry an `X-Request-ID`, which comes back with its answer.
+
 Refusals are [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) problem details. Where the service has keys, send one as
 `Authorization: Bearer KEY` or `X-API-Key: KEY`."""
 
 
 def document() -> Json:
     """The whole document, as JSON values."""
+    both = {"application/json": DOCUMENT, "text/html": {"schema": {"type": "string"}}}
     return {
         "openapi": "3.1.0",
         "info": {"title": "batchyield", "version": API_VERSION, "description": DESCRIPTION},
@@ -79,6 +51,7 @@ def document() -> Json:
             {"name": "Outcomes", "description": "Measured yields in, joined to what was predicted."},
             {"name": "Model", "description": "What answers, down to its bytes."},
             {"name": "Operation", "description": "For orchestrators and Prometheus."},
+            {"name": "Pages", "description": "For people, and for what reads this document."},
         ],
         "paths": {
             "/v1/predictions": {"post": _predictions()},
@@ -88,28 +61,19 @@ def document() -> Json:
             "/health/live": {"get": _health("live", "Whether the process answers", ())},
             "/health/ready": {"get": _health("ready", "Whether the pinned model is loaded", (NOT_READY,))},
             "/metrics": {"get": _metrics()},
+            "/schema": {"get": _page("schema", "This document, or a page that shows it to browsers", both)},
+            "/schema/openapi.json": {"get": _page("openapi", "This document", {"application/json": DOCUMENT})},
+            "/": {"get": _page("console", "The console", {"text/html": {"schema": {"type": "string"}}})},
         },
         "components": {
             "schemas": SCHEMAS,
-            "headers": HEADERS,
+            "headers": header_components(),
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
             },
         },
     }
-
-
-HEADERS: Json = {
-    "request-id": {
-        "description": "the id that the request was sent with, or a new one; logs hold it",
-        "schema": {"type": "string"},
-    },
-    "model-version": {"description": "released version of the model", "schema": {"type": "string"}},
-    "model-revision": {"description": "commit of the code and the lock", "schema": {"type": "string"}},
-    "model-md5": {"description": "hash of the model's bytes", "schema": {"type": "string"}},
-    "cell-warnings": {"description": "cells repaired or taken as missing", "schema": {"type": "integer"}},
-}
 
 
 def _predictions() -> Json:
@@ -120,11 +84,15 @@ def _predictions() -> Json:
             "empty": {"summary": "every reading may be absent", "value": {"inputs": [{"id": "unknown"}]}},
         },
     }
-    answer = _json(Predictions, f"the predictions; with `{PARAMETER}=true`, each with its explanation")
-    answer["content"]["application/json"] = {
+    content = {
         "schema": {"anyOf": [REFERENCE[ExplainedPredictions], REFERENCE[Predictions]]},
-        "examples": {"explained": {"summary": f"with `{PARAMETER}=true`", "value": examples.EXPLAINED}},
+        "examples": {
+            "predicted": {"summary": "of the two batches", "value": examples.PREDICTED},
+            "explained": {"summary": f"with `{PARAMETER}=true`", "value": examples.EXPLAINED},
+        },
     }
+    about = f"the predictions; with `{PARAMETER}=true`, each with its explanation"
+    answer = good(about, {"application/json": content}, *PACKED)
     explain = {
         "name": PARAMETER,
         "in": "query",
@@ -140,7 +108,7 @@ def _predictions() -> Json:
         "a wrong type is refused with its index and its name.",
         "parameters": [explain],
         "requestBody": {"required": True, "content": {"application/json": body}},
-        "responses": _responses(answer, *OF_BODIES, NOT_READY, NOT_JOURNALLED),
+        "responses": responses(answer, *OF_BODIES, NOT_READY, NOT_JOURNALLED),
         "security": SECURITY,
     }
 
@@ -158,10 +126,11 @@ def _predictions_csv() -> Json:
             "additionalProperties": False,
         }
     }
-    answer = _json(Predictions, "the predictions, as `text/csv` unless JSON is preferred")
-    answer["content"]["text/csv"] = {"schema": {"type": "string"}, "example": "id,yield,lower,upper\n"}
-    for name in ("model-version", "model-revision", "model-md5", "cell-warnings"):
-        answer["headers"][f"X-{name.title()}"] = {"$ref": f"#/components/headers/{name}"}
+    content = json_of(Predictions)
+    content["application/json"]["example"] = examples.PREDICTED
+    content["text/csv"] = {"schema": {"type": "string"}, "example": examples.SCORED}
+    told = ("X-Model-Version", "X-Model-Revision", "X-Model-Md5", "X-Cell-Warnings")
+    answer = good("the predictions, as `text/csv` unless JSON is preferred", content, *told, *PACKED)
     return {
         "operationId": "predictSheet",
         "tags": ["Predictions"],
@@ -170,7 +139,7 @@ def _predictions_csv() -> Json:
         "body itself or as the one file of a form. Answers `id,yield,lower,upper`, a line for each batch in the "
         "file's order; with `Accept: application/json`, what `/v1/predictions` answers, warnings included.",
         "requestBody": {"required": True, "content": {"text/csv": sheet, "multipart/form-data": form}},
-        "responses": _responses(answer, *OF_BODIES, NOT_READY, NOT_JOURNALLED),
+        "responses": responses(answer, *OF_BODIES, NOT_READY, NOT_JOURNALLED),
         "security": SECURITY,
     }
 
@@ -180,10 +149,9 @@ def _outcomes() -> Json:
         "schema": REFERENCE[OutcomeRequest],
         "examples": {"outcomes": {"summary": "of a predicted batch, and of another", "value": examples.OUTCOMES}},
     }
-    answer = _json(OutcomesKept, "what became of each, in order")
-    answer["content"]["application/json"]["examples"] = {
-        "kept": {"summary": "both new", "value": examples.OUTCOMES_KEPT}
-    }
+    content = json_of(OutcomesKept)
+    content["application/json"]["examples"] = {"kept": {"summary": "both new", "value": examples.OUTCOMES_KEPT}}
+    answer = good("what became of each, in order", content)
     return {
         "operationId": "tellOutcomes",
         "tags": ["Outcomes"],
@@ -192,7 +160,7 @@ def _outcomes() -> Json:
         "nothing; another yield corrects the earlier one. The outcome of a batch that was never predicted is kept for "
         "a prediction that comes later.",
         "requestBody": {"required": True, "content": {"application/json": body}},
-        "responses": _responses(answer, *OF_BODIES, JOURNAL_OFF, NOT_JOURNALLED),
+        "responses": responses(answer, *OF_BODIES, JOURNAL_OFF, NOT_JOURNALLED),
         "security": SECURITY,
     }
 
@@ -203,7 +171,7 @@ def _model() -> Json:
         "tags": ["Model"],
         "summary": "Describe the model",
         "description": "The model's card, and the pin of each file it consists of.",
-        "responses": _responses(_json(Model, "the model"), NOT_READY),
+        "responses": responses(good("the model", json_of(Model), *PACKED), NOT_READY),
         "security": SECURITY,
     }
 
@@ -213,18 +181,17 @@ def _health(name: str, summary: str, kinds: tuple[Kind, ...]) -> Json:
         "operationId": name,
         "tags": ["Operation"],
         "summary": summary,
-        "responses": _responses(_json(Health, "yes"), *kinds, guarded=False),
+        "responses": responses(good("yes", json_of(Health)), *kinds, guarded=False),
     }
 
 
 def _metrics() -> Json:
-    answer = _json(Health, "Prometheus text, of all workers together")
-    answer["content"] = {"text/plain": {"schema": {"type": "string"}}}
+    answer = good("Prometheus text, of all workers together", {"text/plain": {"schema": {"type": "string"}}}, *PACKED)
     return {
         "operationId": "metrics",
         "tags": ["Operation"],
         "summary": "Metrics for Prometheus",
-        "responses": _responses(answer),
+        "responses": responses(answer),
         "security": SECURITY,
     }
 
@@ -232,36 +199,7 @@ def _metrics() -> Json:
 SECURITY: list[Json] = [{"bearer": []}, {"key": []}, {}]
 
 
-def _json(kind: Any, description: str) -> Json:
-    return {
-        "description": description,
-        "headers": {"X-Request-Id": {"$ref": "#/components/headers/request-id"}},
-        "content": {"application/json": {"schema": REFERENCE[kind]}},
-    }
-
-
-def _responses(good: Json, *kinds: Kind, guarded: bool = True) -> Json:
-    kinds = (*kinds, *((UNAUTHORIZED, FORBIDDEN) if guarded else ()), METHOD_NOT_ALLOWED, HEAD_TOO_LARGE, INTERNAL)
-    by_status: dict[int, list[Kind]] = {}
-    for kind in sorted(kinds, key=lambda kind: kind.status):
-        by_status.setdefault(kind.status, []).append(kind)
-    return {"200": good} | {str(status): _refusal(status, of) for status, of in by_status.items()}
-
-
-def _refusal(status: int, kinds: list[Kind]) -> Json:
-    shown = {
-        kind.name: {
-            "value": {
-                "type": kind.urn,
-                "title": kind.title,
-                "status": status,
-                "detail": kind.meaning,
-            }
-        }
-        for kind in kinds
-    }
-    return {
-        "description": "; or ".join(kind.meaning for kind in kinds),
-        "headers": {"X-Request-Id": {"$ref": "#/components/headers/request-id"}},
-        "content": {PROBLEM: {"schema": REFERENCE[Problem], "examples": shown}},
-    }
+def _page(name: str, summary: str, content: Json) -> Json:
+    answered = responses(good("the page", content, "ETag", *PACKED), guarded=False)
+    same = {"description": "it is the one that `If-None-Match` names", "headers": good("", {}, "ETag")["headers"]}
+    return {"operationId": name, "tags": ["Pages"], "summary": summary, "responses": answered | {"304": same}}

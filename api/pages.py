@@ -9,6 +9,7 @@ from litestar import Request, Response, get
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
+from api.coding import LEVELS_ONCE, WORTH_IT, encoded, wanted
 from api.openapi import document
 from api.problems import NOT_FOUND, RequestError
 
@@ -40,18 +41,27 @@ class Page:
     """A file read once, answered with a tag by which browsers tell whether theirs is the same."""
 
     def __init__(self, content: bytes, media_type: str, policy: str = POLICY, caching: str = REVALIDATE) -> None:
-        self._content, self._media_type = content, media_type
-        self._headers = {
-            "content-security-policy": policy,
-            "cache-control": caching,
-            "etag": f'"{hashlib.sha256(content).hexdigest()[:20]}"',
-        }
+        self._content, self._media_type = {"": content}, media_type
+        self._headers = {"content-security-policy": policy, "cache-control": caching}
+        self._tag = hashlib.sha256(content).hexdigest()[:20]
+        self._worth_packing = len(content) >= WORTH_IT
 
-    def answer(self, request: AnyRequest) -> Response[bytes]:
-        """The file, or that it has not changed."""
-        if request.headers.get("if-none-match") == self._headers["etag"]:
-            return Response(b"", status_code=304, headers=self._headers, media_type=self._media_type)
-        return Response(self._content, headers=self._headers, media_type=self._media_type)
+    def answer(self, request: AnyRequest, *vary: str) -> Response[bytes]:
+        """The file, or that it has not changed; `vary` names what else than the coding the answer depends on."""
+        coding = wanted(request.headers.get("accept-encoding", "")) if self._worth_packing else ""
+        headers = self._headers | {"etag": f'"{self._tag}-{coding}"' if coding else f'"{self._tag}"'}
+        if vary or self._worth_packing:
+            headers["vary"] = ", ".join([*vary, *(["accept-encoding"] if self._worth_packing else [])])
+        if request.headers.get("if-none-match") == headers["etag"]:
+            return Response(b"", status_code=304, headers=headers, media_type=self._media_type)
+        if coding:
+            headers["content-encoding"] = coding
+        return Response(self._packed(coding), headers=headers, media_type=self._media_type)
+
+    def _packed(self, coding: str) -> bytes:
+        if coding not in self._content:  # at first need: who tests or only predicts does not wait for it
+            self._content[coding] = encoded(self._content[""], coding, LEVELS_ONCE)
+        return self._content[coding]
 
 
 def page_routes() -> list[HTTPRouteHandler]:
@@ -69,9 +79,7 @@ def page_routes() -> list[HTTPRouteHandler]:
     @get("/schema", sync_to_thread=False)
     def schema(request: AnyRequest) -> Response[bytes]:
         wants_page = "text/html" in request.headers.get("accept", "")
-        answer = (reference if wants_page else description).answer(request)
-        answer.headers["vary"] = "accept"
-        return answer
+        return (reference if wants_page else description).answer(request, "accept")
 
     @get("/schema/openapi.json", sync_to_thread=False)
     def openapi(request: AnyRequest) -> Response[bytes]:

@@ -1,8 +1,6 @@
 """The bytes of a request to batches, and predictions to the bytes of an answer."""
 
-import csv
 import io
-from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
@@ -13,10 +11,9 @@ from api.malformed import LONGEST_SEARCHED, STRING, malformed
 from api.problems import INVALID, MALFORMED, MOST_VIOLATIONS, RequestError, summary
 from batchyield.batch import Batch
 from batchyield.errors import Violation
-from batchyield.predictor import Prediction
+from batchyield.portions import MOST_BATCHES
 from batchyield.sheet import Sheet, read_sheet
 
-MOST_BATCHES = 10_000
 MOST_LINES = 2 * MOST_BATCHES
 """Of a file: room for blank lines, and for breaks inside cells."""
 
@@ -129,12 +126,3 @@ def _file_of_form(body: bytes, boundary: str) -> bytes:
         violation = Violation("form", f"has {len(parts)} fields, {len(files)} of them files; send one file alone")
         raise RequestError(INVALID, str(violation), violation)
     return bytes(files[0].raw)
-
-
-def csv_of_predictions(predictions: Sequence[Prediction]) -> bytes:
-    """`id,yield,lower,upper`, a line for each prediction, in order."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("id", "yield", "lower", "upper"))
-    writer.writerows([(p.id, p.yield_, p.lower, p.upper) for p in predictions])
-    return text.getvalue().encode()

@@ -1,6 +1,6 @@
 """The two prediction routes, as plain ASGI: at 8 µs a request the framework's typed handlers would cost the most."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -8,11 +8,13 @@ from litestar.handlers import ASGIRouteHandler, asgi
 from litestar.types import HTTPScope, Receive, Send
 
 from api.body import ClientGoneError, declared_length, media_type, read_body
+from api.coding import coding_of, decoded, packed
 from api.deadline import in_time
 from api.explanations import check_explainable, explained, explanation_wanted
-from api.payload import batches_of_json, csv_of_predictions, sheet_of_upload
+from api.payload import batches_of_json, sheet_of_upload
 from api.problems import METHOD_NOT_ALLOWED, RequestError
-from api.service import Answered, Predictions, Service
+from api.service import Answered, Service
+from batchyield.replies import csv_of_predictions
 
 JSON = b"application/json"
 CSV = b"text/csv"
@@ -60,7 +62,7 @@ def prediction_routes(service: Service) -> list[ASGIRouteHandler]:
 def answer_json(service: Service, body: bytes) -> Answer:
     """JSON in, JSON out."""
     answered = service.predict(batches_of_json(body), "json")
-    return Answer(answered, _encode(Predictions.of(answered)), [(b"content-type", JSON)])
+    return Answer(answered, _encode(answered.reply()), [(b"content-type", JSON)])
 
 
 def answer_explained(service: Service, body: bytes) -> Answer:
@@ -76,7 +78,7 @@ def answer_csv(service: Service, body: bytes, content_type: str, as_json: bool) 
     sheet = sheet_of_upload(body, content_type)
     answered = service.predict(sheet.batches, "csv", sheet.warnings)
     if as_json:
-        return Answer(answered, _encode(Predictions.of(answered)), [(b"content-type", JSON), (b"vary", b"accept")])
+        return Answer(answered, _encode(answered.reply()), [(b"content-type", JSON), (b"vary", b"accept")])
     warned = sum(len(prediction.warnings) for prediction in answered.predictions)
     headers = [
         (b"content-type", b"text/csv; charset=utf-8"),
@@ -109,14 +111,20 @@ async def _answer(
     """Answers with what `work` makes of the body: at once where that is quick, else in a thread."""
     service.serving  # noqa: B018 - refuses at once while there is none
     service.journal.admit()
-    settings = service.settings
+    settings, sent_headers = service.settings, scope["headers"]
+    coding = coding_of(sent_headers)
     try:
-        if inline and declared_length(scope) <= settings.inline_body_bytes:
-            answer = work(await read_body(scope, receive, settings))
+        if inline and not coding and declared_length(scope) <= settings.inline_body_bytes:
+            answer = _packed(work(await read_body(scope, receive, settings)), sent_headers)
         else:
             with service.bulk_slot():
                 body = await read_body(scope, receive, settings)
-                answer = await in_time(service.bulk, work, body, settings.work_seconds)
+                answer = await in_time(
+                    service.bulk,
+                    lambda body: _packed(work(decoded(body, coding, settings)), sent_headers),
+                    body,
+                    settings.work_seconds,
+                )
     except ClientGoneError:
         return
     await service.journal.record(answer.answered, scope)
@@ -124,3 +132,8 @@ async def _answer(
     headers = [*answer.headers, (b"content-length", b"%d" % len(answer.content))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": answer.content, "more_body": False})
+
+
+def _packed(answer: Answer, sent_headers: Iterable[tuple[bytes, bytes]]) -> Answer:
+    content, headers = packed(answer.content, sent_headers)
+    return answer._replace(content=content, headers=[*answer.headers, *headers]) if headers else answer

@@ -1,11 +1,9 @@
 """RFC 9457 problem details: every kind of refusal in one table, and the error that carries one."""
 
-from typing import Annotated
-
 import msgspec
-from msgspec import Meta
 
 from batchyield.errors import Violation
+from batchyield.replies import Problem
 
 MEDIA_TYPE = "application/problem+json"
 MOST_VIOLATIONS = 20
@@ -28,7 +26,10 @@ class Kind(msgspec.Struct, frozen=True):
 
 
 MALFORMED = Kind(
-    "malformed", 400, "The body cannot be parsed", "the body is not JSON, or not the multipart form that it should be"
+    "malformed",
+    400,
+    "The body cannot be parsed",
+    "the body is not JSON, or not the multipart form or compressed stream that it should be",
 )
 UNAUTHORIZED = Kind("unauthorized", 401, "A key is needed", "keys are configured, and the request holds none of them")
 FORBIDDEN = Kind(
@@ -77,19 +78,6 @@ KINDS = (
     MALFORMED, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, METHOD_NOT_ALLOWED, TOO_SLOW, JOURNAL_OFF, TOO_LARGE, UNSUPPORTED,
     INVALID, RATE_LIMITED, HEAD_TOO_LARGE, INTERNAL, NOT_READY, BUSY, NOT_JOURNALLED,
 )  # fmt: skip
-
-
-class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """RFC 9457 problem details."""
-
-    type: Annotated[str, Meta(description="the kind of problem, stable", examples=[INVALID.urn])]
-    title: Annotated[str, Meta(description="the kind in words")]
-    status: Annotated[int, Meta(description="the HTTP status", ge=400, le=599)]
-    detail: Annotated[str, Meta(description="what was wrong, and what to do")]
-    instance: Annotated[str | None, Meta(description="the path that was asked")] = None
-    violations: Annotated[
-        tuple[Violation, ...], Meta(description="what is wrong with the input, the first twenty in its order")
-    ] = ()
 
 
 class RequestError(Exception):

@@ -4,59 +4,18 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple
-
-import msgspec
-from msgspec import Meta
+from typing import NamedTuple
 
 from api.journal import Journal
 from api.metrics import Metrics
 from api.problems import BUSY, NOT_READY, RequestError
 from api.settings import Settings
-from batchyield.artifact import FILES, REFERENCE, Artifact, Card, open_artifact, read_pins
+from batchyield.artifact import FILES, REFERENCE, Artifact, open_artifact, read_pins
 from batchyield.batch import Batch, CellWarning
 from batchyield.explain import Explainer
-from batchyield.predictor import Prediction
+from batchyield.replies import Model, ModelPin, Prediction, Predictions
 
 BULK_THREADS = 2
-
-
-class ModelPin(msgspec.Struct, frozen=True):
-    """Which model answered."""
-
-    version: Annotated[str, Meta(description="released version of the model")]
-    revision: Annotated[str, Meta(description="commit of the code and the lock")]
-    md5: Annotated[str, Meta(description="hash of the model's bytes, as dvc.lock pins it")]
-
-
-class Predictions(msgspec.Struct, frozen=True):
-    """One prediction for each input, in order."""
-
-    model: ModelPin
-    predictions: list[Prediction]
-
-    @staticmethod
-    def of(answered: "Answered") -> "Predictions":
-        """As the caller gets them."""
-        return Predictions(answered.serving.pin, answered.predictions)
-
-
-class Model(msgspec.Struct, frozen=True):
-    """The model that answers, and the pin of each of its files."""
-
-    name: Annotated[str, Meta(description="name of the model")]
-    version: Annotated[str, Meta(description="released version of the model")]
-    revision: Annotated[str, Meta(description="commit of the code and the lock")]
-    md5: Annotated[str, Meta(description="hash of the model's bytes, as dvc.lock pins it")]
-    artifacts: Annotated[dict[str, str], Meta(description="md5 of each file of the artifact, by its name")]
-    card: Card
-
-
-class Health(msgspec.Struct, frozen=True, omit_defaults=True):
-    """That all is well."""
-
-    status: Annotated[str, Meta(description="`alive` or `ready`")]
-    md5: Annotated[str | None, Meta(description="hash of the model that is ready")] = None
 
 
 def open_pinned(settings: Settings) -> Artifact:
@@ -104,6 +63,10 @@ class Answered(NamedTuple):
     batches: Sequence[Batch]
     predictions: list[Prediction]
     form: str
+
+    def reply(self) -> Predictions:
+        """As the caller gets them."""
+        return Predictions(self.serving.pin, self.predictions)
 
 
 class Service:

@@ -10,3 +10,6 @@ lock() {
 lock dev --extra serve --extra train --extra client --extra dev
 lock train --extra train --constraints requirements/dev.txt
 lock serve --extra serve --constraints requirements/dev.txt
+# What looks for known vulnerabilities has an environment of its own: see audit.sh.
+echo 'pip-audit>=2.9' | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+  --custom-compile-command 'make lock' --no-emit-index-url - -o requirements/audit.txt

@@ -16,10 +16,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from api.app import create_app
 from api.settings import Settings
-from batchyield.artifact import FILES, Card, canonical_json, golden_rows, write_artifact
+from batchyield.artifact import FILES, canonical_json, golden_rows, write_artifact
 from batchyield.batch import Batch
 from batchyield.drift import reference
 from batchyield.features import FEATURES, featurize
+from batchyield.replies import Card
 from batchyield.s3 import free_port
 
 ROOT = Path(__file__).parents[1]

@@ -149,10 +149,6 @@ def test_parameters_of_the_content_type_are_no_matter(client):
     assert post(client, json.dumps(INPUTS), **{"content-type": "Application/JSON; charset=utf-8"}).status_code == 200
 
 
-def test_a_compressed_body_is_refused(client):
-    refusal(post(client, b"\x1f\x8b", **{"content-encoding": "gzip"}), 415, "unsupported-media-type")
-
-
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"])
 @pytest.mark.parametrize("path", ["/v1/predictions", "/v1/predictions/csv"])
 def test_another_method_is_refused(client, method, path):

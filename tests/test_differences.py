@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchyield.differences import by_slice, differences
-from batchyield.predictor import Prediction
+from batchyield.replies import Prediction
 
 yields = st.lists(st.floats(0.5, 1.02).map(lambda y: round(y, 6)), min_size=1, max_size=30)
 

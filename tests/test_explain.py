@@ -17,10 +17,11 @@ from batchyield.artifact import canonical_json
 from batchyield.batch import Batch
 from batchyield.drift import Reference, reference
 from batchyield.errors import ArtifactError
-from batchyield.explain import PAIRS, TOP, Explainer, Explanation
+from batchyield.explain import PAIRS, TOP, Explainer
 from batchyield.export import to_onnx
 from batchyield.features import featurize
 from batchyield.predictor import Predictor
+from batchyield.replies import Explanation
 
 CLEAN = Batch(id="clean", A1=300.0, A5="6:00:00", B9="17:00-18:30", B14=400.0)
 UNLIKE = Batch(id="unlike", A1=250.0, A3=405.0, A5="7:00:00", A6=29.0, B12=1200.0, B14=380.0)

@@ -33,7 +33,7 @@ from batchyield.journal.retention import DAY, prune
 from batchyield.journal.schema import metadata
 from batchyield.journal.upgrade import newest, prepare, upgrade
 from batchyield.journal.writer import Writer
-from batchyield.predictor import Prediction
+from batchyield.replies import Prediction
 
 PIN = Pin("1.0.0", REVISION, "2" * 32)
 

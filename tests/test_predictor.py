@@ -15,7 +15,8 @@ from batchyield.errors import ArtifactError
 from batchyield.export import to_onnx
 from batchyield.features import featurize
 from batchyield.params import load
-from batchyield.predictor import Prediction, Predictor
+from batchyield.predictor import Predictor
+from batchyield.replies import Prediction
 from batchyield.sheet import read_sheet
 from batchyield.simulate import simulate
 from batchyield.training import train

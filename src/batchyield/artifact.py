@@ -10,17 +10,17 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TypeVar
 
 import msgspec
-from msgspec import Meta
 
 from batchyield.batch import Batch
 from batchyield.errors import ArtifactError
 from batchyield.features import FEATURES
 from batchyield.files import write_atomic
 from batchyield.lock import read_lock
-from batchyield.predictor import Prediction, Predictor
+from batchyield.predictor import Predictor
+from batchyield.replies import Card, Prediction
 
 MODEL, CARD, GOLDEN, REFERENCE = FILES = ("model.onnx", "card.json", "golden.json", "reference.json")
 
@@ -28,19 +28,6 @@ TOLERANCE = 1e-6
 """How far a golden row may be from its recorded answer: float32 on another CPU, and nothing more."""
 
 OTHER_CODE = "use the code of the commit that trained it, or run `dvc repro`"
-
-
-class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the model is and what it was made of."""
-
-    name: Annotated[str, Meta(description="name of the model")]
-    features: Annotated[tuple[str, ...], Meta(description="names of the feature matrix's columns, in order")]
-    params: Annotated[dict[str, Any], Meta(description="parameters of the training")]
-    data_md5: Annotated[str, Meta(description="md5 of the raw data that it was trained on")]
-    versions: Annotated[dict[str, str], Meta(description="libraries that trained it")]
-    metrics: Annotated[dict[str, float], Meta(description="measured on held-out batches")]
-    rows: Annotated[int, Meta(description="batches it was trained on")]
-    level: Annotated[float, Meta(description="share of yields that the interval is to hold", gt=0, lt=1)]
 
 
 class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

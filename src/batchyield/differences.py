@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from batchyield.predictor import Prediction
+from batchyield.replies import Prediction
 
 TOLERANCE = 1e-6
 """Yields nearer than this are the same answer: float32 on another CPU, and nothing more."""

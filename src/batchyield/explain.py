@@ -9,18 +9,17 @@ reverse [2], which leaves no error where features act alone or in pairs.
 """
 
 from collections.abc import Sequence
-from typing import Annotated
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from msgspec import Meta
 
 from batchyield.batch import Batch
 from batchyield.drift import Profile, Reference
 from batchyield.errors import ArtifactError
 from batchyield.features import FEATURES, featurize
 from batchyield.predictor import DIGITS, Predictor
+from batchyield.replies import Contribution, Explanation
 
 PAIRS = 64
 """Orders, each used forwards and backwards; docs/explanations.md has the error and the cost of other numbers."""
@@ -29,26 +28,6 @@ TOP = 5
 SEED = 1
 MISSING = 0.5
 """Share of blanks in training above which the typical batch has a blank too."""
-
-
-class Contribution(msgspec.Struct, frozen=True):
-    """What one feature contributes to one prediction."""
-
-    feature: Annotated[str, Meta(description="name of the feature, as in the model's card")]
-    value: Annotated[float | None, Meta(description="of this batch; null where it is missing")]
-    typical: Annotated[float | None, Meta(description="of the typical batch; null where most batches have none")]
-    effect: Annotated[float, Meta(description="by how much it raises the yield, as a fraction; negative: lowers")]
-
-
-class Explanation(msgspec.Struct, frozen=True):
-    """Why a prediction is not that of the typical batch.
-
-    `baseline`, the effects and `rest` sum to the predicted yield.
-    """
-
-    baseline: Annotated[float, Meta(description="what the model predicts for the typical batch")]
-    contributions: Annotated[tuple[Contribution, ...], Meta(description="the largest, by the size of their effect")]
-    rest: Annotated[float, Meta(description="sum of the effects of all other features")]
 
 
 class Explainer:

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from batchyield.errors import SetupError
@@ -13,12 +13,12 @@ ASIDE = ".part"
 """How the name of a file ends that is still being written."""
 
 
-def write_atomic(path: Path, data: bytes, mode: int | None = None) -> None:
+def write_atomic(path: Path, data: bytes | Iterable[bytes], mode: int | None = None) -> None:
     """Writes `data` aside, flushes it to the disk, then renames it onto `path`; makes missing folders.
 
     Args:
         path: the file.
-        data: all of it.
+        data: all of it, whole or in parts.
         mode: permissions of a new file, where an old one keeps its own and its owner; None: what the umask leaves.
 
     Raises:
@@ -39,12 +39,12 @@ def sweep(path: Path) -> None:
         aside.unlink(missing_ok=True)
 
 
-def _write(path: Path, data: bytes, mode: int | None) -> None:
+def _write(path: Path, data: bytes | Iterable[bytes], mode: int | None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=ASIDE)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            file.writelines([data] if isinstance(data, bytes) else data)
             file.flush()
             os.fsync(file.fileno())
         if mode is None:

@@ -2,31 +2,19 @@
 
 import math
 from collections.abc import Sequence
-from typing import Annotated
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
-from msgspec import Meta
 
 from batchyield.batch import Batch, CellWarning
 from batchyield.errors import ArtifactError
 from batchyield.features import FEATURES, featurize
+from batchyield.replies import Prediction
 
 INPUT = "features"
 OUTPUTS = ("yield", "lower", "upper")
 DIGITS = 7
-
-
-class Prediction(msgspec.Struct, frozen=True, gc=False, rename={"yield_": "yield"}):
-    """What the model says of one batch."""
-
-    id: Annotated[str | None, Meta(description="name of the batch as it was sent")]
-    yield_: Annotated[float, Meta(description="predicted yield, as a fraction")]
-    lower: Annotated[float, Meta(description="lower end of the prediction interval")]
-    upper: Annotated[float, Meta(description="upper end of the prediction interval")]
-    warnings: Annotated[tuple[CellWarning, ...], Meta(description="cells that were repaired or taken as missing")] = ()
 
 
 class Predictor:

@@ -15,7 +15,7 @@ from batchyield.evaluation import labels, summary
 from batchyield.features import featurize
 from batchyield.journal.entry import Pin
 from batchyield.journal.read import Journalled
-from batchyield.predictor import Prediction
+from batchyield.replies import Prediction
 from batchyield.training import Answers
 
 PINS = "pins.json"

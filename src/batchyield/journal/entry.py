@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from batchyield.batch import Batch
-from batchyield.predictor import Prediction
+from batchyield.replies import Prediction
 
 COLUMNS = (
     "at", "request", "position", "caller", "format", "pin", "batch", "inputs", "yield", "lower", "upper", "warnings",

@@ -13,7 +13,7 @@ from batchyield.errors import SetupError
 from batchyield.journal.entry import Pin
 from batchyield.journal.schema import correction, outcome, pin, prediction
 from batchyield.journal.store import Store
-from batchyield.predictor import Prediction
+from batchyield.replies import Prediction
 
 PAGE = 2_000
 """Rows read at a time, each page by a transaction of its own: a long one would keep SQLite's log from being emptied."""

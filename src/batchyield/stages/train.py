@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from batchyield.artifact import Card, canonical_json, golden_rows, write_artifact
+from batchyield.artifact import canonical_json, golden_rows, write_artifact
 from batchyield.batch import NAMES
 from batchyield.drift import DIGITS, reference
 from batchyield.evaluation import summary
@@ -13,6 +13,7 @@ from batchyield.export import parity, to_onnx
 from batchyield.features import FEATURES, INDEX
 from batchyield.files import md5
 from batchyield.params import load
+from batchyield.replies import Card
 from batchyield.stages import run
 from batchyield.table import batches, read_features, read_table
 from batchyield.training import train

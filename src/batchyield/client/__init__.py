@@ -1,0 +1,35 @@
+"""A typed client of the service, blocking (`Client`) and asynchronous (`AsyncClient`); needs `batchyield[client]`.
+
+    from batchyield.client import Client
+
+    with Client("http://127.0.0.1:8000") as client:
+        answer = client.predict([{"id": "a", "A1": 300, "B14": 400}])
+
+Neither NumPy nor the model is imported. What it raises is drawn in `batchyield.client.errors`.
+"""
+
+from batchyield.client.asynchronous import AsyncClient
+from batchyield.client.blocking import Client
+from batchyield.client.errors import (
+    MixedModelsError,
+    RefusedError,
+    ReplyError,
+    ServiceError,
+    UnauthorizedError,
+    UnavailableError,
+    UnreachableError,
+)
+from batchyield.client.retry import Retry
+
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "MixedModelsError",
+    "RefusedError",
+    "ReplyError",
+    "Retry",
+    "ServiceError",
+    "UnauthorizedError",
+    "UnavailableError",
+    "UnreachableError",
+]
