@@ -8,7 +8,7 @@ STAMP := $(VENV)/.made-from-locks
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint repro repro-real verify audit gate tune quality-real serve s3-start s3-stop params lock clean
+.PHONY: help setup demo test lint repro repro-real verify audit gate tune quality-real bench serve s3-start s3-stop params lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -61,6 +61,9 @@ tune: setup ## search for better settings of the model: make tune [SPACE=search/
 
 quality-real: setup ## every model on the real plant's data beside public results: needs BATCHYIELD_REAL_DATA
 	@python benchmarks/quality.py $(if $(DATA),--data "$(DATA)")
+
+bench: setup ## how fast the service answers, beside an echo and a usual service (needs wrk, two cores and the model): make bench [QUICK=1]
+	@python benchmarks/serving.py $(if $(QUICK),--quick)
 
 serve: setup ## serve the pinned model that is in the workspace
 	@python -m api --host $(HOST) --port $(PORT)

@@ -107,7 +107,7 @@ class Running:
 
     def __init__(self, contender: Contender, body: bytes) -> None:
         self.name, self.port = contender.name, free_port()
-        self._output = tempfile.TemporaryFile()
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop()
         begun = time.perf_counter()
         self._process = psutil.Popen(
             ["taskset", "-c", ",".join(map(str, contender.cores)), *self._command(contender)],
@@ -177,7 +177,7 @@ def running(*contenders: Contender, body: bytes) -> Iterator[list[Running]]:
     started: list[Running] = []
     try:
         for contender in contenders:
-            started.append(Running(contender, body))
+            started.append(Running(contender, body))  # noqa: PERF401 - those before one that fails are stopped too
         yield started
     finally:
         for one in started:

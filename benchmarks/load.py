@@ -47,20 +47,11 @@ def load(server: Running, bodies: Path, seconds: float) -> Round:
     Raises:
         SetupError: a request failed, so that the figures mean nothing.
     """
-    command = (
-        "taskset",
-        "-c",
-        str(cores()[1]),
-        "wrk",
-        "-t1",
-        f"-c{CONNECTIONS}",
-        f"-d{seconds:g}s",
-        "--timeout",
-        "30s",
-    )
+    pinned = ("taskset", "-c", str(cores()[1]))
+    wrk = ("wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:g}s", "--timeout", "30s", "-s", str(SCRIPT))
     before = server.cpu_seconds()
     said = subprocess.run(
-        [*command, "-s", str(SCRIPT), f"http://{HOST}:{server.port}{PATH}", "--", str(bodies)],
+        [*pinned, *wrk, f"http://{HOST}:{server.port}{PATH}", "--", str(bodies)],
         capture_output=True,
         text=True,
         check=True,
