@@ -16,6 +16,7 @@ from api.refusals import EXCEPTION_HANDLERS
 from api.routes import plain_routes
 from api.service import Service, open_pinned
 from api.settings import Settings, read_settings
+from api.shortcut import Shortcut
 from batchyield.artifact import Artifact
 from batchyield.errors import BatchyieldError
 
@@ -41,14 +42,16 @@ def create_app(settings: Settings, artifact: Artifact | None = None) -> ASGIApp:
         finally:
             service.bulk.shutdown(wait=False, cancel_futures=True)
 
+    hot = prediction_routes(service)
     app = Litestar(
-        [*prediction_routes(service), *plain_routes(service), *page_routes()],
+        [*hot, *plain_routes(service), *page_routes()],
         lifespan=[lifespan],
         exception_handlers=EXCEPTION_HANDLERS,
         openapi_config=None,  # api.openapi describes the plain ASGI routes too, which the framework cannot see
         logging_config=None,
     )
-    return Envelope(app, settings, read_keys(settings), service.metrics)
+    straight = {path: route.fn for route in hot for path in route.paths}
+    return Envelope(Shortcut(app, straight), settings, read_keys(settings), service.metrics)
 
 
 def from_environment() -> ASGIApp:
