@@ -11,6 +11,7 @@ import platform
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +25,10 @@ from benchmarks.contenders import Contender, echo, running, service, usual
 from benchmarks.load import CONNECTIONS, Round, check_wrk, interleaved
 
 SHEET = {"Content-Type": f"text/csv; charset={ENCODING}"}
+
+
+SETTLE_SECONDS = 1.0
+"""After the last answer, when freed memory has been given back."""
 
 
 class Effort(NamedTuple):
@@ -72,6 +77,7 @@ def measure(effort: Effort, without: tuple[str, ...]) -> Figures:
             hundred = interleaved(servers, bodies.hundred, effort.rounds, effort.seconds)
             sheet = bodies.large_sheet.read_bytes()
             sheets = [servers[0].post("/v1/predictions/csv", sheet, SHEET) for _ in range(effort.rounds)]
+            time.sleep(SETTLE_SECONDS)
             resident = servers[0].resident()
         return Figures(
             single,
