@@ -62,7 +62,7 @@ def test_it_is_openapi_3_1():
 
 
 def test_it_has_every_route_and_no_other():
-    app = create_app(Settings())._app
+    app = create_app(Settings())._app._app
     assert isinstance(app, Litestar)
     pages = {"/", "/schema", "/schema/openapi.json", "/console/{name:path}"}
     assert {route.path for route in app.routes} - pages == set(DOCUMENT["paths"])
