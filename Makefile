@@ -77,6 +77,9 @@ vulnerabilities: ## known ones in what the service runs on; skipped with a messa
 fuzz: setup ## 100,000 fuzzed requests to a service process; none may make it fail: make fuzz [COUNT=1000] [SEED=2]
 	@python benchmarks/fuzz.py --count $(or $(COUNT),100000) --seed $(or $(SEED),1)
 
+bench: setup ## how fast the service answers, beside an echo and a usual service (needs wrk, two cores and the model): make bench [QUICK=1]
+	@python benchmarks/serving.py $(if $(QUICK),--quick)
+
 serve: setup ## serve the pinned model that is in the workspace
 	@python -m api --host $(HOST) --port $(PORT)
 

@@ -25,6 +25,7 @@ from api.refusals import EXCEPTION_HANDLERS
 from api.routes import plain_routes
 from api.service import Service, open_pinned
 from api.settings import Settings, read_settings
+from api.shortcut import Shortcut
 from batchyield.artifact import Artifact
 from batchyield.errors import BatchyieldError
 
@@ -59,15 +60,17 @@ def create_app(settings: Settings, artifact: Artifact | None = None, log: Log | 
             service.bulk.shutdown(wait=False, cancel_futures=True)
             await asyncio.to_thread(service.journal.close)
 
+    hot = prediction_routes(service)
     app = Litestar(
-        [*prediction_routes(service), *outcome_routes(service), *plain_routes(service, drain), *page_routes()],
+        [*hot, *outcome_routes(service), *plain_routes(service, drain), *page_routes()],
         lifespan=[lifespan],
         exception_handlers=EXCEPTION_HANDLERS,
         openapi_config=None,  # api.openapi describes the plain ASGI routes too, which the framework cannot see
         logging_config=None,
     )
     admission = Admission(keyring, _rates(settings), settings.max_in_flight)
-    return Envelope(app, settings, admission, metrics, drain, log)
+    straight = {path: route.fn for route in hot for path in route.paths}
+    return Envelope(Shortcut(app, straight), settings, admission, metrics, drain, log)
 
 
 def from_environment() -> ASGIApp:

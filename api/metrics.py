@@ -99,6 +99,7 @@ class Metrics:
         # Looking a child up by its labels costs more than counting does.
         self._known_requests: dict[tuple[str, str, int], Counter] = {}
         self._known_seconds: dict[str, Histogram] = {}
+        self._known_forms: dict[str, Counter] = {}
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Counts a request; `route` is a template, never a path that a caller made up."""
@@ -113,10 +114,14 @@ class Metrics:
 
     def predicted(self, predictions: Sequence[Prediction], form: str) -> None:
         """Counts the predictions of one answer, and their warnings by kind."""
-        self._predictions.labels(form).inc(len(predictions))
-        kinds = Tally([warning.kind for prediction in predictions for warning in prediction.warnings])
-        for kind, times in kinds.items():
-            self._warnings.labels(kind).inc(times)
+        counter = self._known_forms.get(form)
+        if counter is None:
+            counter = self._known_forms[form] = self._predictions.labels(form)
+        counter.inc(len(predictions))
+        kinds = [warning.kind for prediction in predictions for warning in prediction.warnings]
+        if kinds:
+            for kind, times in Tally(kinds).items():
+                self._warnings.labels(kind).inc(times)
 
     def refused(self, reason: str) -> None:
         """Counts a connection that was closed before it was a request."""

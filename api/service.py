@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from api.journal import Journal
+from api.memory import give_back
 from api.metrics import Metrics
 from api.problems import BUSY, NOT_READY, RequestError
 from api.settings import Settings
@@ -96,6 +97,7 @@ class Service:
         explainer = Explainer(artifact.predictor, artifact.reference, REFERENCE)
         pin = ModelPin(self.settings.model_version, self.settings.revision, artifact.md5)
         self._serving = Serving(artifact, pin, explainer)
+        give_back()  # what parsing the model took
         self.metrics.serves(artifact.card.name, pin.version, pin.revision, pin.md5)
 
     @property
@@ -127,6 +129,9 @@ class Service:
             yield
         finally:
             self._bulk_free += 1
+            if self._bulk_free == self.settings.bulk_slots:
+                with suppress(RuntimeError):  # the threads are gone: the service ends, and all its memory with it
+                    self.bulk.submit(give_back)
 
     def predict(
         self, batches: Sequence[Batch], form: str, sheet_warnings: Sequence[tuple[CellWarning, ...]] | None = None

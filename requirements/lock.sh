@@ -1,15 +1,17 @@
 #!/bin/sh
 # Writes the hash-pinned locks anew from pyproject.toml; `dev` holds everything, the other two are cut from it.
+# `bench` is the environment of the service that `make bench` compares with.
 set -eu
 cd "$(dirname "$0")/.."
 lock() {
   out=requirements/$1.txt; shift
   uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
-    --custom-compile-command 'make lock' --no-emit-index-url pyproject.toml "$@" -o "$out"
+    --custom-compile-command 'make lock' --no-emit-index-url "$@" -o "$out"
 }
-lock dev --extra serve --extra train --extra client --extra dev
-lock train --extra train --constraints requirements/dev.txt
-lock serve --extra serve --constraints requirements/dev.txt
+lock dev pyproject.toml --extra serve --extra train --extra client --extra dev
+lock train pyproject.toml --extra train --constraints requirements/dev.txt
+lock serve pyproject.toml --extra serve --constraints requirements/dev.txt
+lock bench requirements/bench.in --constraints requirements/dev.txt
 # What looks for known vulnerabilities has an environment of its own: see audit.sh.
 echo 'pip-audit>=2.9' | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
   --custom-compile-command 'make lock' --no-emit-index-url - -o requirements/audit.txt

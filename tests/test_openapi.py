@@ -64,7 +64,7 @@ def test_it_is_openapi_3_1():
 
 
 def test_it_has_every_route_and_no_other():
-    app = create_app(Settings())._app
+    app = create_app(Settings())._app._app
     assert isinstance(app, Litestar)
     files = {"/console/{name:path}"}  # what the pages consist of
     assert {route.path for route in app.routes} - files == set(DOCUMENT["paths"])

@@ -1,0 +1,54 @@
+"""What is sent: rows of the sample plant, all different, so that no memory of cells is flattered."""
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from batchyield.batch import Batch
+from batchyield.sheet import read_sheet
+from batchyield.simulate import simulate
+
+ROWS = 100
+"""Of a large JSON body."""
+
+CSV_ROWS = 10_000
+LARGE_BODIES = 100
+
+
+class Bodies(NamedTuple):
+    """Files that the load generator and the servers read.
+
+    Attributes:
+        single: a JSON body a line, each with one batch.
+        hundred: the same, each with a hundred.
+        sheet: the plant's file with yields, which the usual service trains on.
+        large_sheet: a sheet of 10,000 other batches.
+    """
+
+    single: Path
+    hundred: Path
+    sheet: Path
+    large_sheet: Path
+
+
+def write_bodies(folder: Path) -> Bodies:
+    """Writes all of them into `folder`."""
+    bodies = Bodies(
+        folder / "single.ndjson", folder / "hundred.ndjson", folder / "sheet.csv", folder / "large_sheet.csv"
+    )
+    bodies.sheet.write_bytes(simulate().csv())
+    large_sheet = simulate(CSV_ROWS, seed=11).csv()
+    bodies.large_sheet.write_bytes(large_sheet)
+    batches = list(read_sheet(large_sheet).batches)
+    draw = random.Random(1)  # noqa: S311 - an order, not a secret
+    draw.shuffle(batches)
+    bodies.single.write_bytes(_lines([[batch] for batch in batches]))
+    bodies.hundred.write_bytes(_lines([draw.sample(batches, ROWS) for _ in range(LARGE_BODIES)]))
+    return bodies
+
+
+def _lines(requests: Sequence[Sequence[Batch]]) -> bytes:
+    return b"".join(msgspec.json.encode({"inputs": inputs}) + b"\n" for inputs in requests)

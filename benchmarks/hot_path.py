@@ -1,0 +1,120 @@
+"""Where the microseconds of a request with one batch go inside the application, as a Markdown table.
+
+    python benchmarks/hot_path.py
+
+The parts are timed one after another on the same request, so that each finds the caches as the one before left them;
+the rest is the time of the whole application less its parts. Needs the model that dvc.lock pins.
+"""
+
+import asyncio
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Any
+
+import msgspec
+import uvloop
+
+from api.app import create_app
+from api.payload import batches_of_json
+from api.service import Predictions, Service, open_pinned
+from api.settings import Settings, read_settings
+from batchyield.artifact import Artifact
+from batchyield.errors import BatchyieldError
+from batchyield.features import FEATURES, featurize
+from benchmarks.bodies import write_bodies
+
+PARTS = (
+    "decode and check the JSON (msgspec)",
+    f"42 readings to {len(FEATURES)} features, in plain Python, into a float32 matrix",
+    "model (onnxruntime) and seven decimals",
+    "count predictions and warnings (prometheus-client)",
+    "encode the answer (msgspec)",
+    "count and time the request (prometheus-client)",
+)
+REQUESTS = 5_000
+
+
+def parts(artifact: Artifact, settings: Settings, bodies: Sequence[bytes]) -> list[float]:
+    """Median µs of each of `PARTS`."""
+    service, predictor, encode = Service(settings, artifact), artifact.predictor, msgspec.json.Encoder().encode
+    rounds = []
+    for body in bodies:
+        begun = perf_counter_ns()
+        batches = batches_of_json(body)
+        decoded = perf_counter_ns()
+        features = featurize(batches)
+        featurized = perf_counter_ns()
+        predictor.answer(features.values)
+        answered = perf_counter_ns()
+        predictions = predictor.predict(batches)  # not timed: the model has just seen this row
+        predicted = perf_counter_ns()
+        service.metrics.predicted(predictions, "json")
+        counted = perf_counter_ns()
+        encode(Predictions(service.serving.pin, predictions))
+        encoded = perf_counter_ns()
+        service.metrics.answered("POST", "/v1/predictions", 200, 0.001)
+        ended = perf_counter_ns()
+        rounds.append(
+            (
+                decoded - begun,
+                featurized - decoded,
+                answered - featurized,
+                counted - predicted,
+                encoded - counted,
+                ended - encoded,
+            )
+        )
+    return [statistics.median(column) / 1e3 for column in zip(*rounds, strict=True)]
+
+
+async def whole(artifact: Artifact, settings: Settings, bodies: Sequence[bytes]) -> float:
+    """Median µs of a request through the whole application, with a server that costs nothing."""
+    app: Any = create_app(settings, artifact)
+    taken = []
+    for body in bodies:
+        scope = {
+            "type": "http", "http_version": "1.1", "scheme": "http", "method": "POST", "path": "/v1/predictions",
+            "raw_path": b"/v1/predictions", "root_path": "", "query_string": b"", "state": {},
+            "client": ("127.0.0.1", 50000), "server": ("127.0.0.1", 8000), "asgi": {"version": "3.0"},
+            "headers": [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))],
+        }  # fmt: skip
+
+        async def receive(body: bytes = body) -> dict[str, Any]:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(_: dict[str, Any]) -> None:
+            pass
+
+        begun = perf_counter_ns()
+        await app(scope, receive, send)
+        taken.append(perf_counter_ns() - begun)
+    return statistics.median(taken) / 1e3
+
+
+def main() -> int:
+    """Prints the table; exit code 2 where there is no model."""
+    settings = read_settings()
+    try:
+        artifact = open_pinned(settings)
+    except BatchyieldError as error:
+        print(f"hot_path: {error}", file=sys.stderr)
+        return error.exit_code
+    with tempfile.TemporaryDirectory() as folder:
+        bodies = write_bodies(Path(folder)).single.read_bytes().splitlines()[:REQUESTS]
+    found = parts(artifact, settings, bodies)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        total = runner.run(whole(artifact, settings, bodies))
+    print("| part | µs |\n|---|---|")
+    for name, microseconds in zip(PARTS, found, strict=True):
+        print(f"| {name} | {microseconds:.1f} |")
+    print(f"| envelope, headers, reading the body with its time limit | {total - sum(found):.1f} |")
+    print(f"| whole application | {total:.1f} |")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

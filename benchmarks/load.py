@@ -1,0 +1,87 @@
+"""Load by wrk: many connections, each with one request on its way at a time."""
+
+import shutil
+import statistics
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from batchyield.errors import SetupError
+from batchyield.s3 import HOST
+from benchmarks.contenders import PATH, Running, cores
+
+CONNECTIONS = 16
+SCRIPT = Path(__file__).with_name("rotate.lua")
+
+
+class Round(msgspec.Struct, frozen=True):
+    """What wrk saw, times in seconds, and the CPU time that a request took of the server, in µs.
+
+    CPU time is what other work on the machine disturbs least.
+    """
+
+    requests: int
+    seconds: float
+    p50: float
+    p99: float
+    errors: int
+    cpu: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Requests a second."""
+        return self.requests / self.seconds
+
+
+def check_wrk() -> None:
+    """Raises a SetupError where wrk is missing: no client in Python is fast enough to measure this service."""
+    if not shutil.which("wrk"):
+        raise SetupError("wrk is not installed", "`apt-get install wrk`, or https://github.com/wg/wrk")
+
+
+def load(server: Running, bodies: Path, seconds: float) -> Round:
+    """One round.
+
+    Raises:
+        SetupError: a request failed, so that the figures mean nothing.
+    """
+    pinned = ("taskset", "-c", str(cores()[1]))
+    wrk = ("wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:g}s", "--timeout", "30s", "-s", str(SCRIPT))
+    before = server.cpu_seconds()
+    said = subprocess.run(
+        [*pinned, *wrk, f"http://{HOST}:{server.port}{PATH}", "--", str(bodies)],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    cpu = server.cpu_seconds() - before
+    found = msgspec.json.decode(said.splitlines()[-1], type=Round)
+    if found.errors or not found.requests:
+        raise SetupError(f"'{server.name}' failed {found.errors} of {found.requests} requests", "see its log")
+    return msgspec.structs.replace(found, cpu=cpu / found.requests * 1e6)
+
+
+def interleaved(servers: Sequence[Running], bodies: Path, rounds: int, seconds: float) -> dict[str, Round]:
+    """The median of each figure over rounds that take turns, so that noise meets all servers alike."""
+    for server in servers:
+        load(server, bodies, min(seconds, 1.0))
+    seen: dict[str, list[Round]] = {server.name: [] for server in servers}
+    for _ in range(rounds):
+        for server in servers:
+            seen[server.name].append(load(server, bodies, seconds))
+    return {name: _median(found) for name, found in seen.items()}
+
+
+def _median(rounds: Sequence[Round]) -> Round:
+    # The round of median rate gives requests and seconds, so that `rate` is that median.
+    middle = sorted(rounds, key=lambda one: one.rate)[len(rounds) // 2]
+    return Round(
+        middle.requests,
+        middle.seconds,
+        statistics.median(one.p50 for one in rounds),
+        statistics.median(one.p99 for one in rounds),
+        0,
+        statistics.median(one.cpu for one in rounds),
+    )

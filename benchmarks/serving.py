@@ -1,0 +1,182 @@
+"""How fast the service answers, beside two others on the same machine in the same run, as a Markdown table.
+
+    python benchmarks/serving.py [--quick] [--without journal,log] [--json] [--check]
+
+Needs wrk, two cores and the model that dvc.lock pins. `echo` is a typed Litestar endpoint that replies with the body;
+`usual` is FastAPI, pandas and scikit-learn.
+"""
+
+import argparse
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from batchyield.batch import ENCODING
+from batchyield.errors import BatchyieldError
+from benchmarks.bodies import CSV_ROWS, Bodies, write_bodies
+from benchmarks.contenders import Contender, echo, running, service, usual
+from benchmarks.load import CONNECTIONS, Round, check_wrk, interleaved
+
+SHEET = {"Content-Type": f"text/csv; charset={ENCODING}"}
+
+
+SETTLE_SECONDS = 1.0
+"""After the last answer, when freed memory has been given back."""
+
+
+class Effort(NamedTuple):
+    """How long is measured."""
+
+    rounds: int
+    seconds: float
+    starts: int
+
+
+USUAL, QUICK = Effort(7, 2.0, 5), Effort(3, 1.0, 3)
+
+
+class Figures(NamedTuple):
+    """All that was measured; rounds by server."""
+
+    single: Mapping[str, Round]
+    hundred: Mapping[str, Round]
+    two_workers: Round
+    sheet_seconds: float
+    first_answer: float
+    resident: float
+
+
+class Target(NamedTuple):
+    """A figure, the bound it is to keep, and whether it does."""
+
+    what: str
+    found: str
+    bound: str
+    met: bool
+
+
+def measure(effort: Effort, without: tuple[str, ...]) -> Figures:
+    """Starts everything, loads it and stops it again."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        bodies = write_bodies(folder)
+        first = bodies.single.read_bytes().split(b"\n", 1)[0]
+        ours = service("service", folder)
+        fast = [ours, echo()]
+        if without:
+            fast.append(service(f"service without {' and '.join(without)}", folder, without))
+        with running(*fast, usual(bodies.sheet), body=first) as servers:
+            single = interleaved(servers, bodies.single, effort.rounds, effort.seconds)
+            hundred = interleaved(servers, bodies.hundred, effort.rounds, effort.seconds)
+            sheet = bodies.large_sheet.read_bytes()
+            sheets = [servers[0].post("/v1/predictions/csv", sheet, SHEET) for _ in range(effort.rounds)]
+            time.sleep(SETTLE_SECONDS)
+            resident = servers[0].resident()
+        return Figures(
+            single,
+            hundred,
+            _two_workers(folder, bodies, effort, first),
+            statistics.median(sheets),
+            statistics.median(_first_answer(ours, first) for _ in range(effort.starts)),
+            resident,
+        )
+
+
+def _two_workers(folder: Path, bodies: Bodies, effort: Effort, body: bytes) -> Round:
+    with running(service("two workers", folder, workers=2), body=body) as servers:
+        return interleaved(servers, bodies.single, effort.rounds, effort.seconds)["two workers"]
+
+
+def _first_answer(contender: Contender, body: bytes) -> float:
+    with running(contender, body=body) as servers:
+        return servers[0].first_answer
+
+
+def targets(found: Figures) -> list[Target]:
+    """Each bound that the service is to keep."""
+    single, hundred = found.single, found.hundred
+    of_echo = single["service"].rate / single["echo"].rate
+    of_usual = single["service"].rate / single["usual"].rate
+    sheet, start, resident = found.sheet_seconds, found.first_answer, found.resident
+    tail = single["service"].p99 / single["service"].p50
+    large = hundred["service"].rate / hundred["echo"].rate
+    return [
+        Target("1 row, share of the echo's rate", f"{of_echo:.0%}", "≥ 80 %", of_echo >= 0.8),
+        Target("1 row, times the usual service's rate", f"{of_usual:.0f}", "≥ 70", of_usual >= 70),
+        Target("1 row, p99 / p50", f"{tail:.1f}", "≤ 3", tail <= 3),
+        Target("100 rows, share of the echo's rate", f"{large:.0%}", "≥ 50 %", large >= 0.5),
+        Target(f"{CSV_ROWS:,} rows in one CSV", f"{sheet * 1e3:.0f} ms", "< 1,000 ms", sheet < 1),
+        Target("start to first answer", f"{start:.2f} s", "< 1.5 s", start < 1.5),
+        Target("resident in a worker after all this", f"{resident:.0f} MiB", "< 150 MiB", resident < 150),
+    ]
+
+
+def table(found: Figures) -> str:
+    """Everything in Markdown."""
+    lines = [machine(), "", f"{CONNECTIONS} connections, server on one core and load on another, medians:", ""]
+    lines += ["| server | body | requests/s | of the echo | times the usual | p50 ms | p99 ms | CPU µs |"]
+    lines += ["|---|---|---|---|---|---|---|---|"]
+    for body, rounds in (("1 row", found.single), ("100 rows", found.hundred)):
+        for name, one in rounds.items():
+            lines.append(_line(name, body, one, rounds))
+    lines.append(_line("service, 2 workers beside the load", "1 row", found.two_workers, found.single))
+    lines += ["", "| target | measured | bound | |", "|---|---|---|---|"]
+    for what, value, bound, met in targets(found):
+        lines.append(f"| {what} | {value} | {bound} | {'pass' if met else '**miss**'} |")
+    return "\n".join(lines)
+
+
+def _line(name: str, body: str, one: Round, beside: Mapping[str, Round]) -> str:
+    shares = f"{one.rate / beside['echo'].rate:.0%} | {one.rate / beside['usual'].rate:,.1f}"
+    return (
+        f"| {name} | {body} | {one.rate:,.0f} | {shares} | {one.p50 * 1e3:.2f} | {one.p99 * 1e3:.2f} | {one.cpu:,.0f} |"
+    )
+
+
+def machine() -> str:
+    """What all of it ran on."""
+    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    cpu = names[0].partition(":")[2].strip() if names else platform.machine()
+    return f"{cpu}, {len(names)} cores; Linux {platform.release()}; Python {platform.python_version()}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: a look, not a figure to quote")
+    parser.add_argument(
+        "--without",
+        type=lambda text: tuple(text.split(",")),
+        default=(),
+        metavar="PARTS",
+        help="measure the service without these too: journal, log, or journal,log",
+    )
+    parser.add_argument("--json", action="store_true", help="figures and targets as JSON")
+    parser.add_argument("--check", action="store_true", help="exit code 1 where a target is missed")
+    options = parser.parse_args(arguments)
+    if unknown := set(options.without) - {"journal", "log"}:
+        parser.error(f"--without takes journal and log, not {', '.join(sorted(unknown))}")
+    try:
+        check_wrk()
+        found = measure(QUICK if options.quick else USUAL, options.without)
+    except BatchyieldError as error:
+        print(f"serving: {error}", file=sys.stderr)
+        return error.exit_code
+    judged = targets(found)
+    if options.json:
+        told = {"machine": machine(), "figures": found._asdict(), "targets": [one._asdict() for one in judged]}
+        print(msgspec.json.encode(told).decode())
+    else:
+        print(table(found))
+    return int(options.check and not all(one.met for one in judged))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
