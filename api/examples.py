@@ -60,7 +60,7 @@ REFUSED: dict[str, dict[str, Any]] = {
         **_violated("$.inputs[0].A6 (line 1, column 18)", "NaN is no JSON; send null for a reading that is missing"),
     },
     "unauthorized": {"detail": "send a key as `Authorization: Bearer KEY` or `X-API-Key: KEY`"},
-    "forbidden": {"detail": "the key has no scope that lets it do this; it needs predict"},
+    "forbidden": {"detail": "the key line-3 lacks the scope predict; ask the operator for one that has it"},
     "not-found": {"detail": "nothing is here; GET /schema lists all there is"},
     "method-not-allowed": {"detail": "DELETE is not possible here, only POST"},
     "too-slow": {"detail": "the body did not arrive within 30 s"},

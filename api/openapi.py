@@ -25,7 +25,8 @@ API_VERSION = "1.0.0"
 
 PACKED = ("Content-Encoding", "Vary")
 DOCUMENT: Json = {"schema": {"type": "object", "required": ["openapi", "info", "paths", "components"]}}
-OF_BODIES = (MALFORMED, TOO_SLOW, TOO_LARGE, UNSUPPORTED, INVALID, RATE_LIMITED, BUSY)
+METERED = (RATE_LIMITED, BUSY)
+OF_BODIES = (MALFORMED, TOO_SLOW, TOO_LARGE, UNSUPPORTED, INVALID, *METERED)
 
 DESCRIPTION = f"""Predicts the yield of chemical batches from the 42 readings that the plant writes.
 
@@ -171,7 +172,7 @@ def _model() -> Json:
         "tags": ["Model"],
         "summary": "Describe the model",
         "description": "The model's card, and the pin of each file it consists of.",
-        "responses": responses(good("the model", json_of(Model), *PACKED), NOT_READY),
+        "responses": responses(good("the model", json_of(Model), *PACKED), *METERED, NOT_READY),
         "security": SECURITY,
     }
 

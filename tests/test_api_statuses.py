@@ -8,24 +8,31 @@ from api_fixtures import REFERENCE as PROFILE
 from api_fixtures import REVISION, batches, card, linear_onnx, make_checkout, pin
 
 from api.app import create_app
-from api.examples import INPUTS, REFUSED, sheet
+from api.examples import INPUTS, OUTCOMES, REFUSED, sheet
 from api.openapi import document
 from api.problems import KINDS
 from api.service import open_pinned
 from api.settings import Settings
 from batchyield.artifact import golden_rows, write_artifact
+from batchyield.keys import digest
 
 KEY = "k" * 32
+READS, PREDICTS = b"r" * 32, b"p" * 32
 PATHS = document()["paths"]
+OF_CONNECTIONS = 431
+"""Answered before there is a request: tests/test_api_limits.py provokes it."""
+
 DOCUMENTED = {
     (method, path, int(status))
     for path, methods in PATHS.items()
     for method, operation in methods.items()
     for status in operation["responses"]
+    if int(status) != OF_CONNECTIONS
 }
 POSTS = {
     "/v1/predictions": (b"application/json", json.dumps(INPUTS).encode(), b"{}"),
     "/v1/predictions/csv": (b"text/csv", sheet(INPUTS["inputs"]).encode(), b"a"),
+    "/v1/outcomes": (b"application/json", json.dumps(OUTCOMES).encode(), b"{}"),
 }
 GETS = sorted(path for path in PATHS if path not in POSTS)
 
@@ -70,6 +77,8 @@ async def provoked(root, overflowing, monkeypatch):
     app, keyed = service(root, max_body_bytes=4096), service(root, api_key=KEY)
     unready = create_app(Settings(lock=str(root / "dvc.lock")))
     hasty, full = service(root, body_seconds=0.01), service(root, bulk_slots=1)
+    scoped, metered = service(root, api_keys_file=str(root / "keys")), service(root, rate_limit=0.001)
+    unjournalled, crowded = service(root, journal=str(root)), service(root, max_in_flight=1)
     failing = service(overflowing)
     met = {}
 
@@ -84,17 +93,24 @@ async def provoked(root, overflowing, monkeypatch):
         for coding in (b"gzip", b"zstd"):
             await note(app, "post", path, body=b"\x1f\x8b", content_encoding=coding, **sent)
         await note(keyed, "post", path, body=body, **sent)
+        await note(scoped, "post", path, body=body, x_api_key=READS, **sent)
+        await note(metered, "post", path, body=body, **sent)
+        await note(metered, "post", path, body=body, **sent)
+        await note(unjournalled, "post", path, body=body, **sent)
         await note(app, "put", path)
         met["post", path, 405] = met.pop(("put", path, 405))
         await note(hasty, "post", path, stops=True, content_length=None, **sent)
         await note(app, "post", path, content_length=b"99999999", **sent)
         await note(app, "post", path, content_type=b"text/xml")
         await note(app, "post", path, body=wrong, **sent)
-        await note(unready, "post", path, body=body, **sent)
         slow = asyncio.create_task(ask(full, "post", path, stops=True, content_length=None, **sent))
         await asyncio.sleep(0)
         await note(full, "post", path, body=body, content_length=None, **sent)
         slow.cancel()
+        if path == "/v1/outcomes":
+            await note(service(root, journal="off"), "post", path, body=body, **sent)
+            continue
+        await note(unready, "post", path, body=body, **sent)
         large = [INPUTS["inputs"][0] | {"A1": 330, "B14": 440}]
         failed = sheet(large).encode() if path.endswith("csv") else json.dumps({"inputs": large}).encode()
         await note(failing, "post", path, body=failed, **sent)
@@ -106,19 +122,29 @@ async def provoked(root, overflowing, monkeypatch):
         met["get", path, 405] = met.pop(("delete", path, 405))
         if path.startswith("/v1/") or path == "/metrics":
             await note(keyed, "get", path)
+            await note(scoped, "get", path, x_api_key=PREDICTS)
         if path in ("/v1/model", "/health/ready"):
             await note(unready, "get", path)
+    await note(metered, "get", "/v1/model")
+    slow = asyncio.create_task(ask(crowded, "post", "/v1/predictions", stops=True, content_type=b"application/json"))
+    await asyncio.sleep(0)
+    await note(crowded, "get", "/v1/model")
+    slow.cancel()
     # What only answers from memory fails by nothing that a caller could send.
-    for broken in ("api.routes.Health", "api.routes._packed", "api.pages.Page.answer"):
+    for broken in ("api.outcomes.keep", "api.routes.Health", "api.routes._packed", "api.pages.Page.answer"):
         monkeypatch.setattr(broken, None)
     for path in GETS:
         await note(app, "get", path)
+    kind, body, _ = POSTS["/v1/outcomes"]
+    await note(app, "post", "/v1/outcomes", body=body, content_type=kind)
     return met
 
 
 @pytest.fixture(scope="module")
 def met(tmp_path_factory, overflowing):
     root = make_checkout(tmp_path_factory.mktemp("model"))
+    lines = [f"{name} {name} sha256:{digest(key).hex()}\n" for name, key in (("read", READS), ("predict", PREDICTS))]
+    (root / "keys").write_text("".join(lines))
     with pytest.MonkeyPatch.context() as monkeypatch:
         return asyncio.run(provoked(root, overflowing, monkeypatch))
 
@@ -144,4 +170,5 @@ def test_every_header_that_is_promised_is_sent_and_every_problem_is_of_its_kind(
 def test_every_kind_of_problem_has_an_example_and_is_met(met):
     assert set(REFUSED) == {kind.name for kind in KINDS}
     kinds = {json.loads(body)["type"] for key, answers in met.items() if key[2] >= 400 for *_, body in answers}
-    assert kinds == {kind.urn for kind in KINDS} - {"urn:batchyield:not-found"}  # which is of no route
+    elsewhere = {"urn:batchyield:not-found", "urn:batchyield:head-too-large"}  # of no route, and of no request
+    assert kinds == {kind.urn for kind in KINDS} - elsewhere
