@@ -14,15 +14,23 @@ from batchyield.pins import params
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 
 # Runs a stage as `python -m` does, and notes which files below the workspace it read, wrote
-# and imported, and which params it asked for.
+# and imported, and which params it asked for; and apart from these what the guard of its inputs looked at.
 WATCH = """
 import json, os, runpy, sys
 from pathlib import Path
-root, read, written = Path.cwd(), set(), set()
+root, read, written, guarded = Path.cwd(), set(), set(), set()
+def by_the_guard():
+    frame = sys._getframe(2)
+    while frame and frame.f_globals.get("__name__") != "batchyield.inputs":
+        frame = frame.f_back
+    return frame is not None
 def hook(event, arguments):
     if event == "open" and isinstance(arguments[0], (str, os.PathLike)):
         path = Path(os.path.abspath(arguments[0]))
-        if path.is_relative_to(root / "data") or path.suffix == ".yaml" and path.is_relative_to(root):
+        if path.is_relative_to(root) and by_the_guard() and not arguments[2] & (os.O_WRONLY | os.O_RDWR):
+            if path.suffix != ".pyc":
+                guarded.add(str(path.relative_to(root)))
+        elif path.is_relative_to(root / "data") or path.suffix == ".yaml" and path.is_relative_to(root):
             (written if arguments[2] & (os.O_WRONLY | os.O_RDWR) else read).add(str(path.relative_to(root)))
     elif event == "os.rename":
         written.add(str(Path(os.path.abspath(arguments[1])).relative_to(root)))
@@ -39,7 +47,8 @@ sys.argv = [sys.argv[1]]
 runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 modules = {m.__file__ for m in list(sys.modules.values()) if getattr(m, "__file__", None)}
 code = {str(Path(f).relative_to(root)) for f in modules if Path(f).is_relative_to(root / "src")}
-print(json.dumps({"read": sorted(read), "written": sorted(written), "code": sorted(code), "params": sorted(asked)}))
+seen = {"read": read, "written": written, "code": code, "params": asked, "guarded": guarded}
+print(json.dumps({what: sorted(names) for what, names in seen.items()}))
 """
 
 PARAMS = {"src/batchyield/params.py", "src/batchyield/bounds.py"}
@@ -90,3 +99,9 @@ def test_a_stage_declares_every_file_it_reads_and_writes(watched, name):
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_declares_every_param_it_reads(watched, name):
     assert watched[name]["params"] == sorted(STAGES[name].get("params", []))
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_the_guard_of_a_stage_looks_at_all_that_it_declares(watched, name):
+    declared = paths(STAGES[name]["deps"]) | ({"params.yaml"} if STAGES[name].get("params") else set())
+    assert set(watched[name]["guarded"]) == declared | {"dvc.yaml"}

@@ -4,6 +4,7 @@ BatchyieldError
 ├── InputError            what a caller sent cannot be used; carries where and why
 ├── ParamsError           params.yaml or a conf choice is wrong
 ├── ContractError         the raw data breaks the data contract
+├── ChangedInputError         what a stage reads was changed while it ran
 ├── ArtifactError         the model's bytes are not the pinned ones, or do not answer as they did
 └── SetupError            something this machine needs is missing or in the way
 
@@ -58,6 +59,18 @@ class ContractError(BatchyieldError):
         shown = "\n".join(f"  {v}" for v in violations[:20])
         more = f"\n  and {len(violations) - 20} more" if len(violations) > 20 else ""
         super().__init__(f"{source} breaks the data contract:\n{shown}{more}\n  the full list is in {report}")
+
+
+class ChangedInputError(BatchyieldError):
+    """A stage whose inputs are at its end not what they were when it began."""
+
+    def __init__(self, stage: str, changes: list[Violation]) -> None:
+        self.changes = changes
+        shown = "\n".join(f"  {change}" for change in changes)
+        super().__init__(
+            f"{stage}: what it reads was changed while it ran, so what it wrote cannot be pinned:\n{shown}\n"
+            "  its outputs are removed and dvc.lock is as it was; run `dvc repro` again"
+        )
 
 
 class ArtifactError(BatchyieldError):
