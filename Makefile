@@ -8,7 +8,7 @@ STAMP := $(VENV)/.made-from-locks
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint repro repro-real verify audit gate tune quality-real serve s3-start s3-stop params lock clean
+.PHONY: help setup demo test lint repro new-data repro-real verify audit gate tune quality-real serve s3-start s3-stop params lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,9 @@ lint: setup ## ruff, mypy, import contracts, params.yaml against conf/
 repro: setup ## rebuild what changed (the embedded S3 server is started where it is needed)
 	@batchyield params --check && batchyield s3 start $(S3) && batchyield fetch && dvc repro
 	@git diff --quiet HEAD -- dvc.lock || batchyield environment
+
+new-data: setup ## make a file the pinned raw data and show what moved: make new-data FILE=batches.csv [VERSION_AWARE=1]
+	@batchyield new-data "$(FILE)" $(if $(VERSION_AWARE),--version-aware) $(S3)
 
 verify: setup ## rebuild the commit elsewhere, from raw data alone, and compare with its lock: make verify [REV=HEAD~1]
 	@batchyield verify --rev $(or $(REV),HEAD) $(S3)
