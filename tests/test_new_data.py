@@ -7,7 +7,7 @@ import urllib.request
 
 import pytest
 from conftest import run
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 
@@ -48,6 +48,7 @@ def test_a_difference_names_batches_columns_and_what_moved_most():
     assert "most moved first" in said
 
 
+@settings(max_examples=20)
 @given(st.randoms(use_true_random=False))
 def test_the_order_of_rows_is_no_difference(rng: random.Random):
     header, *lines = FILE.decode().splitlines()

@@ -13,7 +13,7 @@ from batchyield.difference import render as rendered
 from batchyield.errors import BatchyieldError, ContractError, InputError, SetupError, Violation
 from batchyield.files import write_atomic
 from batchyield.params import load
-from batchyield.pins import copies, params, raw, remotes
+from batchyield.pins import copies, raw, remotes
 from batchyield.pins.dvc import dvc
 from batchyield.pins.objects import Versioning
 from batchyield.pins.overwrite import SourceObject
@@ -83,8 +83,6 @@ def new_data(
     """
     data = _accepted(file, root)
     progress(f"{file} keeps the data contract")
-    if repro:
-        params.check(root)
     committed = raw.parse_pin(git("show", f"HEAD:{raw.PIN}", cwd=root))
     pinned = raw.read_pin(root)
     if copies.name_of(data) != (digest := pinned.md5) and file.resolve() != (root / raw.DATA).resolve():
