@@ -71,19 +71,17 @@ def faulty(quick, tmp_path):
 
 def test_each_stage_killed_in_the_middle_leaves_the_lock_and_the_next_repro_recovers(faulty):
     lock, outs = (faulty / LOCK).read_bytes(), pinned(faulty)
-    for stage in STAGES:
+    for stage in reversed(STAGES):  # each finds what it reads
         done = again(faulty, stage, check=False, FAULT=KILL_STAGE)
         assert "exited with -9" in done.stderr
         assert (faulty / LOCK).read_bytes() == lock
-        assert all(outs[path] == digest for path, digest in found(faulty).items()), "what is there is whole"
-        run("dvc", "checkout", cwd=faulty)
-    again(faulty, "split", check=False, FAULT=KILL_STAGE)
-    assert list((faulty / "data/split").glob(".*.part")), "the half-written file"
-    assert run("git", "status", "--porcelain", "data", cwd=faulty).stdout == "", "which git never takes"
-    again(faulty, "split")
-    assert not list((faulty / "data/split").glob(".*.part"))
+    assert found(faulty) == {}, "no output that is half of one"
+    assert list((faulty / "data/split").glob(".*.part")), "what was being written"
+    assert ".part" not in run("git", "status", "--porcelain", "data", cwd=faulty).stdout, "which git never takes"
     run("dvc", "repro", cwd=faulty)
     assert ((faulty / LOCK).read_bytes(), found(faulty)) == (lock, outs)
+    again(faulty, "split")
+    assert not list((faulty / "data/split").glob(".*.part")), "swept by the stage that runs next"
 
 
 def test_dvc_killed_with_its_stage_leaves_no_lock_behind(faulty):
@@ -253,18 +251,16 @@ def test_an_s3_that_fails_or_sends_too_little_is_told_and_nothing_of_it_is_taken
     assert all(md5(file) == f"{file.parent.name}{file.name}" for file in (root / ".dvc/cache").glob("files/md5/??/*"))
     proxy.fault = None
     assert "from the DVC storage" in run("batchyield", "fetch", cwd=root).stdout
-    run("dvc", "pull", "data/split/train.parquet", cwd=root)
-    assert md5(root / "data/split/train.parquet") == pinned(root)["data/split/train.parquet"]
 
 
-@pytest.mark.parametrize("command", [("fetch",), ("verify",), ("audit",), ("mirror",)])
+@pytest.mark.parametrize("command", ["fetch", "verify"])
 def test_an_s3_that_is_down_is_named_with_what_to_do(quick, tmp_path, command):
     root = tmp_path / "checkout"
     shutil.copytree(quick, root, symlinks=True)
     emptied(root)
     keys = "    endpointurl = http://localhost:1\n    access_key_id = plant\n    secret_access_key = sesame\n"
     (root / ".dvc/config.local").write_text("".join(f"['remote \"{name}\"']\n{keys}" for name in remotes.REMOTES))
-    done = run("batchyield", *command, cwd=root, check=False)
+    done = run("batchyield", command, cwd=root, check=False)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert "cannot be asked: Could not connect" in done.stderr

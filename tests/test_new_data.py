@@ -136,6 +136,11 @@ def test_what_breaks_the_contract_or_would_be_lost_is_refused_before_anything_is
     assert "no version can be pinned" in done.stderr
     run("batchyield", "new-data", str(file), "--no-repro", "--force", cwd=spoilt)
     assert client.get_object(Bucket=s3.BUCKET, Key=raw.KEY)["Body"].read() == file.read_bytes()
+    run("git", "checkout", str(raw.PIN), cwd=spoilt)
+    run(
+        "batchyield", "new-data", str(file), "--no-repro", cwd=spoilt
+    )  # as after a run that was killed before it pinned
+    assert raw.read_pin(spoilt).md5 == copies.name_of(file.read_bytes())
 
 
 @pytest.mark.slow

@@ -81,8 +81,8 @@ def _s3(options: argparse.Namespace) -> int:
 def _fetch(_: argparse.Namespace) -> int:
     from batchyield.pins import raw
 
-    for path in raw.healed():
-        print(f"{path} was corrupt in the DVC cache and is removed: `dvc repro` makes it anew, `dvc pull` brings it")
+    for said in raw.healed():
+        print(said)
     print(f"raw data {raw.fetch()}")
     return 0
 

@@ -95,7 +95,7 @@ def new_data(
                 f"versioning of the bucket of {bucket.url} is {bucket.versioning}, so no version can be pinned",
                 "enable it on the bucket, or leave --version-aware out",
             )
-        bucket.spare({committed.md5, pinned.md5}, force=force)
+        bucket.spare(data, {committed.md5, pinned.md5}, force=force)
         with _or_back(root, bucket):
             progress(f"to {bucket.url}: {bucket.put(data)}")
             made = _pinned(root, data, by_version and not pinned.deps[0].version_id)

@@ -20,9 +20,9 @@ class SourceObject:
         self.version: str | None = None
         self.touched = False
 
-    def spare(self, pinned: set[str], *, force: bool) -> None:
-        """Sees to it that overwriting the object loses nothing."""
-        if self.versioning is Versioning.ON or self.old is None:
+    def spare(self, data: bytes, pinned: set[str], *, force: bool) -> None:
+        """Sees to it that nothing is lost when `data` overwrites the object; `pinned` are md5s that are to be kept."""
+        if self.versioning is Versioning.ON or self.old is None or self.old == data:
             return
         digest = copies.name_of(self.old)
         if digest in pinned:

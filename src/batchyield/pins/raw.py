@@ -95,9 +95,10 @@ def fetch(root: Path = Path()) -> str:
 
 
 def healed(root: Path = Path()) -> list[str]:
-    """Cleans the DVC cache of what the pins of a checkout name and is corrupt; see `copies.heal`."""
+    """Cleans the DVC cache of what the pins of a checkout name, where that is corrupt; a sentence for each file."""
     pinned = {path: digest for path, (_, digest) in read_lock(root / LOCK).outs().items()}
-    return copies.heal(root, {DATA.as_posix(): read_pin(root).md5} | pinned)
+    said = "was corrupt in the DVC cache and is removed: `dvc repro` makes it anew, `dvc pull` brings it"
+    return [f"{path} {said}" for path in copies.heal(root, {DATA.as_posix(): read_pin(root).md5} | pinned)]
 
 
 def kept(root: Path, digest: str) -> bool:
