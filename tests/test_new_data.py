@@ -90,7 +90,7 @@ def test_new_data_are_pinned_kept_rebuilt_and_compared(spoilt, tmp_path):
     assert raw.read_pin(spoilt).md5 == made["md5"]
     assert made["data"]["shifts"][0]["reading"] == "A10"
     assert made["data"]["added"] == ["sample_9999"]
-    assert {figure["metric"] for figure in made["metrics"]} >= {"test.mse", "test.r2"}
+    assert {figure["metric"] for figure in made["metrics"]} >= {"test.score", "test.r2"}
     assert all(figure["before"] != figure["after"] for figure in made["metrics"])
     assert made["next"][0].startswith("git add")
     assert "up to date" in run("dvc", "status", cwd=spoilt).stdout
