@@ -44,6 +44,9 @@ repro: setup ## rebuild what changed (the embedded S3 server is started where it
 	@batchyield params --check && batchyield s3 start $(S3) && batchyield fetch && dvc repro
 	@git diff --quiet HEAD -- dvc.lock || batchyield environment
 
+new-data: setup ## make a file the pinned raw data and show what moved: make new-data FILE=batches.csv [VERSION_AWARE=1]
+	@batchyield params --check && batchyield new-data "$(FILE)" $(if $(VERSION_AWARE),--version-aware) $(S3)
+
 verify: setup ## rebuild the commit elsewhere, from raw data alone, and compare with its lock: make verify [REV=HEAD~1]
 	@batchyield verify --rev $(or $(REV),HEAD) $(S3)
 

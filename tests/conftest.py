@@ -10,7 +10,7 @@ import pytest
 from journal_fixtures import postgres
 
 from batchyield import s3
-from batchyield.pins import raw, remotes, workspace
+from batchyield.pins import params, raw, remotes, workspace
 from batchyield.pins.demo import seed
 
 ROOT = Path(__file__).parents[1]
@@ -64,3 +64,26 @@ def scratch(rebuilt, tmp_path):
     root = tmp_path / "scratch"
     shutil.copytree(rebuilt, root, ignore=shutil.ignore_patterns(".s3"), symlinks=True)
     return root
+
+
+@pytest.fixture(scope="session")
+def quick(rebuilt, tmp_path_factory):
+    """A rebuilt and committed checkout with the quick evaluation and a quick model: its rebuild takes seconds."""
+    root = tmp_path_factory.mktemp("quick") / "checkout"
+    workspace.git("clone", "-q", str(rebuilt), str(root), cwd=rebuilt)
+    remotes.lend(rebuilt, root)
+    raw.fetch(root)
+    params.write(root, ["evaluation=quick", "model=ridge"])
+    run("dvc", "repro", cwd=root)
+    run("git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qam", "quick", cwd=root)
+    return root
+
+
+@pytest.fixture
+def spoilt(quick, tmp_path):
+    """A quick checkout to spoil, its bucket too: yields the checkout, while its own S3 server runs."""
+    root = tmp_path / "spoilt"
+    shutil.copytree(quick, root, symlinks=True, ignore=shutil.ignore_patterns("config.local"))
+    with s3.running(remotes.embedded(s3.free_port(), root)) as server:
+        s3.put(server, raw.KEY, (root / raw.DATA).read_bytes())
+        yield root

@@ -1,7 +1,8 @@
 """What a stage was given: every file and param that it declares, by content, before it ran and after.
 
 DVC hashes the inputs of a stage when its command has ended. A module, a table or a param that was edited in the
-meantime would be pinned although it is not what ran: so the stage looks twice, and refuses.
+meantime would be pinned although it is not what ran: so the stage looks twice, and refuses. And DVC takes what it
+checks out of its cache for what the lock names, without looking: so the stage looks.
 """
 
 import contextlib
@@ -14,9 +15,11 @@ import msgspec
 
 from batchyield.errors import ChangedInputError, SetupError, Violation
 from batchyield.files import md5, sweep
+from batchyield.lock import read_lock
 
 PIPELINE = Path("dvc.yaml")
 PARAMS = Path("params.yaml")
+LOCK = Path("dvc.lock")
 
 Decoded = TypeVar("Decoded")
 Named = tuple[str | dict[str, Any], ...]
@@ -74,6 +77,23 @@ def _look(stage: str, declared: Declared) -> Inputs:
     files = {path: Seen(md5(path), path.stat().st_mtime_ns) for path in _files(declared)}
     values = _decoded(PARAMS, dict[str, Any]) if declared.params else {}
     return Inputs(stage, declared, files, {key: _value(values, key) for key in declared.params})
+
+
+def as_locked(given: Inputs) -> None:
+    """Checks that what earlier stages made still is what the lock says; to be called in a `dvc repro`.
+
+    Raises:
+        SetupError: it is not, while DVC believes that it is.
+    """
+    made = read_lock(LOCK).outs() if LOCK.exists() else {}
+    for path, seen in given.files.items():
+        stage, digest = made.get(path.as_posix(), ("", seen.md5))
+        if seen.md5 != digest:
+            raise SetupError(
+                f"{given.stage}: {path} has md5 {seen.md5}, and {LOCK} says that {stage} made {digest}; DVC has not "
+                "noticed, so the file in its cache is corrupt, or this one was written behind its back",
+                f"`rm {path}`, then `batchyield fetch` to clean the cache, then `dvc repro`",
+            )
 
 
 @contextlib.contextmanager

@@ -4,12 +4,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from batchyield.commands import Commands, with_s3, with_service
+from batchyield.commands import Commands, show, with_json, with_s3, with_service
 from batchyield.simulate import DEFAULT_ROWS, DEFAULT_SEED
 
 
 def add(commands: Commands) -> None:
-    """Adds `simulate`, `s3`, `fetch`, `demo` and `rebuild-on`."""
+    """Adds `simulate`, `s3`, `fetch`, `mirror`, `new-data`, `demo` and `rebuild-on`."""
     simulate = commands.add("simulate", _simulate, "Write the sample plant's batches as the plant writes them.")
     simulate.add_argument("--rows", type=int, default=DEFAULT_ROWS, help="number of batches (%(default)s)")
     simulate.add_argument("--seed", type=int, default=DEFAULT_SEED, help="same seed, same bytes (%(default)s)")
@@ -19,7 +19,24 @@ def add(commands: Commands) -> None:
     s3.add_argument("action", choices=["start", "stop", "status"])
     with_s3(s3)
 
-    commands.add("fetch", _fetch, "Bring the pinned raw data into the workspace.")
+    commands.add("fetch", _fetch, "Bring the pinned raw data into the workspace; clean the DVC cache.")
+
+    mirror = commands.add("mirror", _mirror, "Keep a copy of the pinned raw data in our storage.")
+    with_s3(mirror)
+
+    new = commands.add(
+        "new-data",
+        _new_data,
+        "Make a file the pinned raw data: check, upload, pin, mirror, rebuild, and show what moved.",
+    )
+    new.add_argument("file", type=Path, help="the plant's CSV with yields")
+    new.add_argument("--no-repro", action="store_true", help="pin only; `dvc repro` is left to you")
+    new.add_argument(
+        "--version-aware", action="store_true", help="pin the object's version id from now on (a bucket with versions)"
+    )
+    new.add_argument("--force", action="store_true", help="overwrite an object of which no copy would be left")
+    with_json(new, "what became of it as JSON on standard output")
+    with_s3(new)
 
     demo = commands.add("demo", _demo, "Rebuild everything, compare it with the committed lock, and serve it.")
     demo.add_argument("--no-serve", action="store_true", help="end after the comparison")
@@ -64,7 +81,34 @@ def _s3(options: argparse.Namespace) -> int:
 def _fetch(_: argparse.Namespace) -> int:
     from batchyield.pins import raw
 
+    for said in raw.healed():
+        print(said)
     print(f"raw data {raw.fetch()}")
+    return 0
+
+
+def _mirror(options: argparse.Namespace) -> int:
+    from batchyield.pins import copies, raw, remotes
+
+    with remotes.served(Path(), options.s3_port):
+        print(f"raw data {raw.fetch()}")
+        made = copies.mirror(Path(), raw.DATA.read_bytes(), raw.DATA.as_posix())
+    print(f"mirrored at {made.key}: {made.state}")
+    return 0
+
+
+def _new_data(options: argparse.Namespace) -> int:
+    from batchyield.pins.newdata import new_data, render
+
+    made = new_data(
+        options.file,
+        s3_port=options.s3_port,
+        repro=not options.no_repro,
+        force=options.force,
+        by_version=options.version_aware,
+        progress=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    show(made, options, render)
     return 0
 
 

@@ -6,30 +6,14 @@ from typing import Any
 
 import msgspec
 
-from batchyield.errors import ArtifactError, SetupError
-from batchyield.lock import Entry, read_lock
+from batchyield.errors import ArtifactError
+from batchyield.lock import read_lock
 from batchyield.pins import objects, raw, remotes
 from batchyield.pins.compare import LOCK
 from batchyield.pins.history import Pinned, pinned_ever
 from batchyield.pins.objects import Copy, Orphan, Source, State, Versioning
 
 SHOWN = 20
-
-
-class Import(msgspec.Struct, frozen=True):
-    """The dep of a `.dvc` file: an object outside, by ETag or version."""
-
-    path: str
-    etag: str
-    size: int | None = None
-    version_id: str | None = None
-
-
-class Pin(msgspec.Struct, frozen=True):
-    """A `.dvc` file that imports one object."""
-
-    deps: tuple[Import]
-    outs: tuple[Entry]
 
 
 class Audit(msgspec.Struct, frozen=True):
@@ -70,41 +54,16 @@ def audit(root: Path = Path(), *, s3_port: int | None = None) -> Audit:
         SetupError: S3 cannot be asked, or this is no checkout.
         ArtifactError: lock or pin are not readable.
     """
-    pin, expected = _pin(root), _expected(root)
+    pin, expected = raw.read_pin(root), _expected(root)
     with remotes.served(root, s3_port):
-        source = raw_source(root)
+        source = raw.source(root, pin)
         storage = remotes.s3_client("storage", root)
         copies = tuple(_copies(storage, [(raw.DATA.as_posix(), pin.outs[0].md5), *expected]))
         ever = pinned_ever(root)
         orphans = _orphans(storage, ever, copies)
-    problems = (*_source_problems(source), *map(_copy_problem, _spoilt(copies)))
+    problems = (*_source_problems(source, copies[0]), *map(_copy_problem, _spoilt(copies)))
     warnings = tuple(_warnings(source, copies[0], orphans, ever))
     return Audit(problems, warnings, source, storage.url(), copies, orphans, ever.said)
-
-
-def raw_source(root: Path = Path()) -> Source:
-    """The object that the raw data were imported from, as it is now; its server must answer.
-
-    Raises:
-        SetupError: S3 cannot be asked, or the pin does not name a DVC remote.
-        ArtifactError: the pin is not readable.
-    """
-    dep = _pin(root).deps[0]
-    name, _, path = dep.path.removeprefix("remote://").partition("/")
-    if not dep.path.startswith("remote://"):
-        raise SetupError(
-            f"{raw.PIN} imports {dep.path}", "import it from a DVC remote: remote://source/raw/batches.csv"
-        )
-    return objects.source(remotes.s3_client(name, root), name, path, dep.etag, dep.size, dep.version_id)
-
-
-def _pin(root: Path) -> Pin:
-    try:
-        return msgspec.yaml.decode((root / raw.PIN).read_bytes(), type=Pin)
-    except OSError as error:
-        raise ArtifactError(str(raw.PIN), f"cannot be read: {error.strerror}", f"`git checkout {raw.PIN}`") from error
-    except msgspec.MsgspecError as error:
-        raise ArtifactError(str(raw.PIN), f"pins no S3 object: {error}", f"`git checkout {raw.PIN}`") from error
 
 
 def _expected(root: Path) -> list[tuple[str, str]]:
@@ -146,20 +105,24 @@ def _spoilt(copies: tuple[Copy, ...]) -> Iterator[Copy]:
 
 
 def _copy_problem(copy: Copy) -> str:
+    remedy = "batchyield mirror" if copy.path == raw.DATA.as_posix() else "dvc push"
     if copy.state is State.MISSING:
-        return f"{copy.path} has no copy in the storage: {copy.key} is missing; `dvc push` where the file is at hand"
+        return f"{copy.path} has no copy in the storage: {copy.key} is missing; `{remedy}` where the file is at hand"
     return (
         f"{copy.path} is corrupt in the storage: {copy.key} has {copy.found}; "
-        "delete that object and `dvc push` where the file is at hand"
+        f"delete that object and `{remedy}` where the file is at hand"
     )
 
 
-def _source_problems(source: Source) -> Iterator[str]:
+def _source_problems(source: Source, mirror: Copy) -> Iterator[str]:
+    kept = "; its mirror in our storage is intact, so `batchyield fetch` still brings it"
+    rest = kept if mirror.state is State.INTACT else ""
     if source.state is State.MISSING:
         which = f" in version {source.version}" if source.version else ""
-        yield f"the pinned raw data are gone from the source: {source.url} does not exist{which}"
+        yield f"the pinned raw data are gone from the source: {source.url} does not exist{which}{rest}"
     elif source.state is State.CHANGED:
-        yield f"the source is no longer what is pinned: {source.url} has {source.found}, pinned is {source.pinned}"
+        told = f"{source.url} has {source.found}, pinned is {source.pinned}"
+        yield f"the source is no longer what is pinned: {told}{rest}"
 
 
 def _warnings(source: Source, copy: Copy, orphans: tuple[Orphan, ...], ever: Pinned) -> Iterator[str]:
@@ -190,7 +153,7 @@ def render(made: Audit) -> str:
     lines += [f"  warning: {warning}" for warning in made.warnings]
     lines += ["", f"source   {made.source.url}  {made.source.state}, versioning {made.source.versioning}"]
     lines += [f"         {made.source.pinned}" + (f", version {made.source.version}" if made.source.version else "")]
-    lines += [f"storage  {made.storage}"]
+    lines += [f"mirror   of it in our storage: {made.copies[0].state}", f"storage  {made.storage}"]
     width = max(len(copy.path) for copy in made.copies)
     lines += [f"  {copy.state:<8} {copy.path:<{width}}  {copy.md5}" for copy in made.copies]
     lines += [f"orphans  {len(made.orphans)}, looking through {made.revisions}"]

@@ -51,6 +51,8 @@ def demo(s3_port: int | None, host: str, port: int, *, serving: bool = True) -> 
     server = remotes.embedded(s3_port)
     with s3.running(server):
         say(f"S3       {server.url} over {remotes.ROOT}/; {seed(server)}")
+        for said in raw.healed():
+            say(said)
         say(f"raw data {raw.fetch()}")
         dvc("repro")
         rows = compare_with_commit()

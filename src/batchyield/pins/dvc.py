@@ -6,8 +6,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-from dvc.repo import Repo
-
 from batchyield.errors import SetupError
 
 
@@ -37,9 +35,3 @@ def dvc(*arguments: str, cwd: Path = Path(), quiet: bool = False) -> str:
                 f"`dvc {' '.join(arguments)}` failed{said}", "mend what it names and run the same command again"
             )
         return told.read().decode()
-
-
-def cached(md5: str, root: Path = Path()) -> Path:
-    """Where the cache of the checkout at `root` has a file of that hash, if it has it."""
-    with Repo(str(root)) as repo:
-        return Path(repo.cache.local.oid_to_path(md5))

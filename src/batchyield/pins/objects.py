@@ -134,6 +134,29 @@ def copy(remote: Remote, name: str, path: str, md5: str) -> Copy:
     return Copy(path, md5, key, State.CORRUPT, f"md5 {digest.hexdigest()}, {size} bytes")
 
 
+def read(remote: Remote, name: str, key: str, version: str | None = None) -> bytes | None:
+    """An object's bytes; None where there is no such object.
+
+    Raises:
+        SetupError: the remote `name` does not answer, refuses, or breaks off.
+    """
+    with asking(name):
+        which = {"VersionId": version} if version else {}
+        answer = _asked(remote.client.get_object, Bucket=remote.bucket, Key=key, **which)
+        return None if answer is None else bytes(answer["Body"].read())
+
+
+def write(remote: Remote, name: str, key: str, data: bytes) -> str | None:
+    """Puts an object and returns the id of its version, where the bucket keeps versions.
+
+    Raises:
+        SetupError: the remote `name` does not answer, or refuses.
+    """
+    with asking(name):
+        told = remote.client.put_object(Bucket=remote.bucket, Key=key, Body=data).get("VersionId")
+        return None if told is None else str(told)
+
+
 def members(remote: Remote, name: str, folder: Copy) -> list[tuple[str, str]]:
     """Path and md5 of each file of an output that is a folder; none where `folder` is a file or not intact."""
     if not folder.md5.endswith(".dir") or folder.state is not State.INTACT:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from batchyield.pins import noise
-from batchyield.pins.dvc import cached
+from batchyield.pins.copies import place
 from batchyield.pins.noise import Difference
 from batchyield.pins.settings import Settings, apart, said
 from batchyield.pins.shown import Baseline, Commit
@@ -121,7 +121,7 @@ def _predicted(commit: Commit, root: Path) -> Path | None:
     output = commit.data.outs.get(PREDICTED) if commit.data else None
     if not output or not output.hash:
         return None
-    file = cached(output.hash, root)
+    file = place(root, output.hash)
     return file if file.exists() else None
 
 

@@ -1,50 +1,159 @@
-"""The raw data: bring what is pinned, and nothing else; or pin anew what stands in the bucket."""
+"""The raw data: the pin that names them, and bringing what it names, and nothing else."""
 
-import contextlib
 from pathlib import Path
 
 import msgspec
 
-from batchyield.errors import SetupError
+from batchyield.errors import ArtifactError, SetupError
 from batchyield.files import md5, write_atomic
-from batchyield.pins.dvc import dvc
+from batchyield.lock import Entry, read_lock
+from batchyield.pins import copies, objects, remotes
+from batchyield.pins.compare import LOCK
+from batchyield.pins.objects import Source, State
+from batchyield.simulate import simulate
 
 DATA = Path("data/raw/batches.csv")
 PIN = Path("data/raw/batches.csv.dvc")
 KEY = "raw/batches.csv"
 
 
-def fetch(root: Path = Path()) -> str:
-    """Brings the pinned raw data into the workspace and says where from.
+class Import(msgspec.Struct, frozen=True):
+    """The dep of a `.dvc` file: an object outside, by ETag or version."""
 
-    The copy in our own storage is asked first: the source object may have moved on since it was pinned.
+    path: str
+    etag: str
+    size: int | None = None
+    version_id: str | None = None
+
+
+class Pin(msgspec.Struct, frozen=True):
+    """A `.dvc` file that imports one object."""
+
+    deps: tuple[Import]
+    outs: tuple[Entry]
+
+    @property
+    def md5(self) -> str:
+        """Of the pinned bytes."""
+        return self.outs[0].md5
+
+    @property
+    def where(self) -> tuple[str, str]:
+        """The DVC remote that it imports from, and the path in there."""
+        name, _, path = self.deps[0].path.removeprefix("remote://").partition("/")
+        return name, path
+
+
+def parse_pin(text: bytes | str) -> Pin:
+    """Reads the text of the `.dvc` file.
 
     Raises:
-        SetupError: neither our storage nor the source has the pinned bytes; pin and workspace stay as they were.
+        ArtifactError: it pins no object.
+        SetupError: it pins one that is in no DVC remote.
     """
-    pinned = (root / PIN).read_bytes()
-    with contextlib.suppress(SetupError):  # a fresh storage has no copy yet
-        dvc("pull", str(PIN), cwd=root, quiet=True)
-        return _checked(root, pinned, "from the DVC storage")
-    dvc("update", str(PIN), cwd=root, quiet=True)
-    if (root / PIN).read_bytes() != pinned:
-        write_atomic(root / PIN, pinned)
-        (root / DATA).unlink(missing_ok=True)
+    try:
+        pin = msgspec.yaml.decode(text, type=Pin)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise ArtifactError(str(PIN), f"pins no S3 object: {error}", f"`git checkout {PIN}`") from error
+    if not pin.deps[0].path.startswith("remote://"):
         raise SetupError(
-            f"the source's {KEY} is no longer the object that {PIN} pins, and the DVC storage has no copy of that one",
-            f"`dvc update {PIN}` pins what is there now; or ask whoever last ran `dvc repro` here to `dvc push`",
+            f"{PIN} imports {pin.deps[0].path}", "import it from a DVC remote: remote://source/raw/batches.csv"
         )
-    return _checked(root, pinned, "from the source bucket")
+    return pin
 
 
-def pinned_md5(pin: bytes) -> str:
-    """The md5 that the text of a `.dvc` file pins."""
-    md5: str = msgspec.yaml.decode(pin)["outs"][0]["md5"]
-    return md5
+def read_pin(root: Path = Path()) -> Pin:
+    """Reads the `.dvc` file of a checkout; raises as `parse_pin` does, and where there is none."""
+    try:
+        return parse_pin((root / PIN).read_bytes())
+    except OSError as error:
+        raise ArtifactError(str(PIN), f"cannot be read: {error.strerror}", f"`git checkout {PIN}`") from error
 
 
-def _checked(root: Path, pin: bytes, said: str) -> str:
-    expected, found = pinned_md5(pin), md5(root / DATA)
-    if found != expected:
-        raise SetupError(f"{DATA} has md5 {found}, and {PIN} pins {expected}", f"remove {DATA} and try again")
-    return said
+def source(root: Path, pin: Pin) -> Source:
+    """Lays the object that a pin imports beside it; see `objects.source`."""
+    (name, path), dep = pin.where, pin.deps[0]
+    return objects.source(remotes.s3_client(name, root), name, path, dep.etag, dep.size, dep.version_id)
+
+
+def fetch(root: Path = Path()) -> str:
+    """Brings the pinned raw data into the workspace and says where from; the pin is only read.
+
+    The copy in our own storage is asked first: the source object may have moved on since it was pinned, and a version
+    may be deleted. Whatever answers, only bytes of the pinned md5 are taken.
+
+    Raises:
+        SetupError: no place has the pinned bytes, or the file in the workspace would be lost; all stays as it was.
+    """
+    pin = read_pin(root)
+    if not kept(root, pin.md5):
+        data, said = _brought(root, pin)
+        copies.cache(root, data)
+        write_atomic(root / DATA, data)
+        return said
+    copies.cache(root, (root / DATA).read_bytes())
+    return "stand in the workspace already"
+
+
+def healed(root: Path = Path()) -> list[str]:
+    """Cleans the DVC cache of what the pins of a checkout name, where that is corrupt; a sentence for each file."""
+    pinned = {path: digest for path, (_, digest) in read_lock(root / LOCK).outs().items()}
+    said = "was corrupt in the DVC cache and is removed: `dvc repro` makes it anew, `dvc pull` brings it"
+    return [f"{path} {said}" for path in copies.heal(root, {DATA.as_posix(): read_pin(root).md5} | pinned)]
+
+
+def kept(root: Path, digest: str) -> bool:
+    """Whether the file in the workspace has this md5; where it has not, it is safe to overwrite.
+
+    Raises:
+        SetupError: it is the only copy of its bytes.
+    """
+    file = root / DATA
+    if not file.exists():
+        return False
+    found = md5(file)
+    if found != digest and copies.cached(root, found) is None:
+        raise SetupError(
+            f"{DATA} has md5 {found}, {PIN} pins {digest}, and the DVC cache has no copy of the former",
+            f"move {DATA} away and try again; `batchyield new-data FILE` makes a file the pinned one",
+        )
+    return found == digest
+
+
+def _brought(root: Path, pin: Pin) -> tuple[bytes, str]:
+    if (data := copies.cached(root, pin.md5)) is not None:
+        return data, "from the DVC cache"
+    troubles = ["the DVC storage has no copy"]
+    try:
+        if (data := copies.stored(root, pin.md5)) is not None:
+            return data, "from the DVC storage"
+    except SetupError as error:
+        troubles = [str(error)]
+    try:
+        return _imported(root, pin), "from the source bucket"
+    except SetupError as error:
+        troubles.append(str(error))
+    if remotes.elsewhere(root) is None and copies.name_of(sample := simulate().csv()) == pin.md5:
+        return sample, "made anew: they are the sample plant's"  # on a laptop whose bucket nobody has filled yet
+    said = "".join(f"\n- {trouble}" for trouble in troubles)
+    raise SetupError(
+        f"the raw data that {PIN} pins, md5 {pin.md5}, cannot be brought:{said}",
+        "once a place answers with them, run the same command again; whoever has them can `batchyield mirror`",
+    )
+
+
+def _imported(root: Path, pin: Pin) -> bytes:
+    (name, path), found = pin.where, source(root, pin)
+    remote = remotes.s3_client(name, root)
+    if found.state in (State.INTACT, State.OLDER):
+        data = objects.read(remote, name, remote.key(path), found.version)
+        if data is not None and copies.name_of(data) == pin.md5:
+            return data
+        wrong = f"sent {len(data or b'')} bytes that are not the pinned ones"
+        raise SetupError(f"{found.url} {wrong}", "`batchyield audit` says what is wrong there")
+    told = f"is no longer the object that {PIN} pins: it has {found.found}" if found.found else "does not exist there"
+    which = f" in version {found.version}" if found.version else ""
+    raise SetupError(
+        f"{found.url}{which} {told}",
+        "`batchyield new-data FILE` pins another file; `batchyield demo` fills an empty embedded bucket",
+    )

@@ -95,6 +95,12 @@ def _point(server: Server, root: Path) -> None:
     (root / ".dvc" / "config.local").chmod(0o600)  # it holds keys
 
 
+def cache_folder(root: Path) -> Path:
+    """The DVC cache of a checkout: `.dvc/cache`, or where its config puts it."""
+    named = _config(root).get("cache", {}).get("dir")
+    return Path(named) if named else root / ".dvc" / "cache"
+
+
 @contextlib.contextmanager
 def served(root: Path, port: int | None = None) -> Iterator[Server | None]:
     """The remotes of a checkout, answering: the embedded server, for the block, or None where they point elsewhere."""
@@ -182,5 +188,5 @@ def asking(name: str) -> Iterator[None]:
     except BotoCoreError as error:
         raise SetupError(
             f"the DVC remote {name} cannot be asked: {error}",
-            f"{remedy}, and that its server runs and can be reached from here",
+            f"{remedy}, and that its server can be reached from here; `batchyield s3 start` starts the embedded one",
         ) from error

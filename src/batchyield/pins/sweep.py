@@ -11,8 +11,7 @@ from dvc.repo.experiments.utils import gen_random_name
 
 from batchyield.errors import SetupError
 from batchyield.pins import params, raw, remotes, runner
-from batchyield.pins.audit import raw_source
-from batchyield.pins.dvc import cached, dvc
+from batchyield.pins.dvc import dvc
 from batchyield.pins.failure import why
 from batchyield.pins.objects import State as Kept
 from batchyield.pins.progress import Progress
@@ -172,9 +171,8 @@ def _jobs(wanted: int | None, experiments: int) -> int:
 
 def _raw_data(root: Path) -> list[str]:
     # An experiment's own workspace checks them out of the cache, and no remote is asked there.
-    if not cached(raw.pinned_md5((root / raw.PIN).read_bytes()), root).exists():
-        raw.fetch(root)
-    source = raw_source(root)
+    raw.fetch(root)
+    source = raw.source(root, raw.read_pin(root))
     if source.state is Kept.INTACT:
         return []
     return [

@@ -12,8 +12,9 @@ from batchyield.lock import read_lock
 from batchyield.pins import environment, raw, remotes
 from batchyield.pins.causes import causes
 from batchyield.pins.compare import LOCK, Row, committed_lock, compare
+from batchyield.pins.copies import place
 from batchyield.pins.distance import Distance, Verdict, distance
-from batchyield.pins.dvc import cached, dvc
+from batchyield.pins.dvc import dvc
 from batchyield.pins.workspace import git
 
 
@@ -107,7 +108,7 @@ def _finding(row: Row, root: Path, scratch: Path) -> Finding:
 def _measure(row: Row, root: Path, scratch: Path) -> Distance:
     if row.committed is None or row.rebuilt is None:
         return Distance(Verdict.DIFFERENT, "not in the lock" if row.committed is None else "not built any more")
-    kept = cached(row.committed, root)
+    kept = place(root, row.committed)
     try:
         before = kept.read_bytes() if kept.exists() else git("show", f"HEAD:{row.path}", cwd=scratch).encode()
     except BatchyieldError:

@@ -1,0 +1,105 @@
+"""Bytes by their md5 where a copy of them may be: the DVC cache and our storage. None is used unread."""
+
+import hashlib
+from pathlib import Path
+
+from batchyield.errors import SetupError
+from batchyield.files import md5, write_atomic
+from batchyield.pins import objects, remotes
+from batchyield.pins.objects import Copy, State
+
+
+def name_of(data: bytes) -> str:
+    """The md5 by which DVC names these bytes."""
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def cached(root: Path, digest: str) -> bytes | None:
+    """The bytes from the DVC cache; None where it has none. A corrupt copy is removed, as DVC does where it looks."""
+    file = place(root, digest)
+    if not file.is_file():
+        return None
+    if md5(file) != digest:
+        file.unlink()
+        return None
+    return file.read_bytes()
+
+
+def cache(root: Path, data: bytes) -> None:
+    """Puts bytes into the DVC cache, so that `dvc push` and `dvc checkout` find them."""
+    file = place(root, name_of(data))
+    if cached(root, name_of(data)) is None:
+        write_atomic(file, data)
+        file.chmod(0o444)  # as DVC protects what is in its cache
+
+
+def heal(root: Path, pinned: dict[str, str]) -> list[str]:
+    """Removes corrupt files from the DVC cache, and from the workspace what was checked out of them.
+
+    DVC takes a read-only file in its cache for what its name says. Once it is gone, `dvc repro` and `dvc pull` bring it
+    anew.
+
+    Args:
+        root: the checkout.
+        pinned: path in the workspace -> md5.
+
+    Returns:
+        The paths whose cached file was corrupt.
+    """
+    found = []
+    for path, digest in pinned.items():
+        copy, here = place(root, digest), root / path
+        if copy.is_file() and (spoilt := md5(copy)) != digest:
+            if here.is_file() and md5(here) == spoilt:
+                here.unlink()
+            copy.unlink()
+            found.append(path)
+    return found
+
+
+def stored(root: Path, digest: str) -> bytes | None:
+    """The bytes from our storage; None where it has none.
+
+    Raises:
+        SetupError: the storage does not answer, or its copy is corrupt.
+    """
+    storage = remotes.s3_client("storage", root)
+    key = objects.stored(storage, digest)
+    data = objects.read(storage, "storage", key)
+    if data is not None and name_of(data) != digest:
+        raise SetupError(
+            f"{storage.url()}: {key} is corrupt, it has md5 {name_of(data)}",
+            "delete that object and `batchyield mirror` where the file is at hand",
+        )
+    return data
+
+
+def mirror(root: Path, data: bytes, path: str) -> Copy:
+    """Keeps bytes in our storage where DVC would, and reads them back.
+
+    DVC itself never pushes an import that is pinned by version (`push: false`): it trusts the bucket to keep it.
+
+    Args:
+        root: the checkout.
+        data: the bytes.
+        path: of their file in the workspace, for messages.
+
+    Raises:
+        SetupError: the storage does not answer, refuses, or gives back other bytes.
+    """
+    storage = remotes.s3_client("storage", root)
+    made = objects.copy(storage, "storage", path, name_of(data))
+    if made.state is not State.INTACT:
+        objects.write(storage, "storage", made.key, data)
+        made = objects.copy(storage, "storage", path, made.md5)
+    if made.state is not State.INTACT:
+        raise SetupError(
+            f"{storage.url()} does not give back what was put there: {made.key} is {made.state} {made.found}".rstrip(),
+            "mend the storage (`batchyield audit` says what else is wrong with it), then run the same command again",
+        )
+    return made
+
+
+def place(root: Path, digest: str) -> Path:
+    """Where the DVC cache has the file of that md5, if it has it."""
+    return remotes.cache_folder(root) / "files/md5" / digest[:2] / digest[2:]
