@@ -115,7 +115,7 @@ def test_a_key_may_do_what_its_scopes_say(checkout, tmp_path, scopes, may):
 def test_each_route_says_which_scope_it_needs(checkout):
     """A new route goes into `api.admission.NEEDED`, or only `admin` may ask it."""
     app = create_app(Settings(lock=str(checkout / "dvc.lock"), revision="1"))
-    paths = {route.path for route in app._app.routes}
+    paths = {route.path for route in app._app._app.routes}
     assert {path for path in paths if not is_open(path.replace("{name:path}", "a"))} <= NEEDED.keys()
 
 

@@ -101,7 +101,7 @@ def test_a_database_that_stops_and_comes_back_loses_nothing(checkout, postgres_s
         text = httpx.get(f"{running.url}/metrics").text
         refused = load.refusals[NOT_JOURNALLED]
         assert f'batchyield_not_journalled_rows_total{{answered="false"}} {refused}.0' in text
-    assert running.errors.count("cannot be written") == 1
+    assert running.output.count("cannot be written") == 1
     assert "is written again" in running.errors
     assert "Traceback" not in running.errors
 
