@@ -107,7 +107,7 @@ def _finding(row: Row, root: Path, scratch: Path) -> Finding:
 def _measure(row: Row, root: Path, scratch: Path) -> Distance:
     if row.committed is None or row.rebuilt is None:
         return Distance(Verdict.DIFFERENT, "not in the lock" if row.committed is None else "not built any more")
-    cached = root / ".dvc/cache/files/md5" / row.committed[:2] / row.committed[2:]
+    cached = remotes.cached(row.committed, root)
     try:
         before = cached.read_bytes() if cached.exists() else git("show", f"HEAD:{row.path}", cwd=scratch).encode()
     except BatchyieldError:
