@@ -83,20 +83,20 @@ def _taken(host: str, port: int, error: OSError) -> SetupError:
 
 def _serve_here(listener: socket.socket, settings: Settings) -> None:
     from api.app import create_app
-    from api.service import open_pinned
+    from api.swap import open_wanted
 
-    artifact = open_pinned(settings)
-    app = create_app(settings, artifact)
-    _listen(listener, _says(settings, artifact))
+    serving = open_wanted(settings)
+    app = create_app(settings, serving)
+    _listen(listener, _says(serving))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn shuts down in order, then passes the signal on
     uvicorn.Server(_config(app)).run(sockets=[listener])
 
 
 def _serve_with_workers(listener: socket.socket, settings: Settings, workers: int) -> None:
-    from api.service import open_pinned
+    from api.swap import open_wanted
 
     # Each worker opens the model for itself; once here, so that a wrong one is refused with one message.
-    _listen(listener, _says(settings, open_pinned(settings)))
+    _listen(listener, _says(open_wanted(settings)))
     config = _config("api.app:from_environment", factory=True, workers=workers)
     supervisor = Multiprocess(config, sockets=[listener])
     supervisor.run()
@@ -104,9 +104,10 @@ def _serve_with_workers(listener: socket.socket, settings: Settings, workers: in
         raise SetupError("a worker could not start", "see its message above")
 
 
-def _says(settings: Settings, artifact: Any) -> str:
-    pin = f"md5 {artifact.md5}, version {settings.model_version}, revision {settings.revision}"
-    return f"model {artifact.card.name}: {pin}; {len(artifact.golden.batches)} golden rows answered as recorded"
+def _says(serving: Any) -> str:
+    artifact, pin = serving.artifact, serving.pin
+    said = f"md5 {pin.md5}, version {pin.version}, revision {pin.revision}"
+    return f"model {artifact.card.name}: {said}; {len(artifact.golden.batches)} golden rows answered as recorded"
 
 
 def _config(app: Any, **more: Any) -> uvicorn.Config:

@@ -1,9 +1,10 @@
 """What the routes share: the opened model, and how its answers are made."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import msgspec
@@ -12,10 +13,13 @@ from msgspec import Meta
 from api.metrics import Metrics
 from api.problems import BUSY, NOT_READY, RequestError
 from api.settings import Settings
-from batchyield.artifact import FILES, REFERENCE, Artifact, Card, open_artifact, read_pins
+from api.shadow import Shadow
+from batchyield.artifact import FILES, REFERENCE, Artifact, Card, open_artifact
 from batchyield.batch import Batch, CellWarning
+from batchyield.deployment import Deployment
 from batchyield.explain import Explainer
 from batchyield.predictor import Prediction
+from batchyield.workers import Refusal, Status
 
 BULK_THREADS = 2
 
@@ -26,6 +30,11 @@ class ModelPin(msgspec.Struct, frozen=True):
     version: Annotated[str, Meta(description="released version of the model")]
     revision: Annotated[str, Meta(description="commit of the code and the lock")]
     md5: Annotated[str, Meta(description="hash of the model's bytes, as dvc.lock pins it")]
+
+
+def pin_of(deployment: Deployment) -> ModelPin:
+    """The pin of a deployed model, as callers get it."""
+    return ModelPin(deployment.version, deployment.revision, deployment.md5)
 
 
 class Predictions(msgspec.Struct, frozen=True):
@@ -49,6 +58,10 @@ class Model(msgspec.Struct, frozen=True):
     md5: Annotated[str, Meta(description="hash of the model's bytes, as dvc.lock pins it")]
     artifacts: Annotated[dict[str, str], Meta(description="md5 of each file of the artifact, by its name")]
     card: Card
+    shadow: Annotated[ModelPin | None, Meta(description="model that sees the same rows off the request path")] = None
+    refused: Annotated[
+        tuple[Refusal, ...], Meta(description="models that were to serve or to shadow and do not, and why")
+    ] = ()
 
 
 class Health(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -58,26 +71,18 @@ class Health(msgspec.Struct, frozen=True, omit_defaults=True):
     md5: Annotated[str | None, Meta(description="hash of the model that is ready")] = None
 
 
-def open_pinned(settings: Settings) -> Artifact:
-    """The artifact that the settings name, checked against its pins.
-
-    Raises:
-        ArtifactError: it is not the pinned one, or does not answer as it did.
-    """
-    directory = settings.model_directory
-    return open_artifact(directory, read_pins(settings.lock_path, directory))
-
-
 @dataclass(frozen=True)
 class Serving:
     """A model in service. One reference to it is taken for a request, so that no answer mixes two models.
 
     Attributes:
+        deployment: where it came from.
         artifact: the opened model.
         pin: sent with every answer.
         explainer: tells why the model answers as it does.
     """
 
+    deployment: Deployment
     artifact: Artifact
     pin: ModelPin
     explainer: Explainer
@@ -92,6 +97,18 @@ class Serving:
         ]
 
 
+def open_deployment(deployment: Deployment, directory: Path) -> Serving:
+    """A model ready to serve: its bytes compared with its pins, its golden rows answered.
+
+    Raises:
+        ArtifactError: it is not the pinned one, does not answer as it did, or its reference profile cannot be used.
+    """
+    artifact = open_artifact(directory, deployment.pins)
+    return Serving(
+        deployment, artifact, pin_of(deployment), Explainer(artifact.predictor, artifact.reference, REFERENCE)
+    )
+
+
 class Answered(NamedTuple):
     """Batches, what was said of each, and by which model."""
 
@@ -104,28 +121,30 @@ class Service:
     """The model behind the routes.
 
     Attributes:
+        refused: wanted models that are not used.
+        others: the other workers, as they said last.
+        shadow: a model that sees the same rows.
         bulk: threads for large bodies; few, so that many such bodies queue instead of slowing each other.
     """
 
-    def __init__(self, settings: Settings, artifact: Artifact | None) -> None:
+    def __init__(self, settings: Settings, serving: Serving | None) -> None:
         self.settings = settings
         self.metrics = Metrics()
+        self.refused: tuple[Refusal, ...] = ()
+        self.others: Callable[[], list[Status]] = list
+        self.shadow = Shadow(self.metrics)
         self.bulk = ThreadPoolExecutor(BULK_THREADS, thread_name_prefix="bulk")
         self._bulk_free = settings.bulk_slots
         self._serving: Serving | None = None
-        if artifact is not None:
-            self.serve(artifact)
+        if serving is not None:
+            self.serve(serving)
 
-    def serve(self, artifact: Artifact) -> None:
-        """Answers with `artifact` from now on.
-
-        Raises:
-            ArtifactError: its reference profile cannot be used.
-        """
-        explainer = Explainer(artifact.predictor, artifact.reference, REFERENCE)
-        pin = ModelPin(self.settings.model_version, self.settings.revision, artifact.md5)
-        self._serving = Serving(artifact, pin, explainer)
-        self.metrics.serves(artifact.card.name, pin.version, pin.revision, pin.md5)
+    def serve(self, serving: Serving) -> None:
+        """Answers with `serving` from now on; requests under way end with the model that they began with."""
+        before, self._serving = self._serving, serving
+        for one, value in ((before, 0), (serving, 1)):
+            if one is not None:
+                self.metrics.serves(one.artifact.card.name, one.pin.version, one.pin.revision, one.pin.md5, value)
 
     @property
     def ready(self) -> bool:
@@ -170,4 +189,9 @@ class Service:
         """What is known of the model."""
         artifact, pin = self.serving.artifact, self.serving.pin
         pins = {name: artifact.pins[name] for name in FILES}
-        return Model(artifact.card.name, pin.version, pin.revision, pin.md5, pins, artifact.card)
+        shadow = self.shadow.candidate
+        return Model(
+            *(artifact.card.name, pin.version, pin.revision, pin.md5, pins, artifact.card),
+            shadow=None if shadow is None else pin_of(shadow.deployment),
+            refused=self.refused,
+        )

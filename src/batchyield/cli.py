@@ -3,10 +3,10 @@
 import signal
 import sys
 
-from batchyield.commands import Commands, data, model, pins
+from batchyield.commands import Commands, data, model, pins, serving
 from batchyield.errors import BatchyieldError
 
-KINDS = (data, pins, model)
+KINDS = (data, pins, model, serving)
 
 
 def _commands() -> Commands:

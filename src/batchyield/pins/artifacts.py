@@ -2,14 +2,13 @@
 
 import hashlib
 import re
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
 from batchyield.artifact import FILES, MODEL
+from batchyield.deployment import lay
 from batchyield.errors import ArtifactError, SetupError
 from batchyield.files import md5, write_atomic
 from batchyield.pins import objects, remotes
@@ -56,7 +55,7 @@ def bring(revision: str, root: Path = Path()) -> Path:
     )
     folder = _folder(root / FOLDER, pins)
     if not _whole(folder, pins):
-        _lay(folder, _bytes(pins, found, root))
+        lay(folder, _bytes(pins, found, root))
     write_atomic(folder / PINS, said + b"\n")
     return folder
 
@@ -129,16 +128,3 @@ def _stored(pins: Mapping[str, str], found: str, root: Path) -> dict[str, bytes]
             )
         got[name] = data
     return got
-
-
-def _lay(folder: Path, files: Mapping[str, bytes]) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
-        for name, data in files.items():
-            write_atomic(aside / name, data)
-        aside.chmod(0o755)
-        shutil.rmtree(folder, ignore_errors=True)  # what is there is not the pinned model
-        aside.rename(folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
