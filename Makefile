@@ -8,7 +8,7 @@ STAMP := $(VENV)/.made-from-locks
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint repro repro-real verify audit gate tune quality-real serve s3-start s3-stop params lock clean
+.PHONY: help setup demo test lint repro repro-real verify audit gate tune quality-real serve deploy rollback shadow s3-start s3-stop params lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -64,6 +64,15 @@ quality-real: setup ## every model on the real plant's data beside public result
 
 serve: setup ## serve the pinned model that is in the workspace
 	@python -m api --host $(HOST) --port $(PORT)
+
+deploy: setup ## have a running service serve another revision's model: make deploy REV=v1.2.0
+	@batchyield deploy $(REV)
+
+rollback: setup ## have it serve what served before, or a named revision: make rollback [REV=v1.1.0]
+	@batchyield rollback $(REV)
+
+shadow: setup ## let a revision's model see the same rows and answer nobody: make shadow REV=main (REV=off ends it)
+	@batchyield shadow $(REV)
 
 s3-start: setup ## start the embedded S3 server in the background
 	@batchyield s3 start $(S3)

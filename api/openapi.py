@@ -6,6 +6,7 @@ import msgspec
 
 from api import examples
 from api.explanations import MOST_EXPLAINED, PARAMETER, ExplainedPredictions
+from api.monitoring import Monitoring
 from api.payload import MOST_BATCHES, PredictionRequest
 from api.problems import (
     BUSY,
@@ -45,7 +46,7 @@ def _readable(schema: Any) -> Any:
     return schema
 
 
-TYPES = (PredictionRequest, Predictions, ExplainedPredictions, Model, Health, Problem)
+TYPES = (PredictionRequest, Predictions, ExplainedPredictions, Model, Monitoring, Health, Problem)
 REFERENCES, COMPONENTS = msgspec.json.schema_components(TYPES, ref_template="#/components/schemas/{name}")
 REFERENCE: dict[Any, Json] = dict(zip(TYPES, REFERENCES, strict=True))
 
@@ -77,6 +78,7 @@ def document() -> Json:
             "/v1/predictions": {"post": _predictions()},
             "/v1/predictions/csv": {"post": _predictions_csv()},
             "/v1/model": {"get": _model()},
+            "/v1/monitoring": {"get": _monitoring()},
             "/health/live": {"get": _health("live", "Whether the process answers", ())},
             "/health/ready": {"get": _health("ready", "Whether the pinned model is loaded", (NOT_READY,))},
             "/metrics": {"get": _metrics()},
@@ -174,6 +176,22 @@ def _model() -> Json:
         "summary": "Describe the model",
         "description": "The model's card, and the pin of each file it consists of.",
         "responses": _responses(_json(Model, "the model"), NOT_READY),
+        "security": SECURITY,
+    }
+
+
+def _monitoring() -> Json:
+    answer = _json(Monitoring, "what is watched, of all workers together")
+    answer["content"]["application/json"]["examples"] = {
+        "shadow": {"summary": "two workers, a model in the shadow", "value": examples.MONITORED}
+    }
+    return {
+        "operationId": "monitoring",
+        "tags": ["Model"],
+        "summary": "Tell what is watched",
+        "description": "Which model each worker has and which it refused, and how the answers of the model in the shadow "
+        "differ from those given.",
+        "responses": _responses(answer, NOT_READY),
         "security": SECURITY,
     }
 

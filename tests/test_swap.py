@@ -15,7 +15,7 @@ import pytest
 from api_fixtures import Running, client_of, linear_onnx, make_checkout, refused
 from deployments import A, B, Load, acted, pins_of, stored, until, wish
 
-from api.examples import INPUTS
+from api.examples import BATCH, INPUTS, sheet
 from api.service import Service
 from api.settings import Settings
 from api.swap import Swap, open_wanted
@@ -74,7 +74,7 @@ def test_a_swap_is_counted_and_named_by_headers_card_and_metrics(tmp_path):
         told = client.get("/v1/model").json()
         assert (told["md5"], told["revision"], told["version"]) == (b.md5, b.revision, b.version)
         assert told["card"]["metrics"] == {"mse": 0.5}
-        sheet = client.post("/v1/predictions/csv", content="样本id,B14\ns,400\n", headers={"content-type": "text/csv"})
+        sheet = client.post("/v1/predictions/csv", content=sheet([BATCH]), headers={"content-type": "text/csv"})
         assert sheet.headers["x-model-md5"] == b.md5
         metrics = client.get("/metrics").text
         assert f'md5="{b.md5}",name="line",revision="{b.revision}",version="{b.version}"}} 1.0' in metrics
