@@ -189,8 +189,8 @@ def _monitoring() -> Json:
         "operationId": "monitoring",
         "tags": ["Model"],
         "summary": "Tell what is watched",
-        "description": "Which model each worker has and which it refused, and how the answers of the model in the shadow "
-        "differ from those given.",
+        "description": "Which model each worker has and which it refused, and how the answers of the model in the "
+        "shadow differ from those given.",
         "responses": _responses(answer, NOT_READY),
         "security": SECURITY,
     }

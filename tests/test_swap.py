@@ -74,8 +74,8 @@ def test_a_swap_is_counted_and_named_by_headers_card_and_metrics(tmp_path):
         told = client.get("/v1/model").json()
         assert (told["md5"], told["revision"], told["version"]) == (b.md5, b.revision, b.version)
         assert told["card"]["metrics"] == {"mse": 0.5}
-        sheet = client.post("/v1/predictions/csv", content=sheet([BATCH]), headers={"content-type": "text/csv"})
-        assert sheet.headers["x-model-md5"] == b.md5
+        answer = client.post("/v1/predictions/csv", content=sheet([BATCH]), headers={"content-type": "text/csv"})
+        assert answer.headers["x-model-md5"] == b.md5
         metrics = client.get("/metrics").text
         assert f'md5="{b.md5}",name="line",revision="{b.revision}",version="{b.version}"}} 1.0' in metrics
         assert f'md5="{before[0]}",name="line",revision="{"1" * 40}",version="unreleased"}} 0.0' in metrics
