@@ -50,7 +50,7 @@ def test_deploy_tells_what_changes_and_rollback_returns(checkout, capfd):
         said = capfd.readouterr().out
         assert "20 batches, 20 changed: mean +0.06250, 95 % within 0.06250, largest +0.06250, 20 outside" in said
         assert "on the candidate's golden rows" in said
-        assert re.search(r"charge 300 kg +20 batches, 20 changed", said)
+        assert re.search(r"charge 300 kg +20 batches, mean \+0.06250", said)
         assert "batch 0: 0.9000 -> 0.9625, outside its interval" in said
         for status in living(checkout / ".serving/workers"):
             expected = f"{status.serving.md5[:12]}, version v2.0.0, revision {revision('HEAD~2', checkout)[:12]}"

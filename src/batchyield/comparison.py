@@ -123,7 +123,12 @@ def render(made: Comparison) -> str:
         shown = made.slices[:SHOWN_SLICES]
         width = max(len(f"{one.by} {one.label}") for one in shown)
         lines += ["", "slices that moved most:"]
-        lines += [f"  {f'{one.by} {one.label}':<{width}}  {one.differences}" for one in shown]
+        lines += [
+            f"  {f'{one.by} {one.label}':<{width}}  {of.batches:>5} batches, mean {of.mean:+.5f}, without sign "
+            f"{of.mean_absolute:.5f}, largest {of.largest:+.5f}, {of.outside} outside"
+            for one in shown
+            for of in [one.differences]
+        ]
         lines += ["", "batches that moved most:"]
         lines += [
             f"  {one.id}: {one.baseline:.4f} -> {one.candidate:.4f}{', outside its interval' if one.outside else ''}"
