@@ -36,7 +36,7 @@ class Totals(msgspec.Struct, frozen=True):
             self.changed + other.changed,
             round(self.moved + other.moved, DIGITS),
             round(self.moved_absolute + other.moved_absolute, DIGITS),
-            max(self.largest, other.largest, key=abs),
+            max(self.largest, other.largest, key=_size),
             self.outside + other.outside,
             round(self.widened + other.widened, DIGITS),
             tuple(mine + theirs for mine, theirs in zip(self.histogram, other.histogram, strict=True)),
@@ -62,8 +62,12 @@ def totals(baseline: Sequence[Prediction], candidate: Sequence[Prediction]) -> T
         found.changed,
         round(math.fsum(moved), DIGITS),
         round(math.fsum(map(abs, moved)), DIGITS),
-        found.largest,
+        max(moved, key=_size),
         found.outside,
         round(widened, DIGITS),
         tuple(histogram),
     )
+
+
+def _size(move: float) -> tuple[float, float]:
+    return abs(move), move  # of two that go as far, one is taken whatever the order
