@@ -86,6 +86,15 @@ bench: setup ## how fast the service answers, beside an echo and a usual service
 serve: setup ## serve the pinned model that is in the workspace
 	@python -m api --host $(HOST) --port $(PORT)
 
+deploy: setup ## have a running service serve another revision's model: make deploy REV=v1.2.0
+	@batchyield deploy $(REV)
+
+rollback: setup ## have it serve what served before, or a named revision: make rollback [REV=v1.1.0]
+	@batchyield rollback $(REV)
+
+shadow: setup ## let a revision's model see the same rows and answer nobody: make shadow REV=main (REV=off ends it)
+	@batchyield shadow $(REV)
+
 s3-start: setup ## start the embedded S3 server in the background
 	@batchyield s3 start $(S3)
 

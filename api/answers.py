@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from api.examples import REFUSED
+from api.monitoring import Monitoring
 from api.outcomes import OutcomeRequest, OutcomesKept
 from api.payload import PredictionRequest
 from api.problems import (
@@ -44,7 +45,17 @@ def _readable(schema: Any) -> Any:
     return schema
 
 
-TYPES = (PredictionRequest, Predictions, ExplainedPredictions, OutcomeRequest, OutcomesKept, Model, Health, Problem)
+TYPES = (
+    PredictionRequest,
+    Predictions,
+    ExplainedPredictions,
+    OutcomeRequest,
+    OutcomesKept,
+    Model,
+    Monitoring,
+    Health,
+    Problem,
+)
 REFERENCES, COMPONENTS = msgspec.json.schema_components(TYPES, ref_template="#/components/schemas/{name}")
 REFERENCE: dict[Any, Json] = dict(zip(TYPES, REFERENCES, strict=True))
 

@@ -17,31 +17,32 @@ from api.drain import Drain
 from api.envelope import Envelope
 from api.log import Log, open_log
 from api.metrics import MULTIPROC_DIR
+from api.monitoring import monitoring_routes
 from api.outcomes import outcome_routes
 from api.pages import page_routes
 from api.predictions import prediction_routes
 from api.rates import Rates
 from api.refusals import EXCEPTION_HANDLERS
 from api.routes import plain_routes
-from api.service import Service, open_pinned
+from api.service import Service, Serving
 from api.settings import Settings, read_settings
 from api.shortcut import Shortcut
-from batchyield.artifact import Artifact
+from api.swap import Swap, open_wanted
 from batchyield.errors import BatchyieldError
 
 
-def create_app(settings: Settings, artifact: Artifact | None = None, log: Log | None = None) -> ASGIApp:
+def create_app(settings: Settings, serving: Serving | None = None, log: Log | None = None) -> ASGIApp:
     """The service as an ASGI application.
 
     Args:
         settings: limits, and where the model is.
-        artifact: an opened model; None: opened at start-up, until which the service is alive but not ready.
+        serving: an opened model; None: opened at start-up, until which the service is alive but not ready.
         log: where requests are told; None: nowhere.
 
     Raises:
         SetupError: the keys cannot be read.
     """
-    service = Service(settings, artifact)
+    service = Service(settings, serving)
     metrics, keyring, drain = service.metrics, Keyring(settings), Drain(settings.drain_seconds)
     if log is not None:
         log.tell_dropped(metrics.lines_dropped)
@@ -49,20 +50,28 @@ def create_app(settings: Settings, artifact: Artifact | None = None, log: Log | 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         if not service.ready:
-            service.serve(open_pinned(settings))
+            service.serve(open_wanted(settings))
+        swap = Swap(service)
         watching = asyncio.create_task(keyring.watch(metrics.keys_read))
         service.journal.start()
         try:
             with drain.on_signals():
                 yield
         finally:
+            swap.close()
             watching.cancel()
             service.bulk.shutdown(wait=False, cancel_futures=True)
             await asyncio.to_thread(service.journal.close)
 
     hot = prediction_routes(service)
     app = Litestar(
-        [*hot, *outcome_routes(service), *plain_routes(service, drain), *page_routes()],
+        [
+            *hot,
+            *outcome_routes(service),
+            *plain_routes(service, drain),
+            *monitoring_routes(service),
+            *page_routes(),
+        ],
         lifespan=[lifespan],
         exception_handlers=EXCEPTION_HANDLERS,
         openapi_config=None,  # api.openapi describes the plain ASGI routes too, which the framework cannot see
@@ -77,7 +86,7 @@ def from_environment() -> ASGIApp:
     """The service as the environment describes it, for a server that starts its own workers."""
     try:
         settings = read_settings()
-        return create_app(settings, open_pinned(settings), open_log(settings))
+        return create_app(settings, open_wanted(settings), open_log(settings))
     except BatchyieldError as error:
         print(f"batchyield: {error}", file=sys.stderr)
         sys.exit(uvicorn.config.STARTUP_FAILURE)  # which the server's supervisor takes as a reason not to try again

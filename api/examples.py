@@ -95,6 +95,28 @@ OUTCOMES_KEPT = {
 }
 
 
+MONITORED = {
+    "model": {"version": "1.0.0", "revision": "1" * 40, "md5": "2" * 32},
+    "workers": [
+        {"pid": 11, "model": "2" * 32, "shadow": "3" * 32, "refused": []},
+        {
+            "pid": 12, "model": "2" * 32, "shadow": None,
+            "refused": [{
+                "role": "shadow", "md5": "3" * 32, "revision": "4" * 40,
+                "reason": "model.onnx: is not the pinned file: expected md5 3333, found 5555",
+            }],
+        },
+    ],
+    "shadow": {
+        "model": {"version": "1.1.0", "revision": "4" * 40, "md5": "3" * 32},
+        "batches": 1000, "dropped": 0, "failed": 0, "failure": "", "changed": 940, "mean": 0.0004,
+        "mean_absolute": 0.0021, "largest": -0.031, "outside": 0.002, "width": -0.0008,
+        "histogram": [{"at_most": 0.0, "batches": 480}, {"at_most": None, "batches": 520}],
+    },
+}  # fmt: skip
+"""What is watched; all numbers made up."""
+
+
 def sheet(batches: list[dict[str, Any]]) -> str:
     """Batches as the plant's CSV."""
     lines = [["样本id", *(name for name in BATCH if name != "id")]]

@@ -20,6 +20,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from batchyield.replies import Prediction
+from batchyield.totals import EDGES, Totals
 
 MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"
 MEDIA_TYPE = CONTENT_TYPE_LATEST.removesuffix("; charset=utf-8")  # the framework adds it again
@@ -66,6 +67,58 @@ class Metrics:
             "the model that answers",
             ("name", "version", "revision", "md5"),
             registry=self._registry,
+            multiprocess_mode="mostrecent",
+        )
+        self._changes = Counter(
+            "batchyield_model_changes",
+            "models that were to serve or to shadow",
+            ("role", "outcome"),
+            registry=self._registry,
+        )
+        self._model_refused = Gauge(
+            "batchyield_model_refused",
+            "whether a model that is to serve or to shadow is refused",
+            ("role",),
+            registry=self._registry,
+            multiprocess_mode="mostrecent",
+        )
+        of_pair = ("baseline", "candidate")
+        self._shadow_lost = Counter(
+            "batchyield_shadow_lost",
+            "batches that the shadow did not answer",
+            ("candidate", "why"),
+            registry=self._registry,
+        )
+        self._shadow_changed = Counter(
+            "batchyield_shadow_changed",
+            "batches that the shadow answers otherwise than by float noise",
+            of_pair,
+            registry=self._registry,
+        )
+        self._shadow_outside = Counter(
+            "batchyield_shadow_outside",
+            "batches whose yield by the shadow is outside the interval that was answered",
+            of_pair,
+            registry=self._registry,
+        )
+        self._shadow_moved = Gauge(
+            "batchyield_shadow_moved",
+            "sum of the shadow's yields less those answered",
+            of_pair,
+            registry=self._registry,
+            multiprocess_mode="sum",
+        )
+        self._shadow_moved_absolute = Counter(
+            "batchyield_shadow_moved_absolute",
+            "sum of the same without their signs",
+            of_pair,
+            registry=self._registry,
+        )
+        self._shadow_largest = Gauge(
+            "batchyield_shadow_largest",
+            "greatest difference without its sign",
+            of_pair,
+            registry=self._registry,
             multiprocess_mode="max",
         )
         self._journalled = Counter(
@@ -93,6 +146,13 @@ class Metrics:
         self._outcomes = Counter(
             "batchyield_outcomes", "measured yields told", ("result", "matched"), registry=self._registry
         )
+        self._shadow_difference = Histogram(
+            "batchyield_shadow_difference",
+            "the shadow's yield less the one answered",
+            of_pair,
+            buckets=EDGES,
+            registry=self._registry,
+        )
         if MULTIPROC_DIR not in os.environ:
             for collector in (ProcessCollector, PlatformCollector, GCCollector):
                 collector(registry=self._registry)
@@ -100,6 +160,7 @@ class Metrics:
         self._known_requests: dict[tuple[str, str, int], Counter] = {}
         self._known_seconds: dict[str, Histogram] = {}
         self._known_forms: dict[str, Counter] = {}
+        self._most: dict[tuple[str, str], float] = {}
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Counts a request; `route` is a template, never a path that a caller made up."""
@@ -156,9 +217,34 @@ class Metrics:
         """Counts measured yields by what became of them."""
         self._outcomes.labels(result, str(matched).lower()).inc(times)
 
-    def serves(self, name: str, version: str, revision: str, md5: str) -> None:
-        """Says which model answers."""
-        self._model.labels(name, version, revision, md5).set(1)
+    def serves(self, name: str, version: str, revision: str, md5: str, value: int = 1) -> None:
+        """Says which model answers, or with 0 that it does no longer."""
+        self._model.labels(name, version, revision, md5).set(value)
+
+    def changed_model(self, role: str, outcome: str) -> None:
+        """Counts a model that took over a role, or was refused."""
+        self._changes.labels(role, outcome).inc()
+
+    def refused_model(self, role: str, refused: bool) -> None:
+        """Says whether what is wanted for a role is refused."""
+        self._model_refused.labels(role).set(int(refused))
+
+    def shadowed(self, baseline: str, candidate: str, moves: Sequence[float], found: Totals) -> None:
+        """Adds how a shadow's answers differ from those given."""
+        pair = (baseline, candidate)
+        self._shadow_changed.labels(*pair).inc(found.changed)
+        self._shadow_outside.labels(*pair).inc(found.outside)
+        self._shadow_moved.labels(*pair).inc(found.moved)
+        self._shadow_moved_absolute.labels(*pair).inc(found.moved_absolute)
+        most = self._most[pair] = max(self._most.get(pair, 0.0), abs(found.largest))
+        self._shadow_largest.labels(*pair).set(most)
+        observe = self._shadow_difference.labels(*pair).observe
+        for move in moves:
+            observe(move)
+
+    def not_shadowed(self, candidate: str, why: str, batches: int) -> None:
+        """Counts batches that a shadow did not answer: `dropped` for want of room, or `failed`."""
+        self._shadow_lost.labels(candidate, why).inc(batches)
 
     def exposition(self) -> bytes:
         """The text that Prometheus reads: of this process, or of all workers where they share a folder."""

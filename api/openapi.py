@@ -3,6 +3,7 @@
 from api import examples
 from api.answers import REFERENCE, SCHEMAS, Json, good, header_components, json_of, responses
 from api.explanations import PARAMETER
+from api.monitoring import Monitoring
 from api.outcomes import OutcomeRequest, OutcomesKept
 from api.payload import PredictionRequest
 from api.problems import (
@@ -59,6 +60,7 @@ def document() -> Json:
             "/v1/predictions/csv": {"post": _predictions_csv()},
             "/v1/outcomes": {"post": _outcomes()},
             "/v1/model": {"get": _model()},
+            "/v1/monitoring": {"get": _monitoring()},
             "/health/live": {"get": _health("live", "Whether the process answers", ())},
             "/health/ready": {"get": _health("ready", "Whether the pinned model is loaded", (NOT_READY,))},
             "/metrics": {"get": _metrics()},
@@ -173,6 +175,22 @@ def _model() -> Json:
         "summary": "Describe the model",
         "description": "The model's card, and the pin of each file it consists of.",
         "responses": responses(good("the model", json_of(Model), *PACKED), *METERED, NOT_READY),
+        "security": SECURITY,
+    }
+
+
+def _monitoring() -> Json:
+    content = json_of(Monitoring)
+    content["application/json"]["examples"] = {
+        "shadow": {"summary": "two workers, a model in the shadow", "value": examples.MONITORED}
+    }
+    return {
+        "operationId": "monitoring",
+        "tags": ["Model"],
+        "summary": "Tell what is watched",
+        "description": "Which model each worker has and which it refused, and how the answers of the model in the "
+        "shadow differ from those given.",
+        "responses": responses(good("what is watched, of all workers together", content), *METERED, NOT_READY),
         "security": SECURITY,
     }
 

@@ -132,6 +132,7 @@ async def _answer(
     headers = [*answer.headers, (b"content-length", b"%d" % len(answer.content))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": answer.content, "more_body": False})
+    service.shadow.offer(answer.answered.serving.pin.md5, answer.answered.batches, answer.answered.predictions)
 
 
 def _packed(answer: Answer, sent_headers: Iterable[tuple[bytes, bytes]]) -> Answer:

@@ -81,14 +81,15 @@ def _bound(host: str, port: int, guarded: bool) -> socket.socket:
     return listener
 
 
-def _listen(listener: socket.socket, settings: Settings, artifact: Any, log: Log) -> None:
+def _listen(listener: socket.socket, serving: Any, log: Log) -> None:
     host, port = listener.getsockname()[:2]
     try:
         listener.listen(BACKLOG)
     except OSError as error:  # on Linux two may bind a port; the second to listen is refused
         raise _taken(host, port, error) from None
     shown = f"[{host}]" if ":" in host else host
-    pin = f"md5 {artifact.md5}, version {settings.model_version}, revision {settings.revision}"
+    artifact = serving.artifact
+    pin = f"md5 {serving.pin.md5}, version {serving.pin.version}, revision {serving.pin.revision}"
     rows = f"{len(artifact.golden.batches)} golden rows answered as recorded"
     log.say("opened", f"model {artifact.card.name}: {pin}; {rows}", model=artifact.md5)
     log.say("serving", f"serving on http://{shown}:{port}")
@@ -104,24 +105,24 @@ def _taken(host: str, port: int, error: OSError) -> SetupError:
 def _serve_here(listener: socket.socket, settings: Settings, log: Log) -> None:
     from api.app import create_app
     from api.journal import prepare_journal
-    from api.service import open_pinned
+    from api.swap import open_wanted
 
-    artifact = open_pinned(settings)
+    serving = open_wanted(settings)
     prepare_journal(settings)
-    app = create_app(settings, artifact, log)
-    _listen(listener, settings, artifact, log)
+    app = create_app(settings, serving, log)
+    _listen(listener, serving, log)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn shuts down in order, then passes the signal on
     uvicorn.Server(_config(app)).run(sockets=[listener])
 
 
 def _serve_with_workers(listener: socket.socket, settings: Settings, workers: int, log: Log) -> None:
     from api.journal import prepare_journal
-    from api.service import open_pinned
+    from api.swap import open_wanted
 
     # Each worker opens the model for itself; once here, so that a wrong one is refused with one message.
-    artifact = open_pinned(settings)
+    serving = open_wanted(settings)
     prepare_journal(settings)
-    _listen(listener, settings, artifact, log)
+    _listen(listener, serving, log)
     config = _config("api.app:from_environment", factory=True, workers=workers)
     supervisor = Supervisor(config, sockets=[listener])
     supervisor.run()

@@ -1,9 +1,10 @@
 """What the routes share: the opened model, and how its answers are made."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from api.journal import Journal
@@ -11,22 +12,20 @@ from api.memory import give_back
 from api.metrics import Metrics
 from api.problems import BUSY, NOT_READY, RequestError
 from api.settings import Settings
-from batchyield.artifact import FILES, REFERENCE, Artifact, open_artifact, read_pins
+from api.shadow import Shadow
+from batchyield.artifact import FILES, REFERENCE, Artifact, open_artifact
 from batchyield.batch import Batch, CellWarning
+from batchyield.deployment import Deployment
 from batchyield.explain import Explainer
-from batchyield.replies import Model, ModelPin, Prediction, Predictions
+from batchyield.replies import Model, ModelPin, Prediction, Predictions, Refusal
+from batchyield.workers import Status
 
 BULK_THREADS = 2
 
 
-def open_pinned(settings: Settings) -> Artifact:
-    """The artifact that the settings name, checked against its pins.
-
-    Raises:
-        ArtifactError: it is not the pinned one, or does not answer as it did.
-    """
-    directory = settings.model_directory
-    return open_artifact(directory, read_pins(settings.lock_path, directory))
+def pin_of(deployment: Deployment) -> ModelPin:
+    """The pin of a deployed model, as callers get it."""
+    return ModelPin(deployment.version, deployment.revision, deployment.md5)
 
 
 @dataclass(frozen=True)
@@ -34,11 +33,13 @@ class Serving:
     """A model in service. One reference to it is taken for a request, so that no answer mixes two models.
 
     Attributes:
+        deployment: where it came from.
         artifact: the opened model.
         pin: sent with every answer.
         explainer: tells why the model answers as it does.
     """
 
+    deployment: Deployment
     artifact: Artifact
     pin: ModelPin
     explainer: Explainer
@@ -55,6 +56,18 @@ class Serving:
             (b"x-model-revision", pin.revision.encode()),
             (b"x-model-md5", pin.md5.encode()),
         ]
+
+
+def open_deployment(deployment: Deployment, directory: Path) -> Serving:
+    """A model ready to serve: its bytes compared with its pins, its golden rows answered.
+
+    Raises:
+        ArtifactError: it is not the pinned one, does not answer as it did, or its reference profile cannot be used.
+    """
+    artifact = open_artifact(directory, deployment.pins)
+    return Serving(
+        deployment, artifact, pin_of(deployment), Explainer(artifact.predictor, artifact.reference, REFERENCE)
+    )
 
 
 class Answered(NamedTuple):
@@ -75,30 +88,32 @@ class Service:
 
     Attributes:
         journal: holds each answer before it leaves.
+        refused: wanted models that are not used.
+        others: the other workers, as they said last.
+        shadow: a model that sees the same rows.
         bulk: threads for large bodies; few, so that many such bodies queue instead of slowing each other.
     """
 
-    def __init__(self, settings: Settings, artifact: Artifact | None) -> None:
+    def __init__(self, settings: Settings, serving: Serving | None) -> None:
         self.settings = settings
         self.metrics = Metrics()
         self.journal = Journal(settings, self.metrics)
+        self.refused: tuple[Refusal, ...] = ()
+        self.others: Callable[[], list[Status]] = list
+        self.shadow = Shadow(self.metrics)
         self.bulk = ThreadPoolExecutor(BULK_THREADS, thread_name_prefix="bulk")
         self._bulk_free = settings.bulk_slots
         self._serving: Serving | None = None
-        if artifact is not None:
-            self.serve(artifact)
+        if serving is not None:
+            self.serve(serving)
 
-    def serve(self, artifact: Artifact) -> None:
-        """Answers with `artifact` from now on.
-
-        Raises:
-            ArtifactError: its reference profile cannot be used.
-        """
-        explainer = Explainer(artifact.predictor, artifact.reference, REFERENCE)
-        pin = ModelPin(self.settings.model_version, self.settings.revision, artifact.md5)
-        self._serving = Serving(artifact, pin, explainer)
+    def serve(self, serving: Serving) -> None:
+        """Answers with `serving` from now on; requests under way end with the model that they began with."""
+        before, self._serving = self._serving, serving
+        for one, value in ((before, 0), (serving, 1)):
+            if one is not None:
+                self.metrics.serves(one.artifact.card.name, one.pin.version, one.pin.revision, one.pin.md5, value)
         give_back()  # what parsing the model took
-        self.metrics.serves(artifact.card.name, pin.version, pin.revision, pin.md5)
 
     @property
     def ready(self) -> bool:
@@ -146,4 +161,9 @@ class Service:
         """What is known of the model."""
         artifact, pin = self.serving.artifact, self.serving.pin
         pins = {name: artifact.pins[name] for name in FILES}
-        return Model(artifact.card.name, pin.version, pin.revision, pin.md5, pins, artifact.card)
+        shadow = self.shadow.candidate
+        return Model(
+            *(artifact.card.name, pin.version, pin.revision, pin.md5, pins, artifact.card),
+            shadow=None if shadow is None else pin_of(shadow.deployment),
+            refused=self.refused,
+        )

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta
 from sqlalchemy import URL
 
+from batchyield.deployment import FOLDER
 from batchyield.errors import SetupError
 from batchyield.journal.location import locate
 
@@ -26,6 +27,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=l
     Attributes:
         lock: the dvc.lock that pins the model.
         model_dir: folder of the model's four files; empty: `data/model` beside the lock.
+        models: folder that says which deployed model serves; empty: `.serving` beside the lock.
         model_version: the released version of the model, said in every answer.
         revision: commit of the checkout, said in every answer; empty: read from `.git`.
         max_body_bytes: larger request bodies are refused.
@@ -55,6 +57,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=l
 
     lock: str = str(ROOT / "dvc.lock")
     model_dir: str = ""
+    models: str = ""
     model_version: HeaderText = "unreleased"
     revision: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._+@/-]{0,100}$")] = ""
     max_body_bytes: Annotated[int, Meta(ge=1024, le=2**30)] = 16 * 2**20
@@ -97,6 +100,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=l
             SetupError: what is given names no database that can hold one.
         """
         return locate(self.journal, self.journal_url_file, self.lock_path.parent)
+
+    @property
+    def models_directory(self) -> Path:
+        return Path(self.models) if self.models else self.lock_path.parent / FOLDER
 
 
 VARIABLES: tuple[str, ...] = tuple(field.encode_name for field in msgspec.structs.fields(Settings))

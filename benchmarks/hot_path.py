@@ -20,7 +20,8 @@ import uvloop
 
 from api.app import create_app
 from api.payload import batches_of_json
-from api.service import Predictions, Service, open_pinned
+from api.service import Predictions, Service
+from api.swap import open_pinned
 from api.settings import Settings, read_settings
 from batchyield.artifact import Artifact
 from batchyield.errors import BatchyieldError

@@ -89,11 +89,11 @@ def test_an_error_is_one_line_with_its_trace_and_no_cell(checkout):
     code = (
         "import sys; from batchyield.predictor import Predictor\n"
         "def fail(self, batches, *_): raise ValueError(f'cannot use {batches[0].id}')\n"
-        "import api.server, api.service\n"
-        "opened = api.service.open_pinned\n"
+        "import api.server, api.swap\n"
+        "opened = api.swap.open_wanted\n"
         "def spoilt(settings):\n"
-        "    artifact = opened(settings); Predictor.predict = fail; return artifact\n"
-        "api.service.open_pinned = spoilt\n"
+        "    serving = opened(settings); Predictor.predict = fail; return serving\n"
+        "api.swap.open_wanted = spoilt\n"
         "api.server.serve('127.0.0.1', int(sys.argv[1]), 1)\n"
     )
     with Running(checkout, code=code) as running:

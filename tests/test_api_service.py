@@ -7,8 +7,8 @@ import pytest
 from api_fixtures import NAMES, REVISION, batches, card, client_of, linear_onnx, make_checkout
 
 from api.examples import BATCH, INPUTS
-from api.service import open_pinned
 from api.settings import Settings
+from api.swap import open_pinned
 from batchyield.artifact import FILES
 from batchyield.errors import ArtifactError
 from batchyield.predictor import Predictor

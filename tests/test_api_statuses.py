@@ -11,7 +11,7 @@ from api.app import create_app
 from api.examples import INPUTS, OUTCOMES, REFUSED, sheet
 from api.openapi import document
 from api.problems import KINDS
-from api.service import open_pinned
+from api.swap import open_pinned
 from api.settings import Settings
 from batchyield.artifact import golden_rows, write_artifact
 from batchyield.keys import digest

@@ -18,8 +18,8 @@ from api.app import create_app
 from api.examples import BATCH, EXPLAINED, MISTYPED, sheet
 from api.openapi import document
 from api.problems import KINDS
-from api.service import open_pinned
 from api.settings import Settings
+from api.swap import open_pinned
 from batchyield.batch import NAMES
 from batchyield.portions import MOST_EXPLAINED
 

@@ -3,10 +3,10 @@
 import signal
 import sys
 
-from batchyield.commands import Commands, client, data, experiments, journal, keys, model, pins
+from batchyield.commands import Commands, client, data, experiments, journal, keys, model, pins, serving
 from batchyield.errors import BatchyieldError
 
-KINDS = (data, pins, model, experiments, keys, journal, client)
+KINDS = (data, pins, model, experiments, keys, journal, client, serving)
 
 
 def _commands() -> Commands:

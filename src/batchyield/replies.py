@@ -86,6 +86,15 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     level: Annotated[float, Meta(description="share of yields that the interval is to hold", gt=0, lt=1)]
 
 
+class Refusal(msgspec.Struct, frozen=True):
+    """A wanted model that is not used."""
+
+    role: Annotated[str, Meta(description="what it was wanted for: `serving` or `shadow`")]
+    md5: Annotated[str, Meta(description="hash of the refused model; empty where that is not known")]
+    revision: Annotated[str, Meta(description="commit of the refused model; empty where that is not known")]
+    reason: Annotated[str, Meta(description="what is wrong with it, and what to do")]
+
+
 class Model(msgspec.Struct, frozen=True):
     """The model that answers, and the pin of each of its files."""
 
@@ -95,6 +104,10 @@ class Model(msgspec.Struct, frozen=True):
     md5: Annotated[str, Meta(description="hash of the model's bytes, as dvc.lock pins it")]
     artifacts: Annotated[dict[str, str], Meta(description="md5 of each file of the artifact, by its name")]
     card: Card
+    shadow: Annotated[ModelPin | None, Meta(description="model that sees the same rows off the request path")] = None
+    refused: Annotated[
+        tuple[Refusal, ...], Meta(description="models that were to serve or to shadow and do not, and why")
+    ] = ()
 
 
 class Health(msgspec.Struct, frozen=True, omit_defaults=True):

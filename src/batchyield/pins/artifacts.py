@@ -1,83 +1,131 @@
-"""The model of any revision, brought from where DVC keeps it, beside the one of the checkout."""
+"""The model of any revision, brought from where DVC keeps it into a folder of its own, beside that of the checkout."""
 
-import os
-import shutil
-import tempfile
+import hashlib
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
 from batchyield.artifact import FILES, MODEL
+from batchyield.deployment import lay
 from batchyield.errors import ArtifactError, SetupError
 from batchyield.files import md5, write_atomic
+from batchyield.pins import objects, remotes
+from batchyield.pins.compare import LOCK
+from batchyield.pins.copies import place
 from batchyield.pins.lookup import commit, lock_at
-from batchyield.pins.objects import stored
-from batchyield.pins.remotes import asking, s3_client, served
+from batchyield.pins.workspace import git
 
 FOLDER = Path(".cache/models")
 PINS = "pins.json"
 OUTPUTS = "data/model"
+UNRELEASED = "unreleased"
+
+RELEASE = re.compile(r"(?:[\w-]+@)?v?(\d+)\.(\d+)\.(\d+)")
+"""A tag that releases a version: `v1.2.0`, or `model@v1.2.0` as GTO writes it."""
 
 
 def bring(revision: str, root: Path = Path()) -> Path:
-    """The folder with the four files that the lock of `revision` pins, and `pins.json`: file name -> md5.
+    """The folder with the four files that the lock of `revision` pins, and `pins.json`.
 
     From the DVC cache of the checkout where it has them, else from the DVC storage; a folder brought before is checked
-    and taken.
+    and taken. `pins.json` holds the md5 of each file by its name, and `revision` and `version`: the commit in full, and
+    the release that a tag on it names, else `unreleased`.
+
+    Args:
+        revision: any git revision.
+        root: the checkout.
+
+    Returns:
+        `.cache/models/MD5`, of the md5 of `model.onnx`; longer where another pin has the same model and another card.
 
     Raises:
-        SetupError: there is no such revision, its lock pins no model, or the storage has it not.
+        SetupError: there is no such revision, its lock pins no model, or neither cache nor storage has it.
         ArtifactError: the lock cannot be read, or the storage holds other bytes than the pinned ones.
     """
     found = commit(revision, root)
     if found is None:
         raise SetupError(
-            f"{revision} is no revision of this repository", "`git log --oneline --all` lists those there are"
+            f"{revision} is no revision of this repository",
+            "`git log --oneline --all` lists those there are, `git fetch --all --tags` brings what others pushed",
         )
-    outs = lock_at(found, root).outs()
-    try:
-        pins = {name: outs[f"{OUTPUTS}/{name}"][1] for name in FILES}
-    except KeyError as error:
-        raise SetupError(
-            f"the lock of {found[:12]} pins no {error.args[0]}", "name a revision that has a model"
-        ) from None
-    folder = root / FOLDER / pins[MODEL]
-    missing = [name for name in FILES if not _holds(folder / name, pins[name])]
-    for name in missing:
-        _from_cache(folder / name, pins[name], root)
-    still = [name for name in missing if not _holds(folder / name, pins[name])]
-    if still:
-        with served(root):
-            for name in still:
-                _from_storage(folder / name, pins[name], root)
-    write_atomic(folder / PINS, msgspec.json.format(msgspec.json.encode(pins)) + b"\n")
+    pins = _pins(found, root)
+    said = msgspec.json.format(
+        msgspec.json.encode(pins | {"revision": found, "version": version_at(found, root)}), indent=2
+    )
+    folder = _folder(root / FOLDER, pins)
+    if not _whole(folder, pins):
+        lay(folder, _bytes(pins, found, root))
+    write_atomic(folder / PINS, said + b"\n")
     return folder
 
 
-def _holds(file: Path, pin: str) -> bool:
-    return file.is_file() and md5(file) == pin
+def version_at(found: str, root: Path) -> str:
+    """The highest version that a tag on a commit releases; `unreleased` where none does."""
+    tags = git("tag", "--points-at", found, cwd=root).split()
+    released = [(tuple(map(int, match.groups())), match[0]) for tag in tags if (match := RELEASE.fullmatch(tag))]
+    return max(released)[1].partition("@")[2] or max(released)[1] if released else UNRELEASED
 
 
-def _from_cache(file: Path, pin: str, root: Path) -> None:
-    cached = root / ".dvc/cache/files/md5" / pin[:2] / pin[2:]
-    if _holds(cached, pin):
-        write_atomic(file, cached.read_bytes())
+def _pins(found: str, root: Path) -> dict[str, str]:
+    outs = lock_at(found, root).outs()
+    lacking = [name for name in FILES if f"{OUTPUTS}/{name}" not in outs]
+    if lacking:
+        raise SetupError(
+            f"the {LOCK} of {found[:12]} pins no {OUTPUTS}/{lacking[0]}",
+            f"`git log --oneline --all -- {LOCK}` lists the revisions that changed it: name one that has a model",
+        )
+    return {name: outs[f"{OUTPUTS}/{name}"][1] for name in FILES}
 
 
-def _from_storage(file: Path, pin: str, root: Path) -> None:
-    remote = s3_client("storage", root)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(dir=file.parent)
-    os.close(handle)
+def _folder(models: Path, pins: Mapping[str, str]) -> Path:
+    """Its name tells the model; that of the second of two pins that share a model tells the rest, too."""
+    folder = models / pins[MODEL]
     try:
-        with asking("storage"):
-            answer = remote.client.get_object(Bucket=remote.bucket, Key=stored(remote, pin))
-            with Path(aside).open("wb") as out:
-                shutil.copyfileobj(answer["Body"], out)
-        if not _holds(Path(aside), pin):
+        said = msgspec.json.decode((folder / PINS).read_bytes(), type=dict[str, str])
+    except (OSError, msgspec.MsgspecError):
+        return folder
+    if {name: said.get(name) for name in FILES} == dict(pins):
+        return folder
+    rest = hashlib.md5("".join(pins[name] for name in FILES).encode(), usedforsecurity=False).hexdigest()
+    return models / f"{pins[MODEL]}-{rest[:8]}"
+
+
+def _whole(folder: Path, pins: Mapping[str, str]) -> bool:
+    return all((folder / name).is_file() and md5(folder / name) == pin for name, pin in pins.items())
+
+
+def _bytes(pins: Mapping[str, str], found: str, root: Path) -> dict[str, bytes]:
+    cached = {name: place(root, pin) for name, pin in pins.items()}
+    have = {name: at.read_bytes() for name, at in cached.items() if at.is_file() and md5(at) == pins[name]}
+    lacking = {name: pin for name, pin in pins.items() if name not in have}
+    if lacking:
+        try:
+            with remotes.served(root):
+                have |= _stored(lacking, found, root)
+        except SetupError as error:
+            raise SetupError(
+                f"the DVC cache of this checkout lacks {', '.join(lacking)} of {found[:12]}, and the storage did not "
+                f"give it: {error}",
+                f"`dvc push` where it was built brings it there; or rebuild it here: `git checkout {found[:12]}`, "
+                "`dvc repro`",
+            ) from error
+    return have
+
+
+def _stored(pins: Mapping[str, str], found: str, root: Path) -> dict[str, bytes]:
+    remote = remotes.s3_client("storage", root)
+    got = {}
+    for name, pin in pins.items():
+        data = objects.read(remote, "storage", objects.stored(remote, pin))
+        if data is None:
+            raise SetupError(f"{remote.url()} has no {name} of {found[:12]}", f"its md5 is {pin}")
+        if hashlib.md5(data, usedforsecurity=False).hexdigest() != pin:
             raise ArtifactError(
-                remote.url(stored(remote, pin)), f"is not the pinned {file.name} with md5 {pin}", "`batchyield audit`"
+                remote.url(objects.stored(remote, pin)),
+                f"is not the pinned {name} with md5 {pin}",
+                "`batchyield audit` tells what else is damaged; `dvc push` from a machine that has it mends it",
             )
-        Path(aside).replace(file)
-    finally:
-        Path(aside).unlink(missing_ok=True)
+        got[name] = data
+    return got
