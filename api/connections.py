@@ -10,6 +10,7 @@ from api.problems import BUSY, HEAD_TOO_LARGE, MALFORMED, MEDIA_TYPE, TOO_SLOW, 
 from api.settings import Settings
 
 MOST_HEAD_BYTES = 64 * 2**10
+LINGER_SECONDS = 0.5
 STATE = "connections"
 """Where the bounds stand in the state that the application gives the server."""
 
@@ -51,6 +52,7 @@ class BoundedConnection(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._between = True  # the last message is whole, the head of the next one is not
         self._waited_bytes = 0
+        self._over = False  # refused; what still comes is dropped
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -64,12 +66,12 @@ class BoundedConnection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
+        if self._over:
             return
         between = self._between
         super().data_received(data)
         cycle = self.cycle
-        if (cycle is None or cycle.response_complete) and not self.transport.is_closing():
+        if (cycle is None or cycle.response_complete) and not (self._over or self.transport.is_closing()):
             if between is self._between:  # else the end of a body that nobody waited for is part of it
                 self._waited_bytes += len(data)
             if self._between and self._waited_bytes > MOST_HEAD_BYTES:
@@ -124,4 +126,11 @@ class BoundedConnection(HttpToolsProtocol):
             }
             lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
             self.transport.write(f"HTTP/1.1 {error.kind.status} {error.kind.title}\r\n{lines}\r\n".encode() + content)
-        self.transport.close()
+        self._over = True
+        self._stop_waiting()
+        if (cycle is None or cycle.response_complete) and self.transport.can_write_eof():
+            # To close while the client still sends would make the network drop the answer.
+            self.transport.write_eof()
+            self._timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)
+        else:
+            self.transport.close()

@@ -20,10 +20,9 @@ import uvloop
 
 from api.app import create_app
 from api.payload import batches_of_json
-from api.service import Predictions, Service
-from api.swap import open_pinned
+from api.service import Predictions, Service, Serving
 from api.settings import Settings, read_settings
-from batchyield.artifact import Artifact
+from api.swap import open_pinned
 from batchyield.errors import BatchyieldError
 from batchyield.features import FEATURES, featurize
 from benchmarks.bodies import write_bodies
@@ -39,9 +38,9 @@ PARTS = (
 REQUESTS = 5_000
 
 
-def parts(artifact: Artifact, settings: Settings, bodies: Sequence[bytes]) -> list[float]:
+def parts(serving: Serving, settings: Settings, bodies: Sequence[bytes]) -> list[float]:
     """Median µs of each of `PARTS`."""
-    service, predictor, encode = Service(settings, artifact), artifact.predictor, msgspec.json.Encoder().encode
+    service, predictor, encode = Service(settings, serving), serving.artifact.predictor, msgspec.json.Encoder().encode
     rounds = []
     for body in bodies:
         begun = perf_counter_ns()
@@ -72,9 +71,9 @@ def parts(artifact: Artifact, settings: Settings, bodies: Sequence[bytes]) -> li
     return [statistics.median(column) / 1e3 for column in zip(*rounds, strict=True)]
 
 
-async def whole(artifact: Artifact, settings: Settings, bodies: Sequence[bytes]) -> float:
+async def whole(serving: Serving, settings: Settings, bodies: Sequence[bytes]) -> float:
     """Median µs of a request through the whole application, with a server that costs nothing."""
-    app: Any = create_app(settings, artifact)
+    app: Any = create_app(settings, serving)
     taken = []
     for body in bodies:
         scope = {
@@ -100,15 +99,15 @@ def main() -> int:
     """Prints the table; exit code 2 where there is no model."""
     settings = read_settings()
     try:
-        artifact = open_pinned(settings)
+        serving = open_pinned(settings)
     except BatchyieldError as error:
         print(f"hot_path: {error}", file=sys.stderr)
         return error.exit_code
     with tempfile.TemporaryDirectory() as folder:
         bodies = write_bodies(Path(folder)).single.read_bytes().splitlines()[:REQUESTS]
-    found = parts(artifact, settings, bodies)
+    found = parts(serving, settings, bodies)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        total = runner.run(whole(artifact, settings, bodies))
+        total = runner.run(whole(serving, settings, bodies))
     print("| part | µs |\n|---|---|")
     for name, microseconds in zip(PARTS, found, strict=True):
         print(f"| {name} | {microseconds:.1f} |")

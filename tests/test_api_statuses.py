@@ -11,8 +11,8 @@ from api.app import create_app
 from api.examples import INPUTS, OUTCOMES, REFUSED, sheet
 from api.openapi import document
 from api.problems import KINDS
-from api.swap import open_pinned
 from api.settings import Settings
+from api.swap import open_pinned
 from batchyield.artifact import golden_rows, write_artifact
 from batchyield.keys import digest
 
