@@ -123,15 +123,24 @@ async def provoked(root, overflowing, monkeypatch):
         if path.startswith("/v1/") or path == "/metrics":
             await note(keyed, "get", path)
             await note(scoped, "get", path, x_api_key=PREDICTS)
-        if path in ("/v1/model", "/health/ready"):
+        if path in ("/v1/model", "/v1/monitoring", "/health/ready"):
             await note(unready, "get", path)
-    await note(metered, "get", "/v1/model")
+    for path in ("/v1/model", "/v1/monitoring"):
+        await note(metered, "get", path)
     slow = asyncio.create_task(ask(crowded, "post", "/v1/predictions", stops=True, content_type=b"application/json"))
     await asyncio.sleep(0)
-    await note(crowded, "get", "/v1/model")
+    for path in ("/v1/model", "/v1/monitoring"):
+        await note(crowded, "get", path)
     slow.cancel()
     # What only answers from memory fails by nothing that a caller could send.
-    for broken in ("api.outcomes.keep", "api.routes.Health", "api.routes._packed", "api.pages.Page.answer"):
+    for broken in (
+        "api.outcomes.keep",
+        "api.routes.Health",
+        "api.routes._packed",
+        "api.monitoring._report",
+        "api.monitoring.Monitoring",
+        "api.pages.Page.answer",
+    ):
         monkeypatch.setattr(broken, None)
     for path in GETS:
         await note(app, "get", path)

@@ -13,6 +13,7 @@ from batchyield.artifact import FILES, MODEL, open_artifact
 from batchyield.errors import ArtifactError, SetupError
 from batchyield.pins import objects, remotes
 from batchyield.pins.artifacts import bring
+from batchyield.pins.copies import place
 from batchyield.pins.workspace import git
 
 
@@ -26,7 +27,7 @@ def cache(root):
     """Keeps the model that is in the workspace as `dvc commit` does."""
     for name in FILES:
         data = (root / "data/model" / name).read_bytes()
-        kept = remotes.cached(hashlib.md5(data, usedforsecurity=False).hexdigest(), root)
+        kept = place(root, hashlib.md5(data, usedforsecurity=False).hexdigest())
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_bytes(data)
 
@@ -105,12 +106,12 @@ def test_what_the_cache_lacks_comes_from_the_storage_and_is_checked(history, tmp
         remote = remotes.s3_client("storage", root)
         for name, pin in pins_of(bring(first, root)).items():
             if name in FILES:
-                data = remotes.cached(pin, root).read_bytes()
+                data = place(root, pin).read_bytes()
                 remote.client.put_object(Bucket=remote.bucket, Key=objects.stored(remote, pin), Body=data)
         clone = tmp_path / "clone"
         git("clone", "-q", str(root), str(clone), cwd=tmp_path)
         remotes.lend(root, clone)
-        damaged = remotes.cached(pins_of(bring(first, root))[MODEL], clone)
+        damaged = place(clone, pins_of(bring(first, root))[MODEL])
         damaged.parent.mkdir(parents=True)
         damaged.write_bytes(b"what a cache holds is not believed")
         folder = bring(first, clone)
