@@ -3,10 +3,10 @@
 import signal
 import sys
 
-from batchyield.commands import Commands, data, experiments, model, pins
+from batchyield.commands import Commands, data, experiments, model, pins, release
 from batchyield.errors import BatchyieldError
 
-KINDS = (data, pins, model, experiments)
+KINDS = (data, pins, model, experiments, release)
 
 
 def _commands() -> Commands:

@@ -1,0 +1,145 @@
+"""The model of any revision, brought from where DVC keeps it into a folder of its own, beside that of the checkout."""
+
+import hashlib
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from batchyield.artifact import FILES, MODEL
+from batchyield.errors import ArtifactError, SetupError
+from batchyield.files import md5, write_atomic
+from batchyield.pins import objects, remotes
+from batchyield.pins.compare import LOCK
+from batchyield.pins.dvc import cached
+from batchyield.pins.lookup import commit, lock_at
+from batchyield.pins.workspace import git
+
+FOLDER = Path(".cache/models")
+PINS = "pins.json"
+OUTPUTS = "data/model"
+UNRELEASED = "unreleased"
+
+RELEASE = re.compile(r"(?:[\w-]+@)?v?(\d+)\.(\d+)\.(\d+)")
+"""A tag that releases a version: `v1.2.0`, or `model@v1.2.0` as GTO writes it."""
+
+
+def bring(revision: str, root: Path = Path()) -> Path:
+    """The folder with the four files that the lock of `revision` pins, and `pins.json`.
+
+    From the DVC cache of the checkout where it has them, else from the DVC storage; a folder brought before is checked
+    and taken. `pins.json` holds the md5 of each file by its name, and `revision` and `version`: the commit in full, and
+    the release that a tag on it names, else `unreleased`.
+
+    Args:
+        revision: any git revision.
+        root: the checkout.
+
+    Returns:
+        `.cache/models/MD5`, of the md5 of `model.onnx`; longer where another pin has the same model and another card.
+
+    Raises:
+        SetupError: there is no such revision, its lock pins no model, or neither cache nor storage has it.
+        ArtifactError: the lock cannot be read, or the storage holds other bytes than the pinned ones.
+    """
+    found = commit(revision, root)
+    if found is None:
+        raise SetupError(
+            f"{revision} is no revision of this repository",
+            "`git log --oneline --all` lists those there are, `git fetch --all --tags` brings what others pushed",
+        )
+    pins = _pins(found, root)
+    said = msgspec.json.format(
+        msgspec.json.encode(pins | {"revision": found, "version": version_at(found, root)}), indent=2
+    )
+    folder = _folder(root / FOLDER, pins)
+    if not _whole(folder, pins):
+        _lay(folder, _bytes(pins, found, root))
+    write_atomic(folder / PINS, said + b"\n")
+    return folder
+
+
+def version_at(found: str, root: Path) -> str:
+    """The highest version that a tag on a commit releases; `unreleased` where none does."""
+    tags = git("tag", "--points-at", found, cwd=root).split()
+    released = [(tuple(map(int, match.groups())), match[0]) for tag in tags if (match := RELEASE.fullmatch(tag))]
+    return max(released)[1].partition("@")[2] or max(released)[1] if released else UNRELEASED
+
+
+def _pins(found: str, root: Path) -> dict[str, str]:
+    outs = lock_at(found, root).outs()
+    lacking = [name for name in FILES if f"{OUTPUTS}/{name}" not in outs]
+    if lacking:
+        raise SetupError(
+            f"the {LOCK} of {found[:12]} pins no {OUTPUTS}/{lacking[0]}",
+            f"`git log --oneline --all -- {LOCK}` lists the revisions that changed it: name one that has a model",
+        )
+    return {name: outs[f"{OUTPUTS}/{name}"][1] for name in FILES}
+
+
+def _folder(models: Path, pins: Mapping[str, str]) -> Path:
+    """Its name tells the model; that of the second of two pins that share a model tells the rest, too."""
+    folder = models / pins[MODEL]
+    try:
+        said = msgspec.json.decode((folder / PINS).read_bytes(), type=dict[str, str])
+    except (OSError, msgspec.MsgspecError):
+        return folder
+    if {name: said.get(name) for name in FILES} == dict(pins):
+        return folder
+    rest = hashlib.md5("".join(pins[name] for name in FILES).encode(), usedforsecurity=False).hexdigest()
+    return models / f"{pins[MODEL]}-{rest[:8]}"
+
+
+def _whole(folder: Path, pins: Mapping[str, str]) -> bool:
+    return all((folder / name).is_file() and md5(folder / name) == pin for name, pin in pins.items())
+
+
+def _bytes(pins: Mapping[str, str], found: str, root: Path) -> dict[str, bytes]:
+    kept = {name: cached(pin, root) for name, pin in pins.items()}
+    have = {name: at.read_bytes() for name, at in kept.items() if at.is_file() and md5(at) == pins[name]}
+    lacking = {name: pin for name, pin in pins.items() if name not in have}
+    if lacking:
+        try:
+            with remotes.served(root):
+                have |= _stored(lacking, found, root)
+        except SetupError as error:
+            raise SetupError(
+                f"the DVC cache of this checkout lacks {', '.join(lacking)} of {found[:12]}, and the storage did not "
+                f"give it: {error}",
+                f"`dvc push` where it was built brings it there; or rebuild it here: `git checkout {found[:12]}`, "
+                "`dvc repro`",
+            ) from error
+    return have
+
+
+def _stored(pins: Mapping[str, str], found: str, root: Path) -> dict[str, bytes]:
+    remote = remotes.s3_client("storage", root)
+    got = {}
+    for name, pin in pins.items():
+        data = objects.content(remote, "storage", pin)
+        if data is None:
+            raise SetupError(f"{remote.url()} has no {name} of {found[:12]}", f"its md5 is {pin}")
+        if hashlib.md5(data, usedforsecurity=False).hexdigest() != pin:
+            raise ArtifactError(
+                remote.url(objects.stored(remote, pin)),
+                f"is not the pinned {name} with md5 {pin}",
+                "`batchyield audit` tells what else is damaged; `dvc push` from a machine that has it mends it",
+            )
+        got[name] = data
+    return got
+
+
+def _lay(folder: Path, files: Mapping[str, bytes]) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        for name, data in files.items():
+            write_atomic(aside / name, data)
+        aside.chmod(0o755)
+        shutil.rmtree(folder, ignore_errors=True)  # what is there is not the pinned model
+        aside.rename(folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
