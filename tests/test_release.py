@@ -118,7 +118,7 @@ def inside(clone, monkeypatch):
 
 
 def test_a_release_is_a_tag_with_its_pins_and_a_second_clone_resolves_it(origin, clone):
-    root, bare, (first, released, promoted, second, *_) = origin
+    _, _, (first, released, promoted, second, *_) = origin
     assert "FAILED" not in released
     assert "yield-model@v1.0.0 is pushed" in released
     assert "yield-model#prod#1 is pushed" in promoted
@@ -285,9 +285,8 @@ def index(tmp_path):
 def served(root, *options):
     """`python -m api OPTIONS` in `root`: what it answers to three batches, and what it says of its model."""
     port = s3.free_port()
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("BATCHYIELD_", "PYTHONPATH"))
-    }
+    ours = ("BATCHYIELD_", "PYTHONPATH")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     process = subprocess.Popen(
         [sys.executable, "-m", "api", *options, "--port", str(port)], cwd=root, env=environment | {"PYTHONPATH": "src"}
     )
