@@ -183,6 +183,34 @@ def test_promote_goes_back_and_forth_and_refuses_what_is_not_there(inside, origi
     git("push", "-q", "origin", ":refs/tags/yield-model#prod#5", cwd=inside)
 
 
+def test_a_tag_says_what_it_releases_or_moves_unless_its_annotation_is_lost(inside, origin, capsys):
+    _, _, (first, _, _, second, *_) = origin
+    for tag, version, revision, stage in (
+        ("yield-model@v1.1.0", "1.1.0", second, ""),
+        ("yield-model#prod#1", "1.0.0", first, "prod"),
+    ):
+        assert main(["tagged", tag]) == 0
+        assert capsys.readouterr().out == f"version={version}\nrevision={revision}\nstage={stage}\n"
+    git("tag", "--force", "yield-model#prod#1", first, cwd=inside)  # as actions/checkout does with the tag of its run
+    for arguments in (["tagged", "yield-model#prod#1"], ["serve", "--stage", "prod"]):
+        assert main(arguments) == 2
+        assert "yield-model#prod#1 is here without its annotation" in capsys.readouterr().err
+    git("fetch", "-q", "--force", "--tags", cwd=inside)
+    assert main(["tagged", "yield-model#prod#1"]) == 0
+
+
+def test_the_service_without_dvc_says_that_it_holds_one_model(tmp_path):
+    bare = bare_environment(tmp_path / "image")
+    done = run(
+        *(str(bare), "-m", "api", "--model", NAME, "--stage", "prod"),
+        cwd=tmp_path,
+        check=False,
+        PYTHONPATH=f"{ROOT / 'src'}{os.pathsep}{ROOT}",
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "an image holds one model: start it without --model" in done.stderr
+
+
 def test_a_shallow_clone_is_told_what_it_lacks(origin, tmp_path, monkeypatch, capsys):
     git("clone", "-q", "--depth", "1", f"file://{origin[1]}", str(tmp_path / "shallow"), cwd=tmp_path)
     monkeypatch.chdir(tmp_path / "shallow")

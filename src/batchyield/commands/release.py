@@ -14,7 +14,7 @@ NAME = "yield-model"
 
 
 def add(commands: Commands) -> None:
-    """Adds `release`, `promote`, `models`, `notes`, `card`, `package`, `publish` and `serve`."""
+    """Adds `release`, `promote`, `models`, `tagged`, `notes`, `card`, `package`, `publish` and `serve`."""
     release = commands.add("release", _release, "Tag HEAD as a version of the model, if it may be one.")
     which = release.add_mutually_exclusive_group()
     which.add_argument("--version", metavar="X.Y.Z", help="of the release; above the newest one")
@@ -35,6 +35,9 @@ def add(commands: Commands) -> None:
 
     models = commands.add("models", _models, "List the released versions of the model and the stages they are in.")
     with_json(models, "versions and moves as JSON on standard output")
+
+    tagged = commands.add("tagged", _tagged, "Say what a tag releases or moves, a KEY=VALUE a line.")
+    tagged.add_argument("tag", help="for example yield-model@v1.2.0 or 'yield-model#prod#7'")
 
     notes = commands.add("notes", _notes, "Write the release notes of a version as Markdown.")
     which = notes.add_mutually_exclusive_group()
@@ -115,6 +118,14 @@ def _table(found: "Registry") -> str:
         f"{one.version:<10} {one.date[:10]}  {one.revision[:12]}  {', '.join(one.stages)}".rstrip()
         for one in found.releases
     )
+
+
+def _tagged(options: argparse.Namespace) -> int:
+    from batchyield.pins.registry import tagged
+
+    release, stage = tagged(options.tag)
+    print(f"version={release.version}\nrevision={release.revision}\nstage={stage}")
+    return 0
 
 
 def _notes(options: argparse.Namespace) -> int:

@@ -157,6 +157,22 @@ def resolve(name: str = NAME, root: Path = Path(), *, stage: str | None = None, 
     return found
 
 
+def tagged(tag: str, root: Path = Path()) -> tuple[Release, str]:
+    """The release that a tag makes, or puts into a stage, and that stage; empty where it only releases.
+
+    Raises:
+        SetupError: it is no such tag of this clone, or one that takes something back.
+    """
+    registry = read(root)
+    made = next((one for one in registry.releases if one.tag == tag), None)
+    move = next((one for one in registry.moves if one.tag == tag), None)
+    if move and move.version:
+        made = registry.release(move.version)
+    if made is None:
+        raise SetupError(f"{tag} neither releases a version nor puts one into a stage", lacking(root))
+    return made, move.stage if move else ""
+
+
 def plain(version: str) -> str:
     """A version as pip writes it, where it may be given as git tags it.
 
@@ -173,6 +189,10 @@ def lacking(root: Path) -> str:
     """How a clone gets the tags that it may lack."""
     if shallow(root):
         return f"this clone is shallow and lacks tags: {UNSHALLOW}"
+    names = git("for-each-ref", "--format=%(objecttype) %(refname:short)", "refs/tags", cwd=root).splitlines()
+    bare = [name for kind, name in (line.split(" ") for line in names) if kind == "commit" and TAG.fullmatch(name)]
+    if bare:
+        return f"{bare[0]} is here without its annotation, as some CI checkouts leave it: `git fetch --force --tags`"
     return f"{FETCH}; `batchyield models` lists what there is"
 
 
