@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchyield.commands import Commands, show, with_json, with_s3, with_service
+from batchyield.pins.registry import NAME
 
 if TYPE_CHECKING:
     from batchyield.pins.registry import Registry, Release
-
-NAME = "yield-model"
 
 
 def add(commands: Commands) -> None:

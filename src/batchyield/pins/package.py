@@ -102,7 +102,7 @@ def library(revision: str, out: Path, root: Path = Path()) -> Path:
         done = subprocess.run(  # noqa: S603 - our own fixed command
             [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(made)],
             cwd=tree,
-            env=os.environ | {"SOURCE_DATE_EPOCH": EPOCH, "HATCH_BUILD_NO_HOOKS": "1"},
+            env=os.environ | {"SOURCE_DATE_EPOCH": EPOCH},
             capture_output=True,
             text=True,
         )
