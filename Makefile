@@ -71,6 +71,21 @@ tune: setup ## search for better settings of the model: make tune [SPACE=search/
 sweep: setup ## a grid of experiments, ranked: make sweep [GRID="model=ridge,extra_trees intervals.level=0.8,0.9"] [JOBS=2]
 	@batchyield sweep $(GRID) $(if $(JOBS),--jobs $(JOBS)) $(S3)
 
+release: setup ## tag HEAD as a version of the model: make release [VERSION=1.2.0] [BUMP=minor] [PUSH=1] [DRY=1] [OFFLINE=1]
+	@batchyield release $(if $(VERSION),--version $(VERSION)) $(if $(BUMP),--bump $(BUMP)) $(if $(DRY),--dry-run) $(if $(OFFLINE),--offline) $(if $(PUSH),--push) $(S3)
+
+promote: setup ## put a version into a stage: make promote STAGE=prod [VERSION=1.1.0 | BACK=1] [PUSH=1]
+	@batchyield promote $(STAGE) $(VERSION) $(if $(BACK),--back) $(if $(PUSH),--push)
+
+package: setup ## build the wheels of a release into dist/: make package [VERSION=1.2.0]
+	@batchyield package $(VERSION)
+
+publish: setup ## upload the wheels in dist/ to the index that TWINE_REPOSITORY_URL names
+	@batchyield publish dist/*.whl
+
+serve-stage: setup ## serve the version that is in a stage: make serve-stage [STAGE=prod]
+	@batchyield serve --stage $(or $(STAGE),prod) --host $(HOST) --port $(PORT)
+
 quality-real: setup ## every model on the real plant's data beside public results: needs BATCHYIELD_REAL_DATA
 	@python benchmarks/quality.py $(if $(DATA),--data "$(DATA)")
 

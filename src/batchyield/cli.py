@@ -3,10 +3,10 @@
 import signal
 import sys
 
-from batchyield.commands import Commands, client, data, experiments, journal, keys, model, pins, serving
+from batchyield.commands import Commands, client, data, experiments, journal, keys, model, pins, release, serving
 from batchyield.errors import BatchyieldError
 
-KINDS = (data, pins, model, experiments, keys, journal, client, serving)
+KINDS = (data, pins, model, experiments, keys, journal, client, serving, release)
 
 
 def _commands() -> Commands:

@@ -64,8 +64,8 @@ def bring(revision: str, root: Path = Path()) -> Path:
 def version_at(found: str, root: Path) -> str:
     """The highest version that a tag on a commit releases; `unreleased` where none does."""
     tags = git("tag", "--points-at", found, cwd=root).split()
-    released = [(tuple(map(int, match.groups())), match[0]) for tag in tags if (match := RELEASE.fullmatch(tag))]
-    return max(released)[1].partition("@")[2] or max(released)[1] if released else UNRELEASED
+    released = [tuple(map(int, match.groups())) for tag in tags if (match := RELEASE.fullmatch(tag))]
+    return ".".join(map(str, max(released))) if released else UNRELEASED
 
 
 def _pins(found: str, root: Path) -> dict[str, str]:

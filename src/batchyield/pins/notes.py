@@ -1,0 +1,88 @@
+"""Release notes: what a version pins and what changed since the one before, as Markdown."""
+
+from pathlib import Path
+
+from batchyield.lock import Lock
+from batchyield.pins.card import METRICS, figure, metrics
+from batchyield.pins.causes import causes
+from batchyield.pins.lookup import lock_at
+from batchyield.pins.registry import NAME, Release, read
+from batchyield.pins.walk import raw_object
+from batchyield.pins.workspace import git
+
+OUTPUTS = "data/model/"
+SHOWN = 20
+
+
+def notes(release: Release, root: Path = Path()) -> str:
+    """The notes of a release; the same text each time."""
+    before = next((one for one in read(root).releases if one.order < release.order), None)
+    lock = lock_at(release.revision, root)
+    lines = [
+        f"# {NAME} {release.version}",
+        "",
+        f"{release.date[:10]}, commit `{release.revision}`, {f'after {before.version}' if before else 'the first'}.",
+        "",
+        f"`pip install batchyield-model=={release.version}`",
+        "",
+        "## Pin",
+        "",
+        *pin_table(release, lock, root),
+        "",
+        "## Measured",
+        "",
+        *_figures(release, before, root),
+        "",
+        "## Changed",
+        "",
+        *(_changes(lock_at(before.revision, root), lock) if before else ["There is no version before."]),
+        "",
+        "## Commits",
+        "",
+        *_commits(release, before, root),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def pin_table(release: Release, lock: Lock, root: Path) -> list[str]:
+    """The hashes that a release stands on, as a table."""
+    raw = raw_object(release.revision, root)
+    files = {path.removeprefix(OUTPUTS): md5 for path, (_, md5) in lock.outs().items() if path.startswith(OUTPUTS)}
+    rows = [f"| {name} | `{md5}` |" for name, md5 in files.items()]
+    rows += [f"| raw data | `{raw.md5}` |"] if raw else []
+    return ["| file | md5 |", "|---|---|", *rows]
+
+
+def _figures(release: Release, before: Release | None, root: Path) -> list[str]:
+    now = metrics(release.revision, root)
+    was = metrics(before.revision, root) if before else {}
+    if not now:
+        return ["Nothing was measured at that commit."]
+    rows = ["| | figure | before | now | change |", "|---|---|---|---|---|"]
+    for file, figures in now.items():
+        for name, value in sorted(figures.items()):
+            old = was.get(file, {}).get(name)
+            change = "" if old is None else "none" if old == value else f"{value - old:+.4g}"
+            rows.append(f"| {METRICS[file]} | {name} | {figure(old)} | {figure(value)} | {change} |")
+    return rows
+
+
+def _changes(was: Lock, now: Lock) -> list[str]:
+    found = causes(was, now)
+    told = [f"- {one.kind}: {one.what}, {_change(one.change)}" for one in found if one.kind != "code"]
+    code = [one.what for one in found if one.kind == "code"]
+    if code:
+        more = f" and {len(code) - SHOWN} more" if len(code) > SHOWN else ""
+        told.append(f"- code: {', '.join(code[:SHOWN])}{more}")
+    return told or ["The same data, code and params as before."]
+
+
+def _change(change: str) -> str:
+    return change.replace(" in the lock, ", " before, ")
+
+
+def _commits(release: Release, before: Release | None, root: Path) -> list[str]:
+    span = [f"{before.revision}..{release.revision}"] if before else [release.revision]
+    listed = git("log", "--format=- `%h` %s", "--abbrev=12", *span, cwd=root).splitlines()
+    more = [f"- and {len(listed) - SHOWN} more"] if len(listed) > SHOWN else []
+    return (listed[:SHOWN] or ["- none: an earlier commit was released"]) + more

@@ -1,0 +1,155 @@
+"""Writing to the registry: GTO makes the tags, git pushes them, and a tag that cannot be pushed is taken back."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from gto import api
+from gto.exceptions import GTOException
+
+from batchyield.errors import SetupError
+from batchyield.pins.lookup import lock_at
+from batchyield.pins.notes import OUTPUTS
+from batchyield.pins.registry import FETCH, NAME, UNSHALLOW, Release, plain, read, resolve, shallow
+from batchyield.pins.walk import raw_object
+from batchyield.pins.workspace import git
+
+BUMPS = ("major", "minor", "patch")
+FIRST = "0.1.0"
+
+
+def following(version: str | None, bump: str, root: Path = Path()) -> str:
+    """The version that is given, else the newest one bumped; the first one is 0.1.0.
+
+    Raises:
+        SetupError: the version given is not above the newest, or the clone is shallow and cannot know.
+    """
+    _whole(root)
+    releases = read(root).releases
+    if version is None:
+        if not releases:
+            return FIRST
+        parts = list(releases[0].order)
+        at = BUMPS.index(bump)
+        return ".".join(map(str, [*parts[:at], parts[at] + 1, *[0] * (2 - at)]))
+    version = plain(version)
+    if releases and Release(version, "", "", "").order <= releases[0].order:
+        raise SetupError(
+            f"{version} is not above {releases[0].version}, the newest release",
+            f"give a higher one, or --bump {'|'.join(BUMPS)}; {FETCH}",
+        )
+    return version
+
+
+def register(version: str, said: str, root: Path = Path(), *, push: bool = False) -> Release:
+    """Tags HEAD as a version.
+
+    Args:
+        version: MAJOR.MINOR.PATCH.
+        said: the message of the tag.
+        root: the checkout.
+        push: whether the tag goes to `origin`.
+
+    Raises:
+        SetupError: the commit or the version has a release, nobody is named to be the tagger, or it cannot be pushed.
+    """
+    with _gto(root):
+        made = api.register(root, NAME, "HEAD", version=f"v{version}", message=said)
+    _publish(made.tag, root, push)
+    return resolve(root=root, version=version)
+
+
+def message(version: str, root: Path = Path()) -> str:
+    """What the tag of a release of HEAD says: the hashes that it stands on."""
+    outs = lock_at("HEAD", root).outs()
+    raw = raw_object("HEAD", root)
+    rows = [f"{path} md5 {md5}" for path, (_, md5) in outs.items() if path.startswith(OUTPUTS)]
+    rows += [f"raw data md5 {raw.md5}"] if raw else []
+    return "\n".join([f"{NAME} {version}", "", *rows])
+
+
+def promote(stage: str, version: str | None, root: Path = Path(), *, push: bool = False) -> tuple[Release, str]:
+    """Puts a version, an older one too, into a stage; the newest where none is named.
+
+    Returns:
+        The release, and the tag; empty where the stage holds that version already.
+
+    Raises:
+        SetupError: there is no such version or stage, or the tag cannot be pushed.
+    """
+    _whole(root)
+    release = resolve(root=root, version=version)
+    if stage in release.stages:
+        return release, ""
+    with _gto(root):
+        # force: to GTO a version that was in the stage once is in it still, and it refuses to assign it again
+        made = api.assign(root, NAME, stage, version=f"v{release.version}", message=_said(stage, release), force=True)
+    _publish(made.tag, root, push)
+    return resolve(root=root, stage=stage), str(made.tag)
+
+
+def back(stage: str, root: Path = Path(), *, push: bool = False) -> tuple[Release, str]:
+    """Puts the version that was in a stage before the present one into it.
+
+    Raises:
+        SetupError: there was none, or the tag cannot be pushed.
+    """
+    _whole(root)
+    held = read(root).stages().get(stage, [])
+    if len(held) < 2:
+        now = f"holds {held[0]}, its first" if held else "holds none"
+        raise SetupError(
+            f"no version was in stage {stage} before: it {now}",
+            f"`batchyield promote {stage} VERSION` names one; {FETCH}",
+        )
+    return promote(stage, held[-2], root, push=push)
+
+
+def _said(stage: str, release: Release) -> str:
+    return f"{NAME} {release.version} in stage {stage}\n\ncommit {release.revision}"
+
+
+def _whole(root: Path) -> None:
+    if shallow(root):
+        raise SetupError(
+            "this clone is shallow: it lacks releases, and would tag against them",
+            UNSHALLOW,
+        )
+
+
+def _publish(tag: str, root: Path, push: bool) -> None:
+    if not push:
+        return
+    try:
+        git("push", "--quiet", "origin", f"refs/tags/{tag}", cwd=root)
+    except SetupError as error:
+        git("tag", "--delete", tag, cwd=root)
+        raise SetupError(
+            f"{tag} could not be pushed and is taken back: {error}",
+            "where it exists there already, somebody else was first: `git fetch --tags`, then run the same again",
+        ) from error
+
+
+@contextmanager
+def _gto(root: Path) -> Iterator[None]:
+    """GTO with git's own idea of who tags, which its git library knows only in part, and its refusals as ours."""
+    ident = git("var", "GIT_COMMITTER_IDENT", cwd=root)
+    name, _, rest = ident.partition(" <")
+    before = {variable: os.environ.get(variable) for variable in ("GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL")}
+    os.environ.update(GIT_COMMITTER_NAME=name, GIT_COMMITTER_EMAIL=rest.partition(">")[0])
+    try:
+        yield
+    except GTOException as error:
+        raise SetupError(f"GTO refuses: {error}", f"`batchyield models` lists versions and stages; {FETCH}") from error
+    finally:
+        _restore(before)
+
+
+def _restore(before: dict[str, Any]) -> None:
+    for variable, value in before.items():
+        if value is None:
+            os.environ.pop(variable, None)
+        else:
+            os.environ[variable] = value
