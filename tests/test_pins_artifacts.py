@@ -61,8 +61,8 @@ def test_each_revision_gives_its_own_model_without_a_storage(history):
     folders = {name: bring(name, root) for name in ("HEAD~1", first[:9], "HEAD", "line@v1.9.0")}
     assert folders["HEAD~1"] == folders[first[:9]] != folders["HEAD"] == folders["line@v1.9.0"]
     for revision, version, folder in (
-        (first, "v0.9.0", folders["HEAD~1"]),
-        (second, "v1.10.0", folders["HEAD"]),
+        (first, "0.9.0", folders["HEAD~1"]),
+        (second, "1.10.0", folders["HEAD"]),
     ):
         pins = pins_of(folder)
         assert folder == root / ".cache/models" / pins[MODEL]
