@@ -1,7 +1,7 @@
 # syntax=docker/dockerfile:1
 # The service alone: locked wheels, its code and the pinned model. No DVC, no training library, no compiler.
 # `make image` builds it, having brought and checked the model; equal input gives equal layers.
-ARG PYTHON=3.11.14-slim-bookworm
+ARG PYTHON=3.11.14-slim-bookworm@sha256:65a93d69fa75478d554f4ad27c85c1e69fa184956261b4301ebaf6dbb0a3543d
 
 FROM python:${PYTHON} AS wheels
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONDONTWRITEBYTECODE=1
@@ -17,7 +17,8 @@ COPY data/model /opt/batchyield/app/data/model
 # Byte code that is valid by the source's hash, and one date for every file: no clock is left in the layer.
 RUN python -m compileall -q --invalidation-mode unchecked-hash -j 1 /opt/batchyield/lib /opt/batchyield/app \
  && rm -f /opt/batchyield/app/data/model/.gitignore \
- && find /opt/batchyield -exec touch -h -d '2020-01-01T00:00:00Z' {} +
+ && mkdir -p /state/journal /state/keys /state/serving \
+ && find /opt/batchyield /state -exec touch -h -d '2020-01-01T00:00:00Z' {} +
 
 FROM python:${PYTHON}
 ARG REVISION=unknown
@@ -28,10 +29,14 @@ LABEL org.opencontainers.image.title="batchyield" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.version="${VERSION}"
 COPY --from=wheels /opt/batchyield /opt/batchyield
+# All that the service writes; a volume mounted on one of its folders takes over the owner.
+COPY --from=wheels --chown=10001:10001 /state /var/lib/batchyield
 ENV PATH=/opt/batchyield/bin:$PATH \
     PYTHONPATH=/opt/batchyield/app/src:/opt/batchyield/app \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
+    ORT_DISABLE_TELEMETRY=1 \
+    BATCHYIELD_JOURNAL=/var/lib/batchyield/journal/journal.sqlite \
     BATCHYIELD_REVISION=${REVISION} \
     BATCHYIELD_MODEL_VERSION=${VERSION}
 WORKDIR /opt/batchyield/app
