@@ -1,6 +1,6 @@
 """Makes `secrets/` and `.env` for docker-compose.yml; what is there already is left as it is.
 
-Everything secret is a file below `secrets/`, which only its owner may enter. The files themselves may be read by all, for
+Everything secret is a file below `secrets/`, which only its owner may enter. The files themselves may be read by all:
 Compose mounts each into its container as it is, and there another user reads it.
 """
 
