@@ -109,7 +109,7 @@ def test_what_a_service_names_is_there(name, made):
 
 
 def test_everything_is_used():
-    told = [service for service in SERVICES.values()]
+    told = list(SERVICES.values())
     assert {secret for service in told for secret in service.get("secrets", [])} == COMPOSE["secrets"].keys()
     assert {net for service in told for net in service.get("networks", [])} == COMPOSE["networks"].keys()
     assert {v.split(":")[0] for s in told for v in s.get("volumes", []) if v[0] not in "./"} == COMPOSE[
