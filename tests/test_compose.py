@@ -61,6 +61,7 @@ def test_a_service_is_pinned_bounded_and_harmless(name):
     assert image == "batchyield:${VERSION:-unreleased}" or re.search(
         r":v?\d+\.\d+(\.\d+)?(-[a-z]+)?(@sha256:[0-9a-f]{64})?$", image
     )
+    assert (service.get("pull_policy") == "never") is image.startswith("batchyield:")
     limits = service["deploy"]["resources"]["limits"]
     assert {"cpus", "memory", "pids"} == limits.keys()
     assert service["read_only"] is (name not in WRITABLE)
@@ -110,6 +111,8 @@ def test_what_a_service_names_is_there(name, made):
 
 def test_everything_is_used():
     told = list(SERVICES.values())
+    waited_for = {name for service in told for name in service.get("depends_on", {})}
+    assert waited_for >= ONCE  # or `up --wait` takes the end of one for a failure
     assert {secret for service in told for secret in service.get("secrets", [])} == COMPOSE["secrets"].keys()
     assert {net for service in told for net in service.get("networks", [])} == COMPOSE["networks"].keys()
     assert {v.split(":")[0] for s in told for v in s.get("volumes", []) if v[0] not in "./"} == COMPOSE[
