@@ -14,11 +14,14 @@ COPY src/batchyield /opt/batchyield/app/src/batchyield
 COPY api /opt/batchyield/app/api
 COPY dvc.lock /opt/batchyield/app/dvc.lock
 COPY data/model /opt/batchyield/app/data/model
-# Byte code that is valid by the source's hash, and one date for every file: no clock is left in the layer.
+# Byte code that is valid by the source's hash, and one date for every file and folder: no clock is left in the layer.
+# What the service writes is below /var/lib/batchyield, in folders that are open to whichever user it runs as.
 RUN python -m compileall -q --invalidation-mode unchecked-hash -j 1 /opt/batchyield/lib /opt/batchyield/app \
  && rm -f /opt/batchyield/app/data/model/.gitignore \
- && mkdir -p /state/journal /state/keys /state/serving \
- && find /opt/batchyield /state -exec touch -h -d '2020-01-01T00:00:00Z' {} +
+ && mkdir -p /image/opt /image/var/lib/batchyield \
+ && mv /opt/batchyield /image/opt/batchyield \
+ && mkdir -m 1777 /image/var/lib/batchyield/journal /image/var/lib/batchyield/keys /image/var/lib/batchyield/serving \
+ && find /image -exec touch -h -d '2020-01-01T00:00:00Z' {} +
 
 FROM python:${PYTHON}
 ARG REVISION=unknown
@@ -28,9 +31,7 @@ LABEL org.opencontainers.image.title="batchyield" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.version="${VERSION}"
-COPY --from=wheels /opt/batchyield /opt/batchyield
-# All that the service writes; a volume mounted on one of its folders takes over the owner.
-COPY --from=wheels --chown=10001:10001 /state /var/lib/batchyield
+COPY --from=wheels /image /
 ENV PATH=/opt/batchyield/bin:$PATH \
     PYTHONPATH=/opt/batchyield/app/src:/opt/batchyield/app \
     PYTHONDONTWRITEBYTECODE=1 \
