@@ -3,6 +3,7 @@ PYTHON ?= python3
 PORT ?= 8000
 HOST ?= 127.0.0.1
 S3 = $(if $(S3_PORT),--s3-port $(S3_PORT))
+COMPOSE = $(if $(VERSION),VERSION=$(VERSION) )docker compose $(if $(PROFILE),--profile $(PROFILE))
 VENV := .venv
 STAMP := $(VENV)/.made-from-locks
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -37,8 +38,9 @@ demo: setup ## from a bare clone to a verified, running service; Ctrl-C stops al
 test: setup ## run all tests
 	@python -m pytest --numprocesses auto --dist worksteal
 
-lint: setup ## ruff, mypy, import contracts, params.yaml against conf/
+lint: setup ## ruff, mypy, import contracts, params.yaml against conf/, Dockerfile, docker-compose.yml
 	@ruff check . && ruff format --check . && mypy && lint-imports --no-logo && batchyield params --check
+	@hadolint Dockerfile && check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
 
 repro: setup ## rebuild what changed (the embedded S3 server is started where it is needed)
 	@batchyield params --check && batchyield s3 start $(S3) && batchyield fetch && dvc repro
@@ -109,6 +111,24 @@ rollback: setup ## have it serve what served before, or a named revision: make r
 
 shadow: setup ## let a revision's model see the same rows and answer nobody: make shadow REV=main (REV=off ends it)
 	@batchyield shadow $(REV)
+
+secrets: setup ## make secrets/ and .env for Docker Compose, as far as they are missing
+	@python deploy/compose/make_secrets.py
+
+image: setup ## bring the pinned model, check it, and build the image of the service: make image [VERSION=1.4.0]
+	@batchyield s3 start $(S3) && { dvc pull --quiet train || $(MAKE) --no-print-directory repro; }
+	@python -c 'from api import settings, swap; swap.open_pinned(settings.read_settings())'
+	@REVISION=$$(git rev-parse HEAD)$$(git diff --quiet HEAD -- Dockerfile api dvc.lock requirements src || echo -dirty) \
+	  $(COMPOSE) build api
+
+up: ## start all in the background and wait until it is healthy: make up [PROFILE=logs]
+	@$(COMPOSE) up --detach --wait
+
+down: ## stop all, after draining; volumes stay
+	@docker compose --profile logs down
+
+logs: ## follow the log of the service
+	@$(COMPOSE) logs --follow --tail 100 api
 
 s3-start: setup ## start the embedded S3 server in the background
 	@batchyield s3 start $(S3)
