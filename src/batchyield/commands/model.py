@@ -1,16 +1,22 @@
 """The model: is it good enough, and can it be better?"""
 
 import argparse
+import os
 from pathlib import Path
+from typing import Any
 
-from batchyield.commands import Commands
+from batchyield.commands import Commands, show, with_json
 
 
 def add(commands: Commands) -> None:
     """Adds `gate` and `tune`."""
-    gate = commands.add("gate", _gate, "Judge the measured figures by the bounds in the params.")
+    gate = commands.add(
+        "gate", _gate, "Judge the measured figures by the bounds in the params, and their change against a base."
+    )
     gate.add_argument("--params", type=Path, default=Path("params.yaml"), help="where the bounds stand (%(default)s)")
     gate.add_argument("--metrics", type=Path, default=Path("data/metrics"), help="the figures (%(default)s)")
+    with_base(gate)
+    with_json(gate)
 
     tune = commands.add(
         "tune", _tune, "Search a space of model settings by successive halving on the training batches."
@@ -20,13 +26,33 @@ def add(commands: Commands) -> None:
     tune.add_argument("--force", action="store_true", help="overwrite a choice of that name")
 
 
-def _gate(options: argparse.Namespace) -> int:
-    from batchyield.gate import judge
-    from batchyield.params import load
+def with_base(added: argparse.ArgumentParser, **options: Any) -> None:
+    """`--base` and `--labels`, for what compares."""
+    added.add_argument(
+        "--base", metavar="REV", help="compare with the commit at which HEAD left this revision", **options
+    )
+    added.add_argument(
+        "--labels",
+        default=os.environ.get("PR_LABELS", ""),
+        help="labels of the pull request, with commas between them (those in $PR_LABELS); gate-override lets a "
+        "failing gate through and says so",
+    )
 
-    verdicts = judge(load(options.params).gate, options.metrics)
-    print("\n".join(map(str, verdicts)))
-    return 0 if all(verdict.passed for verdict in verdicts) else 1
+
+def _gate(options: argparse.Namespace) -> int:
+    from batchyield.judgement import Judgement, labelled, told
+
+    if options.base:
+        from batchyield.pins.review import review
+
+        made = review(options.base, options.labels, params=options.params, metrics=options.metrics).judgement
+    else:
+        from batchyield.gate import judge
+        from batchyield.params import load
+
+        made = Judgement(judge(load(options.params).gate, options.metrics), [], labelled(options.labels))
+    show(told(made) if options.json else made, options, str)
+    return 0 if made.passed else 1
 
 
 def _tune(options: argparse.Namespace) -> int:

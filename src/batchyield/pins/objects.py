@@ -134,6 +134,13 @@ def copy(remote: Remote, name: str, path: str, md5: str) -> Copy:
     return Copy(path, md5, key, State.CORRUPT, f"md5 {digest.hexdigest()}, {size} bytes")
 
 
+def content(remote: Remote, name: str, md5: str) -> bytes | None:
+    """The bytes of a stored file as they are there, to be compared with their md5; None where there are none."""
+    with asking(name):
+        answer = _asked(remote.client.get_object, Bucket=remote.bucket, Key=stored(remote, md5))
+        return None if answer is None else bytes(answer["Body"].read())
+
+
 def members(remote: Remote, name: str, folder: Copy) -> list[tuple[str, str]]:
     """Path and md5 of each file of an output that is a folder; none where `folder` is a file or not intact."""
     if not folder.md5.endswith(".dir") or folder.state is not State.INTACT:

@@ -91,6 +91,12 @@ def _point(server: Server, root: Path) -> None:
     (root / ".dvc" / "config.local").chmod(0o600)  # it holds keys
 
 
+def cached(md5: str, root: Path = Path()) -> Path:
+    """Where the DVC cache of a checkout keeps a file of that md5, whether it has it or not."""
+    folder = _config(root).get("cache", {}).get("dir") or root / ".dvc" / "cache"
+    return Path(folder) / "files" / "md5" / md5[:2] / md5[2:]
+
+
 @contextlib.contextmanager
 def served(root: Path, port: int | None = None) -> Iterator[None]:
     """The remotes of a checkout, answering: the embedded server runs for the block where they point at it."""
