@@ -72,7 +72,7 @@ def common(base: Rows, head: Rows) -> tuple[Rows, Rows]:
     return there._replace(measured=here.measured), here
 
 
-def paired(base: Rows, head: Rows, resamples: int, confidence: float, seed: int) -> Paired | None:
+def paired(base: Rows, head: Rows, resamples: int, confidence: float, seed: int, enough: int = ENOUGH) -> Paired | None:
     """Compares two models row by row.
 
     Args:
@@ -81,13 +81,14 @@ def paired(base: Rows, head: Rows, resamples: int, confidence: float, seed: int)
         resamples: draws with replacement from the common batches, the same for both.
         confidence: of the percentile intervals.
         seed: of the draws.
+        enough: common batches below which nothing is said.
 
     Returns:
-        None where fewer than `ENOUGH` batches are common.
+        None where there are fewer.
     """
     there, here = common(base, head)
     n = len(here.ids)
-    if n < ENOUGH:
+    if n < enough:
         return None
     drawn = np.random.default_rng(seed).integers(n, size=(resamples, n))
     there_of, here_of = (

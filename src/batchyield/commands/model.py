@@ -1,11 +1,9 @@
 """The model: is it good enough, and can it be better?"""
 
 import argparse
-import os
 from pathlib import Path
-from typing import Any
 
-from batchyield.commands import Commands, show, with_json
+from batchyield.commands import Commands, show, with_base, with_json
 
 
 def add(commands: Commands) -> None:
@@ -24,19 +22,6 @@ def add(commands: Commands) -> None:
     tune.add_argument("space", type=Path, nargs="?", default=Path("search/line_trees.yaml"), help="(%(default)s)")
     tune.add_argument("--write", metavar="NAME", help="write the winner as conf/model/NAME.yaml")
     tune.add_argument("--force", action="store_true", help="overwrite a choice of that name")
-
-
-def with_base(added: argparse.ArgumentParser, **options: Any) -> None:
-    """`--base` and `--labels`, for what compares."""
-    added.add_argument(
-        "--base", metavar="REV", help="compare with the commit at which HEAD left this revision", **options
-    )
-    added.add_argument(
-        "--labels",
-        default=os.environ.get("PR_LABELS", ""),
-        help="labels of the pull request, with commas between them (those in $PR_LABELS); gate-override lets a "
-        "failing gate through and says so",
-    )
 
 
 def _gate(options: argparse.Namespace) -> int:

@@ -25,10 +25,11 @@ class Cause(NamedTuple):
         return f"{self.kind}: {self.what} ({self.change}), read by {self.stage}"
 
 
-def _flat(params: Any, where: str = "") -> dict[str, Any]:
+def flat(params: Any, where: str = "") -> dict[str, Any]:
+    """Nested params by their dotted keys."""
     if not isinstance(params, dict):
         return {where: params}
-    return {k: v for key in params for k, v in _flat(params[key], f"{where}.{key}".strip(".")).items()}
+    return {k: v for key in params for k, v in flat(params[key], f"{where}.{key}".strip(".")).items()}
 
 
 def _inputs(stage: Stage, made_here: set[str]) -> Iterator[tuple[str, str, Any]]:
@@ -38,7 +39,7 @@ def _inputs(stage: Stage, made_here: set[str]) -> Iterator[tuple[str, str, Any]]
             kind = {"src": "code", "requirements": "environment"}.get(dep.path.split("/")[0], "data")
             yield kind, dep.path, dep.md5
     for file, params in stage.params.items():
-        for key, value in _flat(params).items():
+        for key, value in flat(params).items():
             yield "params", f"{key} in {file}", value
 
 
