@@ -4,11 +4,13 @@ PORT ?= 8000
 HOST ?= 127.0.0.1
 S3 = $(if $(S3_PORT),--s3-port $(S3_PORT))
 VENV := .venv
+REVIEW := .cache/review
+PIP_AUDIT := 2.10.1
 STAMP := $(VENV)/.made-from-locks
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint repro repro-real verify audit gate tune quality-real serve s3-start s3-stop params lock clean
+.PHONY: help setup demo test lint repro repro-real verify audit gate pull verification report pr-number comment-target vulnerabilities tune quality-real serve s3-start s3-stop params lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -53,8 +55,32 @@ audit: setup ## does S3 still hold, byte for byte, everything that this checkout
 repro-real: setup ## rebuild on your own file in .cache/rebuild: make repro-real DATA=batches.csv [SERVE=1] [SET="model=ridge"]
 	@batchyield rebuild-on "$(DATA)" $(SET) $(if $(SERVE),--serve) --host $(HOST) --port $(PORT)
 
-gate: setup ## judge the measured figures by the bounds in conf/gate/
-	@batchyield gate
+gate: setup ## judge the figures by conf/gate/, and their change against a base: make gate [BASE=main]
+	@batchyield gate $(if $(BASE),--base "$(BASE)")
+
+pull: setup ## bring all that HEAD and its base pin, from S3 or else rebuilt: make pull [BASE=main]
+	@batchyield pull $(if $(BASE),--base "$(BASE)") $(S3)
+
+verification: setup ## make verify, for the report: .cache/review/verification.json
+	@mkdir -p $(REVIEW)
+	@batchyield verify --json $(S3) > $(REVIEW)/verification.json
+
+report: setup ## the page on a change, as its pull request gets it: make report [BASE=main]
+	@mkdir -p $(REVIEW)
+	@batchyield report --base "$(or $(BASE),main)" --out $(REVIEW)/report.md \
+	  $(if $(wildcard $(REVIEW)/verification.json),--verification $(REVIEW)/verification.json) \
+	  $(if $(wildcard $(REVIEW)/replay.json),--replay $(REVIEW)/replay.json) \
+	  $(if $(wildcard $(REVIEW)/bench.json),--bench $(REVIEW)/bench.json)
+	@if [ -n "$$GITHUB_STEP_SUMMARY" ]; then cat $(REVIEW)/report.md >> "$$GITHUB_STEP_SUMMARY"; fi
+
+pr-number: # of the pull request in $PR_NUMBER, laid beside its report
+	@mkdir -p $(REVIEW) && printf '%s\n' "$$PR_NUMBER" > $(REVIEW)/number
+
+comment-target: # checks what an untrusted run left in .cache/review, and tells the number for $GITHUB_OUTPUT
+	@PYTHONPATH=src $(PYTHON) -m batchyield.comment $(REVIEW)
+
+vulnerabilities: ## ask the advisory database about every locked package (needs pipx)
+	@pipx run pip-audit==$(PIP_AUDIT) --disable-pip --require-hashes --requirement requirements/dev.txt
 
 tune: setup ## search for better settings of the model: make tune [SPACE=search/line_boosting.yaml]
 	@batchyield tune $(SPACE)

@@ -8,7 +8,7 @@ from batchyield.commands import Commands, show, with_base, with_json, with_s3
 
 
 def add(commands: Commands) -> None:
-    """Adds `params`, `verify`, `audit`, `trace`, `report` and `environment`."""
+    """Adds `params`, `verify`, `audit`, `trace`, `report`, `pull` and `environment`."""
     params = commands.add("params", _params, "Compose conf/ into params.yaml, or check that it is.")
     params.add_argument("--check", action="store_true", help="write nothing; fail if params.yaml differs from conf/")
     params.add_argument("overrides", nargs="*", help="Hydra overrides, for example model=ridge")
@@ -39,6 +39,10 @@ def add(commands: Commands) -> None:
         ("bench", "benchmarks/serving.py --json"),
     ):
         report.add_argument(f"--{name}", type=Path, metavar="JSON", help=f"what `{command}` wrote")
+
+    pull = commands.add("pull", _pull, "Bring all that HEAD and its base pin: from the storage, else rebuilt.")
+    pull.add_argument("--base", metavar="REV", help="bring what a comparison with this revision needs, too")
+    with_s3(pull)
 
     commands.add("environment", _environment, "Record this machine's libraries, BLAS and CPU beside the locks.")
 
@@ -86,6 +90,13 @@ def _report(options: argparse.Namespace) -> int:
     else:
         write_atomic(options.out, written.encode())
         print(f"wrote {options.out}: the gate {'passes' if made.judgement.passed else 'stops this change'}")
+    return 0
+
+
+def _pull(options: argparse.Namespace) -> int:
+    from batchyield.pins.pull import pull
+
+    pull(options.base, s3_port=options.s3_port, progress=lambda line: print(line, flush=True))
     return 0
 
 

@@ -91,10 +91,10 @@ def _figures(review: Review) -> list[str]:
 def _deciles(there: Rows, here: Rows) -> list[str]:
     parts = np.array_split(np.argsort(here.measured, kind="stable"), DECILES)
     lines = [_means(column, parts) for column in (here.measured, there.answers.yields, here.answers.yields)]
-    words = [f"{mean:.3f}" for mean in lines[0]]
+    words = [f"{i}: {mean:.3f}" for i, mean in enumerate(lines[0], 1)]  # two places of one word are drawn as one
     drawn = xychart(
         "Predicted against actual, by tenths of the measured yield",
-        ("mean measured yield", words),
+        ("tenth: mean measured yield", words),
         ("mean yield", *_around(*lines)),
         [("line", line) for line in lines],
         [THIRD, BASE, HEAD],
@@ -106,10 +106,10 @@ def _residuals(there: Rows, here: Rows) -> list[str]:
     numbers = np.array([id_number(name) for name in here.ids], dtype=float)
     parts = np.array_split(np.argsort(numbers, kind="stable"), PERIODS)
     lines = [_means(side.measured - side.answers.yields, parts) for side in (there, here)]
-    words = [f"{numbers[part[0]]:.0f}" for part in parts]
+    words = [f"{i}: {numbers[part[0]]:.0f}" for i, part in enumerate(parts, 1)]
     drawn = xychart(
         "Residuals over time",
-        ("number of the period's first batch", words),
+        ("period: number of its first batch", words),
         ("mean of measured less predicted yield", *_around(*lines, [0.0])),
         [("line", [0.0] * PERIODS), ("line", lines[0]), ("line", lines[1])],
         [THIRD, BASE, HEAD],

@@ -152,7 +152,7 @@ def moved(review: Review) -> list[str]:
     if made.at is not None:
         at = made.at
         was, now, actual = there.answers.yields[at], here.answers.yields[at], here.measured[at]
-        lines.append(f"Farthest: {code(here.ids[at])} {was:.4f} → {now:.4f}, measured {actual:.4f}.")
+        lines.append(f"\nFarthest: {code(here.ids[at])} {was:.4f} → {now:.4f}, measured {actual:.4f}.")
     return [*lines, ""]
 
 
