@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -111,6 +112,15 @@ def test_no_value_breaks_out_of_its_cell(text):
     shown = cell(text)
     assert not set(shown.replace("&#", "")) & set("\\`*_[]<>|@!~$\n\r")
     assert table(["a"], [[shown]])[2].count("|") == 2
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=5))
+def test_a_chart_has_plain_decimals_alone(heights):
+    drawn = xychart("t", ("x", ["a"] * len(heights)), ("y", min(heights), 1e-9), [("line", heights)], ["#000"])
+    (line,) = [text for text in drawn if text.startswith("  line")]
+    told = line.removeprefix("  line [").removesuffix("]").split(", ")
+    assert all(re.fullmatch(r"-?\d+(\.\d+)?", one) for one in told)
+    assert [float(one) for one in told] == pytest.approx(heights, abs=1e-6)
 
 
 @pytest.fixture(scope="module")

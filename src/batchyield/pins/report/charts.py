@@ -44,11 +44,16 @@ def xychart(
         "xychart-beta",
         f"  title {_quoted(title)}",
         f"  x-axis {_quoted(x[0])} [{words}]",
-        f"  y-axis {_quoted(y[0])} {y[1]:.6g} --> {y[2]:.6g}",
-        *(f"  {kind} [{', '.join(f'{height:.6g}' for height in heights)}]" for kind, heights in series),
+        f"  y-axis {_quoted(y[0])} {_height(y[1])} --> {_height(y[2])}",
+        *(f"  {kind} [{', '.join(map(_height, heights))}]" for kind, heights in series),
         "```",
         "",
     ]
+
+
+def _height(value: float) -> str:
+    # Mermaid reads no exponents, and no "-0".
+    return f"{round(value, 6) + 0.0:.6f}".rstrip("0").rstrip(".")
 
 
 def _quoted(text: str) -> str:
