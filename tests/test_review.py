@@ -24,9 +24,12 @@ from batchyield.gate import Verdict
 from batchyield.judgement import Judgement, labelled
 from batchyield.paired import ENOUGH, Rows, paired, read_rows
 from batchyield.params import Bounds, Change
-from batchyield.pins import params, remotes, workspace
+from batchyield.pins import params, raw, remotes, workspace
+from batchyield.pins.report import changes
+from batchyield.pins.report import report as page
 from batchyield.pins.report.charts import xychart
 from batchyield.pins.report.markdown import cell, table
+from batchyield.pins.review import review
 from batchyield.training import Answers
 
 HERE = {"make setup", "make lint", "make test"}
@@ -132,19 +135,24 @@ def origin(rebuilt, tmp_path_factory):
     workspace.git("clone", "-q", str(folder / "origin.git"), str(author), cwd=folder)
     remotes.lend(rebuilt, author)
     shutil.copytree(rebuilt / ".dvc/cache", author / ".dvc/cache")
+    run("dvc", "checkout", "--quiet", cwd=author)
     proposed(author, "main", "evaluation=quick", "model=ridge")
+    pushed(author, "main")
     return folder
 
 
 def proposed(author, branch, *choices):
-    """Changes params on a branch, builds, commits and pushes code and data."""
+    """Changes params on a branch, builds and commits."""
     if branch != "main":
         run("git", "checkout", "-q", "-B", branch, "main", cwd=author)
     params.write(author, list(choices))
-    run("dvc", "checkout", "--quiet", cwd=author, check=False)
     run("dvc", "repro", "--quiet", cwd=author)
     identity = ("-c", "user.name=t", "-c", "user.email=t@localhost")
     run("git", *identity, "commit", "-qam", branch, cwd=author)
+
+
+def pushed(author, branch):
+    """Code and data to where others find them."""
     run("git", "push", "-q", "origin", branch, cwd=author)
     run("dvc", "push", "--quiet", cwd=author)
 
@@ -178,6 +186,7 @@ def rehearsed(origin, rebuilt, branch, labels=""):
 @pytest.mark.slow
 def test_a_change_within_noise_passes_and_its_report_is_whole(origin, rebuilt):
     proposed(origin / "author", "quiet", "evaluation=quick", "model=ridge", "model.alpha=0.55")
+    pushed(origin / "author", "quiet")
     report, codes, clone = rehearsed(origin, rebuilt, "quiet")
     assert {step: code for step, (code, _) in codes.items() if code} == {}, codes
     assert list(codes) == ["make pull", "make verification", "make report", "make pr-number", "make gate"]
@@ -200,10 +209,6 @@ def test_a_change_within_noise_passes_and_its_report_is_whole(origin, rebuilt):
 
 def other_data(clone, before):
     """The same change with other raw data: what is told of them."""
-    from batchyield.pins import raw
-    from batchyield.pins.report import changes
-    from batchyield.pins.review import review
-
     made = review("origin/main", root=clone)
     assert "The same raw data in both" in "\n".join(changes.data(made))
     lines = (clone / raw.DATA).read_bytes().splitlines(keepends=True)
@@ -222,24 +227,23 @@ def other_data(clone, before):
 
 
 @pytest.mark.slow
-def test_a_worse_change_is_stopped_unless_the_label_says_otherwise(origin, rebuilt):
-    proposed(origin / "author", "worse", "evaluation=quick", "model=mean")
-    run("git", "checkout", "-q", "worse", cwd=origin / "author")
+def test_a_worse_change_is_stopped_unless_the_label_says_otherwise(origin):
     there = origin / "author"
+    proposed(there, "worse", "evaluation=quick", "model=mean")
     done = run("batchyield", "gate", "--base", "main", cwd=there, check=False)
     assert done.returncode == 1
     assert "WORSE" in done.stdout
-    report = run("batchyield", "report", "--base", "main", cwd=there).stdout
-    assert report.startswith("## ❌ The gate stops this change")
-    assert "**WORSE**" in report
     done = run("batchyield", "gate", "--base", "main", "--json", cwd=there, PR_LABELS="gate-override")
     said = json.loads(done.stdout)
     assert (said["passed"], said["overridden"], len(said["failures"]) > 2) == (True, True, True)
-    report = run("batchyield", "report", "--base", "main", "--labels", "gate-override", cwd=there).stdout
-    assert report.startswith("## ⚠️ The gate fails, and the label")
-    assert "FAILED" in report
-    done = run("batchyield", "gate", "--base", "nowhere", cwd=there, check=False)
-    assert (done.returncode, "nowhere is no revision" in done.stderr) == (2, True)
+    stopped = page(review("main", root=there))
+    assert stopped.startswith("## ❌ The gate stops this change")
+    assert "**WORSE**" in stopped
+    overridden = page(review("main", "gate-override", root=there))
+    assert overridden.startswith("## ⚠️ The gate fails, and the label")
+    assert "FAILED" in overridden
+    with pytest.raises(SetupError, match="nowhere is no revision"):
+        review("nowhere", root=there)
 
 
 @pytest.fixture

@@ -96,10 +96,10 @@ def _figures(review: Review) -> list[str]:
 def _deciles(there: Rows, here: Rows) -> list[str]:
     parts = np.array_split(np.argsort(here.measured, kind="stable"), DECILES)
     lines = [_means(column, parts) for column in (here.measured, there.answers.yields, here.answers.yields)]
-    words = [f"{i}: {mean:.3f}" for i, mean in enumerate(lines[0], 1)]  # two places of one word are drawn as one
+    words = [f"{i}" for i in range(1, DECILES + 1)]
     drawn = xychart(
-        "Predicted against actual, by tenths of the measured yield",
-        ("tenth: mean measured yield", words),
+        "Predicted against actual",
+        ("tenth of the batches, by measured yield", words),
         ("mean yield", *_around(*lines)),
         [("line", line) for line in lines],
         [THIRD, BASE, HEAD],
@@ -111,10 +111,12 @@ def _residuals(there: Rows, here: Rows) -> list[str]:
     numbers = np.array([id_number(name) for name in here.ids], dtype=float)
     parts = np.array_split(np.argsort(numbers, kind="stable"), PERIODS)
     lines = [_means(side.measured - side.answers.yields, parts) for side in (there, here)]
-    words = [f"{i}: {numbers[part[0]]:.0f}" for i, part in enumerate(parts, 1)]
+    words = [f"{numbers[part[0]]:.0f}" for part in parts]
+    if len(set(words)) < PERIODS:  # two places of one word are drawn as one
+        words = [f"{i}" for i in range(1, PERIODS + 1)]
     drawn = xychart(
         "Residuals over time",
-        ("period: number of its first batch", words),
+        ("number of the period's first batch", words),
         ("mean of measured less predicted yield", *_around(*lines, [0.0])),
         [("line", [0.0] * PERIODS), ("line", lines[0]), ("line", lines[1])],
         [THIRD, BASE, HEAD],

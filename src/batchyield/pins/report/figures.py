@@ -93,10 +93,10 @@ def _said(figure: str, change: float, sure: Estimate | None, rule: Comparison | 
         return f"**{rule.outcome}**" if not rule.passed else str(rule.outcome)
     if change == 0:
         return str(Outcome.SAME)
+    if sure is not None and sure.low <= 0 <= sure.high:
+        return str(Outcome.NOISE)
     if sure is None or figure not in BETTER:
         return ""
-    if sure.low <= 0 <= sure.high:
-        return str(Outcome.NOISE)
     return "better" if (change < 0) == (BETTER[figure] == "lower") else "worse"
 
 
