@@ -25,7 +25,7 @@ from batchyield.judgement import Judgement, labelled
 from batchyield.paired import ENOUGH, Rows, paired, read_rows
 from batchyield.params import Bounds, Change
 from batchyield.pins import params, raw, remotes, workspace
-from batchyield.pins.report import changes
+from batchyield.pins.report import changes, extras
 from batchyield.pins.report import report as page
 from batchyield.pins.report.charts import xychart
 from batchyield.pins.report.markdown import cell, table
@@ -115,6 +115,45 @@ def test_no_value_breaks_out_of_its_cell(text):
     shown = cell(text)
     assert not set(shown.replace("&#", "")) & set("\\`*_[]<>|@!~$\n\r")
     assert table(["a"], [[shown]])[2].count("|") == 2
+
+
+def test_what_other_commands_found_is_told(tmp_path):
+    moves = {"batches": 9, "changed": 3, "mean": 0.001, "mean_absolute": 0.002, "p95": 0.003, "largest": -0.01}
+    moves |= {"at": 4, "outside": 1, "width": 0.0}
+    replayed = {"baseline": "journal", "candidate": "ab|c", "overall": moves, "measured": 5, "since": 1}
+    replayed["slices"] = [{"by": "spins", "label": "2", "differences": moves}]
+    replayed["live"] = {"baseline": {"rmse": 0.02}, "candidate": {"rmse": 0.01}}
+    target = {"what": "1 row, share of the echo's rate", "found": "90%", "bound": "≥ 80 %", "met": False}
+    found = {
+        "stage": "train",
+        "path": "data/model/model.onnx",
+        "verdict": "different",
+        "committed": "a",
+        "rebuilt": "b",
+    }
+    verified = {
+        "revision": "c" * 40,
+        "findings": [found | {"rebuilt": "b", "distance": "far"}],
+        "environment": [],
+        "seconds": 1.0,
+    }
+    files = {
+        "replay": replayed,
+        "bench": {"machine": "m", "targets": [target], "figures": {}},
+        "verification": verified | {"causes": ["code: x.py"]},
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_text(json.dumps(content))
+    given = extras.Extras(**{name: tmp_path / name for name in files})
+    told = "\n".join([*extras.replay(given), *extras.bench(given), *extras.reproduction(given)])
+    assert "journal → ab&#124;c: 9 batches, 3 changed" in told
+    assert "By 5 measured yields: RMSE 0.02 → 0.01." in told
+    assert "| 1 row, share of the echo's rate | 90% | ≥ 80 % | **miss** |" in told
+    assert "is not what its code builds" in told
+    assert "- code: x.py" in told
+    (tmp_path / "replay").write_text("{}")
+    with pytest.raises(SetupError, match=r"write it anew: `batchyield replay --json"):
+        extras.replay(given)
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=5))

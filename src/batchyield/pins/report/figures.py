@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+import yaml
+
 from batchyield import evaluation
 from batchyield.comparison import Comparison, Outcome, why_untold
 from batchyield.differences import Differences, differences
@@ -48,7 +50,7 @@ def _in_short(review: Review) -> str:
 
 
 def _warnings(review: Review) -> Iterator[str]:
-    here, there = (side.text("params.yaml").partition("\ngate:\n")[2] for side in (review.head, review.base))
+    here, there = (yaml.safe_load(side.text("params.yaml")).get("gate") for side in (review.head, review.base))
     if here != there:
         yield "**The gate itself is another** than the base's: see the params below."
     sizes = [len(rows.ids) for rows in review.rows]
