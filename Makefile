@@ -5,6 +5,7 @@ HOST ?= 127.0.0.1
 S3 = $(if $(S3_PORT),--s3-port $(S3_PORT))
 COMPOSE = $(if $(VERSION),VERSION=$(VERSION) )docker compose $(if $(PROFILE),--profile $(PROFILE))
 VENV := .venv
+REVIEW := .cache/review
 STAMP := $(VENV)/.made-from-locks
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
@@ -64,8 +65,29 @@ audit: setup ## does S3 still hold, byte for byte, everything that this checkout
 repro-real: setup ## rebuild on your own file in .cache/rebuild: make repro-real DATA=batches.csv [SERVE=1] [SET="model=ridge"]
 	@batchyield rebuild-on "$(DATA)" $(SET) $(if $(SERVE),--serve) --host $(HOST) --port $(PORT)
 
-gate: setup ## judge the measured figures by the bounds in conf/gate/
-	@batchyield gate
+gate: setup ## judge the figures by conf/gate/, and their change against a base: make gate [BASE=main]
+	@batchyield gate $(if $(BASE),--base "$(BASE)")
+
+pull: setup ## bring all that HEAD and its base pin, from S3 or else rebuilt: make pull [BASE=main]
+	@batchyield pull $(if $(BASE),--base "$(BASE)") $(S3)
+
+verification: setup ## make verify, for the report: .cache/review/verification.json
+	@mkdir -p $(REVIEW)
+	@batchyield verify --json $(S3) > $(REVIEW)/verification.json
+
+report: setup ## the page on a change, as its pull request gets it: make report [BASE=main]
+	@mkdir -p $(REVIEW)
+	@batchyield report --base "$(or $(BASE),main)" --out $(REVIEW)/report.md \
+	  $(if $(wildcard $(REVIEW)/verification.json),--verification $(REVIEW)/verification.json) \
+	  $(if $(wildcard $(REVIEW)/replay.json),--replay $(REVIEW)/replay.json) \
+	  $(if $(wildcard $(REVIEW)/bench.json),--bench $(REVIEW)/bench.json)
+	@if [ -n "$$GITHUB_STEP_SUMMARY" ]; then cat $(REVIEW)/report.md >> "$$GITHUB_STEP_SUMMARY"; fi
+
+pr-number: # of the pull request in $PR_NUMBER, laid beside its report
+	@mkdir -p $(REVIEW) && printf '%s\n' "$$PR_NUMBER" > $(REVIEW)/number
+
+comment-target: # checks what an untrusted run left in .cache/review, and tells the number for $GITHUB_OUTPUT
+	@PYTHONPATH=src $(PYTHON) -m batchyield.comment $(REVIEW)
 
 tune: setup ## search for better settings of the model: make tune [SPACE=search/line_boosting.yaml]
 	@batchyield tune $(SPACE)

@@ -52,7 +52,7 @@ class CrossValidation(msgspec.Struct, frozen=True):
     yields: list[float]
 
 
-def _terms(measured: Array, answers: Answers) -> dict[str, Array]:
+def terms(measured: Array, answers: Answers) -> dict[str, Array]:
     """The row-wise terms [n] whose means make every figure."""
     error = answers.yields - measured
     return {
@@ -66,7 +66,7 @@ def _terms(measured: Array, answers: Answers) -> dict[str, Array]:
     }
 
 
-def _figures(means: Mapping[str, Any]) -> dict[str, Any]:
+def figures_of(means: Mapping[str, Any]) -> dict[str, Any]:
     """Figures from means of terms: of all rows, or [resamples] of them at once."""
     variance = means["yield_square"] - means["yield"] ** 2
     known = variance > 1e-12
@@ -93,17 +93,17 @@ def summary(measured: Array, answers: Answers) -> dict[str, float]:
     """
     if not len(measured):
         raise ValueError("no measured yields to judge the answers by")
-    means = {name: term.mean() for name, term in _terms(measured, answers).items()}
-    return {name: round(float(value), DECIMALS) for name, value in _figures(means).items()}
+    means = {name: term.mean() for name, term in terms(measured, answers).items()}
+    return {name: round(float(value), DECIMALS) for name, value in figures_of(means).items()}
 
 
 def bootstrap(measured: Array, answers: Answers, resamples: int, confidence: float, seed: int) -> dict[str, Estimate]:
     """The figures with percentile intervals: how much another draw of as many test batches would change them."""
     drawn = np.random.default_rng(seed).integers(len(measured), size=(resamples, len(measured)))
-    means = {name: term[drawn].mean(axis=1) for name, term in _terms(measured, answers).items()}
+    means = {name: term[drawn].mean(axis=1) for name, term in terms(measured, answers).items()}
     ends = {
         name: np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
-        for name, values in _figures(means).items()
+        for name, values in figures_of(means).items()
     }
     return {
         name: Estimate(value, *(round(float(end), DECIMALS) for end in ends[name]))

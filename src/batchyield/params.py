@@ -173,11 +173,33 @@ class EvaluationParams(Struct, frozen=True):
     seed: Seed
 
 
+class Change(Struct, frozen=True):
+    """How far a figure may fall behind that of the base of a change.
+
+    Attributes:
+        better: which way is better.
+        tolerance: how much worse it may get, as a share of the base's figure.
+        beyond_noise: only a loss that another draw of test batches would show too is one; needs the answers row by row,
+            which only the figures of `test` have.
+    """
+
+    better: Literal["higher", "lower"]
+    tolerance: Weight = 0.0
+    beyond_noise: bool = False
+
+
 class Bounds(Struct, frozen=True):
-    """What a figure must reach and must not exceed before the model may be served."""
+    """What a figure must reach and must not exceed before the model may be served.
+
+    Attributes:
+        at_least: no lower.
+        at_most: no higher.
+        change: against the base of a change, where one is given.
+    """
 
     at_least: float | None = None
     at_most: float | None = None
+    change: Change | None = None
 
 
 class Params(Struct, frozen=True):

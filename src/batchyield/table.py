@@ -20,7 +20,12 @@ def write_table(path: Path, frame: pd.DataFrame) -> None:
 
 def read_table(path: Path) -> pd.DataFrame:
     """Reads a frame that `write_table` wrote."""
-    return pd.read_parquet(BytesIO(path.read_bytes()), engine="pyarrow")
+    return parse_table(path.read_bytes())
+
+
+def parse_table(data: bytes) -> pd.DataFrame:
+    """The same from the bytes of such a file."""
+    return pd.read_parquet(BytesIO(data), engine="pyarrow")
 
 
 def batches(frame: pd.DataFrame) -> list[Batch]:

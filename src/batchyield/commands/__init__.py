@@ -5,6 +5,7 @@ still run those commands that do without.
 """
 
 import argparse
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -42,6 +43,19 @@ def with_service(added: argparse.ArgumentParser) -> None:
     """`--host` and `--port`, for what serves."""
     added.add_argument("--host", default="127.0.0.1", help="address of the service (%(default)s)")
     added.add_argument("--port", type=int, default=8000, help="port of the service (%(default)s)")
+
+
+def with_base(added: argparse.ArgumentParser, **options: Any) -> None:
+    """`--base` and `--labels`, for what compares."""
+    added.add_argument(
+        "--base", metavar="REV", help="compare with the commit at which HEAD left this revision", **options
+    )
+    added.add_argument(
+        "--labels",
+        default=os.environ.get("PR_LABELS", ""),
+        help="labels of the pull request, with commas between them (those in $PR_LABELS); gate-override lets a "
+        "failing gate through and says so",
+    )
 
 
 def show(found: Any, options: argparse.Namespace, render: Callable[[Any], str]) -> None:

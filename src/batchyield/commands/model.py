@@ -3,14 +3,18 @@
 import argparse
 from pathlib import Path
 
-from batchyield.commands import Commands
+from batchyield.commands import Commands, show, with_base, with_json
 
 
 def add(commands: Commands) -> None:
     """Adds `gate` and `tune`."""
-    gate = commands.add("gate", _gate, "Judge the measured figures by the bounds in the params.")
+    gate = commands.add(
+        "gate", _gate, "Judge the measured figures by the bounds in the params, and their change against a base."
+    )
     gate.add_argument("--params", type=Path, default=Path("params.yaml"), help="where the bounds stand (%(default)s)")
     gate.add_argument("--metrics", type=Path, default=Path("data/metrics"), help="the figures (%(default)s)")
+    with_base(gate)
+    with_json(gate)
 
     tune = commands.add(
         "tune", _tune, "Search a space of model settings by successive halving on the training batches."
@@ -21,12 +25,19 @@ def add(commands: Commands) -> None:
 
 
 def _gate(options: argparse.Namespace) -> int:
-    from batchyield.gate import judge
-    from batchyield.params import load
+    from batchyield.judgement import Judgement, labelled, told
 
-    verdicts = judge(load(options.params).gate, options.metrics)
-    print("\n".join(map(str, verdicts)))
-    return 0 if all(verdict.passed for verdict in verdicts) else 1
+    if options.base:
+        from batchyield.pins.review import review
+
+        made = review(options.base, options.labels, params=options.params, metrics=options.metrics).judgement
+    else:
+        from batchyield.gate import judge
+        from batchyield.params import load
+
+        made = Judgement(judge(load(options.params).gate, options.metrics), [], labelled(options.labels))
+    show(told(made) if options.json else made, options, str)
+    return 0 if made.passed else 1
 
 
 def _tune(options: argparse.Namespace) -> int:

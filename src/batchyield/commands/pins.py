@@ -2,12 +2,13 @@
 
 import argparse
 import sys
+from pathlib import Path
 
-from batchyield.commands import Commands, show, with_json, with_s3
+from batchyield.commands import Commands, show, with_base, with_json, with_s3
 
 
 def add(commands: Commands) -> None:
-    """Adds `params`, `verify`, `audit`, `trace` and `environment`."""
+    """Adds `params`, `verify`, `audit`, `trace`, `report`, `pull` and `environment`."""
     params = commands.add("params", _params, "Compose conf/ into params.yaml, or check that it is.")
     params.add_argument("--check", action="store_true", help="write nothing; fail if params.yaml differs from conf/")
     params.add_argument("overrides", nargs="*", help="Hydra overrides, for example model=ridge")
@@ -28,6 +29,20 @@ def add(commands: Commands) -> None:
     )
     trace.add_argument("what", help="an md5 (6 digits or more), a file, or a revision (all its outputs)")
     with_json(trace, "the trace as JSON on standard output, hashes in full")
+
+    report = commands.add("report", _report, "Write a change beside its base as one Markdown, the verdict first.")
+    with_base(report, required=True)
+    report.add_argument("--out", type=Path, help="file to write; standard output where it is not given")
+    for name, command in (
+        ("verification", "batchyield verify --json"),
+        ("replay", "batchyield replay --json"),
+        ("bench", "benchmarks/serving.py --json"),
+    ):
+        report.add_argument(f"--{name}", type=Path, metavar="JSON", help=f"what `{command}` wrote")
+
+    pull = commands.add("pull", _pull, "Bring all that HEAD and its base pin: from the storage, else rebuilt.")
+    pull.add_argument("--base", metavar="REV", help="bring what a comparison with this revision needs, too")
+    with_s3(pull)
 
     commands.add("environment", _environment, "Record this machine's libraries, BLAS and CPU beside the locks.")
 
@@ -61,6 +76,28 @@ def _trace(options: argparse.Namespace) -> int:
     made = trace(options.what)
     show(made, options, render)
     return 1 if made.breaks else 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from batchyield.files import write_atomic
+    from batchyield.pins.report import Extras, report
+    from batchyield.pins.review import review
+
+    made = review(options.base, options.labels)
+    written = report(made, Extras(options.verification, options.replay, options.bench), options.base)
+    if options.out is None:
+        print(written, end="")
+    else:
+        write_atomic(options.out, written.encode())
+        print(f"wrote {options.out}: the gate {'passes' if made.judgement.passed else 'stops this change'}")
+    return 0
+
+
+def _pull(options: argparse.Namespace) -> int:
+    from batchyield.pins.pull import pull
+
+    pull(options.base, s3_port=options.s3_port, progress=lambda line: print(line, flush=True))
+    return 0
 
 
 def _environment(_: argparse.Namespace) -> int:

@@ -1,0 +1,131 @@
+"""The two sides of a change: what the workspace holds, and what a revision pins, brought from git, cache or storage."""
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from batchyield.errors import ArtifactError, SetupError
+from batchyield.lock import Lock, parse_lock, read_lock
+from batchyield.pins import objects, raw, remotes
+from batchyield.pins.compare import LOCK
+from batchyield.pins.copies import place
+from batchyield.pins.lookup import commit, text_at
+from batchyield.pins.workspace import git
+
+
+class Side:
+    """One side: a commit, or the workspace where that is None.
+
+    Args:
+        root: the checkout.
+        revision: full hash of the commit; None for the working tree.
+
+    Attributes:
+        name: the commit in short; of the workspace, that of HEAD, and whether files differ from it.
+        lock: what it pins.
+    """
+
+    def __init__(self, root: Path, revision: str | None = None) -> None:
+        self.root, self.revision = root, revision
+        self._brought: dict[str, bytes] = {}
+        if revision is None:
+            head = git("rev-parse", "HEAD", cwd=root).strip()[:12]
+            changed = git("status", "--porcelain", "--untracked-files=no", cwd=root)
+            self.name = f"{head}, with changes not committed" if changed else head
+            self.lock: Lock = read_lock(root / LOCK)
+        else:
+            self.name = revision[:12]
+            self.lock = parse_lock(self.text(LOCK), f"{self.name}:{LOCK}")
+
+    def text(self, path: Path | str) -> str:
+        """The text of a file that git keeps.
+
+        Raises:
+            SetupError: it is not there.
+        """
+        if self.revision is None:
+            file = self.root / path
+            found = file.read_text(encoding="utf-8") if file.is_file() else None
+        else:
+            found = text_at(self.revision, path, self.root)
+        if found is None:
+            raise SetupError(f"{self.name} has no {path}", "compare with a revision that has it: `git log --all`")
+        return found
+
+    def has(self, path: str) -> bool:
+        """Whether git keeps that file there."""
+        if self.revision is None:
+            return (self.root / path).is_file()
+        return text_at(self.revision, path, self.root) is not None
+
+    def md5(self, path: str) -> str | None:
+        """The content hash of an output of the pipeline, or of the raw data; None where it pins no such file."""
+        if path == raw.DATA.as_posix():
+            return raw.parse_pin(self.text(raw.PIN)).md5
+        return self.lock.outs().get(path, (None, None))[1]
+
+    def bring(self, paths: Iterable[str]) -> None:
+        """Brings pinned files, all with one start of the storage, so that `read` has them.
+
+        Raises:
+            SetupError: neither workspace, cache nor storage has one.
+            ArtifactError: the storage has other bytes.
+        """
+        lacking = {}
+        for path in paths:
+            md5 = self.md5(path)
+            if md5 is None:
+                raise SetupError(f"{self.name} pins no {path}", f"`git log --all -- {LOCK}` lists revisions that may")
+            at = (self.root / path, place(self.root, md5))
+            data = next((data for file in at if file.is_file() and _md5(data := file.read_bytes()) == md5), None)
+            if data is None:
+                lacking[path] = md5
+            else:
+                self._brought[path] = data
+        if lacking:
+            with remotes.served(self.root):
+                storage = remotes.s3_client("storage", self.root)
+                self._brought |= {path: self._stored(storage, path, md5) for path, md5 in lacking.items()}
+
+    def read(self, path: str) -> bytes:
+        """The pinned bytes of a file; see `bring` for where from and errors."""
+        if path not in self._brought:
+            self.bring([path])
+        return self._brought[path]
+
+    def _stored(self, storage: remotes.Remote, path: str, md5: str) -> bytes:
+        data = objects.read(storage, "storage", objects.stored(storage, md5))
+        if data is None:
+            raise SetupError(
+                f"neither the DVC cache nor {storage.url()} has {path} of {self.name} (md5 {md5})",
+                "`dvc push` where it was built brings it there; or build it here: `dvc repro` in a checkout of it",
+            )
+        if _md5(data) != md5:
+            raise ArtifactError(
+                storage.url(objects.stored(storage, md5)),
+                f"is not the pinned {path} with md5 {md5}",
+                "`batchyield audit` tells what else is damaged; `dvc push` from where the file is at hand mends it",
+            )
+        return data
+
+
+def base_of(revision: str, root: Path) -> Side:
+    """The commit at which HEAD left a revision: what a change is compared with, as on its pull request.
+
+    Raises:
+        SetupError: there is no such revision.
+    """
+    found = commit(revision, root)
+    if found is None:
+        raise SetupError(
+            f"{revision} is no revision of this repository",
+            "`git fetch origin` brings what others pushed; a clone of depth 1 has no base",
+        )
+    try:
+        return Side(root, git("merge-base", found, "HEAD", cwd=root).strip())
+    except SetupError:
+        return Side(root, found)
+
+
+def _md5(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()

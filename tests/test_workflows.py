@@ -1,0 +1,88 @@
+"""Workflows are code that only GitHub runs, so what can be said of them without it is said here."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+import yaml
+from conftest import ROOT
+
+FILES = sorted((ROOT / ".github/workflows").glob("*.yml"))
+PINNED = re.compile(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
+BY_TAG = {"iterative/setup-cml@v2"}
+"""No commit hash of it could be looked up; docs/review.md says so."""
+
+RUNNER = {"sudo apt-get update && sudo apt-get install --yes qemu-user"}
+"""What a runner lacks."""
+
+TARGETS = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+@pytest.fixture(params=FILES, ids=lambda file: file.name)
+def workflow(request):
+    return request.param.read_text()
+
+
+def jobs(text):
+    return yaml.safe_load(text)["jobs"]
+
+
+def steps(text):
+    return [step for job in jobs(text).values() for step in job["steps"]]
+
+
+def test_every_action_is_pinned_by_commit_and_names_its_version(workflow):
+    for line in re.findall(r"uses: (.+)", workflow):
+        assert PINNED.fullmatch(line) or line.split(" ")[0] in BY_TAG, line
+
+
+def test_nothing_may_be_written_unless_a_job_says_so_and_no_job_runs_for_ever(workflow):
+    assert yaml.safe_load(workflow)["permissions"] == {"contents": "read"}
+    assert "concurrency" in yaml.safe_load(workflow)
+    for name, job in jobs(workflow).items():
+        assert job["timeout-minutes"] <= 120, name
+
+
+def test_untrusted_text_never_becomes_part_of_a_command(workflow):
+    assert "pull_request_target" not in workflow
+    assert not [step["run"] for step in steps(workflow) if "${{" in step.get("run", "")]
+
+
+def test_no_checkout_leaves_a_token_behind(workflow):
+    for step in steps(workflow):
+        if step.get("uses", "").startswith("actions/checkout@"):
+            assert step["with"]["persist-credentials"] is False
+
+
+def test_what_may_write_runs_no_code_of_a_pull_request(workflow):
+    for job in jobs(workflow).values():
+        if "write" in (job.get("permissions") or {}).values():
+            assert not [
+                s for s in job["steps"] if s.get("uses", "").startswith("actions/checkout@") and "ref" in s["with"]
+            ]
+            assert not [s for s in job["steps"] if s.get("run") == "make setup"]
+
+
+def test_every_step_is_a_command_that_runs_locally(workflow):
+    for step in steps(workflow):
+        if "run" in step and step["run"] not in RUNNER:
+            command = step["run"].split(" | ")[0].split()
+            known = command[0] == "make" and command[1] in TARGETS
+            assert known or command[:3] == ["cml", "comment", "update"], step["run"]
+
+
+def test_cml_publishes_nothing_and_reports_no_use(workflow):
+    for step in steps(workflow):
+        if step.get("run", "").startswith("cml"):
+            assert "--publish=false" in step["run"]
+            assert yaml.safe_load(workflow)["env"]["ITERATIVE_DO_NOT_TRACK"] == "1"
+
+
+@pytest.mark.skipif(not shutil.which("check-jsonschema"), reason="check-jsonschema is not installed")
+def test_workflows_and_dependabot_keep_to_githubs_schema():
+    for schema, files in (("github-workflows", FILES), ("dependabot", [ROOT / ".github/dependabot.yml"])):
+        done = subprocess.run(
+            ["check-jsonschema", "--builtin-schema", f"vendor.{schema}", *files], capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
