@@ -17,6 +17,7 @@ from api.drain import Drain
 from api.envelope import Envelope
 from api.log import Log, open_log
 from api.metrics import MULTIPROC_DIR
+from api.monitoring import monitoring_routes
 from api.outcomes import outcome_routes
 from api.pages import page_routes
 from api.predictions import prediction_routes
@@ -25,6 +26,7 @@ from api.refusals import EXCEPTION_HANDLERS
 from api.routes import plain_routes
 from api.service import Service, open_pinned
 from api.settings import Settings, read_settings
+from api.watch import Watch
 from batchyield.artifact import Artifact
 from batchyield.errors import BatchyieldError
 
@@ -41,7 +43,8 @@ def create_app(settings: Settings, artifact: Artifact | None = None, log: Log | 
         SetupError: the keys cannot be read.
     """
     service = Service(settings, artifact)
-    metrics, keyring, drain = service.metrics, Keyring(settings), Drain(settings.drain_seconds)
+    metrics, keyring, watch = service.metrics, Keyring(settings), Watch(service, settings)
+    drain = Drain(settings.drain_seconds, metrics.leaves)
     if log is not None:
         log.tell_dropped(metrics.lines_dropped)
 
@@ -51,16 +54,21 @@ def create_app(settings: Settings, artifact: Artifact | None = None, log: Log | 
             service.serve(open_pinned(settings))
         watching = asyncio.create_task(keyring.watch(metrics.keys_read))
         service.journal.start()
+        watch.start()
         try:
             with drain.on_signals():
                 yield
         finally:
             watching.cancel()
             service.bulk.shutdown(wait=False, cancel_futures=True)
+            await asyncio.to_thread(watch.close)
             await asyncio.to_thread(service.journal.close)
 
     app = Litestar(
-        [*prediction_routes(service), *outcome_routes(service), *plain_routes(service, drain), *page_routes()],
+        [
+            *(*prediction_routes(service), *outcome_routes(service), *monitoring_routes(service, watch)),
+            *(*plain_routes(service, drain), *page_routes()),
+        ],
         lifespan=[lifespan],
         exception_handlers=EXCEPTION_HANDLERS,
         openapi_config=None,  # api.openapi describes the plain ASGI routes too, which the framework cannot see

@@ -1,6 +1,7 @@
 """What Prometheus is told: requests, predictions, warnings, and which model answers."""
 
 import os
+import time
 from collections import Counter as Tally
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,10 @@ from prometheus_client import multiprocess as of_all_workers
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 
+from api.cells import Cells
+from batchyield.batch import Batch
 from batchyield.predictor import Prediction
 
 MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"
@@ -68,6 +72,21 @@ class Metrics:
             registry=self._registry,
             multiprocess_mode="max",
         )
+        self._ready = Gauge(
+            "batchyield_ready",
+            "1 while every worker has its model and none is leaving",
+            registry=self._registry,
+            multiprocess_mode="livemin",
+        )
+        self._loaded = Gauge(
+            "batchyield_model_loaded_timestamp_seconds",
+            "since when every worker has the model it answers with",
+            registry=self._registry,
+            multiprocess_mode="livemin",
+        )
+        self._cells = Cells(self._registry)
+        self._watch_failures = Counter("batchyield_watch_failures", "passes that failed", registry=self._registry)
+        self._shown: list[Collector] = []
         self._journalled = Counter(
             "batchyield_journal_rows", "predictions written to the journal", registry=self._registry
         )
@@ -111,8 +130,9 @@ class Metrics:
         counter.inc()
         self._known_seconds[route].observe(seconds)
 
-    def predicted(self, predictions: Sequence[Prediction], form: str) -> None:
-        """Counts the predictions of one answer, and their warnings by kind."""
+    def predicted(self, batches: Sequence[Batch], predictions: Sequence[Prediction], form: str) -> None:
+        """Counts the predictions of one answer, their warnings by kind, and soon what else is counted of them."""
+        self._cells.add(batches, predictions)
         self._predictions.labels(form).inc(len(predictions))
         kinds = Tally([warning.kind for prediction in predictions for warning in prediction.warnings])
         for kind, times in kinds.items():
@@ -154,14 +174,36 @@ class Metrics:
     def serves(self, name: str, version: str, revision: str, md5: str) -> None:
         """Says which model answers."""
         self._model.labels(name, version, revision, md5).set(1)
+        self._loaded.set(time.time())
+        self._ready.set(1)
+
+    def leaves(self) -> None:
+        """Says that this worker is leaving."""
+        self._ready.set(0)
+
+    def count_cells(self) -> None:
+        """Counts what is counted together, up to now."""
+        self._cells.count()
+
+    def watch_failed(self) -> None:
+        """Counts a look at the journal that failed."""
+        self._watch_failures.inc()
+
+    def show(self, collector: Collector) -> None:
+        """Shows what `collector` knows of all workers beside what each of them counts."""
+        self._shown.append(collector)
+        self._registry.register(collector)
 
     def exposition(self) -> bytes:
         """The text that Prometheus reads: of this process, or of all workers where they share a folder."""
+        self.count_cells()
         if MULTIPROC_DIR not in os.environ:
             return generate_latest(self._registry)
         _forget_the_dead(Path(os.environ[MULTIPROC_DIR]))
         registry = CollectorRegistry()
         of_all_workers.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        for collector in self._shown:
+            registry.register(collector)
         return generate_latest(registry)
 
 

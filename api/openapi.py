@@ -1,63 +1,11 @@
-"""The OpenAPI 3.1 document, from the very types that decode and encode: the one place that describes the routes."""
+"""The OpenAPI 3.1 document: the one place that lists the routes."""
 
-from typing import Any
-
-import msgspec
-
-from api import examples
-from api.explanations import MOST_EXPLAINED, PARAMETER, ExplainedPredictions
-from api.outcomes import OutcomeRequest, OutcomesKept
-from api.payload import MOST_BATCHES, PredictionRequest
-from api.problems import (
-    BUSY,
-    FORBIDDEN,
-    HEAD_TOO_LARGE,
-    INTERNAL,
-    INVALID,
-    JOURNAL_OFF,
-    MALFORMED,
-    METHOD_NOT_ALLOWED,
-    NOT_JOURNALLED,
-    NOT_READY,
-    RATE_LIMITED,
-    TOO_LARGE,
-    TOO_SLOW,
-    UNAUTHORIZED,
-    UNSUPPORTED,
-    Kind,
-    Problem,
-)
-from api.problems import MEDIA_TYPE as PROBLEM
-from api.service import Health, Model, Predictions
+from api import operations
+from api.payload import MOST_BATCHES
+from api.problems import NOT_READY
+from api.schemas import SCHEMAS, Json
 
 API_VERSION = "1.0.0"
-
-Json = dict[str, Any]
-
-
-def _readable(schema: Any) -> Any:
-    """The same schema, shorter: `anyOf` of a type and null as one type, and of a docstring the first paragraph."""
-    if isinstance(schema, list):
-        return [_readable(member) for member in schema]
-    if not isinstance(schema, dict):
-        return schema
-    schema = {name: _readable(value) for name, value in schema.items()}
-    match schema.get("anyOf"):
-        case [{"type": str(kind), **bounds}, {"type": "null"}]:
-            del schema["anyOf"]
-            schema = {"type": [kind, "null"], **bounds, **schema}
-    if isinstance(schema.get("description"), str):
-        schema["description"] = " ".join(schema["description"].partition("\n\n")[0].split())
-    return schema
-
-
-TYPES = (PredictionRequest, Predictions, ExplainedPredictions, OutcomeRequest, OutcomesKept, Model, Health, Problem)
-REFERENCES, COMPONENTS = msgspec.json.schema_components(TYPES, ref_template="#/components/schemas/{name}")
-REFERENCE: dict[Any, Json] = dict(zip(TYPES, REFERENCES, strict=True))
-
-SCHEMAS = {name: _readable(schema) for name, schema in COMPONENTS.items()}
-
-OF_BODIES = (MALFORMED, TOO_SLOW, TOO_LARGE, UNSUPPORTED, INVALID, RATE_LIMITED, BUSY)
 
 DESCRIPTION = f"""Predicts the yield of chemical batches from the 42 readings that the plant writes.
 
@@ -81,13 +29,14 @@ def document() -> Json:
             {"name": "Operation", "description": "For orchestrators and Prometheus."},
         ],
         "paths": {
-            "/v1/predictions": {"post": _predictions()},
-            "/v1/predictions/csv": {"post": _predictions_csv()},
-            "/v1/outcomes": {"post": _outcomes()},
-            "/v1/model": {"get": _model()},
-            "/health/live": {"get": _health("live", "Whether the process answers", ())},
-            "/health/ready": {"get": _health("ready", "Whether the pinned model is loaded", (NOT_READY,))},
-            "/metrics": {"get": _metrics()},
+            "/v1/predictions": {"post": operations.predictions()},
+            "/v1/predictions/csv": {"post": operations.predictions_csv()},
+            "/v1/outcomes": {"post": operations.outcomes()},
+            "/v1/model": {"get": operations.model()},
+            "/v1/monitoring": {"get": operations.monitoring()},
+            "/health/live": {"get": operations.health("live", "Whether the process answers", ())},
+            "/health/ready": {"get": operations.health("ready", "Whether the pinned model is loaded", (NOT_READY,))},
+            "/metrics": {"get": operations.metrics()},
         },
         "components": {
             "schemas": SCHEMAS,
@@ -110,158 +59,3 @@ HEADERS: Json = {
     "model-md5": {"description": "hash of the model's bytes", "schema": {"type": "string"}},
     "cell-warnings": {"description": "cells repaired or taken as missing", "schema": {"type": "integer"}},
 }
-
-
-def _predictions() -> Json:
-    body = {
-        "schema": REFERENCE[PredictionRequest],
-        "examples": {
-            "batches": {"summary": "a clean batch, and one with a mistyped range", "value": examples.INPUTS},
-            "empty": {"summary": "every reading may be absent", "value": {"inputs": [{"id": "unknown"}]}},
-        },
-    }
-    answer = _json(Predictions, f"the predictions; with `{PARAMETER}=true`, each with its explanation")
-    answer["content"]["application/json"] = {
-        "schema": {"anyOf": [REFERENCE[ExplainedPredictions], REFERENCE[Predictions]]},
-        "examples": {"explained": {"summary": f"with `{PARAMETER}=true`", "value": examples.EXPLAINED}},
-    }
-    explain = {
-        "name": PARAMETER,
-        "in": "query",
-        "description": "whether to tell with each prediction what made it differ from the typical batch's; for at most "
-        f"{MOST_EXPLAINED} batches at a time",
-        "schema": {"type": "string", "enum": ["true", "false"], "default": "false"},
-    }
-    return {
-        "operationId": "predict",
-        "tags": ["Predictions"],
-        "summary": "Predict batches",
-        "description": "One answer for each input, in order. Every reading may be null or absent; an unknown field or "
-        "a wrong type is refused with its index and its name.",
-        "parameters": [explain],
-        "requestBody": {"required": True, "content": {"application/json": body}},
-        "responses": _responses(answer, *OF_BODIES, NOT_READY, NOT_JOURNALLED),
-        "security": SECURITY,
-    }
-
-
-def _predictions_csv() -> Json:
-    sheet = {
-        "schema": {"type": "string", "format": "plant-sheet", "minLength": 1},
-        "examples": {"sheet": {"summary": "two batches", "value": examples.sheet(examples.INPUTS["inputs"])}},
-    }
-    form = {
-        "schema": {
-            "type": "object",
-            "properties": {"file": {"type": "string", "format": "binary", "description": "the file"}},
-            "required": ["file"],
-            "additionalProperties": False,
-        }
-    }
-    answer = _json(Predictions, "the predictions, as `text/csv` unless JSON is preferred")
-    answer["content"]["text/csv"] = {"schema": {"type": "string"}, "example": "id,yield,lower,upper\n"}
-    for name in ("model-version", "model-revision", "model-md5", "cell-warnings"):
-        answer["headers"][f"X-{name.title()}"] = {"$ref": f"#/components/headers/{name}"}
-    return {
-        "operationId": "predictSheet",
-        "tags": ["Predictions"],
-        "summary": "Predict the plant's CSV",
-        "description": "The file as the plant writes it, GB18030 or UTF-8, with or without the yield column; as the "
-        "body itself or as the one file of a form. Answers `id,yield,lower,upper`, a line for each batch in the "
-        "file's order; with `Accept: application/json`, what `/v1/predictions` answers, warnings included.",
-        "requestBody": {"required": True, "content": {"text/csv": sheet, "multipart/form-data": form}},
-        "responses": _responses(answer, *OF_BODIES, NOT_READY, NOT_JOURNALLED),
-        "security": SECURITY,
-    }
-
-
-def _outcomes() -> Json:
-    body = {
-        "schema": REFERENCE[OutcomeRequest],
-        "examples": {"outcomes": {"summary": "of a predicted batch, and of another", "value": examples.OUTCOMES}},
-    }
-    answer = _json(OutcomesKept, "what became of each, in order")
-    answer["content"]["application/json"]["examples"] = {
-        "kept": {"summary": "both new", "value": examples.OUTCOMES_KEPT}
-    }
-    return {
-        "operationId": "tellOutcomes",
-        "tags": ["Outcomes"],
-        "summary": "Tell measured yields",
-        "description": "Joined to the journalled predictions by the batch's id. Telling the same again changes "
-        "nothing; another yield corrects the earlier one. The outcome of a batch that was never predicted is kept for "
-        "a prediction that comes later.",
-        "requestBody": {"required": True, "content": {"application/json": body}},
-        "responses": _responses(answer, *OF_BODIES, JOURNAL_OFF, NOT_JOURNALLED),
-        "security": SECURITY,
-    }
-
-
-def _model() -> Json:
-    return {
-        "operationId": "model",
-        "tags": ["Model"],
-        "summary": "Describe the model",
-        "description": "The model's card, and the pin of each file it consists of.",
-        "responses": _responses(_json(Model, "the model"), NOT_READY),
-        "security": SECURITY,
-    }
-
-
-def _health(name: str, summary: str, kinds: tuple[Kind, ...]) -> Json:
-    return {
-        "operationId": name,
-        "tags": ["Operation"],
-        "summary": summary,
-        "responses": _responses(_json(Health, "yes"), *kinds, guarded=False),
-    }
-
-
-def _metrics() -> Json:
-    answer = _json(Health, "Prometheus text, of all workers together")
-    answer["content"] = {"text/plain": {"schema": {"type": "string"}}}
-    return {
-        "operationId": "metrics",
-        "tags": ["Operation"],
-        "summary": "Metrics for Prometheus",
-        "responses": _responses(answer),
-        "security": SECURITY,
-    }
-
-
-SECURITY: list[Json] = [{"bearer": []}, {"key": []}, {}]
-
-
-def _json(kind: Any, description: str) -> Json:
-    return {
-        "description": description,
-        "headers": {"X-Request-Id": {"$ref": "#/components/headers/request-id"}},
-        "content": {"application/json": {"schema": REFERENCE[kind]}},
-    }
-
-
-def _responses(good: Json, *kinds: Kind, guarded: bool = True) -> Json:
-    kinds = (*kinds, *((UNAUTHORIZED, FORBIDDEN) if guarded else ()), METHOD_NOT_ALLOWED, HEAD_TOO_LARGE, INTERNAL)
-    by_status: dict[int, list[Kind]] = {}
-    for kind in sorted(kinds, key=lambda kind: kind.status):
-        by_status.setdefault(kind.status, []).append(kind)
-    return {"200": good} | {str(status): _refusal(status, of) for status, of in by_status.items()}
-
-
-def _refusal(status: int, kinds: list[Kind]) -> Json:
-    shown = {
-        kind.name: {
-            "value": {
-                "type": kind.urn,
-                "title": kind.title,
-                "status": status,
-                "detail": kind.meaning,
-            }
-        }
-        for kind in kinds
-    }
-    return {
-        "description": "; or ".join(kind.meaning for kind in kinds),
-        "headers": {"X-Request-Id": {"$ref": "#/components/headers/request-id"}},
-        "content": {PROBLEM: {"schema": REFERENCE[Problem], "examples": shown}},
-    }

@@ -171,7 +171,7 @@ class Service:
         """Predicts and counts; `form` is what the answer's caller sent, `json` or `csv`."""
         serving = self.serving
         predictions = serving.artifact.predictor.predict(batches, sheet_warnings)
-        self.metrics.predicted(predictions, form)
+        self.metrics.predicted(batches, predictions, form)
         return Answered(serving, batches, predictions, form)
 
     def model(self) -> Model:
