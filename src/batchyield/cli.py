@@ -3,10 +3,10 @@
 import signal
 import sys
 
-from batchyield.commands import Commands, data, experiments, journal, keys, model, pins
+from batchyield.commands import Commands, data, experiments, journal, keys, model, monitoring, pins
 from batchyield.errors import BatchyieldError
 
-KINDS = (data, pins, model, experiments, keys, journal)
+KINDS = (data, pins, model, experiments, keys, journal, monitoring)
 
 
 def _commands() -> Commands:
