@@ -30,7 +30,7 @@ def recent(
         since: the first time that counts, in microseconds.
         until: the first that no longer does.
         measured: only batches whose yield was told.
-        horizon: rows, of all models, behind which nothing is looked for; None: all of that time is.
+        horizon: newest rows, of all models, to go back; None: as far as that time goes.
     """
     with store.reading() as connection:
         if horizon is not None:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from batchyield.report import pictures, words
 from batchyield.report.gather import Gathered
@@ -20,7 +20,7 @@ def page(found: Gathered) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
         "percent": words.percent, "points": words.points, "number": words.number, "instant": _instant,
-        "interval": words.interval, "count": words.count, "p": _p,
+        "interval": words.interval, "count": words.count, "p": _p, "coded": _coded,
     }  # fmt: skip
     template = environment.from_string(files("batchyield.report").joinpath(TEMPLATE).read_text(encoding="utf-8"))
     window, chart = found.findings.window, found.findings.chart
@@ -70,6 +70,14 @@ def _blanks(found: Gathered) -> list[tuple[str, str, float, float, bool]]:
 
 def _picture(svg: str) -> Markup:
     return Markup(svg)  # noqa: S704 - drawn here, of numbers and of names in the code
+
+
+def _coded(text: str) -> Markup:
+    """Text in which what stands between backticks is code."""
+    parts = [escape(part) for part in text.split("`")]
+    return Markup("").join(
+        part if n % 2 == 0 else Markup("<code>{}</code>").format(part) for n, part in enumerate(parts)
+    )
 
 
 def _instant(at: int) -> str:

@@ -40,9 +40,11 @@ def distribution(moved: Moved) -> str:
             {"value": f"{level:g}", "place": place, "trained": t, "now": n}
             for place, (level, t, n) in enumerate(zip(levels.tolist(), trained, now, strict=True))
         ]
-        x = alt.X("value:N", title=title, sort=[row["value"] for row in rows], axis=alt.Axis(labelAngle=0))
+        x = alt.X("value:N", title=title, sort=[f"{level:g}" for level in levels.tolist()], axis=alt.Axis(labelAngle=0))
         sizes: tuple[Any, Any] = (alt.RelativeBandSize(0.8), alt.RelativeBandSize(0.35))
-        bars = [_bars(rows, x, None, share, colour, width=size) for (share, colour), size in zip(BOTH, sizes, strict=True)]
+        bars = [
+            _bars(rows, x, None, share, colour, width=size) for (share, colour), size in zip(BOTH, sizes, strict=True)
+        ]
         return _svg(alt.layer(*bars), *SMALL)
     edges = _edges(np.concatenate([quantiles, moved.values]))
     trained, now = (_bin_shares(edges, part) for part in (quantiles, moved.values))
@@ -66,7 +68,7 @@ def control(chart: Chart) -> str:
         {"group": n, "mean": point.mean, "average": point.average, "out": point.out}
         for n, point in enumerate(chart.points, 1)
     ]
-    base = alt.Chart(alt.Data(values=points))
+    base = _of(points)
     scale = alt.Scale(zero=False, padding=8)
     y = alt.Y("mean:Q", title="mean predicted yield", scale=scale, axis=alt.Axis(format=".3f"))
     x = alt.X("group:Q", title=f"groups of {chart.size} batches, oldest first", axis=_whole(len(points)))
@@ -95,12 +97,13 @@ def daily(rows: Sequence[Journalled]) -> str:
     step = {"interval": "day", "step": max(1, -(-len(data) // 8))}
     axis = alt.Axis(format="%d %b", tickCount=step if len(data) > 2 else len(data), labelOverlap=True)
     bars = (
-        alt.Chart(alt.Data(values=data))
+        _of(data)
         .mark_bar(color=NOW, stroke="var(--paper)", strokeWidth=1)
         .encode(
             x=alt.X("from:T", title="day (UTC)", scale=alt.Scale(type="utc"), axis=axis),
             x2="to:T",
-            y=alt.Y("count:Q", title="batches", axis=_whole(most)),
+            y2=alt.datum(0),
+            y=alt.Y("count:Q", title="batches", axis=_whole(most, 0)),
         )
     )
     return _svg(bars, WIDE, 130)
@@ -112,7 +115,7 @@ def live_error(rows: Sequence[Journalled], promised: float | None) -> str:
     errors = [abs(row.prediction.yield_ - row.measured) for row in told if row.measured is not None]
     groups = [errors[start : start + LIVE_GROUP] for start in range(0, len(errors), LIVE_GROUP)]
     data = [{"group": n, "mae": float(np.mean(group))} for n, group in enumerate(groups, 1)]
-    base = alt.Chart(alt.Data(values=data))
+    base = _of(data)
     x = alt.X("group:Q", title=f"groups of {LIVE_GROUP} measured batches, oldest first", axis=_whole(len(data)))
     y = alt.Y("mae:Q", title="mean absolute error", scale=alt.Scale(zero=True), axis=alt.Axis(format=".3f"))
     marks = [
@@ -127,20 +130,25 @@ def live_error(rows: Sequence[Journalled], promised: float | None) -> str:
 def _bars(rows: Any, x: Any, to: str | None, share: str, colour: str, start: str = "", width: Any = None) -> Any:
     y = alt.Y(f"{share}:Q", title="share of batches", axis=alt.Axis(format=".0%", tickCount=4))
     mark = {"color": colour} | ({"width": width} if width is not None else {})
-    encoded: dict[str, Any] = {"x": x, "y": y}
+    encoded: dict[str, Any] = {"x": x, "y": y, "y2": alt.datum(0)}  # without it, bars over ranges have no foot
     if start:
         x.shorthand = f"{start}:Q"
     if to:
         encoded["x2"] = f"{to}:Q"
-    return alt.Chart(alt.Data(values=rows)).mark_bar(**mark).encode(**encoded)
+    return _of(rows).mark_bar(**mark).encode(**encoded)
 
 
 def _rule(at: float, colour: str, dash: list[int]) -> Any:
-    return alt.Chart(alt.Data(values=[{"at": at}])).mark_rule(color=colour, strokeDash=dash).encode(y="at:Q")
+    return _of([{"at": at}]).mark_rule(color=colour, strokeDash=dash).encode(y="at:Q")
 
 
-def _whole(most: int) -> alt.Axis:
-    return alt.Axis(format="d", tickMinStep=1, tickCount=min(most + 1, 8), grid=False)
+def _whole(most: int, least: int = 1) -> alt.Axis:
+    step = max(1, -(-most // 8))
+    return alt.Axis(format="d", values=list(range(least, most + step, step)), grid=False)
+
+
+def _of(rows: list[dict[str, Any]]) -> Any:
+    return alt.Chart(alt.InlineData(rows))
 
 
 def _edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -162,6 +170,7 @@ def _svg(chart: Any, width: int, height: int) -> str:
     axis = {
         "labelColor": INK, "titleColor": INK, "gridColor": GRID, "domainColor": FAINT, "tickColor": FAINT,
         "labelFont": FONT, "titleFont": FONT, "labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": "normal",
+        "titlePadding": 12,
     }  # fmt: skip
     spec = chart.properties(width=width, height=height, background="transparent").to_dict()
     spec["config"] = {"view": {"stroke": None}, "axis": axis, "font": FONT}

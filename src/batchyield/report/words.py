@@ -1,5 +1,6 @@
 """What the report says in words: the verdict first, each reading that moved, and what to do next."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from batchyield.live import Estimate
@@ -7,6 +8,9 @@ from batchyield.report.gather import Gathered, Moved
 from batchyield.window import BLANK_LIMIT, NEW_LIMIT, PSI_LIMIT, Verdict
 
 GOOD, BAD, OPEN = "good", "bad", "open"
+
+MOST_NAMED = 6
+"""Names in a sentence; the page lists the rest."""
 
 
 class Said(NamedTuple):
@@ -26,13 +30,15 @@ def headline(found: Gathered) -> Said:
     if window.batches < window.needed and not worse:
         text = f"{count(window.batches, 'batch')} are too few to judge drift by: it takes {window.needed}."
         return Said(OPEN, "too few batches", text)
-    moved = [_listed(window.drifted)] if window.drifted else []
+    moved = list(window.drifted[:MOST_NAMED])
+    if len(window.drifted) > MOST_NAMED:
+        moved.append(f"{len(window.drifted) - MOST_NAMED} more readings")
     if window.prediction.verdict is Verdict.DRIFTED:
         moved.append("the predicted yield")
     parts = []
     if moved:
-        verb = "has" if len(window.drifted) + len(moved) - bool(window.drifted) == 1 else "have"
-        parts.append(f"{' and '.join(moved)} {verb} moved away from what the model was trained on")
+        verb = "has" if len(moved) == 1 else "have"
+        parts.append(f"{_listed(moved, len(moved))} {verb} moved away from what the model was trained on")
     if worse:
         parts.append("the model is worse than its card promises, by measured yields")
     if not parts:
@@ -94,8 +100,10 @@ def story(moved: Moved) -> list[str]:
         told.append(f"{percent(shift.new)} of the values were never seen in the training")
     if (shift.psi or 0.0) >= PSI_LIMIT and moved.before is not None and moved.now is not None:
         before, now = number(moved.before), number(moved.now)
-        what = f"median {before} → {now}" if before != now else f"median still {now}, but spread otherwise"
-        told.append(what + (f" {moved.feature.unit}" if moved.feature.unit else ""))
+        unit = f" {moved.feature.unit}" if moved.feature.unit else ""
+        told.append(
+            f"median {before} → {now}{unit}" if before != now else f"median still {now}{unit}, spread otherwise"
+        )
     return told
 
 
@@ -115,12 +123,13 @@ def advice(found: Gathered) -> list[str]:
     steps = []
     if live.verdict is Verdict.DRIFTED:
         steps.append(
-            "Do not steer by single predictions for now: the error is larger than promised. Train again with the "
+            "Do not steer by single predictions for now: by measured yields the model does not hold what its "
+            f"card promises ({_listed(live.worse)}). Train again with the "
             "batches whose yield is known, and compare with `batchyield replay` before the new model serves."
         )
     if blank:
         steps.append(
-            f"Find out why {_listed(blank)} stopped arriving: sensor, logging sheet, or the export of the file. The "
+            f"Find out why {_listed(blank)} came blank so often: sensor, logging sheet, or the export of the file. The "
             "model fills the gap with what it learnt of blanks, which is less than it learns from a value."
         )
     if other:
@@ -150,7 +159,7 @@ def interval(estimate: Estimate, share: bool) -> str:
 
 def percent(share: float) -> str:
     """A share, or a yield."""
-    return f"{100 * share:.1f} %"
+    return f"{100 * share:.1f}\N{NARROW NO-BREAK SPACE}%"
 
 
 def points(difference: float) -> str:
@@ -169,7 +178,7 @@ def count(many: int, what: str) -> str:
     return f"{many:,} {what if many == 1 else plural}"
 
 
-def _listed(names: list[str] | tuple[str, ...], most: int = 6) -> str:
+def _listed(names: Sequence[str], most: int = MOST_NAMED) -> str:
     shown = list(names[:most])
     if len(names) > most:
         return f"{', '.join(shown)} and {len(names) - most} more"
