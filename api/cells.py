@@ -71,9 +71,14 @@ class Cells:
             gathered, self._gathered, self._rows = self._gathered, [], 0
         if not gathered:
             return
-        columns = zip(*(_values(batch)[1:] for batches, _ in gathered for batch in batches), strict=True)
-        for name, column in zip(NAMES, columns, strict=False):
-            if blank := column.count(None):
+        rows = [batch for batches, _ in gathered for batch in batches]
+        missing = [0] * len(NAMES)
+        for start in range(0, len(rows), GATHERED):  # a part that stays in the processor's cache
+            columns = zip(*map(_values, rows[start : start + GATHERED]), strict=True)
+            next(columns)  # the id
+            missing = [before + column.count(None) for before, column in zip(missing, columns, strict=True)]
+        for name, blank in zip(NAMES, missing, strict=True):
+            if blank:
                 self._missing[name].inc(blank)
         answers = [prediction for _, predictions in gathered for prediction in predictions]
         if answers:
