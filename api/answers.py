@@ -13,6 +13,7 @@ from api.problems import (
     FORBIDDEN,
     HEAD_TOO_LARGE,
     INTERNAL,
+    JOURNAL_AWAY,
     METHOD_NOT_ALLOWED,
     NOT_JOURNALLED,
     NOT_READY,
@@ -93,6 +94,7 @@ OF_KIND: dict[Kind, tuple[str, ...]] = {
     NOT_READY: ("Retry-After",),
     BUSY: ("Retry-After",),
     NOT_JOURNALLED: ("Retry-After",),
+    JOURNAL_AWAY: ("Retry-After",),
 }
 
 

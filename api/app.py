@@ -28,6 +28,7 @@ from api.service import Service, Serving
 from api.settings import Settings, read_settings
 from api.shortcut import Shortcut
 from api.swap import Swap, open_wanted
+from api.watch import Watch
 from batchyield.errors import BatchyieldError
 
 
@@ -43,7 +44,8 @@ def create_app(settings: Settings, serving: Serving | None = None, log: Log | No
         SetupError: the keys cannot be read.
     """
     service = Service(settings, serving)
-    metrics, keyring, drain = service.metrics, Keyring(settings), Drain(settings.drain_seconds)
+    metrics, keyring, watch = service.metrics, Keyring(settings), Watch(service, settings)
+    drain = Drain(settings.drain_seconds, metrics.leaves)
     if log is not None:
         log.tell_dropped(metrics.lines_dropped)
 
@@ -54,6 +56,7 @@ def create_app(settings: Settings, serving: Serving | None = None, log: Log | No
         swap = Swap(service)
         watching = asyncio.create_task(keyring.watch(metrics.keys_read))
         service.journal.start()
+        watch.start()
         try:
             with drain.on_signals():
                 yield
@@ -61,6 +64,7 @@ def create_app(settings: Settings, serving: Serving | None = None, log: Log | No
             swap.close()
             watching.cancel()
             service.bulk.shutdown(wait=False, cancel_futures=True)
+            await asyncio.to_thread(watch.close)
             await asyncio.to_thread(service.journal.close)
 
     hot = prediction_routes(service)
@@ -69,7 +73,7 @@ def create_app(settings: Settings, serving: Serving | None = None, log: Log | No
             *hot,
             *outcome_routes(service),
             *plain_routes(service, drain),
-            *monitoring_routes(service),
+            *monitoring_routes(service, watch),
             *page_routes(),
         ],
         lifespan=[lifespan],

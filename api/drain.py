@@ -4,7 +4,7 @@ import asyncio
 import multiprocessing
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -21,8 +21,9 @@ class Drain:
         draining: no new work should be sent; what comes is still answered, and its connection closed.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+    def __init__(self, seconds: float, leaves: Callable[[], None] = lambda: None) -> None:
+        """`leaves` is called as the service begins to leave."""
+        self._seconds, self._leaves = seconds, leaves
         self.draining = False
 
     def check(self) -> None:
@@ -60,6 +61,7 @@ class Drain:
         def on_signal(number: int, _: FrameType | None) -> None:
             if not self.draining:
                 self.draining = True
+                loop.call_soon_threadsafe(self._leaves)
                 if number == signal.SIGTERM and self._seconds:
                     loop.call_soon_threadsafe(loop.call_later, self._seconds, pass_on, number)
                 else:

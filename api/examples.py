@@ -75,6 +75,7 @@ REFUSED: dict[str, dict[str, Any]] = {
     "head-too-large": {"detail": "the head of the request is larger than 64 KiB"},
     "internal": {"detail": "the service failed; the operator finds the cause in its log under 1f0c2b7a9d3e5f60"},
     "not-ready": {"detail": "the model is not loaded yet"},
+    "journal-away": {"detail": "the journal cannot be read; ask again later"},
     "not-journalled": {
         "detail": "the journal cannot be written, and what is not journalled is not answered; send it again later"
     },
@@ -95,6 +96,8 @@ OUTCOMES_KEPT = {
 }
 
 
+_SURE = {"value": 0.0112, "lower": 0.0101, "upper": 0.0123}
+
 MONITORED = {
     "model": {"version": "1.0.0", "revision": "1" * 40, "md5": "2" * 32},
     "workers": [
@@ -113,8 +116,40 @@ MONITORED = {
         "mean_absolute": 0.0021, "largest": -0.031, "outside": 0.002, "width": -0.0008,
         "histogram": [{"at_most": 0.0, "batches": 480}, {"at_most": None, "batches": 520}],
     },
+    "at": "2026-11-25T06:00:00+00:00",
+    "off": None,
+    "window": {
+        "batches": 500,
+        "needed": 100,
+        "drifted": ["B14"],
+        "prediction": {
+            "verdict": "drifted", "p": 0.00004, "mean": 0.914, "mean_trained": 0.9238, "z": -9.1,
+            "psi": 0.31, "ks": 0.2,
+        },
+        "readings": [
+            {
+                "reading": "B14", "feature": "B14", "verdict": "drifted", "p": 0.0, "psi": 0.42, "ks": 0.27,
+                "moved": -0.61, "blank": 0.0, "blank_trained": 0.001, "new": 0.002,
+            },
+        ],
+    },
+    "chart": {
+        "size": 25, "center": 0.9238, "lower": 0.9051, "upper": 0.9425,
+        "points": [
+            {"mean": 0.914, "average": 0.9218, "average_lower": 0.9201, "average_upper": 0.9275, "out": False},
+        ],
+    },
+    "live": {
+        "outcomes": 120, "needed": 50, "verdict": "steady", "worse": [], "mae": _SURE, "mae_promised": 0.0109,
+        "bias": {"value": 0.0004, "lower": -0.0021, "upper": 0.0029},
+        "coverage": {"value": 0.925, "lower": 0.8636, "upper": 0.9601}, "level": 0.9,
+    },
+    "frequency": {
+        "since": 1795500000000000, "until": 1795932000000000, "per_day": 99.8, "unit": "day", "low": 92.0,
+        "median": 100.0, "high": 106.0, "empty": 0, "dispersion": 0.4, "longest_gap_seconds": 5400.0,
+    },
 }  # fmt: skip
-"""What is watched; all numbers made up."""
+"""A drifted plant, with one reading of the 42, and a model in the shadow; all numbers made up."""
 
 
 def sheet(batches: list[dict[str, Any]]) -> str:

@@ -72,6 +72,11 @@ class Journal:
         self._rows = 0
 
     @property
+    def kept(self) -> bool:
+        """Whether there is one."""
+        return self._store is not None
+
+    @property
     def store(self) -> Store:
         """What the journal is kept in.
 

@@ -18,9 +18,12 @@ from prometheus_client import multiprocess as of_all_workers
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 
+from api.cells import Cells
+from api.model_metrics import ModelMetrics
+from batchyield.batch import Batch
 from batchyield.replies import Prediction
-from batchyield.totals import EDGES, Totals
 
 MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"
 MEDIA_TYPE = CONTENT_TYPE_LATEST.removesuffix("; charset=utf-8")  # the framework adds it again
@@ -61,66 +64,10 @@ class Metrics:
         self._lost_lines = Counter(
             "batchyield_log_lines_dropped", "lines of the log that nobody read in time", registry=self._registry
         )
-        # Not an Info metric: those do not exist where several workers share their files.
-        self._model = Gauge(
-            "batchyield_model_info",
-            "the model that answers",
-            ("name", "version", "revision", "md5"),
-            registry=self._registry,
-            multiprocess_mode="mostrecent",
-        )
-        self._changes = Counter(
-            "batchyield_model_changes",
-            "models that were to serve or to shadow",
-            ("role", "outcome"),
-            registry=self._registry,
-        )
-        self._model_refused = Gauge(
-            "batchyield_model_refused",
-            "whether a model that is to serve or to shadow is refused",
-            ("role",),
-            registry=self._registry,
-            multiprocess_mode="mostrecent",
-        )
-        of_pair = ("baseline", "candidate")
-        self._shadow_lost = Counter(
-            "batchyield_shadow_lost",
-            "batches that the shadow did not answer",
-            ("candidate", "why"),
-            registry=self._registry,
-        )
-        self._shadow_changed = Counter(
-            "batchyield_shadow_changed",
-            "batches that the shadow answers otherwise than by float noise",
-            of_pair,
-            registry=self._registry,
-        )
-        self._shadow_outside = Counter(
-            "batchyield_shadow_outside",
-            "batches whose yield by the shadow is outside the interval that was answered",
-            of_pair,
-            registry=self._registry,
-        )
-        self._shadow_moved = Gauge(
-            "batchyield_shadow_moved",
-            "sum of the shadow's yields less those answered",
-            of_pair,
-            registry=self._registry,
-            multiprocess_mode="sum",
-        )
-        self._shadow_moved_absolute = Counter(
-            "batchyield_shadow_moved_absolute",
-            "sum of the same without their signs",
-            of_pair,
-            registry=self._registry,
-        )
-        self._shadow_largest = Gauge(
-            "batchyield_shadow_largest",
-            "greatest difference without its sign",
-            of_pair,
-            registry=self._registry,
-            multiprocess_mode="max",
-        )
+        self.models = ModelMetrics(self._registry)
+        self._cells = Cells(self._registry)
+        self._watch_failures = Counter("batchyield_watch_failures", "passes that failed", registry=self._registry)
+        self._shown: list[Collector] = []
         self._journalled = Counter(
             "batchyield_journal_rows", "predictions written to the journal", registry=self._registry
         )
@@ -146,13 +93,6 @@ class Metrics:
         self._outcomes = Counter(
             "batchyield_outcomes", "measured yields told", ("result", "matched"), registry=self._registry
         )
-        self._shadow_difference = Histogram(
-            "batchyield_shadow_difference",
-            "the shadow's yield less the one answered",
-            of_pair,
-            buckets=EDGES,
-            registry=self._registry,
-        )
         if MULTIPROC_DIR not in os.environ:
             for collector in (ProcessCollector, PlatformCollector, GCCollector):
                 collector(registry=self._registry)
@@ -160,7 +100,6 @@ class Metrics:
         self._known_requests: dict[tuple[str, str, int], Counter] = {}
         self._known_seconds: dict[str, Histogram] = {}
         self._known_forms: dict[str, Counter] = {}
-        self._most: dict[tuple[str, str], float] = {}
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Counts a request; `route` is a template, never a path that a caller made up."""
@@ -173,8 +112,9 @@ class Metrics:
         counter.inc()
         self._known_seconds[route].observe(seconds)
 
-    def predicted(self, predictions: Sequence[Prediction], form: str) -> None:
-        """Counts the predictions of one answer, and their warnings by kind."""
+    def predicted(self, batches: Sequence[Batch], predictions: Sequence[Prediction], form: str) -> None:
+        """Counts the predictions of one answer, their warnings by kind, and soon what else is counted of them."""
+        self._cells.add(batches, predictions)
         counter = self._known_forms.get(form)
         if counter is None:
             counter = self._known_forms[form] = self._predictions.labels(form)
@@ -217,42 +157,33 @@ class Metrics:
         """Counts measured yields by what became of them."""
         self._outcomes.labels(result, str(matched).lower()).inc(times)
 
-    def serves(self, name: str, version: str, revision: str, md5: str, value: int = 1) -> None:
-        """Says which model answers, or with 0 that it does no longer."""
-        self._model.labels(name, version, revision, md5).set(value)
+    def leaves(self) -> None:
+        """Says that this worker is leaving."""
+        self.models.leaves()
 
-    def changed_model(self, role: str, outcome: str) -> None:
-        """Counts a model that took over a role, or was refused."""
-        self._changes.labels(role, outcome).inc()
+    def count_cells(self) -> None:
+        """Counts what is counted together, up to now."""
+        self._cells.count()
 
-    def refused_model(self, role: str, refused: bool) -> None:
-        """Says whether what is wanted for a role is refused."""
-        self._model_refused.labels(role).set(int(refused))
+    def watch_failed(self) -> None:
+        """Counts a look at the journal that failed."""
+        self._watch_failures.inc()
 
-    def shadowed(self, baseline: str, candidate: str, moves: Sequence[float], found: Totals) -> None:
-        """Adds how a shadow's answers differ from those given."""
-        pair = (baseline, candidate)
-        self._shadow_changed.labels(*pair).inc(found.changed)
-        self._shadow_outside.labels(*pair).inc(found.outside)
-        self._shadow_moved.labels(*pair).inc(found.moved)
-        self._shadow_moved_absolute.labels(*pair).inc(found.moved_absolute)
-        most = self._most[pair] = max(self._most.get(pair, 0.0), abs(found.largest))
-        self._shadow_largest.labels(*pair).set(most)
-        observe = self._shadow_difference.labels(*pair).observe
-        for move in moves:
-            observe(move)
-
-    def not_shadowed(self, candidate: str, why: str, batches: int) -> None:
-        """Counts batches that a shadow did not answer: `dropped` for want of room, or `failed`."""
-        self._shadow_lost.labels(candidate, why).inc(batches)
+    def show(self, collector: Collector) -> None:
+        """Shows what `collector` knows of all workers beside what each of them counts."""
+        self._shown.append(collector)
+        self._registry.register(collector)
 
     def exposition(self) -> bytes:
         """The text that Prometheus reads: of this process, or of all workers where they share a folder."""
+        self.count_cells()
         if MULTIPROC_DIR not in os.environ:
             return generate_latest(self._registry)
         _forget_the_dead(Path(os.environ[MULTIPROC_DIR]))
         registry = CollectorRegistry()
         of_all_workers.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        for collector in self._shown:
+            registry.register(collector)
         return generate_latest(registry)
 
 

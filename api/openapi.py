@@ -9,6 +9,7 @@ from api.payload import PredictionRequest
 from api.problems import (
     BUSY,
     INVALID,
+    JOURNAL_AWAY,
     JOURNAL_OFF,
     MALFORMED,
     NOT_JOURNALLED,
@@ -182,15 +183,20 @@ def _model() -> Json:
 def _monitoring() -> Json:
     content = json_of(Monitoring)
     content["application/json"]["examples"] = {
-        "shadow": {"summary": "two workers, a model in the shadow", "value": examples.MONITORED}
+        "watched": {
+            "summary": "two workers, a model in the shadow, and a reading that has drifted",
+            "value": examples.MONITORED,
+        }
     }
     return {
         "operationId": "monitoring",
         "tags": ["Model"],
         "summary": "Tell what is watched",
-        "description": "Which model each worker has and which it refused, and how the answers of the model in the "
-        "shadow differ from those given.",
-        "responses": responses(good("what is watched, of all workers together", content), *METERED, NOT_READY),
+        "description": "Which model each worker has and which it refused, how the answers of the model in the shadow "
+        "differ from those given, and what the journal tells of drift and of the live error.",
+        "responses": responses(
+            good("what is watched, of all workers together", content), *METERED, NOT_READY, JOURNAL_AWAY
+        ),
         "security": SECURITY,
     }
 

@@ -66,6 +66,9 @@ NOT_JOURNALLED = Kind(
     "answered; come back after `Retry-After` seconds",
 )
 JOURNAL_OFF = Kind("journal-off", 409, "There is no journal", "the service keeps no journal, so nothing can be joined")
+JOURNAL_AWAY = Kind(
+    "journal-away", 503, "The journal cannot be read", "its database is away; come back after `Retry-After` seconds"
+)
 BUSY = Kind(
     "busy",
     503,
@@ -76,7 +79,7 @@ BUSY = Kind(
 
 KINDS = (
     MALFORMED, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, METHOD_NOT_ALLOWED, TOO_SLOW, JOURNAL_OFF, TOO_LARGE, UNSUPPORTED,
-    INVALID, RATE_LIMITED, HEAD_TOO_LARGE, INTERNAL, NOT_READY, BUSY, NOT_JOURNALLED,
+    INVALID, RATE_LIMITED, HEAD_TOO_LARGE, INTERNAL, NOT_READY, BUSY, NOT_JOURNALLED, JOURNAL_AWAY,
 )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from api.log import Log, open_log
 from api.rates import MULTIPROC_DIR, RATES
 from api.settings import Settings, read_settings
 from api.supervisor import Supervisor
+from api.watch import FOUND
 from batchyield.errors import SetupError
 
 BACKLOG = 2048
@@ -152,7 +153,7 @@ def _shared_folder() -> Iterator[None]:
     given = os.environ.get(MULTIPROC_DIR)
     if given:
         Path(given).mkdir(parents=True, exist_ok=True)
-        for left_over in (*Path(given).glob("*.db"), Path(given) / RATES):
+        for left_over in (*Path(given).glob("*.db"), Path(given) / RATES, Path(given) / FOUND):
             left_over.unlink(missing_ok=True)
         yield
         return

@@ -112,7 +112,9 @@ class Service:
         before, self._serving = self._serving, serving
         for one, value in ((before, 0), (serving, 1)):
             if one is not None:
-                self.metrics.serves(one.artifact.card.name, one.pin.version, one.pin.revision, one.pin.md5, value)
+                self.metrics.models.serves(
+                    one.artifact.card.name, one.pin.version, one.pin.revision, one.pin.md5, value
+                )
         give_back()  # what parsing the model took
 
     @property
@@ -154,7 +156,7 @@ class Service:
         """Predicts and counts; `form` is what the answer's caller sent, `json` or `csv`."""
         serving = self.serving
         predictions = serving.artifact.predictor.predict(batches, sheet_warnings)
-        self.metrics.predicted(predictions, form)
+        self.metrics.predicted(batches, predictions, form)
         return Answered(serving, batches, predictions, form)
 
     def model(self) -> Model:

@@ -53,6 +53,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=l
         journal_sync: of SQLite: `normal` outlives a kill, `full` a loss of power too.
         journal_queue: answers that may wait for the journal before further requests are asked to come back.
         journal_retention_days: older predictions and outcomes are removed; 0 keeps all.
+        watch_seconds: pause between two looks at the journal for drift and live error; 0: only when asked.
+        watch_batches: newest batches in a look.
     """
 
     lock: str = str(ROOT / "dvc.lock")
@@ -83,6 +85,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=l
     journal_sync: Literal["normal", "full"] = "normal"
     journal_queue: Annotated[int, Meta(ge=1)] = 20_000
     journal_retention_days: Annotated[float, Meta(ge=0)] = 0.0
+    watch_seconds: Annotated[float, Meta(ge=0)] = 15.0
+    watch_batches: Annotated[int, Meta(ge=100, le=5000)] = 500
 
     @property
     def lock_path(self) -> Path:

@@ -92,7 +92,7 @@ class Shadow:
         count = len(batches)
         if self._handed - self._done + count > MOST_WAITING:
             candidate.dropped += count
-            self._metrics.not_shadowed(candidate.deployment.md5, "dropped", count)
+            self._metrics.models.not_shadowed(candidate.deployment.md5, "dropped", count)
             return
         self._handed += count
         self._queue.put(_Rows(candidate, baseline, batches, predictions))
@@ -119,13 +119,13 @@ class Shadow:
         try:
             answers = candidate.predictor.predict(batches)
             found = totals(predictions, answers)
-            self._metrics.shadowed(baseline, candidate.deployment.md5, moves(predictions, answers), found)
+            self._metrics.models.shadowed(baseline, candidate.deployment.md5, moves(predictions, answers), found)
         except Exception as error:
             if not candidate.failed:
                 logger.warning("shadow %s cannot answer: %s", candidate.deployment, error)
             candidate.failed += len(batches)
             candidate.failure = f"{type(error).__name__}: {error}"
-            self._metrics.not_shadowed(candidate.deployment.md5, "failed", len(batches))
+            self._metrics.models.not_shadowed(candidate.deployment.md5, "failed", len(batches))
             return
         candidate.by_baseline = candidate.by_baseline | {
             baseline: candidate.by_baseline.get(baseline, Totals()) + found

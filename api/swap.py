@@ -143,7 +143,7 @@ class Swap:
                 else:
                     serving = open_deployment(wanted, self._models.path(wanted))
                 self._service.serve(serving)
-                self._service.metrics.changed_model(SERVING, "taken")
+                self._service.metrics.models.changed_model(SERVING, "taken")
                 logger.warning("model %s serves in place of %s", serving.deployment, now)
         except Exception as error:
             self._refuse(SERVING, wanted, error)
@@ -160,7 +160,7 @@ class Swap:
             elif wanted != now:
                 opened = open_deployment(wanted, self._models.path(wanted))
                 shadow.take(Candidate(wanted, opened.artifact.predictor))
-                self._service.metrics.changed_model(SHADOW, "taken")
+                self._service.metrics.models.changed_model(SHADOW, "taken")
                 logger.warning("model %s runs in the shadow", wanted)
         except Exception as error:
             shadow.take(None)
@@ -179,14 +179,14 @@ class Swap:
         reason = str(error) if isinstance(error, BatchyieldError) else f"{type(error).__name__}: {error}"
         md5, revision = (wanted.md5, wanted.revision) if wanted else ("", "")
         self._refused[role] = Refusal(role, md5, revision, reason)
-        self._service.metrics.changed_model(role, "refused")
-        self._service.metrics.refused_model(role, True)
+        self._service.metrics.models.changed_model(role, "refused")
+        self._service.metrics.models.refused_model(role, True)
         kept = self._service.serving.deployment if role == SERVING else "no model"
         logger.warning("%s goes on as %s; what was wanted is refused: %s", kept, role, reason)
 
     def _accept(self, role: str) -> None:
         self._refused.pop(role, None)
-        self._service.metrics.refused_model(role, False)
+        self._service.metrics.models.refused_model(role, False)
 
     def _inherit(self) -> None:
         candidate = self._service.shadow.candidate

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batchyield.batch import NAMES, Batch
+from batchyield.chart import Chart, control_chart
 from batchyield.drift import Reference, reference
 from batchyield.features import FEATURES, INDEX, featurize
 from batchyield.features.catalogue import NUMBERS
@@ -50,6 +51,9 @@ class Plant:
         chosen = self.values[rows] if values is None else values
         return compare(of, [self.batches[i] for i in rows], chosen, self.yields[rows])
 
+    def chart(self, of: Reference, rows: Sequence[int]) -> Chart | None:
+        return control_chart(of.subgroups, self.yields[rows]) if of.subgroups else None
+
 
 def rounds(plant: Plant, count: int, size: int, seed: int) -> list[tuple[Reference, Sequence[int]]]:
     """Training and window, drawn anew each time."""
@@ -61,13 +65,18 @@ def rounds(plant: Plant, count: int, size: int, seed: int) -> list[tuple[Referen
 def steady(plant: Plant, count: int) -> None:
     """Windows from the same state of the plant: every alarm is false."""
     print(
-        "\n| steady plant, batches in the window | any of 42 readings | predicted yield | rounds |\n|---|---|---|---|"
+        "\n| steady plant, batches in the window | any of 42 readings | predicted yield | newest point of the control "
+        "chart | any of its points | rounds |\n|---|---|---|---|---|---|"
     )
     for size in WINDOWS:
-        found = [plant.window(of, rows) for of, rows in rounds(plant, count, size, 1)]
+        drawn = rounds(plant, count, size, 1)
+        found = [plant.window(of, rows) for of, rows in drawn]
         readings = np.mean([bool(shift.drifted) for shift in found])
         yields = np.mean([shift.prediction.verdict is Verdict.DRIFTED for shift in found])
-        print(f"| {size} | {readings:.1%} | {yields:.1%} | {count} |", flush=True)
+        charts = [chart for of, rows in drawn if (chart := plant.chart(of, rows))]
+        newest = np.mean([not chart.in_control for chart in charts])
+        some = np.mean([any(point.out for point in chart.points) for chart in charts])
+        print(f"| {size} | {readings:.1%} | {yields:.1%} | {newest:.1%} | {some:.1%} | {count} |", flush=True)
 
 
 def spread(plant: Plant, column: int) -> float:
@@ -120,20 +129,24 @@ def power(plant: Plant, count: int) -> None:
 
 def in_time(plant: Plant) -> None:
     """Windows as they came after the training period: a real plant moves on."""
-    print("\n| window in time order, after the first 1,000 | readings that moved | yield |\n|---|---|---|")
+    print("\n| window in time order, after the first 1,000 | readings that moved | yield | chart |\n|---|---|---|---|")
     of = plant.reference(range(TRAINED))
     for start in range(TRAINED, len(plant.batches) - 100, 100):
-        shift = plant.window(of, range(start, min(start + 200, len(plant.batches))))
+        rows = range(start, min(start + 200, len(plant.batches)))
+        shift, chart = plant.window(of, rows), plant.chart(of, rows)
         named = ", ".join(shift.drifted) or "none"
         print(
-            f"| {start} to {start + shift.batches - 1} | {len(shift.drifted)}: {named} | {shift.prediction.verdict} |"
+            f"| {start} to {start + shift.batches - 1} | {len(shift.drifted)}: {named} | {shift.prediction.verdict} "
+            f"| {'within' if chart is None or chart.in_control else 'beyond'} |"
         )
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=400, help="of the steady plant (%(default)s)")
-    parser.add_argument("--power-rounds", type=int, default=10, help="for each reading and shift (%(default)s)")
+    parser.add_argument(
+        "--power-rounds", type=int, default=10, help="for each reading and shift; 0: none (%(default)s)"
+    )
     options = parser.parse_args()
     folder = os.environ.get("BATCHYIELD_REAL_DATA")
     csv = (
@@ -144,7 +157,8 @@ def main() -> int:
     plant = Plant(csv)
     print(f"{'the real plant' if folder else 'the sample plant'}: {len(plant.batches)} batches, {TRAINED} for training")
     steady(plant, options.rounds)
-    power(plant, options.power_rounds)
+    if options.power_rounds:
+        power(plant, options.power_rounds)
     in_time(plant)
     return 0
 

@@ -3,10 +3,22 @@
 import signal
 import sys
 
-from batchyield.commands import Commands, client, data, experiments, journal, keys, model, pins, release, serving
+from batchyield.commands import (
+    Commands,
+    client,
+    data,
+    experiments,
+    journal,
+    keys,
+    model,
+    monitoring,
+    pins,
+    release,
+    serving,
+)
 from batchyield.errors import BatchyieldError
 
-KINDS = (data, pins, model, experiments, keys, journal, client, serving, release)
+KINDS = (data, pins, model, experiments, keys, journal, client, serving, release, monitoring)
 
 
 def _commands() -> Commands:

@@ -77,7 +77,7 @@ def _journal(options: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def _opened(options: argparse.Namespace, made: bool = True) -> Iterator["Store"]:
+def opened(options: argparse.Namespace, made: bool = True) -> Iterator["Store"]:
     """The journal that is meant; `made`: its schema must be there and up to date."""
     from sqlalchemy.exc import DBAPIError
 
@@ -105,7 +105,7 @@ def _opened(options: argparse.Namespace, made: bool = True) -> Iterator["Store"]
 def _status(options: argparse.Namespace) -> int:
     from batchyield.journal.status import render, status
 
-    with _opened(options) as store:
+    with opened(options) as store:
         show(status(store), options, render)
     return 0
 
@@ -113,7 +113,7 @@ def _status(options: argparse.Namespace) -> int:
 def _upgrade(options: argparse.Namespace) -> int:
     from batchyield.journal.upgrade import upgrade
 
-    with _opened(options, made=False) as store:
+    with opened(options, made=False) as store:
         before, now = upgrade(store)
         print(f"the journal {store.name} " + (f"was at {now} already" if before == now else f"is at {now} now"))
     return 0
@@ -123,7 +123,7 @@ def _prune(options: argparse.Namespace) -> int:
     from batchyield.journal.read import moment
     from batchyield.journal.retention import prune
 
-    with _opened(options) as store:
+    with opened(options) as store:
         print(f"removed {prune(store, moment(options.before))} predictions")
     return 0
 
@@ -133,7 +133,7 @@ def _export(options: argparse.Namespace) -> int:
     from batchyield.journal.read import answered, moment
 
     since, until = (moment(given) if given else None for given in (options.since, options.until))
-    with _opened(options) as store:
+    with opened(options) as store:
         lines = csv_lines if options.format == "csv" else json_lines
         sys.stdout.writelines(lines(answered(store, since, until)))
     return 0
@@ -147,9 +147,9 @@ def _replay(options: argparse.Namespace) -> int:
 
     limits = _limits(options.fail_over)
     since, until = moment(options.since), moment(options.until) if options.until else None
-    candidate = open_candidate(_model(options.model))
-    baseline = None if options.baseline == "journal" else open_candidate(_model(options.baseline))
-    with _opened(options) as store:
+    candidate = open_candidate(model_folder(options.model))
+    baseline = None if options.baseline == "journal" else open_candidate(model_folder(options.baseline))
+    with opened(options) as store:
         made = replay(answered(store, since, until, options.limit), candidate, baseline)
     verdicts = bounds(made, limits)
     if options.json:
@@ -178,7 +178,8 @@ def _limits(given: list[str]) -> dict[str, float]:
     return limits
 
 
-def _model(named: str) -> Path:
+def model_folder(named: str) -> Path:
+    """The folder of a model that is named by it, or by a revision, whose model is brought."""
     if Path(named).is_dir():
         return Path(named)
     from batchyield.pins.artifacts import bring

@@ -86,7 +86,7 @@ def answered(
     after: tuple[int, int] | None = None
     if limit is not None:
         with store.reading() as connection:
-            newest = _between(select(prediction.c.at, prediction.c.id), since, until)
+            newest = between(select(prediction.c.at, prediction.c.id), since, until)
             newest = newest.order_by(prediction.c.at.desc(), prediction.c.id.desc()).offset(limit).limit(1)
             found = connection.execute(newest).first()
             after = (found.at, found.id) if found else None
@@ -138,30 +138,35 @@ def moment(given: str, now: datetime | None = None) -> int:
     return round(then.timestamp() * 1e6)
 
 
-def _between(query: Select[Any], since: int | None, until: int | None) -> Select[Any]:
+def between(query: Select[Any], since: int | None, until: int | None) -> Select[Any]:
+    """The query for predictions from `since` on and before `until`, in microseconds."""
     if since is not None:
         query = query.where(prediction.c.at >= since)
     return query if until is None else query.where(prediction.c.at < until)
+
+
+def told() -> Select[Any]:
+    """Predictions with their models, and measured yields where they are known."""
+    return (
+        select(prediction, pin.c.version, pin.c.revision, pin.c.md5, outcome.c["yield"].label("measured"))
+        .join_from(prediction, pin)
+        .outerjoin(outcome, outcome.c.batch == prediction.c.batch)
+    )
 
 
 def _page(
     connection: Connection, since: int | None, until: int | None, after: tuple[int, int] | None
 ) -> list[Journalled]:
     place = tuple_(prediction.c.at, prediction.c.id)
-    query = _between(
-        select(prediction, pin.c.version, pin.c.revision, pin.c.md5, outcome.c["yield"].label("measured"))
-        .join_from(prediction, pin)
-        .outerjoin(outcome, outcome.c.batch == prediction.c.batch),
-        since,
-        until,
-    )
+    query = between(told(), since, until)
     if after is not None:
         query = query.where(place > after)
     query = query.order_by(prediction.c.at, prediction.c.id).limit(PAGE)
-    return [_journalled(row._mapping) for row in connection.execute(query)]
+    return [journalled(row._mapping) for row in connection.execute(query)]
 
 
-def _journalled(row: Any) -> Journalled:
+def journalled(row: Any) -> Journalled:
+    """One row of `told`."""
     batch = _batch.decode(row["inputs"])
     warnings = _warnings.decode(row["warnings"]) if row["warnings"] else ()
     return Journalled(

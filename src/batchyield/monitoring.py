@@ -1,0 +1,79 @@
+"""What the journal tells of a model in service: one function for the service, its metrics, and the report."""
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from batchyield.artifact import REFERENCE, Artifact
+from batchyield.chart import Chart, control_chart
+from batchyield.drift import Reference
+from batchyield.errors import ArtifactError
+from batchyield.features import featurize
+from batchyield.frequency import Frequency, frequency
+from batchyield.journal.read import Journalled
+from batchyield.journal.recent import recent
+from batchyield.journal.store import Store
+from batchyield.live import Live, live_error
+from batchyield.replies import Card
+from batchyield.window import Shift, compare
+
+BATCHES = 500
+"""Newest batches in a window, and newest with a measured yield, where nobody says otherwise."""
+
+
+class Findings(msgspec.Struct, frozen=True):
+    """One look at a model's newest answers."""
+
+    window: Shift
+    chart: Chart | None
+    live: Live
+    frequency: Frequency | None
+
+
+def reference_of(artifact: Artifact) -> Reference:
+    """The profile that the model's traffic is laid beside.
+
+    Raises:
+        ArtifactError: it cannot be read.
+    """
+    try:
+        return msgspec.json.decode(artifact.reference, type=Reference)
+    except (msgspec.MsgspecError, ValueError) as error:
+        problem = f"is no reference profile: {error}"
+        raise ArtifactError(REFERENCE, problem, "use the code of the commit that trained it") from None
+
+
+def look(store: Store, md5: str, reference: Reference, card: Card, batches: int = BATCHES) -> Findings:
+    """Reads the newest answers of a model and judges them.
+
+    Args:
+        store: the journal; one that is not made yet counts as empty.
+        md5: of the model.
+        reference, card: the model's own.
+        batches: in the window, and in that of measured yields, at the most.
+    """
+    if store.file is not None and not store.file.exists():
+        return judge(reference, card, [], [])
+    return judge(reference, card, recent(store, md5, batches), recent(store, md5, batches, measured=True))
+
+
+def judge(reference: Reference, card: Card, window: Sequence[Journalled], told: Sequence[Journalled]) -> Findings:
+    """Judges answers of one model, each batch once, oldest first.
+
+    Args:
+        reference, card: the model's own.
+        window: the answers that are laid beside the training.
+        told: those whose measured yield is known.
+    """
+    rows = [row.batch for row in window]
+    yields = np.array([row.prediction.yield_ for row in window], dtype=np.float64)
+    shift = compare(reference, rows, featurize(rows).values, yields)
+    chart = control_chart(reference.subgroups, yields) if reference.subgroups else None
+    answers = np.array(
+        [(row.measured, row.prediction.yield_, row.prediction.lower, row.prediction.upper) for row in told],
+        dtype=np.float64,
+    ).reshape(-1, 4)
+    measured, predicted, lower, upper = answers.T
+    live = live_error(measured, predicted, lower, upper, card.metrics, card.level)
+    return Findings(shift, chart, live, frequency(np.array([row.at for row in window], dtype=np.int64)))

@@ -1,0 +1,1 @@
+"""The drift report: one page for a process engineer, of what the journal tells of a model."""
