@@ -125,6 +125,7 @@ async def provoked(root, overflowing, monkeypatch):
             await note(scoped, "get", path, x_api_key=PREDICTS)
         if path in ("/v1/model", "/v1/monitoring", "/health/ready"):
             await note(unready, "get", path)
+    await note(unjournalled, "get", "/v1/monitoring")
     for path in ("/v1/model", "/v1/monitoring"):
         await note(metered, "get", path)
     slow = asyncio.create_task(ask(crowded, "post", "/v1/predictions", stops=True, content_type=b"application/json"))
@@ -133,14 +134,8 @@ async def provoked(root, overflowing, monkeypatch):
         await note(crowded, "get", path)
     slow.cancel()
     # What only answers from memory fails by nothing that a caller could send.
-    for broken in (
-        "api.outcomes.keep",
-        "api.routes.Health",
-        "api.routes._packed",
-        "api.monitoring._report",
-        "api.monitoring.Monitoring",
-        "api.pages.Page.answer",
-    ):
+    unsound = ("outcomes.keep", "routes.Health", "routes._packed", "monitoring.Monitoring", "pages.Page.answer")
+    for broken in (f"api.{name}" for name in unsound):
         monkeypatch.setattr(broken, None)
     for path in GETS:
         await note(app, "get", path)

@@ -53,10 +53,10 @@ def test_deploy_tells_what_changes_and_rollback_returns(checkout, capfd):
         assert re.search(r"charge 300 kg +20 batches, mean \+0.06250", said)
         assert "batch 0: 0.9000 -> 0.9625, outside its interval" in said
         for status in living(checkout / ".serving/workers"):
-            expected = f"{status.serving.md5[:12]}, version v2.0.0, revision {revision('HEAD~2', checkout)[:12]}"
+            expected = f"{status.serving.md5[:12]}, version 2.0.0, revision {revision('HEAD~2', checkout)[:12]}"
             assert f"worker {status.pid} serves {expected}" in said
         told = httpx.get(f"{running.url}/v1/model").json()
-        assert (told["version"], told["revision"]) == ("v2.0.0", revision("HEAD~2", checkout))
+        assert (told["version"], told["revision"]) == ("2.0.0", revision("HEAD~2", checkout))
 
         assert main(["deploy", "HEAD~1"]) == 2, "a model that this code refuses reaches no worker"
         assert "is not answered as it was" in capfd.readouterr().err
@@ -74,9 +74,9 @@ def test_deploy_tells_what_changes_and_rollback_returns(checkout, capfd):
         assert f"serves {lock[:12]}, version unreleased, revision {'1' * 12}" in capfd.readouterr().out
         assert main(["rollback"]) == 2
         assert "remembers no model that served before" in capfd.readouterr().err
-        assert main(["rollback", "v2.0.0~0"]) == 2
+        assert main(["rollback", "2.0.0~0"]) == 2
         assert main(["rollback", "HEAD~2"]) == 0
-        assert httpx.get(f"{running.url}/v1/model").json()["version"] == "v2.0.0"
+        assert httpx.get(f"{running.url}/v1/model").json()["version"] == "2.0.0"
     assert {reply.status for reply in load.replies} == {200}
     assert {reply.answer for reply in load.replies} <= {0.9, 0.9625}
 
@@ -108,7 +108,7 @@ def test_deploying_without_a_running_worker_is_for_the_next_start(checkout, capf
     assert main(["deploy", "HEAD~2", "--models", "elsewhere", "--wait", "0"]) == 0
     assert "no worker is running; the next one to start serves" in capfd.readouterr().out
     with Running(checkout, BATCHYIELD_MODELS=str(checkout / "elsewhere")) as running:
-        assert httpx.get(f"{running.url}/v1/model").json()["version"] == "v2.0.0"
+        assert httpx.get(f"{running.url}/v1/model").json()["version"] == "2.0.0"
 
 
 def test_compare_names_two_revisions_or_one_beside_what_serves(checkout, capfd):
@@ -116,7 +116,7 @@ def test_compare_names_two_revisions_or_one_beside_what_serves(checkout, capfd):
     made = json.loads(capfd.readouterr().out)
     assert made["overall"]["mean"] == -0.0625
     assert made["files"] == ["model.onnx", "golden.json"]
-    assert made["baseline"]["version"] == "v2.0.0"
+    assert made["baseline"]["version"] == "2.0.0"
     assert main(["compare", "HEAD~2"]) == 0
     assert "mean +0.06250" in capfd.readouterr().out
     assert main(["compare", "HEAD", "HEAD"]) == 0
