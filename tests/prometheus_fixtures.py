@@ -19,8 +19,8 @@ from batchyield.s3 import free_port
 MONITORING = ROOT / "monitoring"
 RULES = sorted((MONITORING / "prometheus" / "rules").glob("*.yml"))
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-WINDOW, PATIENCE, LEAST_PATIENCE = 60, 600, 2.0
-"""A range of a minute becomes a second; a `for` of ten minutes too, but none is under two seconds: with a scrape a
+WINDOW, PATIENCE, LEAST_PATIENCE = 60, 900, 2.0
+"""A range of a minute becomes a second; a `for` of a quarter of an hour too, but none is under two seconds: with a scrape a
 second, an alert then takes three bad ones in a row, and no busy machine raises it by one that is late."""
 
 
