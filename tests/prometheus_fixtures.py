@@ -20,8 +20,8 @@ MONITORING = ROOT / "monitoring"
 RULES = sorted((MONITORING / "prometheus" / "rules").glob("*.yml"))
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 WINDOW, PATIENCE, LEAST_PATIENCE = 60, 900, 2.0
-"""A range of a minute becomes a second; a `for` of a quarter of an hour too, but none is under two seconds: with a scrape a
-second, an alert then takes three bad ones in a row, and no busy machine raises it by one that is late."""
+"""A range of a minute becomes a second; a `for` of a quarter of an hour too, but none is under two seconds: with a
+scrape a second, an alert then takes three bad ones in a row, and no busy machine raises it by one that is late."""
 
 
 def needs(*programs):
@@ -126,8 +126,11 @@ class Prometheus(_Program):
         (home / "metrics_key").write_text(key)
         config = yaml.safe_load((MONITORING / "prometheus" / "prometheus.yml").read_text())
         config["global"] = {"scrape_interval": "1s", "evaluation_interval": "500ms"}
-        config["alerting"]["alertmanagers"][0]["static_configs"] = [{"targets": [f"127.0.0.1:{targets['alertmanager']}"]}]
-        config["scrape_configs"] = [job for job in config["scrape_configs"] if job["job_name"] in (*targets, "prometheus")]
+        addressee = {"targets": [f"127.0.0.1:{targets['alertmanager']}"]}
+        config["alerting"]["alertmanagers"][0]["static_configs"] = [addressee]
+        config["scrape_configs"] = [
+            job for job in config["scrape_configs"] if job["job_name"] in (*targets, "prometheus")
+        ]
         (config_file := home / "prometheus.yml").touch()
         options = (f"--config.file={config_file}", f"--storage.tsdb.path={home / 'data'}")
         super().__init__(folder, "prometheus", *options)
@@ -216,3 +219,48 @@ class Station:
         with self._lock:
             texts = [str(message) for to, message in self.posted if to == receiver]
         return [text for text in texts if all(word in text for word in words)]
+
+
+class Callers:
+    """Callers who send batches, and one who sends the newest again and again, so that there is always traffic."""
+
+    KEY = "that-of-prometheus-too"
+
+    def __init__(self, url):
+        self.client = httpx.Client(base_url=url, headers={"x-api-key": self.KEY}, timeout=30)
+        self._newest, self._ended = [], threading.Event()
+        self._thread = threading.Thread(target=self._again)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._ended.set()
+        self._thread.join()
+        self.client.close()
+
+    def send(self, rows):
+        """Predicts batches and returns the predictions."""
+        told = []
+        for start in range(0, len(rows), 50):
+            answer = self.client.post("/v1/predictions", json={"inputs": msgspec.to_builtins(rows[start : start + 50])})
+            assert answer.status_code == 200, answer.text
+            told += answer.json()["predictions"]
+        self._newest = msgspec.to_builtins(rows[-1:])
+        return told
+
+    def measure(self, predictions, error):
+        """Tells yields that are off by `error`, half of them to either side."""
+        outcomes = [
+            {"id": one["id"], "yield": round(one["yield"] + error * (-1) ** n, 6)} for n, one in enumerate(predictions)
+        ]
+        assert self.client.post("/v1/outcomes", json={"outcomes": outcomes}).status_code == 200
+
+    def _again(self):
+        while not self._ended.wait(0.02):
+            if self._newest:
+                try:
+                    self.client.post("/v1/predictions", json={"inputs": self._newest})
+                except httpx.TransportError:
+                    continue

@@ -3,21 +3,17 @@
 import re
 import subprocess
 import sys
-import threading
 from contextlib import ExitStack
 
-import httpx
-import msgspec
 import pytest
 import yaml
 from api_fixtures import ROOT, Running
 from monitoring_fixtures import coming, make_plant, raised
-from prometheus_fixtures import MONITORING, RULES, Alertmanager, Prometheus, Station, hastened, needs, until
+from prometheus_fixtures import MONITORING, RULES, Alertmanager, Callers, Prometheus, Station, hastened, needs, until
 
 RUNBOOKS = ROOT / "docs" / "runbooks.md"
 CASES = sorted((MONITORING / "prometheus" / "tests").glob("*.yml"))
 ROUTES = MONITORING / "alertmanager" / "alertmanager.yml"
-KEY = "read-by-prometheus"
 
 
 def checked(*command):
@@ -84,7 +80,9 @@ def test_alerts_reach_whom_they_concern(labels, receiver):
     needs("amtool")
     checked("amtool", "check-config", str(ROUTES))
     given = [f"{name}={value}" for name, value in labels.items()]
-    told = checked("amtool", "config", "routes", "test", f"--config.file={ROUTES}", f"--verify.receivers={receiver}", *given)
+    told = checked(
+        "amtool", "config", "routes", "test", f"--config.file={ROUTES}", f"--verify.receivers={receiver}", *given
+    )
     assert receiver in told
 
 
@@ -119,49 +117,6 @@ def test_time_is_shortened_and_nothing_else():
     )
 
 
-class Callers:
-    """Callers who send batches, and one who sends the newest again and again, so that there is always traffic."""
-
-    def __init__(self, url):
-        self.client = httpx.Client(base_url=url, headers={"x-api-key": KEY}, timeout=30)
-        self._newest, self._ended = [], threading.Event()
-        self._thread = threading.Thread(target=self._again)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._ended.set()
-        self._thread.join()
-        self.client.close()
-
-    def send(self, rows):
-        """Predicts batches and returns the predictions."""
-        told = []
-        for start in range(0, len(rows), 50):
-            answer = self.client.post("/v1/predictions", json={"inputs": msgspec.to_builtins(rows[start : start + 50])})
-            assert answer.status_code == 200, answer.text
-            told += answer.json()["predictions"]
-        self._newest = msgspec.to_builtins(rows[-1:])
-        return told
-
-    def measure(self, predictions, error):
-        """Tells yields that are off by `error`, half of them to either side."""
-        outcomes = [
-            {"id": one["id"], "yield": round(one["yield"] + error * (-1) ** n, 6)} for n, one in enumerate(predictions)
-        ]
-        assert self.client.post("/v1/outcomes", json={"outcomes": outcomes}).status_code == 200
-
-    def _again(self):
-        while not self._ended.wait(0.02):
-            if self._newest:
-                try:
-                    self.client.post("/v1/predictions", json={"inputs": self._newest})
-                except httpx.TransportError:
-                    continue
-
-
 DRIFT = {"ReadingDrifted", "PredictionsDrifted", "PredictionMeanShifted", "PredictionsOutOfControl"}
 ERROR = {"LiveErrorGrown", "CoverageLost"}
 LONGEST = 3
@@ -171,8 +126,11 @@ LONGEST = 3
 def steady(prometheus, callers):
     """Batches as those of the training, and yields as promised: nothing fires."""
     callers.measure(callers.send(coming(400)), 0.01)
-    seen = 'count(up == 1) == 4 and on () batchyield_drift_window_batches == 400 and on () batchyield_outcomes_window == 400'
-    until(lambda: prometheus.query(seen), lambda: prometheus.query("up or batchyield_drift_window_batches"))
+    whole = "batchyield_drift_window_batches == 400 and batchyield_outcomes_window == 400"
+    until(
+        lambda: prometheus.query(f"count(up == 1) == 4 and on () {whole}"),
+        lambda: prometheus.query("up or batchyield_drift_window_batches"),
+    )
     since = prometheus.now()
     prometheus.pass_by(LONGEST)
     assert prometheus.fired(since) == set()
@@ -187,7 +145,10 @@ def drifted(prometheus, alertmanager, station, callers):
     told = until(lambda: station.told("model", "ReadingDrifted", "reading B14 has drifted"), lambda: station.posted)
     assert "docs/runbooks.md#readingdrifted" in told[0]
     assert "standard deviations" in told[0]
-    until(lambda: station.told("model", "PredictionMeanShifted", "predicted yields have moved by 3."), lambda: station.posted)
+    until(
+        lambda: station.told("model", "PredictionMeanShifted", "predicted yields have moved by 3."),
+        lambda: station.posted,
+    )
     until(lambda: station.told("model", "CoverageLost"), lambda: station.posted)
     readings = prometheus.query('ALERTS{alertname="ReadingDrifted", alertstate="firing"}')
     assert {labels["reading"] for labels, _ in readings} == {"A10", "B14"}
@@ -224,14 +185,18 @@ def test_the_right_alerts_fire_over_the_running_service_and_the_wrong_ones_stay_
     root = make_plant(tmp_path / "checkout")
     journal = tmp_path / "journal" / "journal.sqlite"
     journal.parent.mkdir()
-    settings = {"BATCHYIELD_API_KEY": KEY, "BATCHYIELD_JOURNAL": str(journal), "BATCHYIELD_WATCH_SECONDS": "0.5"}
+    settings = {
+        "BATCHYIELD_API_KEY": Callers.KEY,
+        "BATCHYIELD_JOURNAL": str(journal),
+        "BATCHYIELD_WATCH_SECONDS": "0.5",
+    }
     with ExitStack() as watching, ExitStack() as watched:
         station = watching.enter_context(Station())
         hooks = {name: f"http://{station.address}/{name}" for name in ("page", "service", "model")}
         alertmanager = watching.enter_context(Alertmanager(tmp_path, hooks))
         service = watched.enter_context(Running(root, "--workers", "2", **settings))
         targets = {"batchyield": service.port, "containers": station.port, "alertmanager": alertmanager.port}
-        prometheus = watching.enter_context(Prometheus(tmp_path, targets, KEY))
+        prometheus = watching.enter_context(Prometheus(tmp_path, targets, Callers.KEY))
         with Callers(service.url) as callers:
             steady(prometheus, callers)
             drifted(prometheus, alertmanager, station, callers)
