@@ -128,8 +128,8 @@ def steady(prometheus, callers):
     callers.measure(callers.send(coming(400)), 0.01)
     whole = "batchyield_drift_window_batches == 400 and batchyield_outcomes_window == 400"
     until(
-        lambda: prometheus.query(f"count(up == 1) == 4 and on () {whole}"),
-        lambda: prometheus.query("up or batchyield_drift_window_batches"),
+        lambda: prometheus.query(f"count(up == 1) == 4 and on () ({whole})"),
+        lambda: [prometheus.query(one) for one in ("up", whole)],
     )
     since = prometheus.now()
     prometheus.pass_by(LONGEST)
