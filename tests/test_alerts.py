@@ -9,7 +9,8 @@ import pytest
 import yaml
 from api_fixtures import ROOT, Running
 from monitoring_fixtures import coming, make_plant, raised
-from prometheus_fixtures import MONITORING, RULES, Alertmanager, Callers, Prometheus, Station, hastened, needs, until
+from prometheus_fixtures import MONITORING, RULES, Alertmanager, Prometheus, hastened, needs, until
+from watched_fixtures import Callers, Station
 
 RUNBOOKS = ROOT / "docs" / "runbooks.md"
 CASES = sorted((MONITORING / "prometheus" / "tests").glob("*.yml"))

@@ -9,7 +9,8 @@ import pytest
 import yaml
 from api_fixtures import Running
 from monitoring_fixtures import coming, make_plant
-from prometheus_fixtures import MONITORING, RULES, Alertmanager, Callers, Prometheus, Station, needs, until
+from prometheus_fixtures import MONITORING, RULES, Alertmanager, Prometheus, needs, until
+from watched_fixtures import Callers, Station
 
 GRAFANA = MONITORING / "grafana"
 BOARDS = sorted((GRAFANA / "dashboards").glob("*.json"))
