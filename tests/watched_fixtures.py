@@ -95,7 +95,7 @@ class Callers:
         assert self.client.post("/v1/outcomes", json={"outcomes": outcomes}).status_code == 200
 
     def _again(self):
-        while not self._ended.wait(0.02):
+        while not self._ended.wait(0.05):
             if self._newest:
                 try:
                     self.client.post("/v1/predictions", json={"inputs": self._newest})
