@@ -1,0 +1,213 @@
+"""The alerts: their rules by promtool, their routes by amtool, and all of it live over the running service."""
+
+import re
+import subprocess
+import sys
+from contextlib import ExitStack
+
+import pytest
+import yaml
+from api_fixtures import ROOT, Running
+from monitoring_fixtures import coming, make_plant, raised
+from prometheus_fixtures import MONITORING, RULES, Alertmanager, Prometheus, hastened, needs, until
+from watched_fixtures import Callers, Station
+
+RUNBOOKS = ROOT / "docs" / "runbooks.md"
+CASES = sorted((MONITORING / "prometheus" / "tests").glob("*.yml"))
+ROUTES = MONITORING / "alertmanager" / "alertmanager.yml"
+
+
+def checked(*command):
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def alerts():
+    """Every alerting rule by name."""
+    groups = [group for file in RULES for group in yaml.safe_load(file.read_text())["groups"]]
+    return {rule["alert"]: rule for group in groups for rule in group["rules"] if "alert" in rule}
+
+
+def test_prometheus_takes_the_rules_and_the_configuration():
+    needs("promtool")
+    checked("promtool", "check", "rules", *map(str, RULES))
+    checked("promtool", "check", "config", "--syntax-only", str(MONITORING / "prometheus" / "prometheus.yml"))
+
+
+@pytest.mark.parametrize("cases", CASES, ids=lambda file: file.stem)
+def test_each_alert_fires_on_its_case_and_on_no_other(cases):
+    needs("promtool")
+    checked("promtool", "test", "rules", str(cases))
+
+
+def test_each_alert_has_a_case_that_fires_and_one_that_is_silent():
+    fires, silent = set(), set()
+    for file in CASES:
+        for test in yaml.safe_load(file.read_text())["tests"]:
+            for case in test.get("alert_rule_test", ()):
+                (fires if case["exp_alerts"] else silent).add(case["alertname"])
+    assert fires == silent == set(alerts())
+
+
+def test_each_alert_says_what_it_means_and_has_a_runbook():
+    headings = set(re.findall(r"^### (\w+)$", RUNBOOKS.read_text(), re.MULTILINE))
+    assert headings == set(alerts())
+    for name, rule in alerts().items():
+        assert rule["labels"].keys() == {"severity", "team"}, name
+        assert rule["labels"]["severity"] in ("page", "ticket")
+        assert rule["annotations"].keys() == {"summary", "description", "runbook_url"}
+        assert rule["annotations"]["runbook_url"] == f"docs/runbooks.md#{name.lower()}"
+
+
+def test_each_runbook_says_what_to_do():
+    sections = re.split(r"^### ", RUNBOOKS.read_text(), flags=re.MULTILINE)[1:]
+    for section in sections:
+        for part in ("**Means**", "**Costs**", "**Look**", "**Do**", "**Silence**"):
+            assert part in section, (section.splitlines()[0], part)
+
+
+@pytest.mark.parametrize(
+    ("labels", "receiver"),
+    [
+        ({"severity": "page", "team": "service"}, "page"),
+        ({"severity": "page", "team": "model"}, "page"),
+        ({"severity": "ticket", "team": "service"}, "service"),
+        ({"severity": "ticket", "team": "model"}, "model"),
+        ({}, "shown"),
+    ],
+)
+def test_alerts_reach_whom_they_concern(labels, receiver):
+    needs("amtool")
+    checked("amtool", "check-config", str(ROUTES))
+    given = [f"{name}={value}" for name, value in labels.items()]
+    told = checked(
+        "amtool", "config", "routes", "test", f"--config.file={ROUTES}", f"--verify.receivers={receiver}", *given
+    )
+    assert receiver in told
+
+
+def test_inhibition_and_cases_name_alerts_that_exist():
+    names = set(alerts())
+    for rule in yaml.safe_load(ROUTES.read_text())["inhibit_rules"]:
+        for matcher in rule["source_matchers"] + rule["target_matchers"]:
+            label, _, pattern = re.fullmatch(r'(\w+)(=~?)"(.*)"', matcher).groups()
+            assert label != "alertname" or any(re.fullmatch(pattern, name) for name in names), matcher
+
+
+def test_no_secret_is_in_the_configuration():
+    config = yaml.safe_load(ROUTES.read_text())
+    for receiver in config["receivers"]:
+        for one in receiver.get("slack_configs", ()):
+            assert one["api_url_file"] == f"/etc/alertmanager/receivers/{receiver['name']}"
+            assert "api_url" not in one
+
+
+def test_the_commands_of_the_runbooks_exist():
+    pages = RUNBOOKS.read_text() + (ROOT / "docs" / "alerts.md").read_text()
+    named = set(re.findall(r"`batchyield ([a-z-]+)", pages))
+    told = checked(sys.executable, "-m", "batchyield.cli", "--help")
+    assert named <= set(re.findall(r"[a-z0-9-]+", told))
+
+
+def test_time_is_shortened_and_nothing_else():
+    rule = "  - expr: increase(a[5m]) > 900 and b offset 28d\n    for: 30m\n    annotations: {summary: for 10m}\n"
+    assert hastened(rule) == (
+        "  - expr: increase(a[5000ms]) > 900 and b offset 40320000ms\n"
+        "    for: 2000ms\n    annotations: {summary: for 10m}\n"
+    )
+
+
+DRIFT = {"ReadingDrifted", "PredictionsDrifted", "PredictionMeanShifted", "PredictionsOutOfControl"}
+ERROR = {"LiveErrorGrown", "CoverageLost"}
+LONGEST = 3
+"""Seconds that are longer than the shortened `for` of all rules but ModelStale, whose four weeks are not here."""
+
+
+def steady(prometheus, callers):
+    """Batches as those of the training, and yields as promised: nothing fires."""
+    callers.measure(callers.send(coming(400)), 0.01)
+    whole = "batchyield_drift_window_batches == 400 and batchyield_outcomes_window == 400"
+    until(
+        lambda: prometheus.query(f"count(up == 1) == 4 and on () ({whole})"),
+        lambda: [prometheus.query(one) for one in ("up", whole)],
+    )
+    since = prometheus.now()
+    prometheus.pass_by(LONGEST)
+    assert prometheus.fired(since) == set()
+    assert prometheus.value("batchyield_ready") == 1
+
+
+def drifted(prometheus, alertmanager, station, callers):
+    """Less of B14, no A10, and yields that are far off: the model's alerts fire, the service's do not."""
+    since = prometheus.now()
+    callers.measure(callers.send(coming(400, start=400, B14=raised(-40), A10=None)), 0.08)
+    until(lambda: prometheus.firing() >= DRIFT | ERROR, prometheus.firing)
+    told = until(lambda: station.told("model", "ReadingDrifted", "reading B14 has drifted"), lambda: station.posted)
+    assert "docs/runbooks.md#readingdrifted" in told[0]
+    assert "standard deviations" in told[0]
+    until(
+        lambda: station.told("model", "PredictionMeanShifted", "predicted yields have moved by 3."),
+        lambda: station.posted,
+    )
+    until(lambda: station.told("model", "CoverageLost"), lambda: station.posted)
+    readings = prometheus.query('ALERTS{alertname="ReadingDrifted", alertstate="firing"}')
+    assert {labels["reading"] for labels, _ in readings} == {"A10", "B14"}
+    kept = {one["labels"]["alertname"]: one for one in alertmanager.alerts()}
+    assert kept["PredictionMeanShifted"]["status"]["state"] == "active"
+    assert kept["PredictionsDrifted"]["status"]["state"] == "suppressed"
+    assert kept["CoverageLost"]["labels"]["team"] == "model"
+    assert kept["CoverageLost"]["annotations"]["runbook_url"] == "docs/runbooks.md#coveragelost"
+    prometheus.pass_by(1)
+    assert prometheus.fired(since) - {"ReadingBlank"} == DRIFT | ERROR
+    assert not station.told("page")
+    assert not station.told("service")
+
+
+def lead(link, target):
+    """Has a link lead to a target, at once: a folder that was missing for a moment would be made anew."""
+    made = link.with_name("made")
+    made.symlink_to(target)
+    made.replace(link)
+
+
+def journal_away(prometheus, station, folder):
+    """The journal's folder is none: predictions are refused and somebody is called, until it is back."""
+    since = prometheus.now()
+    there = folder.readlink()
+    lead(folder, ROUTES)
+    told = until(lambda: station.told("page", "JournalFailing"), lambda: (prometheus.firing(), station.posted))
+    assert "docs/runbooks.md#journalfailing" in told[0]
+    consequences = {"ErrorBudgetBurnsFast", "ErrorBudgetBurnsSlowly", "WatchFailing"}
+    assert prometheus.fired(since) - {"ReadingBlank"} - consequences == DRIFT | ERROR | {"JournalFailing"}
+    lead(folder, there)
+    until(lambda: "JournalFailing" not in prometheus.firing(), prometheus.firing)
+    until(lambda: station.told("page", "JournalFailing", "RESOLVED"), lambda: station.posted)
+
+
+@pytest.mark.slow
+def test_the_right_alerts_fire_over_the_running_service_and_the_wrong_ones_stay_silent(tmp_path):
+    needs("prometheus", "prometheus-alertmanager")
+    root = make_plant(tmp_path / "checkout")
+    journal = tmp_path / "journal" / "journal.sqlite"
+    (tmp_path / "there").mkdir()
+    lead(journal.parent, tmp_path / "there")
+    settings = {
+        "BATCHYIELD_API_KEY": Callers.KEY,
+        "BATCHYIELD_JOURNAL": str(journal),
+        "BATCHYIELD_WATCH_SECONDS": "0.5",
+    }
+    with ExitStack() as watching, ExitStack() as watched:
+        station = watching.enter_context(Station())
+        hooks = {name: f"http://{station.address}/{name}" for name in ("page", "service", "model")}
+        alertmanager = watching.enter_context(Alertmanager(tmp_path, hooks))
+        service = watched.enter_context(Running(root, "--workers", "2", **settings))
+        targets = {"batchyield": service.port, "containers": station.port, "alertmanager": alertmanager.port}
+        prometheus = watching.enter_context(Prometheus(tmp_path, targets, Callers.KEY))
+        with Callers(service.url) as callers:
+            steady(prometheus, callers)
+            drifted(prometheus, alertmanager, station, callers)
+            journal_away(prometheus, station, journal.parent)
+        assert not station.told("page", "ServiceDown")
+        watched.close()
+        until(lambda: station.told("page", "ServiceDown", "docs/runbooks.md#servicedown"), prometheus.firing)
