@@ -11,6 +11,7 @@ from api.memory import give_back
 from api.metrics import Metrics
 from api.problems import BUSY, NOT_READY, RequestError
 from api.settings import Settings
+from api.turns import Turns
 from batchyield.artifact import FILES, REFERENCE, Artifact, open_artifact, read_pins
 from batchyield.batch import Batch, CellWarning
 from batchyield.explain import Explainer
@@ -75,6 +76,7 @@ class Service:
 
     Attributes:
         journal: holds each answer before it leaves.
+        turns: answers small requests together.
         bulk: threads for large bodies; few, so that many such bodies queue instead of slowing each other.
     """
 
@@ -82,6 +84,7 @@ class Service:
         self.settings = settings
         self.metrics = Metrics()
         self.journal = Journal(settings, self.metrics)
+        self.turns = Turns(self)
         self.bulk = ThreadPoolExecutor(BULK_THREADS, thread_name_prefix="bulk")
         self._bulk_free = settings.bulk_slots
         self._serving: Serving | None = None

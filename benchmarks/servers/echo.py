@@ -14,6 +14,7 @@ from litestar import Litestar, post
 from litestar.types import Receive, Send
 
 from api.connections import STATE, Bounds
+from api.metrics import Metrics
 from api.payload import PredictionRequest
 from api.server import BACKLOG, _config
 from api.settings import Settings
@@ -31,7 +32,7 @@ _echo = Litestar([echo], openapi_config=None, logging_config=None)
 async def app(scope: Any, receive: Receive, send: Send) -> None:
     """The endpoint, whose connections are bounded like the service's."""
     if scope["type"] == "lifespan":
-        scope["state"][STATE] = Bounds(Settings(), lambda reason: None)
+        scope["state"][STATE] = Bounds(Settings(), Metrics().refused)
     await _echo(scope, receive, send)
 
 
