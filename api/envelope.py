@@ -52,6 +52,7 @@ class Envelope:
         admission, path, headers = self._admission, scope["path"], dict(scope["headers"])
         request_id = _request_id(headers.get(b"x-request-id"))
         state = scope.setdefault("state", {})
+        state["headers"] = headers  # the last of each name
         state["request_id"] = request_id.decode()
         state["caller"] = caller = ""
 

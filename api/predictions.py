@@ -53,7 +53,7 @@ def prediction_routes(service: Service) -> list[ASGIRouteHandler]:
     async def predictions_csv(scope: HTTPScope, receive: Receive, send: Send) -> None:
         post_only(scope)
         media_type(scope, SHEETS)
-        headers = dict(scope["headers"])
+        headers = scope["state"]["headers"]
         content_type = headers[b"content-type"].decode("latin-1")
         as_json = JSON in headers.get(b"accept", b"")
         await _answer(service, scope, receive, send, lambda body: answer_csv(service, body, content_type, as_json))
