@@ -20,7 +20,7 @@ from api.problems import BUSY, JOURNAL_OFF, NOT_JOURNALLED, RequestError
 from api.settings import Settings
 from api.upkeep import Upkeep
 from batchyield.errors import AwayError
-from batchyield.journal.entry import Entry, Pin
+from batchyield.journal.entry import Entry
 from batchyield.journal.outcomes import Teller
 from batchyield.journal.store import SERVICE_MS, Store
 from batchyield.journal.upgrade import prepare
@@ -120,7 +120,7 @@ class Journal:
             return
         part = slice(first, first + SLICE)
         batches, predictions = answered.batches[part], answered.predictions[part]
-        pin = Pin(*answered.serving.pin_texts())
+        pin = answered.serving.journal_pin
         self._rows += len(batches)
         self._gathered.append(_Waiting(Entry(*teller, answered.form, pin, batches, predictions, first), done))
         if not self._writing:

@@ -14,7 +14,7 @@ from api.explanations import check_explainable, explained, explanation_wanted
 from api.payload import batches_of_json, sheet_of_upload
 from api.problems import METHOD_NOT_ALLOWED, RequestError
 from api.service import Answered, Service
-from api.turns import MOST_BATCHES
+from api.turns import MOST_BATCHES, Turns
 from batchyield.batch import Batch
 from batchyield.replies import csv_of_predictions
 
@@ -40,6 +40,8 @@ _encode = msgspec.json.Encoder().encode
 def prediction_routes(service: Service) -> list[ASGIRouteHandler]:
     """`POST /v1/predictions` and `POST /v1/predictions/csv`."""
 
+    turns = Turns(service)
+
     @asgi("/v1/predictions", copy_scope=False)
     async def predictions(scope: HTTPScope, receive: Receive, send: Send) -> None:
         post_only(scope)
@@ -47,7 +49,7 @@ def prediction_routes(service: Service) -> list[ASGIRouteHandler]:
         if scope["query_string"] and explanation_wanted(scope["query_string"]):
             await _answer(service, scope, receive, send, lambda body: answer_explained(service, body), inline=False)
         else:
-            await _answer_json(service, scope, receive, send)
+            await _answer_json(service, turns, scope, receive, send)
 
     @asgi("/v1/predictions/csv", copy_scope=False)
     async def predictions_csv(scope: HTTPScope, receive: Receive, send: Send) -> None:
@@ -105,7 +107,7 @@ def post_only(scope: HTTPScope) -> None:
         raise RequestError(METHOD_NOT_ALLOWED, detail, headers={"allow": "POST"})
 
 
-async def _answer_json(service: Service, scope: HTTPScope, receive: Receive, send: Send) -> None:
+async def _answer_json(service: Service, turns: Turns, scope: HTTPScope, receive: Receive, send: Send) -> None:
     """Answers a body of few batches together with others like it, and any other as `_answer` does."""
     if coding_of(scope["headers"]) or declared_length(scope) > service.settings.inline_body_bytes:
         await _answer(service, scope, receive, send, lambda body: answer_json(service, batches_of_json(body)))
@@ -117,7 +119,7 @@ async def _answer_json(service: Service, scope: HTTPScope, receive: Receive, sen
     except ClientGoneError:
         return
     if len(batches) <= MOST_BATCHES:
-        answer = _as_json(await service.turns.answer(batches, scope))
+        answer = _as_json(await turns.answer(batches, scope))
     else:
         answer = answer_json(service, batches)
         await service.journal.record(answer.answered, scope)

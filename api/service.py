@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 from api.journal import Journal
@@ -11,10 +12,10 @@ from api.memory import give_back
 from api.metrics import Metrics
 from api.problems import BUSY, NOT_READY, RequestError
 from api.settings import Settings
-from api.turns import Turns
 from batchyield.artifact import FILES, REFERENCE, Artifact, open_artifact, read_pins
 from batchyield.batch import Batch, CellWarning
 from batchyield.explain import Explainer
+from batchyield.journal.entry import Pin
 from batchyield.replies import Model, ModelPin, Prediction, Predictions
 
 BULK_THREADS = 2
@@ -44,9 +45,10 @@ class Serving:
     pin: ModelPin
     explainer: Explainer
 
-    def pin_texts(self) -> tuple[str, str, str]:
-        """Version, revision and md5."""
-        return self.pin.version, self.pin.revision, self.pin.md5
+    @cached_property
+    def journal_pin(self) -> Pin:
+        """The pin as the journal keeps it."""
+        return Pin(self.pin.version, self.pin.revision, self.pin.md5)
 
     def pin_headers(self) -> list[tuple[bytes, bytes]]:
         """The pin for answers whose body has no room for it."""
@@ -76,7 +78,6 @@ class Service:
 
     Attributes:
         journal: holds each answer before it leaves.
-        turns: answers small requests together.
         bulk: threads for large bodies; few, so that many such bodies queue instead of slowing each other.
     """
 
@@ -84,7 +85,6 @@ class Service:
         self.settings = settings
         self.metrics = Metrics()
         self.journal = Journal(settings, self.metrics)
-        self.turns = Turns(self)
         self.bulk = ThreadPoolExecutor(BULK_THREADS, thread_name_prefix="bulk")
         self._bulk_free = settings.bulk_slots
         self._serving: Serving | None = None

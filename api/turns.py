@@ -5,16 +5,13 @@ is there when the loop comes round again is what goes.
 """
 
 import asyncio
-from typing import TYPE_CHECKING
 
 from litestar.types import HTTPScope
 
 from api.journal import teller_of
+from api.service import Answered, Service
 from batchyield.batch import Batch
 from batchyield.journal.outcomes import Teller
-
-if TYPE_CHECKING:
-    from api.service import Answered, Service
 
 MOST_BATCHES = 16
 """Of a request that is answered with others; for more, company saves too little to be worth the others' time."""
@@ -25,7 +22,7 @@ class _Asked:
 
     __slots__ = ("answered", "batches", "done", "teller")
 
-    def __init__(self, batches: list[Batch], teller: Teller, done: "asyncio.Future[Exception | None]") -> None:
+    def __init__(self, batches: list[Batch], teller: Teller, done: asyncio.Future[Exception | None]) -> None:
         self.batches, self.teller, self.done = batches, teller, done
         self.answered: Answered
 
@@ -37,11 +34,11 @@ class Turns:
         service: predicts, and keeps the journal.
     """
 
-    def __init__(self, service: "Service") -> None:
+    def __init__(self, service: Service) -> None:
         self._service = service
         self._asked: list[_Asked] = []
 
-    async def answer(self, batches: list[Batch], scope: HTTPScope) -> "Answered":
+    async def answer(self, batches: list[Batch], scope: HTTPScope) -> Answered:
         """The answer to a JSON request of at most `MOST_BATCHES`, once it is in the journal.
 
         Raises:
@@ -75,6 +72,6 @@ class Turns:
         first = 0
         for one in asked:
             last = first + len(one.batches)
-            one.answered = together._replace(batches=one.batches, predictions=together.predictions[first:last])
+            one.answered = Answered(together.serving, one.batches, together.predictions[first:last], "json")
             first = last
             self._service.journal.submit(one.answered, one.teller, one.done)
