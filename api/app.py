@@ -16,6 +16,7 @@ from api.auth import Keyring
 from api.drain import Drain
 from api.envelope import Envelope
 from api.log import Log, open_log
+from api.memory import keep_together
 from api.metrics import MULTIPROC_DIR
 from api.outcomes import outcome_routes
 from api.pages import page_routes
@@ -41,6 +42,7 @@ def create_app(settings: Settings, artifact: Artifact | None = None, log: Log | 
     Raises:
         SetupError: the keys cannot be read.
     """
+    keep_together()
     service = Service(settings, artifact)
     metrics, keyring, drain = service.metrics, Keyring(settings), Drain(settings.drain_seconds)
     if log is not None:

@@ -100,6 +100,7 @@ class Envelope:
             self._metrics.answered(scope["method"], route, status, seconds)
             if self._log is not None:
                 self._log.request(scope, state["request_id"], route, status, seconds, bytes_in, bytes_out)
+            state.pop("answered", None)  # the server keeps the state for as long as the connection idles
 
 
 def _request_id(sent: bytes | None) -> bytes:

@@ -1,5 +1,6 @@
 """What the routes share: the opened model, and how its answers are made."""
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -19,6 +20,9 @@ from batchyield.journal.entry import Pin
 from batchyield.replies import Model, ModelPin, Prediction, Predictions
 
 BULK_THREADS = 2
+
+GIVE_BACK_SECONDS = 0.5
+"""After the work on a large body: its batches are freed only once its answer is journalled and sent."""
 
 
 def open_pinned(settings: Settings) -> Artifact:
@@ -133,8 +137,12 @@ class Service:
         finally:
             self._bulk_free += 1
             if self._bulk_free == self.settings.bulk_slots:
-                with suppress(RuntimeError):  # the threads are gone: the service ends, and all its memory with it
-                    self.bulk.submit(give_back)
+                asyncio.get_running_loop().call_later(GIVE_BACK_SECONDS, self._give_back)
+
+    def _give_back(self) -> None:
+        if self._bulk_free == self.settings.bulk_slots:
+            with suppress(RuntimeError):  # the threads are gone: the service ends, and all its memory with it
+                self.bulk.submit(give_back)
 
     def predict(
         self, batches: Sequence[Batch], form: str, sheet_warnings: Sequence[tuple[CellWarning, ...]] | None = None
