@@ -1,4 +1,4 @@
-"""Memory that was freed, kept together and given back: glibc spreads and keeps it otherwise, 40 MiB after large sheets."""
+"""Memory that was freed, kept together and given back: glibc spreads and keeps it otherwise."""
 
 import ctypes
 
@@ -7,7 +7,7 @@ ARENAS = 2
 
 
 def keep_together() -> None:
-    """Has the threads share a few heaps, where the C library is glibc; the interpreter's lock keeps them apart anyway."""
+    """Has the threads share a few heaps, where the C library is glibc: only one of them runs at a time anyway."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(M_ARENA_MAX, ARENAS)
