@@ -16,6 +16,7 @@ from api.auth import Keyring
 from api.drain import Drain
 from api.envelope import Envelope
 from api.log import Log, open_log
+from api.memory import keep_together
 from api.metrics import MULTIPROC_DIR
 from api.monitoring import monitoring_routes
 from api.outcomes import outcome_routes
@@ -43,6 +44,7 @@ def create_app(settings: Settings, serving: Serving | None = None, log: Log | No
     Raises:
         SetupError: the keys cannot be read.
     """
+    keep_together()
     service = Service(settings, serving)
     metrics, keyring, watch = service.metrics, Keyring(settings), Watch(service, settings)
     drain = Drain(settings.drain_seconds, metrics.leaves)

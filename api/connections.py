@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import msgspec
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from api.body import WHOLE
 from api.problems import BUSY, HEAD_TOO_LARGE, MALFORMED, MEDIA_TYPE, TOO_SLOW, RequestError, encode
 from api.settings import Settings
 
@@ -90,6 +91,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._between, self._waited_bytes = True, 0
+        self.scope["state"][WHOLE] = True  # seen by a request whose work has not begun: its body came with its head
         if self._timer is not None:
             self._stop_waiting()
         super().on_message_complete()

@@ -52,6 +52,7 @@ class Envelope:
         admission, path, headers = self._admission, scope["path"], dict(scope["headers"])
         request_id = _request_id(headers.get(b"x-request-id"))
         state = scope.setdefault("state", {})
+        state["headers"] = headers  # the last of each name
         state["request_id"] = request_id.decode()
         state["caller"] = caller = ""
 
@@ -99,6 +100,7 @@ class Envelope:
             self._metrics.answered(scope["method"], route, status, seconds)
             if self._log is not None:
                 self._log.request(scope, state["request_id"], route, status, seconds, bytes_in, bytes_out)
+            state.pop("answered", None)  # the server keeps the state for as long as the connection idles
 
 
 def _request_id(sent: bytes | None) -> bytes:

@@ -20,7 +20,7 @@ from api.problems import BUSY, JOURNAL_OFF, NOT_JOURNALLED, RequestError
 from api.settings import Settings
 from api.upkeep import Upkeep
 from batchyield.errors import AwayError
-from batchyield.journal.entry import Entry, Pin
+from batchyield.journal.entry import Entry
 from batchyield.journal.outcomes import Teller
 from batchyield.journal.store import SERVICE_MS, Store
 from batchyield.journal.upgrade import prepare
@@ -41,6 +41,9 @@ SLICE = 1_000
 SWITCH_SECONDS = 0.001
 """How long a thread that works on a large body may keep the interpreter from the writer and the event loop, which each
 wait for it several times a group; at Python's 5 ms, small requests beside a large one take twice as long."""
+
+
+_FULL = AwayError("as many rows wait for the journal as may", "see `batchyield_journal_waiting_rows` in /metrics")
 
 
 class _Waiting(NamedTuple):
@@ -104,32 +107,44 @@ class Journal:
         """
         if self._store is None:
             return
-        size = len(answered.batches)
-        required = self._settings.journal_required
-        if self._rows >= self._settings.journal_queue and not required:
-            self._metrics.not_journalled(size, answered=True)
-            return
-        teller, pin = teller_of(scope), Pin(*answered.serving.pin_texts())
-        for first in range(0, size, SLICE):
-            part = slice(first, first + SLICE)
-            batches, predictions = answered.batches[part], answered.predictions[part]
-            error = await self._written(Entry(*teller, answered.form, pin, batches, predictions, first))
-            if error is None:
-                continue
-            self._metrics.not_journalled(size - first, answered=not required)
-            if required:
-                raise RequestError(NOT_JOURNALLED, REFUSAL, headers=RETRY_AFTER)
-            return
+        teller, loop = teller_of(scope), asyncio.get_running_loop()
+        for first in range(0, len(answered.batches), SLICE):
+            done: asyncio.Future[Exception | None] = loop.create_future()
+            self.submit(answered, teller, done, first)
+            if not self.settle(answered, await done, first):
+                return
 
-    async def _written(self, entry: Entry) -> Exception | None:
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[Exception | None] = loop.create_future()
-        self._rows += len(entry.batches)
-        self._gathered.append(_Waiting(entry, done))
+    def submit(
+        self, answered: "Answered", teller: Teller, done: "asyncio.Future[Exception | None]", first: int = 0
+    ) -> None:
+        """Has `SLICE` batches from `first` on written; `done` tells None once they are, else what was in the way."""
+        refused = first == 0 and self._rows >= self._settings.journal_queue and not self._settings.journal_required
+        if self._store is None or refused:
+            if not done.done():  # else its request was cancelled
+                done.set_result(_FULL if refused else None)
+            return
+        part = slice(first, first + SLICE)
+        batches, predictions = answered.batches[part], answered.predictions[part]
+        pin = answered.serving.journal_pin
+        self._rows += len(batches)
+        self._gathered.append(_Waiting(Entry(*teller, answered.form, pin, batches, predictions, first), done))
         if not self._writing:
             self._writing = True
-            loop.call_soon(self._hand_over)
-        return await done
+            done.get_loop().call_soon(self._hand_over)
+
+    def settle(self, answered: "Answered", error: Exception | None, first: int = 0) -> bool:
+        """Whether the batches from `first` on are written, as `submit` told; counts those that are not.
+
+        Raises:
+            RequestError: they are not, and must be.
+        """
+        if error is None:
+            return True
+        required = self._settings.journal_required
+        self._metrics.not_journalled(len(answered.batches) - first, answered=not required)
+        if required:
+            raise RequestError(NOT_JOURNALLED, REFUSAL, headers=RETRY_AFTER)
+        return False
 
     def start(self) -> None:
         """Begins to write, and to look after what the journal holds already."""

@@ -14,6 +14,8 @@ from api.explanations import check_explainable, explained, explanation_wanted
 from api.payload import batches_of_json, sheet_of_upload
 from api.problems import METHOD_NOT_ALLOWED, RequestError
 from api.service import Answered, Service
+from api.turns import MOST_BATCHES, Turns
+from batchyield.batch import Batch
 from batchyield.replies import csv_of_predictions
 
 JSON = b"application/json"
@@ -38,20 +40,22 @@ _encode = msgspec.json.Encoder().encode
 def prediction_routes(service: Service) -> list[ASGIRouteHandler]:
     """`POST /v1/predictions` and `POST /v1/predictions/csv`."""
 
+    turns = Turns(service)
+
     @asgi("/v1/predictions", copy_scope=False)
     async def predictions(scope: HTTPScope, receive: Receive, send: Send) -> None:
         post_only(scope)
         media_type(scope, (JSON,))
         if scope["query_string"] and explanation_wanted(scope["query_string"]):
             await _answer(service, scope, receive, send, lambda body: answer_explained(service, body), inline=False)
-            return
-        await _answer(service, scope, receive, send, lambda body: answer_json(service, body))
+        else:
+            await _answer_json(service, turns, scope, receive, send)
 
     @asgi("/v1/predictions/csv", copy_scope=False)
     async def predictions_csv(scope: HTTPScope, receive: Receive, send: Send) -> None:
         post_only(scope)
         media_type(scope, SHEETS)
-        headers = dict(scope["headers"])
+        headers = scope["state"]["headers"]
         content_type = headers[b"content-type"].decode("latin-1")
         as_json = JSON in headers.get(b"accept", b"")
         await _answer(service, scope, receive, send, lambda body: answer_csv(service, body, content_type, as_json))
@@ -59,9 +63,12 @@ def prediction_routes(service: Service) -> list[ASGIRouteHandler]:
     return [predictions, predictions_csv]
 
 
-def answer_json(service: Service, body: bytes) -> Answer:
+def answer_json(service: Service, batches: list[Batch]) -> Answer:
     """JSON in, JSON out."""
-    answered = service.predict(batches_of_json(body), "json")
+    return _as_json(service.predict(batches, "json"))
+
+
+def _as_json(answered: Answered) -> Answer:
     return Answer(answered, _encode(answered.reply()), [(b"content-type", JSON)])
 
 
@@ -100,6 +107,25 @@ def post_only(scope: HTTPScope) -> None:
         raise RequestError(METHOD_NOT_ALLOWED, detail, headers={"allow": "POST"})
 
 
+async def _answer_json(service: Service, turns: Turns, scope: HTTPScope, receive: Receive, send: Send) -> None:
+    """Answers a body of few batches together with others like it, and any other as `_answer` does."""
+    if coding_of(scope["headers"]) or declared_length(scope) > service.settings.inline_body_bytes:
+        await _answer(service, scope, receive, send, lambda body: answer_json(service, batches_of_json(body)))
+        return
+    service.serving  # noqa: B018 - refuses at once while there is none
+    service.journal.admit()
+    try:
+        batches = batches_of_json(await read_body(scope, receive, service.settings))
+    except ClientGoneError:
+        return
+    if len(batches) <= MOST_BATCHES:
+        answer = _as_json(await turns.answer(batches, scope))
+    else:
+        answer = answer_json(service, batches)
+        await service.journal.record(answer.answered, scope)
+    await _send(service, _packed(answer, scope["headers"]), scope, send)
+
+
 async def _answer(
     service: Service,
     scope: HTTPScope,
@@ -128,6 +154,10 @@ async def _answer(
     except ClientGoneError:
         return
     await service.journal.record(answer.answered, scope)
+    await _send(service, answer, scope, send)
+
+
+async def _send(service: Service, answer: Answer, scope: HTTPScope, send: Send) -> None:
     scope["state"]["answered"] = answer.answered
     headers = [*answer.headers, (b"content-length", b"%d" % len(answer.content))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})

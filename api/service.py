@@ -1,9 +1,11 @@
 """What the routes share: the opened model, and how its answers are made."""
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,10 +19,14 @@ from batchyield.artifact import FILES, REFERENCE, Artifact, open_artifact
 from batchyield.batch import Batch, CellWarning
 from batchyield.deployment import Deployment
 from batchyield.explain import Explainer
+from batchyield.journal.entry import Pin
 from batchyield.replies import Model, ModelPin, Prediction, Predictions, Refusal
 from batchyield.workers import Status
 
 BULK_THREADS = 2
+
+GIVE_BACK_SECONDS = 0.5
+"""After the work on a large body: its batches are freed only once its answer is journalled and sent."""
 
 
 def pin_of(deployment: Deployment) -> ModelPin:
@@ -44,9 +50,10 @@ class Serving:
     pin: ModelPin
     explainer: Explainer
 
-    def pin_texts(self) -> tuple[str, str, str]:
-        """Version, revision and md5."""
-        return self.pin.version, self.pin.revision, self.pin.md5
+    @cached_property
+    def journal_pin(self) -> Pin:
+        """The pin as the journal keeps it."""
+        return Pin(self.pin.version, self.pin.revision, self.pin.md5)
 
     def pin_headers(self) -> list[tuple[bytes, bytes]]:
         """The pin for answers whose body has no room for it."""
@@ -147,8 +154,12 @@ class Service:
         finally:
             self._bulk_free += 1
             if self._bulk_free == self.settings.bulk_slots:
-                with suppress(RuntimeError):  # the threads are gone: the service ends, and all its memory with it
-                    self.bulk.submit(give_back)
+                asyncio.get_running_loop().call_later(GIVE_BACK_SECONDS, self._give_back)
+
+    def _give_back(self) -> None:
+        if self._bulk_free == self.settings.bulk_slots:
+            with suppress(RuntimeError):  # the threads are gone: the service ends, and all its memory with it
+                self.bulk.submit(give_back)
 
     def predict(
         self, batches: Sequence[Batch], form: str, sheet_warnings: Sequence[tuple[CellWarning, ...]] | None = None

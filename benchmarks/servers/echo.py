@@ -7,12 +7,17 @@ The body's type, the server and its settings are those of the service.
 
 import socket
 import sys
+from typing import Any
 
 import uvicorn
 from litestar import Litestar, post
+from litestar.types import Receive, Send
 
+from api.connections import STATE, Bounds
+from api.metrics import Metrics
 from api.payload import PredictionRequest
 from api.server import BACKLOG, _config
+from api.settings import Settings
 
 
 @post("/v1/predictions", status_code=200)
@@ -21,10 +26,20 @@ async def echo(data: PredictionRequest) -> PredictionRequest:
     return data
 
 
+_echo = Litestar([echo], openapi_config=None, logging_config=None)
+
+
+async def app(scope: Any, receive: Receive, send: Send) -> None:
+    """The endpoint, whose connections are bounded like the service's."""
+    if scope["type"] == "lifespan":
+        scope["state"][STATE] = Bounds(Settings(), Metrics().refused)
+    await _echo(scope, receive, send)
+
+
 def main() -> None:
     """Serves until told to stop."""
     listener = socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=BACKLOG)
-    uvicorn.Server(_config(Litestar([echo], openapi_config=None, logging_config=None))).run(sockets=[listener])
+    uvicorn.Server(_config(app)).run(sockets=[listener])
 
 
 if __name__ == "__main__":

@@ -56,13 +56,12 @@ class Entry(NamedTuple):
 def rows(entry: Entry, pin: int) -> list[Row]:
     """One row for each prediction, its values in the order of `COLUMNS`; `pin` is the row of the entry's pin."""
     at, request, caller, form = entry.at, entry.request, entry.caller, entry.form
-    return [
-        (
-            *(at, request, position, caller, form, pin, key(batch.id), inputs(batch)),
-            *(p.yield_, p.lower, p.upper, _encode(p.warnings).decode() if p.warnings else None),
-        )
-        for position, (batch, p) in enumerate(zip(entry.batches, entry.predictions, strict=True), entry.first)
-    ]
+    made = []
+    for position, (batch, p) in enumerate(zip(entry.batches, entry.predictions, strict=True), entry.first):
+        warnings = _encode(p.warnings).decode() if p.warnings else None
+        name, given = key(batch.id), inputs(batch)
+        made.append((at, request, position, caller, form, pin, name, given, p.yield_, p.lower, p.upper, warnings))
+    return made
 
 
 def inputs(batch: Batch) -> str:
