@@ -47,7 +47,7 @@ def _seconds(count, unit):
 
 
 def hastened(rules):
-    """The text of a rule file with every range, offset and `for` shortened; thresholds stay."""
+    """The text of a rule file with every range, offset, `for` and interval shortened; thresholds stay."""
     ranges = re.sub(
         r"(\[|offset )(\d+)([smhd])", lambda m: f"{m[1]}{round(_seconds(m[2], m[3]) / WINDOW * 1000)}ms", rules
     )
@@ -56,8 +56,9 @@ def hastened(rules):
         lambda m: f"{m[1]}{round(max(LEAST_PATIENCE, _seconds(m[2], m[3]) / PATIENCE) * 1000)}ms",
         ranges,
     )
-    assert not re.search(r"(\[|offset |for: )\d+[mhd]\b", patient), "a duration that was not shortened"
-    return patient
+    frequent = re.sub(r"(?m)^( +interval:) \d+[mh]\b", r"\1 1s", patient)
+    assert not re.search(r"(\[|offset |for: |interval: )\d+[mhd]\b", frequent), "a duration that was not shortened"
+    return frequent
 
 
 class _Program:
