@@ -8,8 +8,9 @@ from api_fixtures import NAMES, REVISION, batches, linear_onnx, make_checkout
 from journal_fixtures import rows_of
 
 from api.predictions import answer_json
-from api.service import Service, open_pinned
+from api.service import Service
 from api.settings import Settings
+from api.swap import open_pinned
 from api.turns import Turns
 from batchyield.batch import Batch
 from batchyield.errors import ArtifactError
