@@ -192,10 +192,8 @@ _encode = msgspec.json.Encoder().encode
 
 
 def _as_json(_: Any, level: str, event: Event) -> bytes:
-    return (
-        _encode({"time": datetime.now(UTC), "level": level, "event": event.pop("event"), "pid": os.getpid(), **event})
-        + b"\n"
-    )
+    first = {"time": datetime.now(UTC), "level": level, "event": event.pop("event"), "pid": os.getpid()}
+    return _encode({**first, **event}) + b"\n"
 
 
 class _Console:

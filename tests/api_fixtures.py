@@ -122,6 +122,7 @@ class Running:
     def __init__(self, root, *options, code=None, **more):
         """`code` is run instead of the module, and gets the port as its argument."""
         self.port = free_port()
+        self.stopping = False  # set by whoever has told it to stop
         self.url = f"http://127.0.0.1:{self.port}"
         what = ["-c", code, str(self.port)] if code else ["-m", "api", "--port", str(self.port), *options]
         command = [sys.executable, "-W", "error", *what]
@@ -141,7 +142,8 @@ class Running:
         raise AssertionError("the service did not come up in 30 s")
 
     def __exit__(self, *_):
-        self.process.terminate()
+        if not self.stopping:
+            self.process.terminate()
         self.output, self.errors = self.process.communicate(timeout=20)
         assert self.process.returncode == 0, self.errors
 

@@ -176,10 +176,11 @@ def test_drops_between_requests_do_not_keep_a_connection(strict):
         connection.sendall(b"GET /health/live HTTP/1.1\r\nhost: a\r\n\r\n")
         assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
         ended = time.monotonic() + 15
-        with pytest.raises(OSError):  # noqa: PT011, PT012 - closed sooner or later, in whichever way the system says it
+        with contextlib.suppress(OSError):  # closed, in whichever way the system says it
             while time.monotonic() < ended:
                 connection.sendall(b"\r\n")
                 time.sleep(0.1)
+        assert time.monotonic() < ended
 
 
 def test_beyond_the_connections_taken_there_is_an_answer(strict):

@@ -158,7 +158,7 @@ def test_of_changes_at_the_same_time_none_is_lost(path):
     for thread in threads:
         thread.join()
     assert {key.name for key in found(path)} == {f"k{n}" for n in range(20)}
-    assert [file.name for file in path.parent.iterdir()] == ["keys"]  # nothing is left beside it
+    assert [*path.parent.iterdir()] == [path]  # nothing is left beside it
 
 
 keys = st.builds(
