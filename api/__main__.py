@@ -32,7 +32,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         description="Serve the model that dvc.lock pins. It is opened, compared with its pin and tried on its golden "
         "rows before the port answers.",
         epilog="Everything else is set by environment variables named BATCHYIELD_...: see docs/api.md. Beyond "
-        "loopback, a key is needed: BATCHYIELD_API_KEY or BATCHYIELD_API_KEYS_FILE.",
+        "loopback, a key is needed: BATCHYIELD_API_KEYS_FILE (see `batchyield key --help`) or BATCHYIELD_API_KEY.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=_port, default=8000, help="port to listen on (default: %(default)s)")

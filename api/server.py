@@ -70,7 +70,8 @@ def _bound(host: str, port: int, guarded: bool) -> socket.socket:
     if not guarded and not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback:
         raise SetupError(
             f"{host} can be reached from other machines, and no key is configured",
-            "set BATCHYIELD_API_KEYS_FILE (or BATCHYIELD_API_KEY), or listen on 127.0.0.1",
+            "make one with `batchyield key add` and set BATCHYIELD_API_KEYS_FILE (or BATCHYIELD_API_KEY), or listen on "
+            "127.0.0.1",
         )
     listener = socket.socket(family, kind, protocol)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
