@@ -110,6 +110,15 @@ def test_the_commands_of_the_runbooks_exist():
     assert named <= set(re.findall(r"[a-z0-9-]+", told))
 
 
+def test_without_prometheus_tests_are_skipped_but_fail_in_ci(monkeypatch):
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="apt-get install prometheus"):
+        needs("prometheus", "no-such-program")
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="no-such-program not found"):
+        needs("no-such-program")
+
+
 def test_time_is_shortened_and_nothing_else():
     rule = "  - expr: increase(a[5m]) > 900 and b offset 28d\n    for: 30m\n    annotations: {summary: for 10m}\n"
     assert hastened(rule) == (
