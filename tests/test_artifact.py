@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import json
 import os
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from batchyield import artifact
 from batchyield.artifact import FILES, golden_rows, open_artifact, read_pins, write_artifact
-from batchyield.errors import ArtifactError
+from batchyield.errors import ArtifactError, SetupError
 
 
 @pytest.fixture
@@ -59,8 +60,8 @@ def test_the_order_of_a_dictionary_does_not_reach_the_card():
 
 def test_a_failed_write_leaves_the_old_file(checkout, monkeypatch):
     before = {name: md5(checkout / "data/model" / name) for name in FILES}
-    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "disk full")))
+    with pytest.raises(SetupError, match=r"(?s)disk full.*make room"):
         write_artifact(
             checkout / "data/model", linear_onnx(0.6), card(), golden_rows(linear_onnx(0.6), batches(1)), b"[]"
         )

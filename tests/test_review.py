@@ -256,7 +256,7 @@ def other_data(clone, before):
     (clone / raw.DATA).write_bytes(b"".join(hotter))
     pin = (clone / raw.PIN).read_text()
     (clone / raw.PIN).write_text(
-        pin.replace(raw.pinned_md5(pin.encode()), run("md5sum", str(clone / raw.DATA), cwd=clone).stdout[:32])
+        pin.replace(raw.parse_pin(pin).md5, run("md5sum", str(clone / raw.DATA), cwd=clone).stdout[:32])
     )
     told = "\n".join(changes.data(review("origin/main", root=clone)))
     assert f"| rows | {len(lines) - 1} | {len(lines) - 2} |" in told

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import msgspec
 
+from batchyield import s3
 from batchyield.errors import ArtifactError, SetupError
 from batchyield.files import md5, write_atomic
 from batchyield.lock import Entry, read_lock
@@ -133,13 +134,21 @@ def _brought(root: Path, pin: Pin) -> tuple[bytes, str]:
         return _imported(root, pin), "from the source bucket"
     except SetupError as error:
         troubles.append(str(error))
-    if remotes.elsewhere(root) is None and copies.name_of(sample := simulate().csv()) == pin.md5:
-        return sample, "made anew: they are the sample plant's"  # on a laptop whose bucket nobody has filled yet
+    if _unfilled(root) and copies.name_of(sample := simulate().csv()) == pin.md5:
+        return sample, "made anew: they are the sample plant's"
     said = "".join(f"\n- {trouble}" for trouble in troubles)
     raise SetupError(
         f"the raw data that {PIN} pins, md5 {pin.md5}, cannot be brought:{said}",
         "once a place answers with them, run the same command again; whoever has them can `batchyield mirror`",
     )
+
+
+def _unfilled(root: Path) -> bool:
+    """Whether the source is the embedded server of a laptop, answers, and has no raw data yet."""
+    if remotes.elsewhere(root):
+        return False
+    server = remotes.embedded(root=root)
+    return s3.healthy(server) and not s3.holds(server, KEY)
 
 
 def _imported(root: Path, pin: Pin) -> bytes:
