@@ -1,6 +1,5 @@
 """The model of any revision, brought from where DVC keeps it into a folder of its own, beside that of the checkout."""
 
-import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from batchyield.errors import ArtifactError, SetupError
 from batchyield.files import md5, write_atomic
 from batchyield.pins import objects, remotes
 from batchyield.pins.compare import LOCK
-from batchyield.pins.copies import place
+from batchyield.pins.copies import name_of, place
 from batchyield.pins.lookup import commit, lock_at
 from batchyield.pins.workspace import git
 
@@ -88,7 +87,7 @@ def _folder(models: Path, pins: Mapping[str, str]) -> Path:
         return folder
     if {name: said.get(name) for name in FILES} == dict(pins):
         return folder
-    rest = hashlib.md5("".join(pins[name] for name in FILES).encode(), usedforsecurity=False).hexdigest()
+    rest = name_of("".join(pins[name] for name in FILES).encode())
     return models / f"{pins[MODEL]}-{rest[:8]}"
 
 
@@ -121,7 +120,7 @@ def _stored(pins: Mapping[str, str], found: str, root: Path) -> dict[str, bytes]
         data = objects.read(remote, "storage", objects.stored(remote, pin))
         if data is None:
             raise SetupError(f"{remote.url()} has no {name} of {found[:12]}", f"its md5 is {pin}")
-        if hashlib.md5(data, usedforsecurity=False).hexdigest() != pin:
+        if name_of(data) != pin:
             raise ArtifactError(
                 remote.url(objects.stored(remote, pin)),
                 f"is not the pinned {name} with md5 {pin}",

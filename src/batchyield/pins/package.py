@@ -1,6 +1,5 @@
 """A release as wheels: the model with its pin and its card, and the library at the release's own commit."""
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from batchyield.packaged import PIN, Pin
 from batchyield.pins.artifacts import bring
 from batchyield.pins.card import card, pins
 from batchyield.pins.compare import LOCK
+from batchyield.pins.copies import name_of
 from batchyield.pins.lookup import text_at
 from batchyield.pins.registry import NAME, Release
 from batchyield.pins.walk import raw_object
@@ -44,7 +44,7 @@ __all__ = ["__version__", "model", "pin", "predict"]
 def pin_of(release: Release, folder: Path, root: Path = Path()) -> Pin:
     """What a release pins; `folder` is its model, from `artifacts.bring`."""
     lock = text_at(release.revision, LOCK, root) or ""
-    digest = hashlib.md5(lock.encode(), usedforsecurity=False).hexdigest()
+    digest = name_of(lock.encode())
     raw = raw_object(release.revision, root)
     return Pin(NAME, release.version, release.revision, pins(folder), digest, raw.md5 if raw else "")
 

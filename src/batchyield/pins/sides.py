@@ -1,6 +1,5 @@
 """The two sides of a change: what the workspace holds, and what a revision pins, brought from git, cache or storage."""
 
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -8,7 +7,7 @@ from batchyield.errors import ArtifactError, SetupError
 from batchyield.lock import Lock, parse_lock, read_lock
 from batchyield.pins import objects, raw, remotes
 from batchyield.pins.compare import LOCK
-from batchyield.pins.copies import place
+from batchyield.pins.copies import name_of, place
 from batchyield.pins.lookup import commit, text_at
 from batchyield.pins.workspace import git
 
@@ -77,7 +76,7 @@ class Side:
             if md5 is None:
                 raise SetupError(f"{self.name} pins no {path}", f"`git log --all -- {LOCK}` lists revisions that may")
             at = (self.root / path, place(self.root, md5))
-            data = next((data for file in at if file.is_file() and _md5(data := file.read_bytes()) == md5), None)
+            data = next((data for file in at if file.is_file() and name_of(data := file.read_bytes()) == md5), None)
             if data is None:
                 lacking[path] = md5
             else:
@@ -100,7 +99,7 @@ class Side:
                 f"neither the DVC cache nor {storage.url()} has {path} of {self.name} (md5 {md5})",
                 "`dvc push` where it was built brings it there; or build it here: `dvc repro` in a checkout of it",
             )
-        if _md5(data) != md5:
+        if name_of(data) != md5:
             raise ArtifactError(
                 storage.url(objects.stored(storage, md5)),
                 f"is not the pinned {path} with md5 {md5}",
@@ -125,7 +124,3 @@ def base_of(revision: str, root: Path) -> Side:
         return Side(root, git("merge-base", found, "HEAD", cwd=root).strip())
     except SetupError:
         return Side(root, found)
-
-
-def _md5(data: bytes) -> str:
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()
