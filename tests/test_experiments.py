@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchyield.pins import noise, params, remotes
-from batchyield.pins.failure import SILENT, first_useful_line
+from batchyield.pins.failure import OUTSIDE, SILENT, first_useful_line
 from batchyield.pins.queue import Queue, State
 from batchyield.pins.settings import apart, said
 from batchyield.pins.shown import shown
@@ -265,6 +265,8 @@ def test_a_difference_is_noise_where_the_cut_or_the_draw_may_be_behind_it(tmp_pa
             "> python a\nERROR: failed to run: python a, exited with -9",
             "ERROR: failed to run: python a, exited with -9",
         ),
+        ("> python a\nERROR: failed to run: python a, exited with -15", OUTSIDE),
+        ("> python a\nERROR: failed to run: python a, exited with 143", OUTSIDE),
         ("", SILENT),
     ],
 )

@@ -3,6 +3,9 @@
 import signal
 from pathlib import Path
 
+# A shell that does not hand its process over to the stage ends with 128 and the signal instead.
+ENDED = tuple(f"exited with {code:d}" for code in (-signal.SIGTERM, 128 + signal.SIGTERM))
+OUTSIDE = "ended from outside, as a second Ctrl-C does: run it again"
 SILENT = "it failed before its first stage; .dvc/tmp/exps/celery/ has the workers' logs"
 
 
@@ -14,8 +17,8 @@ def first_useful_line(log: str) -> str:
     stage = [line for line in said if not line.startswith(("ERROR: ", "WARNING: "))]
     if "Traceback (most recent call last):" in stage:
         return stage[-1]
-    if not stage and any(line.endswith(f"exited with -{signal.SIGTERM:d}") for line in said):
-        return "ended from outside, as a second Ctrl-C does: run it again"
+    if not stage and any(line.endswith(ENDED) for line in said):
+        return OUTSIDE
     if not stage:
         return next((line for line in said if line.startswith("ERROR: ")), SILENT)
     return " ".join(stage[:2]) if stage[0].endswith(":") else stage[0]
