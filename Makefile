@@ -161,7 +161,7 @@ s3-stop: setup ## stop it
 params: setup ## compose conf/ into params.yaml
 	@batchyield params
 
-lock: ## write requirements/*.txt anew from pyproject.toml (needs uv)
+lock: setup ## write requirements/*.txt anew from pyproject.toml
 	@requirements/lock.sh
 
 clean: ## remove what was made, but neither the bucket nor the DVC cache

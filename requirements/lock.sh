@@ -8,9 +8,10 @@ lock() {
   uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
     --custom-compile-command 'make lock' --no-emit-index-url "$@" -o "$out"
 }
-lock dev pyproject.toml --extra serve --extra train --extra client --extra report --extra dev
+lock dev pyproject.toml --extra serve --extra train --extra client --extra report --extra scale --extra dev
 lock train pyproject.toml --extra train --constraints requirements/dev.txt
 lock serve pyproject.toml --extra serve --constraints requirements/dev.txt
+lock scale pyproject.toml --extra serve --extra scale --constraints requirements/dev.txt
 lock bench requirements/bench.in --constraints requirements/dev.txt
 # What looks for known vulnerabilities has an environment of its own: see audit.sh.
 echo 'pip-audit>=2.9' | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
