@@ -39,6 +39,9 @@ demo: setup ## from a bare clone to a verified, running service; Ctrl-C stops al
 test: setup ## run all tests
 	@python -m pytest --numprocesses auto --dist worksteal
 
+environments: setup ## the service, the client and the wheel in environments of their own: make environments [SESSION=tests-3.12]
+	@nox $(if $(SESSION),--session $(SESSION))
+
 lint: setup ## ruff, mypy, import contracts, params.yaml against conf/, Dockerfile, docker-compose.yml
 	@ruff check . && ruff format --check . && mypy && lint-imports --no-logo && batchyield params --check
 	@hadolint Dockerfile && check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
@@ -161,8 +164,11 @@ s3-stop: setup ## stop it
 params: setup ## compose conf/ into params.yaml
 	@batchyield params
 
-lock: setup ## write requirements/*.txt anew from pyproject.toml
-	@requirements/lock.sh
+lock: setup ## write requirements/*.txt anew from pyproject.toml: make lock [UPGRADE=1]
+	@requirements/lock.sh $(if $(UPGRADE),--upgrade)
+
+propose: # a pull request with what `make lock UPGRADE=1 && make repro` changed; needs gh and its token
+	@requirements/propose.sh
 
 clean: ## remove what was made, but neither the bucket nor the DVC cache
-	@rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dvc_plots dist
+	@rm -rf $(VENV) .nox .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dvc_plots dist

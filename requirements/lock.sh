@@ -1,12 +1,14 @@
 #!/bin/sh
 # Writes the hash-pinned locks anew from pyproject.toml; `dev` holds everything, the other two are cut from it.
-# `bench` is the environment of the service that `make bench` compares with.
+# `bench` is the environment of the service that `make bench` compares with. Pins stay where they fit; `--upgrade` as the
+# one argument takes the newest of everything.
 set -eu
 cd "$(dirname "$0")/.."
+newest=${1:-}
 lock() {
   out=requirements/$1.txt; shift
   uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
-    --custom-compile-command 'make lock' --no-emit-index-url "$@" -o "$out"
+    --custom-compile-command 'make lock' --no-emit-index-url $newest "$@" -o "$out"
 }
 lock dev pyproject.toml --extra serve --extra train --extra client --extra report --extra scale --extra dev
 lock train pyproject.toml --extra train --constraints requirements/dev.txt
@@ -15,4 +17,4 @@ lock scale pyproject.toml --extra serve --extra scale --constraints requirements
 lock bench requirements/bench.in --constraints requirements/dev.txt
 # What looks for known vulnerabilities has an environment of its own: see audit.sh.
 echo 'pip-audit>=2.9' | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
-  --custom-compile-command 'make lock' --no-emit-index-url - -o requirements/audit.txt
+  --custom-compile-command 'make lock' --no-emit-index-url $newest - -o requirements/audit.txt

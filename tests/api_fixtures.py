@@ -109,6 +109,11 @@ def make_checkout(root, model=None, **changes):
     return root
 
 
+def python_of(part):
+    """Under which Python the `service`, the `client` or the `package` runs: noxfile.py gives each one of its own."""
+    return os.environ.get(f"{part.upper()}_PYTHON", sys.executable)
+
+
 def environment(root, **more):
     """What a service needs to know to serve the model in `root`."""
     ours = {"BATCHYIELD_LOCK": str(root / "dvc.lock"), "BATCHYIELD_REVISION": REVISION}
@@ -125,7 +130,7 @@ class Running:
         self.stopping = False  # set by whoever has told it to stop
         self.url = f"http://127.0.0.1:{self.port}"
         what = ["-c", code, str(self.port)] if code else ["-m", "api", "--port", str(self.port), *options]
-        command = [sys.executable, "-W", "error", *what]
+        command = [python_of("service"), "-W", "error", *what]
         self.process = subprocess.Popen(
             command, cwd=ROOT, env=environment(root, **more), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -150,7 +155,7 @@ class Running:
 
 def refused(root, *options, **more):
     """`python -m api` where it is expected not to start: (exit code, standard error)."""
-    command = [sys.executable, "-W", "error", "-m", "api", *(options or ("--port", str(free_port())))]
+    command = [python_of("service"), "-W", "error", "-m", "api", *(options or ("--port", str(free_port())))]
     done = subprocess.run(command, cwd=ROOT, env=environment(root, **more), capture_output=True, text=True, timeout=30)
     return done.returncode, done.stderr
 

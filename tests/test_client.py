@@ -5,14 +5,13 @@ import io
 import itertools
 import re
 import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import httpx
 import msgspec
 import pytest
-from api_fixtures import ROOT, Running, environment, linear_onnx, make_checkout
+from api_fixtures import ROOT, Running, environment, linear_onnx, make_checkout, python_of
 from api_fixtures import batches as made
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -332,7 +331,7 @@ def test_a_file_scored_by_two_models_is_refused(lines):
 
 def test_the_client_loads_no_model():
     code = "import sys, batchyield.client; print(*{name.partition('.')[0] for name in sys.modules})"
-    command = [sys.executable, "-c", code]
+    command = [python_of("client"), "-c", code]
     done = subprocess.run(command, env=environment(ROOT), capture_output=True, text=True, check=True, timeout=30)
     assert not set(done.stdout.split()) & {"numpy", "onnxruntime", "pandas", "litestar", "api", "yaml"}
 

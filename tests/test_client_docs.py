@@ -3,9 +3,10 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from api_fixtures import ROOT, Running, environment, make_checkout
+from api_fixtures import ROOT, Running, environment, make_checkout, python_of
 
 from api.examples import INPUTS, sheet
 
@@ -35,10 +36,10 @@ def service(workspace):
 
 def run(service, workspace, *command):
     command = [part.replace("http://127.0.0.1:8000", service.url) for part in command]
-    path = {"PATH": f"{sys.prefix}/bin:/usr/local/bin:/usr/bin:/bin"}
-    return subprocess.run(
-        command, cwd=workspace, env=environment(workspace) | path, capture_output=True, text=True, timeout=30
-    )
+    given = environment(workspace) | {"PATH": f"{Path(python_of('package')).parent}:/usr/local/bin:/usr/bin:/bin"}
+    if python_of("package") != sys.executable:
+        del given["PYTHONPATH"]  # the wheel is installed there
+    return subprocess.run(command, cwd=workspace, env=given, capture_output=True, text=True, timeout=30)
 
 
 def test_the_guide_has_what_is_run():
@@ -48,15 +49,15 @@ def test_the_guide_has_what_is_run():
 
 @pytest.mark.parametrize("number", range(len(PRINTED)))
 def test_python(service, workspace, number):
-    done = run(service, workspace, sys.executable, "-W", "error", "-c", PYTHON[number])
+    done = run(service, workspace, python_of("client"), "-W", "error", "-c", PYTHON[number])
     assert (done.stdout, done.stderr) == (PRINTED[number], "")
 
 
-@pytest.mark.parametrize("number", range(10))
-def test_commands(service, workspace, number):
-    done = run(service, workspace, "sh", "-ec", COMMANDS[number])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands(service, workspace, command):
+    done = run(service, workspace, "sh", "-ec", command)
     assert done.returncode == 0, done.stderr
-    if "batchyield score" in COMMANDS[number]:
+    if "batchyield score" in command:
         assert (workspace / "scored.csv").read_text() == PRINTED[1].removeprefix("True\n")
     else:
         assert re.search("sample_1|predictions|ready|card", done.stdout), done.stdout

@@ -1,12 +1,15 @@
 """Workflows are code that only GitHub runs, so what can be said of them without it is said here."""
 
+import os
 import re
 import shutil
 import subprocess
 
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, run
+
+from batchyield.pins import workspace
 
 FILES = sorted((ROOT / ".github/workflows").glob("*.yml"))
 PINNED = re.compile(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
@@ -88,6 +91,114 @@ def test_cml_publishes_nothing_and_reports_no_use(workflow):
         if step.get("run", "").startswith("cml"):
             assert "--publish=false" in step["run"]
             assert yaml.safe_load(workflow)["env"]["ITERATIVE_DO_NOT_TRACK"] == "1"
+
+
+def test_every_command_is_one_that_a_shell_reads(workflow):
+    for step in steps(workflow):
+        assert subprocess.run(["bash", "-n"], input=step.get("run", ""), text=True).returncode == 0, step["run"]
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """What a runner has after its checkout, and an environment that is taken for a fresh one."""
+    root = tmp_path_factory.mktemp("runner") / "clone"
+    workspace.copy(ROOT, root)
+    (root / ".made").mkdir()
+    (root / ".made/.made-from-locks").touch()
+    os.utime(root / ".made/.made-from-locks", (2**32,) * 2)
+    return root
+
+
+def test_make_knows_all_that_a_step_needs(workflow, clone):
+    """What the steps do is run by the tests of those commands; here, that each begins on a runner's own checkout."""
+    said = {part for step in steps(workflow) for part in re.findall(r"make [^|&#]+", step.get("run", ""))}
+    for command in said - {"make setup "}:
+        run("bash", "-c", f"{command} --dry-run VENV=.made VERSION=1.2.0", cwd=clone)
+
+
+FUNCTIONS = {"always", "cancelled", "contains", "failure", "format", "hashFiles", "join", "startsWith", "success"}
+
+
+def names(part):
+    """Each name that the expressions below a part of a workflow ask for; what is quoted in them is text."""
+    for key, value in part.items() if isinstance(part, dict) else enumerate(part):
+        if isinstance(value, dict | list):
+            yield from names(value)
+        elif isinstance(value, str):
+            for inside in [value] if key == "if" else re.findall(r"\$\{\{(.*?)\}\}", value):
+                yield from re.findall(r"[A-Za-z_][\w.*-]*", re.sub(r"'[^']*'", "", inside))
+
+
+def test_every_expression_names_what_there_is(workflow):
+    parsed = yaml.safe_load(workflow)
+    for name, job in parsed["jobs"].items():
+        needed = job.get("needs", [])
+        needed = [needed] if isinstance(needed, str) else needed
+        assert set(needed) <= parsed["jobs"].keys(), name
+        before, given = set(), job.get("strategy", {}).get("matrix", {})
+        for part in [job | {"steps": []}, *job["steps"]]:
+            for asked in names(part):
+                context, *path = asked.split(".")
+                if context == "needs":
+                    assert path[0] in needed, asked
+                    assert path[1] == "outputs", asked
+                    assert path[2] in parsed["jobs"][path[0]]["outputs"], asked
+                elif context == "steps":
+                    assert path[0] in before or part.get("outputs"), asked
+                elif context == "matrix":
+                    assert path[0] in given, asked
+                else:
+                    assert context in FUNCTIONS | {"env", "github", "runner", "secrets", "vars"}, asked
+            before |= {part["id"]} if "id" in part else set()
+        assert set(re.findall(r"steps\.(\w+)\.", str(job.get("outputs", "")))) <= before, name
+
+
+@pytest.fixture
+def proposing(clone, tmp_path):
+    """The clone with a remote, and a `gh` that notes what it is asked and knows no pull request."""
+    tool = tmp_path / "bin/gh"
+    tool.parent.mkdir()
+    tool.write_text(f'#!/bin/sh\necho "$*" >> {tmp_path}/asked\n[ $2 = list ] && echo 0 || true\n')
+    tool.chmod(0o755)
+    git = workspace.git
+    git("clone", "-q", "--bare", str(clone), str(tmp_path / "origin.git"), cwd=tmp_path)
+    git("clone", "-q", str(tmp_path / "origin.git"), str(tmp_path / "work"), cwd=tmp_path)
+    return tmp_path, {"PATH": f"{tool.parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+def test_new_locks_are_proposed_once_and_only_where_there_are_any(proposing):
+    folder, given = proposing
+    work = folder / "work"
+
+    def propose():
+        return subprocess.run(
+            [work / "requirements/propose.sh"], env=os.environ | given, capture_output=True, text=True, check=True
+        )
+
+    assert "the newest already" in propose().stdout
+    assert not (folder / "asked").exists()
+    main = run("git", "rev-parse", "--abbrev-ref", "HEAD", cwd=work).stdout.strip()
+    (work / "requirements/serve.txt").write_text("newer==2\n")
+    (work / "README.md").write_text("of no concern\n")
+    propose()
+    changed = run("git", "diff", "--name-only", f"{main}..locks", cwd=folder / "origin.git").stdout.split()
+    assert changed == ["requirements/serve.txt"]
+    assert f"pr create --base {main} --head locks" in (folder / "asked").read_text()
+
+
+def test_every_environment_is_listed():
+    done = run("nox", "--list", cwd=ROOT)
+    for session in ("tests-3.11", "tests-3.12", "tests-3.13", "lint", "serve-3.11", "client-3.11", "package-3.11"):
+        assert session in done.stdout
+
+
+def test_a_python_that_is_not_here_is_skipped_but_on_ci(tmp_path):
+    shutil.copy(ROOT / "noxfile.py", tmp_path)
+    noxfile = tmp_path / "noxfile.py"
+    noxfile.write_text(noxfile.read_text().replace('("3.11", "3.12", "3.13")', '("3.99",)'))
+    done = run("nox", "--no-error-on-missing-interpreters", "--session", "client", cwd=tmp_path)
+    assert "client-3.99 skipped: Python interpreter 3.99 not found" in done.stderr
+    assert run("nox", "--session", "client", cwd=tmp_path, CI="true", check=False).returncode == 1
 
 
 @pytest.mark.skipif(not shutil.which("check-jsonschema"), reason="check-jsonschema is not installed")
