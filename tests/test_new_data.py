@@ -19,6 +19,7 @@ from batchyield.pins.audit import audit
 from batchyield.pins.compare import LOCK
 from batchyield.sheet import read_sheet
 from batchyield.simulate import simulate
+from batchyield.window import ENOUGH
 
 FILE = simulate(rows=400).csv().decode(ENCODING).encode()
 
@@ -46,6 +47,21 @@ def test_a_difference_names_batches_columns_and_what_moved_most():
     said = "\n".join(render(made))
     assert "added   1: sample_9999" in said
     assert "most moved first" in said
+    assert "drift     of all 400 batches:" in said
+
+
+def test_drift_is_told_of_the_added_batches_alone_where_they_are_enough_to_tell():
+    header, *lines = FILE.decode().splitlines()
+    at = header.split(",").index("A10")
+    later = [line.split(",") for line in lines[-ENOUGH:]]
+    hotter = [
+        [f"sample_{9000 + n}", *row[1:at], f"{float(row[at] or 80) + 9:g}", *row[at + 1 :]]
+        for n, row in enumerate(later)
+    ]
+    for rows, told in ((hotter, f"the {ENOUGH} added"), (hotter[1:], f"all {399 + ENOUGH}")):
+        made = difference(FILE, "\n".join([header, *lines, *map(",".join, rows)]).encode())
+        assert "A10" in made.drift.drifted
+        assert f"drift     of {told} batches: {len(made.drift.drifted)}: A10" in "\n".join(render(made))
 
 
 @settings(max_examples=20)
@@ -95,7 +111,9 @@ def test_new_data_are_pinned_kept_rebuilt_and_compared(spoilt, tmp_path):
     assert made["next"][0].startswith("git add")
     assert "up to date" in run("dvc", "status", cwd=spoilt).stdout
     for data in (old, file.read_bytes()):
-        assert copies.stored(spoilt, copies.name_of(data)) == data, "the old file is kept before it is overwritten"
+        assert copies.stored(spoilt, copies.name_of(data), raw.KEY) == data, (
+            "the old file is kept before it is overwritten"
+        )
     again = run("batchyield", "new-data", str(file), cwd=spoilt)
     assert "has these bytes already" in again.stderr, "the same file again changes nothing"
     assert "most moved first" in again.stdout, "and is still compared with the commit"
@@ -214,4 +232,4 @@ def test_a_pin_by_version_keeps_a_mirror_that_outlives_the_version(versions, tmp
     client.delete_object(Bucket=s3.BUCKET, Key=made["mirror"])
     assert "`batchyield mirror`" in " ".join(audit(clone).problems)
     run("batchyield", "mirror", cwd=clone)
-    assert copies.stored(clone, made["md5"]) == file.read_bytes()
+    assert copies.stored(clone, made["md5"], raw.KEY) == file.read_bytes()

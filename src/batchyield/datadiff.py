@@ -10,10 +10,14 @@ from numpy.typing import NDArray
 
 from batchyield.batch import NAMES, READINGS
 from batchyield.clock import read_clock, read_range
-from batchyield.drift import DIGITS, profile
+from batchyield.drift import DIGITS, profile, reference
+from batchyield.features import FEATURES, INDEX, featurize
 from batchyield.sheet import Sheet, read_sheet
+from batchyield.window import ENOUGH, compare
+from batchyield.window import Shift as Drift
 
 SHOWN = 10
+YIELD = "yield"
 DAY = 1440
 QUARTERS = (25, 50, 75)
 
@@ -51,8 +55,11 @@ class Difference(msgspec.Struct, frozen=True):
         added, removed: ids, in the order of the file that has them.
         changed: batches with other readings or another yield.
         encoding: of the files.
-        columns: headers, in the file's order, if they are not the same; else empty.
+        columns: headers, in the file's order.
+        noticed: cells that were repaired or taken as missing.
         shifts: of every reading and the yield, most moved first.
+        drift: what a running model would be told of the added batches where they are enough to tell, else of all
+            later ones; the earlier file stands for the training.
     """
 
     batches: tuple[int, int]
@@ -60,8 +67,15 @@ class Difference(msgspec.Struct, frozen=True):
     removed: tuple[str, ...]
     changed: tuple[Changed, ...]
     encoding: tuple[str, str]
-    columns: tuple[tuple[str, ...], ...]
+    columns: tuple[tuple[str, ...], tuple[str, ...]]
+    noticed: tuple[int, int]
     shifts: tuple[Shift, ...]
+    drift: Drift
+
+    @property
+    def of_added(self) -> bool:
+        """Whether the drift is that of the added batches alone."""
+        return len(self.added) >= ENOUGH
 
 
 def difference(before: bytes, after: bytes) -> Difference:
@@ -72,21 +86,23 @@ def difference(before: bytes, after: bytes) -> Difference:
     """
     sheets = read_sheet(before), read_sheet(after)
     was, now = map(_rows, sheets)
-    columns = [(name, i) for i, name in enumerate((*NAMES, "yield"))]
+    columns = [(name, i) for i, name in enumerate((*NAMES, YIELD))]
     changed = (
         Changed(name, tuple(column for column, i in columns if was[name][i] != now[name][i]))
         for name in now
         if name in was and was[name] != now[name]
     )
-    headers = _header(before, sheets[0].encoding), _header(after, sheets[1].encoding)
+    added = tuple(name for name in now if name not in was)
     return Difference(
         batches=(len(sheets[0].batches), len(sheets[1].batches)),
-        added=tuple(name for name in now if name not in was),
+        added=added,
         removed=tuple(name for name in was if name not in now),
         changed=tuple(changed),
         encoding=(sheets[0].encoding, sheets[1].encoding),
-        columns=() if headers[0] == headers[1] else headers,
+        columns=(_header(before, sheets[0].encoding), _header(after, sheets[1].encoding)),
+        noticed=(sum(map(len, sheets[0].warnings)), sum(map(len, sheets[1].warnings))),
         shifts=shifts(*sheets),
+        drift=_drift(*sheets, set(added) if len(added) >= ENOUGH else set(now)),
     )
 
 
@@ -98,11 +114,14 @@ def shifts(before: Sheet, after: Sheet) -> tuple[Shift, ...]:
 
 
 def _rows(sheet: Sheet) -> dict[str, tuple[object, ...]]:
-    yields = sheet.yields or [None] * len(sheet.batches)
     return {
         str(batch.id): (*(getattr(batch, name) for name in NAMES), measured)
-        for batch, measured in zip(sheet.batches, yields, strict=True)
+        for batch, measured in zip(sheet.batches, _yields(sheet), strict=True)
     }
+
+
+def _yields(sheet: Sheet) -> Sequence[float | None]:
+    return sheet.yields or [None] * len(sheet.batches)
 
 
 def _header(data: bytes, encoding: str) -> tuple[str, ...]:
@@ -124,7 +143,7 @@ def _numbers(sheet: Sheet) -> dict[str, NDArray[np.float64]]:
             columns[f"{reading.name} length"] = [
                 None if span.start is None or span.end is None else (span.end - span.start) % DAY for span in spans
             ]
-    columns["yield"] = sheet.yields or [None] * len(sheet.batches)
+    columns[YIELD] = _yields(sheet)
     return {name: np.array(cells, dtype=np.float64) for name, cells in columns.items()}
 
 
@@ -143,6 +162,19 @@ def _shift(name: str, before: NDArray[np.float64], after: NDArray[np.float64]) -
     )
 
 
+def _drift(before: Sheet, after: Sheet, only: set[str]) -> Drift:
+    values = featurize(before.batches).values
+    names = [feature.name for feature in FEATURES]
+    blank = {
+        name: sum(getattr(batch, name) is None for batch in before.batches) / len(before.batches) for name in NAMES
+    }
+    measured = [np.array(_yields(sheet), dtype=np.float64) for sheet in (before, after)]
+    trained = reference(names, values, measured[0], blank, values[:, INDEX["id_number"]])
+    kept = [i for i, batch in enumerate(after.batches) if str(batch.id) in only]
+    window = [after.batches[i] for i in kept]
+    return compare(trained, window, featurize(window).values, measured[1][kept])
+
+
 def _quarters(quantiles: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(quantiles[percent] for percent in QUARTERS) if quantiles else ()
 
@@ -159,7 +191,7 @@ def render(made: Difference) -> Iterator[str]:
         yield "          by column: " + ", ".join(f"{column} {count}" for column, count in often)
     same = f"{made.encoding[0]}, the same columns in the same order"
     told = "; ".join(", ".join(header) for header in made.columns)
-    yield f"schema    {same if not made.columns else told}"
+    yield f"schema    {same if made.columns[0] == made.columns[1] else told}"
     if made.encoding[0] != made.encoding[1]:
         yield f"encoding  {made.encoding[0]} before, {made.encoding[1]} after"
     moved = [shift for shift in made.shifts if shift.moved]
@@ -171,6 +203,8 @@ def render(made: Difference) -> Iterator[str]:
         yield f"  {shift.reading:<10} moved {shift.moved:.3f}  missing {missing}  mean {means}  quarters {quarters}"
     if len(moved) > SHOWN:
         yield f"  and {len(moved) - SHOWN} more; --json names them all"
+    which = f"the {made.drift.batches} added" if made.of_added else f"all {made.drift.batches}"
+    yield f"drift     of {which} batches: {_counted(list(made.drift.drifted))}"
 
 
 def _counted(names: list[str]) -> str:

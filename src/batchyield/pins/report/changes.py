@@ -3,21 +3,16 @@
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import yaml
 
 from batchyield.batch import ID_COLUMN, NAMES, YIELD_COLUMN
-from batchyield.drift import reference
+from batchyield.datadiff import YIELD, Difference, difference
 from batchyield.errors import BatchyieldError
-from batchyield.features import FEATURES, INDEX, featurize
 from batchyield.pins import raw
 from batchyield.pins.causes import causes, flat
 from batchyield.pins.compare import compare
 from batchyield.pins.report.markdown import cell, code, details, number, table
 from batchyield.pins.review import Review
-from batchyield.sheet import Sheet, read_sheet
-from batchyield.window import ENOUGH, Shift
-from batchyield.window import compare as lay
 
 SHOWN = 12
 
@@ -61,41 +56,30 @@ def data(review: Review) -> list[str]:
         return ["### Data", "", f"The same raw data in both, md5 {code(pins[1])}.", ""]
     lines = ["### Data", "", f"Raw data {code(pins[0])} → {code(pins[1])}.", ""]
     try:
-        base, head = review.base.read(path), review.head.read(path)
-        return lines + list(_laid(read_sheet(base), read_sheet(head), _columns(base), _columns(head)))
+        return lines + list(_laid(difference(review.base.read(path), review.head.read(path))))
     except BatchyieldError as error:
         return [*lines, f"They cannot be laid side by side: {cell(error)}", ""]
 
 
-def _columns(data: bytes) -> list[str]:
-    header = data.split(b"\n", 1)[0]
-    known = (ID_COLUMN, *NAMES, YIELD_COLUMN)
-    words = [word.strip().strip('"') for word in header.decode("gb18030", "replace").strip().split(",")]
-    return [word if word in known else f"{word} (unknown)" for word in words]
-
-
-def _laid(base: Sheet, head: Sheet, columns: list[str], columns_now: list[str]) -> Iterator[str]:
-    before = {batch.id: (batch, y) for batch, y in zip(base.batches, _yields(base), strict=True)}
-    after = {batch.id: (batch, y) for batch, y in zip(head.batches, _yields(head), strict=True)}
-    added, gone = [key for key in after if key not in before], [key for key in before if key not in after]
-    changed = [key for key in after if key in before and after[key] != before[key]]
+def _laid(made: Difference) -> Iterator[str]:
+    mean = next(shift.mean for shift in made.shifts if shift.reading == YIELD)
     rows = [
-        ["rows", str(len(before)), str(len(after))],
-        ["rows added", "", str(len(added))],
-        ["rows removed", str(len(gone)), ""],
-        ["rows with the same id, other cells", "", str(len(changed))],
-        ["mean yield", _mean(base), _mean(head)],
-        ["cells repaired or taken as missing", _warned(base), _warned(head)],
+        ["rows", *map(str, made.batches)],
+        ["rows added", "", str(len(made.added))],
+        ["rows removed", str(len(made.removed)), ""],
+        ["rows with the same id, other cells", "", str(len(made.changed))],
+        ["mean yield", *map(_told, mean)],
+        ["cells repaired or taken as missing", *map(str, made.noticed)],
     ]
     yield from table(("raw data", "base", "head"), rows, "<>>")
-    if columns == columns_now:
-        yield f"The columns are the same {len(columns)}, in the same order."
+    before, after = (", ".join(map(_column, header)) for header in made.columns)
+    if made.columns[0] == made.columns[1]:
+        yield f"The columns are the same {len(made.columns[0])}, in the same order."
     else:
-        yield f"Columns: {cell(', '.join(columns))} → {cell(', '.join(columns_now))}."
+        yield f"Columns: {cell(before)} → {cell(after)}."
     yield ""
-    only_new = len(added) >= ENOUGH
-    shift = _drift(base, head, set(added) if only_new else None)
-    which = f"the {shift.batches} added rows" if only_new else f"all {shift.batches} rows"
+    shift = made.drift
+    which = f"the {shift.batches} added rows" if made.of_added else f"all {shift.batches} rows"
     if not shift.drifted:
         yield f"Drift of {which} against the base: no reading has moved."
         yield ""
@@ -114,27 +98,8 @@ def _laid(base: Sheet, head: Sheet, columns: list[str], columns_now: list[str]) 
     )
 
 
-def _drift(base: Sheet, head: Sheet, only: set[str | None] | None) -> Shift:
-    names = [feature.name for feature in FEATURES]
-    values = featurize(base.batches).values
-    blank = {name: sum(getattr(batch, name) is None for batch in base.batches) / len(base.batches) for name in NAMES}
-    profile = reference(names, values, np.array(_yields(base)), blank, values[:, INDEX["id_number"]])
-    kept = [i for i, batch in enumerate(head.batches) if only is None or batch.id in only]
-    window = [head.batches[i] for i in kept]
-    return lay(profile, window, featurize(window).values, np.array(_yields(head))[kept])
-
-
-def _yields(sheet: Sheet) -> list[float]:
-    return [float("nan") if y is None else y for y in sheet.yields or [None] * len(sheet.batches)]
-
-
-def _mean(sheet: Sheet) -> str:
-    known = [y for y in sheet.yields or () if y is not None]
-    return number(sum(known) / len(known)) if known else "–"
-
-
-def _warned(sheet: Sheet) -> str:
-    return str(sum(map(len, sheet.warnings)))
+def _column(name: str) -> str:
+    return name if name in (ID_COLUMN, *NAMES, YIELD_COLUMN) else f"{name} (unknown)"
 
 
 def _told(value: float | None) -> str:
