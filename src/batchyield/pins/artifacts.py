@@ -8,11 +8,10 @@ import msgspec
 
 from batchyield.artifact import FILES, MODEL
 from batchyield.deployment import lay
-from batchyield.errors import ArtifactError, SetupError
+from batchyield.errors import SetupError
 from batchyield.files import md5, write_atomic
-from batchyield.pins import objects, remotes
+from batchyield.pins import copies
 from batchyield.pins.compare import LOCK
-from batchyield.pins.copies import name_of, place
 from batchyield.pins.lookup import commit, lock_at
 from batchyield.pins.workspace import git
 
@@ -55,7 +54,7 @@ def bring(revision: str, root: Path = Path()) -> Path:
     )
     folder = _folder(root / FOLDER, pins)
     if not _whole(folder, pins):
-        lay(folder, _bytes(pins, found, root))
+        lay(folder, copies.bring(root, pins, found[:12]))
     write_atomic(folder / PINS, said + b"\n")
     return folder
 
@@ -87,44 +86,9 @@ def _folder(models: Path, pins: Mapping[str, str]) -> Path:
         return folder
     if {name: said.get(name) for name in FILES} == dict(pins):
         return folder
-    rest = name_of("".join(pins[name] for name in FILES).encode())
+    rest = copies.name_of("".join(pins[name] for name in FILES).encode())
     return models / f"{pins[MODEL]}-{rest[:8]}"
 
 
 def _whole(folder: Path, pins: Mapping[str, str]) -> bool:
     return all((folder / name).is_file() and md5(folder / name) == pin for name, pin in pins.items())
-
-
-def _bytes(pins: Mapping[str, str], found: str, root: Path) -> dict[str, bytes]:
-    cached = {name: place(root, pin) for name, pin in pins.items()}
-    have = {name: at.read_bytes() for name, at in cached.items() if at.is_file() and md5(at) == pins[name]}
-    lacking = {name: pin for name, pin in pins.items() if name not in have}
-    if lacking:
-        try:
-            with remotes.served(root):
-                have |= _stored(lacking, found, root)
-        except SetupError as error:
-            raise SetupError(
-                f"the DVC cache of this checkout lacks {', '.join(lacking)} of {found[:12]}, and the storage did not "
-                f"give it: {error}",
-                f"`dvc push` where it was built brings it there; or rebuild it here: `git checkout {found[:12]}`, "
-                "`dvc repro`",
-            ) from error
-    return have
-
-
-def _stored(pins: Mapping[str, str], found: str, root: Path) -> dict[str, bytes]:
-    remote = remotes.s3_client("storage", root)
-    got = {}
-    for name, pin in pins.items():
-        data = objects.read(remote, "storage", objects.stored(remote, pin))
-        if data is None:
-            raise SetupError(f"{remote.url()} has no {name} of {found[:12]}", f"its md5 is {pin}")
-        if name_of(data) != pin:
-            raise ArtifactError(
-                remote.url(objects.stored(remote, pin)),
-                f"is not the pinned {name} with md5 {pin}",
-                "`batchyield audit` tells what else is damaged; `dvc push` from a machine that has it mends it",
-            )
-        got[name] = data
-    return got

@@ -1,9 +1,10 @@
 """Bytes by their md5 where a copy of them may be: the DVC cache and our storage. None is used unread."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
-from batchyield.errors import SetupError
+from batchyield.errors import ArtifactError, SetupError
 from batchyield.files import md5, write_atomic
 from batchyield.pins import objects, remotes
 from batchyield.pins.objects import Copy, State
@@ -57,19 +58,58 @@ def heal(root: Path, pinned: dict[str, str]) -> list[str]:
     return found
 
 
-def stored(root: Path, digest: str) -> bytes | None:
-    """The bytes from our storage; None where it has none.
+def bring(root: Path, pinned: Mapping[str, str], revision: str) -> dict[str, bytes]:
+    """Pinned files' bytes, from the DVC cache where it has them, else from our storage, which is started once for all.
+
+    Args:
+        root: the checkout.
+        pinned: path -> md5.
+        revision: that pins them, for messages.
 
     Raises:
-        SetupError: the storage does not answer, or its copy is corrupt.
+        SetupError: neither has one, or the storage does not answer.
+        ArtifactError: the storage has other bytes.
+    """
+    have = {path: data for path, digest in pinned.items() if (data := cached(root, digest)) is not None}
+    if lacking := {path: digest for path, digest in pinned.items() if path not in have}:
+        try:
+            with remotes.served(root):
+                have |= {path: _stored(root, digest, path) for path, digest in lacking.items()}
+        except SetupError as error:
+            raise SetupError(
+                f"the DVC cache lacks {', '.join(lacking)} of {revision}, and the storage did not give it: {error}",
+                "`dvc push` where it was built brings it there; or build it here: `dvc repro` in a checkout of it",
+            ) from error
+    return have
+
+
+def _stored(root: Path, digest: str, path: str) -> bytes:
+    data = stored(root, digest, path)
+    if data is None:
+        raise SetupError(f"it has no {path}", f"its md5 is {digest}")
+    return data
+
+
+def stored(root: Path, digest: str, path: str) -> bytes | None:
+    """The bytes from our storage; None where it has none.
+
+    Args:
+        root: the checkout.
+        digest: their md5.
+        path: of their file in the workspace, for messages.
+
+    Raises:
+        SetupError: the storage does not answer.
+        ArtifactError: its copy is corrupt.
     """
     storage = remotes.s3_client("storage", root)
-    key = objects.stored(storage, digest)
-    data = objects.read(storage, "storage", key)
+    data = objects.read(storage, "storage", objects.stored(storage, digest))
     if data is not None and name_of(data) != digest:
-        raise SetupError(
-            f"{storage.url()}: {key} is corrupt, it has md5 {name_of(data)}",
-            "delete that object and `batchyield mirror` where the file is at hand",
+        raise ArtifactError(
+            storage.url(objects.stored(storage, digest)),
+            f"is corrupt, it has md5 {name_of(data)} and is not the pinned {path}",
+            "`batchyield audit` tells what else is damaged; delete that object, and where the file is at hand "
+            "`dvc push`, or for the raw data `batchyield mirror`, mends it",
         )
     return data
 

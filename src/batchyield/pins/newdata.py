@@ -10,7 +10,7 @@ import msgspec
 from batchyield.contract import check, report
 from batchyield.datadiff import Difference, difference
 from batchyield.datadiff import render as rendered
-from batchyield.errors import BatchyieldError, ContractError, InputError, SetupError, Violation
+from batchyield.errors import ArtifactError, BatchyieldError, ContractError, InputError, SetupError, Violation
 from batchyield.files import write_atomic
 from batchyield.params import load
 from batchyield.pins import copies, raw, remotes
@@ -134,8 +134,8 @@ def _committed_bytes(root: Path, committed: raw.Pin) -> bytes | None:
     """The bytes that the commit pins, from wherever they are left."""
     if (data := copies.cached(root, committed.md5)) is not None:
         return data
-    with contextlib.suppress(SetupError):
-        return copies.stored(root, committed.md5)
+    with contextlib.suppress(SetupError, ArtifactError):
+        return copies.stored(root, committed.md5, raw.DATA.as_posix())
     return None
 
 

@@ -126,9 +126,9 @@ def _brought(root: Path, pin: Pin) -> tuple[bytes, str]:
         return data, "from the DVC cache"
     troubles = ["the DVC storage has no copy"]
     try:
-        if (data := copies.stored(root, pin.md5)) is not None:
+        if (data := copies.stored(root, pin.md5, DATA.as_posix())) is not None:
             return data, "from the DVC storage"
-    except SetupError as error:
+    except (SetupError, ArtifactError) as error:
         troubles = [str(error)]
     try:
         return _imported(root, pin), "from the source bucket"

@@ -3,11 +3,10 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from batchyield.errors import ArtifactError, SetupError
+from batchyield.errors import SetupError
 from batchyield.lock import Lock, parse_lock, read_lock
-from batchyield.pins import objects, raw, remotes
+from batchyield.pins import copies, raw
 from batchyield.pins.compare import LOCK
-from batchyield.pins.copies import name_of, place
 from batchyield.pins.lookup import commit, text_at
 from batchyield.pins.workspace import git
 
@@ -75,37 +74,18 @@ class Side:
             md5 = self.md5(path)
             if md5 is None:
                 raise SetupError(f"{self.name} pins no {path}", f"`git log --all -- {LOCK}` lists revisions that may")
-            at = (self.root / path, place(self.root, md5))
-            data = next((data for file in at if file.is_file() and name_of(data := file.read_bytes()) == md5), None)
-            if data is None:
-                lacking[path] = md5
-            else:
+            file = self.root / path
+            if file.is_file() and copies.name_of(data := file.read_bytes()) == md5:
                 self._brought[path] = data
-        if lacking:
-            with remotes.served(self.root):
-                storage = remotes.s3_client("storage", self.root)
-                self._brought |= {path: self._stored(storage, path, md5) for path, md5 in lacking.items()}
+            else:
+                lacking[path] = md5
+        self._brought |= copies.bring(self.root, lacking, self.name)
 
     def read(self, path: str) -> bytes:
         """The pinned bytes of a file; see `bring` for where from and errors."""
         if path not in self._brought:
             self.bring([path])
         return self._brought[path]
-
-    def _stored(self, storage: remotes.Remote, path: str, md5: str) -> bytes:
-        data = objects.read(storage, "storage", objects.stored(storage, md5))
-        if data is None:
-            raise SetupError(
-                f"neither the DVC cache nor {storage.url()} has {path} of {self.name} (md5 {md5})",
-                "`dvc push` where it was built brings it there; or build it here: `dvc repro` in a checkout of it",
-            )
-        if name_of(data) != md5:
-            raise ArtifactError(
-                storage.url(objects.stored(storage, md5)),
-                f"is not the pinned {path} with md5 {md5}",
-                "`batchyield audit` tells what else is damaged; `dvc push` from where the file is at hand mends it",
-            )
-        return data
 
 
 def base_of(revision: str, root: Path) -> Side:
