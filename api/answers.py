@@ -6,7 +6,7 @@ import msgspec
 
 from api.examples import REFUSED
 from api.monitoring import Monitoring
-from api.outcomes import OutcomeRequest, OutcomesKept
+from api.outcomes import OutcomeRequest
 from api.payload import PredictionRequest
 from api.problems import (
     BUSY,
@@ -25,6 +25,7 @@ from api.problems import (
     Kind,
 )
 from api.problems import MEDIA_TYPE as PROBLEM
+from batchyield.outcomes import OutcomesKept
 from batchyield.replies import ExplainedPredictions, Health, Model, Predictions, Problem
 
 Json = dict[str, Any]

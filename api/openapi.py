@@ -4,7 +4,7 @@ from api import examples
 from api.answers import REFERENCE, SCHEMAS, Json, good, header_components, json_of, responses
 from api.explanations import PARAMETER
 from api.monitoring import Monitoring
-from api.outcomes import OutcomeRequest, OutcomesKept
+from api.outcomes import OutcomeRequest
 from api.payload import PredictionRequest
 from api.problems import (
     BUSY,
@@ -20,6 +20,7 @@ from api.problems import (
     UNSUPPORTED,
     Kind,
 )
+from batchyield.outcomes import OutcomesKept
 from batchyield.portions import MOST_BATCHES, MOST_EXPLAINED
 from batchyield.replies import ExplainedPredictions, Health, Model, Predictions
 

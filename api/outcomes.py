@@ -11,16 +11,16 @@ from msgspec import Meta
 from sqlalchemy.exc import DBAPIError
 
 from api.body import ClientGoneError, media_type, read_body
+from api.coding import coding_of, decoded
 from api.journal import RETRY_AFTER, teller_of
 from api.malformed import malformed
 from api.predictions import JSON, post_only
 from api.problems import INVALID, MALFORMED, NOT_JOURNALLED, RequestError
 from api.service import Service
 from batchyield.errors import AwayError, Violation
-from batchyield.journal.outcomes import Outcome, Teller, keep
+from batchyield.journal.outcomes import Teller, keep
 from batchyield.journal.upgrade import prepare
-
-MOST_OUTCOMES = 10_000
+from batchyield.outcomes import MOST_OUTCOMES, Outcome, OutcomeKept, summed
 
 
 class OutcomeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -30,29 +30,6 @@ class OutcomeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         list[Outcome],
         Meta(min_length=1, max_length=MOST_OUTCOMES, description="of a batch that is given twice, the last counts"),
     ]
-
-
-class OutcomeKept(msgspec.Struct, frozen=True):
-    """What became of one outcome."""
-
-    id: Annotated[str, Meta(description="name of the batch as it was sent")]
-    result: Annotated[
-        str,
-        Meta(
-            description="`recorded`: new; `unchanged`: known already; `corrected`: in place of another yield",
-            extra_json_schema={"enum": ["recorded", "unchanged", "corrected"]},
-        ),
-    ]
-    matched: Annotated[int, Meta(description="journalled predictions of the batch")]
-    models: Annotated[tuple[str, ...], Meta(description="md5 of each model that made one")]
-
-
-class OutcomesKept(msgspec.Struct, frozen=True):
-    """What became of each outcome, in order, and in sum."""
-
-    outcomes: list[OutcomeKept]
-    matched: Annotated[int, Meta(description="batches of which there are predictions")]
-    unmatched: Annotated[int, Meta(description="batches of which there are none yet; their outcomes are kept")]
 
 
 _request = msgspec.json.Decoder(OutcomeRequest)
@@ -66,13 +43,13 @@ def outcome_routes(service: Service) -> list[ASGIRouteHandler]:
     async def outcomes(scope: HTTPScope, receive: Receive, send: Send) -> None:
         post_only(scope)
         media_type(scope, (JSON,))
+        coding = coding_of(scope["headers"])
         service.journal.store  # noqa: B018 - refuses at once where there is none
         try:
             with service.bulk_slot():
                 body = await read_body(scope, receive, service.settings)
-                told, teller = outcomes_of_json(body), teller_of(scope)
                 # Not in the bulk threads, which are for work: this mostly waits for the database.
-                content = await asyncio.to_thread(_keep, service, told, teller)
+                content = await asyncio.to_thread(_keep, service, body, coding, teller_of(scope))
         except ClientGoneError:
             return
         headers = [(b"content-type", JSON), (b"content-length", b"%d" % len(content))]
@@ -99,8 +76,8 @@ def outcomes_of_json(body: bytes) -> list[Outcome]:
         raise RequestError(MALFORMED, f"the body is not JSON: {violation}", violation) from None
 
 
-def _keep(service: Service, told: list[Outcome], teller: Teller) -> bytes:
-    store = service.journal.store
+def _keep(service: Service, body: bytes, coding: str, teller: Teller) -> bytes:
+    told, store = outcomes_of_json(decoded(body, coding, service.settings)), service.journal.store
     try:
         if store.file is None or not store.file.exists():
             prepare(store)
@@ -110,6 +87,4 @@ def _keep(service: Service, told: list[Outcome], teller: Teller) -> bytes:
         raise RequestError(NOT_JOURNALLED, detail, headers=RETRY_AFTER) from None
     for (result, matched), times in Counter((one.result, bool(one.matched)) for one in kept).items():
         service.metrics.outcome(result, matched, times)
-    outcomes = [OutcomeKept(one.id, *made) for one, made in zip(told, kept, strict=True)]
-    matched_ids = {one.id for one in outcomes if one.matched}
-    return _encode(OutcomesKept(outcomes, len(matched_ids), len({one.id for one in outcomes}) - len(matched_ids)))
+    return _encode(summed(OutcomeKept(one.id, *made) for one, made in zip(told, kept, strict=True)))

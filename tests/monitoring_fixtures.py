@@ -12,8 +12,9 @@ from batchyield.drift import reference
 from batchyield.features import FEATURES, INDEX, featurize
 from batchyield.journal.append import appender
 from batchyield.journal.entry import Entry, Pin
-from batchyield.journal.outcomes import Outcome, Teller, keep
+from batchyield.journal.outcomes import Teller, keep
 from batchyield.journal.upgrade import prepare
+from batchyield.outcomes import Outcome
 from batchyield.predictor import Predictor
 from batchyield.sheet import read_sheet
 from batchyield.simulate import simulate

@@ -1,6 +1,7 @@
 """The client against a real service; what a service seldom does is played by a transport."""
 
 import asyncio
+import inspect
 import io
 import itertools
 import re
@@ -32,6 +33,7 @@ from batchyield.client import (
     UnreachableError,
 )
 from batchyield.client.retry import seconds_of
+from batchyield.outcomes import MOST_OUTCOMES, Outcome
 from batchyield.portions import MOST_BATCHES, in_whole, of_batches, of_file
 from batchyield.s3 import free_port
 
@@ -111,6 +113,31 @@ def test_a_file_is_scored_in_parts_to_what_the_service_answers_in_one(service, c
     ]
 
 
+def test_measured_yields_are_told_and_matched_and_may_be_told_again(client):
+    client.predict([{"id": "measured", "B14": 400}])
+    told = [{"id": "measured", "yield": 0.91}, Outcome("never predicted", 0.9)]
+    kept = client.outcomes(told)
+    assert [(one.id, one.result, one.matched) for one in kept.outcomes] == [
+        ("measured", "recorded", 1),
+        ("never predicted", "recorded", 0),
+    ]
+    assert kept.outcomes[0].models == (client.model().md5,)
+    assert (kept.matched, kept.unmatched) == (1, 1)
+    assert [one.result for one in client.outcomes(told).outcomes] == ["unchanged"] * 2
+    assert client.outcomes([Outcome("measured", 0.92)]).outcomes[0].result == "corrected"
+
+
+def test_more_outcomes_than_a_request_may_hold_are_kept_in_order_and_a_wrong_one_is_placed(client):
+    told = [Outcome(f"outcome {n % (MOST_OUTCOMES + 1)}", 0.9) for n in range(MOST_OUTCOMES + 2)]
+    kept = client.outcomes(told)
+    assert [one.id for one in kept.outcomes] == [one.id for one in told]
+    assert [one.result for one in kept.outcomes[-2:]] == ["recorded", "unchanged"]
+    assert (kept.matched, kept.unmatched) == (0, MOST_OUTCOMES + 1)
+    with pytest.raises(RefusedError) as raised:
+        client.outcomes([*told, {"id": "too much", "yield": 9}])
+    assert [v.where for v in raised.value.violations] == [f"$.outcomes[{MOST_OUTCOMES + 2}].yield"]
+
+
 def test_the_model_and_whether_it_is_ready_are_told(client):
     model = client.model()
     assert model.card.name == "line"
@@ -176,11 +203,14 @@ def test_the_same_calls_can_be_awaited(service, client, lines):
         async with AsyncClient(service.url, KEY) as client:
             few = b"".join(lines.splitlines(keepends=True)[:3])
             calls = [client.predict(INPUTS["inputs"]), client.predict_csv(few), client.explain([BATCH])]
+            calls += [client.outcomes([Outcome("told before", 0.9)])]
             told = await asyncio.gather(*calls, client.model(), client.ready(), client.predict_one(BATCH))
             return [*told, [part async for part in client.score_csv(few)]]
 
     few = b"".join(lines.splitlines(keepends=True)[:3])
-    expected = [client.predict(INPUTS["inputs"]), client.predict_csv(few), client.explain([BATCH]), client.model()]
+    client.outcomes([Outcome("told before", 0.9)])
+    expected = [client.predict(INPUTS["inputs"]), client.predict_csv(few), client.explain([BATCH])]
+    expected += [client.outcomes([Outcome("told before", 0.9)]), client.model()]
     expected += [client.ready(), client.predict_one(BATCH), list(client.score_csv(few))]
     assert asyncio.run(ask()) == expected
 
@@ -190,6 +220,13 @@ def test_both_clients_have_the_same_calls():
         return {name for name in vars(kind) if not name.startswith("_")}
 
     assert calls(Client) == calls(AsyncClient)
+    for name in calls(Client) - {"close"}:
+        blocking, awaited = getattr(Client, name), getattr(AsyncClient, name)
+        assert inspect.signature(blocking).parameters == inspect.signature(awaited).parameters
+        assert blocking.__doc__ == awaited.__doc__
+    options = [inspect.signature(kind).parameters.values() for kind in (Client, AsyncClient)]
+    for one, other in zip(*options, strict=True):
+        assert one.replace(annotation="") == other.replace(annotation="")
     assert set(package.__all__) >= {"Client", "AsyncClient"}
 
 

@@ -19,7 +19,6 @@ from sqlalchemy import text
 from api.examples import BATCH, INPUTS, MISTYPED, OUTCOMES, OUTCOMES_KEPT, sheet
 from api.journal import SLICE
 from api.openapi import document
-from api.outcomes import MOST_OUTCOMES
 from batchyield.batch import NAMES, READINGS, Batch, CellWarning
 from batchyield.cli import main
 from batchyield.errors import SetupError
@@ -27,12 +26,13 @@ from batchyield.journal import retention
 from batchyield.journal.append import appender
 from batchyield.journal.entry import Entry, Pin
 from batchyield.journal.location import locate, masked
-from batchyield.journal.outcomes import Outcome, Teller, keep
+from batchyield.journal.outcomes import Teller, keep
 from batchyield.journal.read import PAGE, answered, counts, moment
 from batchyield.journal.retention import DAY, prune
 from batchyield.journal.schema import metadata
 from batchyield.journal.upgrade import newest, prepare, upgrade
 from batchyield.journal.writer import Writer
+from batchyield.outcomes import MOST_OUTCOMES, Outcome
 from batchyield.replies import Prediction
 
 PIN = Pin("1.0.0", REVISION, "2" * 32)

@@ -1,4 +1,4 @@
-"""How many batches one request may hold, and how more of them are divided."""
+"""How many batches or outcomes one request may hold, and how more of them are divided."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -19,7 +19,7 @@ MOST_BYTES = 8 * 2**20
 
 BLANK = b' \t\r\n,"'
 
-_PLACE = re.compile(r"(\$\.inputs\[|\bline )(\d+)")
+_PLACE = re.compile(r"(\$\.(?:inputs|outcomes)\[|\bline )(\d+)")
 
 
 class Portion(NamedTuple):
@@ -29,23 +29,25 @@ class Portion(NamedTuple):
     before: int
 
 
-def of_batches(inputs: Iterable[Any], most: int = MOST_BATCHES, most_bytes: int = MOST_BYTES) -> Iterator[Portion]:
+def of_batches(
+    inputs: Iterable[Any], most: int = MOST_BATCHES, most_bytes: int = MOST_BYTES, field: str = "inputs"
+) -> Iterator[Portion]:
     """`{"inputs": [...]}`, as often as it takes; a number that is none becomes null. No batches are one portion."""
     held: list[bytes] = []
     before = size = 0
     for given in inputs:
         encoded = msgspec.json.encode(given)
         if held and (len(held) == most or size + len(encoded) > most_bytes):
-            yield Portion(_request(held), before)
+            yield Portion(_request(field, held), before)
             before, size, held = before + len(held), 0, []
         held.append(encoded)
         size += len(encoded) + 1
     if held or not before:
-        yield Portion(_request(held), before)
+        yield Portion(_request(field, held), before)
 
 
-def _request(encoded: list[bytes]) -> bytes:
-    return b'{"inputs":[' + b",".join(encoded) + b"]}"
+def _request(field: str, encoded: list[bytes]) -> bytes:
+    return b'{"%s":[%s]}' % (field.encode(), b",".join(encoded))
 
 
 def of_file(file: BinaryIO, most: int = MOST_BATCHES, most_bytes: int = MOST_BYTES) -> Iterator[Portion]:

@@ -8,8 +8,9 @@ from typing import Any, Self, TypeVar
 import httpx
 
 from batchyield.batch import Batch
-from batchyield.client.calls import COMPRESSED_FROM, Calls, Inputs, Source, http_options
+from batchyield.client.calls import COMPRESSED_FROM, Calls, Inputs, Outcomes, Source, http_options
 from batchyield.client.retry import Retry, Steps
+from batchyield.outcomes import OutcomesKept
 from batchyield.replies import ExplainedPredictions, Health, Model, Prediction, Predictions
 
 Made = TypeVar("Made")
@@ -72,6 +73,14 @@ class AsyncClient:
         """
         for steps in self._calls.score_csv(source):
             yield await self._done(steps)
+
+    async def outcomes(self, told: Outcomes) -> OutcomesKept:
+        """Tells measured yields, and what became of each: recorded or corrected, and by how many predictions matched.
+
+        Any number of them, in requests of 10,000 at most; each is kept whole or not at all. Telling the same again
+        changes nothing, so that after an error all of them can be told again.
+        """
+        return await self._done(self._calls.outcomes(told))
 
     async def model(self) -> Model:
         """The model that answers: its card, and the pin of each of its files."""

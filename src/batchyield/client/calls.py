@@ -14,6 +14,7 @@ import msgspec
 from batchyield.batch import Batch
 from batchyield.client.errors import MixedModelsError, RefusedError, ReplyError, UnauthorizedError, UnavailableError
 from batchyield.client.retry import Retry, Steps
+from batchyield.outcomes import MOST_OUTCOMES, Outcome, OutcomeKept, OutcomesKept, summed
 from batchyield.portions import MOST_EXPLAINED, Portion, in_whole, of_batches, of_file, violation_in_whole
 from batchyield.replies import CSV_HEADER, ExplainedPredictions, ModelPin, Predictions, Problem
 
@@ -23,6 +24,7 @@ except ImportError:
     zstandard = None  # type: ignore[assignment]
 
 Inputs: TypeAlias = Iterable[Batch | Mapping[str, Any]]
+Outcomes: TypeAlias = Iterable[Outcome | Mapping[str, Any]]
 Source: TypeAlias = str | Path | bytes | BinaryIO
 Reply = TypeVar("Reply", Predictions, ExplainedPredictions)
 Decoded = TypeVar("Decoded")
@@ -103,6 +105,14 @@ class Calls:
         if pin != first[0]:
             raise MixedModelsError(first[0], pin)
         return response.content.removeprefix(CSV_HEADER) if portion.before else response.content
+
+    def outcomes(self, told: Outcomes) -> Steps[OutcomesKept]:
+        """What became of measured yields."""
+        kept: list[OutcomeKept] = []
+        for portion in of_batches(told, MOST_OUTCOMES, field="outcomes"):
+            response = yield from self._post(portion, "/v1/outcomes", JSON)
+            kept += _decoded(response, OutcomesKept).outcomes
+        return summed(kept)
 
     def _in_one(self, portions: list[Portion], path: str, headers: dict[str, str], kind: type[Reply]) -> Steps[Reply]:
         for _ in range(self._rounds):

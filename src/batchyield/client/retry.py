@@ -1,4 +1,7 @@
-"""When a request is sent again, and after how long. Predictions change nothing, so any may be asked for twice."""
+"""When a request is sent again, and after how long.
+
+Any may be sent twice: predictions change nothing, and outcomes that are told again nothing more.
+"""
 
 import random
 from collections.abc import Generator

@@ -1,37 +1,26 @@
 """Measured yields: kept once for each batch, corrected where they change, joined to predictions by the batch's id."""
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
-import msgspec
-from msgspec import Meta
 from sqlalchemy import Connection, func, insert, select, text, update
 
-from batchyield.bounds import ContractParams
 from batchyield.journal.entry import key
 from batchyield.journal.schema import correction, outcome, pin, prediction
 from batchyield.journal.store import Store
+from batchyield.outcomes import CORRECTED, RECORDED, UNCHANGED, Outcome
 
-LOWEST, HIGHEST = ContractParams().yield_bounds
-RECORDED, UNCHANGED, CORRECTED = RESULTS = ("recorded", "unchanged", "corrected")
 IN_ONE_QUERY = 500
 
 _LOCK = "LOCK TABLE outcome IN SHARE ROW EXCLUSIVE MODE"
 """Of two that tell of one batch at once, the second must see what the first told. SQLite has one writer anyway."""
 
 
-class Outcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"yield_": "yield"}):
-    """The measured yield of a batch."""
-
-    id: Annotated[str, Meta(description="name of the batch, as it was predicted", min_length=1, max_length=128)]
-    yield_: Annotated[float, Meta(description="measured yield, as a fraction", ge=LOWEST, le=HIGHEST)]
-
-
 class Kept(NamedTuple):
     """What became of an outcome.
 
     Attributes:
-        result: one of `RESULTS`.
+        result: one of `batchyield.outcomes.RESULTS`.
         matched: predictions of that batch.
         models: md5 of each model that made one.
     """
