@@ -6,8 +6,9 @@ from made import CONF, composed
 
 from batchyield.bounds import ContractParams
 from batchyield.errors import ParamsError
+from batchyield.families import LineTreesParams
 from batchyield.features import GROUPS
-from batchyield.params import Group, LineTreesParams, Params, load, parse
+from batchyield.params import Group, Params, load, parse
 
 CHOICES = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml"))
 

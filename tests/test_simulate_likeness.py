@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.model_selection import KFold
 
-from batchyield import params
+from batchyield import families, params
 from batchyield.batch import NAMES, READINGS
 from batchyield.features import featurize
 from batchyield.model import build
@@ -17,12 +17,12 @@ from batchyield.simulate import simulate
 
 TREES = {"min_samples_leaf": 2, "max_features": 0.1, "seed": 1}
 MODELS = {
-    "mean": params.MeanParams(),
-    "ridge": params.RidgeParams(alpha=1.0, winsor=0.005),
-    "boosting": params.HistGradientBoostingParams(
+    "mean": families.MeanParams(),
+    "ridge": families.RidgeParams(alpha=1.0, winsor=0.005),
+    "boosting": families.HistGradientBoostingParams(
         max_iter=150, learning_rate=0.06, max_leaf_nodes=8, min_samples_leaf=20, l2_regularization=5.0, seed=1
     ),
-    "line and trees": params.LineTreesParams(extra_trees=params.ExtraTreesParams(n_estimators=60, **TREES)),
+    "line and trees": families.LineTreesParams(extra_trees=families.ExtraTreesParams(n_estimators=60, **TREES)),
 }
 REAL_CV = {"mean": (4.77, 4.10), "ridge": (1.59, 1.24), "boosting": (1.31, 0.91), "line and trees": (1.24, 0.89)}
 """What the same models score on the real training file: all rows, and rows with a yield in 0.85..1.0; 1e-4, MSE/2."""
@@ -210,8 +210,8 @@ def test_choices_made_on_the_simulated_plant_hold_on_the_real_one(real_data):
     for name, expected in REAL_CV.items():
         assert cross_validated(real, MODELS[name]) == pytest.approx(expected, rel=0.03), name
     grid = [
-        params.LineTreesParams(
-            extra_trees=params.ExtraTreesParams(n_estimators=40, min_samples_leaf=leaf, max_features=share, seed=1)
+        families.LineTreesParams(
+            extra_trees=families.ExtraTreesParams(n_estimators=40, min_samples_leaf=leaf, max_features=share, seed=1)
         )
         for leaf, share in ((1, 0.1), (2, 0.1), (2, 0.3), (4, 0.3), (8, 0.3), (16, 0.3))
     ]

@@ -7,8 +7,8 @@ import msgspec
 import yaml
 
 from batchyield.errors import ParamsError, SetupError
+from batchyield.families import ModelParams
 from batchyield.files import write_atomic
-from batchyield.params import ModelParams
 
 FOLDER = Path("conf/model")
 

@@ -10,10 +10,11 @@ from sklearn.ensemble import ExtraTreesRegressor, GradientBoostingRegressor, His
 from sklearn.linear_model import ElasticNet, Ridge
 from threadpoolctl import threadpool_limits
 
-from batchyield import params
+from batchyield import families
 from batchyield.errors import ParamsError
 from batchyield.estimators import Array, FilledTrees, MassLine, Matrix, WinsorLinear
 from batchyield.features import FEATURES
+from batchyield.params import FeaturesParams, TargetParams
 
 FEWEST = 10
 """Batches without which there is nothing to learn."""
@@ -90,9 +91,9 @@ def columns(groups: Sequence[str]) -> list[int]:
     return [i for i, feature in enumerate(FEATURES) if feature.group in groups]
 
 
-def build(model: params.ModelParams, features: params.FeaturesParams, target: params.TargetParams) -> YieldModel:
+def build(model: families.ModelParams, features: FeaturesParams, target: TargetParams) -> YieldModel:
     """The unfitted model that the parameters describe. Single-threaded and seeded: the same bytes on every machine."""
-    on_line = isinstance(model, params.LineTreesParams)
+    on_line = isinstance(model, families.LineTreesParams)
     return YieldModel(
         line=MassLine(target.knee),
         members=_members(model),
@@ -104,16 +105,16 @@ def build(model: params.ModelParams, features: params.FeaturesParams, target: pa
     )
 
 
-def _members(model: params.ModelParams) -> list[Any]:
+def _members(model: families.ModelParams) -> list[Any]:
     match model:
-        case params.MeanParams():
+        case families.MeanParams():
             return [DummyRegressor()]
-        case params.RidgeParams():
+        case families.RidgeParams():
             return [WinsorLinear(Ridge(model.alpha, solver="cholesky"), model.winsor)]
-        case params.ElasticNetParams():
+        case families.ElasticNetParams():
             linear = ElasticNet(model.alpha, l1_ratio=model.l1_ratio, tol=1e-9, max_iter=100_000)
             return [WinsorLinear(linear, model.winsor)]
-        case params.ExtraTreesParams():
+        case families.ExtraTreesParams():
             return [
                 ExtraTreesRegressor(
                     model.n_estimators,
@@ -123,7 +124,7 @@ def _members(model: params.ModelParams) -> list[Any]:
                     n_jobs=1,
                 )
             ]
-        case params.GradientBoostingParams():
+        case families.GradientBoostingParams():
             trees = GradientBoostingRegressor(
                 n_estimators=model.n_estimators,
                 learning_rate=model.learning_rate,
@@ -134,7 +135,7 @@ def _members(model: params.ModelParams) -> list[Any]:
                 random_state=model.seed,
             )
             return [FilledTrees(trees)]
-        case params.HistGradientBoostingParams():
+        case families.HistGradientBoostingParams():
             return [
                 HistGradientBoostingRegressor(
                     max_iter=model.max_iter,
@@ -146,6 +147,6 @@ def _members(model: params.ModelParams) -> list[Any]:
                     random_state=model.seed,
                 )
             ]
-        case params.LineTreesParams():
+        case families.LineTreesParams():
             given = (model.extra_trees, model.gradient_boosting, model.hist_gradient_boosting)
             return [member for trees in given if trees is not None for member in _members(trees)]

@@ -14,20 +14,10 @@ from msgspec import Meta
 
 from batchyield.bounds import ContractParams
 from batchyield.errors import ParamsError
-
-Fraction = Annotated[float, Meta(gt=0, lt=1)]
-Count = Annotated[int, Meta(ge=1)]
-Folds = Annotated[int, Meta(ge=2)]
-Seed = Annotated[int, Meta(ge=0, lt=1 << 32)]
-Positive = Annotated[float, Meta(gt=0)]
-Weight = Annotated[float, Meta(ge=0)]
-Share = Annotated[float, Meta(gt=0, le=1)]
+from batchyield.families import ModelParams
+from batchyield.ranges import Count, Folds, Fraction, Positive, Seed, Struct, Weight
 
 Group = Literal["readings", "ratios", "steps", "lengths", "temperatures", "missing", "clocks", "order"]
-
-
-class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What every group of parameters is: unchangeable, and closed against misspelt names."""
 
 
 class RandomSplit(Struct, frozen=True, tag_field="kind", tag="random"):
@@ -68,73 +58,6 @@ class TargetParams(Struct, frozen=True):
     def __post_init__(self) -> None:
         if self.lowest >= self.highest:
             raise ValueError(f"lowest {self.lowest:g} is not below highest {self.highest:g}")
-
-
-class MeanParams(Struct, frozen=True, tag_field="kind", tag="mean"):
-    """The mean yield: what every other model has to beat."""
-
-
-class RidgeParams(Struct, frozen=True, tag_field="kind", tag="ridge"):
-    """Ridge regression; `winsor` is the quantile cut off at either end of every feature."""
-
-    alpha: Positive
-    winsor: Annotated[float, Meta(ge=0, lt=0.5)]
-
-
-class ElasticNetParams(Struct, frozen=True, tag_field="kind", tag="elastic_net"):
-    """Elastic net; `winsor` is the quantile cut off at either end of every feature."""
-
-    alpha: Positive
-    l1_ratio: Share
-    winsor: Annotated[float, Meta(ge=0, lt=0.5)]
-
-
-class HistGradientBoostingParams(Struct, frozen=True, tag_field="kind", tag="hist_gradient_boosting"):
-    """Boosted trees on binned features."""
-
-    max_iter: Count
-    learning_rate: Share
-    max_leaf_nodes: Annotated[int, Meta(ge=2)]
-    min_samples_leaf: Count
-    l2_regularization: Weight
-    seed: Seed
-
-
-class GradientBoostingParams(Struct, frozen=True, tag_field="kind", tag="gradient_boosting"):
-    """Boosted trees on samples of rows and features."""
-
-    n_estimators: Count
-    learning_rate: Share
-    max_depth: Count
-    min_samples_leaf: Count
-    subsample: Share
-    max_features: Share
-    seed: Seed
-
-
-class ExtraTreesParams(Struct, frozen=True, tag_field="kind", tag="extra_trees"):
-    """A mean of trees with random thresholds."""
-
-    n_estimators: Count
-    min_samples_leaf: Count
-    max_features: Share
-    seed: Seed
-
-
-class LineTreesParams(Struct, frozen=True, tag_field="kind", tag="line_trees"):
-    """The line first, then the mean of what each given kind of trees makes of the rest."""
-
-    extra_trees: ExtraTreesParams | None = None
-    gradient_boosting: GradientBoostingParams | None = None
-    hist_gradient_boosting: HistGradientBoostingParams | None = None
-
-    def __post_init__(self) -> None:
-        if not (self.extra_trees or self.gradient_boosting or self.hist_gradient_boosting):
-            raise ValueError("expected at least one kind of trees, got none")
-
-
-TreesParams = ExtraTreesParams | GradientBoostingParams | HistGradientBoostingParams
-ModelParams = MeanParams | RidgeParams | ElasticNetParams | TreesParams | LineTreesParams
 
 
 class IntervalsParams(Struct, frozen=True):

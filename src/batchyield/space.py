@@ -14,7 +14,8 @@ import yaml
 from msgspec import Meta
 
 from batchyield.errors import ParamsError
-from batchyield.params import Count, ModelParams, Seed, Struct
+from batchyield.families import ModelParams
+from batchyield.ranges import Count, Seed, Struct
 
 Number = int | float
 Numbers = Annotated[tuple[Number, ...], Meta(min_length=1)]

@@ -17,9 +17,10 @@ from batchyield.choice import destination, write_choice
 from batchyield.errors import ParamsError, SetupError
 from batchyield.estimators import Array, Matrix
 from batchyield.evaluation import DECIMALS, SMALLEST_PART
+from batchyield.families import ModelParams
 from batchyield.intervals import out_of_fold
 from batchyield.model import build
-from batchyield.params import ModelParams, Params, load
+from batchyield.params import Params, load
 from batchyield.space import Number, Space, candidates, load_space
 from batchyield.table import read_features, read_table
 
