@@ -1,8 +1,11 @@
 """The queue run to its end, or to a clean stop: no worker and no stage outlives this."""
 
+import contextlib
+import signal
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 from batchyield.errors import SetupError
 from batchyield.pins.progress import Progress
@@ -31,28 +34,43 @@ def run(queue: Queue, names: Collection[str], jobs: int, progress: Progress) -> 
     Raises:
         SetupError: the workers end again and again with work left.
     """
-    try:
-        _watch(queue, names, jobs, progress)
-    except KeyboardInterrupt:
-        progress.say("stopping: what runs comes to its end first; Ctrl-C again ends it at once")
+    with _interrupts() as told:
         try:
-            _drain(queue, names, progress)
-        except KeyboardInterrupt:
-            progress.say("ending what runs")
-            _drain(queue, names, progress, at_once=True)
-        return False
-    _drain(queue, names, progress)
-    return True
+            whole = _watch(queue, names, jobs, progress, told)
+        except SetupError:  # a terminal's Ctrl-C also ends the command that starts the workers
+            if not told:
+                raise
+            whole = False
+        if not whole:
+            progress.say("stopping: what runs comes to its end first; Ctrl-C again ends it at once")
+        _drain(queue, names, progress, told)
+        return whole
 
 
-def _watch(queue: Queue, names: Collection[str], jobs: int, progress: Progress) -> None:
+@contextlib.contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Each Ctrl-C of the block, noted: raised in the middle of what asks the queue, one can be lost."""
+    told: list[int] = []
+
+    def note(number: int, _: Any) -> None:
+        told.append(number)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield told
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _watch(queue: Queue, names: Collection[str], jobs: int, progress: Progress, told: list[int]) -> bool:
+    """Whether all ran to its end, rather than being told to stop."""
     queue.start(jobs)
     starts, seen = 1, time.monotonic()
-    while True:
+    while not told:
         tasks = mine(queue, names)
         progress.show(tasks)
         if not any(task.open for task in tasks):
-            return
+            return True
         if queue.workers():
             seen = time.monotonic()
         elif time.monotonic() - seen > START_SECONDS:
@@ -63,6 +81,7 @@ def _watch(queue: Queue, names: Collection[str], jobs: int, progress: Progress) 
             queue.start(jobs)
             starts, seen = starts + 1, time.monotonic()
         time.sleep(LOOK_SECONDS)
+    return False
 
 
 def _lost(names: list[str], running: bool) -> SetupError:
@@ -74,10 +93,14 @@ def _lost(names: list[str], running: bool) -> SetupError:
     )
 
 
-def _drain(queue: Queue, names: Collection[str], progress: Progress, *, at_once: bool = False) -> None:
+def _drain(queue: Queue, names: Collection[str], progress: Progress, told: list[int]) -> None:
+    at_once = False
     while queue.workers():
         queue.stop()
-        if at_once:
+        if len(told) > 1:
+            if not at_once:
+                progress.say("ending what runs")
+            at_once = True
             queue.interrupt()
         progress.show(mine(queue, names))
         time.sleep(LOOK_SECONDS)
