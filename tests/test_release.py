@@ -27,6 +27,7 @@ from batchyield.cli import main
 from batchyield.errors import ArtifactError, InputError, SetupError
 from batchyield.packaged import Packaged
 from batchyield.pins import objects, raw, remotes, workspace
+from batchyield.pins.compare import LOCK
 from batchyield.pins.copies import place
 from batchyield.pins.publish import publish
 from batchyield.pins.registry import NAME, read, resolve
@@ -51,11 +52,17 @@ def store(root, data):
     remote.client.put_object(Bucket=remote.bucket, Key=objects.stored(remote, md5(data)), Body=data)
 
 
-def train(root, constant, subject):
+def train(root, constant, subject, code=("bounds", "clock"), param="level"):
     """A commit with a model that answers `constant`, stored; stands for `make repro && dvc push`."""
     onnx = linear_onnx(constant)
     write_artifact(root / "data/model", onnx, card(name=NAME), golden_rows(onnx, batches(20)), REFERENCE)
     pin(root)
+    lock = yaml.safe_load((root / LOCK).read_text())
+    read = [f"src/batchyield/{name}.py" for name in code]
+    deps = [{"path": path, "hash": "md5", "md5": md5((root / path).read_bytes())} for path in read]
+    value = yaml.safe_load((root / "params.yaml").read_text())["intervals"][param]
+    lock["stages"]["train"] |= {"deps": deps, "params": {"params.yaml": {f"intervals.{param}": value}}}
+    (root / LOCK).write_text(yaml.safe_dump(lock, sort_keys=False))
     for name in FILES:
         store(root, (root / "data/model" / name).read_bytes())
     return commit(root, subject)
@@ -93,7 +100,7 @@ def origin(tmp_path_factory):
         figures = json.loads((root / "data/metrics/test.json").read_text())
         (root / "data/metrics/test.json").write_text(json.dumps(figures | {"r2": 0.75}))
         said += [
-            train(root, 0.5625, "Train again: the line was too low"),
+            train(root, 0.5625, "Train again: the line was too low", ("bounds", "batch"), "cut"),
             at(root, "release", "--bump", "minor", "--push"),
         ]
         said += [at(root, "promote", "staging", "1.1.0", "--push"), at(root, "promote", "dev", "1.1.0")]
@@ -269,13 +276,43 @@ def test_notes_and_card_say_what_changed(inside, origin, capsys):
     ):
         assert said in notes
     assert "Train the first" not in notes
+    assert changed(notes) == [
+        "- params: intervals.level in params.yaml, 0.9 before, nothing now",
+        "- params: intervals.cut in params.yaml, nothing before, periods now",
+        "- code: src/batchyield/clock.py, src/batchyield/batch.py",
+    ]
     assert main(["notes", "--all"]) == 0
-    assert capsys.readouterr().out.startswith(notes)
+    told = capsys.readouterr().out
+    assert told.startswith(notes)
+    assert changed(told.removeprefix(notes)) == ["There is no version before."]
     assert main(["card", first]) == 0
     told = capsys.readouterr().out
     assert told.startswith(f"# {NAME}\n")
     assert f"Commit `{first}`" in told
     assert "| seed | 1 |" in told
+
+
+def changed(notes):
+    """What the notes of a release say under `Changed`."""
+    return notes.partition("## Changed\n\n")[2].partition("\n\n")[0].splitlines()
+
+
+def test_notes_of_the_same_inputs_say_so_and_many_files_are_cut_short(inside, origin, capsys):
+    _, _, (_, _, _, second, *_) = origin
+    same = Path(LOCK).read_text()
+    for version, many in (
+        ("1.2.0", ""),
+        ("1.3.0", "".join(f"    - {{path: src/{n}.py, md5: '{n}'}}\n" for n in range(60))),
+    ):
+        Path(LOCK).write_text(same.replace("    deps:\n", f"    deps:\n{many}"))
+        revision = commit(inside, f"Release {version}") if many else second
+        said = "\n".join(["yield-model", ""])
+        git("tag", "-a", f"yield-model@v{version}", "-m", said, revision, cwd=inside)
+    assert main(["notes", "1.2.0"]) == 0
+    assert changed(capsys.readouterr().out) == ["The same data, code and params as before."]
+    assert main(["notes", "1.3.0"]) == 0
+    (told,) = changed(capsys.readouterr().out)
+    assert re.fullmatch(r"- code: (src/\d+\.py, )+src/\d+\.py and \d+ more", told)
 
 
 class Index:
