@@ -6,6 +6,7 @@ import io
 import itertools
 import re
 import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -371,6 +372,20 @@ def test_the_client_loads_no_model():
     command = [python_of("client"), "-c", code]
     done = subprocess.run(command, env=environment(ROOT), capture_output=True, text=True, check=True, timeout=30)
     assert not set(done.stdout.split()) & {"numpy", "onnxruntime", "pandas", "litestar", "api", "yaml"}
+
+
+def test_what_asks_predicts_or_reads_the_journal_loads_where_files_cannot_be_locked():
+    """As on Windows, where the modules that only POSIX has are missing."""
+    modules = ("client", "predictor", "artifact", "packaged", "sheet", "simulate", "cli", "replay", "report.page")
+    code = f"""
+import sys, importlib
+sys.modules.update(dict.fromkeys(("fcntl", "grp", "pwd", "resource", "termios")))
+for name in {modules}:
+    importlib.import_module(f"batchyield.{{name}}")
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment(ROOT), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
 
 
 rows = st.lists(st.sampled_from([b"a,1\n", b"b,2\r\n", b"\n", b" , \n", b"\xd1\xf9,3\n", b"c,4"]), max_size=12)

@@ -1,7 +1,6 @@
 """The opened journal: connections set up alike everywhere, and a lock that processes share."""
 
 import contextlib
-import fcntl
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,6 +92,8 @@ class Store:
                     if taken:
                         connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": lock})
             return
+        import fcntl  # not on Windows, where a journal on PostgreSQL can still be read
+
         self._make_folder()
         with self.file.with_name(f"{self.file.name}.{lock}.lock").open("ab") as handle:
             try:
