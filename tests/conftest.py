@@ -6,14 +6,24 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 from journal_fixtures import postgres
 
 from batchyield import s3
+from batchyield.files import exclusively
 from batchyield.pins import params, raw, remotes, workspace
+from batchyield.pins.compare import LOCK
 from batchyield.pins.demo import seed
 
 ROOT = Path(__file__).parents[1]
+
+hypothesis.settings.register_profile("suite", deadline=None)  # how long an example takes is the machine's affair
+hypothesis.settings.load_profile("suite")
+
+EVALUATED = ["evaluation=quick", "evaluation.folds=2", "evaluation.repeats=2", "evaluation.bootstrap=50"]
+QUICK = [*EVALUATED, "model=ridge"]
+"""What makes a rebuild take seconds."""
 
 
 def run(*command, cwd, check=True, **environment):
@@ -51,10 +61,39 @@ def checkout(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def rebuilt(checkout):
+def once(tmp_path_factory, worker_id):
+    """Makes a folder once for all the workers of a run: the first that asks makes it, and others wait and take it."""
+    own = tmp_path_factory.getbasetemp()
+    shared = (own if worker_id == "master" else own.parent) / "once"
+
+    def made(name, make):
+        lock, folder, aside = (shared / f"{name}{suffix}" for suffix in (".lock", "", ".part"))
+        lock.mkdir(parents=True, exist_ok=True)
+        with exclusively(lock):
+            if not folder.exists():
+                shutil.rmtree(aside, ignore_errors=True)
+                make(aside)
+                aside.rename(folder)
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def rebuilt(checkout, once):
     """The same, with the raw data brought and everything rebuilt from it by `dvc repro`."""
-    raw.fetch(checkout)
-    run("dvc", "repro", cwd=checkout)
+
+    def make(folder):
+        raw.fetch(checkout)
+        run("dvc", "repro", cwd=checkout)
+        folder.mkdir()
+        shutil.copytree(checkout / "data", folder / "data", symlinks=True)
+        shutil.copytree(checkout / ".dvc/cache", folder / ".dvc/cache", symlinks=True)
+        shutil.copy2(checkout / LOCK, folder)
+
+    found = once("rebuilt", make)
+    if not (checkout / raw.DATA).exists():
+        shutil.copytree(found, checkout, symlinks=True, dirs_exist_ok=True)
     return checkout
 
 
@@ -67,15 +106,21 @@ def scratch(rebuilt, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def quick(rebuilt, tmp_path_factory):
+def quick(rebuilt, once, tmp_path_factory):
     """A rebuilt and committed checkout with the quick evaluation and a quick model: its rebuild takes seconds."""
+
+    def make(folder):
+        workspace.git("clone", "-q", str(rebuilt), str(folder), cwd=rebuilt)
+        remotes.lend(rebuilt, folder)
+        raw.fetch(folder)
+        params.write(folder, QUICK)
+        run("dvc", "repro", cwd=folder)
+        run("git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qam", "quick", cwd=folder)
+
     root = tmp_path_factory.mktemp("quick") / "checkout"
-    workspace.git("clone", "-q", str(rebuilt), str(root), cwd=rebuilt)
+    ignored = shutil.ignore_patterns("config.local", "tmp")  # of another worker's server; what DVC noted of other paths
+    shutil.copytree(once("quick", make), root, symlinks=True, ignore=ignored)
     remotes.lend(rebuilt, root)
-    raw.fetch(root)
-    params.write(root, ["evaluation=quick", "model=ridge"])
-    run("dvc", "repro", cwd=root)
-    run("git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qam", "quick", cwd=root)
     return root
 
 

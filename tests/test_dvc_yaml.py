@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, run
+from conftest import EVALUATED, ROOT, run
 
 from batchyield.pins import params
 
@@ -66,7 +66,7 @@ def outputs(stage):
 def watched(rebuilt, tmp_path_factory):
     root = tmp_path_factory.mktemp("watched") / "checkout"
     shutil.copytree(rebuilt, root, ignore=shutil.ignore_patterns(".s3", ".dvc"))
-    params.write(root, ["evaluation=quick"])
+    params.write(root, [*EVALUATED, "model.extra_trees.n_estimators=10"])
 
     def watch(name):
         done = run(sys.executable, "-c", WATCH, f"batchyield.stages.{name}", cwd=root, PYTHONPATH=str(root / "src"))

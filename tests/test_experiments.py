@@ -1,6 +1,7 @@
 """Experiments through the commands a user types: one, a grid in the queue, a sweep, and to others by git and S3."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -21,7 +22,6 @@ from batchyield.pins.shown import shown
 
 pytestmark = pytest.mark.slow
 
-QUICK = ("evaluation=quick", "evaluation.folds=2", "evaluation.bootstrap=50")
 METRICS = ("cross_validation", "forward", "test")
 TOO_MANY = 1000000
 SCORES = {name: f"data/metrics/{name}.json" for name in METRICS}
@@ -29,10 +29,6 @@ SCORES = {name: f"data/metrics/{name}.json" for name in METRICS}
 
 def dvc(root, *arguments):
     return run("dvc", *arguments, cwd=root).stdout
-
-
-def settings(*overrides):
-    return [word for override in (*QUICK, *overrides) for word in ("-S", override)]
 
 
 def wait(root, *names):
@@ -46,12 +42,23 @@ def wait(root, *names):
 
 
 @pytest.fixture(scope="module")
-def lab(rebuilt, tmp_path_factory):
-    """A rebuilt checkout in which `alone` was run as an experiment and `pair-1`, `pair-2` through the queue."""
+def lab(quick, tmp_path_factory):
+    """A checkout with quick choices, in which `alone` was run as an experiment and `pair-1`, `pair-2` by the queue."""
     root = tmp_path_factory.mktemp("experiments") / "checkout"
-    shutil.copytree(rebuilt, root, ignore=shutil.ignore_patterns(".s3"), symlinks=True)
-    dvc(root, "exp", "run", "--name", "alone", *settings("model=ridge"))
-    dvc(root, "exp", "run", "--queue", "--name", "pair", *settings("model=ridge,mean"))
+    shutil.copytree(quick, root, symlinks=True)
+    # `dvc exp run -S` composes anew from conf/, so the choices are made there.
+    for file, changes in (
+        ("config.yaml", {"model": "ridge", "evaluation": "quick"}),
+        ("evaluation/quick.yaml", {"folds": 2, "repeats": 2, "bootstrap": 50}),
+    ):
+        text = (root / "conf" / file).read_text()
+        for name, value in changes.items():
+            text = re.sub(rf"\b{name}: .*", f"{name}: {value}", text)
+        (root / "conf" / file).write_text(text)
+    params.check(root)
+    run("git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qam", "choose", cwd=root)
+    dvc(root, "exp", "run", "--name", "alone", "-S", "model=elastic_net")
+    dvc(root, "exp", "run", "--queue", "--name", "pair", "-S", "model=elastic_net,mean")
     refused = run("batchyield", "sweep", "model=mean", cwd=root, check=False)
     dvc(root, "queue", "start", "--jobs", "2")
     assert wait(root, "pair-1", "pair-2") == {"pair-1": State.DONE, "pair-2": State.DONE}
@@ -72,8 +79,8 @@ def test_params_and_metrics_of_every_experiment_are_shown(lab):
     for commit in (baseline, *(named[name] for name in ("alone", "pair-1", "pair-2"))):
         assert commit.data.metrics.keys() == set(SCORES.values())
         assert all(commit.data.figure(name, "score") > 0 for name in METRICS)
-    assert [named[name].data.settings()["model.kind"] for name in ("alone", "pair-2")] == ["ridge", "mean"]
-    assert baseline.data.settings()["model.kind"] == "line_trees"
+    assert [named[name].data.settings()["model.kind"] for name in ("alone", "pair-2")] == ["elastic_net", "mean"]
+    assert baseline.data.settings()["model.kind"] == "ridge"
     # Run in the workspace or in one of its own, the same choice gives the same bytes.
     assert named["alone"].data.outs == named["pair-1"].data.outs
     assert named["pair-2"].data.figure("test", "score") > named["alone"].data.figure("test", "score")
@@ -92,7 +99,7 @@ def test_every_plot_has_points_of_both_sides(lab):
 def test_two_experiments_are_compared_and_one_is_taken_over(lab):
     root, _ = lab
     changed = json.loads(dvc(root, "exp", "diff", "HEAD", "pair-2", "--json"))
-    assert changed["params"]["params.yaml"]["model.kind"] == {"old": "line_trees", "new": "mean"}
+    assert changed["params"]["params.yaml"]["model.kind"] == {"old": "ridge", "new": "mean"}
     assert changed["metrics"][SCORES["test"]]["score"]["diff"] > 0
     dvc(root, "exp", "apply", "pair-2")
     assert "kind: mean" in (root / "params.yaml").read_text()
@@ -100,9 +107,9 @@ def test_two_experiments_are_compared_and_one_is_taken_over(lab):
     _, named = found(root)
     measured = json.loads((root / SCORES["test"]).read_text())
     assert measured == named["pair-2"].data.metrics[SCORES["test"]].data
-    dvc(root, "exp", "branch", "pair-1", "ridge")
-    assert "kind: ridge" in run("git", "show", "ridge:params.yaml", cwd=root).stdout
-    assert run("git", "rev-parse", "ridge", cwd=root).stdout.strip() == named["pair-1"].rev
+    dvc(root, "exp", "branch", "pair-1", "elastic")
+    assert "kind: elastic_net" in run("git", "show", "elastic:params.yaml", cwd=root).stdout
+    assert run("git", "rev-parse", "elastic", cwd=root).stdout.strip() == named["pair-1"].rev
 
 
 def test_a_colleague_pulls_an_experiment_through_git_and_s3(lab, tmp_path):
@@ -134,7 +141,7 @@ def test_what_is_left_in_the_queue_is_not_mixed_in(lab):
 
 def test_a_sweep_ranks_what_came_out_and_says_what_failed(lab):
     root, _ = lab
-    grid = ("model=mean,line_trees", f"validate.minimum_rows=100,{TOO_MANY}")
+    grid = ("model=mean,ridge", f"validate.minimum_rows=100,{TOO_MANY}")
     done = run("batchyield", "sweep", "--json", "--name", "grid", *grid, cwd=root, check=False)
     assert done.returncode == 1, done.stderr
     made = json.loads(done.stdout)
@@ -171,7 +178,6 @@ def test_ctrl_c_leaves_nothing_running_and_the_rest_can_go_on(lab):
             "cut",
             f"validate.minimum_rows={levels}",
             "split.seed=5",  # of which nothing is cached yet
-            *QUICK,
         ],
         cwd=root,
         stdout=subprocess.PIPE,

@@ -9,7 +9,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, run
+from conftest import EVALUATED, ROOT, run
 
 from batchyield import s3
 from batchyield.lock import read_lock
@@ -93,10 +93,10 @@ def test_raw_data_that_moved_on_are_refused_and_the_pin_stays(checkout, tmp_path
     assert not (clone / raw.DATA).exists()
 
 
-def test_the_demo_goes_from_a_bare_clone_to_a_service_and_stops_all_it_started(rebuilt, tmp_path):
+def test_the_demo_goes_from_a_bare_clone_to_a_service_and_stops_all_it_started(quick, tmp_path):
     clone = tmp_path / "clone"
-    workspace.git("clone", "-q", str(rebuilt), str(clone), cwd=tmp_path)
-    shutil.copytree(rebuilt / ".dvc/cache", clone / ".dvc/cache")  # the rebuild itself is shown by other tests
+    workspace.git("clone", "-q", str(quick), str(clone), cwd=tmp_path)
+    shutil.copytree(quick / ".dvc/cache", clone / ".dvc/cache")  # the rebuild itself is shown by other tests
     port, s3_port = s3.free_port(), s3.free_port()
     with (tmp_path / "log").open("wb") as log:
         command = ("batchyield", "demo", "--port", str(port), "--s3-port", str(s3_port))
@@ -124,7 +124,8 @@ def test_the_real_plant_runs_through_and_the_committed_lock_is_untouched(real_da
     train = real_data / "jinnan_round1_train_20181227.csv"
     target = tmp_path / "rebuild"
     port = str(s3.free_port())
-    command = ("batchyield", "rebuild-on", str(train), "evaluation=quick", "--into", str(target), "--s3-port", port)
+    choices = (*EVALUATED, "model.extra_trees.n_estimators=10")
+    command = ("batchyield", "rebuild-on", str(train), *choices, "--into", str(target), "--s3-port", port)
     done = run(*command, cwd=ROOT)
     assert "data/metrics/test.json" in done.stdout
     assert (ROOT / LOCK).read_bytes() == lock
