@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from conftest import ROOT, run
+from conftest import EVALUATED, QUICK, ROOT, run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchyield import comment
+from batchyield import comment, s3
 from batchyield.change import Outcome, compare
 from batchyield.errors import ArtifactError, SetupError
 from batchyield.gate import Verdict
@@ -166,24 +166,22 @@ def test_a_chart_has_plain_decimals_alone(heights):
 
 
 @pytest.fixture(scope="module")
-def origin(rebuilt, tmp_path_factory):
-    """A remote whose main was built with quick choices, and the clone that built and pushed it."""
+def origin(quick, tmp_path_factory):
+    """A remote whose main was built with quick choices, and the clone that pushed its outputs."""
     folder = tmp_path_factory.mktemp("review")
-    workspace.git("clone", "-q", "--bare", str(rebuilt), str(folder / "origin.git"), cwd=folder)
+    workspace.git("clone", "-q", "--bare", str(quick), str(folder / "origin.git"), cwd=folder)
     author = folder / "author"
     workspace.git("clone", "-q", str(folder / "origin.git"), str(author), cwd=folder)
-    remotes.lend(rebuilt, author)
-    shutil.copytree(rebuilt / ".dvc/cache", author / ".dvc/cache")
+    remotes.lend(quick, author)
+    shutil.copytree(quick / ".dvc/cache", author / ".dvc/cache")
     run("dvc", "checkout", "--quiet", cwd=author)
-    proposed(author, "main", "evaluation=quick", "model=ridge")
-    pushed(author, "main")
+    run("dvc", "push", "--quiet", cwd=author)
     return folder
 
 
 def proposed(author, branch, *choices):
     """Changes params on a branch, builds and commits."""
-    if branch != "main":
-        run("git", "checkout", "-q", "-B", branch, "main", cwd=author)
+    run("git", "checkout", "-q", "-B", branch, "main", cwd=author)
     params.write(author, list(choices))
     run("dvc", "repro", "--quiet", cwd=author)
     identity = ("-c", "user.name=t", "-c", "user.email=t@localhost")
@@ -224,7 +222,7 @@ def rehearsed(origin, rebuilt, branch, labels=""):
 
 @pytest.mark.slow
 def test_a_change_within_noise_passes_and_its_report_is_whole(origin, rebuilt):
-    proposed(origin / "author", "quiet", "evaluation=quick", "model=ridge", "model.alpha=0.55")
+    proposed(origin / "author", "quiet", *QUICK, "model.alpha=0.55")
     pushed(origin / "author", "quiet")
     report, codes, clone = rehearsed(origin, rebuilt, "quiet")
     assert {step: code for step, (code, _) in codes.items() if code} == {}, codes
@@ -265,24 +263,42 @@ def other_data(clone, before):
     assert "The columns are the same 44" in told
 
 
+@pytest.fixture(scope="module")
+def worse(origin):
+    """The author's clone on a branch that made the model worse."""
+    proposed(origin / "author", "worse", *EVALUATED, "model=mean")
+    return origin / "author"
+
+
 @pytest.mark.slow
-def test_a_worse_change_is_stopped_unless_the_label_says_otherwise(origin):
-    there = origin / "author"
-    proposed(there, "worse", "evaluation=quick", "model=mean")
-    done = run("batchyield", "gate", "--base", "main", cwd=there, check=False)
+def test_a_fork_without_keys_to_the_storage_rebuilds_both_sides_to_the_pinned_bytes(worse, tmp_path):
+    fork = tmp_path / "fork"
+    workspace.git("clone", "-q", "--branch", "worse", str(worse), str(fork), cwd=tmp_path)
+    base = workspace.git("rev-parse", "origin/main", cwd=fork)[:8]
+    told = run("batchyield", "pull", "--base", "origin/main", "--s3-port", str(s3.free_port()), cwd=fork).stdout
+    assert "put the sample plant's batches at raw/batches.csv" in told
+    assert "HEAD     rebuilt, raw data from the source bucket" in told
+    assert f"{base} rebuilt, since neither cache nor storage has its outputs" in told
+    assert workspace.git("status", "--porcelain", cwd=fork) == "", "what was built is what is pinned"
+    assert "WORSE" in run("batchyield", "gate", "--base", "origin/main", cwd=fork, check=False).stdout
+
+
+@pytest.mark.slow
+def test_a_worse_change_is_stopped_unless_the_label_says_otherwise(worse):
+    done = run("batchyield", "gate", "--base", "main", cwd=worse, check=False)
     assert done.returncode == 1
     assert "WORSE" in done.stdout
-    done = run("batchyield", "gate", "--base", "main", "--json", cwd=there, PR_LABELS="gate-override")
+    done = run("batchyield", "gate", "--base", "main", "--json", cwd=worse, PR_LABELS="gate-override")
     said = json.loads(done.stdout)
     assert (said["passed"], said["overridden"], len(said["failures"]) > 2) == (True, True, True)
-    stopped = page(review("main", root=there))
+    stopped = page(review("main", root=worse))
     assert stopped.startswith("## ❌ The gate stops this change")
     assert "**WORSE**" in stopped
-    overridden = page(review("main", "gate-override", root=there))
+    overridden = page(review("main", "gate-override", root=worse))
     assert overridden.startswith("## ⚠️ The gate fails, and the label")
     assert "FAILED" in overridden
     with pytest.raises(SetupError, match="nowhere is no revision"):
-        review("nowhere", root=there)
+        review("nowhere", root=worse)
 
 
 @pytest.fixture
