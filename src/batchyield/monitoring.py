@@ -5,10 +5,8 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from batchyield.artifact import REFERENCE, Artifact
 from batchyield.chart import Chart, control_chart
 from batchyield.drift import Reference
-from batchyield.errors import ArtifactError
 from batchyield.features import featurize
 from batchyield.frequency import Frequency, frequency
 from batchyield.journal.read import Journalled
@@ -29,19 +27,6 @@ class Findings(msgspec.Struct, frozen=True):
     chart: Chart | None
     live: Live
     frequency: Frequency | None
-
-
-def reference_of(artifact: Artifact) -> Reference:
-    """The profile that the model's traffic is laid beside.
-
-    Raises:
-        ArtifactError: it cannot be read.
-    """
-    try:
-        return msgspec.json.decode(artifact.reference, type=Reference)
-    except (msgspec.MsgspecError, ValueError) as error:
-        problem = f"is no reference profile: {error}"
-        raise ArtifactError(REFERENCE, problem, "use the code of the commit that trained it") from None
 
 
 def look(store: Store, md5: str, reference: Reference, card: Card, batches: int = BATCHES) -> Findings:
