@@ -23,6 +23,7 @@ from api.settings import Settings
 from batchyield.errors import AwayError, BatchyieldError
 from batchyield.files import write_atomic
 from batchyield.monitoring import Findings, look
+from batchyield.pace import Pace
 
 logger = logging.getLogger("batchyield.watch")
 
@@ -101,7 +102,7 @@ class Watch:
         started = time.perf_counter()
         artifact = serving.artifact
         store, batches = self._service.journal.store, self._settings.watch_batches
-        findings = look(store, serving.pin.md5, serving.reference, artifact.card, batches)
+        findings = look(store, serving.pin.md5, serving.reference, artifact.card, batches, Pace())
         return Look(serving.pin.md5, time.time(), round(time.perf_counter() - started, 6), findings)
 
     def _run(self) -> None:

@@ -17,6 +17,7 @@ from batchyield.batch import READINGS, Batch, Reading
 from batchyield.drift import Profile, Reference
 from batchyield.features import INDEX
 from batchyield.features.catalogue import STEPS
+from batchyield.pace import Rest, on
 from batchyield.shift import holm, ks_distance, ks_p, psi, rank_p, share_p
 
 ENOUGH = 100
@@ -100,6 +101,7 @@ def compare(
     values: NDArray[np.floating],
     yields: NDArray[np.floating],
     level: float = LEVEL,
+    rest: Rest = on,
 ) -> Shift:
     """Lays a window beside the reference.
 
@@ -109,8 +111,12 @@ def compare(
         values: its features, shape [n, len(FEATURES)].
         yields: what was predicted, shape [n].
         level: chance of any false alarm in a window of independent batches from a steady plant.
+        rest: called after each reading.
     """
-    measured = [_measure(reference, name, batches, values[:, INDEX[feature]]) for name, feature in WATCHED.items()]
+    measured = []
+    for name, feature in WATCHED.items():
+        measured.append(_measure(reference, name, batches, values[:, INDEX[feature]]))
+        rest()
     profile = reference.prediction
     adjusted = holm([*(min(1.0, 3 * min(tests)) for _, tests in measured), _distribution_p(profile, yields)])
     told = len(batches) >= ENOUGH
