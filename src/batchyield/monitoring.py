@@ -47,7 +47,7 @@ def look(store: Store, md5: str, reference: Reference, card: Card, batches: int 
     if store.file is not None and not store.file.exists():
         return judge(reference, card, [], [])
     window = recent(store, md5, batches, rest=rest)
-    told = recent(store, md5, batches, measured=True, rest=rest)
+    told = recent(store, md5, batches, measured=True, rest=rest, known=window)
     return judge(reference, card, window, told, rest)
 
 

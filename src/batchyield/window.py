@@ -56,6 +56,9 @@ The time of day itself is no property of a batch where batches start around the 
 """
 
 
+FIELDS = tuple(field.name for field in msgspec.structs.fields(Batch))
+
+
 class ReadingShift(msgspec.Struct, frozen=True):
     """One reading of the window against the training."""
 
@@ -113,9 +116,11 @@ def compare(
         level: chance of any false alarm in a window of independent batches from a steady plant.
         rest: called after each reading.
     """
+    cells = list(zip(*map(msgspec.structs.astuple, batches), strict=True))
     measured = []
     for name, feature in WATCHED.items():
-        measured.append(_measure(reference, name, batches, values[:, INDEX[feature]]))
+        blank = cells[FIELDS.index(name)].count(None) if cells else 0
+        measured.append(_measure(reference, name, len(batches), blank, values[:, INDEX[feature]]))
         rest()
     profile = reference.prediction
     adjusted = holm([*(min(1.0, 3 * min(tests)) for _, tests in measured), _distribution_p(profile, yields)])
@@ -127,12 +132,10 @@ def compare(
 
 
 def _measure(
-    reference: Reference, name: str, batches: Sequence[Batch], column: NDArray[np.floating]
+    reference: Reference, name: str, n: int, blank: int, column: NDArray[np.floating]
 ) -> tuple[ReadingShift, tuple[float, float, float]]:
     """The reading without its verdict, and the probabilities of its three tests: values, blanks, new values."""
     profile, trained = reference.features[WATCHED[name]], reference.blank.get(name, 0.0)
-    n = len(batches)
-    blank = sum(getattr(batch, name) is None for batch in batches)
     present = column[~np.isnan(column)]
     new = int(_unseen(profile, present).sum())
     tests = (

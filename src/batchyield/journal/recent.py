@@ -1,6 +1,6 @@
 """The newest batches that one model answered, each once: what the watch and the report look at."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, Text, cast, func, literal, select
@@ -29,6 +29,7 @@ def recent(
     measured: bool = False,
     horizon: int | None = HORIZON,
     rest: Rest = on,
+    known: Iterable[Journalled] = (),
 ) -> list[Journalled]:
     """The newest answers of a model, oldest first; a batch that was asked for again counts once, as answered last.
 
@@ -43,17 +44,21 @@ def recent(
         measured: only batches whose yield was told.
         horizon: newest rows, of all models, to go back; None: as far as that time goes.
         rest: called between small steps of the work.
+        known: rows that were just read, and need not be again.
     """
     newest: dict[str, int] = {}
-    for begin, end in _pages(store, since, until, horizon):
+    enough = min(limit, _outcomes(store)) if measured else limit
+    for begin, end in _pages(store, since, until, horizon) if enough else ():
         with store.reading() as connection:
             for key, number in connection.execute(between(_latest(md5, limit, measured), begin, end)):
                 newest.setdefault(key, number)
-        if len(newest) >= limit:
+        if len(newest) >= enough:
             break
         rest()
     numbers = sorted(newest.values(), reverse=True)[:limit]
-    rows: list[Journalled] = []
+    read = {row.number: row for row in known}
+    rows = [read[number] for number in numbers if number in read]
+    numbers = [number for number in numbers if number not in read]
     for first in range(0, len(numbers), AT_ONCE):
         with store.reading() as connection:
             part = _read(connection, numbers[first : first + AT_ONCE])
@@ -61,6 +66,11 @@ def recent(
             rows.append(journalled(row._mapping))
             rest()
     return sorted(rows, key=lambda row: (row.at, row.number))
+
+
+def _outcomes(store: Store) -> int:
+    with store.reading() as connection:
+        return connection.execute(select(func.count()).select_from(outcome)).scalar_one()
 
 
 def _pages(
