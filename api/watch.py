@@ -68,7 +68,7 @@ class Watch:
             self._thread.start()
 
     def close(self) -> None:
-        """Ends, after the look that is under way."""
+        """Ends, after the look that is under way, which rests no more."""
         self._ended.set()
         if self._thread is not None:
             self._thread.join()
@@ -102,7 +102,7 @@ class Watch:
         started = time.perf_counter()
         artifact = serving.artifact
         store, batches = self._service.journal.store, self._settings.watch_batches
-        findings = look(store, serving.pin.md5, serving.reference, artifact.card, batches, Pace())
+        findings = look(store, serving.pin.md5, serving.reference, artifact.card, batches, Pace(self._ended.wait))
         return Look(serving.pin.md5, time.time(), round(time.perf_counter() - started, 6), findings)
 
     def _run(self) -> None:

@@ -18,14 +18,18 @@ class Pace:
     """Rests after each step; belongs to one thread.
 
     Work is measured as the thread's own time, of which waiting for the interpreter is no part.
+
+    Args:
+        sleep: rests so many seconds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sleep: Callable[[float], object] = time.sleep) -> None:
+        self._sleep = sleep
         self._rested = time.thread_time()
 
     def __call__(self) -> None:
         """Rests, where there was a step's work since the last rest."""
         worked = time.thread_time() - self._rested
         if worked >= STEP_SECONDS:
-            time.sleep(worked * (1 - SHARE) / SHARE)
+            self._sleep(worked * (1 - SHARE) / SHARE)
             self._rested = time.thread_time()
