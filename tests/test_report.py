@@ -86,6 +86,16 @@ def test_what_moved_is_said_shown_and_advised(report, capsys):
     assert all(figure["role"] == "img" and figure["aria-label"] for figure in figures)
 
 
+def test_where_some_batches_moved_and_the_median_did_not_the_mean_is_told(report):
+    def some(store, md5):
+        rows = coming(400)
+        for row in rows[::3]:
+            row.B14 = raised(-30)(row.B14)
+        journal(store, rows, md5)
+
+    assert "median still 400 kg, mean 39" in report(some)[1]
+
+
 def test_the_page_needs_nothing_else_and_repeats(report):
     _, text = report(drifted)
     assert "<script" not in text

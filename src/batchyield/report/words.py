@@ -99,12 +99,19 @@ def story(moved: Moved) -> list[str]:
     if shift.new >= NEW_LIMIT and len(moved.values):
         told.append(f"{percent(shift.new)} of the values were never seen in the training")
     if (shift.psi or 0.0) >= PSI_LIMIT and moved.before is not None and moved.now is not None:
-        before, now = number(moved.before), number(moved.now)
-        unit = f" {moved.feature.unit}" if moved.feature.unit else ""
-        told.append(
-            f"median {before} → {now}{unit}" if before != now else f"median still {now}{unit}, spread otherwise"
-        )
+        told.append(_distribution(moved))
     return told
+
+
+def _distribution(moved: Moved) -> str:
+    """How the values moved: a coarse grid keeps its median, a shift of a part of the batches too."""
+    unit = f" {moved.feature.unit}" if moved.feature.unit else ""
+    before, now = number(moved.before), number(moved.now)
+    if before != now:
+        return f"median {before} → {now}{unit}"
+    before, mean = number(moved.profile.mean), number(float(moved.values.mean()))
+    changed = f"mean {before} → {mean}{unit}" if before != mean else "spread otherwise"
+    return f"median still {now}{unit}, {changed}"
 
 
 def caption(moved: Moved) -> str:
