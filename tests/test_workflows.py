@@ -7,6 +7,7 @@ import subprocess
 import pytest
 import yaml
 from conftest import ROOT
+from prometheus_fixtures import PACKAGES
 
 FILES = sorted((ROOT / ".github/workflows").glob("*.yml"))
 PINNED = re.compile(r"[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
@@ -15,6 +16,7 @@ BY_TAG = {"iterative/setup-cml@v2"}
 
 RUNNER = {
     "sudo apt-get update && sudo apt-get install --yes qemu-user",
+    f"sudo apt-get update && sudo apt-get install --yes --no-install-recommends {PACKAGES}",
     'echo "ghcr=ghcr.io/${GITHUB_REPOSITORY,,}" >> "$GITHUB_OUTPUT"',
     'gh release create "$GITHUB_REF_NAME" --repo "$GITHUB_REPOSITORY" --verify-tag --notes-file dist/notes.md dist/*',
 }
