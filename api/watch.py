@@ -22,7 +22,8 @@ from api.service import Service, Serving
 from api.settings import Settings
 from batchyield.errors import AwayError, BatchyieldError
 from batchyield.files import write_atomic
-from batchyield.monitoring import Findings, look, reference_of
+from batchyield.monitoring import Findings, look
+from batchyield.pace import Pace
 
 logger = logging.getLogger("batchyield.watch")
 
@@ -67,7 +68,7 @@ class Watch:
             self._thread.start()
 
     def close(self) -> None:
-        """Ends, after the look that is under way."""
+        """Ends, after the look that is under way, which rests no more."""
         self._ended.set()
         if self._thread is not None:
             self._thread.join()
@@ -101,7 +102,7 @@ class Watch:
         started = time.perf_counter()
         artifact = serving.artifact
         store, batches = self._service.journal.store, self._settings.watch_batches
-        findings = look(store, serving.pin.md5, reference_of(artifact), artifact.card, batches)
+        findings = look(store, serving.pin.md5, serving.reference, artifact.card, batches, Pace(self._ended.wait))
         return Look(serving.pin.md5, time.time(), round(time.perf_counter() - started, 6), findings)
 
     def _run(self) -> None:

@@ -41,14 +41,14 @@ def check_wrk() -> None:
         raise SetupError("wrk is not installed", "`apt-get install wrk`, or https://github.com/wg/wrk")
 
 
-def load(server: Running, bodies: Path, seconds: float) -> Round:
+def load(server: Running, bodies: Path, seconds: float, connections: int = CONNECTIONS) -> Round:
     """One round.
 
     Raises:
         SetupError: a request failed, so that the figures mean nothing.
     """
     pinned = ("taskset", "-c", str(cores()[1]))
-    wrk = ("wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:g}s", "--timeout", "30s", "-s", str(SCRIPT))
+    wrk = ("wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "30s", "-s", str(SCRIPT))
     before = server.cpu_seconds()
     said = subprocess.run(
         [*pinned, *wrk, f"http://{HOST}:{server.port}{PATH}", "--", str(bodies)],

@@ -1,4 +1,4 @@
-"""The real Prometheus and Alertmanager over the very files of monitoring/, in a time that runs faster."""
+"""The real Prometheus, Alertmanager and PostgreSQL exporter over the very files of monitoring/, in a faster time."""
 
 import os
 import re
@@ -16,16 +16,17 @@ from batchyield.s3 import free_port
 MONITORING = ROOT / "monitoring"
 RULES = sorted((MONITORING / "prometheus" / "rules").glob("*.yml"))
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+PACKAGES = "prometheus prometheus-alertmanager prometheus-postgres-exporter"
 WINDOW, PATIENCE, LEAST_PATIENCE = 60, 900, 2.0
 """A range of a minute becomes a second; a `for` of a quarter of an hour too, but none is under two seconds: with a
 scrape a second, an alert then takes three bad ones in a row, and no busy machine raises it by one that is late."""
 
 
 def needs(*programs):
-    """Skips where a program of Debian's prometheus or prometheus-alertmanager is absent; in CI that is a failure."""
+    """Skips where a program of Debian's packages below is absent; in CI that is a failure."""
     absent = [program for program in programs if shutil.which(program) is None]
     if absent:
-        told = f"{', '.join(absent)} not found: apt-get install prometheus prometheus-alertmanager"
+        told = f"{', '.join(absent)} not found: apt-get install {PACKAGES}"
         if os.environ.get("CI") == "true":
             pytest.fail(told)
         pytest.skip(told)
@@ -64,15 +65,18 @@ def hastened(rules):
 class _Program:
     """A process that is ready once it says so, for as long as the block runs."""
 
-    def __init__(self, folder, name, *options):
+    health = "/-/ready"
+
+    def __init__(self, folder, name, *options, **environment):
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self._environment = os.environ | environment
         self._log = folder / f"{name}.log"
         self._command = [name, *options, f"--web.listen-address=127.0.0.1:{self.port}"]
 
     def __enter__(self):
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=subprocess.STDOUT)
+            self._process = subprocess.Popen(self._command, env=self._environment, stdout=log, stderr=subprocess.STDOUT)
         until(self._ready, self._log.read_text)
         self.client = httpx.Client(base_url=self.url, timeout=30)
         return self
@@ -89,7 +93,7 @@ class _Program:
     def _ready(self):
         assert self._process.poll() is None, self._log.read_text()
         try:
-            return httpx.get(f"{self.url}/-/ready").status_code == 200
+            return httpx.get(self.url + self.health).status_code == 200
         except httpx.TransportError:
             return False
 
@@ -111,6 +115,20 @@ class Alertmanager(_Program):
     def alerts(self):
         """What it was sent and has not ended, with labels, annotations and status."""
         return self.client.get("/api/v2/alerts").json()
+
+    def states(self):
+        """`active`, or `suppressed` where another alert explains it, by name."""
+        return {one["labels"]["alertname"]: one["status"]["state"] for one in self.alerts()}
+
+
+class Exporter(_Program):
+    """Debian's exporter of the figures of a PostgreSQL, which it asks whenever Prometheus asks it."""
+
+    health = "/"
+
+    def __init__(self, folder, url):
+        source = httpx.URL(url).copy_set_param("sslmode", "disable")
+        super().__init__(folder, "prometheus-postgres-exporter", DATA_SOURCE_NAME=str(source))
 
 
 class Prometheus(_Program):

@@ -196,3 +196,27 @@ def ask_again(client, rows):
             return ask(client, rows)
         except httpx.TransportError:
             assert time.monotonic() < deadline
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_a_journal_that_is_away_makes_nobody_unready(root, tmp_path, required):
+    folder, elsewhere = tmp_path / "journal", tmp_path / "elsewhere"
+    rows = {"inputs": msgspec.to_builtins(coming(1))}
+    with client_of(root, journal=str(folder / "journal.sqlite"), journal_required=required, watch_seconds=0) as client:
+        ask(client, coming(1))
+        folder.rename(elsewhere)
+        folder.touch()  # a folder that is missing would be made anew
+        answer = client.post("/v1/predictions", json=rows)
+        if required:
+            refusal(answer, 503, "not-journalled")
+            assert answer.headers["retry-after"] == "2"
+        else:
+            assert answer.status_code == 200
+        for path in ("/health/ready", "/health/live", "/v1/model", "/metrics", "/"):
+            assert client.get(path).status_code == 200
+        folder.unlink()
+        elsewhere.rename(folder)
+        deadline = time.monotonic() + 20
+        while client.post("/v1/predictions", json=rows).status_code != 200:
+            assert time.monotonic() < deadline
+        assert seen(client).window.batches == 1

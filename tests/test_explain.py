@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from batchyield.artifact import canonical_json
 from batchyield.batch import Batch
-from batchyield.drift import Reference, reference
+from batchyield.drift import read_reference, reference
 from batchyield.errors import ArtifactError
 from batchyield.explain import PAIRS, TOP, Explainer
 from batchyield.export import to_onnx
@@ -65,7 +65,7 @@ def onnx_of(weights, factors=()):
 
 def small(weights, factors=()):
     predictor = Predictor(onnx_of(weights, factors))
-    return predictor, Explainer(predictor, REFERENCE)
+    return predictor, Explainer(predictor, read_reference(REFERENCE))
 
 
 @cache
@@ -73,7 +73,7 @@ def of_plant():
     """The project's kind of model over a simulated plant, with its features."""
     values = plant()[0].values
     predictor = Predictor(to_onnx(trained("line_trees")))
-    profile = canonical_json(reference(NAMES, values, predictor.yields(values), {}, np.arange(len(values))))
+    profile = reference(NAMES, values, predictor.yields(values), {}, np.arange(len(values)))
     return predictor, Explainer(predictor, profile), values
 
 
@@ -194,7 +194,7 @@ def test_a_batch_is_explained_alike_in_any_company(order, count):
 
 def test_another_explainer_of_the_same_model_says_the_same():
     predictor, explainer, values = of_plant()
-    profile = canonical_json(reference(NAMES, values, predictor.yields(values), {}, np.arange(len(values))))
+    profile = reference(NAMES, values, predictor.yields(values), {}, np.arange(len(values)))
     another = Explainer(Predictor(to_onnx(trained("line_trees"))), profile)
     assert another.explain([UNLIKE]) == explainer.explain([UNLIKE])
 
@@ -227,9 +227,7 @@ def test_a_missing_reading_has_an_effect_and_no_value():
 def test_the_typical_batch_itself_has_nothing_to_explain():
     predictor = Predictor(onnx_of({"B14": 0.001}))
     values = featurize([CLEAN]).values
-    explainer = Explainer(
-        predictor, canonical_json(reference(NAMES, values, predictor.yields(values), {}, np.arange(len(values))))
-    )
+    explainer = Explainer(predictor, reference(NAMES, values, predictor.yields(values), {}, np.arange(len(values))))
     assert explainer.explain([CLEAN]) == [Explanation(0.9, (), 0.0)]
     assert msgspec.json.encode(explainer.explain([CLEAN])[0].rest) == b"0.0"
 
@@ -245,19 +243,19 @@ def test_no_batches_get_no_explanations():
         (b"{}", "the profile: is no reference profile: .*`rows`"),
         (b"\xff", "the profile: is no reference profile: "),
         (
-            canonical_json(msgspec.structs.replace(msgspec.json.decode(REFERENCE, type=Reference), features={})),
+            canonical_json(msgspec.structs.replace(read_reference(REFERENCE), features={})),
             "the profile: has no profile of the feature 'A1'",
         ),
     ],
 )
 def test_a_profile_that_cannot_be_used_is_refused(profile, problem):
     with pytest.raises(ArtifactError, match=problem):
-        Explainer(Predictor(linear_onnx()), profile, "the profile")
+        Explainer(Predictor(linear_onnx()), read_reference(profile, "the profile"), "the profile")
 
 
 def test_a_model_that_answers_with_no_number_is_refused():
     with pytest.raises(ArtifactError, match=r"the profile: describes a typical batch; the model answers .* no number"):
-        Explainer(Predictor(onnx_of({"B14": math.inf})), REFERENCE, "the profile")
+        Explainer(Predictor(onnx_of({"B14": math.inf})), read_reference(REFERENCE), "the profile")
 
 
 def test_the_guide_has_the_numbers_of_the_code():

@@ -9,14 +9,11 @@ import pytest
 import yaml
 from api_fixtures import Running
 from monitoring_fixtures import coming, make_plant
-from prometheus_fixtures import MONITORING, RULES, Alertmanager, Prometheus, needs, until
+from prometheus_fixtures import MONITORING, RULES, Alertmanager, Exporter, Prometheus, needs, until
 from watched_fixtures import Callers, Station
 
 GRAFANA = MONITORING / "grafana"
 BOARDS = sorted((GRAFANA / "dashboards").glob("*.json"))
-FOREIGN = {"pg_up"}
-"""Of postgres-exporter, which does not run here: its documentation, "Metrics", `pg_up`."""
-
 WORDS = {"and", "or", "unless", "by", "without", "on", "ignoring", "group_left", "group_right", "offset", "bool"}
 
 
@@ -64,9 +61,10 @@ def test_names_are_found_in_queries():
 
 
 @pytest.fixture
-def watched(tmp_path):
-    """A Prometheus that has seen a service with traffic and measured yields, cAdvisor's metrics and Alertmanager."""
-    needs("prometheus", "prometheus-alertmanager")
+def watched(tmp_path, postgres_server):
+    """A Prometheus that has seen a service with traffic and measured yields, its database, cAdvisor's metrics and
+    Alertmanager."""
+    needs("prometheus", "prometheus-alertmanager", "prometheus-postgres-exporter")
     root = make_plant(tmp_path / "checkout")
     settings = {
         "BATCHYIELD_API_KEY": Callers.KEY,
@@ -76,12 +74,18 @@ def watched(tmp_path):
     with ExitStack() as running:
         station = running.enter_context(Station())
         alertmanager = running.enter_context(Alertmanager(tmp_path, {}))
+        exporter = running.enter_context(Exporter(tmp_path, postgres_server.get_uri()))
         service = running.enter_context(Running(root, **settings))
-        targets = {"batchyield": service.port, "containers": station.port, "alertmanager": alertmanager.port}
+        targets = {
+            "batchyield": service.port,
+            "containers": station.port,
+            "alertmanager": alertmanager.port,
+            "postgres": exporter.port,
+        }
         prometheus = running.enter_context(Prometheus(tmp_path, targets, Callers.KEY))
         callers = running.enter_context(Callers(service.url))
         callers.measure(callers.send(coming(150)), 0.01)
-        whole = "count(up == 1) == 4 and on () batchyield_outcomes_window == 150"
+        whole = "count(up == 1) == 5 and on () batchyield_outcomes_window == 150"
         until(lambda: prometheus.query(whole), lambda: prometheus.query("up"))
         until(lambda: prometheus.query("batchyield_frequency_per_day"), "the frequency is not told")
         prometheus.pass_by(2)
@@ -94,7 +98,7 @@ def known(prometheus):
     for name, told in prometheus.client.get("/api/v1/metadata").json()["data"].items():
         parts = ("_bucket", "_count", "_sum") if told[0]["type"] == "histogram" else ("",)
         names |= {name + part for part in parts}
-    return names | {rule["record"] for rule in rules() if "record" in rule} | {"ALERTS"} | FOREIGN
+    return names | {rule["record"] for rule in rules() if "record" in rule} | {"ALERTS"}
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from journal_fixtures import database, opened
 from monitoring_fixtures import MD5, MINUTES, START, coming, journal, raised, tell, trained
 
 from batchyield.frequency import DAY, HOUR, frequency
+from batchyield.journal import recent as journal_recent
 from batchyield.journal.location import locate
 from batchyield.journal.recent import models, recent
 from batchyield.journal.store import Store
@@ -43,7 +44,7 @@ def test_the_newest_batches_of_one_model_each_once(store):
     assert [row.prediction.yield_ for row in rows[4:6]] == [one.yield_ for one in again]
     assert names(recent(store, MD5, 3)) == ["batch_1", None, None]
     assert names(recent(store, MD5, 9, until=START + 100 * MINUTES)) == ["batch_0", "batch_1", "batch_2"]
-    assert names(recent(store, MD5, 9, horizon=2)) == ["batch_1", None, None]
+    assert names(recent(store, MD5, 9, horizon=3)) == ["batch_1", None, None]
     assert names(recent(store, "c" * 32, 9)) == []
     assert [(md5, count) for _, _, md5, count in models(store)] == [(MD5, 10), ("b" * 32, 4)]
 
@@ -52,6 +53,16 @@ def test_measured_batches_alone(store):
     predictions = journal(store, coming(8))
     tell(store, predictions[2:4])
     assert names(recent(store, MD5, 100, measured=True)) == ["batch_2", "batch_3"]
+
+
+def test_batches_that_come_again_and_again_do_not_hide_older_ones(store, monkeypatch):
+    monkeypatch.setattr(journal_recent, "PAGE", 4)
+    journal(store, coming(4))
+    for again in range(3):
+        journal(store, coming(2, start=4), start=START + (again + 4) * 1000 * MINUTES)
+    assert names(recent(store, MD5, 2)) == ["batch_4", "batch_5"]
+    assert names(recent(store, MD5, 5)) == ["batch_1", "batch_2", "batch_3", "batch_4", "batch_5"]
+    assert names(recent(store, MD5, 5, horizon=6)) == ["batch_4", "batch_5"]
 
 
 def test_a_look_finds_what_moved(store):

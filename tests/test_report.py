@@ -1,5 +1,6 @@
 """The drift report: one file that a process engineer can read, whatever the journal holds."""
 
+import re
 import sys
 from html.parser import HTMLParser
 
@@ -79,11 +80,22 @@ def test_what_moved_is_said_shown_and_advised(report, capsys):
     assert "median" in page.text
     assert "came blank so often" in page.text
     assert "worse than its card promises" in page.text
+    assert "worse: mean error and bias" in page.text
     assert "5 predictions of another model" in page.text
     assert all(f">{name}</th>" in text for name in NAMES)
     figures = [dict_ for tag, dict_ in page.attributes if tag == "figure"]
     assert len(figures) == page.tags.count("svg") >= 5
     assert all(figure["role"] == "img" and figure["aria-label"] for figure in figures)
+
+
+def test_where_some_batches_moved_and_the_median_did_not_the_mean_is_told(report):
+    def some(store, md5):
+        rows = coming(400)
+        for row in rows:
+            row.B14 = min(row.B14 or 400.0, 400.0)
+        journal(store, rows, md5)
+
+    assert re.search(r"median still 400 kg, mean 411\.4 → 39\d\.?\d* kg", report(some)[1])
 
 
 def test_the_page_needs_nothing_else_and_repeats(report):

@@ -8,6 +8,7 @@ import subprocess
 import pytest
 import yaml
 from conftest import ROOT, run
+from prometheus_fixtures import PACKAGES
 
 from batchyield.pins import workspace
 
@@ -18,6 +19,7 @@ BY_TAG = {"iterative/setup-cml@v2"}
 
 RUNNER = {
     "sudo apt-get update && sudo apt-get install --yes qemu-user",
+    f"sudo apt-get update && sudo apt-get install --yes --no-install-recommends {PACKAGES}",
     'echo "ghcr=ghcr.io/${GITHUB_REPOSITORY,,}" >> "$GITHUB_OUTPUT"',
     'gh release create "$GITHUB_REF_NAME" --repo "$GITHUB_REPOSITORY" --verify-tag --notes-file dist/notes.md dist/*',
 }

@@ -10,6 +10,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from batchyield.errors import ArtifactError
+
 BINS = 10
 QUANTILES = 101
 MOST_LEVELS = 50
@@ -76,6 +78,23 @@ class Reference(msgspec.Struct, frozen=True):
     prediction: Profile
     blank: dict[str, float]
     subgroups: Subgroups | None
+
+
+def read_reference(data: bytes, source: str = "reference.json") -> Reference:
+    """The profile that is pinned with a model.
+
+    Args:
+        data: the bytes of its file.
+        source: what errors call it.
+
+    Raises:
+        ArtifactError: it cannot be read.
+    """
+    try:
+        return msgspec.json.decode(data, type=Reference)
+    except (msgspec.MsgspecError, ValueError) as error:
+        problem = f"is no reference profile: {error}"
+        raise ArtifactError(source, problem, "use the code of the commit that trained it") from None
 
 
 def _rounded(values: NDArray[np.float64]) -> tuple[float, ...]:

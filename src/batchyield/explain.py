@@ -10,7 +10,6 @@ reverse [2], which leaves no error where features act alone or in pairs.
 
 from collections.abc import Sequence
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -35,14 +34,14 @@ class Explainer:
 
     Args:
         predictor: the model.
-        reference: bytes of its reference profile.
+        reference: its reference profile.
         source: what errors call the profile.
 
     Raises:
-        ArtifactError: the profile cannot be read, lacks a feature, or the typical batch gets no yield.
+        ArtifactError: the profile lacks a feature, or the typical batch gets no yield.
     """
 
-    def __init__(self, predictor: Predictor, reference: bytes, source: str = "reference.json") -> None:
+    def __init__(self, predictor: Predictor, reference: Reference, source: str = "reference.json") -> None:
         self._predictor, self._source = predictor, source
         self.typical = _typical(reference, source)
         self.baseline = float(self._yields(self.typical[None])[0])
@@ -121,16 +120,13 @@ class Explainer:
         return yields
 
 
-def _typical(reference: bytes, source: str) -> npt.NDArray[np.float32]:
+def _typical(reference: Reference, source: str) -> npt.NDArray[np.float32]:
     """Features of the typical batch, float32 [len(FEATURES)]: medians, and NaN where most training batches are NaN."""
     try:
-        profiles = msgspec.json.decode(reference, type=Reference).features
-        return np.array([_median(profiles[feature.name]) for feature in FEATURES], dtype=np.float32)
+        return np.array([_median(reference.features[feature.name]) for feature in FEATURES], dtype=np.float32)
     except KeyError as error:
         problem = f"has no profile of the feature {error}"
-    except (msgspec.MsgspecError, ValueError) as error:
-        problem = f"is no reference profile: {error}"
-    raise ArtifactError(source, problem, "use the code of the commit that trained it, or run `dvc repro`")
+        raise ArtifactError(source, problem, "use the code of the commit that trained it, or run `dvc repro`") from None
 
 
 def _median(profile: Profile) -> float:

@@ -5,21 +5,24 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from batchyield.artifact import REFERENCE, Artifact
 from batchyield.chart import Chart, control_chart
 from batchyield.drift import Reference
-from batchyield.errors import ArtifactError
-from batchyield.features import featurize
+from batchyield.features import FEATURES, featurize
 from batchyield.frequency import Frequency, frequency
 from batchyield.journal.read import Journalled
 from batchyield.journal.recent import recent
 from batchyield.journal.store import Store
 from batchyield.live import Live, live_error
+from batchyield.pace import Rest, on
 from batchyield.replies import Card
 from batchyield.window import Shift, compare
 
 BATCHES = 500
 """Newest batches in a window, and newest with a measured yield, where nobody says otherwise."""
+
+
+AT_ONCE = 16
+"""Batches whose features are computed between two rests: half a millisecond."""
 
 
 class Findings(msgspec.Struct, frozen=True):
@@ -31,20 +34,7 @@ class Findings(msgspec.Struct, frozen=True):
     frequency: Frequency | None
 
 
-def reference_of(artifact: Artifact) -> Reference:
-    """The profile that the model's traffic is laid beside.
-
-    Raises:
-        ArtifactError: it cannot be read.
-    """
-    try:
-        return msgspec.json.decode(artifact.reference, type=Reference)
-    except (msgspec.MsgspecError, ValueError) as error:
-        problem = f"is no reference profile: {error}"
-        raise ArtifactError(REFERENCE, problem, "use the code of the commit that trained it") from None
-
-
-def look(store: Store, md5: str, reference: Reference, card: Card, batches: int = BATCHES) -> Findings:
+def look(store: Store, md5: str, reference: Reference, card: Card, batches: int = BATCHES, rest: Rest = on) -> Findings:
     """Reads the newest answers of a model and judges them.
 
     Args:
@@ -52,23 +42,38 @@ def look(store: Store, md5: str, reference: Reference, card: Card, batches: int 
         md5: of the model.
         reference, card: the model's own.
         batches: in the window, and in that of measured yields, at the most.
+        rest: called between small steps of the work.
     """
     if store.file is not None and not store.file.exists():
         return judge(reference, card, [], [])
-    return judge(reference, card, recent(store, md5, batches), recent(store, md5, batches, measured=True))
+    window = recent(store, md5, batches, rest=rest)
+    told = recent(store, md5, batches, measured=True, rest=rest, known=window)
+    return judge(reference, card, window, told, rest)
 
 
-def judge(reference: Reference, card: Card, window: Sequence[Journalled], told: Sequence[Journalled]) -> Findings:
+def judge(
+    reference: Reference,
+    card: Card,
+    window: Sequence[Journalled],
+    told: Sequence[Journalled],
+    rest: Rest = on,
+) -> Findings:
     """Judges answers of one model, each batch once, oldest first.
 
     Args:
         reference, card: the model's own.
         window: the answers that are laid beside the training.
         told: those whose measured yield is known.
+        rest: called between small steps of the work.
     """
     rows = [row.batch for row in window]
     yields = np.array([row.prediction.yield_ for row in window], dtype=np.float64)
-    shift = compare(reference, rows, featurize(rows).values, yields)
+    values = np.empty((len(rows), len(FEATURES)), dtype=np.float32)
+    for first in range(0, len(rows), AT_ONCE):
+        part = slice(first, first + AT_ONCE)
+        values[part] = featurize(rows[part]).values
+        rest()
+    shift = compare(reference, rows, values, yields, rest=rest)
     chart = control_chart(reference.subgroups, yields) if reference.subgroups else None
     answers = np.array(
         [(row.measured, row.prediction.yield_, row.prediction.lower, row.prediction.upper) for row in told],

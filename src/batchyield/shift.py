@@ -5,6 +5,7 @@ Each is compared with SciPy's in the tests.
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,13 +39,19 @@ def ks_distance(quantiles: Sequence[float], values: NDArray[np.floating]) -> flo
         quantiles: of the reference, at equal steps from its least to its greatest value.
         values: of the window [n], n at least 1.
     """
-    at, last = np.unique(np.asarray(quantiles, dtype=np.float64)[::-1], return_index=True)
-    known = (len(quantiles) - 1 - last) / (len(quantiles) - 1)
+    at, known = _distribution(tuple(quantiles))
     ordered = np.sort(values)
     up_to = np.searchsorted(ordered, at, side="right") / len(ordered)
     before = np.searchsorted(ordered, at[:1], side="left") / len(ordered)  # below all that the reference ever held
     distance = max(float(np.abs(up_to - known).max()), float(before[0]))
     return max(0.0, distance - RESOLUTION)
+
+
+@lru_cache(256)  # the reference's, window after window
+def _distribution(quantiles: tuple[float, ...]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Distinct values, and the shares of the reference up to each."""
+    at, last = np.unique(np.asarray(quantiles)[::-1], return_index=True)
+    return at, (len(quantiles) - 1 - last) / (len(quantiles) - 1)
 
 
 def ks_p(distance: float, n: int, m: int) -> float:
@@ -76,6 +83,7 @@ def rank_p(quantiles: Sequence[float], values: NDArray[np.floating], m: int) -> 
     return normal_p((rank - 0.5) * math.sqrt(12 * n * m / (n + m)))
 
 
+@lru_cache(4096)  # most readings are never blank, window after window
 def share_p(k: int, n: int, share: float, m: int) -> float:
     """Fisher's exact test, both sides as twice the smaller tail, for a share against that of the reference.
 

@@ -17,6 +17,7 @@ from batchyield.batch import READINGS, Batch, Reading
 from batchyield.drift import Profile, Reference
 from batchyield.features import INDEX
 from batchyield.features.catalogue import STEPS
+from batchyield.pace import Rest, on
 from batchyield.shift import holm, ks_distance, ks_p, psi, rank_p, share_p
 
 ENOUGH = 100
@@ -53,6 +54,9 @@ WATCHED: Mapping[str, str] = {reading.name: _watched(reading) for reading in REA
 
 The time of day itself is no property of a batch where batches start around the clock.
 """
+
+
+FIELDS = tuple(field.name for field in msgspec.structs.fields(Batch))
 
 
 class ReadingShift(msgspec.Struct, frozen=True):
@@ -100,6 +104,7 @@ def compare(
     values: NDArray[np.floating],
     yields: NDArray[np.floating],
     level: float = LEVEL,
+    rest: Rest = on,
 ) -> Shift:
     """Lays a window beside the reference.
 
@@ -109,8 +114,14 @@ def compare(
         values: its features, shape [n, len(FEATURES)].
         yields: what was predicted, shape [n].
         level: chance of any false alarm in a window of independent batches from a steady plant.
+        rest: called after each reading.
     """
-    measured = [_measure(reference, name, batches, values[:, INDEX[feature]]) for name, feature in WATCHED.items()]
+    cells = list(zip(*map(msgspec.structs.astuple, batches), strict=True))
+    measured = []
+    for name, feature in WATCHED.items():
+        blank = cells[FIELDS.index(name)].count(None) if cells else 0
+        measured.append(_measure(reference, name, len(batches), blank, values[:, INDEX[feature]]))
+        rest()
     profile = reference.prediction
     adjusted = holm([*(min(1.0, 3 * min(tests)) for _, tests in measured), _distribution_p(profile, yields)])
     told = len(batches) >= ENOUGH
@@ -121,12 +132,10 @@ def compare(
 
 
 def _measure(
-    reference: Reference, name: str, batches: Sequence[Batch], column: NDArray[np.floating]
+    reference: Reference, name: str, n: int, blank: int, column: NDArray[np.floating]
 ) -> tuple[ReadingShift, tuple[float, float, float]]:
     """The reading without its verdict, and the probabilities of its three tests: values, blanks, new values."""
     profile, trained = reference.features[WATCHED[name]], reference.blank.get(name, 0.0)
-    n = len(batches)
-    blank = sum(getattr(batch, name) is None for batch in batches)
     present = column[~np.isnan(column)]
     new = int(_unseen(profile, present).sum())
     tests = (

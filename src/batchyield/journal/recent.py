@@ -1,13 +1,23 @@
 """The newest batches that one model answered, each once: what the watch and the report look at."""
 
-from sqlalchemy import Select, Text, cast, func, literal, select
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, Text, cast, func, literal, select
 
 from batchyield.journal.read import Journalled, between, journalled, told
 from batchyield.journal.schema import outcome, pin, prediction
 from batchyield.journal.store import Store
+from batchyield.pace import Rest, on
 
 HORIZON = 100_000
 """Newest rows of the journal that are looked through at the most: a look stays quick however much the journal holds."""
+
+PAGE = 4_000
+"""Rows that are looked through between two rests, going back until enough batches are found."""
+
+AT_ONCE = 250
+"""Rows that are read between two rests."""
 
 
 def recent(
@@ -18,6 +28,8 @@ def recent(
     until: int | None = None,
     measured: bool = False,
     horizon: int | None = HORIZON,
+    rest: Rest = on,
+    known: Iterable[Journalled] = (),
 ) -> list[Journalled]:
     """The newest answers of a model, oldest first; a batch that was asked for again counts once, as answered last.
 
@@ -31,16 +43,51 @@ def recent(
         until: the first that no longer does.
         measured: only batches whose yield was told.
         horizon: newest rows, of all models, to go back; None: as far as that time goes.
+        rest: called between small steps of the work.
+        known: rows that were just read, and need not be again.
     """
+    newest: dict[str, int] = {}
+    enough = min(limit, _outcomes(store)) if measured else limit
+    for begin, end in _pages(store, since, until, horizon) if enough else ():
+        with store.reading() as connection:
+            for key, number in connection.execute(between(_latest(md5, limit, measured), begin, end)):
+                newest.setdefault(key, number)
+        if len(newest) >= enough:
+            break
+        rest()
+    numbers = sorted(newest.values(), reverse=True)[:limit]
+    read = {row.number: row for row in known}
+    rows = [read[number] for number in numbers if number in read]
+    numbers = [number for number in numbers if number not in read]
+    for first in range(0, len(numbers), AT_ONCE):
+        with store.reading() as connection:
+            part = _read(connection, numbers[first : first + AT_ONCE])
+        for row in part:
+            rows.append(journalled(row._mapping))
+            rest()
+    return sorted(rows, key=lambda row: (row.at, row.number))
+
+
+def _outcomes(store: Store) -> int:
     with store.reading() as connection:
-        if horizon is not None:
-            beyond = select(prediction.c.at).order_by(prediction.c.at.desc()).offset(horizon).limit(1)
-            last = connection.execute(between(beyond, since, until)).scalar()
-            since = since if last is None else last  # it is no earlier than `since`
-        latest = between(_latest(md5, limit, measured), since, until).subquery()
-        query = told().where(prediction.c.id.in_(select(latest.c.id)))
-        rows = connection.execute(query.order_by(prediction.c.at, prediction.c.id)).all()
-    return [journalled(row._mapping) for row in rows]
+        return connection.execute(select(func.count()).select_from(outcome)).scalar_one()
+
+
+def _pages(
+    store: Store, since: int | None, until: int | None, horizon: int | None
+) -> Iterator[tuple[int | None, int | None]]:
+    """Times from and to which are some `PAGE` rows each, the newest first, as far as the horizon."""
+    end, left = until, horizon
+    while left is None or left > 0:
+        rows = PAGE if left is None else min(PAGE, left)
+        left = None if left is None else left - rows
+        last = select(prediction.c.at).order_by(prediction.c.at.desc()).offset(rows - 1).limit(1)
+        with store.reading() as connection:
+            begin = connection.execute(between(last, since, end)).scalar()
+        yield (since if begin is None else begin), end
+        if begin is None:
+            return
+        end = begin
 
 
 def models(store: Store, since: int | None = None, until: int | None = None) -> list[tuple[str, str, str, int]]:
@@ -55,10 +102,15 @@ def models(store: Store, since: int | None = None, until: int | None = None) -> 
         return [(row[0], row[1], row[2], row[3]) for row in connection.execute(between(query, since, until))]
 
 
-def _latest(md5: str, limit: int, measured: bool) -> Select[tuple[int]]:
+def _latest(md5: str, limit: int, measured: bool) -> Select[tuple[str, int]]:
     newest = func.max(prediction.c.id).label("id")
     nameless = literal("\x01").concat(cast(prediction.c.id, Text))
-    query = select(newest).join_from(prediction, pin).where(pin.c.md5 == md5)
+    key = func.coalesce(prediction.c.batch, nameless)
+    query = select(key, newest).join_from(prediction, pin).where(pin.c.md5 == md5)
     if measured:
         query = query.join(outcome, outcome.c.batch == prediction.c.batch)
-    return query.group_by(func.coalesce(prediction.c.batch, nameless)).order_by(newest.desc()).limit(limit)
+    return query.group_by(key).order_by(newest.desc()).limit(limit)
+
+
+def _read(connection: Connection, numbers: list[int]) -> Sequence[Row[Any]]:
+    return connection.execute(told().where(prediction.c.id.in_(numbers))).all()

@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 from batchyield.artifact import Artifact
 from batchyield.batch import READINGS, Reading
-from batchyield.drift import Profile, Reference
+from batchyield.drift import Profile, Reference, read_reference
 from batchyield.features import FEATURES, INDEX, featurize
 from batchyield.features.catalogue import Feature
 from batchyield.journal.read import Journalled
 from batchyield.journal.recent import models, recent
 from batchyield.journal.store import Store
-from batchyield.monitoring import Findings, judge, reference_of
+from batchyield.monitoring import Findings, judge
 from batchyield.window import ReadingShift
 
 MOST = 20_000
@@ -81,7 +81,7 @@ def gather(store: Store, artifact: Artifact, since: int | None, until: int | Non
         since: the first time that counts, in microseconds; None: all.
         until: the first that no longer does.
     """
-    reference = reference_of(artifact)
+    reference = read_reference(artifact.reference)
     rows = recent(store, artifact.md5, MOST + 1, since, until, horizon=None)
     cut = len(rows) > MOST
     rows = rows[-MOST:]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from batchyield.live import Estimate
+from batchyield.live import Estimate, Live
 from batchyield.report.gather import Gathered, Moved
 from batchyield.window import BLANK_LIMIT, NEW_LIMIT, PSI_LIMIT, Verdict
 
@@ -11,6 +11,10 @@ GOOD, BAD, OPEN = "good", "bad", "open"
 
 MOST_NAMED = 6
 """Names in a sentence; the page lists the rest."""
+
+
+FIGURES = {"mae": "mean error", "bias": "bias", "coverage": "intervals"}
+"""What people call the figures of the live error."""
 
 
 class Said(NamedTuple):
@@ -81,7 +85,7 @@ def statements(found: Gathered) -> list[tuple[str, Said]]:
     live_said = {
         Verdict.UNTOLD: Said(OPEN, "too few", few),
         Verdict.STEADY: Said(GOOD, "as promised", error),
-        Verdict.DRIFTED: Said(BAD, f"worse: {_listed(live.worse)}", error),
+        Verdict.DRIFTED: Said(BAD, f"worse: {_worse(live)}", error),
     }
     return [
         ("Readings", inputs[told]),
@@ -99,12 +103,19 @@ def story(moved: Moved) -> list[str]:
     if shift.new >= NEW_LIMIT and len(moved.values):
         told.append(f"{percent(shift.new)} of the values were never seen in the training")
     if (shift.psi or 0.0) >= PSI_LIMIT and moved.before is not None and moved.now is not None:
-        before, now = number(moved.before), number(moved.now)
-        unit = f" {moved.feature.unit}" if moved.feature.unit else ""
-        told.append(
-            f"median {before} → {now}{unit}" if before != now else f"median still {now}{unit}, spread otherwise"
-        )
+        told.append(_distribution(moved))
     return told
+
+
+def _distribution(moved: Moved) -> str:
+    """How the values moved: a coarse grid keeps its median, a shift of a part of the batches too."""
+    unit = f" {moved.feature.unit}" if moved.feature.unit else ""
+    before, now = number(moved.before), number(moved.now)
+    if before != now:
+        return f"median {before} → {now}{unit}"
+    before, mean = number(moved.profile.mean), number(float(moved.values.mean()))
+    changed = f"mean {before} → {mean}{unit}" if before != mean else "spread otherwise"
+    return f"median still {now}{unit}, {changed}"
 
 
 def caption(moved: Moved) -> str:
@@ -124,7 +135,7 @@ def advice(found: Gathered) -> list[str]:
     if live.verdict is Verdict.DRIFTED:
         steps.append(
             "Do not steer by single predictions for now: by measured yields the model does not hold what its "
-            f"card promises ({_listed(live.worse)}). Train again with the "
+            f"card promises ({_worse(live)}). Train again with the "
             "batches whose yield is known, and compare with `batchyield replay` before the new model serves."
         )
     if blank:
@@ -149,6 +160,10 @@ def advice(found: Gathered) -> list[str]:
     elif window.batches < window.needed:
         steps.append(f"Come back when {window.needed} batches are in, or ask for a longer time with `--since`.")
     return steps or ["Nothing. Look again next week, or let the alerts tell."]
+
+
+def _worse(live: Live) -> str:
+    return _listed([FIGURES[figure] for figure in live.worse])
 
 
 def interval(estimate: Estimate, share: bool) -> str:
