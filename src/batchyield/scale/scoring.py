@@ -1,0 +1,65 @@
+"""Scoring by workers: the lines that this process would have made, made elsewhere."""
+
+import uuid
+from collections.abc import Iterable, Iterator
+from itertools import count
+
+from distributed import Client, Future
+
+from batchyield.errors import BatchyieldError
+from batchyield.scale.cluster import told
+from batchyield.scale.member import Member, Shipped, UnlikeError, answer, described, ready
+from batchyield.scale.ordered import in_order
+from batchyield.scoring import Part
+
+
+def agreed(client: Client, shipped: Shipped) -> Member:
+    """What answers, here and in every worker that there is: a check before the first part.
+
+    Raises:
+        ArtifactError: the model must not be used.
+        UnlikeError: a worker would answer with something else, or cannot answer.
+    """
+    here = ready(shipped).member
+    with told(client.scheduler.address):
+        answers = client.run(described, shipped, on_error="return")
+    unlike = {}
+    for address, found in answers.items():
+        if not isinstance(found, Member):
+            unlike[address] = f"{type(found).__name__}: {found}"
+        elif differs := here.unlike(found):
+            unlike[address] = differs
+    if unlike:
+        raise UnlikeError(unlike)
+    return here
+
+
+def score(client: Client, shipped: Shipped, expected: Member, parts: Iterable[Part]) -> Iterator[bytes]:
+    """The lines of each part, in order, as `batchyield.scoring.score` makes them.
+
+    Args:
+        client: of a scheduler with workers.
+        shipped: the model.
+        expected: from `agreed`; a worker that comes later is held against it, too.
+        parts: of which only some for each worker are held at a time.
+
+    Raises:
+        InputError: a part cannot be read as batches.
+        UnlikeError: a worker would answer otherwise than this process.
+        SetupError: the scheduler or all workers are lost.
+    """
+    run, numbers = uuid.uuid4().hex, count()
+    # A task and not scattered data: when the workers that hold the model die, the next ones get it again.
+    model = client.submit(_as_it_is, shipped, key=f"model-{run}")
+
+    def submit(part: Part) -> Future:
+        return client.submit(answer, model, expected, part, key=f"score-{run}-{next(numbers)}")
+
+    for lines in in_order(client, submit, parts):
+        if isinstance(lines, BatchyieldError):
+            raise lines
+        yield lines
+
+
+def _as_it_is(shipped: Shipped) -> Shipped:
+    return shipped
