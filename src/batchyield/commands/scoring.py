@@ -114,9 +114,9 @@ def _at_hand(options: argparse.Namespace, scheduler: str, progress: "Progress") 
     shipped = ship(folder, pins)
     ready(shipped)  # a model that must not be used is refused before anything is started
     with _cluster(options, scheduler) as client:
-        expected = scoring.agreed(client, shipped)
-        workers = len(client.nthreads())
-        progress.say(f"{workers} workers answer with model {expected.model}")
+        expected, workers = scoring.agreed(client, shipped)
+        answer = "worker answers" if workers == 1 else "workers answer"
+        progress.say(f"{workers} {answer} with model {expected.model}")
         yield scoring.score(client, shipped, expected, parts), {"model": expected.model, "workers": workers}
 
 

@@ -1,6 +1,7 @@
 """What a worker does: it takes a model only by its pin, says what it answers with, and answers parts."""
 
 import hashlib
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -14,10 +15,10 @@ from batchyield.artifact import FILES, open_files, read_files
 from batchyield.errors import BatchyieldError, SetupError
 from batchyield.predictor import Predictor
 from batchyield.replies import csv_of_predictions
+from batchyield.scale.cluster import SAME
 from batchyield.scoring import Part, lines_of
 
 CODE = Path(__file__).parents[1]
-SAME = "have every machine run the image or the lock (requirements/scale.txt) of the same commit"
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def ready(shipped: Shipped) -> Ready:
 
 
 def described(shipped: Shipped) -> Member | BatchyieldError:
-    """With what this worker would answer; an error is returned, as Dask writes what is raised into its log."""
+    """With what this worker would answer; an error is returned and not raised, as by `answer`."""
     try:
         return ready(shipped).member
     except BatchyieldError as error:
@@ -120,7 +121,7 @@ def described(shipped: Shipped) -> Member | BatchyieldError:
 
 
 def answer(shipped: Shipped, expected: Member, part: Part) -> bytes | BatchyieldError:
-    """The lines of a part; an error is returned, as Dask writes what is raised into its log, readings and all.
+    """The lines of a part, or why there are none: Dask logs what is raised, and does not always deliver it.
 
     Args:
         shipped: the model.
@@ -136,6 +137,13 @@ def answer(shipped: Shipped, expected: Member, part: Part) -> bytes | Batchyield
         return lines_of(here.predictor, part)
     except BatchyieldError as error:
         return error
+    except Exception as error:
+        traceback.print_exc()
+        return SetupError(
+            f"{part.file}, a batch after number {part.portion.before}: the worker {get_worker().address} failed with "
+            f"{type(error).__name__}: {error}",
+            "this should not happen: its log has the traceback",
+        )
 
 
 def _code() -> str:

@@ -7,8 +7,11 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from distributed import Client, Future
+from distributed.scheduler import KilledWorker
+from distributed.utils import CancelledError
 
-from batchyield.scale.cluster import ARRIVE_SECONDS, told, workerless
+from batchyield.errors import SetupError
+from batchyield.scale.cluster import ARRIVE_SECONDS, SAME, away, told, workerless
 
 PER_THREAD = 3
 """Parts under way for each thread: one at work, one that waits for it, one that waits to be written."""
@@ -32,6 +35,8 @@ def in_order(client: Client, submit: Callable[[Item], Future], items: Iterable[I
     address, items, pending = client.scheduler.address, iter(items), deque[Future]()
     with told(address):
         while True:
+            if client.status != "running":  # it would try to come back, but what it had asked for is lost
+                raise away(address, "the connection is closed")
             room = PER_THREAD * max(1, sum(client.nthreads().values())) - len(pending)
             pending.extend(map(submit, islice(items, max(0, room))))
             if not pending:
@@ -49,3 +54,7 @@ def _result(client: Client, address: str, future: Future) -> Any:
                 seen = time.monotonic()
             elif time.monotonic() - seen > ARRIVE_SECONDS:
                 raise workerless(address) from None
+        except (KilledWorker, CancelledError, OSError):
+            raise
+        except Exception as error:  # whatever a worker has that cannot even read what it is to do
+            raise SetupError(f"a worker of {address} cannot do the work: {error}", SAME) from None

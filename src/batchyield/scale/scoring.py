@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Iterable, Iterator
 from itertools import count
+from typing import NamedTuple
 
 from distributed import Client, Future
 
@@ -13,8 +14,15 @@ from batchyield.scale.ordered import in_order
 from batchyield.scoring import Part
 
 
-def agreed(client: Client, shipped: Shipped) -> Member:
-    """What answers, here and in every worker that there is: a check before the first part.
+class Agreed(NamedTuple):
+    """What answers, here and in so many workers."""
+
+    member: Member
+    workers: int
+
+
+def agreed(client: Client, shipped: Shipped) -> Agreed:
+    """A check before the first part: would every worker that there is answer as this process does?
 
     Raises:
         ArtifactError: the model must not be used.
@@ -31,7 +39,7 @@ def agreed(client: Client, shipped: Shipped) -> Member:
             unlike[address] = differs
     if unlike:
         raise UnlikeError(unlike)
-    return here
+    return Agreed(here, len(answers))
 
 
 def score(client: Client, shipped: Shipped, expected: Member, parts: Iterable[Part]) -> Iterator[bytes]:
