@@ -107,9 +107,8 @@ class Members:
             process.wait(timeout=20)
 
     def close(self):
-        for process in self.processes:
+        for process in reversed(self.processes):  # a worker that has lost its scheduler waits for it
             process.terminate()
-        for process in self.processes:
             process.wait(timeout=20)
 
 
