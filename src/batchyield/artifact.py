@@ -124,30 +124,7 @@ def open_artifact(directory: Path, pins: Mapping[str, str]) -> Artifact:
         ArtifactError: a file is missing or is not the pinned one, the card names other features than this code
             makes, or a golden row is answered otherwise than recorded.
     """
-    return open_files(read_files(directory, pins), pins, directory)
-
-
-def read_files(directory: Path, pins: Mapping[str, str]) -> dict[str, bytes]:
-    """The artifact's four files as they lie in `directory`, by name; nothing is parsed.
-
-    Raises:
-        ArtifactError: a file has no pin, or cannot be read.
-    """
-    return {name: _read(directory / name, pins.get(name)) for name in FILES}
-
-
-def open_files(files: Mapping[str, bytes], pins: Mapping[str, str], directory: Path) -> Artifact:
-    """Opens the model from bytes, wherever they came from, with all the checks of `open_artifact`.
-
-    Args:
-        files: name -> bytes, as from `read_files`.
-        pins: name -> md5, from whom to trust.
-        directory: where errors say that the files are.
-
-    Raises:
-        ArtifactError: as `open_artifact`.
-    """
-    read = {name: _pinned(directory / name, files[name], pins[name]) for name in FILES}
+    read = {name: _pinned_bytes(directory / name, pins.get(name)) for name in FILES}
     card = _decode(read[CARD], directory / CARD, Card)
     golden = _decode(read[GOLDEN], directory / GOLDEN, Golden)
     _check_features(card, directory / CARD)
@@ -156,16 +133,13 @@ def open_files(files: Mapping[str, bytes], pins: Mapping[str, str], directory: P
     return Artifact(predictor, card, golden, read[REFERENCE], {name: pins[name] for name in FILES})
 
 
-def _read(file: Path, pin: str | None) -> bytes:
+def _pinned_bytes(file: Path, pin: str | None) -> bytes:
     if pin is None:
         raise ArtifactError(str(file), "has no pin, so nothing says which bytes it should hold")
     try:
-        return file.read_bytes()
+        data = file.read_bytes()
     except OSError as error:
         raise ArtifactError(str(file), f"cannot be read: {error.strerror}; the pin is md5 {pin}") from error
-
-
-def _pinned(file: Path, data: bytes, pin: str) -> bytes:
     found = hashlib.md5(data, usedforsecurity=False).hexdigest()
     if found != pin:
         raise ArtifactError(str(file), f"is not the pinned file: expected md5 {pin}, found {found}")

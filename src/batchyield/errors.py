@@ -9,29 +9,16 @@ BatchyieldError
 └── SetupError            something this machine needs is missing or in the way
     └── AwayError         a database that does not answer now, and may later
 
-They travel between processes as they are.
-
 Raisers pass facts; the class writes the sentence. Every message ends with what to do where that is known.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 
 class BatchyieldError(Exception):
     """Base of all errors that are answers rather than bugs; `exit_code` is what a command ends with."""
 
     exit_code = 2
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # The sentence stands already, and the facts it was made of are in no constructor's order.
-        return _as_raised, (type(self), self.args, self.__dict__)
-
-
-def _as_raised(kind: type[BatchyieldError], told: tuple[Any, ...], facts: dict[str, Any]) -> BatchyieldError:
-    error = kind.__new__(kind, *told)
-    error.__dict__.update(facts)
-    return error
 
 
 @dataclass(frozen=True)

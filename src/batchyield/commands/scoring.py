@@ -108,11 +108,10 @@ def _at_hand(options: argparse.Namespace, scheduler: str, progress: "Progress") 
         return
     try:
         from batchyield.scale import scoring
-        from batchyield.scale.member import ready, ship
+        from batchyield.scale.member import ship
     except ModuleNotFoundError as error:
         raise SetupError(f"{error.name} is not installed", "pip install 'batchyield[scale]', or use --local") from None
     shipped = ship(folder, pins)
-    ready(shipped)  # a model that must not be used is refused before anything is started
     with _cluster(options, scheduler) as client:
         expected, workers = scoring.agreed(client, shipped)
         answer = "worker answers" if workers == 1 else "workers answer"

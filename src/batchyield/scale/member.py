@@ -1,6 +1,7 @@
 """What a worker does: it takes a model only by its pin, says what it answers with, and answers parts."""
 
 import hashlib
+import tempfile
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,9 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+from distributed import get_worker
 
-from batchyield.artifact import FILES, open_files, read_files
-from batchyield.errors import BatchyieldError, SetupError
+from batchyield.artifact import FILES, open_artifact
+from batchyield.errors import BatchyieldError, InputError, SetupError, Violation
 from batchyield.predictor import Predictor
 from batchyield.replies import csv_of_predictions
 from batchyield.scale.cluster import SAME
@@ -66,6 +68,18 @@ class Ready(NamedTuple):
     member: Member
 
 
+@dataclass(frozen=True)
+class Failure:
+    """Why there is no answer. It is returned: Dask logs what is raised, and does not always deliver it."""
+
+    told: str
+    violations: tuple[Violation, ...] = ()
+
+    def error(self) -> BatchyieldError:
+        """What the caller is to raise."""
+        return InputError(*self.violations) if self.violations else BatchyieldError(self.told)
+
+
 class UnlikeError(SetupError):
     """Workers that would not answer as the client does.
 
@@ -87,9 +101,12 @@ def ship(directory: Path, pins: Mapping[str, str]) -> Shipped:
         pins: from `read_pins`.
 
     Raises:
-        ArtifactError: a file cannot be read.
+        ArtifactError: it must not be used.
     """
-    return Shipped(tuple((name, pins[name]) for name in FILES if name in pins), read_files(directory, pins))
+    open_artifact(directory, pins)
+    return Shipped(
+        tuple((name, pins[name]) for name in FILES), {name: (directory / name).read_bytes() for name in FILES}
+    )
 
 
 @lru_cache(maxsize=4)
@@ -99,7 +116,10 @@ def ready(shipped: Shipped) -> Ready:
     Raises:
         ArtifactError: its bytes are not the pinned ones, or it does not answer as it did when it was made.
     """
-    artifact = open_files(shipped.files, dict(shipped.pins), Path("shipped"))
+    with tempfile.TemporaryDirectory(prefix="batchyield-model-") as folder:
+        for name, data in shipped.files.items():
+            Path(folder, name).write_bytes(data)
+        artifact = open_artifact(Path(folder), dict(shipped.pins))
     golden = csv_of_predictions(artifact.predictor.predict(artifact.golden.batches))
     return Ready(
         artifact.predictor,
@@ -112,38 +132,36 @@ def ready(shipped: Shipped) -> Ready:
     )
 
 
-def described(shipped: Shipped) -> Member | BatchyieldError:
-    """With what this worker would answer; an error is returned and not raised, as by `answer`."""
+def described(shipped: Shipped) -> Member | Failure:
+    """With what this worker would answer."""
     try:
         return ready(shipped).member
     except BatchyieldError as error:
-        return error
+        return Failure(str(error))
 
 
-def answer(shipped: Shipped, expected: Member, part: Part) -> bytes | BatchyieldError:
-    """The lines of a part, or why there are none: Dask logs what is raised, and does not always deliver it.
+def answer(shipped: Shipped, expected: Member, part: Part) -> bytes | Failure:
+    """The lines of a part.
 
     Args:
         shipped: the model.
         expected: the client itself. A worker that came later than the first check is held against it here.
         part: what to answer.
     """
-    from distributed import get_worker
-
     try:
         here = ready(shipped)
         if differs := expected.unlike(here.member):
-            return UnlikeError({get_worker().address: differs})
+            return Failure(str(UnlikeError({get_worker().address: differs})))
         return lines_of(here.predictor, part)
+    except InputError as error:
+        return Failure(str(error), error.violations)
     except BatchyieldError as error:
-        return error
+        return Failure(str(error))
     except Exception as error:
         traceback.print_exc()
-        return SetupError(
-            f"{part.file}, a batch after number {part.portion.before}: the worker {get_worker().address} failed with "
-            f"{type(error).__name__}: {error}",
-            "this should not happen: its log has the traceback",
-        )
+        problem = f"failed with {type(error).__name__}: {error}"
+        where = f"{part.file}, a batch after number {part.portion.before}: the worker {get_worker().address}"
+        return Failure(f"{where} {problem}\n  this should not happen: its log has the traceback")
 
 
 def _code() -> str:

@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 from distributed import Client, Future
 
-from batchyield.errors import BatchyieldError
 from batchyield.scale.cluster import told
-from batchyield.scale.member import Member, Shipped, UnlikeError, answer, described, ready
+from batchyield.scale.member import Failure, Member, Shipped, UnlikeError, answer, described, ready
 from batchyield.scale.ordered import in_order
 from batchyield.scoring import Part
 
@@ -34,7 +33,7 @@ def agreed(client: Client, shipped: Shipped) -> Agreed:
     unlike = {}
     for address, found in answers.items():
         if not isinstance(found, Member):
-            unlike[address] = f"{type(found).__name__}: {found}"
+            unlike[address] = found.told if isinstance(found, Failure) else f"{type(found).__name__}: {found}"
         elif differs := here.unlike(found):
             unlike[address] = differs
     if unlike:
@@ -53,7 +52,7 @@ def score(client: Client, shipped: Shipped, expected: Member, parts: Iterable[Pa
 
     Raises:
         InputError: a part cannot be read as batches.
-        UnlikeError: a worker would answer otherwise than this process.
+        BatchyieldError: a worker would answer otherwise than this process, or failed.
         SetupError: the scheduler or all workers are lost.
     """
     run, numbers = uuid.uuid4().hex, count()
@@ -64,8 +63,8 @@ def score(client: Client, shipped: Shipped, expected: Member, parts: Iterable[Pa
         return client.submit(answer, model, expected, part, key=f"score-{run}-{next(numbers)}")
 
     for lines in in_order(client, submit, parts):
-        if isinstance(lines, BatchyieldError):
-            raise lines
+        if isinstance(lines, Failure):
+            raise lines.error()
         yield lines
 
 
