@@ -30,6 +30,7 @@ class Run(NamedTuple):
     workers: int
     seconds: float
     md5: str
+    cpu: float
     client: int
     worker: int
 
@@ -60,11 +61,12 @@ def run(file: Path, workers: int, out: Path) -> Run:
     ]
     begun = time.monotonic()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        client = worker = 0
+        client, worker, cpu = 0, 0, 0.0
         me = psutil.Process(process.pid)
         while process.poll() is None:
             try:
                 client = max(client, me.memory_info().rss)
+                cpu = sum(me.cpu_times()[:2])
                 worker = max([worker, *(child.memory_info().rss for child in me.children(recursive=True))])
             except psutil.NoSuchProcess:
                 pass
@@ -72,7 +74,7 @@ def run(file: Path, workers: int, out: Path) -> Run:
         assert process.stdout is not None
         told = process.stdout.read()
     assert process.returncode == 0
-    return Run(workers, time.monotonic() - begun, json.loads(told)["md5"], client // MIB, worker // MIB)
+    return Run(workers, time.monotonic() - begun, json.loads(told)["md5"], cpu, client // MIB, worker // MIB)
 
 
 def main() -> None:
@@ -88,16 +90,15 @@ def main() -> None:
             write_history(file, options.rows)
         rows = file.read_bytes().count(b"\n") - 1
         print(f"{rows:,} batches, {file.stat().st_size / MIB:,.0f} MiB, {os.cpu_count()} cores\n")
-        print(
-            "| answered by | seconds | rows/s | ratio | client, MiB | largest worker, MiB |\n|---|---|---|---|---|---|"
-        )
+        columns = ("answered by", "seconds", "rows/s", "ratio", "client, CPU s", "client, MiB", "largest worker, MiB")
+        print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
         runs: list[Run] = []
         for workers in map(int, options.workers.split(",")):
             runs.append(made := run(file, workers, Path(scratch, "scored.csv")))
             assert made.md5 == runs[0].md5, "the bytes differ"
             name = f"{workers} worker{'s' * (workers > 1)}" if workers else "one process"
             figures = f"{made.seconds:.1f} | {rows / made.seconds:,.0f} | {runs[0].seconds / made.seconds:.2f}"
-            print(f"| {name} | {figures} | {made.client} | {made.worker or ''} |", flush=True)
+            print(f"| {name} | {figures} | {made.cpu:.1f} | {made.client} | {made.worker or ''} |", flush=True)
         print(f"\nall the same bytes: md5 {runs[0].md5}")
 
 

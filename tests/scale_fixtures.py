@@ -83,6 +83,7 @@ class Members:
                 "DOOMED": str(self.doomed),
                 "BE": be,
                 "DASK_TEMPORARY_DIRECTORY": str(self._folder),
+                "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "5s",  # how long the killed are looked for
             }
             | self._more
         )

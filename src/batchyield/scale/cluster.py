@@ -59,11 +59,7 @@ def connected(address: str, tls: Tls) -> Iterator[Client]:
     with dask.config.set({"distributed.comm.timeouts.connect": CONNECT_SECONDS}):
         try:
             client = Client(address, security=tls.security(), timeout=CONNECT_SECONDS, set_as_default=False)
-        except (
-            OSError,
-            ValueError,
-            TypeError,
-        ) as error:  # a TypeError: it speaks TLS, and this client was told of none
+        except (OSError, ValueError, TypeError) as error:  # a TypeError: `tls://`, and nothing to speak it with
             raise SetupError(f"no Dask scheduler answers at {address}: {_first_line(error)}", START) from None
         with client:
             with told(address):
@@ -79,14 +75,9 @@ def started(workers: int) -> Iterator[Client]:
     """A client of as many worker processes of this machine, one thread each, that end with the block."""
     with (
         tempfile.TemporaryDirectory(prefix="batchyield-dask-") as scratch,
-        dask.config.set({"distributed.worker.use-file-locking": False}),
+        dask.config.set({"temporary-directory": scratch, "distributed.comm.timeouts.connect": CONNECT_SECONDS}),
         LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            host="127.0.0.1",
-            dashboard_address=None,
-            local_directory=scratch,
-            plugins=(Deaf(),),
+            n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=None, plugins=(Deaf(),)
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
