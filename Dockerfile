@@ -1,6 +1,7 @@
 # syntax=docker/dockerfile:1
 # The service alone: locked wheels, its code and the pinned model. No DVC, no training library, no compiler.
 # `make image` builds it, having brought and checked the model; equal input gives equal layers.
+# `--target dask` is the same with Dask beside it: scheduler and workers, and the client that has files scored by them.
 ARG PYTHON=3.11.14-slim-bookworm@sha256:65a93d69fa75478d554f4ad27c85c1e69fa184956261b4301ebaf6dbb0a3543d
 
 FROM python:${PYTHON} AS wheels
@@ -22,6 +23,34 @@ RUN python -m compileall -q --invalidation-mode unchecked-hash -j 1 /opt/batchyi
  && mv /opt/batchyield /image/opt/batchyield \
  && mkdir -m 1777 /image/var/lib/batchyield/journal /image/var/lib/batchyield/keys /image/var/lib/batchyield/serving \
  && find /image -exec touch -h -d '2020-01-01T00:00:00Z' {} +
+
+FROM wheels AS dask-wheels
+COPY requirements/scale.txt .
+RUN python -m pip --python /image/opt/batchyield/bin/python install --no-compile --no-deps --only-binary :all: --require-hashes -r scale.txt \
+ && find /image/opt/batchyield/lib -depth -type d \( -name tests -o -name test \) -exec rm -rf {} + \
+ && python -m compileall -q --invalidation-mode unchecked-hash -j 1 -s /image -p / /image/opt/batchyield/lib \
+ && rm -rf /image/opt/batchyield/app/api \
+ && find /image -exec touch -h -d '2020-01-01T00:00:00Z' {} +
+
+FROM python:${PYTHON} AS dask
+ARG REVISION=unknown
+ARG VERSION=unreleased
+LABEL org.opencontainers.image.title="batchyield-dask" \
+      org.opencontainers.image.description="Dask scheduler and workers that answer with the model of batchyield" \
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.version="${VERSION}"
+COPY --from=dask-wheels /image /
+ENV PATH=/opt/batchyield/bin:$PATH \
+    PYTHONPATH=/opt/batchyield/app/src \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    ORT_DISABLE_TELEMETRY=1 \
+    DASK_TEMPORARY_DIRECTORY=/tmp
+WORKDIR /opt/batchyield/app
+USER 10001:10001
+ENTRYPOINT ["python", "-m", "dask"]
+CMD ["--help"]
 
 FROM python:${PYTHON}
 ARG REVISION=unknown

@@ -3,7 +3,7 @@ PYTHON ?= python3
 PORT ?= 8000
 HOST ?= 127.0.0.1
 S3 = $(if $(S3_PORT),--s3-port $(S3_PORT))
-COMPOSE = $(if $(VERSION),VERSION=$(VERSION) )docker compose $(if $(PROFILE),--profile $(PROFILE))
+COMPOSE = $(if $(VERSION),VERSION=$(VERSION) )docker compose $(addprefix --profile ,$(PROFILE))
 VENV := .venv
 REVIEW := .cache/review
 STAMP := $(VENV)/.made-from-locks
@@ -140,17 +140,17 @@ shadow: setup ## let a revision's model see the same rows and answer nobody: mak
 secrets: setup ## make secrets/ and .env for Docker Compose, as far as they are missing
 	@python deploy/compose/make_secrets.py
 
-image: setup ## bring the pinned model, check it, and build the image of the service: make image [VERSION=1.4.0]
+image: setup ## bring the pinned model, check it, and build the image of the service: make image [VERSION=1.4.0] [PROFILE=scale]
 	@batchyield s3 start $(S3) && { dvc pull --quiet train || $(MAKE) --no-print-directory repro; }
 	@python -c 'from api import settings, swap; swap.open_pinned(settings.read_settings())'
 	@REVISION=$$(git rev-parse HEAD)$$(git diff --quiet HEAD -- Dockerfile api dvc.lock requirements src || echo -dirty) \
-	  $(COMPOSE) build api
+	  $(COMPOSE) build api $(if $(filter scale,$(PROFILE)),scheduler)
 
-up: ## start all in the background and wait until it is healthy: make up [PROFILE=logs]
+up: ## start all in the background and wait until it is healthy: make up [PROFILE="logs scale"]
 	@$(COMPOSE) up --detach --wait
 
 down: ## stop all, after draining; volumes stay
-	@docker compose --profile logs down
+	@docker compose --profile logs --profile scale down
 
 logs: ## follow the log of the service
 	@$(COMPOSE) logs --follow --tail 100 api

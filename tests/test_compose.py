@@ -5,6 +5,7 @@ import re
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -27,6 +28,7 @@ AS_ROOT = {"s3-owner", "cadvisor", "filebeat"}
 """One to give a volume away; two that read what is root's alone, without any capability."""
 WRITABLE = {"elasticsearch"}
 TO_ALL = {"api", "grafana"}
+OURS = {"batchyield:${VERSION:-unreleased}", "batchyield-dask:${VERSION:-unreleased}"}
 
 each_service = pytest.mark.parametrize("name", SERVICES)
 
@@ -58,10 +60,9 @@ def test_the_file_is_valid_compose():
 def test_a_service_is_pinned_bounded_and_harmless(name):
     service = SERVICES[name]
     image = service["image"]
-    assert image == "batchyield:${VERSION:-unreleased}" or re.search(
-        r":v?\d+\.\d+(\.\d+)?(-[a-z]+)?(@sha256:[0-9a-f]{64})?$", image
-    )
-    assert (service.get("pull_policy") == "never") is image.startswith("batchyield:")
+    ours = image in OURS
+    assert ours or re.search(r":v?\d+\.\d+(\.\d+)?(-[a-z]+)?(@sha256:[0-9a-f]{64})?$", image)
+    assert (service.get("pull_policy") == "never") is ours
     limits = service["deploy"]["resources"]["limits"]
     assert {"cpus", "memory", "pids"} == limits.keys()
     assert service["read_only"] is (name not in WRITABLE)
@@ -255,7 +256,59 @@ def test_prometheus_scrapes_the_service_with_its_key():
     jobs = {job["job_name"]: job for job in config["scrape_configs"]}
     named = jobs["batchyield"]["authorization"]["credentials_file"]
     assert named.removeprefix("/run/secrets/") in SERVICES["prometheus"]["secrets"]
-    targets = [config["static_configs"][0]["targets"][0] for config in jobs.values()]
+    found = [group for job in jobs.values() for group in job.get("static_configs", [])]
+    targets = [target for group in found for target in group["targets"]]
     targets += config["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"]
-    watched = {name for name, service in SERVICES.items() if "watch" in service.get("networks", [])}
-    assert {target.split(":")[0] for target in targets} - {"127.0.0.1"} <= watched
+    assert {target.split(":")[0] for target in targets} - {"127.0.0.1"} <= on("watch")
+
+
+def on(network):
+    return {name for name, service in SERVICES.items() if network in service.get("networks", [])}
+
+
+def test_whoever_reaches_dask_can_have_it_run_anything_so_hardly_anybody_does():
+    of_dask = {name for name, service in SERVICES.items() if service["image"].startswith("batchyield-dask:")}
+    assert of_dask == {name for name, service in SERVICES.items() if service.get("profiles") == ["scale"]}
+    assert on("dask") == of_dask | {"prometheus"}
+    for name in of_dask:
+        assert SERVICES[name]["networks"] == ["dask"]
+        assert not SERVICES[name].keys() & {"ports", "secrets", "volumes"}
+
+
+def test_prometheus_finds_as_many_workers_as_there_are():
+    config = yaml.safe_load((ROOT / "monitoring/prometheus/prometheus.yml").read_text())
+    (job,) = (job for job in config["scrape_configs"] if job["job_name"] == "dask")
+    for found in job["dns_sd_configs"]:
+        (name,) = found["names"]
+        told = " ".join(SERVICES[name]["command"])
+        assert re.search(rf"--dashboard-address[ =]:{found['port']}\b", told)
+        assert f"127.0.0.1:{found['port']}/health" in SERVICES[name]["healthcheck"]["test"][-1]
+
+
+def test_the_scheduler_and_a_worker_are_healthy_as_they_are_started(tmp_path):
+    """Their commands, health checks and metrics, with other ports and on loopback."""
+    ports = {port: str(free_port()) for port in ("8786", "8787", "8788")}
+
+    def here(told):
+        for port, free in ports.items():
+            told = told.replace(port, free)
+        return told.replace("scheduler:", "127.0.0.1:")
+
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "DASK_TEMPORARY_DIRECTORY": str(tmp_path)}
+    started = []
+    try:
+        for name in ("scheduler", "worker"):
+            command = [sys.executable, "-m", "dask", *map(here, SERVICES[name]["command"]), "--host", "127.0.0.1"]
+            started.append(subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.DEVNULL))
+            check = here(SERVICES[name]["healthcheck"]["test"][-1])
+            while subprocess.run([sys.executable, "-c", check], stderr=subprocess.DEVNULL).returncode:
+                assert started[-1].poll() is None
+                time.sleep(0.2)
+        told = httpx.get(f"http://127.0.0.1:{ports['8787']}/metrics", follow_redirects=True).text
+        assert "dask_scheduler_workers" in told
+        told = httpx.get(f"http://127.0.0.1:{ports['8788']}/metrics", follow_redirects=True).text
+        assert "dask_worker_threads" in told
+    finally:
+        for process in reversed(started):  # a worker that has lost its scheduler waits for it
+            process.terminate()
+            process.wait(timeout=20)

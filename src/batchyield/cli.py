@@ -5,7 +5,6 @@ import sys
 
 from batchyield.commands import (
     Commands,
-    client,
     data,
     experiments,
     journal,
@@ -14,11 +13,12 @@ from batchyield.commands import (
     monitoring,
     pins,
     release,
+    scoring,
     serving,
 )
 from batchyield.errors import BatchyieldError
 
-KINDS = (data, pins, model, experiments, keys, journal, client, serving, release, monitoring)
+KINDS = (data, pins, model, experiments, keys, journal, scoring, serving, release, monitoring)
 
 
 def _commands() -> Commands:

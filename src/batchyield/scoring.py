@@ -1,30 +1,87 @@
-"""The plant's file to the CSV of its predictions, by a model at hand: what the service answers, without the service."""
+"""Any number of the plant's files to one CSV of predictions, by a model at hand: what a service answers, without it.
 
-from collections.abc import Iterator
-from typing import BinaryIO
+Files are cut into parts of bounded size, and one function answers a part, whoever calls it: this process, or workers on
+other machines (`batchyield.scale`). Parts are put together in the order of the files, so the bytes are the same.
+"""
 
-from batchyield.errors import InputError
-from batchyield.portions import MOST_BATCHES, of_file, violation_in_whole
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from batchyield.errors import InputError, SetupError, Violation
+from batchyield.portions import MOST_BATCHES, Portion, of_file, violation_in_whole
 from batchyield.predictor import Predictor
 from batchyield.replies import CSV_HEADER, csv_of_predictions
 from batchyield.sheet import read_sheet
 
 
-def score(predictor: Predictor, file: BinaryIO, most: int = MOST_BATCHES) -> Iterator[bytes]:
-    """Parts of `id,yield,lower,upper`, a line for each batch of the file, in its order.
+class Part(NamedTuple):
+    """Some batches of a file, under the file's header."""
+
+    file: str
+    portion: Portion
+
+
+def parts_of(files: Iterable[Path], most: int = MOST_BATCHES) -> Iterator[Part]:
+    """Parts of the plant's CSVs, each of any size, in order; read as they are asked for.
 
     Args:
-        predictor: the model.
-        file: the plant's CSV, of any size.
-        most: batches that are held at a time.
+        files: the CSVs, GB18030 or UTF-8, each with a header of its own.
+        most: batches of a part.
 
     Raises:
-        InputError: the file cannot be read as batches.
+        SetupError: a file cannot be read.
     """
-    for portion in of_file(file, most):
+    for path in files:
         try:
-            sheet = read_sheet(portion.content)
-        except InputError as error:
-            raise InputError(*(violation_in_whole(v, portion.before) for v in error.violations)) from None
-        lines = csv_of_predictions(predictor.predict(sheet.batches, sheet.warnings))
-        yield lines.removeprefix(CSV_HEADER) if portion.before else lines
+            with path.open("rb") as file:
+                for portion in of_file(file, most):
+                    yield Part(str(path), portion)
+        except OSError as error:
+            raise _unreadable(path, error) from None
+
+
+def bytes_of(files: Iterable[Path]) -> int:
+    """How much there is to read; a pipe counts as nothing.
+
+    Raises:
+        SetupError: a file is missing.
+    """
+    try:
+        return sum(status.st_size for path in files if stat.S_ISREG((status := path.stat()).st_mode))
+    except OSError as error:
+        raise _unreadable(Path(error.filename), error) from None
+
+
+def lines_of(predictor: Predictor, part: Part) -> bytes:
+    """`id,yield,lower,upper`, a line for each batch of the part, without the header.
+
+    Raises:
+        InputError: the part cannot be read as batches; says in which line of which file, and why.
+    """
+    try:
+        sheet = read_sheet(part.portion.content)
+    except InputError as error:
+        placed = (violation_in_whole(v, part.portion.before) for v in error.violations)
+        raise InputError(*(Violation(f"{part.file}, {v.where}", v.problem) for v in placed)) from None
+    return csv_of_predictions(predictor.predict(sheet.batches, sheet.warnings)).removeprefix(CSV_HEADER)
+
+
+def score(predictor: Predictor, parts: Iterable[Part]) -> Iterator[bytes]:
+    """The lines of each part, in order.
+
+    Raises:
+        InputError: as `lines_of`.
+    """
+    return (lines_of(predictor, part) for part in parts)
+
+
+def headed(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """The CSV: its header comes with the first lines, so that there is none where those are refused."""
+    for number, given in enumerate(lines):
+        yield given if number else CSV_HEADER + given
+
+
+def _unreadable(path: Path, error: OSError) -> SetupError:
+    return SetupError(f"{path} cannot be read: {error.strerror}", "name the plant's CSV")
