@@ -55,7 +55,7 @@ def parts(serving: Serving, settings: Settings, bodies: Sequence[bytes]) -> list
         answered = perf_counter_ns()
         predictions = predictor.predict(batches)  # not timed: the model has just seen this row
         predicted = perf_counter_ns()
-        service.metrics.predicted(predictions, "json")
+        service.metrics.predicted(batches, predictions, "json")
         counted = perf_counter_ns()
         encode(Predictions(service.serving.pin, predictions))
         encoded = perf_counter_ns()
