@@ -66,8 +66,8 @@ def create_app(settings: Settings, serving: Serving | None = None, log: Log | No
             swap.close()
             watching.cancel()
             service.bulk.shutdown(wait=False, cancel_futures=True)
-            await asyncio.to_thread(watch.close)
-            await asyncio.to_thread(service.journal.close)
+            watch.close()  # nothing is waited for on the loop: a server that stops at once cancels whatever does
+            service.journal.close()
 
     hot = prediction_routes(service)
     app = Litestar(

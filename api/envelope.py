@@ -1,5 +1,6 @@
 """What every request and every answer passes through: admission, request id, security headers, counting, the log."""
 
+import asyncio
 import os
 import re
 from time import perf_counter
@@ -43,7 +44,7 @@ class Envelope:
         if scope["type"] != "http":
             if scope["type"] == "lifespan" and "state" in scope:
                 scope["state"][STATE] = Bounds(self._settings, self._metrics.refused)
-            await self._app(scope, receive, send)
+            await self._app(scope, _in_order(receive), send)
             return
         started = perf_counter()
         status = 499  # the client left before it could be answered; nginx's number for it
@@ -101,6 +102,18 @@ class Envelope:
             if self._log is not None:
                 self._log.request(scope, state["request_id"], route, status, seconds, bytes_in, bytes_out)
             state.pop("answered", None)  # the server keeps the state for as long as the connection idles
+
+
+def _in_order(receive: Receive) -> Receive:
+    """What the server says to the application; a server that stops at once only cancels, which is to end alike."""
+
+    async def told() -> Any:
+        try:
+            return await receive()
+        except asyncio.CancelledError:
+            return {"type": "lifespan.shutdown"}
+
+    return told
 
 
 def _request_id(sent: bytes | None) -> bytes:
