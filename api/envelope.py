@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import random
 import re
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -27,6 +29,9 @@ HEADERS = [
     (b"cross-origin-opener-policy", b"same-origin"),
 ]
 KNOWN = NEEDED.keys() | OPEN_PATHS
+
+_draw = partial(random.Random(os.urandom(32)).getrandbits, 64)  # noqa: S311 - an id, not a secret
+"""To ask the system for each id would be a call of its own."""
 
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 
@@ -66,13 +71,13 @@ class Envelope:
 
         async def stamp(message: Any) -> None:
             nonlocal status, bytes_out
-            if message["type"] == "http.response.start":
+            if "status" in message:
                 status = message["status"]
                 message["headers"] = _stamped(list(message["headers"]), request_id)
                 message["headers"] += more_headers
                 if self._drain.draining:
                     message["headers"].append(CLOSE)
-            else:
+            if "body" in message:
                 bytes_out += len(message["body"])
                 if state.get("unread") and not message.get("more_body"):
                     await send({"type": "http.response.body", "body": message["body"], "more_body": True})
@@ -119,7 +124,7 @@ def _in_order(receive: Receive) -> Receive:
 def _request_id(sent: bytes | None) -> bytes:
     if sent is not None and _SANE_ID.fullmatch(sent):
         return sent
-    return os.urandom(8).hex().encode()
+    return b"%016x" % _draw()
 
 
 def _stamped(headers: list[tuple[bytes, bytes]], request_id: bytes) -> list[tuple[bytes, bytes]]:
