@@ -16,7 +16,7 @@ from api.auth import Keyring
 from api.drain import Drain
 from api.envelope import Envelope
 from api.log import Log, open_log
-from api.memory import keep_together
+from api.memory import keep_together, spare_collector
 from api.metrics import MULTIPROC_DIR
 from api.monitoring import monitoring_routes
 from api.outcomes import outcome_routes
@@ -59,6 +59,7 @@ def create_app(settings: Settings, serving: Serving | None = None, log: Log | No
         watching = asyncio.create_task(keyring.watch(metrics.keys_read))
         service.journal.start()
         watch.start()
+        spare_collector()
         try:
             with drain.on_signals():
                 yield

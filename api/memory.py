@@ -1,6 +1,7 @@
 """Memory that was freed, kept together and given back: glibc spreads and keeps it otherwise."""
 
 import ctypes
+import gc
 
 M_ARENA_MAX = -8
 ARENAS = 2
@@ -18,3 +19,10 @@ def give_back() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+def spare_collector() -> None:
+    """Has the garbage collector pass over all that the start made, and look at what is new less often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
