@@ -66,8 +66,8 @@ def create_app(settings: Settings, serving: Serving | None = None, log: Log | No
             swap.close()
             watching.cancel()
             service.bulk.shutdown(wait=False, cancel_futures=True)
-            await asyncio.to_thread(watch.close)
-            await asyncio.to_thread(service.journal.close)
+            watch.close()  # nothing is waited for on the loop: a server that stops at once cancels whatever does
+            service.journal.close()
 
     hot = prediction_routes(service)
     app = Litestar(
@@ -90,10 +90,11 @@ def create_app(settings: Settings, serving: Serving | None = None, log: Log | No
 
 def from_environment() -> ASGIApp:
     """The service as the environment describes it, for a server that starts its own workers."""
-    set_aside()
     try:
         settings = read_settings()
-        return create_app(settings, open_wanted(settings), open_log(settings))
+        app = create_app(settings, open_wanted(settings), open_log(settings))
+        set_aside()
+        return app
     except BatchyieldError as error:
         print(f"batchyield: {error}", file=sys.stderr)
         sys.exit(uvicorn.config.STARTUP_FAILURE)  # which the server's supervisor takes as a reason not to try again

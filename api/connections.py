@@ -4,9 +4,10 @@ import asyncio
 from typing import Any, Protocol
 
 import msgspec
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from api.body import WHOLE
+from api.drain import CLOSE
 from api.problems import BUSY, HEAD_TOO_LARGE, MALFORMED, MEDIA_TYPE, TOO_SLOW, RequestError, encode
 from api.settings import Settings
 
@@ -15,6 +16,10 @@ LINGER_SECONDS = 0.5
 STATE = "connections"
 """Where the bounds stand in the state that the application gives the server."""
 
+
+WHOLE_ANSWER = "batchyield.answer"
+"""A message that is a whole answer: `status`, `headers`, and a `body` that is all of it. Head and body are one write to
+the socket, and nothing checks headers that we made ourselves. In the state of a request whose server takes such."""
 
 _TOO_MANY = RequestError(
     BUSY, "as many connections are open as the service takes; come back in a second", headers={"retry-after": "1"}
@@ -37,6 +42,31 @@ class Bounds(msgspec.Struct, frozen=True):
 
     settings: Settings
     refused: Refused
+
+
+class Cycle(RequestResponseCycle):
+    """A request and its answer, which may come as one message."""
+
+    async def send(self, message: Any) -> None:
+        if message["type"] != WHOLE_ANSWER:
+            await super().send(message)
+            return
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if self.disconnected:
+            return
+        headers = [*self.default_headers, *message["headers"]]
+        if CLOSE in headers:
+            self.keep_alive = False
+        elif not self.keep_alive:
+            headers.append(CLOSE)
+        head = b"".join([b"%b: %b\r\n" % header for header in headers])
+        self.response_started = self.response_complete = True
+        self.transport.write(b"%b%b\r\n%b" % (STATUS_LINE[message["status"]], head, message["body"]))
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
 
 
 class BoundedConnection(HttpToolsProtocol):
@@ -95,6 +125,11 @@ class BoundedConnection(HttpToolsProtocol):
         if self._timer is not None:
             self._stop_waiting()
         super().on_message_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        cycle.__class__ = Cycle  # the server makes it with a dozen arguments, of which none is ours
+        cycle.scope["state"][WHOLE_ANSWER] = True
+        super()._start_asgi_task(cycle, app)
 
     def send_400_response(self, msg: str) -> None:
         """Refuses what is no HTTP, as the server does, but in the form of all refusals."""

@@ -1,7 +1,10 @@
 """What every request and every answer passes through: admission, request id, security headers, counting, the log."""
 
+import asyncio
 import os
+import random
 import re
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -27,6 +30,9 @@ HEADERS = [
 ]
 KNOWN = NEEDED.keys() | OPEN_PATHS
 
+_draw = partial(random.Random(os.urandom(32)).getrandbits, 64)  # noqa: S311 - an id, not a secret
+"""To ask the system for each id would be a call of its own."""
+
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 
 
@@ -43,7 +49,7 @@ class Envelope:
         if scope["type"] != "http":
             if scope["type"] == "lifespan" and "state" in scope:
                 scope["state"][STATE] = Bounds(self._settings, self._metrics.refused)
-            await self._app(scope, receive, send)
+            await self._app(scope, _in_order(receive), send)
             return
         started = perf_counter()
         status = 499  # the client left before it could be answered; nginx's number for it
@@ -65,13 +71,13 @@ class Envelope:
 
         async def stamp(message: Any) -> None:
             nonlocal status, bytes_out
-            if message["type"] == "http.response.start":
+            if "status" in message:
                 status = message["status"]
                 message["headers"] = _stamped(list(message["headers"]), request_id)
                 message["headers"] += more_headers
                 if self._drain.draining:
                     message["headers"].append(CLOSE)
-            else:
+            if "body" in message:
                 bytes_out += len(message["body"])
                 if state.get("unread") and not message.get("more_body"):
                     await send({"type": "http.response.body", "body": message["body"], "more_body": True})
@@ -103,10 +109,22 @@ class Envelope:
             state.pop("answered", None)  # the server keeps the state for as long as the connection idles
 
 
+def _in_order(receive: Receive) -> Receive:
+    """What the server says to the application; a server that stops at once only cancels, which is to end alike."""
+
+    async def told() -> Any:
+        try:
+            return await receive()
+        except asyncio.CancelledError:
+            return {"type": "lifespan.shutdown"}
+
+    return told
+
+
 def _request_id(sent: bytes | None) -> bytes:
     if sent is not None and _SANE_ID.fullmatch(sent):
         return sent
-    return os.urandom(8).hex().encode()
+    return b"%016x" % _draw()
 
 
 def _stamped(headers: list[tuple[bytes, bytes]], request_id: bytes) -> list[tuple[bytes, bytes]]:

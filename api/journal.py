@@ -176,6 +176,7 @@ class Journal:
             outcomes = self._writer.write([waiting.entry for waiting in group])
             with contextlib.suppress(RuntimeError):  # the loop has ended, and with it whoever waits
                 group[0].done.get_loop().call_soon_threadsafe(self._wake, group, outcomes)
+            del group, outcomes  # not to be held until the next one comes
 
     def _wake(self, group: Group, outcomes: list[Exception | None]) -> None:
         for (entry, done), outcome in zip(group, outcomes, strict=True):

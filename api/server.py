@@ -110,10 +110,10 @@ def _serve_here(listener: socket.socket, settings: Settings, log: Log) -> None:
     from api.memory import set_aside
     from api.swap import open_wanted
 
-    set_aside()
     serving = open_wanted(settings)
     prepare_journal(settings)
     app = create_app(settings, serving, log)
+    set_aside()
     _listen(listener, serving, log)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn shuts down in order, then passes the signal on
     uvicorn.Server(_config(app)).run(sockets=[listener])

@@ -14,6 +14,9 @@ from batchyield.simulate import simulate
 ROWS = 100
 """Of a large JSON body."""
 
+ID = "000-000000"
+"""Of each batch in a JSON body: `rotate.lua` puts another in its place each time, as long and never there before."""
+
 CSV_ROWS = 10_000
 LARGE_BODIES = 100
 
@@ -42,7 +45,7 @@ def write_bodies(folder: Path) -> Bodies:
     bodies.sheet.write_bytes(simulate().csv())
     large_sheet = simulate(CSV_ROWS, seed=11).csv()
     bodies.large_sheet.write_bytes(large_sheet)
-    batches = list(read_sheet(large_sheet).batches)
+    batches = [msgspec.structs.replace(batch, id=ID) for batch in read_sheet(large_sheet).batches]
     draw = random.Random(1)  # noqa: S311 - an order, not a secret
     draw.shuffle(batches)
     bodies.single.write_bytes(_lines([[batch] for batch in batches]))

@@ -4,6 +4,7 @@ import shutil
 import statistics
 import subprocess
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 
 import msgspec
@@ -14,6 +15,8 @@ from benchmarks.contenders import PATH, Running, cores
 
 CONNECTIONS = 16
 SCRIPT = Path(__file__).with_name("rotate.lua")
+_campaigns = count(1, 10)
+"""A round begins at the next one: ids count up within it, and by a million into the one after."""
 
 
 class Round(msgspec.Struct, frozen=True):
@@ -51,7 +54,7 @@ def load(server: Running, bodies: Path, seconds: float, connections: int = CONNE
     wrk = ("wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "30s", "-s", str(SCRIPT))
     before = server.cpu_seconds()
     said = subprocess.run(
-        [*pinned, *wrk, f"http://{HOST}:{server.port}{PATH}", "--", str(bodies)],
+        [*pinned, *wrk, f"http://{HOST}:{server.port}{PATH}", "--", str(bodies), str(next(_campaigns))],
         capture_output=True,
         text=True,
         check=True,

@@ -105,6 +105,7 @@ def test_a_second_signal_stops_at_once(checkout, workers):
         running.process.send_signal(signal.SIGTERM)
         assert running.process.wait(8) == 0  # the request that has begun would be waited for longer
         connection.close()
+    assert "Traceback" not in running.output + running.errors
 
 
 def test_ctrl_c_does_not_drain(checkout):

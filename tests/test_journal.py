@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import subprocess
+import sys
 import time
 
 import httpx
@@ -10,7 +12,7 @@ import msgspec
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from api_fixtures import REVISION, Running, client_of, make_checkout, refusal, refused
+from api_fixtures import REVISION, ROOT, Running, client_of, make_checkout, refusal, refused
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from journal_fixtures import database, opened, rows_of
@@ -30,7 +32,7 @@ from batchyield.journal.outcomes import Teller, keep
 from batchyield.journal.read import PAGE, answered, counts, moment
 from batchyield.journal.retention import DAY, prune
 from batchyield.journal.schema import metadata
-from batchyield.journal.upgrade import newest, prepare, upgrade
+from batchyield.journal.upgrade import migrate, newest, prepare, revision, upgrade
 from batchyield.journal.writer import Writer
 from batchyield.outcomes import MOST_OUTCOMES, Outcome
 from batchyield.replies import Prediction
@@ -270,9 +272,30 @@ def test_the_example_of_kept_outcomes_is_as_documented():
 # Schema, place and age
 
 
-def test_the_migrations_make_the_tables_of_the_schema(store):
-    with store.reading() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+def test_a_new_journal_has_the_tables_of_the_schema_and_the_migrations_make_the_same(store):
+    def made():
+        with store.reading() as connection:
+            assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        return revision(store)
+
+    new = made()
+    with store.writing() as connection:
+        metadata.drop_all(connection)
+        connection.execute(text("DELETE FROM alembic_version"))
+        migrate(connection)
+    assert made() == new
+
+
+def test_a_service_whose_journal_is_up_to_date_imports_no_migrations(tmp_path):
+    script = f"""
+import sys
+from api.journal import prepare_journal
+from api.settings import Settings
+prepare_journal(Settings(journal={str(tmp_path / "journal.sqlite")!r}))
+print("alembic" in sys.modules)
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
+    assert (run.stdout, run.stderr) == ("False\n", "")
 
 
 def test_a_schema_of_the_future_is_refused(store, url, checkout):

@@ -1,3 +1,4 @@
+import math
 import os
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from batchyield.errors import ArtifactError
 from batchyield.export import to_onnx
 from batchyield.features import featurize
 from batchyield.params import load
-from batchyield.predictor import Predictor
+from batchyield.predictor import DIGITS, Predictor, _decimals
 from batchyield.replies import Prediction
 from batchyield.sheet import read_sheet
 from batchyield.simulate import simulate
@@ -173,3 +174,10 @@ def test_the_engine_does_not_report_its_use(tmp_path):
     code = "import sys; from batchyield.predictor import Predictor; Predictor(sys.stdin.buffer.read())"
     subprocess.run([sys.executable, "-c", code], input=linear_onnx(), env=environment, check=True, timeout=60)
     assert list(tmp_path.rglob("*")) == []
+
+
+@given(st.lists(st.integers(0, 2 * 10**7).map(lambda half: half / 2 / 10**7), min_size=24, max_size=40), st.booleans())
+def test_many_numbers_are_rounded_as_one_is(numbers, up):
+    near = [math.nextafter(number, 2.0 if up else -1.0) for number in numbers]
+    for given_numbers in (numbers, near):
+        assert _decimals(np.array(given_numbers)) == [round(number, DIGITS) for number in given_numbers]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from operator import attrgetter
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,14 @@ from batchyield.replies import Prediction
 INPUT = "features"
 OUTPUTS = ("yield", "lower", "upper")
 DIGITS = 7
+SCALE = 10.0**DIGITS
+
+WORTH_AN_ARRAY = 24
+LARGEST_EXACT = 100.0
+NEARLY_HALF = 0.4999
+"""Scaled numbers up to 1e9 are off by less than 1e-6, so that up to here the nearest whole number is certain."""
+
+_id_of = attrgetter("id")
 
 
 class Predictor:
@@ -59,24 +68,30 @@ class Predictor:
         warnings: Sequence[tuple[CellWarning, ...]] = features.warnings
         if sheet_warnings is not None:
             warnings = [of_sheet + own for of_sheet, own in zip(sheet_warnings, warnings, strict=True)]
-        return [
-            Prediction(batch.id, *answer)
-            for batch, answer in zip(batches, zip(yields, lower, upper, warnings, strict=True), strict=True)
-        ]
+        return list(map(Prediction, map(_id_of, batches), yields, lower, upper, warnings))
 
     def answer(self, values: npt.NDArray[np.float32]) -> tuple[list[float], list[float], list[float]]:
         """Yields and the lower and upper ends of their intervals for a feature matrix [n, len(FEATURES)]."""
-        yields, lower, upper = self._session.run(OUTPUTS, {INPUT: values})
-        return _decimals(yields), _decimals(lower), _decimals(upper)
+        numbers = _decimals(np.concatenate(self._session.run(OUTPUTS, {INPUT: values}), dtype=np.float64))
+        n = len(values)
+        return numbers[:n], numbers[n : 2 * n], numbers[2 * n :]
 
     def yields(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """Yields alone [n], not rounded, for a feature matrix [n, len(FEATURES)]."""
         return np.asarray(self._session.run(OUTPUTS[:1], {INPUT: values})[0], dtype=np.float64)
 
 
-def _decimals(column: npt.NDArray[np.floating]) -> list[float]:
+def _decimals(numbers: npt.NDArray[np.float64]) -> list[float]:
+    """The numbers as Python's `round` makes them, which is right where NumPy's is not, but costs 0.3 µs for each."""
     # The readings come in as float32, which holds seven digits; what follows is noise to whoever reads the answer.
-    return [round(number, DIGITS) for number in column.tolist()]
+    if len(numbers) < WORTH_AN_ARRAY or not np.abs(numbers).max() <= LARGEST_EXACT:
+        return [round(number, DIGITS) for number in numbers.tolist()]
+    scaled = numbers * SCALE
+    whole = np.rint(scaled)
+    made: list[float] = (whole / SCALE).tolist()  # both exact, so that the quotient is the double next to the decimal
+    for at in np.flatnonzero(np.abs(scaled - whole) > NEARLY_HALF).tolist():
+        made[at] = round(float(numbers[at]), DIGITS)
+    return made
 
 
 def _finite(numbers: Sequence[float]) -> bool:

@@ -5,6 +5,10 @@ taken as missing otherwise. Either way a warning names the cell.
 """
 
 import math
+from collections.abc import MutableMapping
+
+import numpy as np
+import numpy.typing as npt
 
 from batchyield.batch import LARGEST, CellWarning
 from batchyield.features.catalogue import NUMBERS
@@ -41,7 +45,7 @@ PLAUSIBLE: dict[str, tuple[float, float]] = {
 }
 """Outside these a reading is a slip of the key or another column's: the plant never ran there."""
 
-BOUNDS: tuple[tuple[float, float], ...] = tuple(PLAUSIBLE.get(name, (-LARGEST, LARGEST)) for name in NUMBERS)
+_LOW, _HIGH = (np.array([[PLAUSIBLE.get(name, (-LARGEST, LARGEST))[end]] for name in NUMBERS]) for end in (0, 1))
 
 USUAL_CHARGES = (200.0, 250.0, 300.0)
 A3_PER_A1, LOWEST_REAGENT, HIGHEST_REAGENT = 1.35, 1.2, 1.5
@@ -49,30 +53,52 @@ A4_PER_A3 = (1.6, 1.9)
 LOWEST_PRODUCT, HIGHEST_PRODUCT = 0.8, 1.55
 """B14/A1 of a real batch lies between: less was never dry weighed, more is beyond the chemistry."""
 
-
-def repaired(given: tuple[float | None, ...], warnings: list[CellWarning]) -> list[float]:
-    """The numbers of one batch in the order of `NUMBERS`, put right or NaN; what was done is added to `warnings`."""
-    numbers = [NAN if v is None or not low <= v <= high else v for v, (low, high) in zip(given, BOUNDS, strict=True)]
-    if numbers.count(NAN) != given.count(None):
-        warnings += _implausible(given)
-    a1, a3, b14 = numbers[_A1], numbers[_A3], numbers[_B14]
-    if not LOWEST_REAGENT * a1 <= a3 <= HIGHEST_REAGENT * a1:
-        a1 = numbers[_A1] = _charge(a1, a3, numbers[_A4], warnings)
-    if b14 < LOWEST_PRODUCT * a1 or b14 > HIGHEST_PRODUCT * a1:
-        numbers[_A1], numbers[_B14] = _product(a1, b14, warnings)
-    return numbers
+_RELATED = np.array([_A3, _B14])
+_LEAST = np.array([[LOWEST_REAGENT], [LOWEST_PRODUCT]])
+_MOST = np.array([[HIGHEST_REAGENT], [HIGHEST_PRODUCT]])
 
 
-def _implausible(numbers: tuple[float | None, ...]) -> list[CellWarning]:
-    """Warnings for the given numbers that lie outside `BOUNDS`."""
-    return [
-        CellWarning(name, "implausible_number", f"{value:g} is not between {low:g} and {high:g}: taken as missing")
-        for name, value, (low, high) in zip(NUMBERS, numbers, BOUNDS, strict=True)
-        if value is not None and not low <= value <= high
-    ]
+Warned = MutableMapping[int, list[CellWarning]]
+"""Row -> its warnings so far; one that had none begins with an empty list."""
 
 
-def _charge(a1: float, a3: float, a4: float, warnings: list[CellWarning]) -> float:
+def repair(numbers: npt.NDArray[np.float64], given: list[float | None], warnings: Warned) -> None:
+    """Puts right in place what cannot stand as written, and says so.
+
+    Args:
+        numbers: by reading, in the order of `NUMBERS`, and by batch [len(NUMBERS), n]; NaN = missing.
+        given: the same as it came, one reading after the other.
+        warnings: what is done is added to those of its row.
+    """
+    plausible = (numbers >= _LOW) & (numbers <= _HIGH)
+    stated = len(given) - given.count(None)
+    if np.count_nonzero(plausible) != stated:
+        wrong = ~plausible & ~np.isnan(numbers)
+        if np.count_nonzero(plausible | wrong) != stated:  # a NaN that was given is no blank
+            wrong = ~plausible & np.array([value is not None for value in given]).reshape(numbers.shape)
+        for row, reading in np.argwhere(wrong.T).tolist():
+            warnings[row].append(_implausible(reading, numbers[reading, row]))
+        numbers[wrong] = NAN
+    a1 = numbers[_A1]
+    related = numbers.take(_RELATED, axis=0)
+    fits = (related >= _LEAST * a1) & (related <= _MOST * a1)
+    if np.count_nonzero(fits) == fits.size:
+        return
+    for row in np.flatnonzero(~fits[0]).tolist():
+        given_a1, a3, a4 = numbers[[_A1, _A3, _A4], row].tolist()
+        a1[row] = _charge(given_a1, a3, a4, warnings, row)
+    b14 = numbers[_B14]
+    for row in np.flatnonzero((b14 < LOWEST_PRODUCT * a1) | (b14 > HIGHEST_PRODUCT * a1)).tolist():
+        a1[row], b14[row] = _product(float(a1[row]), float(b14[row]), warnings[row])
+
+
+def _implausible(reading: int, value: float) -> CellWarning:
+    low, high = _LOW[reading, 0], _HIGH[reading, 0]
+    message = f"{value:g} is not between {low:g} and {high:g}: taken as missing"
+    return CellWarning(NUMBERS[reading], "implausible_number", message)
+
+
+def _charge(a1: float, a3: float, a4: float, warnings: Warned, row: int) -> float:
     """A1 [kg] as A3 and A4 confirm or correct it."""
     if not A4_PER_A3[0] <= (a4 / a3 if a3 >= 1 else NAN) <= A4_PER_A3[1]:
         return a1
@@ -81,7 +107,7 @@ def _charge(a1: float, a3: float, a4: float, warnings: list[CellWarning]) -> flo
         return a1
     found = "blank" if a1 != a1 else f"{a1:g}"
     message = f"{found}, but A3 {a3:g} and A4 {a4:g} belong to {expected:g}: taken as {expected:g}"
-    warnings.append(CellWarning("A1", "charge_from_reagents", message))
+    warnings[row].append(CellWarning("A1", "charge_from_reagents", message))
     return expected
 
 

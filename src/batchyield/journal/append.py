@@ -6,6 +6,7 @@ lock is given up a few times a commit and not once a row: getting it back may ta
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -76,7 +77,7 @@ class SqliteAppender:
         self._proxied.invalidate()
 
     def _insert(self, part: list[Row]) -> None:
-        self._connection.execute(_STATEMENTS[len(part)], [value for row in part for value in row])
+        self._connection.execute(_STATEMENTS[len(part)], list(chain.from_iterable(part)))
 
     def _check_file(self) -> None:
         # Rows written to a file that somebody removed would be gone with it, and nobody told.
