@@ -8,6 +8,7 @@ from batchyield.commands import (
     client,
     data,
     experiments,
+    heroku,
     journal,
     keys,
     model,
@@ -18,7 +19,7 @@ from batchyield.commands import (
 )
 from batchyield.errors import BatchyieldError
 
-KINDS = (data, pins, model, experiments, keys, journal, client, serving, release, monitoring)
+KINDS = (data, pins, model, experiments, keys, journal, client, serving, release, heroku, monitoring)
 
 
 def _commands() -> Commands:
