@@ -20,7 +20,8 @@ APP = re.compile(r"[a-z][a-z0-9-]{1,28}[a-z0-9]")
 BRANCH = "main"
 """The branch that Heroku builds."""
 
-NO_ENTRYPOINT = "# Heroku hands the commands of heroku.yml to an image's entry point as arguments.\nENTRYPOINT []\n"
+ENTRYPOINT = re.compile(r"^ENTRYPOINT .*$", re.MULTILINE)
+"""Heroku would hand it the commands of heroku.yml as arguments; where there is none, a shell runs them."""
 
 
 class Pushed(msgspec.Struct, frozen=True):
@@ -75,8 +76,8 @@ def prepare(revision: str, folder: Path, root: Path = Path()) -> Pushed:
         raise SetupError(f"{commit[:12]} has no {MANIFEST}", "name a later revision")
     let_in = [line[1:] for line in (text_at(commit, CONTEXT, root) or "").splitlines() if line.startswith("!")]
     _extract(commit, [DOCKERFILE, CONTEXT, *(path for path in let_in if path != OUTPUTS)], folder, root)
-    with (folder / DOCKERFILE).open("a") as dockerfile:
-        dockerfile.write(NO_ENTRYPOINT)
+    dockerfile = folder / DOCKERFILE
+    write_atomic(dockerfile, ENTRYPOINT.sub("ENTRYPOINT []", dockerfile.read_text()).encode())
     for placeholder, said in (("REVISION: unknown", commit), ("VERSION: unreleased", version)):
         name = placeholder.partition(":")[0]
         manifest = manifest.replace(placeholder, f'{name}: "{said}"')
