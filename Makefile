@@ -134,6 +134,9 @@ deploy: setup ## have a running service serve another revision's model: make dep
 rollback: setup ## have it serve what served before, or a named revision: make rollback [REV=v1.1.0]
 	@batchyield rollback $(REV)
 
+deploy-heroku: setup ## push HEAD's image and model to Heroku: make deploy-heroku APP=my-app [VERSION=1.2.0] [DRY=1]
+	@batchyield deploy-heroku "$(APP)" $(if $(VERSION),--version $(VERSION)) $(if $(DRY),--dry-run)
+
 shadow: setup ## let a revision's model see the same rows and answer nobody: make shadow REV=main (REV=off ends it)
 	@batchyield shadow $(REV)
 

@@ -7,6 +7,7 @@ from batchyield.commands import (
     Commands,
     data,
     experiments,
+    heroku,
     journal,
     keys,
     model,
@@ -18,7 +19,7 @@ from batchyield.commands import (
 )
 from batchyield.errors import BatchyieldError
 
-KINDS = (data, pins, model, experiments, keys, journal, scoring, serving, release, monitoring)
+KINDS = (data, pins, model, experiments, keys, journal, scoring, serving, release, heroku, monitoring)
 
 
 def _commands() -> Commands:

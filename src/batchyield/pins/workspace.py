@@ -6,6 +6,9 @@ from pathlib import Path
 
 from batchyield.errors import SetupError
 
+IDENTITY = ("-c", "user.name=batchyield", "-c", "user.email=batchyield@localhost", "-c", "commit.gpgsign=false")
+"""Of commits in folders of our own."""
+
 
 def git(*arguments: str, cwd: Path) -> str:
     """Runs `git ARGUMENTS` in `cwd` and returns what it printed.
@@ -38,6 +41,5 @@ def copy(root: Path, target: Path) -> Path:
             shutil.copy2(source, destination)
     git("init", "-q", "-b", "main", cwd=target)
     git("add", "-A", cwd=target)
-    identity = ("-c", "user.name=batchyield", "-c", "user.email=batchyield@localhost", "-c", "commit.gpgsign=false")
-    git(*identity, "commit", "-q", "-m", "Copy of a working tree", cwd=target)
+    git(*IDENTITY, "commit", "-q", "-m", "Copy of a working tree", cwd=target)
     return target
