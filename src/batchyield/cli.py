@@ -5,6 +5,7 @@ import sys
 
 from batchyield.commands import (
     Commands,
+    aws,
     client,
     data,
     experiments,
@@ -18,7 +19,7 @@ from batchyield.commands import (
 )
 from batchyield.errors import BatchyieldError
 
-KINDS = (data, pins, model, experiments, keys, journal, client, serving, release, monitoring)
+KINDS = (data, pins, model, experiments, keys, journal, client, serving, release, monitoring, aws)
 
 
 def _commands() -> Commands:
