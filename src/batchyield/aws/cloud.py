@@ -21,4 +21,5 @@ class Cloud(NamedTuple):
 def cloud(say: Say, poll: float = POLL) -> Cloud:
     """The account and region that the environment names."""
     stacks = Stacks(client("cloudformation"), say, poll)
-    return Cloud(stacks, *(client(name) for name in ("ecr", "ecs", "logs", "secretsmanager")), say, poll)
+    ecr, ecs, logs, secrets = map(client, ("ecr", "ecs", "logs", "secretsmanager"))
+    return Cloud(stacks, ecr, ecs, logs, secrets, say, poll)

@@ -1,4 +1,4 @@
-"""CloudFormation stacks, changed by change sets: what will change is told before it does, and what happens meanwhile."""
+"""CloudFormation stacks: what would change, the change itself, and what happens meanwhile."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -15,7 +15,8 @@ POLL = 5.0
 """Seconds between two questions."""
 
 GONE = "does not exist"
-NOTHING = ("didn't contain changes", "No updates are to be performed")
+NOTHING = "No updates are to be performed"
+STEPS = "docs/deploy-aws.md has the steps"
 FAILED = ("_FAILED", "ROLLBACK_COMPLETE")
 
 
@@ -66,94 +67,98 @@ class Stacks(NamedTuple):
         """
         stack = self.find(name)
         if stack is None:
-            raise SetupError(f"there is no stack {name} in this account and region", "docs/deploy-aws.md has the steps")
+            raise SetupError(f"there is no stack {name} in this account and region", STEPS)
         return outputs_of(stack)
 
-    def change(
-        self, name: str, given: Mapping[str, str], template: str | None = None, *, dry_run: bool = False
-    ) -> list[Change]:
-        """Makes or updates a stack; what changed, nothing where it is so already.
+    def change(self, name: str, given: Mapping[str, str], template: str | None = None) -> bool:
+        """Makes or updates a stack, saying what happens; whether anything had to be done.
 
         Args:
             name: of the stack.
             given: parameters; what is not given stays as it was, or has its default.
             template: the text of it; None: the one that the stack has.
-            dry_run: tell what would change, and change nothing.
 
         Raises:
-            SetupError: there is no such stack, it is in no state to be changed, or the change failed; CloudFormation has
-                then put the stack back.
+            SetupError: there is no such stack, it is in no state to be changed, or the change failed; then
+                CloudFormation has put it back.
         """
-        stack = self.find(name)
-        if stack is None and template is None:
-            raise SetupError(f"there is no stack {name} in this account and region", "docs/deploy-aws.md has the steps")
-        self._changeable(name, stack)
-        described = self._describe(name, stack, given, template)
-        if described is None:
+        from botocore.exceptions import ClientError
+
+        stack = self._changeable(name, template)
+        request = self._request(name, stack, given, template)
+        since = self._newest_event(name) if stack else ""
+        try:
+            (self.api.update_stack if stack else self.api.create_stack)(**request)
+        except ClientError as error:
+            if NOTHING not in error.response["Error"]["Message"]:
+                raise
             self.say(f"{name}: as it was")
-            return []
+            return False
+        self._wait(name, since)
+        return True
+
+    def preview(self, name: str, given: Mapping[str, str], template: str | None = None) -> list[Change]:
+        """What `change` would do, by a change set that is not executed.
+
+        Raises:
+            SetupError: there is no such stack, or it is in no state to be changed.
+        """
+        stack = self._changeable(name, template)
+        request = self._request(name, stack, given, template)
+        kind = "UPDATE" if stack else "CREATE"
+        made = self.api.create_change_set(ChangeSetName=f"preview-{time.time_ns()}", ChangeSetType=kind, **request)
+        try:
+            while True:
+                described = self.api.describe_change_set(ChangeSetName=made["Id"])
+                if described["Status"] in ("CREATE_COMPLETE", "FAILED"):
+                    break
+                time.sleep(self.poll)
+        finally:
+            self.api.delete_change_set(ChangeSetName=made["Id"])
+            if stack is None:  # a change set that makes a stack leaves an empty one behind
+                self.api.delete_stack(StackName=name)
+        why = described.get("StatusReason", "")
+        if described["Status"] == "FAILED" and not any(said in why for said in (NOTHING, "didn't contain changes")):
+            raise SetupError(f"{name} cannot be changed so: {why}", "mend what it names, then again")
         changes = [_change(one["ResourceChange"]) for one in described["Changes"] if "ResourceChange" in one]
         for change in changes:
-            self.say(f"{name}: {change}")
-        if dry_run:
-            self.api.delete_change_set(ChangeSetName=described["ChangeSetId"])
-            if stack is None:
-                self.api.delete_stack(StackName=name)
-            return changes
-        since = self._newest_event(name)
-        self.api.execute_change_set(ChangeSetName=described["ChangeSetId"])
-        self._wait(name, since)
+            self.say(f"{name}: would {change}")
+        if not changes:
+            self.say(f"{name}: would stay as it is")
         return changes
 
-    def _changeable(self, name: str, stack: dict[str, Any] | None) -> None:
+    def _changeable(self, name: str, template: str | None) -> dict[str, Any] | None:
+        """The stack, None where it is to be made."""
+        stack = self.find(name)
+        if stack is None and template is None:
+            raise SetupError(f"there is no stack {name} in this account and region", STEPS)
         status = stack["StackStatus"] if stack else ""
         if status in ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED"):
-            raise SetupError(
-                f"{name} is in {status}: it was never made whole",
-                f"`aws cloudformation delete-stack --stack-name {name}`, then again",
-            )
+            remedy = f"`aws cloudformation delete-stack --stack-name {name}`, then again"
+            raise SetupError(f"{name} is in {status}: it was never made whole", remedy)
         if status.endswith("_IN_PROGRESS"):
             raise SetupError(f"{name} is in {status}: someone changes it now", "wait until that has ended, then again")
         if status == "UPDATE_ROLLBACK_FAILED":
-            raise SetupError(
-                f"{name} is in {status}",
-                f"`aws cloudformation continue-update-rollback --stack-name {name}`, then again",
-            )
+            remedy = f"`aws cloudformation continue-update-rollback --stack-name {name}`, then again"
+            raise SetupError(f"{name} is in {status}", remedy)
+        return stack
 
-    def _describe(
+    def _request(
         self, name: str, stack: dict[str, Any] | None, given: Mapping[str, str], template: str | None
-    ) -> dict[str, Any] | None:
-        """The change set that would do it; None where there is nothing to do."""
-        known = self._parameters(name, template)
-        if unknown := sorted(set(given) - known):
-            raise SetupError(f"the template of {name} has no parameter {', '.join(unknown)}", "leave it out")
+    ) -> dict[str, Any]:
+        known = self.parameters(template) if template is not None else set(given)
         before = {one["ParameterKey"] for one in stack.get("Parameters", ())} if stack else set()
-        parameters = [{"ParameterKey": key, "ParameterValue": value} for key, value in sorted(given.items())]
-        parameters += [{"ParameterKey": key, "UsePreviousValue": True} for key in sorted(before & known - set(given))]
-        source = {"UsePreviousTemplate": True} if template is None else {"TemplateBody": template}
-        made = self.api.create_change_set(
-            StackName=name,
-            ChangeSetName=f"batchyield-{time.time_ns()}",
-            ChangeSetType="UPDATE" if stack else "CREATE",
-            Parameters=parameters,
-            Capabilities=["CAPABILITY_NAMED_IAM"],
-            **source,
-        )
-        while True:
-            described: dict[str, Any] = self.api.describe_change_set(ChangeSetName=made["Id"])
-            if described["Status"] == "CREATE_COMPLETE":
-                return described
-            if described["Status"] == "FAILED":
-                self.api.delete_change_set(ChangeSetName=made["Id"])
-                why = described.get("StatusReason", "")
-                if any(said in why for said in NOTHING):
-                    return None
-                raise SetupError(f"{name} cannot be changed so: {why}", "mend what it names, then again")
-            time.sleep(self.poll)
+        kept = (before if template is None else before & known) - set(given)
+        parameters: list[dict[str, Any]] = [
+            {"ParameterKey": key, "ParameterValue": value} for key, value in sorted(given.items())
+        ]
+        parameters += [{"ParameterKey": key, "UsePreviousValue": True} for key in sorted(kept)]
+        source: dict[str, Any] = {"UsePreviousTemplate": True} if template is None else {"TemplateBody": template}
+        return {"StackName": name, "Parameters": parameters, "Capabilities": ["CAPABILITY_NAMED_IAM"], **source}
 
-    def _parameters(self, name: str, template: str | None) -> set[str]:
-        of = {"StackName": name} if template is None else {"TemplateBody": template}
-        return {one["ParameterKey"] for one in self.api.get_template_summary(**of)["Parameters"]}
+    def parameters(self, template: str) -> set[str]:
+        """Names of the parameters that a template takes."""
+        return {one["ParameterKey"] for one in self.api.get_template_summary(TemplateBody=template)["Parameters"]}
 
     def _newest_event(self, name: str) -> str:
         events = self.api.describe_stack_events(StackName=name)["StackEvents"]

@@ -7,7 +7,7 @@ import msgspec
 
 from batchyield.aws.cloud import Cloud
 from batchyield.aws.migration import migrate
-from batchyield.aws.stacks import Change, outputs_of
+from batchyield.aws.stacks import outputs_of
 from batchyield.errors import SetupError
 from batchyield.keyfile import keys_in
 
@@ -27,8 +27,11 @@ def foundation(aws: Cloud, repository: str, provider: str = "", *, dry_run: bool
         dry_run: tell what would change, and change nothing.
     """
     given = {"Repository": repository} | ({"OidcProvider": provider} if provider else {})
-    aws.stacks.change(FOUNDATION, given, _template("foundation"), dry_run=dry_run)
-    return {} if dry_run else aws.stacks.outputs(FOUNDATION)
+    if dry_run:
+        aws.stacks.preview(FOUNDATION, given, _template("foundation"))
+        return {}
+    aws.stacks.change(FOUNDATION, given, _template("foundation"))
+    return aws.stacks.outputs(FOUNDATION)
 
 
 def up(aws: Cloud, stage: str, given: Mapping[str, str], *, dry_run: bool = False) -> dict[str, str]:
@@ -44,14 +47,14 @@ def up(aws: Cloud, stage: str, given: Mapping[str, str], *, dry_run: bool = Fals
         SetupError: a parameter is of none of them, or a stack cannot be made.
     """
     texts = {part: _template(part) for part in PARTS}
-    known = {part: _parameters(aws, text) for part, text in texts.items()}
+    known = {part: aws.stacks.parameters(text) for part, text in texts.items()}
     if unknown := sorted(set(given) - set().union(*known.values())):
         raise SetupError(f"no template has a parameter {', '.join(unknown)}", f"{TEMPLATES}/*.yaml have them")
     made = aws.stacks.outputs(FOUNDATION) | {"Stage": stage}
     for part, text in texts.items():
         name = stack_of(stage, part)
         values = {key: value for key, value in (made | dict(given)).items() if key in known[part]}
-        aws.stacks.change(name, values, text, dry_run=dry_run)
+        (aws.stacks.preview if dry_run else aws.stacks.change)(name, values, text)
         found = aws.stacks.find(name)
         if found is None:
             aws.say(f"{name}: what stands on it can be told when it is there")
@@ -77,8 +80,8 @@ def keys(aws: Cloud, stage: str, file: Path) -> None:
         aws.say("new tasks with these keys replace those that run")
 
 
-def deploy(aws: Cloud, stage: str, version: str, *, dry_run: bool = False) -> list[Change]:
-    """Has a stage serve a version: the journal is brought up to date first, and nothing changes where that fails.
+def deploy(aws: Cloud, stage: str, version: str, *, dry_run: bool = False) -> bool:
+    """Has a stage serve a version, the journal brought up to date first; whether anything changed.
 
     Args:
         aws: where.
@@ -93,7 +96,7 @@ def deploy(aws: Cloud, stage: str, version: str, *, dry_run: bool = False) -> li
     name = stack_of(stage, "service")
     image = image_of(aws, version)
     if dry_run:
-        return aws.stacks.change(name, {"MigrationImage": image, "Image": image, "Version": version}, dry_run=True)
+        return bool(aws.stacks.preview(name, {"MigrationImage": image, "Image": image, "Version": version}))
     aws.stacks.change(name, {"MigrationImage": image})
     migrate(aws, aws.stacks.outputs(name))
     return aws.stacks.change(name, {"Image": image, "Version": version})
@@ -168,7 +171,3 @@ def _template(part: str) -> str:
         return file.read_text()
     except FileNotFoundError:
         raise SetupError(f"{file} is not here", "run it in the checkout's root") from None
-
-
-def _parameters(aws: Cloud, template: str) -> set[str]:
-    return {one["ParameterKey"] for one in aws.stacks.api.get_template_summary(TemplateBody=template)["Parameters"]}

@@ -112,8 +112,8 @@ def _deploy(options: argparse.Namespace) -> int:
     from batchyield.pins.registry import plain, resolve
 
     version = plain(options.version) if options.version else resolve(stage=options.stage).version
-    changes = deploy(cloud(_say), options.stage, version, dry_run=options.dry_run)
-    done = "would serve" if options.dry_run else "serves" if changes else "served already"
+    changed = deploy(cloud(_say), options.stage, version, dry_run=options.dry_run)
+    done = "would serve" if options.dry_run else "serves" if changed else "served already"
     print(f"{options.stage} {done} {version}")
     return 0
 
