@@ -1,4 +1,4 @@
-"""moto as an account of AWS, with the kinds of resources that its CloudFormation leaves out made by the services' own API.
+"""moto as an account of AWS; kinds of resources that its CloudFormation leaves out are made by the services' own API.
 
 What is made here goes through botocore, which refuses a property that the API does not have.
 """
@@ -24,18 +24,6 @@ CERTIFICATE = f"arn:aws:acm:{REGION}:{ACCOUNT}:certificate/0a1b"
 
 def api(service):
     return botocore.session.Session().create_client(service, region_name=REGION)
-
-
-def settled(value):
-    """The properties, where moto leaves an attribute that it does not know as it stands: named instead."""
-    match value:
-        case {"Fn::GetAtt": [name, attribute]}:
-            return f"{name}.{attribute}"
-        case dict():
-            return {key: settled(one) for key, one in value.items()}
-        case list():
-            return [settled(one) for one in value]
-    return value
 
 
 def put_secret(made):
@@ -105,11 +93,12 @@ LACKING = {
 def model(kind, put):
     def create(_, _name, cloudformation_json, _account, _region, **_rest):
         made = created()
-        made.physical_resource_id = put(settled(dict(cloudformation_json["Properties"])))
+        made.physical_resource_id = put(dict(cloudformation_json["Properties"]))
         return made
 
-    def update(cls, original, name, cloudformation_json, account, region):
-        return create(cls, name, cloudformation_json, account, region) if kind.endswith("Alarm") else original
+    def update(cls, original_resource, new_resource_name, cloudformation_json, account_id, region_name):
+        again = kind.endswith("Alarm") and original_resource
+        return create(cls, new_resource_name, cloudformation_json, None, None) if again else original_resource
 
     created = type(
         kind,
@@ -128,6 +117,19 @@ def model(kind, put):
 
 
 KINDS = [model(kind, put) for kind, put in LACKING.items()]
+
+
+def full_name(model, attribute):
+    """What CloudWatch calls a balancer or its targets is the end of their ARN; moto leaves it out."""
+    known = getattr(model, "get_cfn_attribute", None)
+    model.get_cfn_attribute = lambda made, name: (
+        made.arn.partition("loadbalancer/")[2] or made.arn.rpartition(":")[2] if name == attribute else known(made, name)
+    )
+    model.has_cfn_attr = classmethod(lambda _, name: True)
+
+
+full_name(moto.elbv2.models.FakeLoadBalancer, "LoadBalancerFullName")
+full_name(moto.elbv2.models.FakeTargetGroup, "TargetGroupFullName")
 
 
 @pytest.fixture

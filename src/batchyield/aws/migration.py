@@ -20,8 +20,8 @@ def migrate(aws: Cloud, stage: Mapping[str, str]) -> None:
         SetupError: it could not be started, ended otherwise than with 0, or did not end in time.
     """
     network = {
-        "subnets": stage["Subnets"].split(","),
-        "securityGroups": [stage["SecurityGroup"]],
+        "subnets": stage["PrivateSubnets"].split(","),
+        "securityGroups": [stage["TasksSecurityGroup"]],
         "assignPublicIp": "DISABLED",
     }
     started = aws.ecs.run_task(

@@ -146,13 +146,12 @@ class Stacks(NamedTuple):
     def _request(
         self, name: str, stack: dict[str, Any] | None, given: Mapping[str, str], template: str | None
     ) -> dict[str, Any]:
-        known = self.parameters(template) if template is not None else set(given)
-        before = {one["ParameterKey"] for one in stack.get("Parameters", ())} if stack else set()
-        kept = (before if template is None else before & known) - set(given)
-        parameters: list[dict[str, Any]] = [
-            {"ParameterKey": key, "ParameterValue": value} for key, value in sorted(given.items())
-        ]
-        parameters += [{"ParameterKey": key, "UsePreviousValue": True} for key in sorted(kept)]
+        now = {one["ParameterKey"]: one["ParameterValue"] for one in stack.get("Parameters", ())} if stack else {}
+        if template is not None:
+            known = self.parameters(template)
+            now = {key: value for key, value in now.items() if key in known}
+        values = now | dict(given)
+        parameters = [{"ParameterKey": key, "ParameterValue": value} for key, value in sorted(values.items())]
         source: dict[str, Any] = {"UsePreviousTemplate": True} if template is None else {"TemplateBody": template}
         return {"StackName": name, "Parameters": parameters, "Capabilities": ["CAPABILITY_NAMED_IAM"], **source}
 

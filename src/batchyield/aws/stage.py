@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
@@ -14,7 +15,9 @@ from batchyield.keyfile import keys_in
 TEMPLATES = Path("deploy/aws")
 FOUNDATION = "batchyield-foundation"
 IMAGES = "batchyield"
-PARTS = ("network", "data", "service")
+MIGRATION, SERVICE = "migration", "service"
+PARTS = ("network", "data", "platform")
+"""Stacks of a stage that `up` makes, each from the outputs of those before; `deploy` makes the other two."""
 
 
 def foundation(aws: Cloud, repository: str, provider: str = "", *, dry_run: bool = False) -> dict[str, str]:
@@ -46,15 +49,15 @@ def up(aws: Cloud, stage: str, given: Mapping[str, str], *, dry_run: bool = Fals
     Raises:
         SetupError: a parameter is of none of them, or a stack cannot be made.
     """
-    texts = {part: _template(part) for part in PARTS}
+    texts = {part: _template(part) for part in (*PARTS, SERVICE)}
     known = {part: aws.stacks.parameters(text) for part, text in texts.items()}
     if unknown := sorted(set(given) - set().union(*known.values())):
         raise SetupError(f"no template has a parameter {', '.join(unknown)}", f"{TEMPLATES}/*.yaml have them")
     made = aws.stacks.outputs(FOUNDATION) | {"Stage": stage}
-    for part, text in texts.items():
+    for part in PARTS if aws.stacks.find(stack_of(stage, SERVICE)) is None else (*PARTS, SERVICE):
         name = stack_of(stage, part)
         values = {key: value for key, value in (made | dict(given)).items() if key in known[part]}
-        (aws.stacks.preview if dry_run else aws.stacks.change)(name, values, text)
+        (aws.stacks.preview if dry_run else aws.stacks.change)(name, values, texts[part])
         found = aws.stacks.find(name)
         if found is None:
             aws.say(f"{name}: what stands on it can be told when it is there")
@@ -73,33 +76,45 @@ def keys(aws: Cloud, stage: str, file: Path) -> None:
         raise SetupError(f"{file} holds no key", "`batchyield key add NAME --scope predict --file FILE` makes one")
     secret = aws.stacks.outputs(stack_of(stage, "data"))["KeysSecret"]
     aws.secrets.put_secret_value(SecretId=secret, SecretString=file.read_text())
-    service = aws.stacks.find(stack_of(stage, "service"))
-    told = outputs_of(service) if service else {}
-    if "ServiceName" in told:
-        aws.ecs.update_service(cluster=told["ClusterName"], service=told["ServiceName"], forceNewDeployment=True)
+    service = aws.stacks.find(stack_of(stage, SERVICE))
+    if service is not None:
+        cluster = aws.stacks.outputs(stack_of(stage, "platform"))["ClusterName"]
+        aws.ecs.update_service(cluster=cluster, service=outputs_of(service)["ServiceName"], forceNewDeployment=True)
         aws.say("new tasks with these keys replace those that run")
 
 
-def deploy(aws: Cloud, stage: str, version: str, *, dry_run: bool = False) -> bool:
+def deploy(
+    aws: Cloud, stage: str, version: str, given: Mapping[str, str] = MappingProxyType({}), *, dry_run: bool = False
+) -> bool:
     """Has a stage serve a version, the journal brought up to date first; whether anything changed.
 
     Args:
         aws: where.
         stage: of the registry.
         version: whose image the registry of images has.
+        given: parameters of the service, for example `MostTasks`; what is not given stays as it was.
         dry_run: tell what would change, and change nothing.
 
     Raises:
         SetupError: there is no such image or stage, the migration failed, or the new tasks did not come up; what served
             before serves on.
     """
-    name = stack_of(stage, "service")
     image = image_of(aws, version)
-    if dry_run:
-        return bool(aws.stacks.preview(name, {"MigrationImage": image, "Image": image, "Version": version}))
-    aws.stacks.change(name, {"MigrationImage": image})
-    migrate(aws, aws.stacks.outputs(name))
-    return aws.stacks.change(name, {"Image": image, "Version": version})
+    made = {"Stage": stage, "Image": image, "Version": version}
+    for part in PARTS:
+        made |= aws.stacks.outputs(stack_of(stage, part))
+    changed = False
+    for part in (MIGRATION, SERVICE):
+        name, text = stack_of(stage, part), _template(part)
+        known = aws.stacks.parameters(text)
+        values = {key: value for key, value in (made | dict(given)).items() if key in known}
+        if dry_run:
+            changed = bool(aws.stacks.preview(name, values, text)) or changed
+            continue
+        changed = aws.stacks.change(name, values, text) or changed
+        if part == MIGRATION:
+            migrate(aws, made | aws.stacks.outputs(name))
+    return changed
 
 
 def image_of(aws: Cloud, version: str) -> str:
@@ -145,9 +160,11 @@ class State(msgspec.Struct, frozen=True):
 
 def state(aws: Cloud, stage: str) -> State:
     """What a stage does now."""
-    told = aws.stacks.outputs(stack_of(stage, "service"))
-    if "ServiceName" not in told:
+    told = aws.stacks.outputs(stack_of(stage, "platform"))
+    service = aws.stacks.find(stack_of(stage, SERVICE))
+    if service is None:
         return State(stage, told["Address"])
+    told |= outputs_of(service)
     found = aws.ecs.describe_services(cluster=told["ClusterName"], services=[told["ServiceName"]])["services"][0]
     newest = (found.get("deployments") or [{}])[0]
     return State(

@@ -27,14 +27,13 @@ def add(commands: Commands) -> None:
     up = _action(actions, "up", _up, "Make a stage, or bring it to what the templates say now.")
     up.add_argument("stage", type=_stage, help="dev, staging or prod: those in .gto")
     up.add_argument("--certificate", metavar="ARN", help="of the service's name, from ACM; needed the first time")
-    up.add_argument(
-        "--set", action="append", default=[], type=_setting, metavar="NAME=VALUE", help="any parameter of the templates"
-    )
+    _with_settings(up)
     _with_dry_run(up)
 
     deploy = _action(actions, "deploy", _deploy, "Have a stage serve a released version, the journal migrated first.")
     deploy.add_argument("stage", type=_stage, help="dev, staging or prod")
     deploy.add_argument("version", nargs="?", help="as X.Y.Z (the one that the registry has in that stage)")
+    _with_settings(deploy)
     _with_dry_run(deploy)
 
     keys = _action(actions, "keys", _keys, "Have a stage accept the API keys of a file that `batchyield key` keeps.")
@@ -52,6 +51,11 @@ def _action(
     added = actions.add_parser(name, help=about, description=about)
     added.set_defaults(call=_told(call))
     return added
+
+
+def _with_settings(added: argparse.ArgumentParser) -> None:
+    about = "a parameter of the templates, for example MostTasks=4; what is not given stays as it was"
+    added.add_argument("--set", action="append", default=[], type=_setting, metavar="NAME=VALUE", help=about)
 
 
 def _with_dry_run(added: argparse.ArgumentParser) -> None:
@@ -112,7 +116,7 @@ def _deploy(options: argparse.Namespace) -> int:
     from batchyield.pins.registry import plain, resolve
 
     version = plain(options.version) if options.version else resolve(stage=options.stage).version
-    changed = deploy(cloud(_say), options.stage, version, dry_run=options.dry_run)
+    changed = deploy(cloud(_say), options.stage, version, dict(options.set), dry_run=options.dry_run)
     done = "would serve" if options.dry_run else "serves" if changed else "served already"
     print(f"{options.stage} {done} {version}")
     return 0
