@@ -12,7 +12,7 @@ import moto.ecr.models
 import moto.ecs.models
 import moto.elbv2.models
 import moto.rds.models
-import moto.sns.models  # noqa: F401 - a kind of resource is known once its module is imported
+import moto.sns.models
 import pytest
 from moto import mock_aws
 from moto.cloudformation import parsing
@@ -63,6 +63,20 @@ def put_bucket_policy(made):
     return made["Bucket"]
 
 
+def put_bucket(made):
+    """moto's own kind leaves all but the name out."""
+    s3, name = api("s3"), made["BucketName"]
+    s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
+    s3.put_bucket_versioning(Bucket=name, VersioningConfiguration=made["VersioningConfiguration"])
+    s3.put_public_access_block(Bucket=name, PublicAccessBlockConfiguration=made["PublicAccessBlockConfiguration"])
+    rules = [
+        {"ApplyServerSideEncryptionByDefault": rule["ServerSideEncryptionByDefault"]}
+        for rule in made["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    ]
+    s3.put_bucket_encryption(Bucket=name, ServerSideEncryptionConfiguration={"Rules": rules})
+    return name
+
+
 def put_subscription(made):
     return api("sns").subscribe(**made, ReturnSubscriptionArn=True)["SubscriptionArn"]
 
@@ -78,6 +92,8 @@ def put_database(made):
     return api("rds").create_db_instance(**made)["DBInstance"]["DBInstanceIdentifier"]
 
 
+ATTRIBUTES = {"Endpoint.Address": "{}.rds.amazonaws.com", "Arn": "arn:aws:s3:::{}"}
+
 LACKING = {
     "AWS::RDS::DBInstance": put_database,
     "AWS::SecretsManager::Secret": put_secret,
@@ -85,6 +101,7 @@ LACKING = {
     "AWS::CloudWatch::Alarm": put_alarm,
     "AWS::ApplicationAutoScaling::ScalableTarget": put_target,
     "AWS::ApplicationAutoScaling::ScalingPolicy": put_scaling,
+    "AWS::S3::Bucket": put_bucket,
     "AWS::S3::BucketPolicy": put_bucket_policy,
     "AWS::SNS::Subscription": put_subscription,
 }
@@ -98,7 +115,9 @@ def model(kind, put):
 
     def update(cls, original_resource, new_resource_name, cloudformation_json, account_id, region_name):
         again = kind.endswith("Alarm") and original_resource
-        return create(cls, new_resource_name, cloudformation_json, None, None) if again else original_resource
+        return (
+            create(cls, new_resource_name, cloudformation_json, None, None) if again else original_resource or created()
+        )
 
     created = type(
         kind,
@@ -108,8 +127,8 @@ def model(kind, put):
             "cloudformation_type": staticmethod(lambda: kind),
             "create_from_cloudformation_json": classmethod(create),
             "update_from_cloudformation_json": classmethod(update),
-            "has_cfn_attr": classmethod(lambda _, name: name == "Endpoint.Address"),
-            "get_cfn_attribute": lambda made, _: f"{made.physical_resource_id}.{REGION}.rds.amazonaws.com",
+            "has_cfn_attr": classmethod(lambda _, name: name in ATTRIBUTES),
+            "get_cfn_attribute": lambda made, name: ATTRIBUTES[name].format(made.physical_resource_id),
             "delete_from_cloudformation_json": classmethod(lambda *_: None),
         },
     )
@@ -122,10 +141,12 @@ KINDS = [model(kind, put) for kind, put in LACKING.items()]
 def full_name(model, attribute):
     """What CloudWatch calls a balancer or its targets is the end of their ARN; moto leaves it out."""
     known = getattr(model, "get_cfn_attribute", None)
-    model.get_cfn_attribute = lambda made, name: (
-        made.arn.partition("loadbalancer/")[2] or made.arn.rpartition(":")[2] if name == attribute else known(made, name)
-    )
-    model.has_cfn_attr = classmethod(lambda _, name: True)
+
+    def found(made, name):
+        return made.arn.rpartition(":")[2].removeprefix("loadbalancer/") if name == attribute else known(made, name)
+
+    model.get_cfn_attribute = found
+    model.has_cfn_attr = classmethod(lambda *_: True)
 
 
 full_name(moto.elbv2.models.FakeLoadBalancer, "LoadBalancerFullName")
