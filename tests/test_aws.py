@@ -146,7 +146,7 @@ def test_a_stage_is_made_and_serves_what_is_deployed(aws, said, certificate):
     assert "PGPASSWORD" in {secret["name"] for secret in api_container["secrets"]}
     assert not [one for one in api_container["environment"] if "password" in json.dumps(one).lower()]
 
-    network = api("ec2").describe_security_groups()
+    network = api("ec2").describe_security_groups()["SecurityGroups"]
     assert stage.deploy(aws, "staging", "1.3.0")
     after = aws.ecs.describe_task_definition(taskDefinition="batchyield-staging")["taskDefinition"]
     assert after["revision"] == before["revision"] + 1
@@ -155,7 +155,7 @@ def test_a_stage_is_made_and_serves_what_is_deployed(aws, said, certificate):
         for one in aws.stacks.find("batchyield-staging-service")["Parameters"]
     }
     assert told["Image"] == stage.image_of(aws, "1.3.0") != stage.image_of(aws, "1.2.0")
-    assert api("ec2").describe_security_groups() == network
+    assert api("ec2").describe_security_groups()["SecurityGroups"] == network
     assert stage.state(aws, "staging").version == "1.3.0"
 
 
