@@ -71,6 +71,8 @@ ENV PATH=/opt/batchyield/bin:$PATH \
     BATCHYIELD_MODEL_VERSION=${VERSION}
 WORKDIR /opt/batchyield/app
 USER 10001:10001
+# On Fargate, a folder that a task may write is one of these, with the rights that it has here.
+VOLUME ["/tmp", "/var/lib/batchyield/journal", "/var/lib/batchyield/keys", "/var/lib/batchyield/serving"]
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
   CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/health/ready', timeout=2)"]

@@ -42,9 +42,10 @@ test: setup ## run all tests
 environments: setup ## the service, the client and the wheel in environments of their own: make environments [SESSION=tests-3.12]
 	@nox $(if $(SESSION),--session $(SESSION))
 
-lint: setup ## ruff, mypy, import contracts, params.yaml against conf/, Dockerfile, docker-compose.yml
+lint: setup ## ruff, mypy, import contracts, params.yaml against conf/, Dockerfile, docker-compose.yml, deploy/aws
 	@ruff check . && ruff format --check . && mypy && lint-imports --no-logo && batchyield params --check
 	@hadolint Dockerfile && check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
+	@cfn-lint deploy/aws/*.yaml
 
 repro: setup ## rebuild what changed (the embedded S3 server is started where it is needed)
 	@batchyield params --check && batchyield s3 start $(S3) && batchyield fetch && dvc repro
@@ -139,6 +140,9 @@ deploy-heroku: setup ## push HEAD's image and model to Heroku: make deploy-herok
 
 shadow: setup ## let a revision's model see the same rows and answer nobody: make shadow REV=main (REV=off ends it)
 	@batchyield shadow $(REV)
+
+deploy-aws: setup ## have a stage on AWS serve a version: make deploy-aws STAGE=staging [VERSION=1.2.0] [DRY=1]
+	@batchyield aws deploy "$(STAGE)" $(VERSION) $(if $(DRY),--dry-run)
 
 secrets: setup ## make secrets/ and .env for Docker Compose, as far as they are missing
 	@python deploy/compose/make_secrets.py

@@ -5,6 +5,7 @@ import sys
 
 from batchyield.commands import (
     Commands,
+    aws,
     data,
     experiments,
     heroku,
@@ -19,7 +20,7 @@ from batchyield.commands import (
 )
 from batchyield.errors import BatchyieldError
 
-KINDS = (data, pins, model, experiments, keys, journal, scoring, serving, release, heroku, monitoring)
+KINDS = (data, pins, model, experiments, keys, journal, scoring, serving, release, aws, heroku, monitoring)
 
 
 def _commands() -> Commands:
