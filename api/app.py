@@ -93,11 +93,11 @@ def from_environment() -> ASGIApp:
     try:
         settings = read_settings()
         app = create_app(settings, open_wanted(settings), open_log(settings))
-        set_aside()
-        return app
     except BatchyieldError as error:
         print(f"batchyield: {error}", file=sys.stderr)
         sys.exit(uvicorn.config.STARTUP_FAILURE)  # which the server's supervisor takes as a reason not to try again
+    set_aside()
+    return app
 
 
 def _rates(settings: Settings) -> Rates:
