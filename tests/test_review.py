@@ -214,7 +214,7 @@ def rehearsed(origin, rebuilt, branch, labels=""):
     }
     codes = {}
     for command in commands:
-        if command not in HERE:
+        if command not in HERE and not command.startswith("sudo "):  # what an empty machine lacks
             done = run("bash", "-c", command, cwd=clone, check=False, **given)
             codes[command] = (done.returncode, done.stdout + done.stderr)
     return (clone / ".cache/review/report.md").read_text(), codes, clone

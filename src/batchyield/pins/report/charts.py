@@ -121,7 +121,7 @@ def _residuals(there: Rows, here: Rows) -> list[str]:
         [("line", [0.0] * PERIODS), ("line", lines[0]), ("line", lines[1])],
         [THIRD, BASE, HEAD],
     )
-    return ["Grey: base; orange: head; blue: none.", "", *drawn]
+    return ["Grey: base; orange: head; blue: no error.", "", *drawn]
 
 
 def _learning(review: Review) -> list[str]:
