@@ -10,6 +10,7 @@ import logging
 import sys
 import threading
 import time
+from collections.abc import Callable
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -72,6 +73,7 @@ class Journal:
         self._thread: threading.Thread | None = None
         self._gathered: Group = []
         self._writing = False
+        self._next: Callable[[], None] | None = None
         self._rows = 0
 
     @property
@@ -132,6 +134,12 @@ class Journal:
             self._writing = True
             done.get_loop().call_soon(self._hand_over)
 
+    def after_writing(self, call: Callable[[], None]) -> bool:
+        """Whether a group is being written; `call` is then made when it is. One at a time can wait so."""
+        if self._writing:
+            self._next = call
+        return self._writing
+
     def settle(self, answered: "Answered", error: Exception | None, first: int = 0) -> bool:
         """Whether the batches from `first` on are written, as `submit` told; counts those that are not.
 
@@ -188,6 +196,9 @@ class Journal:
             self._hand_over()
         else:
             self._writing = False
+        if self._next is not None:
+            call, self._next = self._next, None
+            call()
 
 
 def teller_of(scope: Any) -> Teller:
