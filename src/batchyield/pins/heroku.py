@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-import tarfile
 from pathlib import Path
 
 import msgspec
@@ -12,7 +11,7 @@ from batchyield.errors import SetupError
 from batchyield.files import md5, write_atomic
 from batchyield.pins.artifacts import OUTPUTS, PINS, bring
 from batchyield.pins.lookup import text_at
-from batchyield.pins.workspace import IDENTITY, git
+from batchyield.pins.workspace import IDENTITY, export, git
 
 MANIFEST = "deploy/heroku/heroku.yml"
 DOCKERFILE, CONTEXT = "Dockerfile", ".dockerignore"
@@ -75,7 +74,7 @@ def prepare(revision: str, folder: Path, root: Path = Path()) -> Pushed:
     if manifest is None:
         raise SetupError(f"{commit[:12]} has no {MANIFEST}", "name a later revision")
     let_in = [line[1:] for line in (text_at(commit, CONTEXT, root) or "").splitlines() if line.startswith("!")]
-    _extract(commit, [DOCKERFILE, CONTEXT, *(path for path in let_in if path != OUTPUTS)], folder, root)
+    export(commit, folder, root, DOCKERFILE, CONTEXT, *(path for path in let_in if path != OUTPUTS))
     dockerfile = folder / DOCKERFILE
     write_atomic(dockerfile, ENTRYPOINT.sub("ENTRYPOINT []", dockerfile.read_text()).encode())
     for placeholder, said in (("REVISION: unknown", commit), ("VERSION: unreleased", version)):
@@ -108,11 +107,3 @@ def push(folder: Path, url: str) -> None:
             f"{url} did not take it: git ended with {done.returncode}",
             "its own words stand above; `heroku login` and `heroku stack:set container` come before the first push",
         )
-
-
-def _extract(commit: str, paths: list[str], folder: Path, root: Path) -> None:
-    packed = folder / "context.tar"
-    git("archive", "--format=tar", f"--output={packed.absolute()}", commit, "--", *paths, cwd=root)
-    with tarfile.open(packed) as archive:
-        archive.extractall(folder, filter="data")
-    packed.unlink()

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import tarfile
 import tempfile
 import tomllib
 from pathlib import Path
@@ -20,7 +19,7 @@ from batchyield.pins.lookup import text_at
 from batchyield.pins.registry import NAME, Release
 from batchyield.pins.walk import raw_object
 from batchyield.pins.wheel import EPOCH, filename, wheel
-from batchyield.pins.workspace import git
+from batchyield.pins.workspace import export
 
 DISTRIBUTION = "batchyield-model"
 PACKAGE = "batchyield_model"
@@ -95,10 +94,8 @@ def library(revision: str, out: Path, root: Path = Path()) -> Path:
         SetupError: hatchling is missing or refuses.
     """
     with tempfile.TemporaryDirectory(prefix="batchyield-library-") as scratch:
-        tree, packed, made = (Path(scratch) / name for name in ("tree", "tree.tar", "made"))
-        git("archive", "--format=tar", f"--output={packed}", revision, cwd=root)
-        with tarfile.open(packed) as archive:
-            archive.extractall(tree, filter="data")
+        tree, made = (Path(scratch) / name for name in ("tree", "made"))
+        export(revision, tree, root)
         done = subprocess.run(  # noqa: S603 - our own fixed command
             [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(made)],
             cwd=tree,

@@ -2,6 +2,8 @@
 
 import shutil
 import subprocess
+import tarfile
+import tempfile
 from pathlib import Path
 
 from batchyield.errors import SetupError
@@ -43,3 +45,14 @@ def copy(root: Path, target: Path) -> Path:
     git("add", "-A", cwd=target)
     git(*IDENTITY, "commit", "-q", "-m", "Copy of a working tree", cwd=target)
     return target
+
+
+def export(revision: str, target: Path, root: Path, *paths: str) -> None:
+    """Lays what git has at `revision` into `target`: all of it, or what is at `paths`."""
+    with tempfile.TemporaryDirectory(prefix="batchyield-export-") as scratch:
+        packed = Path(scratch) / "tree.tar"
+        git("archive", "--format=tar", f"--output={packed}", revision, "--", *paths, cwd=root)
+        with tarfile.open(packed) as archive:
+            # Python's patch releases before 3.11.4 have no filter, and git packs no path that leads out.
+            archive.extraction_filter = getattr(tarfile, "data_filter", None)
+            archive.extractall(target)  # noqa: S202
