@@ -200,6 +200,7 @@ def test_a_migration_that_fails_leaves_the_service_as_it_was(aws, certificate, m
         (lambda aws: stage.deploy(aws, "staging", "9.9.9"), "no batchyield:9.9.9\n.*make image"),
         (lambda aws: stage.deploy(aws, "staging", "1.2.0"), "no stack batchyield-staging-network.*\n.*deploy-aws.md"),
         (lambda aws: stage.up(aws, "staging", {"MostTask": "3"}), "no template has a parameter MostTask"),
+        (lambda aws: stage.deploy(aws, "staging", "1.2.0", {"MostTask": "3"}), "no template has a parameter MostTask"),
         (lambda aws: stage.state(aws, "prod"), "no stack batchyield-prod-platform"),
     ],
 )

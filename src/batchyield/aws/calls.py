@@ -7,6 +7,8 @@ from typing import Any
 
 from batchyield.errors import SetupError
 
+STEPS = "docs/deploy-aws.md has the steps"
+
 
 def client(service: str) -> Any:
     """A client of botocore for `service`, with keys and region by botocore's own chain.
@@ -39,9 +41,7 @@ def told() -> Iterator[None]:
     except ClientError as error:
         what, why = error.operation_name, error.response.get("Error", {})
         code, message = why.get("Code", ""), why.get("Message", "")
-        remedy = (
-            "the role needs what docs/deploy-aws.md lists" if "Denied" in code else "docs/deploy-aws.md has the steps"
-        )
+        remedy = "the role needs what docs/deploy-aws.md lists" if "Denied" in code else STEPS
         raise SetupError(f"AWS refuses {what}: {code}: {message}", remedy) from None
     except BotoCoreError as error:
         profile = os.environ.get("AWS_PROFILE")

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from batchyield.aws.calls import STEPS
 from batchyield.errors import SetupError
 
 Say = Callable[[str], None]
@@ -16,7 +17,6 @@ POLL = 5.0
 
 GONE = "does not exist"
 NOTHING = "No updates are to be performed"
-STEPS = "docs/deploy-aws.md has the steps"
 FAILED = ("_FAILED", "ROLLBACK_COMPLETE")
 
 
@@ -70,21 +70,21 @@ class Stacks(NamedTuple):
             raise SetupError(f"there is no stack {name} in this account and region", STEPS)
         return outputs_of(stack)
 
-    def change(self, name: str, given: Mapping[str, str], template: str | None = None) -> bool:
+    def change(self, name: str, given: Mapping[str, str], template: str) -> bool:
         """Makes or updates a stack, saying what happens; whether anything had to be done.
 
         Args:
             name: of the stack.
-            given: parameters; what is not given stays as it was, or has its default.
-            template: the text of it; None: the one that the stack has.
+            given: values, of which the template takes those that it has a parameter for; what is not given stays as it
+                was, or has its default.
+            template: the text of it.
 
         Raises:
-            SetupError: there is no such stack, it is in no state to be changed, or the change failed; then
-                CloudFormation has put it back.
+            SetupError: it is in no state to be changed, or the change failed; then CloudFormation has put it back.
         """
         from botocore.exceptions import ClientError
 
-        stack = self._changeable(name, template)
+        stack = self._changeable(name)
         request = self._request(name, stack, given, template)
         since = self._newest_event(name) if stack else ""
         try:
@@ -97,13 +97,13 @@ class Stacks(NamedTuple):
         self._wait(name, since)
         return True
 
-    def preview(self, name: str, given: Mapping[str, str], template: str | None = None) -> list[Change]:
+    def preview(self, name: str, given: Mapping[str, str], template: str) -> list[Change]:
         """What `change` would do, by a change set that is not executed.
 
         Raises:
-            SetupError: there is no such stack, or it is in no state to be changed.
+            SetupError: it is in no state to be changed, or cannot be changed so.
         """
-        stack = self._changeable(name, template)
+        stack = self._changeable(name)
         request = self._request(name, stack, given, template)
         kind = "UPDATE" if stack else "CREATE"
         made = self.api.create_change_set(ChangeSetName=f"preview-{time.time_ns()}", ChangeSetType=kind, **request)
@@ -127,11 +127,9 @@ class Stacks(NamedTuple):
             self.say(f"{name}: would stay as it is")
         return changes
 
-    def _changeable(self, name: str, template: str | None) -> dict[str, Any] | None:
+    def _changeable(self, name: str) -> dict[str, Any] | None:
         """The stack, None where it is to be made."""
         stack = self.find(name)
-        if stack is None and template is None:
-            raise SetupError(f"there is no stack {name} in this account and region", STEPS)
         status = stack["StackStatus"] if stack else ""
         if status in ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED"):
             remedy = f"`aws cloudformation delete-stack --stack-name {name}`, then again"
@@ -144,16 +142,18 @@ class Stacks(NamedTuple):
         return stack
 
     def _request(
-        self, name: str, stack: dict[str, Any] | None, given: Mapping[str, str], template: str | None
+        self, name: str, stack: dict[str, Any] | None, given: Mapping[str, str], template: str
     ) -> dict[str, Any]:
+        known = self.parameters(template)
         now = {one["ParameterKey"]: one["ParameterValue"] for one in stack.get("Parameters", ())} if stack else {}
-        if template is not None:
-            known = self.parameters(template)
-            now = {key: value for key, value in now.items() if key in known}
-        values = now | dict(given)
+        values = {key: value for key, value in (now | dict(given)).items() if key in known}
         parameters = [{"ParameterKey": key, "ParameterValue": value} for key, value in sorted(values.items())]
-        source: dict[str, Any] = {"UsePreviousTemplate": True} if template is None else {"TemplateBody": template}
-        return {"StackName": name, "Parameters": parameters, "Capabilities": ["CAPABILITY_NAMED_IAM"], **source}
+        return {
+            "StackName": name,
+            "TemplateBody": template,
+            "Parameters": parameters,
+            "Capabilities": ["CAPABILITY_NAMED_IAM"],
+        }
 
     def parameters(self, template: str) -> set[str]:
         """Names of the parameters that a template takes."""

@@ -1,6 +1,6 @@
 """One stage: `foundation` is made once, `up` makes a stage, `deploy` has it serve a version."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -49,15 +49,11 @@ def up(aws: Cloud, stage: str, given: Mapping[str, str], *, dry_run: bool = Fals
     Raises:
         SetupError: a parameter is of none of them, or a stack cannot be made.
     """
-    texts = {part: _template(part) for part in (*PARTS, SERVICE)}
-    known = {part: aws.stacks.parameters(text) for part, text in texts.items()}
-    if unknown := sorted(set(given) - set().union(*known.values())):
-        raise SetupError(f"no template has a parameter {', '.join(unknown)}", f"{TEMPLATES}/*.yaml have them")
+    texts = _templates(aws, (*PARTS, SERVICE), given)
     made = aws.stacks.outputs(FOUNDATION) | {"Stage": stage}
     for part in PARTS if aws.stacks.find(stack_of(stage, SERVICE)) is None else (*PARTS, SERVICE):
         name = stack_of(stage, part)
-        values = {key: value for key, value in (made | dict(given)).items() if key in known[part]}
-        (aws.stacks.preview if dry_run else aws.stacks.change)(name, values, texts[part])
+        (aws.stacks.preview if dry_run else aws.stacks.change)(name, made | dict(given), texts[part])
         found = aws.stacks.find(name)
         if found is None:
             aws.say(f"{name}: what stands on it can be told when it is there")
@@ -96,18 +92,17 @@ def deploy(
         dry_run: tell what would change, and change nothing.
 
     Raises:
-        SetupError: there is no such image or stage, the migration failed, or the new tasks did not come up; what served
-            before serves on.
+        SetupError: there is no such image, stage or parameter, the migration failed, or the new tasks did not come up;
+            what served before serves on.
     """
+    texts = _templates(aws, (MIGRATION, SERVICE), given)
     image = image_of(aws, version)
     made = {"Stage": stage, "Image": image, "Version": version}
     for part in PARTS:
         made |= aws.stacks.outputs(stack_of(stage, part))
     changed = False
-    for part in (MIGRATION, SERVICE):
-        name, text = stack_of(stage, part), _template(part)
-        known = aws.stacks.parameters(text)
-        values = {key: value for key, value in (made | dict(given)).items() if key in known}
+    for part, text in texts.items():
+        name, values = stack_of(stage, part), made | dict(given)
         if dry_run:
             changed = bool(aws.stacks.preview(name, values, text)) or changed
             continue
@@ -180,6 +175,14 @@ def state(aws: Cloud, stage: str) -> State:
 def stack_of(stage: str, part: str) -> str:
     """Name of one of a stage's stacks."""
     return f"batchyield-{stage}-{part}"
+
+
+def _templates(aws: Cloud, parts: Iterable[str], given: Mapping[str, str]) -> dict[str, str]:
+    """The text of each part, where every parameter that is given is one of theirs."""
+    texts = {part: _template(part) for part in parts}
+    if unknown := sorted(set(given).difference(*map(aws.stacks.parameters, texts.values()))):
+        raise SetupError(f"no template has a parameter {', '.join(unknown)}", f"{TEMPLATES}/*.yaml have them")
+    return texts
 
 
 def _template(part: str) -> str:
