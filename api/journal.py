@@ -21,7 +21,7 @@ from api.problems import BUSY, JOURNAL_OFF, NOT_JOURNALLED, RequestError
 from api.settings import Settings
 from api.upkeep import Upkeep
 from batchyield.errors import AwayError
-from batchyield.journal.entry import Entry
+from batchyield.journal.entry import Entry, Part
 from batchyield.journal.outcomes import Teller
 from batchyield.journal.store import SERVICE_MS, Store
 from batchyield.journal.upgrade import prepare
@@ -35,9 +35,6 @@ logger = logging.getLogger("batchyield.journal")
 RETRY_AFTER = {"retry-after": "2"}
 
 REFUSAL = "the journal cannot be written, and what is not journalled is not answered; send it again later"
-
-SLICE = 1_000
-"""Rows of a large request that are written at a time, so that the others need not wait for all of it."""
 
 SWITCH_SECONDS = 0.001
 """How long a thread that works on a large body may keep the interpreter from the writer and the event loop, which each
@@ -110,26 +107,23 @@ class Journal:
         if self._store is None:
             return
         teller, loop = teller_of(scope), asyncio.get_running_loop()
-        for first in range(0, len(answered.batches), SLICE):
+        for part in answered.parts:
             done: asyncio.Future[Exception | None] = loop.create_future()
-            self.submit(answered, teller, done, first)
-            if not self.settle(answered, await done, first):
+            self.submit(answered, part, teller, done)
+            if not self.settle(answered, await done, part.first):
                 return
 
     def submit(
-        self, answered: "Answered", teller: Teller, done: "asyncio.Future[Exception | None]", first: int = 0
+        self, answered: "Answered", part: Part, teller: Teller, done: "asyncio.Future[Exception | None]"
     ) -> None:
-        """Has `SLICE` batches from `first` on written; `done` tells None once they are, else what was in the way."""
-        refused = first == 0 and self._rows >= self._settings.journal_queue and not self._settings.journal_required
+        """Has a part of the answer written; `done` tells None once it is, else what was in the way."""
+        refused = part.first == 0 and self._rows >= self._settings.journal_queue and not self._settings.journal_required
         if self._store is None or refused:
             if not done.done():  # else its request was cancelled
                 done.set_result(_FULL if refused else None)
             return
-        part = slice(first, first + SLICE)
-        batches, predictions = answered.batches[part], answered.predictions[part]
-        pin = answered.serving.journal_pin
-        self._rows += len(batches)
-        self._gathered.append(_Waiting(Entry(*teller, answered.form, pin, batches, predictions, first), done))
+        self._rows += len(part.names)
+        self._gathered.append(_Waiting(Entry(*teller, answered.form, answered.serving.journal_pin, part), done))
         if not self._writing:
             self._writing = True
             done.get_loop().call_soon(self._hand_over)
@@ -188,7 +182,7 @@ class Journal:
 
     def _wake(self, group: Group, outcomes: list[Exception | None]) -> None:
         for (entry, done), outcome in zip(group, outcomes, strict=True):
-            self._rows -= len(entry.batches)
+            self._rows -= len(entry.part.names)
             if not done.done():  # else its request was cancelled
                 done.set_result(outcome)
         self._metrics.journal_waits(self._rows)

@@ -16,7 +16,6 @@ from api.payload import batches_of_json, sheet_of_upload
 from api.problems import METHOD_NOT_ALLOWED, RequestError
 from api.service import Answered, Service
 from api.turns import MOST_BATCHES, Turns
-from batchyield.batch import Batch
 from batchyield.replies import csv_of_predictions
 
 JSON = b"application/json"
@@ -33,9 +32,6 @@ class Answer(NamedTuple):
     answered: Answered
     content: bytes
     headers: Headers
-
-
-_encode = msgspec.json.Encoder().encode
 
 
 def prediction_routes(service: Service) -> list[ASGIRouteHandler]:
@@ -64,29 +60,29 @@ def prediction_routes(service: Service) -> list[ASGIRouteHandler]:
     return [predictions, predictions_csv]
 
 
-def answer_json(service: Service, batches: list[Batch]) -> Answer:
+def answer_json(service: Service, body: bytes) -> Answer:
     """JSON in, JSON out."""
-    return _as_json(service.predict(batches, "json"))
+    return _as_json(service.answer(batches_of_json(body), body))
 
 
 def _as_json(answered: Answered) -> Answer:
-    return Answer(answered, _encode(answered.reply()), [(b"content-type", JSON)])
+    return Answer(answered, answered.reply(), [(b"content-type", JSON)])
 
 
 def answer_explained(service: Service, body: bytes) -> Answer:
     """JSON in, JSON with explanations out."""
     batches = batches_of_json(body)
     check_explainable(batches)
-    answered = service.predict(batches, "json")
-    return Answer(answered, _encode(explained(answered)), [(b"content-type", JSON)])
+    answered = service.answer(batches, body)
+    return Answer(answered, msgspec.json.encode(explained(answered)), [(b"content-type", JSON)])
 
 
 def answer_csv(service: Service, body: bytes, content_type: str, as_json: bool) -> Answer:
     """The plant's CSV in; `id,yield,lower,upper` out, or the JSON of the other route if that is preferred."""
     sheet = sheet_of_upload(body, content_type)
-    answered = service.predict(sheet.batches, "csv", sheet.warnings)
+    answered = service.answer_sheet(sheet)
     if as_json:
-        return Answer(answered, _encode(answered.reply()), [(b"content-type", JSON), (b"vary", b"accept")])
+        return Answer(answered, answered.reply(), [(b"content-type", JSON), (b"vary", b"accept")])
     warned = sum(len(prediction.warnings) for prediction in answered.predictions)
     headers = [
         (b"content-type", b"text/csv; charset=utf-8"),
@@ -111,18 +107,19 @@ def post_only(scope: HTTPScope) -> None:
 async def _answer_json(service: Service, turns: Turns, scope: HTTPScope, receive: Receive, send: Send) -> None:
     """Answers a body of few batches together with others like it, and any other as `_answer` does."""
     if coding_of(scope["headers"]) or declared_length(scope) > service.settings.inline_body_bytes:
-        await _answer(service, scope, receive, send, lambda body: answer_json(service, batches_of_json(body)))
+        await _answer(service, scope, receive, send, lambda body: answer_json(service, body))
         return
     service.serving  # noqa: B018 - refuses at once while there is none
     service.journal.admit()
     try:
-        batches = batches_of_json(await read_body(scope, receive, service.settings))
+        body = await read_body(scope, receive, service.settings)
+        batches = batches_of_json(body)
     except ClientGoneError:
         return
     if len(batches) <= MOST_BATCHES:
-        answer = _as_json(await turns.answer(batches, scope))
+        answer = _as_json(await turns.answer(batches, body, scope))
     else:
-        answer = answer_json(service, batches)
+        answer = _as_json(service.answer(batches, body))
         await service.journal.record(answer.answered, scope)
     await _send(service, _packed(answer, scope["headers"]), scope, send)
 

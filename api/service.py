@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from api.journal import Journal
 from api.memory import give_back
 from api.metrics import Metrics
@@ -20,8 +22,9 @@ from batchyield.batch import Batch, CellWarning
 from batchyield.deployment import Deployment
 from batchyield.drift import Reference, read_reference
 from batchyield.explain import Explainer
-from batchyield.journal.entry import Pin
+from batchyield.journal.entry import Part, Pin, parts
 from batchyield.replies import Model, ModelPin, Prediction, Predictions, Refusal
+from batchyield.sheet import Sheet
 from batchyield.workers import Status
 
 BULK_THREADS = 2
@@ -58,6 +61,11 @@ class Serving:
         """The pin as the journal keeps it."""
         return Pin(self.pin.version, self.pin.revision, self.pin.md5)
 
+    @cached_property
+    def head(self) -> bytes:
+        """How an answer in JSON begins."""
+        return msgspec.json.encode(Predictions(self.pin, [])).removesuffix(b"]}")
+
     def pin_headers(self) -> list[tuple[bytes, bytes]]:
         """The pin for answers whose body has no room for it."""
         pin = self.pin
@@ -81,16 +89,20 @@ def open_deployment(deployment: Deployment, directory: Path) -> Serving:
 
 
 class Answered(NamedTuple):
-    """Batches, what was said of each, by which model, and whether they came as `json` or as `csv`."""
+    """Batches, what was said of each, by which model, and whether they came as `json` or as `csv`.
+
+    `parts` is what the journal keeps of them.
+    """
 
     serving: Serving
     batches: Sequence[Batch]
-    predictions: list[Prediction]
+    predictions: Sequence[Prediction]
     form: str
+    parts: Sequence[Part]
 
-    def reply(self) -> Predictions:
-        """As the caller gets them."""
-        return Predictions(self.serving.pin, self.predictions)
+    def reply(self) -> bytes:
+        """`Predictions` as JSON, as the caller gets it; what the journal keeps is not encoded again."""
+        return b"%s%s]}" % (self.serving.head, b",".join(part.predictions[1:-1] for part in self.parts))
 
 
 class Service:
@@ -164,14 +176,24 @@ class Service:
             with suppress(RuntimeError):  # the threads are gone: the service ends, and all its memory with it
                 self.bulk.submit(give_back)
 
+    def answer(self, batches: Sequence[Batch], body: bytes) -> Answered:
+        """Predicts what was decoded from a body of JSON."""
+        serving, predictions = self.predict(batches, "json")
+        return Answered(serving, batches, predictions, "json", parts(batches, predictions, body))
+
+    def answer_sheet(self, sheet: Sheet) -> Answered:
+        """Predicts the batches of a sheet."""
+        serving, predictions = self.predict(sheet.batches, "csv", sheet.warnings)
+        return Answered(serving, sheet.batches, predictions, "csv", parts(sheet.batches, predictions))
+
     def predict(
         self, batches: Sequence[Batch], form: str, sheet_warnings: Sequence[tuple[CellWarning, ...]] | None = None
-    ) -> Answered:
+    ) -> tuple[Serving, list[Prediction]]:
         """Predicts and counts; `form` is what the answer's caller sent, `json` or `csv`."""
         serving = self.serving
         predictions = serving.artifact.predictor.predict(batches, sheet_warnings)
         self.metrics.predicted(batches, predictions, form)
-        return Answered(serving, batches, predictions, form)
+        return serving, predictions
 
     def model(self) -> Model:
         """What is known of the model."""

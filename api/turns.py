@@ -12,6 +12,7 @@ from litestar.types import HTTPScope
 from api.journal import teller_of
 from api.service import Answered, Service
 from batchyield.batch import Batch
+from batchyield.journal.entry import parts
 from batchyield.journal.outcomes import Teller
 
 MOST_BATCHES = 16
@@ -24,10 +25,12 @@ MOST_TOGETHER = 256
 class _Asked:
     """A request, and its answer once there is one; `done` is what `Journal.submit` makes of it."""
 
-    __slots__ = ("answered", "batches", "done", "teller")
+    __slots__ = ("answered", "batches", "body", "done", "teller")
 
-    def __init__(self, batches: list[Batch], teller: Teller, done: asyncio.Future[Exception | None]) -> None:
-        self.batches, self.teller, self.done = batches, teller, done
+    def __init__(
+        self, batches: list[Batch], body: bytes, teller: Teller, done: asyncio.Future[Exception | None]
+    ) -> None:
+        self.batches, self.body, self.teller, self.done = batches, body, teller, done
         self.answered: Answered
 
 
@@ -43,15 +46,15 @@ class Turns:
         self._asked: list[_Asked] = []
         self._batches = 0
 
-    async def answer(self, batches: list[Batch], scope: HTTPScope) -> Answered:
-        """The answer to a JSON request of at most `MOST_BATCHES`, once it is in the journal.
+    async def answer(self, batches: list[Batch], body: bytes, scope: HTTPScope) -> Answered:
+        """The answer to a request of at most `MOST_BATCHES` in JSON, once it is in the journal.
 
         Raises:
             ArtifactError: the model answered with something that is not a number.
             RequestError: the answer could not be journalled.
         """
         loop = asyncio.get_running_loop()
-        asked = _Asked(batches, teller_of(scope), loop.create_future())
+        asked = _Asked(batches, body, teller_of(scope), loop.create_future())
         self._asked.append(asked)
         self._batches += len(batches)
         if len(self._asked) == 1:
@@ -82,7 +85,8 @@ class Turns:
 
     def _answer(self, asked: list[_Asked]) -> None:
         try:
-            together = self._service.predict([batch for one in asked for batch in one.batches], "json")
+            batches = [batch for one in asked for batch in one.batches]
+            serving, predictions = self._service.predict(batches, "json")
         except Exception as error:
             if len(asked) == 1:
                 if not asked[0].done.done():  # else its request was cancelled
@@ -94,6 +98,8 @@ class Turns:
         first = 0
         for one in asked:
             last = first + len(one.batches)
-            one.answered = Answered(together.serving, one.batches, together.predictions[first:last], "json")
+            said = predictions[first:last]
             first = last
-            self._service.journal.submit(one.answered, one.teller, one.done)
+            kept = parts(one.batches, said, one.body)
+            one.answered = Answered(serving, one.batches, said, "json", kept)
+            self._service.journal.submit(one.answered, kept[0], one.teller, one.done)

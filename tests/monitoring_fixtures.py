@@ -11,7 +11,7 @@ from batchyield.batch import NAMES
 from batchyield.drift import reference
 from batchyield.features import FEATURES, INDEX, featurize
 from batchyield.journal.append import appender
-from batchyield.journal.entry import Entry, Pin
+from batchyield.journal.entry import Entry, Pin, parts
 from batchyield.journal.outcomes import Teller, keep
 from batchyield.journal.upgrade import prepare
 from batchyield.outcomes import Outcome
@@ -75,7 +75,7 @@ def journal(store, rows, md5=MD5, start=START, minutes=36):
     model = Pin("1.0.0", "1" * 40, md5)
     writer.append(
         [
-            Entry(start + n * minutes * MINUTES, f"request {n}", "plant", "json", model, [row], [prediction])
+            Entry(start + n * minutes * MINUTES, f"request {n}", "plant", "json", model, *parts([row], [prediction]))
             for n, (row, prediction) in enumerate(zip(rows, predictions, strict=True))
         ]
     )

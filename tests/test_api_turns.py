@@ -14,6 +14,7 @@ from api.swap import open_pinned
 from api.turns import Turns
 from batchyield.batch import Batch
 from batchyield.errors import ArtifactError
+from batchyield.journal.entry import encoded
 
 SENT = [batches(20)[start : start + size] for start, size in ((0, 1), (3, 4), (7, 1), (9, 11), (2, 1))]
 
@@ -26,7 +27,7 @@ def answering(root, journal):
 def answered_together(service, sent):
     async def all_at_once():
         turns = Turns(service)
-        asked = (turns.answer(one, {"state": {"request_id": f"r{n}"}}) for n, one in enumerate(sent))
+        asked = (turns.answer(one, encoded(one), {"state": {"request_id": f"r{n}"}}) for n, one in enumerate(sent))
         return await asyncio.gather(*asked, return_exceptions=True)
 
     try:
@@ -38,7 +39,9 @@ def answered_together(service, sent):
 def test_each_is_answered_as_alone_and_all_are_one_commit(tmp_path):
     service = answering(make_checkout(tmp_path), str(tmp_path / "journal.sqlite"))
     together = answered_together(service, SENT)
-    assert [one.predictions for one in together] == [answer_json(service, one).answered.predictions for one in SENT]
+    assert [one.predictions for one in together] == [
+        answer_json(service, encoded(one)).answered.predictions for one in SENT
+    ]
     assert [one.batches for one in together] == SENT
     text = service.metrics.exposition().decode()
     assert "batchyield_journal_commit_seconds_count 1.0" in text

@@ -19,14 +19,13 @@ from journal_fixtures import database, opened, rows_of
 from sqlalchemy import text
 
 from api.examples import BATCH, INPUTS, MISTYPED, OUTCOMES, OUTCOMES_KEPT, sheet
-from api.journal import SLICE
 from api.openapi import document
 from batchyield.batch import NAMES, READINGS, Batch, CellWarning
 from batchyield.cli import main
 from batchyield.errors import SetupError
 from batchyield.journal import retention
 from batchyield.journal.append import appender
-from batchyield.journal.entry import Entry, Pin
+from batchyield.journal.entry import ROOMY, SLICE, Entry, Pin, parts
 from batchyield.journal.location import locate, masked
 from batchyield.journal.outcomes import Teller, keep
 from batchyield.journal.read import PAGE, answered, counts, moment
@@ -66,7 +65,8 @@ def store(url):
 
 def entry(*batches, at=1_000_000, caller="", yield_=0.9, pin=PIN, warnings=()):
     predictions = [Prediction(batch.id, yield_, yield_ - 0.03, yield_ + 0.03, warnings) for batch in batches]
-    return Entry(at, "request", caller, "json", pin, batches, predictions)
+    (part,) = parts(batches, predictions)
+    return Entry(at, "request", caller, "json", pin, part)
 
 
 def append(store, *entries):
@@ -140,18 +140,19 @@ warned = st.lists(st.builds(CellWarning, st.sampled_from(NAMES), st.just("dash")
 def test_any_batch_comes_back_as_it_went_in(store, batches, yield_, warnings):
     went = entry(*batches, yield_=yield_, warnings=warnings)
     with store.writing() as connection:
-        connection.execute(metadata.tables["prediction"].delete())
+        connection.execute(metadata.tables["answer"].delete())
+        connection.execute(metadata.tables["asked"].delete())
     append(store, went)
     came = list(answered(store))
     assert [row.batch for row in came] == batches
-    assert [row.prediction for row in came] == went.predictions
+    assert [(p.yield_, p.warnings) for p in (row.prediction for row in came)] == [(yield_, warnings)] * len(batches)
 
 
 @pytest.mark.parametrize("count", [1, 255, 256, 257, 1000])
 def test_groups_of_every_size_are_whole(store, count):
     entries = [entry(*(Batch(id=f"{n} {row}") for row in range(1 + n % 3)), at=n) for n in range(count)]
-    assert append(store, *entries) == sum(len(one.batches) for one in entries)
-    assert [row.batch for row in answered(store)] == [batch for one in entries for batch in one.batches]
+    assert append(store, *entries) == sum(1 + n % 3 for n in range(count))
+    assert [row.batch.id for row in answered(store)] == [name for one in entries for name in one.part.names]
 
 
 def test_answers_are_read_by_time_and_page(store):
@@ -230,7 +231,7 @@ def test_outcomes_are_idempotent_and_corrected(checkout, url):
 
 
 def test_many_outcomes_at_once(store):
-    append(store, entry(*(Batch(id=str(n)) for n in range(3000))))
+    append(store, *(entry(*(Batch(id=str(n)) for n in range(first, first + SLICE))) for first in (0, SLICE, 2 * SLICE)))
     told = [Outcome(str(n), 0.9) for n in range(MOST_OUTCOMES)]
     kept = keep(store, told, Teller(1, "request", ""))
     assert [one.matched for one in kept] == [1] * 3000 + [0] * 7000
@@ -284,6 +285,66 @@ def test_a_new_journal_has_the_tables_of_the_schema_and_the_migrations_make_the_
         connection.execute(text("DELETE FROM alembic_version"))
         migrate(connection)
     assert made() == new
+
+
+OLD_INPUTS = ('{"id":"a\\u0000","A1":300.0}', '{"B14":400.0}', '{"id":"b","A5":"２:30"}')
+
+
+@pytest.fixture
+def old(url):
+    """The URL of a journal as revision 0001 made it: a request of three batches, then many of one."""
+    told = {"at": 5, "request": "three", "warnings": None}
+    rows = [told | {"id": 1 + n, "position": n, "inputs": one, "yield": 0.9} for n, one in enumerate(OLD_INPUTS)]
+    rows[0]["batch"], rows[1]["batch"], rows[2]["batch"] = "a\N{SYMBOL FOR NULL}", None, "b"
+    rows[2]["warnings"] = '[{"field":"A5","kind":"full_width","message":"?"}]'
+    many = {"at": 6, "position": 0, "batch": "b", "inputs": '{"id":"b"}', "yield": 0.7, "warnings": None}
+    rows += [many | {"id": 10 + n, "request": f"r{n}"} for n in range(2500)]
+    add = text(
+        "INSERT INTO prediction VALUES "
+        "(:id, :at, :request, :position, 'line-3', 'json', 7, :batch, :inputs, :yield, 0.8, 1, :warnings)"
+    )
+    with opened(url) as store, store.writing() as connection:
+        metadata.drop_all(connection)
+        connection.execute(text("DELETE FROM alembic_version"))
+        migrate(connection, "0001")
+        connection.execute(text("INSERT INTO pin VALUES (7, :version, :revision, :md5)"), PIN._asdict())
+        connection.execute(add, rows)
+    return url
+
+
+def test_an_old_journal_is_moved_whole(old, capsys):
+    assert main(["journal", "upgrade", "--journal", old]) == 0
+    assert f"is at {newest()} now" in capsys.readouterr().out
+    with opened(old) as store:
+        rows = list(answered(store))
+        assert [(row.request, row.position, row.at) for row in rows[:3]] == [("three", n, 5) for n in range(3)]
+        batches = [Batch(id="a\0", A1=300.0), Batch(B14=400.0), Batch(id="b", A5="２:30")]
+        assert [row.batch for row in rows[:3]] == batches
+        warnings = [(), (), (CellWarning("A5", "full_width", "?"),)]
+        assert [row.prediction for row in rows[:3]] == [
+            Prediction(batch.id, 0.9, 0.8, 1, warned) for batch, warned in zip(batches, warnings, strict=True)
+        ]
+        assert [row.request for row in rows[3:]] == [f"r{n}" for n in range(2500)]
+        assert {(row.caller, row.form, row.pin) for row in rows} == {("line-3", "json", PIN)}
+        kept = keep(store, [Outcome("a\0", 0.9), Outcome("b", 0.8)], Teller(9, "", ""))
+        assert [one.matched for one in kept] == [1, 2501]
+        assert append(store, entry(Batch(id="b"))) == 1
+        assert counts(store).predictions == 2504
+
+
+def test_a_body_is_kept_as_it_was_sent_unless_it_is_mostly_blanks(checkout, tmp_path):
+    journal = str(tmp_path / "journal.sqlite")
+    sent = '{ "inputs": [ {"id": "\\u0041", "A1": 1e2, "A1": 300, "B14": null} ]\n}'
+    blank = f'{{"inputs": [{" " * ROOMY}{{"id": "B"}}]}}'
+    with client_of(checkout, journal=journal) as client:
+        for body in (sent, blank):
+            answer = client.post("/v1/predictions", content=body, headers={"content-type": "application/json"})
+            assert answer.status_code == 200
+    with opened(journal) as store, store.reading() as connection:
+        kept = connection.execute(text("SELECT inputs, typeof(inputs), predictions FROM answer ORDER BY id")).all()
+    assert [row[:2] for row in kept] == [(sent, "text"), ('{"inputs":[{"id":"B"}]}', "text")]
+    assert json.loads(kept[1].predictions) == answer.json()["predictions"]
+    assert [row.batch for row in rows_of(journal)] == [Batch(id="A", A1=300.0), Batch(id="B")]
 
 
 def test_a_service_whose_journal_is_up_to_date_imports_no_migrations(tmp_path):
@@ -369,6 +430,18 @@ def test_what_is_older_is_removed_in_steps(store):
     found = counts(store)
     assert (found.outcomes, found.corrections) == (2, 0)
     assert prune(store, 1100) == 0
+    matched = [one.matched for one in keep(store, [Outcome("1099", 1), Outcome("1100", 1)], Teller(3000, "", ""))]
+    assert matched == [0, 1]
+    assert prune(store, 10_000) == 100
+    with store.reading() as connection:
+        assert connection.execute(text("SELECT count(*) FROM asked")).scalar() == 0
+
+
+def test_a_large_answer_is_removed_as_a_whole(store):
+    append(store, *(entry(*(Batch(id=f"{at} {n}") for n in range(SLICE)), at=at) for at in (1, 2)))
+    assert prune(store, 2) == SLICE
+    assert {row.at for row in answered(store)} == {2}
+    assert len(list(answered(store, limit=7))) == 7
 
 
 def test_the_service_removes_what_is_too_old_and_keeps_its_log_short(checkout, tmp_path):
@@ -392,7 +465,7 @@ def test_a_log_that_has_grown_is_emptied_into_the_file(tmp_path, monkeypatch):
     with opened(journal) as store:
         upgrade(store)
         writer = appender(store)  # which keeps the file open, or SQLite would empty the log itself
-        writer.append([entry(*(Batch(id=str(n)) for n in range(2000)))])
+        writer.append([entry(*(Batch(id=str(n)) for n in range(SLICE))) for _ in range(2)])
         before = journal.stat().st_size
         retention.checkpoint(store)
         assert journal.stat().st_size > before

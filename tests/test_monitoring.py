@@ -56,7 +56,7 @@ def test_measured_batches_alone(store):
 
 
 def test_batches_that_come_again_and_again_do_not_hide_older_ones(store, monkeypatch):
-    monkeypatch.setattr(journal_recent, "PAGE", 4)
+    monkeypatch.setattr(journal_recent, "AT_ONCE", 4)
     journal(store, coming(4))
     for again in range(3):
         journal(store, coming(2, start=4), start=START + (again + 4) * 1000 * MINUTES)

@@ -1,4 +1,4 @@
-"""Writing to the journal: all that waits in one transaction, by the quickest statement that the database has.
+"""Writing to the journal: all that waits in one transaction, by the quickest statements that the database has.
 
 Here alone the driver is called directly, since SQLAlchemy would cost more than the rows do. In both, the interpreter's
 lock is given up a few times a commit and not once a row: getting it back may take the switch interval each time.
@@ -6,24 +6,45 @@ lock is given up a few times a commit and not once a row: getting it back may ta
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
-from batchyield.journal.entry import COLUMNS, Entry, Pin, Row, rows
+from batchyield.journal.entry import Entry, Pin, named
 from batchyield.journal.store import Store
 
-SIZES = (*range(1, 33), 64, 128, 256)
-"""Rows of the SQLite statements, few enough to stay prepared. What fits one of them needs no BEGIN and no COMMIT."""
+ANSWER = ("at", "request", "first", "batches", "caller", "format", "pin", "inputs", "predictions")
+ASKED = ("batch", "answer", "position")
 
-_NAMES = ", ".join(f'"{name}"' for name in COLUMNS)
+SIZES = (*range(1, 33), 64, 128, 256)
+"""Rows of the SQLite statements, few enough to stay prepared."""
+
+_PLACES = "?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), CAST(? AS TEXT)"
+"""Of `ANSWER`: UTF-8 as it is, which need not become Python's text and UTF-8 again."""
+
+_POSTGRES = """
+WITH given AS MATERIALIZED (
+    SELECT nextval(pg_get_serial_sequence('answer', 'id')) AS id, t.*
+    FROM unnest(
+        %b::bigint[], %b::text[], %b::int[], %b::int[], %b::text[], %b::text[], %b::int[], %b::text[], %b::text[]
+    ) WITH ORDINALITY AS t (at, request, first, batches, caller, format, pin, inputs, predictions, entry)
+), made AS (
+    INSERT INTO answer (id, at, request, first, batches, caller, format, pin, inputs, predictions)
+    SELECT id, at, request, first, batches, caller, format, pin, inputs, predictions FROM given ORDER BY id
+)
+INSERT INTO asked (batch, answer, position)
+SELECT named.batch, given.id, named.position
+FROM unnest(%b::text[], %b::int[], %b::int[]) AS named (batch, entry, position) JOIN given USING (entry)
+"""
+"""One statement, and so its own transaction."""
 
 
 class Appender(Protocol):
     """A connection that writes."""
 
     def append(self, entries: Sequence[Entry]) -> int:
-        """Writes all or nothing, and returns once it is committed: the number of rows."""
+        """Writes all or nothing, and returns once it is committed: the number of predictions."""
 
     def close(self) -> None:
         """Gives the connection up."""
@@ -56,28 +77,32 @@ class SqliteAppender:
             run("INSERT OR IGNORE INTO pin (version, revision, md5) VALUES (?, ?, ?)", pin)
             found = run("SELECT id FROM pin WHERE (version, revision, md5) = (?, ?, ?)", pin).fetchone()
             self._pins[pin] = found[0]
-        made = [row for entry in entries for row in rows(entry, self._pins[entry.pin])]
-        first, *more = _parts(made)
-        if not more:
-            self._insert(first)
-            return len(made)
+        answers = [_answer(entry, self._pins) for entry in entries]
         run("BEGIN IMMEDIATE")
         try:
-            for part in (first, *more):
-                self._insert(part)
+            numbers: list[int] = []
+            for portion in _portions(answers):
+                last = run(
+                    _statement(len(portion), "answer", ANSWER, _PLACES), list(chain.from_iterable(portion))
+                ).lastrowid
+                numbers += range(last - len(portion) + 1, last + 1)  # they count up: nobody else can write meanwhile
+            places = [
+                (name, number, position)
+                for entry, number in zip(entries, numbers, strict=True)
+                for name, position in named(entry.part)
+            ]
+            for portion in _portions(places):
+                run(_statement(len(portion), "asked", ASKED), list(chain.from_iterable(portion)))
             run("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
                 run("ROLLBACK")
             raise
-        return len(made)
+        return sum(len(entry.part.names) for entry in entries)
 
     def close(self) -> None:
         """Gives the connection up."""
         self._proxied.invalidate()
-
-    def _insert(self, part: list[Row]) -> None:
-        self._connection.execute(_STATEMENTS[len(part)], list(chain.from_iterable(part)))
 
     def _check_file(self) -> None:
         # Rows written to a file that somebody removed would be gone with it, and nobody told.
@@ -90,7 +115,7 @@ class SqliteAppender:
 
 
 class PostgresAppender:
-    """Writes by `COPY`, which is one statement and so its own transaction."""
+    """Writes by a statement that takes its rows as arrays."""
 
     def __init__(self, store: Store) -> None:
         self._proxied = store.driver()
@@ -109,30 +134,33 @@ class PostgresAppender:
                 "SELECT id FROM pin WHERE (version, revision, md5) = (%s, %s, %s)", pin
             ).fetchone()
             self._pins[pin] = found[0]
-        written = 0
-        with self._connection.cursor() as cursor, cursor.copy(f"COPY prediction ({_NAMES}) FROM STDIN") as copy:
-            for entry in entries:
-                for row in rows(entry, self._pins[entry.pin]):
-                    copy.write_row(row)
-                    written += 1
-        return written
+        *told, inputs, predictions = zip(*(_answer(entry, self._pins) for entry in entries), strict=True)
+        texts = [[text.decode() for text in column] for column in (inputs, predictions)]
+        asked = [(name, n, position) for n, entry in enumerate(entries, 1) for name, position in named(entry.part)]
+        places = map(list, zip(*asked, strict=True)) if asked else ([], [], [])
+        self._connection.execute(_POSTGRES, (*map(list, told), *texts, *places))
+        return sum(len(entry.part.names) for entry in entries)
 
     def close(self) -> None:
         """Gives the connection up."""
         self._proxied.invalidate()
 
 
-def _parts(made: list[Row]) -> Iterable[list[Row]]:
+def _answer(entry: Entry, pins: dict[Pin, int]) -> tuple[Any, ...]:
+    """Its row of `answer`, in the order of `ANSWER`; the two texts are still bytes."""
+    at, request, caller, form, pin, part = entry
+    return at, request, part.first, len(part.names), caller, form, pins[pin], part.inputs, part.predictions
+
+
+def _portions(rows: list[tuple[Any, ...]]) -> Iterable[list[tuple[Any, ...]]]:
     start = 0
-    while start < len(made):
-        size = SIZES[bisect_right(SIZES, len(made) - start) - 1]
-        yield made[start : start + size]
+    while start < len(rows):
+        size = SIZES[bisect_right(SIZES, len(rows) - start) - 1]
+        yield rows[start : start + size]
         start += size
 
 
-def _statement(count: int) -> str:
-    places = f"({', '.join('?' * len(COLUMNS))})"
-    return f"INSERT INTO prediction ({_NAMES}) VALUES {', '.join([places] * count)}"  # noqa: S608 - our own names
-
-
-_STATEMENTS = {size: _statement(size) for size in SIZES}
+@lru_cache(2 * len(SIZES))
+def _statement(count: int, table: str, columns: tuple[str, ...], places: str = "?, ?, ?") -> str:
+    names = ", ".join(columns)
+    return f"INSERT INTO {table} ({names}) VALUES {', '.join([f'({places})'] * count)}"  # noqa: S608 - our own names

@@ -1,23 +1,25 @@
-"""An answered request, and the rows that the journal makes of it."""
+"""An answered request, and what the journal keeps of it."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from operator import attrgetter
+from typing import NamedTuple
 
 import msgspec
 
 from batchyield.batch import Batch
 from batchyield.replies import Prediction
 
-COLUMNS = (
-    "at", "request", "position", "caller", "format", "pin", "batch", "inputs", "yield", "lower", "upper", "warnings",
-)  # fmt: skip
+SLICE = 1_000
+"""Batches of a part: a large request is written in several, so that the others need not wait for all of it."""
 
-Row = tuple[Any, ...]
+ROOMY = 2_000
+"""Bytes for each batch up to which a body is kept as it came: twice what all readings take."""
 
-# The same fields, of which those that are null are not written: a third shorter, and the quickest way to get there.
+# A batch's fields, of which those that are null are not written: a third shorter, and the quickest way to get there.
 _Given = msgspec.defstruct(
     "_Given", [(field.name, field.type, None) for field in msgspec.structs.fields(Batch)], omit_defaults=True
 )
+_id_of = attrgetter("id")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -29,8 +31,24 @@ class Pin(NamedTuple):
     md5: str
 
 
+class Part(NamedTuple):
+    """Up to `SLICE` batches of a request, and what was said of them.
+
+    Attributes:
+        first: position of the first of them in the request.
+        names: id of each.
+        inputs: `{"inputs": [...]}`, JSON in UTF-8.
+        predictions: `[...]`, as the caller got them.
+    """
+
+    first: int
+    names: Sequence[str | None]
+    inputs: bytes
+    predictions: bytes
+
+
 class Entry(NamedTuple):
-    """A request that was answered.
+    """A part of a request that was answered.
 
     Attributes:
         at: when, in microseconds since 1970, UTC.
@@ -38,9 +56,7 @@ class Entry(NamedTuple):
         caller: name of the key it came with; empty where there are none.
         form: `json` or `csv`, as sent.
         pin: of the model that answered.
-        batches: its inputs.
-        predictions: the answer to each.
-        first: position of the first of them in the request.
+        part: its inputs, and the answer to each.
     """
 
     at: int
@@ -48,25 +64,39 @@ class Entry(NamedTuple):
     caller: str
     form: str
     pin: Pin
-    batches: Sequence[Batch]
-    predictions: Sequence[Prediction]
-    first: int = 0
+    part: Part
 
 
-def rows(entry: Entry, pin: int) -> list[Row]:
-    """One row for each prediction, its values in the order of `COLUMNS`; `pin` is the row of the entry's pin."""
-    at, request, caller, form = entry.at, entry.request, entry.caller, entry.form
+def parts(batches: Sequence[Batch], predictions: Sequence[Prediction], body: bytes | None = None) -> list[Part]:
+    """What there is to keep of a request.
+
+    Args:
+        batches: its inputs.
+        predictions: the answer to each.
+        body: the JSON that the inputs were decoded from. It is kept as it came where it is one part and not mostly
+            blanks, which spares encoding what was just decoded; anything else is encoded without what is null.
+    """
+    if body is not None and len(batches) <= SLICE and len(body) <= ROOMY * len(batches):
+        return [_part(0, batches, predictions, body)]
     made = []
-    for position, (batch, p) in enumerate(zip(entry.batches, entry.predictions, strict=True), entry.first):
-        warnings = _encode(p.warnings).decode() if p.warnings else None
-        name, given = key(batch.id), inputs(batch)
-        made.append((at, request, position, caller, form, pin, name, given, p.yield_, p.lower, p.upper, warnings))
+    for first in range(0, len(batches), SLICE):
+        some, said = batches[first : first + SLICE], predictions[first : first + SLICE]
+        made.append(_part(first, some, said, encoded(some)))
     return made
 
 
-def inputs(batch: Batch) -> str:
-    """A batch as JSON, without what is null."""
-    return _encode(_Given(*msgspec.structs.astuple(batch))).decode()
+def _part(first: int, batches: Sequence[Batch], predictions: Sequence[Prediction], inputs: bytes) -> Part:
+    return Part(first, list(map(_id_of, batches)), inputs, _encode(predictions))
+
+
+def encoded(batches: Sequence[Batch]) -> bytes:
+    """Batches as a request would send them, without what is null."""
+    return _encode({"inputs": [_Given(*msgspec.structs.astuple(batch)) for batch in batches]})
+
+
+def named(part: Part) -> list[tuple[str, int]]:
+    """The id and the position in the request of each batch that has one, as outcomes are joined by it."""
+    return [(str(key(name)), at) for at, name in enumerate(part.names, part.first) if name is not None]
 
 
 def key(name: str | None) -> str | None:

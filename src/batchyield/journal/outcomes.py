@@ -6,11 +6,10 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, func, insert, select, text, update
 
 from batchyield.journal.entry import key
-from batchyield.journal.schema import correction, outcome, pin, prediction
+from batchyield.journal.read import IN_ONE_QUERY
+from batchyield.journal.schema import answer, asked, correction, outcome, pin
 from batchyield.journal.store import Store
 from batchyield.outcomes import CORRECTED, RECORDED, UNCHANGED, Outcome
-
-IN_ONE_QUERY = 500
 
 _LOCK = "LOCK TABLE outcome IN SHARE ROW EXCLUSIVE MODE"
 """Of two that tell of one batch at once, the second must see what the first told. SQLite has one writer anyway."""
@@ -89,10 +88,11 @@ def _matches(connection: Connection, names: Sequence[str]) -> dict[str, tuple[in
     found: dict[str, tuple[int, tuple[str, ...]]] = {}
     for part in _parts(names):
         query = (
-            select(prediction.c.batch, pin.c.md5, func.count())
-            .join_from(prediction, pin)
-            .where(prediction.c.batch.in_(part))
-            .group_by(prediction.c.batch, pin.c.md5)
+            select(asked.c.batch, pin.c.md5, func.count())
+            .join_from(asked, answer, answer.c.id == asked.c.answer)
+            .join(pin)
+            .where(asked.c.batch.in_(part))
+            .group_by(asked.c.batch, pin.c.md5)
             .order_by(pin.c.md5)
         )
         for name, md5, count in connection.execute(query):

@@ -1,29 +1,36 @@
 """Reading the journal: what was answered, and what became of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 from msgspec import Meta
 from sqlalchemy import Connection, Select, func, select, tuple_
 
-from batchyield.batch import Batch, CellWarning
+from batchyield.batch import Batch
 from batchyield.errors import SetupError
-from batchyield.journal.entry import Pin
-from batchyield.journal.schema import correction, outcome, pin, prediction
+from batchyield.journal.entry import Pin, key
+from batchyield.journal.schema import answer, asked, correction, outcome, pin
 from batchyield.journal.store import Store
 from batchyield.replies import Prediction
 
 PAGE = 2_000
-"""Rows read at a time, each page by a transaction of its own: a long one would keep SQLite's log from being emptied."""
+"""Predictions read at a time, each page by a transaction of its own: a long one would keep SQLite's log from being
+emptied."""
+
+IN_ONE_QUERY = 500
+"""Batches that are looked up by their ids at a time."""
+
+_place = tuple_(answer.c.at, answer.c.id)
+"""What answers are in order by."""
 
 
 class Journalled(msgspec.Struct, frozen=True):
     """One prediction as it was answered.
 
     Attributes:
-        number: of the row.
+        answer: number of the row that holds it.
         at: when, in microseconds since 1970, UTC.
         request: id of the request.
         position: in the request, from 0.
@@ -35,7 +42,7 @@ class Journalled(msgspec.Struct, frozen=True):
         measured: the batch's yield as it was told last; None while it is not known.
     """
 
-    number: int
+    answer: int
     at: int
     request: str
     position: int
@@ -68,8 +75,21 @@ class Counts(msgspec.Struct, frozen=True):
     corrections: int
 
 
-_batch = msgspec.json.Decoder(Batch)
-_warnings = msgspec.json.Decoder(tuple[CellWarning, ...])
+class Place(NamedTuple):
+    """Where an answer stands in the journal, and how many batches it holds."""
+
+    at: int
+    id: int
+    batches: int
+    md5: str
+
+
+class _Inputs(msgspec.Struct):
+    inputs: list[Batch]
+
+
+_inputs = msgspec.json.Decoder(_Inputs)
+_predictions = msgspec.json.Decoder(list[Prediction])
 
 
 def answered(
@@ -83,36 +103,102 @@ def answered(
         until: the first that no longer does.
         limit: the latest so many alone.
     """
-    after: tuple[int, int] | None = None
-    if limit is not None:
-        with store.reading() as connection:
-            newest = between(select(prediction.c.at, prediction.c.id), since, until)
-            newest = newest.order_by(prediction.c.at.desc(), prediction.c.id.desc()).offset(limit).limit(1)
-            found = connection.execute(newest).first()
-            after = (found.at, found.id) if found else None
+    first, skipped = (None, 0) if limit is None else _latest(store, since, until, limit)
+    if limit is not None and first is None:
+        return
+    after: tuple[int, int] | None = first and (first.at, first.id - 1)
     while True:
         with store.reading() as connection:
-            page = _page(connection, since, until, after)
-        yield from page
-        if len(page) < PAGE:
+            page = places(connection, since, until, after=after)
+            rows = read(connection, [place.id for place in page])
+        yield from rows[skipped:]
+        if not page:
             return
-        after = (page[-1].at, page[-1].number)
+        after, skipped = (page[-1].at, page[-1].id), 0
+
+
+def places(
+    connection: Connection,
+    since: int | None,
+    until: int | None,
+    after: tuple[int, int] | None = None,
+    before: tuple[int, int] | None = None,
+    newest: bool = False,
+    most: int = PAGE,
+) -> list[Place]:
+    """The next answers with `most` batches together, or a single one that has more; none at the end.
+
+    Args:
+        connection: reads.
+        since: the first time that counts, in microseconds.
+        until: the first that no longer does.
+        after: the place behind which they stand.
+        before: the place before which they stand.
+        newest: whether they come newest first.
+        most: batches of them together.
+    """
+    chosen = select(answer.c.at, answer.c.id, answer.c.batches, pin.c.md5).join_from(answer, pin)
+    query: Select[Any] = between(chosen, since, until)
+    if after is not None:
+        query = query.where(_place > after)
+    if before is not None:
+        query = query.where(_place < before)
+    order = (answer.c.at.desc(), answer.c.id.desc()) if newest else (answer.c.at, answer.c.id)
+    found: list[Place] = []
+    batches = 0
+    for row in connection.execute(query.order_by(*order).limit(most)):
+        batches += row.batches
+        if found and batches > most:
+            break
+        found.append(Place(*row))
+    return found
+
+
+def read(connection: Connection, numbers: Sequence[int]) -> list[Journalled]:
+    """The predictions of the answers of these numbers, in the order of `answered`."""
+    query = select(answer, pin.c.version, pin.c.revision, pin.c.md5).join_from(answer, pin)
+    query = query.where(answer.c.id.in_(numbers)).order_by(answer.c.at, answer.c.id)
+    made: list[Journalled] = []
+    told = [(row, _inputs.decode(row.inputs).inputs) for row in connection.execute(query)]
+    yields = yields_of(connection, [str(batch.id) for _, batches in told for batch in batches if batch.id is not None])
+    for row, batches in told:
+        model = Pin(row.version, row.revision, row.md5)
+        said = zip(batches, _predictions.decode(row.predictions), strict=True)
+        made += [
+            Journalled(
+                *(row.id, row.at, row.request, position, row.caller, row.format, model),
+                *(batch, prediction, yields.get(str(key(batch.id)))),
+            )
+            for position, (batch, prediction) in enumerate(said, row.first)
+        ]
+    return made
+
+
+def yields_of(connection: Connection, names: Sequence[str]) -> dict[str, float]:
+    """The yields that were told of batches of these ids, by id as the tables have it."""
+    found: dict[str, float] = {}
+    distinct = list(dict.fromkeys(str(key(name)) for name in names))
+    for first in range(0, len(distinct), IN_ONE_QUERY):
+        some = distinct[first : first + IN_ONE_QUERY]
+        query = select(outcome.c.batch, outcome.c["yield"]).where(outcome.c.batch.in_(some))
+        found.update((row[0], row[1]) for row in connection.execute(query))
+    return found
 
 
 def counts(store: Store) -> Counts:
     """What the journal holds."""
     with store.reading() as connection:
         total, oldest, newest = connection.execute(
-            select(func.count(), func.min(prediction.c.at), func.max(prediction.c.at)).select_from(prediction)
+            select(func.coalesce(func.sum(answer.c.batches), 0), func.min(answer.c.at), func.max(answer.c.at))
         ).one()
         models = connection.execute(
-            select(pin.c.version, pin.c.revision, pin.c.md5, func.count(prediction.c.id))
-            .join_from(pin, prediction)
+            select(pin.c.version, pin.c.revision, pin.c.md5, func.sum(answer.c.batches))
+            .join_from(pin, answer)
             .group_by(pin.c.id)
-            .order_by(func.max(prediction.c.at).desc())
+            .order_by(func.max(answer.c.at).desc())
         ).all()
         known = connection.execute(select(func.count()).select_from(outcome)).scalar_one()
-        predicted = select(prediction.c.id).where(prediction.c.batch == outcome.c.batch).exists()
+        predicted = select(asked.c.batch).where(asked.c.batch == outcome.c.batch).exists()
         matched = connection.execute(select(func.count()).select_from(outcome).where(predicted)).scalar_one()
         corrected = connection.execute(select(func.count()).select_from(correction)).scalar_one()
     return Counts(total, oldest, newest, [PinCount(*row) for row in models], known, matched, corrected)
@@ -139,40 +225,23 @@ def moment(given: str, now: datetime | None = None) -> int:
 
 
 def between(query: Select[Any], since: int | None, until: int | None) -> Select[Any]:
-    """The query for predictions from `since` on and before `until`, in microseconds."""
+    """The query for answers from `since` on and before `until`, in microseconds."""
     if since is not None:
-        query = query.where(prediction.c.at >= since)
-    return query if until is None else query.where(prediction.c.at < until)
+        query = query.where(answer.c.at >= since)
+    return query if until is None else query.where(answer.c.at < until)
 
 
-def told() -> Select[Any]:
-    """Predictions with their models, and measured yields where they are known."""
-    return (
-        select(prediction, pin.c.version, pin.c.revision, pin.c.md5, outcome.c["yield"].label("measured"))
-        .join_from(prediction, pin)
-        .outerjoin(outcome, outcome.c.batch == prediction.c.batch)
-    )
-
-
-def _page(
-    connection: Connection, since: int | None, until: int | None, after: tuple[int, int] | None
-) -> list[Journalled]:
-    place = tuple_(prediction.c.at, prediction.c.id)
-    query = between(told(), since, until)
-    if after is not None:
-        query = query.where(place > after)
-    query = query.order_by(prediction.c.at, prediction.c.id).limit(PAGE)
-    return [journalled(row._mapping) for row in connection.execute(query)]
-
-
-def journalled(row: Any) -> Journalled:
-    """One row of `told`."""
-    batch = _batch.decode(row["inputs"])
-    warnings = _warnings.decode(row["warnings"]) if row["warnings"] else ()
-    return Journalled(
-        *(row["id"], row["at"], row["request"], row["position"], row["caller"], row["format"]),
-        Pin(row["version"], row["revision"], row["md5"]),
-        batch,
-        Prediction(batch.id, row["yield"], row["lower"], row["upper"], warnings),
-        row["measured"],
-    )
+def _latest(store: Store, since: int | None, until: int | None, limit: int) -> tuple[Place | None, int]:
+    """The oldest answer that is not older than the latest `limit` predictions, and how many of it are."""
+    oldest: Place | None = None
+    while limit > 0:
+        with store.reading() as connection:
+            before = oldest and (oldest.at, oldest.id)
+            page = places(connection, since, until, before=before, newest=True)
+        for oldest in page:
+            limit -= oldest.batches
+            if limit <= 0:
+                return oldest, -limit
+        if not page:
+            break
+    return oldest, 0

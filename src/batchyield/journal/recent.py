@@ -1,23 +1,35 @@
 """The newest batches that one model answered, each once: what the watch and the report look at."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
-from sqlalchemy import Connection, Row, Select, Text, cast, func, literal, select
+import msgspec
+from sqlalchemy import func, select
 
-from batchyield.journal.read import Journalled, between, journalled, told
-from batchyield.journal.schema import outcome, pin, prediction
+from batchyield.journal.entry import key
+from batchyield.journal.read import Journalled, Place, between, places, read, yields_of
+from batchyield.journal.schema import answer, outcome, pin
 from batchyield.journal.store import Store
 from batchyield.pace import Rest, on
 
 HORIZON = 100_000
-"""Newest rows of the journal that are looked through at the most: a look stays quick however much the journal holds."""
-
-PAGE = 4_000
-"""Rows that are looked through between two rests, going back until enough batches are found."""
+"""Newest predictions that are looked through at the most: a look stays quick however much the journal holds."""
 
 AT_ONCE = 250
-"""Rows that are read between two rests."""
+"""Predictions that are looked through, or read, between two rests, if one answer does not hold more."""
+
+Spot = tuple[int, int]
+"""Number of an answer, and position in its request."""
+
+
+class _Name(msgspec.Struct):
+    id: str | None = None
+
+
+class _Names(msgspec.Struct):
+    inputs: list[_Name]
+
+
+_names = msgspec.json.Decoder(_Names)
 
 
 def recent(
@@ -42,30 +54,43 @@ def recent(
         since: the first time that counts, in microseconds.
         until: the first that no longer does.
         measured: only batches whose yield was told.
-        horizon: newest rows, of all models, to go back; None: as far as that time goes.
+        horizon: newest predictions, of all models, to go back; None: as far as that time goes.
         rest: called between small steps of the work.
-        known: rows that were just read, and need not be again.
+        known: predictions that were just read, and need not be again.
     """
-    newest: dict[str, int] = {}
     enough = min(limit, _outcomes(store)) if measured else limit
-    for begin, end in _pages(store, since, until, horizon) if enough else ():
-        with store.reading() as connection:
-            for key, number in connection.execute(between(_latest(md5, limit, measured), begin, end)):
-                newest.setdefault(key, number)
+    newest: dict[str | Spot, Spot] = {}
+    sizes: dict[int, int] = {}
+    for page in _pages(store, since, until, horizon) if enough else ():
+        asked = [(place, rows) for place, rows in page if place.md5 == md5]
+        sizes.update((place.id, place.batches) for place, _ in asked)
+        for name, spot in _batches(store, asked, measured):
+            newest.setdefault(spot if name is None else name, spot)
+        rest()
         if len(newest) >= enough:
             break
-        rest()
-    numbers = sorted(newest.values(), reverse=True)[:limit]
-    read = {row.number: row for row in known}
-    rows = [read[number] for number in numbers if number in read]
-    numbers = [number for number in numbers if number not in read]
-    for first in range(0, len(numbers), AT_ONCE):
+    spots = set(list(newest.values())[:limit])  # which were found newest first
+    found = {(row.answer, row.position): row for row in known}
+    rows = [found[spot] for spot in spots if spot in found]
+    missing = spots - found.keys()
+    for numbers in _together({number: sizes[number] for number, _ in missing}):
         with store.reading() as connection:
-            part = _read(connection, numbers[first : first + AT_ONCE])
-        for row in part:
-            rows.append(journalled(row._mapping))
-            rest()
-    return sorted(rows, key=lambda row: (row.at, row.number))
+            part = read(connection, numbers)
+        rows += [row for row in part if (row.answer, row.position) in missing]
+        rest()
+    return sorted(rows, key=lambda row: (row.at, row.answer, row.position))
+
+
+def models(store: Store, since: int | None = None, until: int | None = None) -> list[tuple[str, str, str, int]]:
+    """Version, revision and md5 of each model that answered, and its rows; the one that answered last comes first."""
+    query = (
+        select(pin.c.version, pin.c.revision, pin.c.md5, func.sum(answer.c.batches))
+        .join_from(answer, pin)
+        .group_by(pin.c.id)
+        .order_by(func.max(answer.c.at).desc(), pin.c.id.desc())
+    )
+    with store.reading() as connection:
+        return [(row[0], row[1], row[2], row[3]) for row in connection.execute(between(query, since, until))]
 
 
 def _outcomes(store: Store) -> int:
@@ -75,42 +100,48 @@ def _outcomes(store: Store) -> int:
 
 def _pages(
     store: Store, since: int | None, until: int | None, horizon: int | None
-) -> Iterator[tuple[int | None, int | None]]:
-    """Times from and to which are some `PAGE` rows each, the newest first, as far as the horizon."""
-    end, left = until, horizon
-    while left is None or left > 0:
-        rows = PAGE if left is None else min(PAGE, left)
-        left = None if left is None else left - rows
-        last = select(prediction.c.at).order_by(prediction.c.at.desc()).offset(rows - 1).limit(1)
+) -> Iterator[list[tuple[Place, int]]]:
+    """Answers, the newest first, each with how many of its last predictions lie within the horizon."""
+    before: tuple[int, int] | None = None
+    while horizon is None or horizon > 0:
         with store.reading() as connection:
-            begin = connection.execute(between(last, since, end)).scalar()
-        yield (since if begin is None else begin), end
-        if begin is None:
+            page = places(connection, since, until, before=before, newest=True, most=AT_ONCE)
+        if not page:
             return
-        end = begin
+        within = []
+        for place in page:
+            within.append((place, place.batches if horizon is None else min(place.batches, horizon)))
+            horizon = None if horizon is None else max(0, horizon - place.batches)
+        yield within
+        before = page[-1].at, page[-1].id
 
 
-def models(store: Store, since: int | None = None, until: int | None = None) -> list[tuple[str, str, str, int]]:
-    """Version, revision and md5 of each model that answered, and its rows; the one that answered last comes first."""
-    query = (
-        select(pin.c.version, pin.c.revision, pin.c.md5, func.count(prediction.c.id))
-        .join_from(prediction, pin)
-        .group_by(pin.c.id)
-        .order_by(func.max(prediction.c.at).desc(), pin.c.id.desc())
-    )
+def _together(sizes: dict[int, int]) -> Iterator[list[int]]:
+    """Answers that hold `AT_ONCE` batches together, or a single one that holds more."""
+    numbers: list[int] = []
+    batches = 0
+    for number, size in sizes.items():
+        if numbers and batches + size > AT_ONCE:
+            yield numbers
+            numbers, batches = [], 0
+        numbers.append(number)
+        batches += size
+    if numbers:
+        yield numbers
+
+
+def _batches(store: Store, asked: Sequence[tuple[Place, int]], only_measured: bool) -> list[tuple[str | None, Spot]]:
+    """Id and spot of the last predictions of some answers, the newest first."""
     with store.reading() as connection:
-        return [(row[0], row[1], row[2], row[3]) for row in connection.execute(between(query, since, until))]
-
-
-def _latest(md5: str, limit: int, measured: bool) -> Select[tuple[str, int]]:
-    newest = func.max(prediction.c.id).label("id")
-    nameless = literal("\x01").concat(cast(prediction.c.id, Text))
-    key = func.coalesce(prediction.c.batch, nameless)
-    query = select(key, newest).join_from(prediction, pin).where(pin.c.md5 == md5)
-    if measured:
-        query = query.join(outcome, outcome.c.batch == prediction.c.batch)
-    return query.group_by(key).order_by(newest.desc()).limit(limit)
-
-
-def _read(connection: Connection, numbers: list[int]) -> Sequence[Row[Any]]:
-    return connection.execute(told().where(prediction.c.id.in_(numbers))).all()
+        query = select(answer.c.id, answer.c.first, answer.c.inputs)
+        told = {row.id: row for row in connection.execute(query.where(answer.c.id.in_([p.id for p, _ in asked])))}
+        found: list[tuple[str | None, Spot]] = []
+        for place, rows in asked:
+            if row := told.get(place.id):  # else it was pruned meanwhile
+                names = [key(one.id) for one in _names.decode(row.inputs).inputs]
+                spots = [(name, (place.id, position)) for position, name in enumerate(names, row.first)]
+                found += spots[: -rows - 1 : -1]
+        if not only_measured:
+            return found
+        known = yields_of(connection, [name for name, _ in found if name is not None])
+    return [(name, spot) for name, spot in found if name in known]

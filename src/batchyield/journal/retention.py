@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 from sqlalchemy import Column, Table, delete, select
 
-from batchyield.journal.schema import correction, outcome, prediction
+from batchyield.journal.entry import key
+from batchyield.journal.read import places, read
+from batchyield.journal.schema import answer, asked, correction, outcome
 from batchyield.journal.store import Store
 
 DAY = 86_400_000_000
@@ -16,7 +18,7 @@ STEP = 500
 PAUSE_SECONDS = 0.05
 LOG_BYTES, LONGEST_LOG_BYTES = 4 * 2**20, 256 * 2**20
 
-AGED: tuple[tuple[Table, str], ...] = ((prediction, "id"), (correction, "id"), (outcome, "batch"))
+AGED: tuple[tuple[Table, str], ...] = ((correction, "id"), (outcome, "batch"))
 
 
 def prune(store: Store, before: int, go_on: Callable[[], bool] = lambda: True) -> int:
@@ -31,17 +33,32 @@ def prune(store: Store, before: int, go_on: Callable[[], bool] = lambda: True) -
         The number of predictions removed.
     """
     removed = 0
+    while go_on() and (count := _remove_answers(store, before)):
+        removed += count
+        time.sleep(PAUSE_SECONDS)
     for table, name in AGED:
         column: Column[object] = table.c[name]
         oldest = select(column).where(table.c.at < before).order_by(table.c.at).limit(STEP)
         while go_on():
             with store.writing() as connection:
                 count = connection.execute(delete(table).where(column.in_(oldest))).rowcount
-            removed += count if table is prediction else 0
             if count < STEP:
                 break
             time.sleep(PAUSE_SECONDS)
     return removed
+
+
+def _remove_answers(store: Store, before: int) -> int:
+    """One step of answers, with the ids of their batches; the number of predictions in them."""
+    with store.writing() as connection:
+        oldest = places(connection, None, before, most=STEP)
+        numbers = [place.id for place in oldest]
+        names = [str(key(row.batch.id)) for row in read(connection, numbers) if row.batch.id is not None]
+        for first in range(0, len(names), STEP):
+            some = names[first : first + STEP]
+            connection.execute(delete(asked).where(asked.c.batch.in_(some), asked.c.answer.in_(numbers)))
+        connection.execute(delete(answer).where(answer.c.id.in_(numbers)))
+    return sum(place.batches for place in oldest)
 
 
 def checkpoint(store: Store) -> None:

@@ -4,7 +4,19 @@ Times are microseconds since 1970 in UTC, yields are fractions, and JSON is text
 it was written, whichever database holds it.
 """
 
-from sqlalchemy import BigInteger, Column, Double, ForeignKey, Index, Integer, MetaData, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 
 metadata = MetaData()
 
@@ -19,27 +31,38 @@ pin = Table(
     Column("md5", Text, nullable=False),
     UniqueConstraint("version", "revision", "md5", name="pin_once"),
 )
-"""Which model answered. A handful of rows, so that a prediction needs four bytes for it."""
+"""Which model answered. A handful of rows, so that an answer needs four bytes for it."""
 
-prediction = Table(
-    "prediction",
+answer = Table(
+    "answer",
     metadata,
     Column("id", Id, primary_key=True),
     Column("at", BigInteger, nullable=False),  # answered
     Column("request", Text, nullable=False),  # the X-Request-ID
-    Column("position", Integer, nullable=False),  # in the request, from 0
+    Column("first", Integer, nullable=False),  # position in the request of the first batch, from 0
+    Column("batches", Integer, nullable=False),  # how many
     Column("caller", Text, nullable=False),  # name of the key; empty where there are none
     Column("format", Text, nullable=False),  # json or csv
     Column("pin", Integer, ForeignKey("pin.id"), nullable=False),
-    Column("batch", Text),  # the batch's id, which outcomes are joined by
-    Column("inputs", Text, nullable=False),  # the batch as it was decoded, as JSON without what was null
-    Column("yield", Double, nullable=False),
-    Column("lower", Double, nullable=False),
-    Column("upper", Double, nullable=False),
-    Column("warnings", Text),  # JSON, null where there are none
-    Index("prediction_at", "at"),
-    Index("prediction_batch", "batch"),
+    Column("inputs", Text, nullable=False),  # JSON: {"inputs": [...]}, as it was sent, or without what was null
+    Column("predictions", Text, nullable=False),  # JSON: [...], as it was answered
+    Index("answer_at", "at"),
 )
+"""A request that was answered, or a thousand batches of a larger one.
+
+One row holds many batches since it is written before the answer leaves: a row for each costs ten times as much.
+"""
+
+asked = Table(
+    "asked",
+    metadata,
+    Column("batch", Text, nullable=False),  # its id, which outcomes are joined by
+    Column("answer", BigInteger, nullable=False),  # no foreign key, which would need an index of its own to be checked
+    Column("position", Integer, nullable=False),  # in the request, from 0
+    PrimaryKeyConstraint("batch", "answer", "position"),
+    sqlite_with_rowid=False,
+)
+"""Where a batch that has an id was answered."""
 
 outcome = Table(
     "outcome",
