@@ -53,10 +53,10 @@ A4_PER_A3 = (1.6, 1.9)
 LOWEST_PRODUCT, HIGHEST_PRODUCT = 0.8, 1.55
 """B14/A1 of a real batch lies between: less was never dry weighed, more is beyond the chemistry."""
 
-_TOLD = np.array([_A1, _A3, _A4, _B14])
+_TOLD = np.array([[_A1], [_A3], [_A4], [_B14]])
 _RELATED = np.array([_A3, _B14])
-_LEAST = np.array([[LOWEST_REAGENT], [LOWEST_PRODUCT]])
-_MOST = np.array([[HIGHEST_REAGENT], [HIGHEST_PRODUCT]])
+_BOUNDS = np.array([[LOWEST_REAGENT], [LOWEST_PRODUCT], [HIGHEST_REAGENT], [HIGHEST_PRODUCT]])
+"""Of `_RELATED` for each kg of A1: the least, then the most."""
 
 
 Warned = MutableMapping[int, list[CellWarning]]
@@ -71,18 +71,18 @@ def repair(numbers: npt.NDArray[np.float64], given: list[float | None], warnings
         given: the same as it came, one reading after the other.
         warnings: what is done is added to those of its row.
     """
-    doubtful = np.flatnonzero(~((numbers >= _LOW) & (numbers <= _HIGH))).tolist()
-    for at in doubtful:
-        if given[at] is not None:  # most are blanks, but a NaN that was given is none
+    plausible = (numbers >= _LOW) & (numbers <= _HIGH)
+    for at in (~plausible).ravel().nonzero()[0].tolist():
+        if given[at] is not None:  # most are blanks; a NaN that was given is none
             reading, row = divmod(at, numbers.shape[1])
             warnings[row].append(_implausible(reading, numbers[reading, row]))
             numbers[reading, row] = NAN
-    related = numbers.take(_RELATED, axis=0)
-    fits = (related >= _LEAST * numbers[_A1]) & (related <= _MOST * numbers[_A1])
-    unfit = np.flatnonzero(~(fits[0] & fits[1]))
-    if not len(unfit):
+    related, bounds = numbers.take(_RELATED, axis=0), _BOUNDS * numbers[_A1]
+    fits = (related >= bounds[:2]) & (related <= bounds[2:])
+    if np.count_nonzero(fits) == fits.size:
         return
-    for row, (a1, a3, a4, b14) in zip(unfit.tolist(), numbers[_TOLD[:, None], unfit].T.tolist(), strict=True):
+    unfit = (~(fits[0] & fits[1])).nonzero()[0]
+    for row, (a1, a3, a4, b14) in zip(unfit.tolist(), numbers[_TOLD, unfit].T.tolist(), strict=True):
         if not LOWEST_REAGENT * a1 <= a3 <= HIGHEST_REAGENT * a1:
             a1 = numbers[_A1, row] = _charge(a1, a3, a4, warnings, row)
         if b14 < LOWEST_PRODUCT * a1 or b14 > HIGHEST_PRODUCT * a1:

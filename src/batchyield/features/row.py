@@ -28,13 +28,12 @@ REMEMBERED = 1 << 14
 """Distinct cells of a kind that are kept."""
 
 Matrix = npt.NDArray[np.float64]
-Problem = tuple[str, str] | None
+Problem = tuple[str, str]
 
 CLOCKS = tuple(r.name for r in READINGS if r.kind == "clock")
-TEXTS = (*CLOCKS, *RANGES)
 WATER = ("A4", "A19", "B1", "B12")
 
-_SCRATCH = (*TEXTS, *(f"{n}_end" for n in RANGES), "water")
+_SCRATCH = (*CLOCKS, *RANGES, *(f"{n}_end" for n in RANGES), "water")
 _AT: dict[str, int] = {name: i for i, name in enumerate((*_SCRATCH, *(feature.name for feature in FEATURES)))}
 """Where everything of a batch stands in one matrix: what only other features are made of, then all features."""
 
@@ -61,13 +60,12 @@ _OVER = _places(*(over for over, _ in RATIOS), "B14")
 _UNDER = _places(*(under for _, under in RATIOS), "water")
 _LATER = _places(*(later for _, later in STEPS), *(a for a, _ in WARMINGS))
 _EARLIER = _places(*(_end_of(earlier) for earlier, _ in STEPS), *(b for _, b in WARMINGS))
-_FLAGS, _CLOCKS, _WATER = _places(*FLAGS), _places(*catalogue.CLOCKS), _places(*WATER)
+_FLAGS, _STARTED, _WATER = _places(*FLAGS), _places(*catalogue.CLOCKS), _places(*WATER)
 _BATCH = _places(*(f"{a}_to_{b}" for a, b in STEPS[:12]), *(f"{n}_length" for n in ("A20", "A28", "B4", "B9")))
 
 _NUMBERS, _RATIOS, _STEPS, _WARMINGS, _MISSING = map(_group, ("readings", "ratios", "steps", "temperatures", "missing"))
-_TEXTS, _ENDS = _slice(TEXTS), _slice(f"{n}_end" for n in RANGES)
+_CLOCKS, _RANGES, _ENDS = _slice(CLOCKS), _slice(RANGES), _slice(f"{n}_end" for n in RANGES)
 _LENGTHS, _SPINS = _slice(f"{n}_length" for n in RANGES), _slice(f"{n}_length" for n in ("B9", "B10", "B11"))
-_REACTION = _slice(("A9_to_A11", "A11_to_A14", "A14_to_A16"))
 _STARTS = _slice(f"{n}_clock" for n in catalogue.CLOCKS)
 
 _FIELDS = msgspec.structs.fields(Batch)
@@ -82,26 +80,32 @@ class _Cells(dict[str | None, bytes]):
     """Distinct cells, each read once -> four float64, whose bytes only need joining to be an array of many cells.
 
     They are start, end and one more, as `read` gives them, and 1 where it finds a problem, else 0.
+
+    Attributes:
+        problems: of the cells that have one.
     """
 
-    def __init__(self, read: Callable[[str], tuple[float, float, float, Problem]]) -> None:
+    def __init__(self, read: Callable[[str], tuple[float, float, float, Problem | None]]) -> None:
         super().__init__()
         self.read = read
+        self.problems: dict[str | None, Problem] = {}
 
     def __missing__(self, cell: str | None) -> bytes:
-        *numbers, problem = self.read(cell or "")
-        found = self[cell] = np.array([*numbers, problem is not None], np.float64).tobytes()
-        return found
+        start, end, more, problem = self.read(cell or "")
+        if problem:
+            self.problems[cell] = problem
+        made = self[cell] = np.array([start, end, more, problem is not None], np.float64).tobytes()
+        return made
 
 
-def _clock(text: str) -> tuple[float, float, float, Problem]:
-    """Time of day [min], twice, and how long the shift has run by then."""
+def _clock(text: str) -> tuple[float, float, float, Problem | None]:
+    """Time of day [min], twice, and for how long the shift has run by then."""
     clock = read_clock(text)
     minutes = NAN if clock.minutes is None else float(clock.minutes)
     return minutes, minutes, (minutes - FIRST_SHIFT) % SHIFT, clock.warning
 
 
-def _range(text: str) -> tuple[float, float, float, Problem]:
+def _range(text: str) -> tuple[float, float, float, Problem | None]:
     """Start, end and length [min] of a range; the length is missing where it is impossible."""
     span = read_range(text)
     if span.start is None or span.end is None:
@@ -113,11 +117,26 @@ def _range(text: str) -> tuple[float, float, float, Problem]:
     return span.start, span.end, NAN, problem
 
 
-_known_clocks, _known_ranges = _Cells(_clock), _Cells(_range)
+_known = {CLOCKS: _Cells(_clock), RANGES: _Cells(_range)}
+
+
+def _look_up(names: tuple[str, ...], columns: Sequence[tuple[str | None, ...]], warnings: Warned) -> Matrix:
+    """What the cells of the columns `names` say [len(names), n, 3]: start, end and one more; see `_Cells`."""
+    cells, n = _known[names], len(columns[0])
+    if len(cells) > REMEMBERED:
+        cells = _known[names] = _Cells(cells.read)
+    joined = b"".join([*map(cells.__getitem__, chain.from_iterable(columns))])
+    found = np.frombuffer(joined).reshape(len(names), n, 4)
+    problems = found[:, :, 3]
+    if np.count_nonzero(problems):
+        for name, row in np.argwhere(problems).tolist():
+            kind, message = cells.problems[columns[name][row]]
+            warnings[row].append(CellWarning(names[name], kind, message))
+    return found
 
 
 def _read_numbers(columns: Sequence[tuple[Any, ...]], made: Matrix, warnings: Warned) -> None:
-    """Fills in the readings that are numbers, repaired."""
+    """Fills in the readings that are numbers, repaired, and what is as good as one."""
     given = list(chain.from_iterable(_numbers(columns)))
     numbers = made[_NUMBERS]
     numbers[...] = np.fromiter(given, np.float64, len(given)).reshape(numbers.shape)
@@ -126,24 +145,15 @@ def _read_numbers(columns: Sequence[tuple[Any, ...]], made: Matrix, warnings: Wa
     made[_AT["water"]] = a4 + a19 + b1 + b12
 
 
-def _read_texts(batches: Sequence[Batch], columns: Sequence[tuple[Any, ...]], made: Matrix, warnings: Warned) -> None:
+def _read_texts(columns: Sequence[tuple[Any, ...]], made: Matrix, warnings: Warned) -> None:
     """Fills in what the cells of clocks and ranges say."""
-    n = made.shape[1]
-    cells: list[bytes] = []
-    for known, of_kind in ((_known_clocks, _clocks(columns)), (_known_ranges, _ranges(columns))):
-        if len(known) > REMEMBERED:
-            known.clear()
-        cells += map(known.__getitem__, chain.from_iterable(of_kind))
-    found = np.frombuffer(b"".join(cells)).reshape(len(TEXTS), n, 4)
-    made[_TEXTS] = found[:, :, 0]
-    made[_ENDS] = found[len(CLOCKS) :, :, 1]
-    made[_LENGTHS] = found[len(CLOCKS) :, :, 2]
-    made[_AT["A5_in_shift"]] = found[CLOCKS.index("A5"), :, 2]
-    for at in np.flatnonzero(found[:, :, 3]).tolist():
-        name, row = divmod(at, n)
-        known = _known_clocks if name < len(CLOCKS) else _known_ranges
-        kind, message = known.read(getattr(batches[row], TEXTS[name]))[3] or ("", "")
-        warnings[row].append(CellWarning(TEXTS[name], kind, message))
+    clocks = _look_up(CLOCKS, _clocks(columns), warnings)
+    ranges = _look_up(RANGES, _ranges(columns), warnings)
+    made[_CLOCKS] = clocks[:, :, 0]
+    made[_AT["A5_in_shift"]] = clocks[CLOCKS.index("A5"), :, 2]
+    made[_RANGES] = ranges[:, :, 0]
+    made[_ENDS] = ranges[:, :, 1]
+    made[_LENGTHS] = ranges[:, :, 2]
 
 
 def id_number(name: str | None) -> float:
@@ -152,14 +162,14 @@ def id_number(name: str | None) -> float:
     return float(digits) if 0 < len(digits) <= 6 else NAN
 
 
-def _mend(between: Matrix, steps: Matrix, warnings: Warned) -> None:
+def _mend(steps: Matrix, warnings: Warned) -> None:
     """Makes minutes from one clock to the next [len(STEPS), n] run across midnight; too long ones are missing."""
-    np.add(between, DAY * (between < 0), out=steps)
+    np.add(steps, DAY, out=steps, where=steps < 0)
     late = steps >= LONGEST_STEP
     if np.count_nonzero(late):
-        for step, row in zip(*(at.tolist() for at in late.nonzero()), strict=True):
+        for (step, row), minutes in zip(np.argwhere(late).tolist(), steps[late].tolist(), strict=True):
             earlier, later = STEPS[step]
-            message = f"{steps[step, row]:g} minutes after {earlier}: the step is taken as missing"
+            message = f"{minutes:g} minutes after {earlier}: the step is taken as missing"
             warnings[row].append(CellWarning(later, "long_step", message))
         steps[late] = NAN
 
@@ -173,19 +183,23 @@ def rows(batches: Sequence[Batch]) -> tuple[Matrix, list[tuple[CellWarning, ...]
     columns = tuple(zip(*map(_cells_of, batches), strict=True))
     made = np.empty((len(_AT), len(batches)))
     _read_numbers(columns, made, warnings)
-    _read_texts(batches, columns, made, warnings)
-    under = made.take(_UNDER, axis=0)
-    np.divide(made.take(_OVER, axis=0), np.where(under >= 1.0, under, NAN), out=made[_RATIOS])
+    _read_texts(columns, made, warnings)
     between = made.take(_LATER, axis=0) - made.take(_EARLIER, axis=0)
-    _mend(between[: len(STEPS)], made[_STEPS], warnings)
+    steps = between[: len(STEPS)]
+    _mend(steps, warnings)
+    made[_STEPS] = steps
     made[_WARMINGS] = between[len(STEPS) :]
+    under = made.take(_UNDER, axis=0)
+    under[under < 1.0] = NAN
+    np.divide(made.take(_OVER, axis=0), under, out=made[_RATIOS])
+    # Sums of whole minutes are the same in any order, of which `reduce` promises none.
     spins = np.add.reduce(np.fmax(made[_SPINS], 0.0))
-    made[_AT["spin_length"]] = np.where(spins > 0, spins, NAN)
-    # Sums of whole minutes are exact in any order, which `reduce` does not promise.
-    np.add.reduce(made[_REACTION], out=made[_AT["reaction_length"]])
-    np.add.reduce(made.take(_BATCH, axis=0), out=made[_AT["batch_length"]])
+    spins[spins == 0] = NAN
+    made[_AT["spin_length"]] = spins
+    made[_AT["reaction_length"]] = np.add.reduce(steps[1:4])
+    made[_AT["batch_length"]] = np.add.reduce(made.take(_BATCH, axis=0))
     made[_MISSING] = np.isnan(made.take(_FLAGS, axis=0))
-    made[_STARTS] = made.take(_CLOCKS, axis=0)
+    made[_STARTS] = made.take(_STARTED, axis=0)
     made[_AT["id_number"]] = list(map(id_number, columns[_ID]))
     told: list[tuple[CellWarning, ...]] = [()] * len(batches)
     for row, found in warnings.items():
