@@ -6,7 +6,7 @@ The steps cost some 50 µs together and a row 3 to 4 more: little for one row, a
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
-from operator import itemgetter
+from operator import itemgetter, methodcaller
 from typing import Any
 
 import msgspec
@@ -74,6 +74,7 @@ _numbers, _clocks, _ranges = (
     itemgetter(*(i for i, field in enumerate(_FIELDS) if field.name in names)) for names in (NUMBERS, CLOCKS, RANGES)
 )
 _cells_of = msgspec.structs.astuple
+_listed = methodcaller("tolist")
 
 
 class _Cells(dict[str | None, bytes]):
@@ -127,9 +128,9 @@ def _look_up(names: tuple[str, ...], columns: Sequence[tuple[str | None, ...]], 
         cells = _known[names] = _Cells(cells.read)
     joined = b"".join([*map(cells.__getitem__, chain.from_iterable(columns))])
     found = np.frombuffer(joined).reshape(len(names), n, 4)
-    problems = found[:, :, 3]
-    if np.count_nonzero(problems):
-        for name, row in np.argwhere(problems).tolist():
+    marked = found[:, :, 3] > 0
+    if np.count_nonzero(marked):
+        for name, row in zip(*map(_listed, marked.nonzero()), strict=True):
             kind, message = cells.problems[columns[name][row]]
             warnings[row].append(CellWarning(names[name], kind, message))
     return found
@@ -167,7 +168,7 @@ def _mend(steps: Matrix, warnings: Warned) -> None:
     np.add(steps, DAY, out=steps, where=steps < 0)
     late = steps >= LONGEST_STEP
     if np.count_nonzero(late):
-        for (step, row), minutes in zip(np.argwhere(late).tolist(), steps[late].tolist(), strict=True):
+        for step, row, minutes in zip(*map(_listed, (*late.nonzero(), steps[late])), strict=True):
             earlier, later = STEPS[step]
             message = f"{minutes:g} minutes after {earlier}: the step is taken as missing"
             warnings[row].append(CellWarning(later, "long_step", message))
