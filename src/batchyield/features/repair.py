@@ -77,7 +77,7 @@ def repair(numbers: npt.NDArray[np.float64], given: list[float | None], warnings
             reading, row = divmod(at, numbers.shape[1])
             warnings[row].append(_implausible(reading, numbers[reading, row]))
             numbers[reading, row] = NAN
-    related, bounds = numbers.take(_RELATED, axis=0), _BOUNDS * numbers[_A1]
+    related, bounds = numbers.take(_RELATED, 0), _BOUNDS * numbers[_A1]
     fits = (related >= bounds[:2]) & (related <= bounds[2:])
     if np.count_nonzero(fits) == fits.size:
         return

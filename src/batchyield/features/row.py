@@ -31,9 +31,10 @@ Matrix = npt.NDArray[np.float64]
 Problem = tuple[str, str]
 
 CLOCKS = tuple(r.name for r in READINGS if r.kind == "clock")
+TEXTS = (*CLOCKS, *RANGES)
 WATER = ("A4", "A19", "B1", "B12")
 
-_SCRATCH = (*CLOCKS, *RANGES, *(f"{n}_end" for n in RANGES), "water")
+_SCRATCH = (*TEXTS, *(f"{n}_end" for n in RANGES), "water")
 _AT: dict[str, int] = {name: i for i, name in enumerate((*_SCRATCH, *(feature.name for feature in FEATURES)))}
 """Where everything of a batch stands in one matrix: what only other features are made of, then all features."""
 
@@ -64,7 +65,7 @@ _FLAGS, _STARTED, _WATER = _places(*FLAGS), _places(*catalogue.CLOCKS), _places(
 _BATCH = _places(*(f"{a}_to_{b}" for a, b in STEPS[:12]), *(f"{n}_length" for n in ("A20", "A28", "B4", "B9")))
 
 _NUMBERS, _RATIOS, _STEPS, _WARMINGS, _MISSING = map(_group, ("readings", "ratios", "steps", "temperatures", "missing"))
-_CLOCKS, _RANGES, _ENDS = _slice(CLOCKS), _slice(RANGES), _slice(f"{n}_end" for n in RANGES)
+_TEXTS, _ENDS = _slice(TEXTS), _slice(f"{n}_end" for n in RANGES)
 _LENGTHS, _SPINS = _slice(f"{n}_length" for n in RANGES), _slice(f"{n}_length" for n in ("B9", "B10", "B11"))
 _STARTS = _slice(f"{n}_clock" for n in catalogue.CLOCKS)
 
@@ -121,19 +122,10 @@ def _range(text: str) -> tuple[float, float, float, Problem | None]:
 _known = {CLOCKS: _Cells(_clock), RANGES: _Cells(_range)}
 
 
-def _look_up(names: tuple[str, ...], columns: Sequence[tuple[str | None, ...]], warnings: Warned) -> Matrix:
-    """What the cells of the columns `names` say [len(names), n, 3]: start, end and one more; see `_Cells`."""
-    cells, n = _known[names], len(columns[0])
-    if len(cells) > REMEMBERED:
-        cells = _known[names] = _Cells(cells.read)
-    joined = b"".join([*map(cells.__getitem__, chain.from_iterable(columns))])
-    found = np.frombuffer(joined).reshape(len(names), n, 4)
-    marked = found[:, :, 3] > 0
-    if np.count_nonzero(marked):
-        for name, row in zip(*map(_listed, marked.nonzero()), strict=True):
-            kind, message = cells.problems[columns[name][row]]
-            warnings[row].append(CellWarning(names[name], kind, message))
-    return found
+def _known_of(names: tuple[str, ...]) -> _Cells:
+    if len(_known[names]) > REMEMBERED:
+        _known[names] = _Cells(_known[names].read)
+    return _known[names]
 
 
 def _read_numbers(columns: Sequence[tuple[Any, ...]], made: Matrix, warnings: Warned) -> None:
@@ -142,19 +134,25 @@ def _read_numbers(columns: Sequence[tuple[Any, ...]], made: Matrix, warnings: Wa
     numbers = made[_NUMBERS]
     numbers[...] = np.fromiter(given, np.float64, len(given)).reshape(numbers.shape)
     repair(numbers, given, warnings)
-    a4, a19, b1, b12 = made.take(_WATER, axis=0)
+    a4, a19, b1, b12 = made.take(_WATER, 0)
     made[_AT["water"]] = a4 + a19 + b1 + b12
 
 
 def _read_texts(columns: Sequence[tuple[Any, ...]], made: Matrix, warnings: Warned) -> None:
     """Fills in what the cells of clocks and ranges say."""
-    clocks = _look_up(CLOCKS, _clocks(columns), warnings)
-    ranges = _look_up(RANGES, _ranges(columns), warnings)
-    made[_CLOCKS] = clocks[:, :, 0]
-    made[_AT["A5_in_shift"]] = clocks[CLOCKS.index("A5"), :, 2]
-    made[_RANGES] = ranges[:, :, 0]
-    made[_ENDS] = ranges[:, :, 1]
-    made[_LENGTHS] = ranges[:, :, 2]
+    clocks, ranges, texts = _known_of(CLOCKS), _known_of(RANGES), (*_clocks(columns), *_ranges(columns))
+    cells = [*map(clocks.__getitem__, chain.from_iterable(texts[: len(CLOCKS)]))]
+    cells += map(ranges.__getitem__, chain.from_iterable(texts[len(CLOCKS) :]))
+    found = np.frombuffer(b"".join(cells)).reshape(len(texts), -1, 4)
+    made[_TEXTS] = found[:, :, 0]
+    made[_ENDS] = found[len(CLOCKS) :, :, 1]
+    made[_LENGTHS] = found[len(CLOCKS) :, :, 2]
+    made[_AT["A5_in_shift"]] = found[CLOCKS.index("A5"), :, 2]
+    marked = found[:, :, 3] > 0
+    if np.count_nonzero(marked):
+        for at, row in zip(*map(_listed, marked.nonzero()), strict=True):
+            kind, message = (clocks if at < len(CLOCKS) else ranges).problems[texts[at][row]]
+            warnings[row].append(CellWarning(TEXTS[at], kind, message))
 
 
 def id_number(name: str | None) -> float:
@@ -185,22 +183,22 @@ def rows(batches: Sequence[Batch]) -> tuple[Matrix, list[tuple[CellWarning, ...]
     made = np.empty((len(_AT), len(batches)))
     _read_numbers(columns, made, warnings)
     _read_texts(columns, made, warnings)
-    between = made.take(_LATER, axis=0) - made.take(_EARLIER, axis=0)
+    between = made.take(_LATER, 0) - made.take(_EARLIER, 0)
     steps = between[: len(STEPS)]
     _mend(steps, warnings)
     made[_STEPS] = steps
     made[_WARMINGS] = between[len(STEPS) :]
-    under = made.take(_UNDER, axis=0)
+    under = made.take(_UNDER, 0)
     under[under < 1.0] = NAN
-    np.divide(made.take(_OVER, axis=0), under, out=made[_RATIOS])
+    np.divide(made.take(_OVER, 0), under, out=made[_RATIOS])
     # Sums of whole minutes are the same in any order, of which `reduce` promises none.
     spins = np.add.reduce(np.fmax(made[_SPINS], 0.0))
     spins[spins == 0] = NAN
     made[_AT["spin_length"]] = spins
     made[_AT["reaction_length"]] = np.add.reduce(steps[1:4])
-    made[_AT["batch_length"]] = np.add.reduce(made.take(_BATCH, axis=0))
-    made[_MISSING] = np.isnan(made.take(_FLAGS, axis=0))
-    made[_STARTS] = made.take(_STARTED, axis=0)
+    made[_AT["batch_length"]] = np.add.reduce(made.take(_BATCH, 0))
+    made[_MISSING] = np.isnan(made.take(_FLAGS, 0))
+    made[_STARTS] = made.take(_STARTED, 0)
     made[_AT["id_number"]] = list(map(id_number, columns[_ID]))
     told: list[tuple[CellWarning, ...]] = [()] * len(batches)
     for row, found in warnings.items():
