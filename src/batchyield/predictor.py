@@ -89,7 +89,7 @@ def _decimals(numbers: npt.NDArray[np.float64]) -> list[float]:
     scaled = numbers * SCALE
     whole = np.rint(scaled)
     made: list[float] = (whole / SCALE).tolist()  # both exact, so that the quotient is the double next to the decimal
-    for at in np.flatnonzero(np.abs(scaled - whole) > NEARLY_HALF).tolist():
+    for at in (np.abs(scaled - whole) > NEARLY_HALF).nonzero()[0].tolist():
         made[at] = round(float(numbers[at]), DIGITS)
     return made
 

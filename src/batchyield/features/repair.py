@@ -53,9 +53,10 @@ A4_PER_A3 = (1.6, 1.9)
 LOWEST_PRODUCT, HIGHEST_PRODUCT = 0.8, 1.55
 """B14/A1 of a real batch lies between: less was never dry weighed, more is beyond the chemistry."""
 
+_TOLD = np.array([[_A1], [_A3], [_A4], [_B14]])
 _RELATED = np.array([_A3, _B14])
-_LEAST = np.array([[LOWEST_REAGENT], [LOWEST_PRODUCT]])
-_MOST = np.array([[HIGHEST_REAGENT], [HIGHEST_PRODUCT]])
+_BOUNDS = np.array([[LOWEST_REAGENT], [LOWEST_PRODUCT], [HIGHEST_REAGENT], [HIGHEST_PRODUCT]])
+"""Of `_RELATED` for each kg of A1: the least, then the most."""
 
 
 Warned = MutableMapping[int, list[CellWarning]]
@@ -71,25 +72,21 @@ def repair(numbers: npt.NDArray[np.float64], given: list[float | None], warnings
         warnings: what is done is added to those of its row.
     """
     plausible = (numbers >= _LOW) & (numbers <= _HIGH)
-    stated = len(given) - given.count(None)
-    if np.count_nonzero(plausible) != stated:
-        wrong = ~plausible & ~np.isnan(numbers)
-        if np.count_nonzero(plausible | wrong) != stated:  # a NaN that was given is no blank
-            wrong = ~plausible & np.array([value is not None for value in given]).reshape(numbers.shape)
-        for row, reading in np.argwhere(wrong.T).tolist():
+    for at in (~plausible).ravel().nonzero()[0].tolist():
+        if given[at] is not None:  # most are blanks; a NaN that was given is none
+            reading, row = divmod(at, numbers.shape[1])
             warnings[row].append(_implausible(reading, numbers[reading, row]))
-        numbers[wrong] = NAN
-    a1 = numbers[_A1]
-    related = numbers.take(_RELATED, axis=0)
-    fits = (related >= _LEAST * a1) & (related <= _MOST * a1)
+            numbers[reading, row] = NAN
+    related, bounds = numbers.take(_RELATED, 0), _BOUNDS * numbers[_A1]
+    fits = (related >= bounds[:2]) & (related <= bounds[2:])
     if np.count_nonzero(fits) == fits.size:
         return
-    for row in np.flatnonzero(~fits[0]).tolist():
-        given_a1, a3, a4 = numbers[[_A1, _A3, _A4], row].tolist()
-        a1[row] = _charge(given_a1, a3, a4, warnings, row)
-    b14 = numbers[_B14]
-    for row in np.flatnonzero((b14 < LOWEST_PRODUCT * a1) | (b14 > HIGHEST_PRODUCT * a1)).tolist():
-        a1[row], b14[row] = _product(float(a1[row]), float(b14[row]), warnings[row])
+    unfit = (~(fits[0] & fits[1])).nonzero()[0]
+    for row, (a1, a3, a4, b14) in zip(unfit.tolist(), numbers[_TOLD, unfit].T.tolist(), strict=True):
+        if not LOWEST_REAGENT * a1 <= a3 <= HIGHEST_REAGENT * a1:
+            a1 = numbers[_A1, row] = _charge(a1, a3, a4, warnings, row)
+        if b14 < LOWEST_PRODUCT * a1 or b14 > HIGHEST_PRODUCT * a1:
+            numbers[_A1, row], numbers[_B14, row] = _product(a1, b14, warnings[row])
 
 
 def _implausible(reading: int, value: float) -> CellWarning:

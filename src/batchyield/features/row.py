@@ -1,13 +1,12 @@
 """Batches -> the rows of their feature values, a column at a time, so that a step of the work is paid once for all.
 
-The steps cost some 50 µs together and a row 3 to 4 more: little for one row, and the only way for ten million.
+The steps cost some 35 µs together and a row 2 to 3 more: little for one row, and the only way for ten million.
 """
 
-import threading
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
-from operator import itemgetter
+from operator import itemgetter, methodcaller
 from typing import Any
 
 import msgspec
@@ -29,24 +28,29 @@ REMEMBERED = 1 << 14
 """Distinct cells of a kind that are kept."""
 
 Matrix = npt.NDArray[np.float64]
-Problem = tuple[str, str] | None
+Problem = tuple[str, str]
 
 CLOCKS = tuple(r.name for r in READINGS if r.kind == "clock")
+TEXTS = (*CLOCKS, *RANGES)
 WATER = ("A4", "A19", "B1", "B12")
 
-_AT: dict[str, int] = {
-    name: i
-    for i, name in enumerate(
-        (*NUMBERS, *CLOCKS, *RANGES, *(f"{n}_end" for n in RANGES), *(f"{n}_length" for n in RANGES), "water")
-    )
-}
-"""Where all that a step of the work begins with stands in one matrix; a range alone is its start."""
-
-_FIRST_CLOCK, _FIRST_RANGE, _FIRST_LENGTH = _AT[CLOCKS[0]], _AT[RANGES[0]], _AT[f"{RANGES[0]}_length"]
+_SCRATCH = (*TEXTS, *(f"{n}_end" for n in RANGES), "water")
+_AT: dict[str, int] = {name: i for i, name in enumerate((*_SCRATCH, *(feature.name for feature in FEATURES)))}
+"""Where everything of a batch stands in one matrix: what only other features are made of, then all features."""
 
 
 def _places(*names: str) -> npt.NDArray[np.intp]:
     return np.array([_AT[name] for name in names])
+
+
+def _slice(names: Iterable[str]) -> slice:
+    """Where names stand that follow each other in `_AT`."""
+    places = [_AT[name] for name in names]
+    return slice(places[0], places[-1] + 1)
+
+
+def _group(name: str) -> slice:
+    return _slice(feature.name for feature in FEATURES if feature.group == name)
 
 
 def _end_of(name: str) -> str:
@@ -57,7 +61,13 @@ _OVER = _places(*(over for over, _ in RATIOS), "B14")
 _UNDER = _places(*(under for _, under in RATIOS), "water")
 _LATER = _places(*(later for _, later in STEPS), *(a for a, _ in WARMINGS))
 _EARLIER = _places(*(_end_of(earlier) for earlier, _ in STEPS), *(b for _, b in WARMINGS))
-_FLAGS, _CLOCKS = _places(*FLAGS), _places(*catalogue.CLOCKS)
+_FLAGS, _STARTED, _WATER = _places(*FLAGS), _places(*catalogue.CLOCKS), _places(*WATER)
+_BATCH = _places(*(f"{a}_to_{b}" for a, b in STEPS[:12]), *(f"{n}_length" for n in ("A20", "A28", "B4", "B9")))
+
+_NUMBERS, _RATIOS, _STEPS, _WARMINGS, _MISSING = map(_group, ("readings", "ratios", "steps", "temperatures", "missing"))
+_TEXTS, _ENDS = _slice(TEXTS), _slice(f"{n}_end" for n in RANGES)
+_LENGTHS, _SPINS = _slice(f"{n}_length" for n in RANGES), _slice(f"{n}_length" for n in ("B9", "B10", "B11"))
+_STARTS = _slice(f"{n}_clock" for n in catalogue.CLOCKS)
 
 _FIELDS = msgspec.structs.fields(Batch)
 _ID = next(i for i, field in enumerate(_FIELDS) if field.name == "id")
@@ -65,101 +75,100 @@ _numbers, _clocks, _ranges = (
     itemgetter(*(i for i, field in enumerate(_FIELDS) if field.name in names)) for names in (NUMBERS, CLOCKS, RANGES)
 )
 _cells_of = msgspec.structs.astuple
+_listed = methodcaller("tolist")
 
 
-class _Cells(dict[str | None, int]):
-    """Distinct cells as columns of a table, each read once, so that many are looked up in one step.
+class _Cells(dict[str | None, bytes]):
+    """Distinct cells, each read once -> the bytes of four float64, which only need joining to be those of many cells.
+
+    The four are start, end and one more, as `read` gives them, and 1 where it finds a problem, else 0.
 
     Attributes:
-        table: what was read of each cell; in the last row 1 where there is a problem, else 0.
-        problems: the problem of each.
+        problems: of the cells that have one.
     """
 
-    def __init__(self, read: Callable[[str], tuple[list[float], Problem]], width: int) -> None:
+    def __init__(self, read: Callable[[str], tuple[float, float, float, Problem | None]]) -> None:
         super().__init__()
-        self.read, self.width = read, width
-        self._lock = threading.Lock()
-        self.table = np.full((width + 1, 64), NAN)
-        self.table[width, 0] = 0.0
-        self.problems: list[Problem] = [None]
-        self[None] = 0
+        self.read = read
+        self.problems: dict[str | None, Problem] = {}
 
-    def __missing__(self, cell: str) -> int:
-        with self._lock:
-            if cell not in self:
-                numbers, problem = self.read(cell)
-                at = len(self.problems)
-                if at == self.table.shape[1]:
-                    self.table = np.concatenate([self.table, self.table], axis=1)
-                self.table[:, at] = (*numbers, problem is not None)
-                self.problems.append(problem)
-                self[cell] = at  # last, since other threads look without the lock
-        return self[cell]
+    def __missing__(self, cell: str | None) -> bytes:
+        start, end, more, problem = self.read(cell or "")
+        if problem:
+            self.problems[cell] = problem
+        made = self[cell] = np.array([start, end, more, problem is not None], np.float64).tobytes()
+        return made
 
 
-def _minutes(text: str) -> tuple[list[float], Problem]:
+def _clock(text: str) -> tuple[float, float, float, Problem | None]:
+    """Time of day [min], twice, and for how long the shift has run by then."""
     clock = read_clock(text)
-    return [NAN if clock.minutes is None else clock.minutes], clock.warning
+    minutes = NAN if clock.minutes is None else float(clock.minutes)
+    return minutes, minutes, (minutes - FIRST_SHIFT) % SHIFT, clock.warning
 
 
-def _span(text: str) -> tuple[list[float], Problem]:
+def _range(text: str) -> tuple[float, float, float, Problem | None]:
     """Start, end and length [min] of a range; the length is missing where it is impossible."""
     span = read_range(text)
     if span.start is None or span.end is None:
-        return [NAN, NAN, NAN], span.warning
+        return NAN, NAN, NAN, span.warning
     length = (span.end - span.start) % DAY
     if 0 < length <= LONGEST_RANGE:
-        return [span.start, span.end, length], span.warning
+        return span.start, span.end, length, span.warning
     problem = ("impossible_range", f"{text} lasts {length:g} minutes: its length taken as missing")
-    return [span.start, span.end, NAN], problem
+    return span.start, span.end, NAN, problem
 
 
-_known = {CLOCKS: _Cells(_minutes, 1), RANGES: _Cells(_span, 3)}
+_known = {CLOCKS: _Cells(_clock), RANGES: _Cells(_range)}
 
 
-def _look_up(names: tuple[str, ...], columns: Sequence[tuple[str | None, ...]], warnings: Warned) -> Matrix:
-    """What the cells of the columns `names` say, first number first [len(names) * numbers, n]."""
-    cells, n = _known[names], len(columns[0])
-    if len(cells) > REMEMBERED:
-        cells = _known[names] = _Cells(cells.read, cells.width)
-    places = np.fromiter(map(cells.__getitem__, chain.from_iterable(columns)), np.intp, n * len(names))
-    found = cells.table.take(places, axis=1)
-    if np.count_nonzero(found[-1]):
-        for at in np.flatnonzero(found[-1]).tolist():
-            kind, message = cells.problems[places[at]] or ("", "")
-            warnings[at % n].append(CellWarning(names[at // n], kind, message))
-    return found[:-1].reshape(-1, n)
+def _known_of(names: tuple[str, ...]) -> _Cells:
+    if len(_known[names]) > REMEMBERED:
+        _known[names] = _Cells(_known[names].read)
+    return _known[names]
 
 
-def _readings(columns: Sequence[tuple[Any, ...]], warnings: Warned) -> Matrix:
-    """All that the cells of `Batch`'s fields say, in the order of `_AT` [len(_AT), n]; numbers are repaired."""
-    n = len(columns[0])
-    made = np.empty((len(_AT), n))
-    numbers = made[:_FIRST_CLOCK]
+def _read_numbers(columns: Sequence[tuple[Any, ...]], made: Matrix, warnings: Warned) -> None:
+    """Fills in the readings that are numbers, repaired, and what is as good as one."""
     given = list(chain.from_iterable(_numbers(columns)))
-    numbers[...] = np.fromiter(given, np.float64, len(given)).reshape(-1, n)
+    numbers = made[_NUMBERS]
+    numbers[...] = np.fromiter(given, np.float64, len(given)).reshape(numbers.shape)
     repair(numbers, given, warnings)
-    made[_FIRST_CLOCK:_FIRST_RANGE] = _look_up(CLOCKS, _clocks(columns), warnings)
-    made[_FIRST_RANGE : _AT["water"]] = _look_up(RANGES, _ranges(columns), warnings)
-    a4, a19, b1, b12 = (made[_AT[name]] for name in WATER)
+    a4, a19, b1, b12 = made.take(_WATER, 0)
     made[_AT["water"]] = a4 + a19 + b1 + b12
-    return made
+
+
+def _read_texts(columns: Sequence[tuple[Any, ...]], made: Matrix, warnings: Warned) -> None:
+    """Fills in what the cells of clocks and ranges say."""
+    clocks, ranges, texts = _known_of(CLOCKS), _known_of(RANGES), (*_clocks(columns), *_ranges(columns))
+    cells = [*map(clocks.__getitem__, chain.from_iterable(texts[: len(CLOCKS)]))]
+    cells += map(ranges.__getitem__, chain.from_iterable(texts[len(CLOCKS) :]))
+    found = np.frombuffer(b"".join(cells)).reshape(len(texts), -1, 4)
+    made[_TEXTS] = found[:, :, 0]
+    made[_ENDS] = found[len(CLOCKS) :, :, 1]
+    made[_LENGTHS] = found[len(CLOCKS) :, :, 2]
+    made[_AT["A5_in_shift"]] = found[CLOCKS.index("A5"), :, 2]
+    marked = found[:, :, 3] > 0
+    if np.count_nonzero(marked):
+        for at, row in zip(*map(_listed, marked.nonzero()), strict=True):
+            kind, message = (clocks if at < len(CLOCKS) else ranges).problems[texts[at][row]]
+            warnings[row].append(CellWarning(TEXTS[at], kind, message))
 
 
 def id_number(name: str | None) -> float:
     """The number at the end of a batch's id; missing where there is none, or one too long to be a batch number."""
-    digits = name[len(name.rstrip("0123456789")) :] if name else ""
+    digits = name.removeprefix(name.rstrip("0123456789")) if name else ""
     return float(digits) if 0 < len(digits) <= 6 else NAN
 
 
 def _mend(steps: Matrix, warnings: Warned) -> None:
     """Makes minutes from one clock to the next [len(STEPS), n] run across midnight; too long ones are missing."""
-    steps += DAY * (steps < 0)
+    np.add(steps, DAY, out=steps, where=steps < 0)
     late = steps >= LONGEST_STEP
     if np.count_nonzero(late):
-        for row, step in np.argwhere(late.T).tolist():
+        for step, row, minutes in zip(*map(_listed, (*late.nonzero(), steps[late])), strict=True):
             earlier, later = STEPS[step]
-            message = f"{steps[step, row]:g} minutes after {earlier}: the step is taken as missing"
+            message = f"{minutes:g} minutes after {earlier}: the step is taken as missing"
             warnings[row].append(CellWarning(later, "long_step", message))
         steps[late] = NAN
 
@@ -171,35 +180,27 @@ def rows(batches: Sequence[Batch]) -> tuple[Matrix, list[tuple[CellWarning, ...]
     """
     warnings: Warned = defaultdict(list)
     columns = tuple(zip(*map(_cells_of, batches), strict=True))
-    read = _readings(columns, warnings)
-    between = read.take(_LATER, axis=0) - read.take(_EARLIER, axis=0)
+    made = np.empty((len(_AT), len(batches)))
+    _read_numbers(columns, made, warnings)
+    _read_texts(columns, made, warnings)
+    between = made.take(_LATER, 0) - made.take(_EARLIER, 0)
     steps = between[: len(STEPS)]
     _mend(steps, warnings)
-    under = read.take(_UNDER, axis=0)
-    lengths = read[_FIRST_LENGTH : _AT["water"]]
-    l20, l28, lb4, lb9, lb10, lb11 = lengths
-    spins = np.fmax(lb9, 0.0) + np.fmax(lb10, 0.0) + np.fmax(lb11, 0.0)
-    n = len(batches)
-    parts: tuple[tuple[int, Any], ...] = (
-        (len(NUMBERS), read[:_FIRST_CLOCK]),
-        (len(_OVER), read.take(_OVER, axis=0) / np.where(under >= 1.0, under, NAN)),
-        (len(STEPS), steps),
-        (len(RANGES), lengths),
-        (1, np.where(spins > 0, spins, NAN)),
-        (1, steps[1] + steps[2] + steps[3]),
-        (1, np.add.reduce(steps[:12], axis=0) + l20 + l28 + lb4 + lb9),
-        (len(WARMINGS), between[len(STEPS) :]),
-        (len(FLAGS), np.isnan(read.take(_FLAGS, axis=0))),
-        (len(_CLOCKS), read.take(_CLOCKS, axis=0)),
-        (1, (read[_AT["A5"]] - FIRST_SHIFT) % SHIFT),
-        (1, np.fromiter(map(id_number, columns[_ID]), np.float64, n)),
-    )
-    made = np.empty((len(FEATURES), n))
-    first = 0
-    for height, part in parts:
-        made[first : first + height] = part
-        first += height
-    told: list[tuple[CellWarning, ...]] = [()] * n
+    made[_STEPS] = steps
+    made[_WARMINGS] = between[len(STEPS) :]
+    under = made.take(_UNDER, 0)
+    under[under < 1.0] = NAN
+    np.divide(made.take(_OVER, 0), under, out=made[_RATIOS])
+    # Sums of whole minutes are the same in any order, of which `reduce` promises none.
+    spins = np.add.reduce(np.fmax(made[_SPINS], 0.0))
+    spins[spins == 0] = NAN
+    made[_AT["spin_length"]] = spins
+    made[_AT["reaction_length"]] = np.add.reduce(steps[1:4])
+    made[_AT["batch_length"]] = np.add.reduce(made.take(_BATCH, 0))
+    made[_MISSING] = np.isnan(made.take(_FLAGS, 0))
+    made[_STARTS] = made.take(_STARTED, 0)
+    made[_AT["id_number"]] = list(map(id_number, columns[_ID]))
+    told: list[tuple[CellWarning, ...]] = [()] * len(batches)
     for row, found in warnings.items():
         told[row] = tuple(found)
-    return made, told
+    return made[len(_SCRATCH) :], told
