@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from batchyield import clock
 from batchyield.batch import ID_COLUMN, LARGEST, NAMES, READINGS, YIELD_COLUMN, Batch
 from batchyield.errors import InputError
-from batchyield.sheet import KINDS, SHOWN, read_answers, read_sheet
+from batchyield.sheet import KINDS, SHOWN, TOGETHER, read_answers, read_sheet
 
 HEADER = [ID_COLUMN, *NAMES, YIELD_COLUMN]
 KIND = {r.name: r.kind for r in READINGS}
@@ -204,6 +204,40 @@ def test_everything_wrong_is_told_at_once_but_not_without_end():
         f"line 2, column {ID_COLUMN}", f"line 2, column {YIELD_COLUMN}", f"line 3, column {ID_COLUMN}"
     ]  # fmt: skip
     assert (len(told), told[-1]) == (SHOWN + 1, "file: 80 more like these")
+
+
+MANY = 3 * TOGETHER + 5
+
+
+def test_a_long_file_is_read_as_its_rows_are():
+    rows = [row(**{ID_COLUMN: f"sample_{n}"}, A1=str(n), B14="７" if n % 50 == 0 else "") for n in range(1, MANY)]
+    rows[TOGETHER - 2 : TOGETHER + 1] = [row(A5="x" * 65)] * 3
+    sheet = read_sheet(written(rows) + b"\n" * 2 * TOGETHER)
+    alone = [read_sheet(written([cells])) for cells in rows]
+    assert sheet.batches == [one.batches[0] for one in alone]
+    assert sheet.yields == [0.92] * len(rows)
+    assert sheet.warnings == [one.warnings[0] for one in alone]
+
+
+def test_what_is_wrong_far_down_is_told_as_it_is_near_the_top():
+    rows = [row(A1=str(n)) for n in range(MANY)]
+    doubtful = [*rows, row(**{ID_COLUMN: ""}), *rows, row(**{YIELD_COLUMN: "?"})]
+    assert [told.partition(":")[0] for told in refused(written(doubtful))] == [
+        f"line {MANY + 2}, column {ID_COLUMN}",
+        f"line {2 * MANY + 3}, column {YIELD_COLUMN}",
+    ]
+    ragged = [*doubtful, [], row()[1:], *rows, row()[2:], *[[]] * MANY]
+    assert refused(written(ragged)) == [
+        f"line {2 * MANY + 4}: a blank line among the batches",
+        f"line {2 * MANY + 5}: expected 44 cells, found 43",
+        f"line {3 * MANY + 6}: expected 44 cells, found 42",
+    ]
+    for header in (HEADER, HEADER[1:]):
+        assert refused(written([*ragged, row(A5="7:00\n"), *rows], header)) == [
+            f"line {4 * MANY + 7}: a line break inside a cell: a quote too many?"
+        ]
+        (told,) = refused(written([*ragged, row(A5="7:00\n"), *rows], header) + b'"')
+        assert told.startswith(f"line {4 * MANY + 7}: cannot be split into cells")
 
 
 def test_rows_with_the_same_name_are_read_one_after_the_other():

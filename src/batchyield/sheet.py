@@ -6,9 +6,9 @@ file with the line and the column; a bad reading is missing with a warning.
 
 import csv
 import io
-from collections import Counter
-from collections.abc import Callable, Iterable
-from operator import getitem, itemgetter
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice, repeat
 from typing import Any, NoReturn
 
 import msgspec
@@ -20,6 +20,9 @@ from batchyield.errors import InputError, Violation
 BOM = "\ufeff"
 SHOWN = 20
 """So many violations are told; a file that is wrong in more places is wrong as a whole."""
+
+TOGETHER = 128
+"""So many rows are worked on together: their cells stay in the processor's cache, and little is held at a time."""
 
 KINDS: dict[str, str] = {
     "too_long": "a cell longer than any reading",
@@ -81,27 +84,37 @@ def _decode(data: bytes) -> tuple[str, str]:
     _refuse([(line, "", f"{found}: save the file as CSV in UTF-8 or {ENCODING}")])
 
 
-def _lines(text: str) -> list[list[str]]:
-    """The cells of every line; line n is entry n - 1. Blank lines at the end are left out."""
-    rows: list[list[str]] = []
+def _lines(text: str) -> Iterator[list[str]]:
+    """The cells of each line, one after the other: all of them would take ten times what the file does.
+
+    Blank lines at the end are left out.
+
+    Raises:
+        InputError: once all lines were read, as only then all is known of them: there are none, or one is no row.
+    """
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    blank: list[list[str]] = []
+    read = broken = 0
     problem = ""
     try:
-        rows.extend(reader)
+        for read, row in enumerate(reader, 1):
+            if reader.line_num != read and not broken:
+                broken = read
+            if any(map(str.strip, row)):
+                yield from blank
+                blank.clear()
+                yield row
+            else:
+                blank.append(row)
     except csv.Error as error:
         problem = f"cannot be split into cells ({error}): a quote that is not closed?"
-    if reader.line_num != len(rows):
-        broken = (n for n, row in enumerate(rows, 1) if any("\n" in cell or "\r" in cell for cell in row))
-        _refuse([(next(broken, len(rows) + 1), "", problem or "a line break inside a cell: a quote too many?")])
-    while rows and not any(map(str.strip, rows[-1])):
-        rows.pop()
-    if not rows:
+    if broken or problem:
+        _refuse([(broken or read + 1, "", problem or "a line break inside a cell: a quote too many?")])
+    if read == len(blank):
         _refuse([(1, "", "the file is empty")])
-    return rows
 
 
-def _header(cells: list[str], with_yield: bool | None) -> list[str]:
-    names = [cell.strip() for cell in cells]
+def _problems_of_header(names: list[str], with_yield: bool | None) -> list[_Problem]:
     counts = Counter(names)
     known = (ID_COLUMN, *NAMES, YIELD_COLUMN)
     needed = known if with_yield else known[:-1]
@@ -111,9 +124,7 @@ def _header(cells: list[str], with_yield: bool | None) -> list[str]:
         "repeated": [name for name in known if counts[name] > 1],
     }
     hint = "" if len(names) > 1 else "; cells are to be separated by commas"
-    if any(wrong.values()):
-        _refuse((1, "", f"{what} column {', '.join(which[:60])}{hint}") for what, which in wrong.items() if which)
-    return names
+    return [(1, "", f"{what} column {', '.join(which[:60])}{hint}") for what, which in wrong.items() if which]
 
 
 class _Column(dict[str, Any]):
@@ -167,6 +178,50 @@ def _ragged(rows: list[list[str]], width: int, first: int) -> list[_Problem]:
     ]
 
 
+class _Table:
+    """Rows to batches, some rows at a time; of the cells it keeps the distinct ones of each column.
+
+    Attributes:
+        ragged: what is wrong with the rows, for which the whole file is refused.
+        problems: what is wrong with single cells, if nothing is with the rows.
+        lines: that were read, with the header.
+    """
+
+    def __init__(self, names: list[str], with_yield: bool | None) -> None:
+        at = {name: i for i, name in enumerate(names) if name != YIELD_COLUMN or with_yield is not False}
+        self._width, self._id, self._yield = len(names), at[ID_COLUMN], at.get(YIELD_COLUMN)
+        self._columns = [(at[reading.name], _Column(reading)) for reading in READINGS]
+        self.batches: list[Batch] = []
+        self.yields: list[float | None] | None = None if self._yield is None else []
+        self.warnings: list[tuple[CellWarning, ...]] = []
+        self.ragged: list[_Problem] = []
+        self.problems: list[_Problem] = []
+        self.lines = 1
+
+    def add(self, rows: list[list[str]]) -> None:
+        """Takes the rows that come next."""
+        first = self.lines + 1
+        self.lines += len(rows)
+        self.ragged += _ragged(rows, self._width, first)
+        if self.ragged:
+            return
+        cells = list(zip(*rows, strict=True))
+        ids = list(map(str.strip, cells[self._id]))
+        self.problems += _problems(ID_COLUMN, ids, _problem_of_id, first)
+        if self._yield is not None and self.yields is not None:
+            self.problems += _problems(YIELD_COLUMN, cells[self._yield], _problem_of_yield, first)
+            self.yields += [read_number(cell).value for cell in cells[self._yield]]
+        if self.problems:
+            return
+        batches = [Batch(id=name) for name in ids]
+        # A column at a time, and no Python in between: takes half as long as a batch at a time.
+        for i, column in self._columns:
+            deque(map(setattr, batches, repeat(column.name), map(column.__getitem__, cells[i])), maxlen=0)
+        self.batches += batches
+        warned = [(i, column.warned) for i, column in self._columns if column.warned]
+        self.warnings += [tuple(of[row[i]] for i, of in warned if row[i] in of) for row in rows]
+
+
 def read_sheet(data: bytes, with_yield: bool | None = None) -> Sheet:
     """Reads the plant's file: UTF-8 or GB18030, any line ending, columns in any order.
 
@@ -178,32 +233,19 @@ def read_sheet(data: bytes, with_yield: bool | None = None) -> Sheet:
         InputError: the file cannot be read as one table of batches; says where and why.
     """
     text, encoding = _decode(data)
-    header, *rows = _lines(text)
-    names = _header(header, with_yield)
-    if not rows:
-        _refuse([(1, "", "a header but no batches under it")])
-    if ragged := _ragged(rows, len(names), 2):
-        _refuse(ragged)
-    at = {name: i for i, name in enumerate(names) if name != YIELD_COLUMN or with_yield is not False}
-    ids = [row[at[ID_COLUMN]].strip() for row in rows]
-    yields = [row[at[YIELD_COLUMN]] for row in rows] if YIELD_COLUMN in at else None
-    problems = _problems(ID_COLUMN, ids, _problem_of_id, 2)
-    if problems := problems + _problems(YIELD_COLUMN, yields or (), _problem_of_yield, 2):
+    lines = _lines(text)
+    names = list(map(str.strip, next(lines)))
+    if problems := _problems_of_header(names, with_yield):
+        deque(lines, maxlen=0)  # a quote left open further down says more
         _refuse(problems)
-
-    columns = [_Column(reading) for reading in READINGS]
-    readings_of = itemgetter(*map(at.__getitem__, NAMES))
-    batches = [
-        Batch(id=name, **dict(zip(NAMES, map(getitem, columns, readings_of(row)), strict=True)))
-        for name, row in zip(ids, rows, strict=True)
-    ]
-    warned = [(at[column.name], column.warned) for column in columns if column.warned]
-    return Sheet(
-        batches=batches,
-        yields=None if yields is None else [read_number(cell).value for cell in yields],
-        warnings=[tuple(cells[row[i]] for i, cells in warned if row[i] in cells) for row in rows],
-        encoding=encoding,
-    )
+    table = _Table(names, with_yield)
+    while rows := list(islice(lines, TOGETHER)):
+        table.add(rows)
+    if table.lines == 1:
+        _refuse([(1, "", "a header but no batches under it")])
+    if problems := table.ragged or table.problems:
+        _refuse(problems)
+    return Sheet(batches=table.batches, yields=table.yields, warnings=table.warnings, encoding=encoding)
 
 
 def read_answers(data: bytes) -> dict[str, float]:
@@ -212,7 +254,7 @@ def read_answers(data: bytes) -> dict[str, float]:
     Raises:
         InputError: a line has not two cells, a name is blank or comes twice, or a yield is blank or not a number.
     """
-    rows = _lines(_decode(data)[0])
+    rows = list(_lines(_decode(data)[0]))
     if ragged := _ragged(rows, 2, 1):
         _refuse(ragged)
     problems: list[_Problem] = []
