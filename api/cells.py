@@ -7,13 +7,13 @@ latest when Prometheus asks or the watch makes its round.
 import threading
 from collections import Counter as Times
 from collections.abc import Iterable, Sequence
-from itertools import filterfalse
 
-import msgspec
 import numpy as np
+import numpy.typing as npt
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from batchyield.batch import NAMES, Batch
+from batchyield.batch import NAMES
+from batchyield.features import CELLS
 from batchyield.features.repair import KINDS as OUT_OF_RANGE
 from batchyield.replies import Prediction
 
@@ -23,7 +23,7 @@ GATHERED = 256
 YIELDS = (0.5, 0.6, 0.7, 0.75, 0.8, *(round(0.82 + 0.01 * step, 2) for step in range(19)))
 WIDTHS = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08, 0.09, 0.1, 0.12, 0.15, 0.2, 0.3, 0.5)
 
-_values = msgspec.structs.astuple
+Blanks = npt.NDArray[np.int64]
 
 
 class Distribution(Histogram):
@@ -53,15 +53,15 @@ class Cells:
         self._missing = _by_reading(registry, "missing", "cells that came blank or not at all")
         self._repaired = _by_reading(registry, "repaired", "cells with a warning: repaired, or taken as missing")
         self._out = _by_reading(registry, "out_of_range", "cells whose value no batch can have, however it is written")
-        self._gathered: list[tuple[Sequence[Batch], Sequence[Prediction]]] = []
+        self._gathered: list[tuple[Sequence[Prediction], Blanks]] = []
         self._rows = 0
         self._lock = threading.Lock()
 
-    def add(self, batches: Sequence[Batch], predictions: Sequence[Prediction]) -> None:
-        """Takes an answer, to be counted soon."""
+    def add(self, predictions: Sequence[Prediction], blanks: Blanks) -> None:
+        """Takes an answer, to be counted soon; `blanks` is as in `Features`."""
         with self._lock:
-            self._gathered.append((batches, predictions))
-            self._rows += len(batches)
+            self._gathered.append((predictions, blanks))
+            self._rows += len(predictions)
             if self._rows < GATHERED:
                 return
         self.count()
@@ -72,27 +72,16 @@ class Cells:
             gathered, self._gathered, self._rows = self._gathered, [], 0
         if not gathered:
             return
-        rows = [batch for batches, _ in gathered for batch in batches]
-        missing = [0] * len(NAMES)
-        for start in range(0, len(rows), GATHERED):  # a part that stays in the processor's cache
-            columns = zip(*map(_values, rows[start : start + GATHERED]), strict=True)
-            next(columns)  # the id
-            missing = [before + _blanks(column) for before, column in zip(missing, columns, strict=True)]
-        for name, blank in zip(NAMES, missing, strict=True):
+        for name, blank in zip(CELLS, np.add.reduce([blanks for _, blanks in gathered]).tolist(), strict=True):
             if blank:
                 self._missing[name].inc(blank)
-        answers = [prediction for _, predictions in gathered for prediction in predictions]
+        answers = [prediction for predictions, _ in gathered for prediction in predictions]
         if answers:
             self._yields.observe_all([answer.yield_ for answer in answers])
             self._widths.observe_all([answer.upper - answer.lower for answer in answers])
         warnings = [warning for answer in answers if answer.warnings for warning in answer.warnings]
         _count(self._repaired, (warning.field for warning in warnings))
         _count(self._out, (warning.field for warning in warnings if warning.kind in OUT_OF_RANGE))
-
-
-def _blanks(column: Sequence[object]) -> int:
-    # Most cells are true, and asking that costs less than half of comparing them with None.
-    return list(filterfalse(None, column)).count(None)
 
 
 def _by_reading(registry: CollectorRegistry, what: str, about: str) -> dict[str, Counter]:

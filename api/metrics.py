@@ -5,6 +5,8 @@ from collections import Counter as Tally
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -22,7 +24,6 @@ from prometheus_client.registry import Collector
 
 from api.cells import Cells
 from api.model_metrics import ModelMetrics
-from batchyield.batch import Batch
 from batchyield.replies import Prediction
 
 MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"
@@ -112,9 +113,9 @@ class Metrics:
         counter.inc()
         self._known_seconds[route].observe(seconds)
 
-    def predicted(self, batches: Sequence[Batch], predictions: Sequence[Prediction], form: str) -> None:
-        """Counts the predictions of one answer, their warnings by kind, and soon what else is counted of them."""
-        self._cells.add(batches, predictions)
+    def predicted(self, predictions: Sequence[Prediction], blanks: npt.NDArray[np.int64], form: str) -> None:
+        """Counts predictions, their warnings by kind, and soon the rest; `blanks` is as in `Features`."""
+        self._cells.add(predictions, blanks)
         counter = self._known_forms.get(form)
         if counter is None:
             counter = self._known_forms[form] = self._predictions.labels(form)

@@ -4,6 +4,7 @@ import io
 from typing import Annotated
 
 import msgspec
+import numpy as np
 from msgspec import Meta
 from multipart import MultipartError, MultipartParser, parse_options_header  # type: ignore[import-untyped]
 
@@ -33,6 +34,7 @@ class _Unread(msgspec.Struct, forbid_unknown_fields=True):
 _request = msgspec.json.Decoder(PredictionRequest)
 _unread = msgspec.json.Decoder(_Unread)
 _batch = msgspec.json.Decoder(Batch)
+BRACE = ord("{")
 UNKNOWN_FIELD = "Object contains unknown field `"
 
 
@@ -42,7 +44,10 @@ def batches_of_json(body: bytes) -> list[Batch]:
     Raises:
         RequestError: it is not JSON (400), or not of this form (422), with the index and the field of each violation.
     """
-    if body.count(b"{") > MOST_BATCHES + 1 and STRING.sub(b"", body).count(b"{") > MOST_BATCHES + 1:
+    if (
+        np.count_nonzero(np.frombuffer(body, np.uint8) == BRACE) > MOST_BATCHES + 1
+        and STRING.sub(b"", body).count(b"{") > MOST_BATCHES + 1
+    ):
         # The decoder looks at the length at the end only, by when millions of empty batches fill the memory.
         violation = Violation("$.inputs", f"Expected `array` of length <= {MOST_BATCHES}")
         raise RequestError(INVALID, str(violation), violation)

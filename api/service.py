@@ -22,6 +22,7 @@ from batchyield.batch import Batch, CellWarning
 from batchyield.deployment import Deployment
 from batchyield.drift import Reference, read_reference
 from batchyield.explain import Explainer
+from batchyield.features import featurize
 from batchyield.journal.entry import Part, Pin, parts
 from batchyield.replies import Model, ModelPin, Prediction, Predictions, Refusal
 from batchyield.sheet import Sheet
@@ -191,8 +192,9 @@ class Service:
     ) -> tuple[Serving, list[Prediction]]:
         """Predicts and counts; `form` is what the answer's caller sent, `json` or `csv`."""
         serving = self.serving
-        predictions = serving.artifact.predictor.predict(batches, sheet_warnings)
-        self.metrics.predicted(batches, predictions, form)
+        features = featurize(batches)
+        predictions = serving.artifact.predictor.predict(batches, sheet_warnings, features)
+        self.metrics.predicted(predictions, features.blanks, form)
         return serving, predictions
 
     def model(self) -> Model:

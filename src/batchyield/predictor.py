@@ -10,7 +10,7 @@ import onnxruntime
 
 from batchyield.batch import Batch, CellWarning
 from batchyield.errors import ArtifactError
-from batchyield.features import FEATURES, featurize
+from batchyield.features import FEATURES, Features, featurize
 from batchyield.replies import Prediction
 
 INPUT = "features"
@@ -42,20 +42,25 @@ class Predictor:
         self._session = _session(onnx, source)
 
     def predict(
-        self, batches: Sequence[Batch], sheet_warnings: Sequence[tuple[CellWarning, ...]] | None = None
+        self,
+        batches: Sequence[Batch],
+        sheet_warnings: Sequence[tuple[CellWarning, ...]] | None = None,
+        features: Features | None = None,
     ) -> list[Prediction]:
         """One prediction for each batch, in order; a batch is answered alike whatever stands beside it.
 
         Args:
             batches: any number of batches.
             sheet_warnings: what reading the sheet already warned of, one tuple for each batch; put before our own.
+            features: of these batches, where somebody has them already.
 
         Raises:
             ArtifactError: the model answered with something that is not a number.
         """
         if not batches:
             return []
-        features = featurize(batches)
+        if features is None:
+            features = featurize(batches)
         yields, lower, upper = self.answer(features.values)
         # A NaN or an infinity anywhere survives the sum, so the common case costs one pass.
         if not math.isfinite(sum(yields) + sum(lower) + sum(upper)):

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from batchyield.batch import Batch, CellWarning
 from batchyield.features.catalogue import FEATURES, GROUPS, INDEX, Feature
 from batchyield.features.repair import KINDS
-from batchyield.features.row import id_number, rows
+from batchyield.features.row import CELLS, id_number, rows
 
-__all__ = ["FEATURES", "GROUPS", "INDEX", "KINDS", "Feature", "Features", "featurize", "id_number"]
+__all__ = ["CELLS", "FEATURES", "GROUPS", "INDEX", "KINDS", "Feature", "Features", "featurize", "id_number"]
 
 
 class Features(NamedTuple):
@@ -23,10 +23,12 @@ class Features(NamedTuple):
     Attributes:
         values: float32 [n, len(FEATURES)], C order; NaN = missing, never infinite.
         warnings: for each batch, the cells that were repaired or taken as missing.
+        blanks: how many batches have no such cell, for each reading in the order of `CELLS` [len(CELLS)].
     """
 
     values: npt.NDArray[np.float32]
     warnings: list[tuple[CellWarning, ...]]
+    blanks: npt.NDArray[np.int64]
 
 
 SLICE = 256
@@ -37,8 +39,10 @@ def featurize(batches: Sequence[Batch]) -> Features:
     """Compute every feature of every batch; one row in, one row out, in order. Never raises for a bad cell."""
     values = np.empty((len(batches), len(FEATURES)), dtype=np.float32)
     warnings: list[tuple[CellWarning, ...]] = []
+    blanks = np.zeros(len(CELLS), dtype=np.int64)
     for start in range(0, len(batches), SLICE):
-        made, found = rows(batches[start : start + SLICE])
+        made, found, absent = rows(batches[start : start + SLICE])
         values[start : start + SLICE] = made.T
         warnings += found
-    return Features(values, warnings)
+        blanks += absent
+    return Features(values, warnings, blanks)

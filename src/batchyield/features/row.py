@@ -28,10 +28,14 @@ REMEMBERED = 1 << 14
 """Distinct cells of a kind that are kept."""
 
 Matrix = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
 Problem = tuple[str, str]
 
 CLOCKS = tuple(r.name for r in READINGS if r.kind == "clock")
 TEXTS = (*CLOCKS, *RANGES)
+CELLS = (*NUMBERS, *TEXTS)
+"""The readings in the order in which their blanks are counted."""
+
 WATER = ("A4", "A19", "B1", "B12")
 
 _SCRATCH = (*TEXTS, *(f"{n}_end" for n in RANGES), "water")
@@ -77,11 +81,14 @@ _numbers, _clocks, _ranges = (
 _cells_of = msgspec.structs.astuple
 _listed = methodcaller("tolist")
 
+BLANK, DOUBTFUL = -1.0, 1.0
+
 
 class _Cells(dict[str | None, bytes]):
     """Distinct cells, each read once -> the bytes of four float64, which only need joining to be those of many cells.
 
-    The four are start, end and one more, as `read` gives them, and 1 where it finds a problem, else 0.
+    The four are start, end and one more, as `read` gives them, and `DOUBTFUL` where it finds a problem, `BLANK` where there
+    is no cell, else 0.
 
     Attributes:
         problems: of the cells that have one.
@@ -96,7 +103,8 @@ class _Cells(dict[str | None, bytes]):
         start, end, more, problem = self.read(cell or "")
         if problem:
             self.problems[cell] = problem
-        made = self[cell] = np.array([start, end, more, problem is not None], np.float64).tobytes()
+        mark = BLANK if cell is None else 0.0 if problem is None else DOUBTFUL
+        made = self[cell] = np.array([start, end, more, mark], np.float64).tobytes()
         return made
 
 
@@ -128,18 +136,20 @@ def _known_of(names: tuple[str, ...]) -> _Cells:
     return _known[names]
 
 
-def _read_numbers(columns: Sequence[tuple[Any, ...]], made: Matrix, warnings: Warned) -> None:
-    """Fills in the readings that are numbers, repaired, and what is as good as one."""
+def _read_numbers(columns: Sequence[tuple[Any, ...]], made: Matrix, warnings: Warned) -> Counts:
+    """Fills in the readings that are numbers, repaired, and what is as good as one; the blanks of each."""
     given = list(chain.from_iterable(_numbers(columns)))
     numbers = made[_NUMBERS]
     numbers[...] = np.fromiter(given, np.float64, len(given)).reshape(numbers.shape)
+    blanks: Counts = np.add.reduce(np.isnan(numbers), 1, np.int64)
     repair(numbers, given, warnings)
     a4, a19, b1, b12 = made.take(_WATER, 0)
     made[_AT["water"]] = a4 + a19 + b1 + b12
+    return blanks
 
 
-def _read_texts(columns: Sequence[tuple[Any, ...]], made: Matrix, warnings: Warned) -> None:
-    """Fills in what the cells of clocks and ranges say."""
+def _read_texts(columns: Sequence[tuple[Any, ...]], made: Matrix, warnings: Warned) -> Counts:
+    """Fills in what the cells of clocks and ranges say; the blanks of each."""
     clocks, ranges, texts = _known_of(CLOCKS), _known_of(RANGES), (*_clocks(columns), *_ranges(columns))
     cells = [*map(clocks.__getitem__, chain.from_iterable(texts[: len(CLOCKS)]))]
     cells += map(ranges.__getitem__, chain.from_iterable(texts[len(CLOCKS) :]))
@@ -148,11 +158,14 @@ def _read_texts(columns: Sequence[tuple[Any, ...]], made: Matrix, warnings: Warn
     made[_ENDS] = found[len(CLOCKS) :, :, 1]
     made[_LENGTHS] = found[len(CLOCKS) :, :, 2]
     made[_AT["A5_in_shift"]] = found[CLOCKS.index("A5"), :, 2]
-    marked = found[:, :, 3] > 0
+    marks = found[:, :, 3]
+    marked = marks == DOUBTFUL
     if np.count_nonzero(marked):
         for at, row in zip(*map(_listed, marked.nonzero()), strict=True):
             kind, message = (clocks if at < len(CLOCKS) else ranges).problems[texts[at][row]]
             warnings[row].append(CellWarning(TEXTS[at], kind, message))
+    blanks: Counts = np.add.reduce(marks == BLANK, 1, np.int64)
+    return blanks
 
 
 def id_number(name: str | None) -> float:
@@ -173,16 +186,15 @@ def _mend(steps: Matrix, warnings: Warned) -> None:
         steps[late] = NAN
 
 
-def rows(batches: Sequence[Batch]) -> tuple[Matrix, list[tuple[CellWarning, ...]]]:
+def rows(batches: Sequence[Batch]) -> tuple[Matrix, list[tuple[CellWarning, ...]], Counts]:
     """The values of each batch in the order of `FEATURES` [len(FEATURES), n] (NaN = missing), and what was repaired.
 
-    There must be a batch.
+    The third are the cells that were not there, by reading in the order of `CELLS`. There must be a batch.
     """
     warnings: Warned = defaultdict(list)
     columns = tuple(zip(*map(_cells_of, batches), strict=True))
     made = np.empty((len(_AT), len(batches)))
-    _read_numbers(columns, made, warnings)
-    _read_texts(columns, made, warnings)
+    blanks = np.concatenate((_read_numbers(columns, made, warnings), _read_texts(columns, made, warnings)))
     between = made.take(_LATER, 0) - made.take(_EARLIER, 0)
     steps = between[: len(STEPS)]
     _mend(steps, warnings)
@@ -203,4 +215,4 @@ def rows(batches: Sequence[Batch]) -> tuple[Matrix, list[tuple[CellWarning, ...]
     told: list[tuple[CellWarning, ...]] = [()] * len(batches)
     for row, found in warnings.items():
         told[row] = tuple(found)
-    return made[len(_SCRATCH) :], told
+    return made[len(_SCRATCH) :], told, blanks
