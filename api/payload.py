@@ -44,10 +44,7 @@ def batches_of_json(body: bytes) -> list[Batch]:
     Raises:
         RequestError: it is not JSON (400), or not of this form (422), with the index and the field of each violation.
     """
-    if (
-        np.count_nonzero(np.frombuffer(body, np.uint8) == BRACE) > MOST_BATCHES + 1
-        and STRING.sub(b"", body).count(b"{") > MOST_BATCHES + 1
-    ):
+    if _braces(body) > MOST_BATCHES + 1 and _braces(STRING.sub(b"", body)) > MOST_BATCHES + 1:
         # The decoder looks at the length at the end only, by when millions of empty batches fill the memory.
         violation = Violation("$.inputs", f"Expected `array` of length <= {MOST_BATCHES}")
         raise RequestError(INVALID, str(violation), violation)
@@ -59,6 +56,10 @@ def batches_of_json(body: bytes) -> list[Batch]:
         violation = malformed(body, error)
         raise RequestError(MALFORMED, f"the body is not JSON: {violation}", violation) from None
     raise RequestError(INVALID, summary(violations), *violations)
+
+
+def _braces(body: bytes) -> int:
+    return int(np.count_nonzero(np.frombuffer(body, np.uint8) == BRACE))  # in a quarter of the time of `count`
 
 
 def _violations(body: bytes) -> tuple[Violation, ...]:

@@ -87,8 +87,8 @@ BLANK, DOUBTFUL = -1.0, 1.0
 class _Cells(dict[str | None, bytes]):
     """Distinct cells, each read once -> the bytes of four float64, which only need joining to be those of many cells.
 
-    The four are start, end and one more, as `read` gives them, and `DOUBTFUL` where it finds a problem, `BLANK` where there
-    is no cell, else 0.
+    The four are start, end and one more, as `read` gives them, and a mark: `DOUBTFUL` where it finds a problem, `BLANK`
+    where there is no cell, else 0.
 
     Attributes:
         problems: of the cells that have one.
