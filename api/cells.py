@@ -50,6 +50,9 @@ class Cells:
             buckets=WIDTHS,
             registry=registry,
         )
+        self._warnings = Counter(
+            "batchyield_warnings", "cells repaired or taken as missing", ("kind",), registry=registry
+        )
         self._missing = _by_reading(registry, "missing", "cells that came blank or not at all")
         self._repaired = _by_reading(registry, "repaired", "cells with a warning: repaired, or taken as missing")
         self._out = _by_reading(registry, "out_of_range", "cells whose value no batch can have, however it is written")
@@ -80,6 +83,8 @@ class Cells:
             self._yields.observe_all([answer.yield_ for answer in answers])
             self._widths.observe_all([answer.upper - answer.lower for answer in answers])
         warnings = [warning for answer in answers if answer.warnings for warning in answer.warnings]
+        for kind, times in Times(warning.kind for warning in warnings).items():
+            self._warnings.labels(kind).inc(times)
         _count(self._repaired, (warning.field for warning in warnings))
         _count(self._out, (warning.field for warning in warnings if warning.kind in OUT_OF_RANGE))
 

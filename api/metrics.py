@@ -1,7 +1,6 @@
 """What Prometheus is told: requests, predictions, warnings, and which model answers."""
 
 import os
-from collections import Counter as Tally
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,9 +49,6 @@ class Metrics:
             registry=self._registry,
         )
         self._predictions = Counter("batchyield_predictions", "batches predicted", ("format",), registry=self._registry)
-        self._warnings = Counter(
-            "batchyield_warnings", "cells repaired or taken as missing", ("kind",), registry=self._registry
-        )
         self._refused = Counter(
             "batchyield_connections_refused",
             "connections closed before a request",
@@ -114,16 +110,12 @@ class Metrics:
         self._known_seconds[route].observe(seconds)
 
     def predicted(self, predictions: Sequence[Prediction], blanks: npt.NDArray[np.int64], form: str) -> None:
-        """Counts predictions, their warnings by kind, and soon the rest; `blanks` is as in `Features`."""
+        """Counts predictions, and soon what there is to tell of them; `blanks` is as in `Features`."""
         self._cells.add(predictions, blanks)
         counter = self._known_forms.get(form)
         if counter is None:
             counter = self._known_forms[form] = self._predictions.labels(form)
         counter.inc(len(predictions))
-        kinds = [warning.kind for prediction in predictions for warning in prediction.warnings]
-        if kinds:
-            for kind, times in Tally(kinds).items():
-                self._warnings.labels(kind).inc(times)
 
     def refused(self, reason: str) -> None:
         """Counts a connection that was closed before it was a request."""
