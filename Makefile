@@ -57,7 +57,7 @@ new-data: setup ## make a file the pinned raw data and show what moved: make new
 verify: setup ## rebuild the commit elsewhere, from raw data alone, and compare with its lock: make verify [REV=HEAD~1]
 	@batchyield verify --rev $(or $(REV),HEAD) $(S3)
 
-matrix: setup ## verify under other threads, kernels, CPU features, locales and folders (some 10 minutes)
+matrix: setup ## verify under other threads, kernels, CPU features, locales and folders (some 4 minutes)
 	@python benchmarks/reproduction.py
 
 emulated: setup ## the fitting step on emulated CPUs, every choice of model (some 30 minutes; needs Debian's qemu-user)

@@ -1,6 +1,6 @@
 """The reproduction matrix: is the committed lock what comes out under conditions that change last bits elsewhere?
 
-Each row is one `batchyield verify` of the commit: a clone, the raw data alone, every stage forced. Some 40 s each.
+Each row is one `batchyield verify` of the commit: a clone, the raw data alone, every stage forced. Some 20 s each.
 """
 
 import argparse

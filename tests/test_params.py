@@ -53,9 +53,9 @@ def test_parameters_cannot_be_changed():
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ("n_estimators: 100", "n_estimators: many", '$.model.extra_trees.n_estimators: expected int, got "many"'),
-        ("n_estimators: 100", "n_estimators: 0", "$.model.extra_trees.n_estimators: expected int >= 1, got 0"),
-        ("n_estimators: 100", "n_estimators: null", "$.model.extra_trees.n_estimators: expected int, got null"),
+        ("n_estimators: 30", "n_estimators: many", '$.model.extra_trees.n_estimators: expected int, got "many"'),
+        ("n_estimators: 30", "n_estimators: 0", "$.model.extra_trees.n_estimators: expected int >= 1, got 0"),
+        ("n_estimators: 30", "n_estimators: null", "$.model.extra_trees.n_estimators: expected int, got null"),
         ("kind: random", "kind: sideways", "$.split.kind: invalid value 'sideways'; known kinds: random, forward"),
         ("kind: extra_trees", "kind: birches", "$.model.extra_trees.kind: invalid value 'birches'\n"),
         ("kg:\n    - 0", "kg:\n    - none", "$.validate.possible[...][0]: expected float, got str\n"),

@@ -65,7 +65,7 @@ def fitted(sheet: str) -> Pipeline:
     model = make_pipeline(
         FunctionTransformer(features),
         ColumnTransformer([("median", SimpleImputer(strategy="median"), FEATURES)]),
-        ExtraTreesRegressor(n_estimators=100, min_samples_leaf=2, max_features=0.3, random_state=1),
+        ExtraTreesRegressor(n_estimators=30, min_samples_leaf=2, max_features=0.22, random_state=1),
     )
     return model.fit(frame[READINGS], frame["收率"])
 
