@@ -230,6 +230,20 @@ def test_outcomes_are_idempotent_and_corrected(checkout, url):
         assert [tuple(row) for row in earlier] == [("sample_1", 0.91), ("new", 0.8), ("sample_1", 0.92)]
 
 
+@pytest.mark.parametrize("count", [30, 90])
+def test_outcomes_find_each_batch_of_an_answer_of_any_size(store, count):
+    names = [(f"b{n}", None, f"n\0{n}")[n % 3] for n in range(count)]
+    append(store, entry(*(Batch(id=name) for name in names)), entry(Batch(id="b0")))
+    asked = [name for name in names if name]
+    found = keep(store, [Outcome(name, 0.9) for name in asked], Teller(1, "request", ""))
+    assert [one.matched for one in found] == [2, *[1] * (len(asked) - 1)]
+    with store.reading() as connection:
+        places = (
+            connection.execute(text("SELECT position FROM asked WHERE answer = 1 ORDER BY position")).scalars().all()
+        )
+    assert places == [n for n, name in enumerate(names) if name]
+
+
 def test_many_outcomes_at_once(store):
     append(store, *(entry(*(Batch(id=str(n)) for n in range(first, first + SLICE))) for first in (0, SLICE, 2 * SLICE)))
     told = [Outcome(str(n), 0.9) for n in range(MOST_OUTCOMES)]

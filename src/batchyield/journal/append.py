@@ -4,24 +4,29 @@ Here alone the driver is called directly, since SQLAlchemy would cost more than 
 lock is given up a few times a commit and not once a row: getting it back may take the switch interval each time.
 """
 
-from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
-from batchyield.journal.entry import Entry, Pin, named
+import msgspec
+
+from batchyield.journal.entry import Entry, Pin, key, named
 from batchyield.journal.store import Store
 
 ANSWER = ("at", "request", "first", "batches", "caller", "format", "pin", "inputs", "predictions")
 ASKED = ("batch", "answer", "position")
 
-SIZES = (*range(1, 33), 64, 128, 256)
-"""Rows of the SQLite statements, few enough to stay prepared."""
+MOST_ROWS = 32
+"""Of a SQLite statement: one for each number up to it stays prepared."""
 
 _PLACES = "?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), CAST(? AS TEXT)"
 """Of `ANSWER`: UTF-8 as it is, which need not become Python's text and UTF-8 again."""
+
+_NAMED = (
+    "INSERT INTO asked (batch, answer, position) SELECT value, ?, key + ? FROM json_each(?) WHERE value IS NOT NULL"
+)
 
 _POSTGRES = """
 WITH given AS MATERIALIZED (
@@ -86,11 +91,12 @@ class SqliteAppender:
                     _statement(len(portion), "answer", ANSWER, _PLACES), list(chain.from_iterable(portion))
                 ).lastrowid
                 numbers += range(last - len(portion) + 1, last + 1)  # they count up: nobody else can write meanwhile
-            places = [
-                (name, number, position)
-                for entry, number in zip(entries, numbers, strict=True)
-                for name, position in named(entry.part)
-            ]
+            places: list[tuple[str, int, int]] = []
+            for (*_, part), number in zip(entries, numbers, strict=True):
+                if len(part.names) > MOST_ROWS:
+                    run(_NAMED, (number, part.first, msgspec.json.encode(list(map(key, part.names))).decode()))
+                else:
+                    places += [(name, number, position) for name, position in named(part)]
             for portion in _portions(places):
                 run(_statement(len(portion), "asked", ASKED), list(chain.from_iterable(portion)))
             run("COMMIT")
@@ -153,14 +159,10 @@ def _answer(entry: Entry, pins: dict[Pin, int]) -> tuple[Any, ...]:
 
 
 def _portions(rows: list[tuple[Any, ...]]) -> Iterable[list[tuple[Any, ...]]]:
-    start = 0
-    while start < len(rows):
-        size = SIZES[bisect_right(SIZES, len(rows) - start) - 1]
-        yield rows[start : start + size]
-        start += size
+    return (rows[start : start + MOST_ROWS] for start in range(0, len(rows), MOST_ROWS))
 
 
-@lru_cache(2 * len(SIZES))
+@lru_cache(2 * MOST_ROWS)
 def _statement(count: int, table: str, columns: tuple[str, ...], places: str = "?, ?, ?") -> str:
     names = ", ".join(columns)
     return f"INSERT INTO {table} ({names}) VALUES {', '.join([f'({places})'] * count)}"  # noqa: S608 - our own names
