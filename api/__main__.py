@@ -72,17 +72,5 @@ def _workers(text: str) -> int:
     return int(text)
 
 
-def _have_memory_given_back() -> None:
-    """Begins anew with the C library's allocator where that is glibc's, which is as fast and gives back what is free.
-
-    Python's own keeps a MiB for as long as anything in it lives: 165 MiB after large sheets, where glibc's holds 143.
-    It is chosen when the interpreter starts. Whoever set PYTHONMALLOC has chosen already.
-    """
-    if "PYTHONMALLOC" not in os.environ and "CS_GNU_LIBC_VERSION" in getattr(os, "confstr_names", ()):
-        os.environ["PYTHONMALLOC"] = "malloc"
-        os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - the command that this process was started with
-
-
 if __name__ == "__main__":
-    _have_memory_given_back()
     sys.exit(main())
