@@ -15,7 +15,7 @@ from api.explanations import check_explainable, explained, explanation_wanted
 from api.payload import batches_of_json, sheet_of_upload
 from api.problems import METHOD_NOT_ALLOWED, RequestError
 from api.service import Answered, Service
-from api.turns import MOST_BATCHES, Turns
+from api.turns import MOST_TOGETHER, Turns
 from batchyield.replies import csv_of_predictions
 
 JSON = b"application/json"
@@ -105,7 +105,7 @@ def post_only(scope: HTTPScope) -> None:
 
 
 async def _answer_json(service: Service, turns: Turns, scope: HTTPScope, receive: Receive, send: Send) -> None:
-    """Answers a body of few batches together with others like it, and any other as `_answer` does."""
+    """Answers a body that is not large together with others like it, and any other as `_answer` does."""
     if coding_of(scope["headers"]) or declared_length(scope) > service.settings.inline_body_bytes:
         await _answer(service, scope, receive, send, lambda body: answer_json(service, body))
         return
@@ -116,7 +116,7 @@ async def _answer_json(service: Service, turns: Turns, scope: HTTPScope, receive
         batches = batches_of_json(body)
     except ClientGoneError:
         return
-    if len(batches) <= MOST_BATCHES:
+    if len(batches) <= MOST_TOGETHER:
         answer = _as_json(await turns.answer(batches, body, scope))
     else:
         answer = _as_json(service.answer(batches, body))

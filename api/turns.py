@@ -1,8 +1,9 @@
-"""Small requests that come together are answered together: one run of the model, one journal group.
+"""Requests that come together are answered together: one run of features and model, one journal group.
 
-Features and model cost 70 µs a run and 12 more for each row, and a journal group is dear too, so that company makes a
-row cheaper. Nobody waits for it by the clock: a group closes at the first turn of the event loop that brings no other
-request, and while the journal writes, which none of them could overtake, it stays open.
+A run costs 70 µs, and each of its steps finds the processor's caches as the others left them, so that company makes a
+row cheaper: 100 rows take a third less among 1,000. Nobody waits for it by the clock: a group closes at the first turn
+of the event loop that brings no other request, and while the journal writes, which none of them could overtake, it
+stays open.
 """
 
 import asyncio
@@ -12,14 +13,11 @@ from litestar.types import HTTPScope
 from api.journal import teller_of
 from api.service import Answered, Service
 from batchyield.batch import Batch
-from batchyield.journal.entry import parts
+from batchyield.journal.entry import SLICE, parts
 from batchyield.journal.outcomes import Teller
 
-MOST_BATCHES = 16
-"""Of a request that is answered with others; for more, company saves too little to be worth the others' time."""
-
-MOST_TOGETHER = 256
-"""Batches that close a group, so that it does not hold the event loop up for long."""
+MOST_TOGETHER = SLICE
+"""Batches that close a group, some 8 ms of work, and the most of a request that has company: a part of the journal."""
 
 
 class _Asked:
@@ -47,7 +45,7 @@ class Turns:
         self._batches = 0
 
     async def answer(self, batches: list[Batch], body: bytes, scope: HTTPScope) -> Answered:
-        """The answer to a request of at most `MOST_BATCHES` in JSON, once it is in the journal.
+        """The answer to a request of at most `MOST_TOGETHER` in JSON, once it is in the journal.
 
         Raises:
             ArtifactError: the model answered with something that is not a number.

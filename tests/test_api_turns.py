@@ -11,7 +11,7 @@ from api.predictions import answer_json
 from api.service import Service
 from api.settings import Settings
 from api.swap import open_pinned
-from api.turns import Turns
+from api.turns import MOST_TOGETHER, Turns
 from batchyield.batch import Batch
 from batchyield.errors import ArtifactError
 from batchyield.journal.entry import encoded
@@ -36,18 +36,30 @@ def answered_together(service, sent):
         service.journal.close()
 
 
+def alone(service, sent):
+    return [answer_json(service, encoded(one)).answered.predictions for one in sent]
+
+
 def test_each_is_answered_as_alone_and_all_are_one_commit(tmp_path):
     service = answering(make_checkout(tmp_path), str(tmp_path / "journal.sqlite"))
     together = answered_together(service, SENT)
-    assert [one.predictions for one in together] == [
-        answer_json(service, encoded(one)).answered.predictions for one in SENT
-    ]
+    assert [one.predictions for one in together] == alone(service, SENT)
     assert [one.batches for one in together] == SENT
     text = service.metrics.exposition().decode()
     assert "batchyield_journal_commit_seconds_count 1.0" in text
     rows = rows_of(tmp_path / "journal.sqlite")
     expected = [(f"r{n}", at, batch.id) for n, one in enumerate(SENT) for at, batch in enumerate(one)]
     assert [(row.request, row.position, row.batch.id) for row in rows] == expected
+
+
+def test_a_group_closes_when_it_is_large(tmp_path):
+    service = answering(make_checkout(tmp_path), str(tmp_path / "journal.sqlite"))
+    sent = [[Batch(id=f"{request} {n}", B14=350.0 + n / 10) for n in range(600)] for request in range(5)]
+    together = answered_together(service, sent)
+    assert [one.predictions for one in together] == alone(service, sent)
+    rows = rows_of(tmp_path / "journal.sqlite")
+    assert [row.batch.id for row in rows] == [batch.id for one in sent for batch in one]
+    assert len(sent[0]) + len(sent[1]) > MOST_TOGETHER
 
 
 def test_one_that_cannot_be_answered_takes_no_other_with_it(tmp_path):
