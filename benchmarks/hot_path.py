@@ -1,10 +1,9 @@
-"""Where the microseconds of a request with one batch go inside the application, as a Markdown table.
+"""Where the microseconds of a request go inside the application, as Markdown tables: of one batch, and of a hundred.
 
     python benchmarks/hot_path.py
 
-The parts are timed one after another for 16 requests that share a run of the model, as they do in a turn of the event
-loop, so that each part finds the caches as the one before left them. Without journal and log. Needs the model that
-dvc.lock pins.
+The parts are timed one after another for the requests of a group, as they come in a turn of the event loop, so that
+each part finds the caches as the one before left them. Needs the model that dvc.lock pins.
 """
 
 import asyncio
@@ -12,6 +11,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
@@ -22,62 +22,73 @@ import uvloop
 from api.app import create_app
 from api.body import WHOLE
 from api.payload import batches_of_json
-from api.service import Predictions, Service, Serving
+from api.service import Answered, Service, Serving
 from api.settings import Settings, read_settings
 from api.swap import open_pinned
 from batchyield.errors import BatchyieldError
 from batchyield.features import FEATURES, featurize
+from batchyield.journal.append import appender
+from batchyield.journal.entry import Entry, parts
+from batchyield.journal.location import locate
+from batchyield.journal.store import Store
+from batchyield.journal.upgrade import upgrade
 from benchmarks.bodies import write_bodies
 
 PARTS = (
     "decode and check the JSON (msgspec)",
     f"42 readings to {len(FEATURES)} features, into a float32 matrix",
-    "model (onnxruntime) and seven decimals",
-    "count predictions and warnings (prometheus-client)",
-    "encode the answer (msgspec)",
+    "model (onnxruntime), seven decimals, answers",
+    "count predictions, cells and warnings (prometheus-client)",
+    "encode what is answered and kept (msgspec)",
     "count and time the request (prometheus-client)",
+    "write to the journal (SQLite), in its thread",
 )
-REQUESTS = 4_800
-TOGETHER = 16
+REQUESTS = {1: (4_800, 16), 100: (800, 8)}
+"""Requests by their batches, and how many of them come together."""
 
 
-def parts(serving: Serving, settings: Settings, bodies: Sequence[bytes]) -> list[float]:
-    """Median µs of each of `PARTS`, for each request."""
-    service, predictor, encode = Service(settings, serving), serving.artifact.predictor, msgspec.json.Encoder().encode
+def timed(serving: Serving, settings: Settings, store: Store, bodies: Sequence[bytes], together: int) -> list[float]:
+    """Mean µs of each of `PARTS` for each request, without the slowest tenth of the groups."""
+    service, predictor, writer = Service(settings, serving), serving.artifact.predictor, appender(store)
     rounds = []
-    for start in range(0, len(bodies), TOGETHER):
-        begun = perf_counter_ns()
-        asked = [batches_of_json(body) for body in bodies[start : start + TOGETHER]]
-        decoded = perf_counter_ns()
+    for start in range(0, len(bodies), together):
+        sent = bodies[start : start + together]
+        marks = [perf_counter_ns()]
+
+        def mark(marks: list[int] = marks) -> None:
+            marks.append(perf_counter_ns())
+
+        asked = [batches_of_json(body) for body in sent]
+        mark()
         batches = [batch for one in asked for batch in one]
         features = featurize(batches)
-        featurized = perf_counter_ns()
-        predictor.answer(features.values)
-        answered = perf_counter_ns()
-        predictions = predictor.predict(batches)  # not timed: the model has just seen these rows
-        predicted = perf_counter_ns()
-        service.metrics.predicted(batches, predictions, "json")
-        counted = perf_counter_ns()
-        for prediction in predictions:
-            encode(Predictions(service.serving.pin, [prediction]))
-        encoded = perf_counter_ns()
+        mark()
+        predictions = predictor.predict(batches, None, features)
+        mark()
+        service.metrics.predicted(predictions, features.blanks, "json")
+        mark()
+        first, entries = 0, []
+        for number, (body, one) in enumerate(zip(sent, asked, strict=True), start):
+            said = predictions[first : first + len(one)]
+            first += len(one)
+            kept = parts(one, said, body)
+            Answered(serving, one, said, "json", kept).reply()
+            named = kept[0]._replace(names=[f"{number:06d}-{row}" for row in range(len(one))])  # untimed in production
+            entries.append(Entry(start, f"{number:016x}", "", "json", serving.journal_pin, named))
+        mark()
         for _ in asked:
             service.metrics.answered("POST", "/v1/predictions", 200, 0.001)
-        ended = perf_counter_ns()
-        taken = (
-            decoded - begun,
-            featurized - decoded,
-            answered - featurized,
-            counted - predicted,
-            encoded - counted,
-            ended - encoded,
-        )
-        rounds.append([one / len(asked) for one in taken])
-    return [statistics.median(column) / 1e3 for column in zip(*rounds, strict=True)]
+        mark()
+        writer.append(entries)
+        mark()
+        rounds.append([(after - before) / len(sent) / 1e3 for before, after in pairwise(marks)])
+    writer.close()
+    usual = sorted(rounds, key=sum)[: len(rounds) * 9 // 10]
+    return [statistics.fmean(column) for column in zip(*usual, strict=True)]
 
 
-async def whole(serving: Serving, settings: Settings, bodies: Sequence[bytes]) -> float:
-    """Median µs of a request through the whole application, with a server that costs nothing."""
+async def whole(serving: Serving, settings: Settings, bodies: Sequence[bytes], together: int) -> float:
+    """Median µs of a request through the whole application without journal, with a server that costs nothing."""
     app: Any = create_app(settings, serving)
 
     async def ask(body: bytes) -> None:
@@ -97,8 +108,8 @@ async def whole(serving: Serving, settings: Settings, bodies: Sequence[bytes]) -
         await app(scope, receive, send)
 
     taken = []
-    for start in range(0, len(bodies), TOGETHER):
-        turn = bodies[start : start + TOGETHER]
+    for start in range(0, len(bodies), together):
+        turn = bodies[start : start + together]
         begun = perf_counter_ns()
         await asyncio.gather(*map(ask, turn))
         taken.append((perf_counter_ns() - begun) / len(turn))
@@ -106,23 +117,31 @@ async def whole(serving: Serving, settings: Settings, bodies: Sequence[bytes]) -
 
 
 def main() -> int:
-    """Prints the table; exit code 2 where there is no model."""
+    """Prints the tables; exit code 2 where there is no model."""
     settings = msgspec.structs.replace(read_settings(), journal="off")
     try:
         serving = open_pinned(settings)
     except BatchyieldError as error:
         print(f"hot_path: {error}", file=sys.stderr)
         return error.exit_code
-    with tempfile.TemporaryDirectory() as folder:
-        bodies = write_bodies(Path(folder)).single.read_bytes().splitlines()[:REQUESTS]
-    found = parts(serving, settings, bodies)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        total = runner.run(whole(serving, settings, bodies))
-    print("| part | µs |\n|---|---|")
-    for name, microseconds in zip(PARTS, found, strict=True):
-        print(f"| {name} | {microseconds:.1f} |")
-    print(f"| sum | {sum(found):.1f} |")
-    print(f"| whole application, {TOGETHER} requests in a turn, with a task for each | {total:.1f} |")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        written = write_bodies(folder)
+        for batches, file in ((1, written.single), (100, written.hundred)):
+            count, together = REQUESTS[batches]
+            bodies = file.read_bytes().splitlines()
+            bodies = (bodies * (count // len(bodies) + 1))[:count]
+            store = Store(locate(str(folder / f"{batches}.sqlite"), "", folder))
+            upgrade(store)
+            found = timed(serving, settings, store, bodies, together)
+            store.close()
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                total = runner.run(whole(serving, settings, bodies, together))
+            print(f"| {batches} batches a request, {together} requests together | µs a request |\n|---|---|")
+            for what, microseconds in zip(PARTS, found, strict=True):
+                print(f"| {what} | {microseconds:,.1f} |")
+            print(f"| sum of the event loop's | {sum(found[:-1]):,.1f} |")
+            print(f"| whole application without journal, with a task for each | {total:,.1f} |\n")
     return 0
 
 
