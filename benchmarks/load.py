@@ -3,6 +3,7 @@
 import shutil
 import statistics
 import subprocess
+import time
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
@@ -15,6 +16,9 @@ from benchmarks.contenders import PATH, Running, cores
 
 CONNECTIONS = 16
 SCRIPT = Path(__file__).with_name("rotate.lua")
+REST, LONGEST_REST = 0.1, 10.0
+"""Seconds: between two looks at whether a server is idle, and at the most."""
+
 _campaigns = count(1, 10)
 """A round begins at the next one: ids count up within it, and by a million into the one after."""
 
@@ -60,10 +64,23 @@ def load(server: Running, bodies: Path, seconds: float, connections: int = CONNE
         check=True,
     ).stdout
     cpu = server.cpu_seconds() - before
+    _wait_until_idle(server)
     found = msgspec.json.decode(said.splitlines()[-1], type=Round)
     if found.errors or not found.requests:
         raise SetupError(f"'{server.name}' failed {found.errors} of {found.requests} requests", "see its log")
     return msgspec.structs.replace(found, cpu=cpu / found.requests * 1e6)
+
+
+def _wait_until_idle(server: Running) -> None:
+    """Lets a server end what it was asked last, which would take the core from the next one."""
+    deadline = time.monotonic() + LONGEST_REST
+    before = server.cpu_seconds()
+    while time.monotonic() < deadline:
+        time.sleep(REST)
+        now = server.cpu_seconds()
+        if now - before <= REST / 5:
+            return
+        before = now
 
 
 def interleaved(servers: Sequence[Running], bodies: Path, rounds: int, seconds: float) -> dict[str, Round]:

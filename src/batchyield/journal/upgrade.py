@@ -42,9 +42,12 @@ def upgrade(store: Store) -> tuple[str | None, str]:
     with store.alone(UPGRADE):
         before = revision(store) if store.file is None or store.file.exists() else None
         _refuse_newer(store, before)
-        if before != newest():
+        if before is None:
             with store.writing() as connection:
-                (make if before is None else migrate)(connection)
+                make(connection)
+        for step in KNOWN[KNOWN.index(before) + 1 :] if before else ():
+            with store.writing() as connection:  # each by itself, so that whoever else is writing need not wait for all
+                migrate(connection, step)
         return before, newest()
 
 

@@ -1,34 +1,39 @@
-"""A row for each answer instead of one for each prediction."""
+"""A row for each answer, where each prediction had one: the new tables.
 
-from collections.abc import Iterator
-from typing import Any
+A service of the version before may still be writing to PostgreSQL: what it writes is handed on to the new tables.
+"""
 
-import msgspec
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0002"
 down_revision = "0001"
 
-MOST = 1_000
-"""Predictions of an answer, and rows that are read at a time."""
-
-_FIELDS = ("at", "request", "caller", "format", "pin")
-
-_ANSWER = sa.text(
-    "INSERT INTO answer (id, at, request, first, batches, caller, format, pin, inputs, predictions) VALUES "
-    "(:id, :at, :request, :first, :batches, :caller, :format, :pin, :inputs, :predictions)"
-)
-_ASKED = sa.text("INSERT INTO asked (batch, answer, position) VALUES (:batch, :answer, :position)")
-_PAGE = sa.text("SELECT * FROM prediction WHERE id > :after ORDER BY id LIMIT :most")
-
-
-class _Named(msgspec.Struct):
-    id: str | None = None
+HAND_ON = """
+CREATE FUNCTION prediction_handed_on() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE number bigint;
+BEGIN
+    INSERT INTO answer (at, request, first, batches, caller, format, pin, inputs, predictions)
+    VALUES (
+        NEW.at, NEW.request, NEW.position, 1, NEW.caller, NEW.format, NEW.pin,
+        '{"inputs":[' || NEW.inputs || ']}',
+        '[{"id":' || coalesce(to_json(NEW.batch)::text, 'null') || ',"yield":' || NEW.yield || ',"lower":' || NEW.lower
+            || ',"upper":' || NEW.upper || ',"warnings":' || coalesce(NEW.warnings, '[]') || '}]'
+    )
+    RETURNING id INTO number;
+    IF NEW.batch IS NOT NULL THEN
+        INSERT INTO asked (batch, answer, position) VALUES (NEW.batch, number, NEW.position);
+    END IF;
+    RETURN NULL;
+END $$
+"""
+TRIGGER = """
+CREATE TRIGGER prediction_handed_on BEFORE INSERT ON prediction FOR EACH ROW EXECUTE FUNCTION prediction_handed_on()
+"""
 
 
 def upgrade() -> None:
-    """Makes the new tables, moves what the old one holds, and removes that."""
+    """Makes the new tables."""
     number = sa.BigInteger().with_variant(sa.Integer, "sqlite")
     op.create_table(
         "answer",
@@ -52,47 +57,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("batch", "answer", "position"),
         sqlite_with_rowid=False,
     )
-    connection = op.get_bind()
-    last = 0
-    for last, rows in enumerate(_answers(connection), 1):
-        _move(connection, last, rows)
-    if connection.dialect.name == "postgresql" and last:
-        connection.execute(sa.text("SELECT setval(pg_get_serial_sequence('answer', 'id'), :last)"), {"last": last})
-    op.drop_table("prediction")
-
-
-def _answers(connection: sa.Connection) -> Iterator[list[Any]]:
-    """The predictions of each request, in parts."""
-    rows: list[Any] = []
-    after = 0
-    while page := connection.execute(_PAGE, {"after": after, "most": MOST}).all():
-        for row in page:
-            if rows and (len(rows) == MOST or not _follows(row, rows[-1])):
-                yield rows
-                rows = []
-            rows.append(row)
-        after = page[-1].id
-    if rows:
-        yield rows
-
-
-def _follows(row: Any, last: Any) -> bool:
-    same = all(getattr(row, name) == getattr(last, name) for name in _FIELDS)
-    return same and row.position == last.position + 1
-
-
-def _move(connection: sa.Connection, number: int, rows: list[Any]) -> None:
-    told = {name: getattr(rows[0], name) for name in _FIELDS}
-    inputs = f'{{"inputs":[{",".join(row.inputs for row in rows)}]}}'
-    predictions = msgspec.json.encode([_prediction(row) for row in rows]).decode()
-    told |= {"id": number, "first": rows[0].position, "batches": len(rows)}
-    connection.execute(_ANSWER, told | {"inputs": inputs, "predictions": predictions})
-    asked = [{"batch": row.batch, "answer": number, "position": row.position} for row in rows if row.batch is not None]
-    if asked:
-        connection.execute(_ASKED, asked)
-
-
-def _prediction(row: Any) -> dict[str, Any]:
-    name = msgspec.json.decode(row.inputs, type=_Named).id  # the column of ids holds no NUL
-    warnings = msgspec.Raw((row.warnings or "[]").encode())
-    return {"id": name, "yield": row._mapping["yield"], "lower": row.lower, "upper": row.upper, "warnings": warnings}
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute(HAND_ON)
+        op.execute(TRIGGER)
