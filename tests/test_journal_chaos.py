@@ -200,12 +200,20 @@ def test_a_journal_that_is_too_far_behind_asks_to_come_back(checkout, tmp_path):
 
 def test_a_journal_that_is_removed_is_missed_and_made_anew(checkout, tmp_path):
     journal = tmp_path / "folder/journal.sqlite"
-    with Running(checkout, BATCHYIELD_JOURNAL=str(journal)) as running:
+    with Running(checkout, BATCHYIELD_JOURNAL=str(journal), BATCHYIELD_WATCH_SECONDS="0") as running:
+
+        def seen():
+            answer = httpx.get(f"{running.url}/v1/monitoring", timeout=30)
+            return answer.json()["window"]["batches"] if answer.status_code == 200 else answer.json()["type"]
+
         with Load(running.url) as before:
             before.wait_for_more(20)
-            journal.parent.rename(tmp_path / "elsewhere")
-            before.wait_for(lambda load: load.refusals[NOT_JOURNALLED])
+        assert seen() >= 20
+        journal.parent.rename(tmp_path / "elsewhere")
+        assert seen() == "urn:batchyield:journal-away"
         with Load(running.url) as after:
+            after.wait_for(lambda load: load.refusals[NOT_JOURNALLED])
             after.wait_for_more(20)
+        assert seen() == min(500, len(after.acknowledged))
     assert lost(after, journal) == {}
     assert rows_of(tmp_path / "elsewhere/journal.sqlite")

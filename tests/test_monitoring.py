@@ -5,6 +5,7 @@ import pytest
 from journal_fixtures import database, opened
 from monitoring_fixtures import MD5, MINUTES, START, coming, journal, raised, tell, trained
 
+from batchyield.errors import AwayError
 from batchyield.frequency import DAY, HOUR, frequency
 from batchyield.journal import recent as journal_recent
 from batchyield.journal.location import locate
@@ -74,10 +75,11 @@ def test_a_look_finds_what_moved(store):
     assert not found.chart.in_control
 
 
-def test_a_journal_that_is_not_made_yet_is_an_empty_window(tmp_path):
+def test_a_journal_that_is_not_there_is_away_and_not_made(tmp_path):
     store = Store(locate(str(tmp_path / "none.sqlite"), "", None))
-    found = look(store, MD5, *trained())
-    assert (found.window.batches, found.live.outcomes, found.frequency) == (0, 0, None)
+    with pytest.raises(AwayError, match="there is no journal at"):
+        look(store, MD5, *trained())
+    assert not list(tmp_path.iterdir())
 
 
 def errors(count, off=0.0, spread=0.0125, seed=1):

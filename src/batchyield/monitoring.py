@@ -38,14 +38,15 @@ def look(store: Store, md5: str, reference: Reference, card: Card, batches: int 
     """Reads the newest answers of a model and judges them.
 
     Args:
-        store: the journal; one that is not made yet counts as empty.
+        store: the journal.
         md5: of the model.
         reference, card: the model's own.
         batches: in the window, and in that of measured yields, at the most.
         rest: called between small steps of the work.
+
+    Raises:
+        AwayError: it cannot be opened.
     """
-    if store.file is not None and not store.file.exists():
-        return judge(reference, card, [], [])
     window = recent(store, md5, batches, rest=rest)
     told = recent(store, md5, batches, measured=True, rest=rest, known=window)
     return judge(reference, card, window, told, rest)

@@ -43,8 +43,10 @@ class Store:
         """A transaction that only reads: it waits for no writer.
 
         Raises:
-            AwayError: the database cannot be opened.
+            AwayError: the database cannot be opened, or the file is not there; it is not made by being read.
         """
+        if self.file is not None and not self.file.exists():
+            raise AwayError(f"there is no journal at {self.file}", REMEDY)
         with self._connected() as connection, connection.begin():
             yield connection
 

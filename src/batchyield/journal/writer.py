@@ -75,3 +75,4 @@ class Writer:
             logger.error("the journal %s cannot be written: %s", self._store.name, " ".join(str(error).split()))
         self._failure, self._retry_at = error, time.monotonic() + PAUSE_SECONDS
         self.close()
+        self._store.close()  # whoever reads is not to go on with a file or a server that is gone
