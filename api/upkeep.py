@@ -5,13 +5,14 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.settings import Settings
 from batchyield.errors import SetupError
 from batchyield.journal.retention import DAY, checkpoint, prune
-from batchyield.journal.store import UPKEEP, Store
+from batchyield.journal.store import CHECKPOINT, UPKEEP, Store
 from batchyield.journal.upgrade import revision
 
 logger = logging.getLogger("batchyield.journal")
@@ -20,50 +21,60 @@ CHECKPOINT_SECONDS = 1.0
 PRUNE_SECONDS = 60.0
 
 NICE = 10
-"""Of the thread: a checkpoint is 10 ms of work a second under full load, which the answers need not share their core
-with."""
+"""Of checkpoints: one is 10 ms of work a second under full load, which the answers need not share their core with."""
 
 
 class Upkeep:
-    """A thread that looks after a journal, for as long as no other worker does."""
+    """Threads that look after a journal, each for as long as no other worker does the same."""
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store, self._keep = store, settings.journal_retention_days * DAY
         self._ended = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._next_prune = 0.0
+        self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
         """Begins."""
-        if self._store.embedded or self._keep:
-            self._ended.clear()
-            self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
-            self._thread.start()
+        self._ended.clear()
+        if self._store.embedded:
+            self._begin("checkpoint", self._checkpoint_all)
+        if self._keep:
+            self._begin("prune", self._prune_all)
 
     def close(self) -> None:
         """Ends, between two steps."""
         self._ended.set()
-        if self._thread is not None:
-            self._thread.join()
+        for thread in self._threads:
+            thread.join()
+        self._threads.clear()
 
-    def _run(self) -> None:
-        with contextlib.suppress(AttributeError, OSError):  # a thread can have a priority of its own on Linux alone
+    def _begin(self, name: str, work: Callable[[], None]) -> None:
+        self._threads.append(threading.Thread(target=work, name=name, daemon=True))
+        self._threads[-1].start()
+
+    def _checkpoint_all(self) -> None:
+        # A thread of its own: what would hold Python's lock must not have a lower priority than those who wait for it.
+        with contextlib.suppress(AttributeError, OSError):  # Linux alone knows priorities of threads
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
-        pause = CHECKPOINT_SECONDS if self._store.embedded else PRUNE_SECONDS
-        while not self._ended.wait(pause):
-            try:
-                self._step()
-            except (SQLAlchemyError, SetupError, self._store.error, OSError) as error:
-                # The writer says where the journal is lost; here the next step tries again.
-                logger.warning("the journal's upkeep failed: %s", getattr(error, "orig", error))
+        while not self._ended.wait(CHECKPOINT_SECONDS):
+            self._alone(CHECKPOINT, lambda: checkpoint(self._store))
 
-    def _step(self) -> None:
+    def _prune_all(self) -> None:
+        pause = CHECKPOINT_SECONDS
+        while not self._ended.wait(pause):
+            self._alone(UPKEEP, self._prune)
+            pause = PRUNE_SECONDS
+
+    def _prune(self) -> None:
+        if revision(self._store):
+            prune(self._store, round(time.time() * 1e6 - self._keep), lambda: not self._ended.is_set())
+
+    def _alone(self, lock: int, step: Callable[[], None]) -> None:
         if self._store.file is not None and not self._store.file.exists():
             return
-        with self._store.alone(UPKEEP, wait=False) as ours:
-            if not ours:
-                return
-            checkpoint(self._store)
-            if self._keep and time.monotonic() >= self._next_prune and revision(self._store):
-                prune(self._store, round(time.time() * 1e6 - self._keep), lambda: not self._ended.is_set())
-                self._next_prune = time.monotonic() + PRUNE_SECONDS
+        try:
+            with self._store.alone(lock, wait=False) as ours:
+                if ours:
+                    step()
+        except (SQLAlchemyError, SetupError, self._store.error, OSError) as error:
+            # The writer says where the journal is lost; here the next step tries again.
+            logger.warning("the journal's upkeep failed: %s", getattr(error, "orig", error))

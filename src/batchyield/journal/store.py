@@ -15,7 +15,7 @@ from batchyield.journal.location import REMEDY, masked
 SERVICE_MS, COMMAND_MS = 5_000, 600_000
 """How long a statement may take, or wait for another process's transaction, each of which takes a few milliseconds."""
 
-UPGRADE, UPKEEP = 7_243_001, 7_243_002
+UPGRADE, UPKEEP, CHECKPOINT = 7_243_001, 7_243_002, 7_243_003
 """The locks of the journal, as PostgreSQL numbers them."""
 
 
