@@ -14,7 +14,9 @@ from monitoring_fixtures import coming, make_plant, raised
 from prometheus_client.parser import text_string_to_metric_families
 
 from api.examples import BATCH, MISTYPED
+from api.journal import prepare_journal
 from api.monitoring import Monitoring
+from api.settings import Settings
 from batchyield.batch import NAMES
 from batchyield.window import Verdict
 
@@ -114,6 +116,7 @@ def test_a_journal_that_cannot_be_read_is_told_and_counted(root):
 
 
 def test_an_empty_journal_is_an_empty_window(root):
+    prepare_journal(Settings(lock=str(root / "dvc.lock")))
     with client_of(root) as client:
         told = looked_at(client, 0)
         assert seen(client).window.batches == 0

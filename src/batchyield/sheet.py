@@ -4,22 +4,16 @@ What makes rows or columns doubtful (a ragged row, an open quote, a missing colu
 file with the line and the column; a bad reading is missing with a warning.
 """
 
-import csv
-import io
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from itertools import islice, repeat
-from typing import Any, NoReturn
+from typing import Any
 
 import msgspec
 
-from batchyield.batch import ENCODING, ID_COLUMN, NAMES, READINGS, YIELD_COLUMN, Batch, CellWarning, Reading
+from batchyield.batch import ID_COLUMN, NAMES, READINGS, YIELD_COLUMN, Batch, CellWarning, Reading
 from batchyield.clock import read_number
-from batchyield.errors import InputError, Violation
-
-BOM = "\ufeff"
-SHOWN = 20
-"""So many violations are told; a file that is wrong in more places is wrong as a whole."""
+from batchyield.lines import Problem, decode, lines_of, refuse
 
 TOGETHER = 128
 """So many rows are worked on together: their cells stay in the processor's cache, and little is held at a time."""
@@ -58,63 +52,7 @@ class Sheet(msgspec.Struct, frozen=True):
     encoding: str
 
 
-_Problem = tuple[int, str, str]
-"""Line, column or '', and what is wrong there."""
-
-
-def _refuse(problems: Iterable[_Problem]) -> NoReturn:
-    listed = sorted(problems, key=lambda problem: problem[0])
-    told = [Violation(f"line {line}{column and f', column {column}'}", problem) for line, column, problem in listed]
-    more = [Violation("file", f"{len(told) - SHOWN} more like these")] if len(told) > SHOWN else []
-    raise InputError(*told[:SHOWN], *more)
-
-
-def _decode(data: bytes) -> tuple[str, str]:
-    if b"\0" in data:
-        line = data.count(b"\n", 0, data.index(b"\0")) + 1
-        _refuse([(line, "", "a NUL byte: this is no text file; save it as CSV in UTF-8 or GB18030")])
-    text = data.removeprefix(BOM.encode())
-    marked = len(text) < len(data)
-    for encoding in ("UTF-8",) if marked else ("UTF-8", ENCODING):
-        try:
-            return text.decode(encoding).removeprefix(BOM), "UTF-8-SIG" if marked else encoding
-        except UnicodeDecodeError as error:
-            line = text.count(b"\n", 0, error.start) + 1
-    found = "a byte order mark but no UTF-8" if marked else f"neither UTF-8 nor {ENCODING}"
-    _refuse([(line, "", f"{found}: save the file as CSV in UTF-8 or {ENCODING}")])
-
-
-def _lines(text: str) -> Iterator[list[str]]:
-    """The cells of each line, one after the other: all of them would take ten times what the file does.
-
-    Blank lines at the end are left out.
-
-    Raises:
-        InputError: once all lines were read, as only then all is known of them: there are none, or one is no row.
-    """
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    blank: list[list[str]] = []
-    read = broken = 0
-    problem = ""
-    try:
-        for read, row in enumerate(reader, 1):
-            if reader.line_num != read and not broken:
-                broken = read
-            if any(map(str.strip, row)):
-                yield from blank
-                blank.clear()
-                yield row
-            else:
-                blank.append(row)
-    except csv.Error as error:
-        problem = f"cannot be split into cells ({error}): a quote that is not closed?"
-    if broken or problem:
-        _refuse([(broken or read + 1, "", problem or "a line break inside a cell: a quote too many?")])
-    if read == len(blank):
-        _refuse([(1, "", "the file is empty")])
-
-
-def _problems_of_header(names: list[str], with_yield: bool | None) -> list[_Problem]:
+def _problems_of_header(names: list[str], with_yield: bool | None) -> list[Problem]:
     counts = Counter(names)
     known = (ID_COLUMN, *NAMES, YIELD_COLUMN)
     needed = known if with_yield else known[:-1]
@@ -165,11 +103,11 @@ def _problem_of_yield(cell: str) -> str:
     return "" if clean else f"'{cell[:40]}' is not a number: a yield is a fraction near 0.92, or blank"
 
 
-def _problems(name: str, column: Iterable[str], problem_of: Callable[[str], str], first: int) -> list[_Problem]:
+def _problems(name: str, column: Iterable[str], problem_of: Callable[[str], str], first: int) -> list[Problem]:
     return [(line, name, found) for line, cell in enumerate(column, first) if (found := problem_of(cell))]
 
 
-def _ragged(rows: list[list[str]], width: int, first: int) -> list[_Problem]:
+def _ragged(rows: list[list[str]], width: int, first: int) -> list[Problem]:
     """Rows that have not `width` cells: nothing says which cell is missing or too many."""
     return [
         (line, "", f"expected {width} cells, found {len(row)}" if row else "a blank line among the batches")
@@ -194,8 +132,8 @@ class _Table:
         self.batches: list[Batch] = []
         self.yields: list[float | None] | None = None if self._yield is None else []
         self.warnings: list[tuple[CellWarning, ...]] = []
-        self.ragged: list[_Problem] = []
-        self.problems: list[_Problem] = []
+        self.ragged: list[Problem] = []
+        self.problems: list[Problem] = []
         self.lines = 1
 
     def add(self, rows: list[list[str]]) -> None:
@@ -232,19 +170,19 @@ def read_sheet(data: bytes, with_yield: bool | None = None) -> Sheet:
     Raises:
         InputError: the file cannot be read as one table of batches; says where and why.
     """
-    text, encoding = _decode(data)
-    lines = _lines(text)
+    text, encoding = decode(data)
+    lines = lines_of(text)
     names = list(map(str.strip, next(lines)))
     if problems := _problems_of_header(names, with_yield):
         deque(lines, maxlen=0)  # a quote left open further down says more
-        _refuse(problems)
+        refuse(problems)
     table = _Table(names, with_yield)
     while rows := list(islice(lines, TOGETHER)):
         table.add(rows)
     if table.lines == 1:
-        _refuse([(1, "", "a header but no batches under it")])
+        refuse([(1, "", "a header but no batches under it")])
     if problems := table.ragged or table.problems:
-        _refuse(problems)
+        refuse(problems)
     return Sheet(batches=table.batches, yields=table.yields, warnings=table.warnings, encoding=encoding)
 
 
@@ -254,10 +192,10 @@ def read_answers(data: bytes) -> dict[str, float]:
     Raises:
         InputError: a line has not two cells, a name is blank or comes twice, or a yield is blank or not a number.
     """
-    rows = list(_lines(_decode(data)[0]))
+    rows = list(lines_of(decode(data)[0]))
     if ragged := _ragged(rows, 2, 1):
-        _refuse(ragged)
-    problems: list[_Problem] = []
+        refuse(ragged)
+    problems: list[Problem] = []
     answers: dict[str, float] = {}
     for line, (name, cell) in enumerate(rows, 1):
         value = read_number(cell).value
@@ -267,5 +205,5 @@ def read_answers(data: bytes) -> dict[str, float]:
             problems.append((line, "yield", _problem_of_yield(cell) or "blank: every batch needs its yield"))
         answers[name.strip()] = value or 0.0
     if problems:
-        _refuse(problems)
+        refuse(problems)
     return answers
