@@ -9,11 +9,10 @@ from collections import Counter as Times
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from batchyield.batch import NAMES
-from batchyield.features import CELLS
+from batchyield.features import CELLS, Counts
 from batchyield.features.repair import KINDS as OUT_OF_RANGE
 from batchyield.replies import Prediction
 
@@ -22,8 +21,6 @@ GATHERED = 256
 
 YIELDS = (0.5, 0.6, 0.7, 0.75, 0.8, *(round(0.82 + 0.01 * step, 2) for step in range(19)))
 WIDTHS = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08, 0.09, 0.1, 0.12, 0.15, 0.2, 0.3, 0.5)
-
-Blanks = npt.NDArray[np.int64]
 
 
 class Distribution(Histogram):
@@ -56,11 +53,11 @@ class Cells:
         self._missing = _by_reading(registry, "missing", "cells that came blank or not at all")
         self._repaired = _by_reading(registry, "repaired", "cells with a warning: repaired, or taken as missing")
         self._out = _by_reading(registry, "out_of_range", "cells whose value no batch can have, however it is written")
-        self._gathered: list[tuple[Sequence[Prediction], Blanks]] = []
+        self._gathered: list[tuple[Sequence[Prediction], Counts]] = []
         self._rows = 0
         self._lock = threading.Lock()
 
-    def add(self, predictions: Sequence[Prediction], blanks: Blanks) -> None:
+    def add(self, predictions: Sequence[Prediction], blanks: Counts) -> None:
         """Takes an answer, to be counted soon; `blanks` is as in `Features`."""
         with self._lock:
             self._gathered.append((predictions, blanks))

@@ -4,8 +4,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -23,6 +21,7 @@ from prometheus_client.registry import Collector
 
 from api.cells import Cells
 from api.model_metrics import ModelMetrics
+from batchyield.features import Counts
 from batchyield.replies import Prediction
 
 MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"
@@ -109,7 +108,7 @@ class Metrics:
         counter.inc()
         self._known_seconds[route].observe(seconds)
 
-    def predicted(self, predictions: Sequence[Prediction], blanks: npt.NDArray[np.int64], form: str) -> None:
+    def predicted(self, predictions: Sequence[Prediction], blanks: Counts, form: str) -> None:
         """Counts predictions, and soon what there is to tell of them; `blanks` is as in `Features`."""
         self._cells.add(predictions, blanks)
         counter = self._known_forms.get(form)

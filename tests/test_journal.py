@@ -27,8 +27,9 @@ from batchyield.journal import retention
 from batchyield.journal.append import appender
 from batchyield.journal.entry import ROOMY, SLICE, Entry, Pin, parts
 from batchyield.journal.location import locate, masked
+from batchyield.journal.moments import moment
 from batchyield.journal.outcomes import Teller, keep
-from batchyield.journal.read import PAGE, answered, counts, moment
+from batchyield.journal.read import PAGE, answered, counts
 from batchyield.journal.retention import DAY, prune
 from batchyield.journal.schema import metadata
 from batchyield.journal.upgrade import migrate, newest, prepare, revision, upgrade
@@ -138,21 +139,21 @@ warned = st.lists(st.builds(CellWarning, st.sampled_from(NAMES), st.just("dash")
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(batches=st.lists(anything, min_size=1, max_size=5), yield_=st.floats(0, 1.2), warnings=warned)
 def test_any_batch_comes_back_as_it_went_in(store, batches, yield_, warnings):
-    went = entry(*batches, yield_=yield_, warnings=warnings)
+    said = [Prediction(batch.id, yield_, yield_ - 0.03, yield_ + 0.03, warnings) for batch in batches]
     with store.writing() as connection:
         connection.execute(metadata.tables["answer"].delete())
         connection.execute(metadata.tables["asked"].delete())
-    append(store, went)
+    append(store, entry(*batches, yield_=yield_, warnings=warnings))
     came = list(answered(store))
     assert [row.batch for row in came] == batches
-    assert [(p.yield_, p.warnings) for p in (row.prediction for row in came)] == [(yield_, warnings)] * len(batches)
+    assert [row.prediction for row in came] == said
 
 
 @pytest.mark.parametrize("count", [1, 255, 256, 257, 1000])
 def test_groups_of_every_size_are_whole(store, count):
-    entries = [entry(*(Batch(id=f"{n} {row}") for row in range(1 + n % 3)), at=n) for n in range(count)]
-    assert append(store, *entries) == sum(1 + n % 3 for n in range(count))
-    assert [row.batch.id for row in answered(store)] == [name for one in entries for name in one.part.names]
+    requests = [[Batch(id=f"{n} {row}") for row in range(1 + n % 3)] for n in range(count)]
+    assert append(store, *(entry(*one, at=n) for n, one in enumerate(requests))) == sum(map(len, requests))
+    assert [row.batch for row in answered(store)] == [batch for one in requests for batch in one]
 
 
 def test_answers_are_read_by_time_and_page(store):
@@ -242,6 +243,12 @@ def test_outcomes_find_each_batch_of_an_answer_of_any_size(store, count):
             connection.execute(text("SELECT position FROM asked WHERE answer = 1 ORDER BY position")).scalars().all()
         )
     assert places == [n for n, name in enumerate(names) if name]
+
+
+def test_a_batch_without_an_id_has_no_outcome_whatever_others_are_called(store):
+    append(store, entry(Batch(id="None"), Batch(), Batch(id="")))
+    keep(store, [Outcome("None", 0.9)], Teller(1, "request", ""))
+    assert [row.measured for row in answered(store)] == [0.9, None, None]
 
 
 def test_many_outcomes_at_once(store):

@@ -120,7 +120,7 @@ def _upgrade(options: argparse.Namespace) -> int:
 
 
 def _prune(options: argparse.Namespace) -> int:
-    from batchyield.journal.read import moment
+    from batchyield.journal.moments import moment
     from batchyield.journal.retention import prune
 
     with opened(options) as store:
@@ -130,7 +130,8 @@ def _prune(options: argparse.Namespace) -> int:
 
 def _export(options: argparse.Namespace) -> int:
     from batchyield.journal.export import csv_lines, json_lines
-    from batchyield.journal.read import answered, moment
+    from batchyield.journal.moments import moment
+    from batchyield.journal.read import answered
 
     since, until = (moment(given) if given else None for given in (options.since, options.until))
     with opened(options) as store:
@@ -142,7 +143,8 @@ def _export(options: argparse.Namespace) -> int:
 def _replay(options: argparse.Namespace) -> int:
     import msgspec
 
-    from batchyield.journal.read import answered, moment
+    from batchyield.journal.moments import moment
+    from batchyield.journal.read import answered
     from batchyield.replay import bounds, open_candidate, render, replay
 
     limits = _limits(options.fail_over)

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from batchyield.batch import Batch, CellWarning
 from batchyield.features.catalogue import FEATURES, GROUPS, INDEX, Feature
 from batchyield.features.repair import KINDS
-from batchyield.features.row import CELLS, id_number, rows
+from batchyield.features.row import CELLS, Counts, id_number, rows
 
-__all__ = ["CELLS", "FEATURES", "GROUPS", "INDEX", "KINDS", "Feature", "Features", "featurize", "id_number"]
+__all__ = ["CELLS", "FEATURES", "GROUPS", "INDEX", "KINDS", "Counts", "Feature", "Features", "featurize", "id_number"]
 
 
 class Features(NamedTuple):
@@ -28,7 +28,7 @@ class Features(NamedTuple):
 
     values: npt.NDArray[np.float32]
     warnings: list[tuple[CellWarning, ...]]
-    blanks: npt.NDArray[np.int64]
+    blanks: Counts
 
 
 SLICE = 256

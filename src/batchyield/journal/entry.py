@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from batchyield.batch import Batch
 from batchyield.replies import Prediction
+
+Name = TypeVar("Name", str, str | None)
 
 SLICE = 1_000
 """Batches of a part: a large request is written in several, so that the others need not wait for all of it."""
@@ -96,9 +98,9 @@ def encoded(batches: Sequence[Batch]) -> bytes:
 
 def named(part: Part) -> list[tuple[str, int]]:
     """The id and the position in the request of each batch that has one, as outcomes are joined by it."""
-    return [(str(key(name)), at) for at, name in enumerate(part.names, part.first) if name is not None]
+    return [(key(name), at) for at, name in enumerate(part.names, part.first) if name is not None]
 
 
-def key(name: str | None) -> str | None:
+def key(name: Name) -> Name:
     """A batch's id as predictions and outcomes are joined by it: PostgreSQL's texts cannot hold a NUL."""
     return name.replace("\0", "\N{SYMBOL FOR NULL}") if name and "\0" in name else name

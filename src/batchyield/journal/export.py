@@ -3,11 +3,11 @@
 import csv
 import io
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 
 import msgspec
 
 from batchyield.batch import NAMES
+from batchyield.journal.moments import instant
 from batchyield.journal.read import Journalled
 
 COLUMNS = (
@@ -41,12 +41,6 @@ def csv_lines(rows: Iterable[Journalled]) -> Iterator[str]:
                 *(getattr(row.batch, name) for name in NAMES),
             ]
         )
-
-
-def instant(at: int) -> str:
-    """Microseconds since 1970 as ISO 8601, UTC."""
-    seconds, micros = divmod(at, 1_000_000)
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=micros).isoformat(timespec="microseconds")
 
 
 def _line(cells: list[object]) -> str:

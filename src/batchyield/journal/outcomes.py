@@ -42,7 +42,7 @@ def keep(store: Store, outcomes: Sequence[Outcome], teller: Teller) -> list[Kept
 
     Telling the same again changes nothing. An outcome of a batch that was never predicted is kept all the same.
     """
-    names = [str(key(one.id)) for one in outcomes]
+    names = [key(one.id) for one in outcomes]
     with store.writing() as connection:
         if not store.embedded:
             connection.execute(text(_LOCK))

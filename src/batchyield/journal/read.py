@@ -1,7 +1,6 @@
 """Reading the journal: what was answered, and what became of it."""
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -9,7 +8,6 @@ from msgspec import Meta
 from sqlalchemy import Connection, Select, func, select, tuple_
 
 from batchyield.batch import Batch
-from batchyield.errors import SetupError
 from batchyield.journal.entry import Pin, key
 from batchyield.journal.schema import answer, asked, correction, outcome, pin
 from batchyield.journal.store import Store
@@ -88,7 +86,16 @@ class _Inputs(msgspec.Struct):
     inputs: list[Batch]
 
 
+class _Name(msgspec.Struct):
+    id: str | None = None
+
+
+class _Names(msgspec.Struct):
+    inputs: list[_Name]
+
+
 _inputs = msgspec.json.Decoder(_Inputs)
+_names = msgspec.json.Decoder(_Names)
 _predictions = msgspec.json.Decoder(list[Prediction])
 
 
@@ -160,24 +167,31 @@ def read(connection: Connection, numbers: Sequence[int]) -> list[Journalled]:
     query = query.where(answer.c.id.in_(numbers)).order_by(answer.c.at, answer.c.id)
     made: list[Journalled] = []
     told = [(row, _inputs.decode(row.inputs).inputs) for row in connection.execute(query)]
-    yields = yields_of(connection, [str(batch.id) for _, batches in told for batch in batches if batch.id is not None])
+    yields = yields_of(connection, [batch.id for _, batches in told for batch in batches if batch.id is not None])
     for row, batches in told:
         model = Pin(row.version, row.revision, row.md5)
         said = zip(batches, _predictions.decode(row.predictions), strict=True)
         made += [
             Journalled(
                 *(row.id, row.at, row.request, position, row.caller, row.format, model),
-                *(batch, prediction, yields.get(str(key(batch.id)))),
+                *(batch, prediction, yields.get(key(batch.id or ""))),
             )
             for position, (batch, prediction) in enumerate(said, row.first)
         ]
     return made
 
 
+def names_of(connection: Connection, numbers: Sequence[int]) -> dict[int, tuple[int, list[str | None]]]:
+    """By number of an answer: the position of its first batch, and the ids of all as the tables have them."""
+    query = select(answer.c.id, answer.c.first, answer.c.inputs).where(answer.c.id.in_(numbers))
+    told = connection.execute(query)
+    return {row.id: (row.first, [key(one.id) for one in _names.decode(row.inputs).inputs]) for row in told}
+
+
 def yields_of(connection: Connection, names: Sequence[str]) -> dict[str, float]:
     """The yields that were told of batches of these ids, by id as the tables have it."""
     found: dict[str, float] = {}
-    distinct = list(dict.fromkeys(str(key(name)) for name in names))
+    distinct = list(dict.fromkeys(map(key, names)))
     for first in range(0, len(distinct), IN_ONE_QUERY):
         some = distinct[first : first + IN_ONE_QUERY]
         query = select(outcome.c.batch, outcome.c["yield"]).where(outcome.c.batch.in_(some))
@@ -202,26 +216,6 @@ def counts(store: Store) -> Counts:
         matched = connection.execute(select(func.count()).select_from(outcome).where(predicted)).scalar_one()
         corrected = connection.execute(select(func.count()).select_from(correction)).scalar_one()
     return Counts(total, oldest, newest, [PinCount(*row) for row in models], known, matched, corrected)
-
-
-def moment(given: str, now: datetime | None = None) -> int:
-    """A time as people give it, `7d`, `12h`, `30m` ago, `2026-11-01` or `2026-11-01T06:00:00+08:00`, in microseconds.
-
-    Raises:
-        SetupError: it is none of these.
-    """
-    unit = {"d": "days", "h": "hours", "m": "minutes"}.get(given[-1:])
-    try:
-        if unit and given[:-1].isdecimal():
-            then = (now or datetime.now(UTC)) - timedelta(**{unit: int(given[:-1])})
-        else:
-            then = datetime.fromisoformat(given)
-    except (ValueError, OverflowError):
-        remedy = "write 7d, 12h or 30m (ago), 2026-11-01, or a time of ISO 8601"
-        raise SetupError(f"'{given}' is no time", remedy) from None
-    if then.tzinfo is None:
-        then = then.replace(tzinfo=UTC)
-    return round(then.timestamp() * 1e6)
 
 
 def between(query: Select[Any], since: int | None, until: int | None) -> Select[Any]:

@@ -2,11 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-import msgspec
 from sqlalchemy import func, select
 
-from batchyield.journal.entry import key
-from batchyield.journal.read import Journalled, Place, between, places, read, yields_of
+from batchyield.journal.read import Journalled, Place, between, names_of, places, read, yields_of
 from batchyield.journal.schema import answer, outcome, pin
 from batchyield.journal.store import Store
 from batchyield.pace import Rest, on
@@ -19,17 +17,6 @@ AT_ONCE = 250
 
 Spot = tuple[int, int]
 """Number of an answer, and position in its request."""
-
-
-class _Name(msgspec.Struct):
-    id: str | None = None
-
-
-class _Names(msgspec.Struct):
-    inputs: list[_Name]
-
-
-_names = msgspec.json.Decoder(_Names)
 
 
 def recent(
@@ -133,13 +120,12 @@ def _together(sizes: dict[int, int]) -> Iterator[list[int]]:
 def _batches(store: Store, asked: Sequence[tuple[Place, int]], only_measured: bool) -> list[tuple[str | None, Spot]]:
     """Id and spot of the last predictions of some answers, the newest first."""
     with store.reading() as connection:
-        query = select(answer.c.id, answer.c.first, answer.c.inputs)
-        told = {row.id: row for row in connection.execute(query.where(answer.c.id.in_([p.id for p, _ in asked])))}
+        told = names_of(connection, [place.id for place, _ in asked])
         found: list[tuple[str | None, Spot]] = []
         for place, rows in asked:
-            if row := told.get(place.id):  # else it was pruned meanwhile
-                names = [key(one.id) for one in _names.decode(row.inputs).inputs]
-                spots = [(name, (place.id, position)) for position, name in enumerate(names, row.first)]
+            if place.id in told:  # else it was pruned meanwhile
+                first, names = told[place.id]
+                spots = [(name, (place.id, position)) for position, name in enumerate(names, first)]
                 found += spots[: -rows - 1 : -1]
         if not only_measured:
             return found

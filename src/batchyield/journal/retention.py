@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 from sqlalchemy import Column, Table, delete, select
 
-from batchyield.journal.entry import key
-from batchyield.journal.read import places, read
+from batchyield.journal.read import names_of, places
 from batchyield.journal.schema import answer, asked, correction, outcome
 from batchyield.journal.store import Store
 
@@ -53,7 +52,8 @@ def _remove_answers(store: Store, before: int) -> int:
     with store.writing() as connection:
         oldest = places(connection, None, before, most=STEP)
         numbers = [place.id for place in oldest]
-        names = [str(key(row.batch.id)) for row in read(connection, numbers) if row.batch.id is not None]
+        named = names_of(connection, numbers).values()
+        names = [name for _, of_answer in named for name in of_answer if name is not None]
         for first in range(0, len(names), STEP):
             some = names[first : first + STEP]
             connection.execute(delete(asked).where(asked.c.batch.in_(some), asked.c.answer.in_(numbers)))

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from batchyield.journal.export import instant
+from batchyield.journal.moments import instant
 from batchyield.journal.read import Counts, counts
 from batchyield.journal.store import Store
 from batchyield.journal.upgrade import revision
