@@ -1,12 +1,12 @@
 """Measured yields: kept once for each batch, corrected where they change, joined to predictions by the batch's id."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, insert, select, text, update
 
 from batchyield.journal.entry import key
-from batchyield.journal.read import IN_ONE_QUERY
+from batchyield.journal.read import in_queries
 from batchyield.journal.schema import answer, asked, correction, outcome, pin
 from batchyield.journal.store import Store
 from batchyield.outcomes import CORRECTED, RECORDED, UNCHANGED, Outcome
@@ -78,7 +78,7 @@ def _write(connection: Connection, known: dict[str, Any], stored: dict[str, Any]
 
 def _known(connection: Connection, names: Sequence[str]) -> dict[str, Any]:
     found = {}
-    for part in _parts(names):
+    for part in in_queries(names):
         for row in connection.execute(select(outcome).where(outcome.c.batch.in_(part))):
             found[row.batch] = dict(row._mapping)
     return found
@@ -86,7 +86,7 @@ def _known(connection: Connection, names: Sequence[str]) -> dict[str, Any]:
 
 def _matches(connection: Connection, names: Sequence[str]) -> dict[str, tuple[int, tuple[str, ...]]]:
     found: dict[str, tuple[int, tuple[str, ...]]] = {}
-    for part in _parts(names):
+    for part in in_queries(names):
         query = (
             select(asked.c.batch, pin.c.md5, func.count())
             .join_from(asked, answer, answer.c.id == asked.c.answer)
@@ -99,8 +99,3 @@ def _matches(connection: Connection, names: Sequence[str]) -> dict[str, tuple[in
             before, md5s = found.get(name, (0, ()))
             found[name] = (before + count, (*md5s, md5))
     return found
-
-
-def _parts(names: Sequence[str]) -> Iterable[list[str]]:
-    distinct = list(dict.fromkeys(names))
-    return (distinct[start : start + IN_ONE_QUERY] for start in range(0, len(distinct), IN_ONE_QUERY))

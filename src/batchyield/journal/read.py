@@ -1,6 +1,6 @@
 """Reading the journal: what was answered, and what became of it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -188,12 +188,16 @@ def names_of(connection: Connection, numbers: Sequence[int]) -> dict[int, tuple[
     return {row.id: (row.first, [key(one.id) for one in _names.decode(row.inputs).inputs]) for row in told}
 
 
+def in_queries(names: Iterable[str]) -> Iterable[list[str]]:
+    """Ids, each once, as many together as one query takes."""
+    distinct = list(dict.fromkeys(names))
+    return (distinct[start : start + IN_ONE_QUERY] for start in range(0, len(distinct), IN_ONE_QUERY))
+
+
 def yields_of(connection: Connection, names: Sequence[str]) -> dict[str, float]:
     """The yields that were told of batches of these ids, by id as the tables have it."""
     found: dict[str, float] = {}
-    distinct = list(dict.fromkeys(map(key, names)))
-    for first in range(0, len(distinct), IN_ONE_QUERY):
-        some = distinct[first : first + IN_ONE_QUERY]
+    for some in in_queries(map(key, names)):
         query = select(outcome.c.batch, outcome.c["yield"]).where(outcome.c.batch.in_(some))
         found.update((row[0], row[1]) for row in connection.execute(query))
     return found

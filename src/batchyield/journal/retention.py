@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from sqlalchemy import Column, Table, delete, select
 
-from batchyield.journal.read import names_of, places
+from batchyield.journal.read import in_queries, names_of, places
 from batchyield.journal.schema import answer, asked, correction, outcome
 from batchyield.journal.store import Store
 
@@ -54,8 +54,7 @@ def _remove_answers(store: Store, before: int) -> int:
         numbers = [place.id for place in oldest]
         named = names_of(connection, numbers).values()
         names = [name for _, of_answer in named for name in of_answer if name is not None]
-        for first in range(0, len(names), STEP):
-            some = names[first : first + STEP]
+        for some in in_queries(names):
             connection.execute(delete(asked).where(asked.c.batch.in_(some), asked.c.answer.in_(numbers)))
         connection.execute(delete(answer).where(answer.c.id.in_(numbers)))
     return sum(place.batches for place in oldest)
