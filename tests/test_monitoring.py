@@ -75,6 +75,21 @@ def test_a_look_finds_what_moved(store):
     assert not found.chart.in_control
 
 
+def test_outcomes_that_arrive_during_a_look(store):
+    """An outcome that arrives between the two reads of a look counts with its yield, not as a NaN."""
+    reference, card = trained()
+    late = journal(store, coming(60))
+    tell(store, late[:1])
+
+    def rest():
+        if late:  # one more outcome at each pause of the look
+            tell(store, [late.pop()])
+
+    live = look(store, MD5, reference, card, rest=rest).live
+    assert live.outcomes > 1
+    assert all(np.isfinite(figure.value) for figure in (live.mae, live.bias, live.coverage))
+
+
 def test_a_journal_that_is_not_there_is_away_and_not_made(tmp_path):
     store = Store(locate(str(tmp_path / "none.sqlite"), "", None))
     with pytest.raises(AwayError, match="there is no journal at"):

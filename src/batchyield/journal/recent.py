@@ -43,7 +43,8 @@ def recent(
         measured: only batches whose yield was told.
         horizon: newest predictions, of all models, to go back; None: as far as that time goes.
         rest: called between small steps of the work.
-        known: predictions that were just read, and need not be again.
+        known: predictions that were just read; with `measured`, those without a yield are read again, because
+            their outcome may have arrived since.
     """
     enough = min(limit, _outcomes(store)) if measured else limit
     newest: dict[str | Spot, Spot] = {}
@@ -57,7 +58,7 @@ def recent(
         if len(newest) >= enough:
             break
     spots = set(list(newest.values())[:limit])  # which were found newest first
-    found = {(row.answer, row.position): row for row in known}
+    found = {(row.answer, row.position): row for row in known if not measured or row.measured is not None}
     rows = [found[spot] for spot in spots if spot in found]
     missing = spots - found.keys()
     for numbers in _together({number: sizes[number] for number, _ in missing}):
@@ -65,6 +66,8 @@ def recent(
             part = read(connection, numbers)
         rows += [row for row in part if (row.answer, row.position) in missing]
         rest()
+    if measured:
+        rows = [row for row in rows if row.measured is not None]  # an outcome may have been removed since
     return sorted(rows, key=lambda row: (row.at, row.answer, row.position))
 
 
