@@ -6,6 +6,7 @@ S3 = $(if $(S3_PORT),--s3-port $(S3_PORT))
 COMPOSE = $(if $(VERSION),VERSION=$(VERSION) )docker compose $(addprefix --profile ,$(PROFILE))
 VENV := .venv
 REVIEW := .cache/review
+DOCS := .cache/docs
 STAMP := $(VENV)/.made-from-locks
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
@@ -117,6 +118,14 @@ serve-stage: setup ## serve the version that is in a stage: make serve-stage [ST
 quality-real: setup ## every model on the real plant's data beside public results: needs BATCHYIELD_REAL_DATA
 	@python benchmarks/quality.py $(if $(DATA),--data "$(DATA)")
 
+docs: $(DOCS)/.made-from-lock ## build docs/ into docs/.site and check every link and anchor: make docs [SERVE=1] [PORT=8000]
+	@$(DOCS)/bin/zensical $(if $(SERVE),serve --dev-addr $(HOST):$(PORT),build --strict) --config-file docs/zensical.toml
+
+$(DOCS)/.made-from-lock: requirements/docs.txt
+	@rm -rf $(DOCS) && $(PYTHON) -m venv $(DOCS)
+	@$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/docs.txt
+	@touch $@
+
 vulnerabilities: ## known ones in what the service runs on; skipped with a message where the database cannot be reached
 	@PYTHON=$(PYTHON) requirements/audit.sh
 
@@ -178,4 +187,4 @@ propose: # a pull request with what `make lock UPGRADE=1 && make repro` changed;
 	@requirements/propose.sh
 
 clean: ## remove what was made, but neither the bucket nor the DVC cache
-	@rm -rf $(VENV) .nox .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dvc_plots dist
+	@rm -rf $(VENV) .nox .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dvc_plots dist docs/.cache docs/.site

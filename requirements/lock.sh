@@ -1,7 +1,7 @@
 #!/bin/sh
 # Writes the hash-pinned locks anew from pyproject.toml; `dev` holds everything, the other two are cut from it.
-# `bench` is the environment of the service that `make bench` compares with. Pins stay where they fit; `--upgrade` as the
-# one argument takes the newest of everything.
+# `bench` is the environment of the service that `make bench` compares with, `docs` the one of `make docs`. Pins stay where
+# they fit; `--upgrade` as the one argument takes the newest of everything.
 set -eu
 cd "$(dirname "$0")/.."
 newest=${1:-}
@@ -15,6 +15,7 @@ lock train pyproject.toml --extra train --constraints requirements/dev.txt
 lock serve pyproject.toml --extra serve --constraints requirements/dev.txt
 lock scale pyproject.toml --extra serve --extra scale --constraints requirements/dev.txt
 lock bench requirements/bench.in --constraints requirements/dev.txt
+lock docs requirements/docs.in
 # What looks for known vulnerabilities has an environment of its own: see audit.sh.
 echo 'pip-audit>=2.9' | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
   --custom-compile-command 'make lock' --no-emit-index-url $newest - -o requirements/audit.txt
