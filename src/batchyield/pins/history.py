@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from batchyield.pins.workspace import git
+from batchyield.pins.workspace import git, shallow
 
 PINS = ("dvc.lock", ".dvc")
 HASH = re.compile(r"\bmd5: '?([0-9a-f]{32}(?:\.dir)?)\b")
@@ -42,6 +42,5 @@ def pinned_ever(root: Path = Path()) -> Pinned:
     here = [root / name for name in listed.split("\0") if name]
     texts += [file.read_text(errors="replace") for file in here if file.is_file()]
     commits = git("rev-list", "--count", "--all", "HEAD", cwd=root).strip()
-    whole = git("rev-parse", "--is-shallow-repository", cwd=root).strip() == "false"
     said = f"the working tree, HEAD and all {commits} commits of every local ref (branches, tags, experiments, stashes)"
-    return Pinned(frozenset(HASH.findall("\n".join(texts))), said, whole)
+    return Pinned(frozenset(HASH.findall("\n".join(texts))), said, not shallow(root))

@@ -1,25 +1,21 @@
-"""Released versions of the model and the stages they are in, as GTO keeps them: annotated git tags and nothing else.
+"""Released versions of the model and the stages they are in, read by GTO from annotated git tags.
 
-`yield-model@v1.2.0` releases a version, `yield-model#prod#7` puts the version of its commit into a stage, and a `!`
-after either takes it back. The number that ends a stage's tag grows with each, so two clones that move a stage at the
-same time make the same tag, and the second push is refused rather than mixed in.
+`yield-model@v1.2.0` registers a version, `yield-model#prod#7` assigns the version of its commit to a stage, and a `!`
+after either revokes it. The number that ends a stage's tag grows with each assignment, so two clones that assign at the
+same time create the same tag, and the second push is refused.
 """
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 
 from batchyield.errors import SetupError
-from batchyield.pins.workspace import git
+from batchyield.pins.workspace import UNSHALLOW, git, shallow
 
 NAME = "yield-model"
 """As `artifacts:` of dvc.yaml calls it."""
 
-TAG = re.compile(rf"{NAME}(?:@v(?P<version>\d+\.\d+\.\d+)|#(?P<stage>[\w-]+))(?P<back>!?)(?:#(?P<number>\d+))?")
-UNSHALLOW = "`git fetch --unshallow --tags`; in CI, check out with fetch-depth: 0"
 FETCH = "`git fetch --tags` brings what others released"
 
 
@@ -42,7 +38,7 @@ class Release(msgspec.Struct, frozen=True):
 
     @property
     def order(self) -> tuple[int, ...]:
-        """What versions are sorted by."""
+        """Sort key of the version."""
         return tuple(map(int, self.version.split(".")))
 
 
@@ -56,7 +52,7 @@ class Move(msgspec.Struct, frozen=True):
 
 
 class Registry(msgspec.Struct, frozen=True):
-    """Everything that the tags of a clone say.
+    """All releases and stage assignments in the tags of a clone.
 
     Attributes:
         releases: the newest version first.
@@ -67,9 +63,9 @@ class Registry(msgspec.Struct, frozen=True):
     moves: tuple[Move, ...]
 
     def stages(self) -> dict[str, list[str]]:
-        """Stage -> versions that `back` goes through, the one in the stage last; a stage that is empty is not in it.
+        """Return for each stage its stack of versions, the current one last; empty stages are left out.
 
-        To go back to the version before takes away what came after it, so that going back again goes further.
+        Returning to the previous version pops the stack, so that the next `--back` goes one version further.
         """
         held: dict[str, list[str]] = {}
         for move in self.moves:
@@ -83,62 +79,52 @@ class Registry(msgspec.Struct, frozen=True):
         return {stage: versions for stage, versions in held.items() if versions}
 
     def release(self, version: str) -> Release | None:
-        """The release of a version, if there is one."""
+        """Return the release of a version, or None."""
         return next((one for one in self.releases if one.version == version), None)
 
 
-class _Tag(NamedTuple):
-    name: str
-    revision: str
-    date: str
-    seconds: int
-    match: re.Match[str]
-
-
 def read(root: Path = Path()) -> Registry:
-    """What the tags of the clone at `root` say.
+    """Return the registry of the clone at `root`.
 
     Raises:
-        SetupError: it is no git repository.
+        SetupError: `root` is not a git repository, or its tags contradict each other.
     """
+    from gto import api
+    from gto.exceptions import GTOException
+
+    git("rev-parse", "--git-dir", cwd=root)
+    try:
+        events = api.history(root, NAME)
+    except GTOException as error:
+        raise SetupError(f"GTO cannot read the release tags: {error}", lacking(root)) from error
+    # Two assignments may fall into one second; the number that ends the tag orders them.
+    events.sort(key=lambda event: (event["timestamp"], api.parse_tag(event["ref"]).get("counter", 0)))
     releases: dict[str, Release] = {}
     moves = []
-    for tag in _tags(root):
-        version, stage, back = tag.match["version"], tag.match["stage"], bool(tag.match["back"])
-        if version and back:
+    for event in events:
+        version, tag, date = (event["version"] or "").removeprefix("v"), event["ref"], event["timestamp"].isoformat()
+        if event["event"] == "registration":
+            releases[version] = Release(version, tag, event["commit"], date)
+        elif event["event"] == "deregistration":
             releases.pop(version, None)
-        elif version:
-            releases[version] = Release(version, tag.name, tag.revision, tag.date)
-        else:
-            moves.append((stage, None if back else tag.revision, tag))
-    by_commit = {release.revision: release.version for release in releases.values()}
-    registry = Registry((), tuple(Move(s, by_commit.get(r or ""), tag.name, tag.date) for s, r, tag in moves))
+        elif event["stage"]:
+            moves.append(Move(event["stage"], version if event["event"] == "assignment" else None, tag, date))
+    known = (m if m.version in releases else msgspec.structs.replace(m, version=None) for m in moves)
+    newest = sorted(releases.values(), key=lambda one: one.order, reverse=True)
+    registry = Registry(tuple(newest), tuple(known))
     current = {stage: versions[-1] for stage, versions in registry.stages().items()}
-    return Registry(
-        tuple(
-            msgspec.structs.replace(one, stages=tuple(s for s, version in current.items() if version == one.version))
-            for one in sorted(releases.values(), key=lambda one: one.order, reverse=True)
-        ),
-        registry.moves,
+    staged = (
+        msgspec.structs.replace(one, stages=tuple(s for s, version in current.items() if version == one.version))
+        for one in newest
     )
-
-
-def _tags(root: Path) -> Iterator[_Tag]:
-    # Tags without an annotation are not GTO's. Two moves may fall into one second; their numbers tell them apart.
-    form = "%(objecttype) %(refname:short) %(*objectname) %(taggerdate:iso-strict) %(taggerdate:unix)"
-    listed = git("for-each-ref", f"--format={form}", "refs/tags", cwd=root).splitlines()
-    found = []
-    for kind, name, revision, date, seconds in (line.split(" ") for line in listed if line.startswith("tag ")):
-        if kind == "tag" and (match := TAG.fullmatch(name)):
-            found.append(_Tag(name, revision, date, int(seconds), match))
-    yield from sorted(found, key=lambda tag: (tag.seconds, int(tag.match["number"] or 0)))
+    return Registry(tuple(staged), registry.moves)
 
 
 def resolve(name: str = NAME, root: Path = Path(), *, stage: str | None = None, version: str | None = None) -> Release:
-    """The release that a stage holds, or of a version; the newest where neither is given.
+    """Return the release in a stage, or of a version; the newest if neither is given.
 
     Raises:
-        SetupError: there is none in this clone.
+        SetupError: this clone has no such release.
     """
     if name != NAME:
         raise SetupError(f"no model {name} is released from here", f"dvc.yaml declares {NAME}")
@@ -158,10 +144,10 @@ def resolve(name: str = NAME, root: Path = Path(), *, stage: str | None = None, 
 
 
 def tagged(tag: str, root: Path = Path()) -> tuple[Release, str]:
-    """The release that a tag makes, or puts into a stage, and that stage; empty where it only releases.
+    """Return the release that a tag registers or assigns, and the stage; the stage is empty for a registration.
 
     Raises:
-        SetupError: it is no such tag of this clone, or one that takes something back.
+        SetupError: this clone has no such tag, or the tag revokes something.
     """
     registry = read(root)
     made = next((one for one in registry.releases if one.tag == tag), None)
@@ -174,28 +160,23 @@ def tagged(tag: str, root: Path = Path()) -> tuple[Release, str]:
 
 
 def plain(version: str) -> str:
-    """A version as pip writes it, where it may be given as git tags it.
+    """Return a version as pip writes it, from that form or from the form of the git tag.
 
     Raises:
         SetupError: it is neither.
     """
     found = re.fullmatch(rf"(?:{NAME}@)?v?(\d+\.\d+\.\d+)", version)
     if not found:
-        raise SetupError(f"{version} is no version", "give it as MAJOR.MINOR.PATCH, for example 1.2.0")
+        raise SetupError(f"{version} is not a version", "give it as MAJOR.MINOR.PATCH, for example 1.2.0")
     return found[1]
 
 
 def lacking(root: Path) -> str:
-    """How a clone gets the tags that it may lack."""
+    """Return how a clone gets the tags that it may lack."""
     if shallow(root):
         return f"this clone is shallow and lacks tags: {UNSHALLOW}"
-    names = git("for-each-ref", "--format=%(objecttype) %(refname:short)", "refs/tags", cwd=root).splitlines()
-    bare = [name for kind, name in (line.split(" ") for line in names) if kind == "commit" and TAG.fullmatch(name)]
-    if bare:
+    patterns = (f"refs/tags/{NAME}@*", f"refs/tags/{NAME}#*")
+    names = git("for-each-ref", "--format=%(objecttype) %(refname:short)", *patterns, cwd=root).splitlines()
+    if bare := [name.removeprefix("commit ") for name in names if name.startswith("commit ")]:
         return f"{bare[0]} is here without its annotation, as some CI checkouts leave it: `git fetch --force --tags`"
     return f"{FETCH}; `batchyield models` lists what there is"
-
-
-def shallow(root: Path) -> bool:
-    """Whether the clone holds only the end of the history."""
-    return git("rev-parse", "--is-shallow-repository", cwd=root).strip() == "true"

@@ -1,8 +1,6 @@
-"""Writing to the registry: GTO makes the tags, git pushes them, and a tag that cannot be pushed is taken back."""
+"""Writes the registry: GTO creates the tags, git pushes them, and a tag that cannot be pushed is deleted again."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +10,16 @@ from gto.exceptions import GTOException
 from batchyield.errors import SetupError
 from batchyield.pins.lookup import lock_at
 from batchyield.pins.notes import OUTPUTS
-from batchyield.pins.registry import FETCH, NAME, UNSHALLOW, Release, plain, read, resolve, shallow
+from batchyield.pins.registry import FETCH, NAME, Release, plain, read, resolve
 from batchyield.pins.walk import raw_object
-from batchyield.pins.workspace import git
+from batchyield.pins.workspace import UNSHALLOW, git, shallow
 
 BUMPS = ("major", "minor", "patch")
 FIRST = "0.1.0"
 
 
 def following(version: str | None, bump: str, root: Path = Path()) -> str:
-    """The version that is given, else the newest one bumped; the first one is 0.1.0.
+    """Return the given version, else the newest one bumped; the first is 0.1.0.
 
     Raises:
         SetupError: the version given is not above the newest, or the clone is shallow and cannot know.
@@ -55,9 +53,7 @@ def register(version: str, said: str, root: Path = Path(), *, push: bool = False
     Raises:
         SetupError: the commit or the version has a release, nobody is named to be the tagger, or it cannot be pushed.
     """
-    with _gto(root):
-        made = api.register(root, NAME, "HEAD", version=f"v{version}", message=said)
-    _publish(made.tag, root, push)
+    _create(api.register, root, "HEAD", push=push, version=f"v{version}", message=said)
     return resolve(root=root, version=version)
 
 
@@ -83,11 +79,10 @@ def promote(stage: str, version: str | None, root: Path = Path(), *, push: bool 
     release = resolve(root=root, version=version)
     if stage in release.stages:
         return release, ""
-    with _gto(root):
-        # force: to GTO a version that was in the stage once is in it still, and it refuses to assign it again
-        made = api.assign(root, NAME, stage, version=f"v{release.version}", message=_said(stage, release), force=True)
-    _publish(made.tag, root, push)
-    return resolve(root=root, stage=stage), str(made.tag)
+    said = f"{NAME} {release.version} in stage {stage}\n\ncommit {release.revision}"
+    # force: for GTO a version that was once in the stage is still in it, and it refuses to assign it again.
+    tag = _create(api.assign, root, stage, push=push, version=f"v{release.version}", message=said, force=True)
+    return resolve(root=root, stage=stage), tag
 
 
 def back(stage: str, root: Path = Path(), *, push: bool = False) -> tuple[Release, str]:
@@ -107,49 +102,27 @@ def back(stage: str, root: Path = Path(), *, push: bool = False) -> tuple[Releas
     return promote(stage, held[-2], root, push=push)
 
 
-def _said(stage: str, release: Release) -> str:
-    return f"{NAME} {release.version} in stage {stage}\n\ncommit {release.revision}"
-
-
 def _whole(root: Path) -> None:
     if shallow(root):
-        raise SetupError(
-            "this clone is shallow: it lacks releases, and would tag against them",
-            UNSHALLOW,
-        )
+        raise SetupError("this clone is shallow: it lacks releases, and would tag against them", UNSHALLOW)
 
 
-def _publish(tag: str, root: Path, push: bool) -> None:
-    if not push:
-        return
+def _create(create: Callable[..., Any], root: Path, *what: str, push: bool, **options: Any) -> str:
+    """Create a tag by a function of `gto.api`, push it if asked, and return its name."""
+    # GTO knows only part of git's rules for who the tagger is.
+    name, _, rest = git("var", "GIT_COMMITTER_IDENT", cwd=root).partition(" <")
     try:
-        git("push", "--quiet", "origin", f"refs/tags/{tag}", cwd=root)
-    except SetupError as error:
-        git("tag", "--delete", tag, cwd=root)
-        raise SetupError(
-            f"{tag} could not be pushed and is taken back: {error}",
-            "where it exists there already, somebody else was first: `git fetch --tags`, then run the same again",
-        ) from error
-
-
-@contextmanager
-def _gto(root: Path) -> Iterator[None]:
-    """GTO with git's own idea of who tags, which its git library knows only in part, and its refusals as ours."""
-    ident = git("var", "GIT_COMMITTER_IDENT", cwd=root)
-    name, _, rest = ident.partition(" <")
-    before = {variable: os.environ.get(variable) for variable in ("GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL")}
-    os.environ.update(GIT_COMMITTER_NAME=name, GIT_COMMITTER_EMAIL=rest.partition(">")[0])
-    try:
-        yield
+        made = create(root, NAME, *what, author=name, author_email=rest.partition(">")[0], **options)
     except GTOException as error:
         raise SetupError(f"GTO refuses: {error}", f"`batchyield models` lists versions and stages; {FETCH}") from error
-    finally:
-        _restore(before)
-
-
-def _restore(before: dict[str, Any]) -> None:
-    for variable, value in before.items():
-        if value is None:
-            os.environ.pop(variable, None)
-        else:
-            os.environ[variable] = value
+    tag: str = made.tag
+    if push:
+        try:
+            git("push", "--quiet", "origin", f"refs/tags/{tag}", cwd=root)
+        except SetupError as error:
+            git("tag", "--delete", tag, cwd=root)
+            raise SetupError(
+                f"{tag} could not be pushed and is taken back: {error}",
+                "where it exists there already, somebody else was first: `git fetch --tags`, then run the same again",
+            ) from error
+    return tag

@@ -17,7 +17,7 @@ from batchyield.pins.lookup import Sighting, commit, find, lock_at, text_at
 from batchyield.pins.recipe import commands
 from batchyield.pins.tree import tree
 from batchyield.pins.walk import File, RawObject, Step, breaks, entry, file, raw_object, walk
-from batchyield.pins.workspace import git
+from batchyield.pins.workspace import git, shallow
 
 MODEL = "data/model/model.onnx"
 HASH = re.compile(r"[0-9a-f]{6,32}(\.dir)?")
@@ -84,11 +84,10 @@ def trace(asked: str, *, root: Path = Path()) -> Trace:
         return _trace(asked, Sighting(revision, lock, "", tuple(outs)), root)
     if said := _said_of(path, root):
         return _trace(asked, said, root, f"{path} is not in the workspace; this is what the lock of HEAD says of it")
-    shallow = git("rev-parse", "--is-shallow-repository", cwd=root).strip() == "true"
     raise SetupError(
         "; ".join([f"{asked} is no file here, no revision, and the beginning of no md5 in any lock", *_unread(unread)]),
         "`git fetch --unshallow` brings the history that this shallow clone lacks"
-        if shallow
+        if shallow(root)
         else "give an md5 (6 digits or more), a path or a revision; `git fetch --all --tags` brings what others pushed",
     )
 

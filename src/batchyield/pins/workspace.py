@@ -11,6 +11,8 @@ from batchyield.errors import SetupError
 IDENTITY = ("-c", "user.name=batchyield", "-c", "user.email=batchyield@localhost", "-c", "commit.gpgsign=false")
 """Of commits in folders of our own."""
 
+UNSHALLOW = "`git fetch --unshallow --tags`; in CI, check out with fetch-depth: 0"
+
 
 def git(*arguments: str, cwd: Path) -> str:
     """Runs `git ARGUMENTS` in `cwd` and returns what it printed.
@@ -24,6 +26,11 @@ def git(*arguments: str, cwd: Path) -> str:
             f"`git {' '.join(arguments)}` failed: {done.stderr.strip()}", "run it in a checkout of batchyield"
         )
     return done.stdout
+
+
+def shallow(root: Path) -> bool:
+    """Return whether the clone holds only the end of the history."""
+    return git("rev-parse", "--is-shallow-repository", cwd=root).strip() == "true"
 
 
 def copy(root: Path, target: Path) -> Path:
