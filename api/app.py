@@ -25,7 +25,8 @@ from api.predictions import prediction_routes
 from api.rates import Rates
 from api.refusals import EXCEPTION_HANDLERS
 from api.routes import plain_routes
-from api.service import Service, Serving
+from api.service import Service
+from api.serving import Serving
 from api.settings import Settings, read_settings
 from api.shortcut import Shortcut
 from api.swap import Swap, open_wanted

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from urllib.parse import parse_qsl
 
 from api.problems import INVALID, RequestError
-from api.service import Answered
+from api.serving import Answered
 from batchyield.batch import Batch
 from batchyield.errors import Violation
 from batchyield.portions import MOST_EXPLAINED

@@ -12,12 +12,13 @@ import threading
 import time
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from litestar.types import HTTPScope
 
 from api.metrics import Metrics
 from api.problems import BUSY, JOURNAL_OFF, NOT_JOURNALLED, RequestError
+from api.serving import Answered
 from api.settings import Settings
 from api.upkeep import Upkeep
 from batchyield.errors import AwayError
@@ -26,9 +27,6 @@ from batchyield.journal.outcomes import Teller
 from batchyield.journal.store import SERVICE_MS, Store
 from batchyield.journal.upgrade import prepare
 from batchyield.journal.writer import Writer
-
-if TYPE_CHECKING:
-    from api.service import Answered
 
 logger = logging.getLogger("batchyield.journal")
 
@@ -98,7 +96,7 @@ class Journal:
         if self._rows >= self._settings.journal_queue and self._settings.journal_required:
             raise RequestError(BUSY, f"{self._rows} answers wait for the journal", headers=RETRY_AFTER)
 
-    async def record(self, answered: "Answered", scope: HTTPScope) -> None:
+    async def record(self, answered: Answered, scope: HTTPScope) -> None:
         """Returns once the answer is in the journal, or is counted as one that is not, where the settings allow that.
 
         Raises:
@@ -113,9 +111,7 @@ class Journal:
             if not self.settle(answered, await done, part.first):
                 return
 
-    def submit(
-        self, answered: "Answered", part: Part, teller: Teller, done: "asyncio.Future[Exception | None]"
-    ) -> None:
+    def submit(self, answered: Answered, part: Part, teller: Teller, done: "asyncio.Future[Exception | None]") -> None:
         """Has a part of the answer written; `done` tells None once it is, else what was in the way."""
         refused = part.first == 0 and self._rows >= self._settings.journal_queue and not self._settings.journal_required
         if self._store is None or refused:
@@ -134,7 +130,7 @@ class Journal:
             self._next = call
         return self._writing
 
-    def settle(self, answered: "Answered", error: Exception | None, first: int = 0) -> bool:
+    def settle(self, answered: Answered, error: Exception | None, first: int = 0) -> bool:
         """Whether the batches from `first` on are written, as `submit` told; counts those that are not.
 
         Raises:

@@ -14,7 +14,8 @@ from api.deadline import in_time
 from api.explanations import check_explainable, explained, explanation_wanted
 from api.payload import batches_of_json, sheet_of_upload
 from api.problems import METHOD_NOT_ALLOWED, RequestError
-from api.service import Answered, Service
+from api.service import Service
+from api.serving import Answered
 from api.turns import MOST_TOGETHER, Turns
 from batchyield.replies import csv_of_predictions
 

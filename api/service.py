@@ -4,27 +4,19 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
-from typing import NamedTuple
-
-import msgspec
 
 from api.journal import Journal
 from api.memory import give_back
 from api.metrics import Metrics
 from api.problems import BUSY, NOT_READY, RequestError
+from api.serving import Answered, Serving, pin_of
 from api.settings import Settings
 from api.shadow import Shadow
-from batchyield.artifact import FILES, REFERENCE, Artifact, open_artifact
+from batchyield.artifact import FILES
 from batchyield.batch import Batch, CellWarning
-from batchyield.deployment import Deployment
-from batchyield.drift import Reference, read_reference
-from batchyield.explain import Explainer
 from batchyield.features import featurize
-from batchyield.journal.entry import Part, Pin, parts
-from batchyield.replies import Model, ModelPin, Prediction, Predictions, Refusal
+from batchyield.journal.entry import parts
+from batchyield.replies import Model, Prediction, Refusal
 from batchyield.sheet import Sheet
 from batchyield.workers import Status
 
@@ -32,78 +24,6 @@ BULK_THREADS = 2
 
 GIVE_BACK_SECONDS = 0.5
 """After the work on a large body: its batches are freed only once its answer is journalled and sent."""
-
-
-def pin_of(deployment: Deployment) -> ModelPin:
-    """The pin of a deployed model, as callers get it."""
-    return ModelPin(deployment.version, deployment.revision, deployment.md5)
-
-
-@dataclass(frozen=True)
-class Serving:
-    """A model in service. One reference to it is taken for a request, so that no answer mixes two models.
-
-    Attributes:
-        deployment: where it came from.
-        artifact: the opened model.
-        pin: sent with every answer.
-        reference: profile of what it was trained on.
-        explainer: tells why the model answers as it does.
-    """
-
-    deployment: Deployment
-    artifact: Artifact
-    pin: ModelPin
-    reference: Reference
-    explainer: Explainer
-
-    @cached_property
-    def journal_pin(self) -> Pin:
-        """The pin as the journal keeps it."""
-        return Pin(self.pin.version, self.pin.revision, self.pin.md5)
-
-    @cached_property
-    def head(self) -> bytes:
-        """How an answer in JSON begins."""
-        return msgspec.json.encode(Predictions(self.pin, [])).removesuffix(b"]}")
-
-    def pin_headers(self) -> list[tuple[bytes, bytes]]:
-        """The pin for answers whose body has no room for it."""
-        pin = self.pin
-        return [
-            (b"x-model-version", pin.version.encode()),
-            (b"x-model-revision", pin.revision.encode()),
-            (b"x-model-md5", pin.md5.encode()),
-        ]
-
-
-def open_deployment(deployment: Deployment, directory: Path) -> Serving:
-    """A model ready to serve: its bytes compared with its pins, its golden rows answered.
-
-    Raises:
-        ArtifactError: it is not the pinned one, does not answer as it did, or its reference profile cannot be used.
-    """
-    artifact = open_artifact(directory, deployment.pins)
-    reference = read_reference(artifact.reference, REFERENCE)
-    explainer = Explainer(artifact.predictor, reference, REFERENCE)
-    return Serving(deployment, artifact, pin_of(deployment), reference, explainer)
-
-
-class Answered(NamedTuple):
-    """Batches, what was said of each, by which model, and whether they came as `json` or as `csv`.
-
-    `parts` is what the journal keeps of them.
-    """
-
-    serving: Serving
-    batches: Sequence[Batch]
-    predictions: Sequence[Prediction]
-    form: str
-    parts: Sequence[Part]
-
-    def reply(self) -> bytes:
-        """`Predictions` as JSON, as the caller gets it; what the journal keeps is not encoded again."""
-        return b"%s%s]}" % (self.serving.head, b",".join(part.predictions[1:-1] for part in self.parts))
 
 
 class Service:

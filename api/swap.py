@@ -8,7 +8,8 @@ from time import monotonic
 
 import msgspec
 
-from api.service import Service, Serving, open_deployment
+from api.service import Service
+from api.serving import Serving, open_deployment
 from api.settings import Settings
 from api.shadow import Candidate
 from batchyield.artifact import read_pins

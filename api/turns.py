@@ -11,7 +11,8 @@ import asyncio
 from litestar.types import HTTPScope
 
 from api.journal import teller_of
-from api.service import Answered, Service
+from api.service import Service
+from api.serving import Answered
 from batchyield.batch import Batch
 from batchyield.journal.entry import SLICE, parts
 from batchyield.journal.outcomes import Teller

@@ -18,7 +18,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.gauges import Gauges
 from api.metrics import MULTIPROC_DIR
-from api.service import Service, Serving
+from api.service import Service
+from api.serving import Serving
 from api.settings import Settings
 from batchyield.errors import AwayError, BatchyieldError
 from batchyield.files import write_atomic

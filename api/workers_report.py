@@ -6,7 +6,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from api.service import Service, pin_of
+from api.service import Service
+from api.serving import pin_of
 from batchyield.replies import ModelPin, Refusal
 from batchyield.totals import EDGES, Totals
 from batchyield.workers import Shadowed

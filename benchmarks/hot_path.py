@@ -22,7 +22,8 @@ import uvloop
 from api.app import create_app
 from api.body import WHOLE
 from api.payload import batches_of_json
-from api.service import Answered, Service, Serving
+from api.service import Service
+from api.serving import Answered, Serving
 from api.settings import Settings, read_settings
 from api.swap import open_pinned
 from batchyield.errors import BatchyieldError
