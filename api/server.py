@@ -2,6 +2,7 @@
 
 import contextlib
 import ipaddress
+import logging
 import os
 import signal
 import socket
@@ -17,10 +18,12 @@ from api.auth import Keyring
 from api.connections import BoundedConnection
 from api.log import Log, open_log
 from api.rates import MULTIPROC_DIR, RATES
-from api.settings import Settings, read_settings
+from api.settings import Settings, read_settings, unknown_variables
 from api.supervisor import Supervisor
 from api.watch import FOUND
 from batchyield.errors import SetupError
+
+logger = logging.getLogger("batchyield.service")
 
 BACKLOG = 2048
 GRACE_SECONDS = 10
@@ -42,6 +45,8 @@ def serve(host: str, port: int, workers: int) -> None:
     settings = read_settings()
     _allow_files(settings.max_connections)
     with _bound(host, port, Keyring(settings).guarded) as listener, contextlib.closing(open_log(settings)) as log:
+        for warning in unknown_variables():
+            logger.warning(warning)
         if workers == 1:
             _serve_here(listener, settings, log)
         else:

@@ -1,6 +1,8 @@
-"""What the service is told by its environment, in one frozen struct."""
+"""The service's settings, read from environment variables into one frozen struct."""
 
+import difflib
 import os
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,6 +19,10 @@ ROOT = Path(__file__).resolve().parent.parent
 """The checkout, or the folder of the image that holds `api/` and `dvc.lock`."""
 
 PREFIX = "BATCHYIELD_"
+OF_OTHERS = ("BATCHYIELD_MERMAID", "BATCHYIELD_REAL_DATA", "BATCHYIELD_URL")
+"""Variables of the commands and tests, which may share the service's environment."""
+
+GIT_SECONDS = 10
 
 HeaderText = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._+@/-]{1,100}$")]
 
@@ -28,8 +34,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=l
         lock: the dvc.lock that pins the model.
         model_dir: folder of the model's four files; empty: `data/model` beside the lock.
         models: folder that says which deployed model serves; empty: `.serving` beside the lock.
-        model_version: the released version of the model, said in every answer.
-        revision: commit of the checkout, said in every answer; empty: read from `.git`.
+        model_version: the released version of the model, part of every answer.
+        revision: commit of the checkout, part of every answer; empty: `git rev-parse HEAD`.
         max_body_bytes: larger request bodies are refused.
         inline_body_bytes: larger bodies are worked on in a thread, so that the others need not wait.
         bulk_slots: large bodies held at once; further ones are asked to come back.
@@ -114,10 +120,10 @@ VARIABLES: tuple[str, ...] = tuple(field.encode_name for field in msgspec.struct
 
 
 def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
-    """The settings, with what the environment does not say filled in.
+    """Return the settings, with defaults for variables that are missing or empty.
 
     Raises:
-        SetupError: a variable holds something it cannot hold; the message names it.
+        SetupError: a variable holds an invalid value; the message names it.
     """
     given = {name: environment[name] for name in VARIABLES if environment.get(name)}
     try:
@@ -133,25 +139,22 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
 
 
 def git_revision(checkout: Path) -> str | None:
-    """The commit that is checked out in `checkout`, without running git; None where it cannot be told."""
-    git = checkout / ".git"
+    """Return the commit that is checked out in `checkout`, or None if git cannot tell."""
+    command = ("git", f"--git-dir={checkout / '.git'}", "rev-parse", "--verify", "--quiet", "HEAD")
     try:
-        if git.is_file():  # a worktree: the file names the real folder
-            git = checkout / git.read_text().removeprefix("gitdir:").strip()
-        head = (git / "HEAD").read_text().strip()
-        if not head.startswith("ref:"):
-            return _commit(head)
-        name = head.removeprefix("ref:").strip()
-        commons = git / "commondir"
-        folder = git / commons.read_text().strip() if commons.exists() else git
-        for loose in (git / name, folder / name):
-            if loose.exists():
-                return _commit(loose.read_text().strip())
-        packed = (folder / "packed-refs").read_text().splitlines()
-    except (OSError, UnicodeDecodeError):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=GIT_SECONDS)  # noqa: S603 - fixed command
+    except (OSError, subprocess.TimeoutExpired):
         return None
-    return next((_commit(line.split(" ")[0]) for line in packed if line.endswith(f" {name}")), None)
+    return done.stdout.strip() or None if done.returncode == 0 else None
 
 
-def _commit(text: str) -> str | None:
-    return text if len(text) in (40, 64) and set(text) <= set("0123456789abcdef") else None
+def unknown_variables(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """Return a warning for each variable `BATCHYIELD_*` that nothing reads, with the closest known name."""
+    warnings = []
+    for name in sorted(environment):
+        if name.startswith(PREFIX) and name not in VARIABLES and name not in OF_OTHERS:
+            known = [variable.removeprefix(PREFIX) for variable in VARIABLES]
+            close = difflib.get_close_matches(name.removeprefix(PREFIX), known, n=1)
+            hint = f"did you mean {PREFIX}{close[0]}?" if close else "docs/api.md lists the known ones"
+            warnings.append(f"unknown environment variable {name}; {hint}")
+    return warnings

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from api_fixtures import ROOT
 
-from api.settings import VARIABLES, Settings, git_revision, read_settings
+from api.settings import VARIABLES, Settings, git_revision, read_settings, unknown_variables
 from batchyield.errors import SetupError
 
 REVISION = {"BATCHYIELD_REVISION": "abc"}
@@ -66,36 +66,28 @@ def test_variables_of_others_are_left_alone():
     assert read_settings(REVISION | {"BATCHYIELD_REAL_DATA": "/somewhere"}).revision == "abc"
 
 
-def test_revision_is_the_commit_that_is_checked_out(repository):
+def test_an_unknown_variable_is_named_with_the_closest_known_one():
+    environment = dict.fromkeys(("BATCHYIELD_JOURNAL", "BATCHYIELD_JURNAL", "BATCHYIELD_ZZZ", "BATCHYIELD_URL"), "x")
+    assert unknown_variables(environment) == [
+        "unknown environment variable BATCHYIELD_JURNAL; did you mean BATCHYIELD_JOURNAL?",
+        "unknown environment variable BATCHYIELD_ZZZ; docs/api.md lists the known ones",
+    ]
+
+
+def test_revision_is_the_commit_that_is_checked_out(repository, tmp_path_factory):
     assert git_revision(repository) == git(repository, "rev-parse", "HEAD")
-
-
-def test_revision_of_packed_references(repository):
-    git(repository, "pack-refs", "--all")
-    assert git_revision(repository) == git(repository, "rev-parse", "HEAD")
-
-
-def test_revision_of_a_detached_head(repository):
-    git(repository, "checkout", "-q", "--detach")
-    git(repository, "commit", "-q", "--allow-empty", "-m", "two")
-    assert git_revision(repository) == git(repository, "rev-parse", "HEAD")
-
-
-@pytest.mark.parametrize("packed", [False, True])
-def test_revision_of_a_worktree(repository, tmp_path_factory, packed):
     other = tmp_path_factory.mktemp("trees") / "other"
     git(repository, "worktree", "add", "-q", "-b", "feature/other", str(other))
     git(other, "commit", "-q", "--allow-empty", "-m", "two")
-    if packed:
-        git(repository, "pack-refs", "--all")
     assert git_revision(other) == git(other, "rev-parse", "HEAD") != git_revision(repository)
 
 
-def test_revision_where_there_is_none(tmp_path, repository):
-    assert git_revision(tmp_path / "nowhere") is None
+def test_revision_where_there_is_none(repository, monkeypatch):
+    (repository / "folder").mkdir()
+    assert git_revision(repository / "folder") is None  # not the one of the repository around it
     (repository / ".git/HEAD").write_text("ref: refs/heads/unborn\n")
     assert git_revision(repository) is None
-    (repository / ".git/HEAD").write_text("no commit\n")
+    monkeypatch.setenv("PATH", "")
     assert git_revision(repository) is None
     assert read_settings({"BATCHYIELD_LOCK": str(repository / "dvc.lock")}).revision == "unknown"
 
