@@ -1,14 +1,13 @@
-"""Who may ask: callers that hold a key, where keys are configured; the file is read again when it changes."""
+"""Authentication by API keys, where keys are configured; the file of keys is read again when it changes."""
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from api.settings import Settings
 from batchyield.errors import SetupError
-from batchyield.keys import ENVIRONMENT, MINIMUM_LENGTH, SCOPES, Key, digest, parse
+from batchyield.keys import ENVIRONMENT, MINIMUM_LENGTH, SCOPES, Key, digest, new_key, read_keys
 
 logger = logging.getLogger("batchyield.api")
 
@@ -18,30 +17,30 @@ State = tuple[int, int, int, int]
 
 
 class Keyring:
-    """The keys that are accepted, kept as digests only.
+    """The keys that are accepted, by their hashes.
 
-    A caller chooses what it sends, but not the digest of it, so the time that looking one up takes tells nothing of
-    use; and it takes no longer for a thousand keys than for one.
+    A caller chooses what it sends, but not the hash of it, so the time of a lookup reveals nothing useful; and a lookup
+    among a thousand keys takes no longer than in one.
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Reads the keys that the settings name.
+        """Read the keys that the settings name.
 
         Raises:
-            SetupError: the file cannot be read, holds no key or one in plain, or a key is too short to be one.
+            SetupError: the file cannot be read or holds no valid key, or the key in the environment is too short.
         """
         self._path = Path(settings.api_keys_file) if settings.api_keys_file else None
-        self._own: dict[bytes, Key] = {}
+        self._own: dict[str, Key] = {}
         if settings.api_key:
             if len(settings.api_key) < MINIMUM_LENGTH:
                 raise SetupError(
                     f"BATCHYIELD_API_KEY has {len(settings.api_key)} characters, fewer than {MINIMUM_LENGTH}",
                     "make one with `python -c 'import secrets; print(secrets.token_urlsafe(32))'`",
                 )
-            key = Key(ENVIRONMENT, frozenset(SCOPES), digest(settings.api_key.encode()))
-            self._own[key.digest] = key
+            key = new_key(ENVIRONMENT, SCOPES, settings.api_key)
+            self._own[key.sha256] = key
         self._seen, self._keys = self._read()
-        if self._path and not any(key.expires is None or key.expires > time.time() for key in self._keys.values()):
+        if self._path and all(key.is_expired() for key in self._keys.values()):
             raise SetupError(
                 f"{self._path} holds no key that is still valid",
                 f"make one: `batchyield key add NAME --scope predict,read --file {self._path}`",
@@ -49,21 +48,19 @@ class Keyring:
         self.guarded = bool(self._keys)
 
     def holder(self, headers: Mapping[bytes, bytes]) -> Key | None:
-        """The key that a request sent: `Authorization: Bearer KEY` or `X-API-Key: KEY`; None: none that is valid."""
+        """Return the key of `Authorization: Bearer KEY` or `X-API-Key: KEY`; None: the request has no valid one."""
         scheme, _, bearer = headers.get(b"authorization", b"").partition(b" ")
         sent = bearer.strip() if scheme.lower() == b"bearer" else headers.get(b"x-api-key", b"")
         key = self._keys.get(digest(sent))
-        if key is not None and key.expires is not None and key.expires <= time.time():
-            return None
-        return key
+        return None if key is None or key.is_expired() else key
 
     def refresh(self) -> bool:
-        """Reads the file again if it is not the one that was read; whether it was.
+        """Read the file again if it changed; return whether it did.
 
-        A file without keys lets nobody in, for that is what taking the last one back leaves.
+        After a file without keys no key is accepted, for revoking the last key leaves such a file.
 
         Raises:
-            SetupError: it is gone or wrong; the keys stay as they were, and this is raised once for each such file.
+            SetupError: it is missing or malformed; the keys stay as they were, and each such file raises once.
         """
         if self._path is None or (now := _state(self._path)) == self._seen:
             return False
@@ -72,7 +69,7 @@ class Keyring:
         return True
 
     async def watch(self, read: Callable[[bool], None]) -> None:
-        """Refreshes each second until cancelled; `read` is told of each new file whether it could be used."""
+        """Refresh each second until cancelled; `read` is called with whether a changed file could be used."""
         while self._path is not None:
             await asyncio.sleep(WATCH_SECONDS)
             try:
@@ -80,21 +77,16 @@ class Keyring:
                     logger.warning("the API keys were read again: %d", len(self._keys))
                     read(True)
             except SetupError as error:
-                logger.error(  # noqa: TRY400 - the trace of a refusal tells nothing
+                logger.error(  # noqa: TRY400 - a traceback would add nothing
                     "the API keys stay as they were: %s", " ".join(str(error).split())
                 )
                 read(False)
 
-    def _read(self) -> tuple[State | None, dict[bytes, Key]]:
+    def _read(self) -> tuple[State | None, dict[str, Key]]:
         if self._path is None:
             return None, self._own
         seen = _state(self._path)  # before reading: what is written meanwhile is seen the next time
-        try:
-            text = self._path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-            raise SetupError(f"{self._path} cannot be read: {reason}", "correct BATCHYIELD_API_KEYS_FILE") from None
-        return seen, self._own | {key.digest: key for key in parse(text, str(self._path))}
+        return seen, self._own | {key.sha256: key for key in read_keys(self._path)}
 
 
 def _state(path: Path) -> State | None:

@@ -19,7 +19,7 @@ from api.metrics import Metrics
 from api.rates import Rates
 from api.settings import Settings
 from api.sink import Sink
-from batchyield import keyfile
+from batchyield import keys
 
 ROUNDS, REQUESTS, KEYS = 7, 20_000, 1000
 BODY = {"type": "http.request", "body": b"x" * 900, "more_body": False}
@@ -56,13 +56,8 @@ async def measure(application, headers):
 def main():
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "keys"
-        tokens = [keyfile.new_token() for _ in range(KEYS)]
-        path.write_text(
-            "\n".join(
-                keyfile.Key(f"k{n}", frozenset({"predict"}), keyfile.digest(t.encode())).line()
-                for n, t in enumerate(tokens)
-            )
-        )
+        tokens = [keys.new_token() for _ in range(KEYS)]
+        path.write_bytes(keys.encode([keys.new_key(f"k{n}", ["predict"], token) for n, token in enumerate(tokens)]))
         open_settings, guarded = Settings(revision="1"), Settings(revision="1", api_keys_file=str(path))
         plain = [(b"host", b"a"), (b"content-type", b"application/json"), (b"content-length", b"900")]
         keyed = [*plain, (b"authorization", b"Bearer " + tokens[-1].encode())]

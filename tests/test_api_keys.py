@@ -2,6 +2,7 @@
 
 import os
 import time
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
@@ -12,9 +13,9 @@ from api.app import create_app
 from api.auth import Keyring
 from api.examples import INPUTS
 from api.settings import Settings
-from batchyield import keyfile
+from batchyield import keys
 from batchyield.errors import SetupError
-from batchyield.keys import ADMIN, SCOPES, Key, digest, parse
+from batchyield.keys import ADMIN, SCOPES, digest, new_key
 
 KEY = "k" * 32
 OTHER = "z" * 40
@@ -25,8 +26,12 @@ def checkout(tmp_path_factory):
     return make_checkout(tmp_path_factory.mktemp("model"))
 
 
-def line(token, name="line-1", scopes=SCOPES, **more):
-    return Key(name, frozenset(scopes), digest(token.encode()), **more).line()
+def entry(token, name="line-1", scopes=SCOPES, **more):
+    return new_key(name, scopes, token, **more)
+
+
+def text(*entries):
+    return keys.encode(entries).decode()
 
 
 def bearer(token):
@@ -35,7 +40,7 @@ def bearer(token):
 
 @pytest.fixture
 def guarded(checkout, tmp_path):
-    (tmp_path / "keys").write_text(f"# of the plant\n{line(KEY)}  # line 1\n\n{line(OTHER, 'other')}\n")
+    (tmp_path / "keys").write_text(text(entry(KEY), entry(OTHER, "other")))
     with client_of(checkout, api_keys_file=str(tmp_path / "keys")) as client:
         yield client
 
@@ -57,8 +62,7 @@ def test_without_a_key_there_is_no_answer(guarded, path):
     [
         {"x-api-key": "wrong" * 8}, {"x-api-key": ""}, {"authorization": f"Basic {KEY}"}, {"authorization": KEY},
         {"authorization": "Bearer"}, {"authorization": f"Bearer {KEY}x"}, {"x-api-key": KEY[:-1]},
-        {"x-api-key": "# of the plant"}, {"authorization": "Bearer wrong", "x-api-key": KEY},
-        {"x-api-key": digest(KEY.encode()).hex()}, {"x-api-key": f"sha256:{digest(KEY.encode()).hex()}"},
+        {"authorization": "Bearer wrong", "x-api-key": KEY}, {"x-api-key": digest(KEY.encode())},
     ],
 )  # fmt: skip
 def test_a_wrong_key_is_refused(guarded, headers):
@@ -96,7 +100,7 @@ def test_a_key_may_come_from_the_environment_alone(checkout):
     ],
 )
 def test_a_key_may_do_what_its_scopes_say(checkout, tmp_path, scopes, may):
-    (tmp_path / "keys").write_text(line(KEY, scopes=scopes))
+    (tmp_path / "keys").write_text(text(entry(KEY, scopes=scopes)))
     with client_of(checkout, api_keys_file=str(tmp_path / "keys")) as client:
         for path in ("/v1/predictions", "/v1/model", "/metrics"):
             method, body = ("POST", INPUTS) if path == "/v1/predictions" else ("GET", None)
@@ -120,8 +124,8 @@ def test_each_route_says_which_scope_it_needs(checkout):
 
 
 def test_a_key_that_has_ended_is_worth_nothing(checkout, tmp_path):
-    now = time.time()
-    (tmp_path / "keys").write_text(f"{line(KEY, expires=now - 1)}\n{line(OTHER, 'other', expires=now + 1000)}\n")
+    now, hour = datetime.now(UTC), timedelta(hours=1)
+    (tmp_path / "keys").write_text(text(entry(KEY, expires=now - hour), entry(OTHER, "other", expires=now + hour)))
     with client_of(checkout, api_keys_file=str(tmp_path / "keys")) as client:
         assert client.get("/v1/model", headers=bearer(KEY)).status_code == 401
         assert client.get("/v1/model", headers=bearer(OTHER)).status_code == 200
@@ -137,14 +141,14 @@ def admits(keyring, token):
 
 def test_keys_are_read_again_when_the_file_changes(tmp_path):
     path = tmp_path / "keys"
-    first = keyfile.add(path, "a", "predict")
+    first = keys.add(path, "a", ["predict"])
     keyring = Keyring(settings_of(path))
     assert not keyring.refresh()
-    second, _ = keyfile.rotate(path, "a")
+    second, _ = keys.rotate(path, "a")
     assert keyring.refresh()
     assert admits(keyring, first)
     assert admits(keyring, second)
-    keyfile.revoke(path, "a", digest(first.encode()).hex()[:8])
+    keys.revoke(path, "a", digest(first.encode())[:8])
     assert keyring.refresh()
     assert not admits(keyring, first)
     assert admits(keyring, second)
@@ -152,10 +156,10 @@ def test_keys_are_read_again_when_the_file_changes(tmp_path):
 
 def test_a_change_that_leaves_length_and_time_is_seen(tmp_path):
     path = tmp_path / "keys"
-    path.write_text(line(KEY))
+    path.write_text(text(entry(KEY)))
     keyring = Keyring(settings_of(path))
     before = path.stat()
-    path.write_text(line("x" * 32))
+    path.write_text(text(entry("x" * 32)))
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert keyring.refresh()
     assert not admits(keyring, KEY)
@@ -164,14 +168,14 @@ def test_a_change_that_leaves_length_and_time_is_seen(tmp_path):
 @pytest.mark.parametrize("spoil", [lambda path: path.write_text("half a line"), lambda path: path.unlink()])
 def test_a_file_that_is_wrong_keeps_the_keys_as_they_were(tmp_path, spoil):
     path = tmp_path / "keys"
-    path.write_text(line(KEY))
+    path.write_text(text(entry(KEY)))
     keyring = Keyring(settings_of(path))
     spoil(path)
     with pytest.raises(SetupError):
         keyring.refresh()
     assert admits(keyring, KEY)
     assert not keyring.refresh()  # said once
-    path.write_text(line(OTHER))
+    path.write_text(text(entry(OTHER)))
     assert keyring.refresh()
     assert not admits(keyring, KEY)
     assert admits(keyring, OTHER)
@@ -179,9 +183,9 @@ def test_a_file_that_is_wrong_keeps_the_keys_as_they_were(tmp_path, spoil):
 
 def test_after_the_last_key_is_taken_back_nobody_is_let_in(tmp_path):
     path = tmp_path / "keys"
-    token = keyfile.add(path, "a", "read")
+    token = keys.add(path, "a", ["read"])
     keyring = Keyring(settings_of(path))
-    keyfile.revoke(path, "a")
+    keys.revoke(path, "a")
     assert keyring.refresh()
     assert keyring.guarded
     assert not admits(keyring, token)
@@ -189,21 +193,27 @@ def test_after_the_last_key_is_taken_back_nobody_is_let_in(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("content", "said"),
     [
-        ("", "no key that is still valid"),
-        ("# none\n", "no key that is still valid"),
-        (line(KEY, expires=1.0), "no key that is still valid"),
-        (f"# of the plant\n{KEY}\n", "line 2: holds a key in plain\n  run `batchyield key hash --file"),
-        (f"a {KEY}\n", "line 1: is not `NAME SCOPE"),
-        (line(KEY).replace("admin", "root"), "'root' is no scope"),
-        (f"{line(KEY)} expires=tomorrow", "no date"),
-        (f"{line(KEY)}\n{line(KEY, 'b')}", "line 2: repeats the key"),
-        (line(KEY, "environment"), "is the name of the key in BATCHYIELD_API_KEY"),
+        (text(), "no key that is still valid"),
+        (text(entry(KEY, expires=datetime(2020, 1, 1, tzinfo=UTC))), "no key that is still valid"),
+        ("", "keys: line 1: Input data was truncated\n  correct it there, or remove the file and make its keys again"),
+        (f"{KEY}\n", "line 1: JSON is malformed"),
+        (text(entry(KEY)).replace('"sha256"', "sha256"), "line 10: JSON is malformed"),
+        (text(entry(KEY)).replace("admin", KEY), "keys[0]: scopes: expected one or more of predict, read, admin"),
+        (text(entry(OTHER), entry(KEY)).replace(digest(KEY.encode()), KEY), "keys[1]: sha256: expected 64"),
+        (text(entry(KEY)).replace("line-1", f"{KEY} "), "keys[0]: name: expected 1 to 64 letters"),
+        (text(entry(KEY)).replace('Z"', '"'), "keys[0].created: Expected `datetime` with a timezone"),
+        (text(entry(KEY)).replace("created", "expire"), "keys[0]: Object contains unknown field `expire`"),
+        (
+            text(entry(KEY), entry(OTHER)).replace(digest(OTHER.encode()), digest(KEY.encode())),
+            "keys[1] repeats the key of keys[0]",
+        ),
+        (text(entry(KEY)).replace("line-1", "environment"), "is the name of the key in BATCHYIELD_API_KEY"),
     ],
 )
-def test_a_file_that_is_wrong_is_refused_at_the_start(checkout, tmp_path, text, said):
-    (tmp_path / "keys").write_text(text)
+def test_a_malformed_file_is_refused_at_the_start_by_line_or_field(checkout, tmp_path, content, said):
+    (tmp_path / "keys").write_text(content)
     with pytest.raises(SetupError) as caught:
         client_of(checkout, api_keys_file=str(tmp_path / "keys"))
     assert said in str(caught.value)
@@ -225,7 +235,7 @@ def test_the_file_is_watched_while_the_service_runs(checkout, tmp_path):
     import httpx
 
     path = tmp_path / "keys"
-    first = keyfile.add(path, "a", "predict,read")
+    first = keys.add(path, "a", ["predict", "read"])
 
     def wait_for(status, token):
         deadline = time.monotonic() + 15
@@ -234,9 +244,9 @@ def test_the_file_is_watched_while_the_service_runs(checkout, tmp_path):
             time.sleep(0.05)
 
     with Running(checkout, "--workers", "1", BATCHYIELD_API_KEYS_FILE=str(path)) as running:
-        second, _ = keyfile.rotate(path, "a")
+        second, _ = keys.rotate(path, "a")
         wait_for(200, second)
-        keyfile.revoke(path, "a", parse(path.read_text(), "keys")[0].id)
+        keys.revoke(path, "a", keys.read_keys(path)[0].id)
         wait_for(401, first)
         path.write_text("half")
         deadline = time.monotonic() + 15

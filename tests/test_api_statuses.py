@@ -14,7 +14,7 @@ from api.problems import KINDS
 from api.settings import Settings
 from api.swap import open_pinned
 from batchyield.artifact import golden_rows, write_artifact
-from batchyield.keys import digest
+from batchyield.keys import encode, new_key
 
 KEY = "k" * 32
 READS, PREDICTS = b"r" * 32, b"p" * 32
@@ -147,8 +147,8 @@ async def provoked(root, overflowing, monkeypatch):
 @pytest.fixture(scope="module")
 def met(tmp_path_factory, overflowing):
     root = make_checkout(tmp_path_factory.mktemp("model"))
-    lines = [f"{name} {name} sha256:{digest(key).hex()}\n" for name, key in (("read", READS), ("predict", PREDICTS))]
-    (root / "keys").write_text("".join(lines))
+    held = [new_key(name, [name], key.decode()) for name, key in (("read", READS), ("predict", PREDICTS))]
+    (root / "keys").write_bytes(encode(held))
     with pytest.MonkeyPatch.context() as monkeypatch:
         return asyncio.run(provoked(root, overflowing, monkeypatch))
 

@@ -12,7 +12,7 @@ from conftest import run
 from journal_fixtures import opened
 from moto.core import DEFAULT_ACCOUNT_ID
 
-from batchyield import keyfile
+from batchyield import keys as api_keys
 from batchyield.aws import stage
 from batchyield.aws.calls import client, told
 from batchyield.aws.cloud import cloud
@@ -220,13 +220,13 @@ def test_keys_reach_the_secret_and_new_tasks_take_them(aws, said, certificate, t
     stage.up(aws, "staging", {"Certificate": certificate})
     stage.deploy(aws, "staging", "1.2.0")
     file = tmp_path / "api_keys"
-    token = keyfile.add(file, "line-3", "predict")
+    token = api_keys.add(file, "line-3", ["predict"])
     stage.keys(aws, "staging", file)
     secret = aws.secrets.get_secret_value(SecretId="batchyield/staging/api-keys")["SecretString"]
     assert "line-3" in secret
     assert token not in secret
     assert "new tasks with these keys replace those that run" in said
-    (tmp_path / "empty").write_text("# nothing\n")
+    (tmp_path / "empty").write_text('{"keys": []}')
     with pytest.raises(SetupError, match="holds no key"):
         stage.keys(aws, "staging", tmp_path / "empty")
 
@@ -269,13 +269,13 @@ def test_the_keys_container_writes_what_the_service_reads(tmp_path):
     (keys,) = [one for one in service["ContainerDefinitions"] if one["Name"] == "keys"]
     (command,) = keys["Command"]
     file = tmp_path / "source"
-    keyfile.add(file, "line-3", "predict")
+    api_keys.add(file, "line-3", ["predict"])
     subprocess.run(
         ["sh", "-c", command.replace("/var/lib/batchyield/keys", str(tmp_path))],
         env={"API_KEYS": file.read_text(), "PATH": os.environ["PATH"]},
         check=True,
     )
-    assert [key.name for key in keyfile.keys_in(tmp_path / "api_keys")] == ["line-3"]
+    assert [key.name for key in api_keys.read_keys(tmp_path / "api_keys")] == ["line-3"]
     assert (tmp_path / "api_keys").stat().st_mode & 0o077 == 0
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DBAPIError
 
 from api.settings import VARIABLES, read_settings
-from batchyield.keyfile import keys_in
+from batchyield.keys import read_keys
 from batchyield.s3 import Server, client, free_port
 
 BESIDE_PYTHON = Path(sys.executable).parent
@@ -154,7 +154,7 @@ def test_secrets_are_made_once_and_shown_to_nobody(made):
     assert before == {path: path.read_bytes() for path in (root / "secrets").iterdir()}
     assert not [path.name for path, value in before.items() if value.decode() in said]
     assert len(set(before.values())) == len(before)
-    operator, prometheus = keys_in(root / "secrets" / "api_keys")
+    operator, prometheus = read_keys(root / "secrets" / "api_keys")
     assert operator.may("predict")
     assert prometheus.may("read")
     assert not prometheus.may("predict")

@@ -23,7 +23,7 @@ from batchyield import s3
 from batchyield.artifact import FILES, MODEL
 from batchyield.cli import main
 from batchyield.files import md5
-from batchyield.keys import Key, digest, new_token
+from batchyield.keys import encode, new_key, new_token
 from batchyield.pins import objects, remotes, workspace
 from batchyield.pins.copies import place
 from batchyield.pins.heroku import MANIFEST
@@ -94,7 +94,7 @@ def test_a_release_a_dyno_and_its_end(model, attached, tmp_path):
     token = new_token()
     told = {
         "DATABASE_URL": url,
-        "API_KEYS": Key("line-3", frozenset({"predict"}), digest(token.encode())).line(),
+        "API_KEYS": encode([new_key("line-3", ["predict"], token)]).decode(),
         "WEB_CONCURRENCY": "2",
         "BATCHYIELD_DRAIN_SECONDS": "0",
     }

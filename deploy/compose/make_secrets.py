@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from batchyield.files import write_atomic
-from batchyield.keys import ADMIN, PREDICT, READ, Key, digest, new_token
+from batchyield.keys import READ, SCOPES, encode, new_key, new_token
 
 ROOT = Path(__file__).resolve().parents[2]
 PRIVATE, MOUNTED = 0o600, 0o644
@@ -22,13 +22,9 @@ def password() -> str:
     return secrets.token_hex(24)
 
 
-def key_lines(operator: str, prometheus: str) -> str:
-    """What `secrets/api_keys` holds: the hashes of the first two keys."""
-    held = (
-        Key("operator", frozenset({PREDICT, READ, ADMIN}), digest(operator.encode())),
-        Key("prometheus", frozenset({READ}), digest(prometheus.encode())),
-    )
-    return "".join(f"{key.line()}\n" for key in held)
+def key_file(operator: str, prometheus: str) -> str:
+    """Return the content of `secrets/api_keys`: the hashes of the two keys."""
+    return encode([new_key("operator", SCOPES, operator), new_key("prometheus", [READ], prometheus)]).decode()
 
 
 def make(root: Path) -> list[str]:
@@ -45,7 +41,7 @@ def make(root: Path) -> list[str]:
 
     operator = keep("api_key", new_token, PRIVATE)
     prometheus = keep("metrics_key", new_token)
-    keep("api_keys", lambda: key_lines(operator, prometheus))
+    keep("api_keys", lambda: key_file(operator, prometheus))
     journal = keep("journal_password", password)
     keep("journal_url", lambda: f"postgresql://batchyield:{journal}@postgres:5432/batchyield")
     keep("s3_key", lambda: f"{secrets.token_hex(10)},{password()}")

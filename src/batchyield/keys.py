@@ -1,181 +1,228 @@
-"""API keys as a file keeps them: a name, scopes and a hash a line, so that whoever reads the file can call nothing.
+"""API keys in one JSON file that holds the SHA-256 of each key, so that reading the file gives access to nothing.
 
-```
-# the plant's line 3
-line-3   predict        sha256:9f86d081884c7d65…
-grafana  read           sha256:60303ae22b998861…  expires=2027-01-01
+```json
+{"keys": [{"name": "line-3", "scopes": ["predict"], "sha256": "9f86d081…", "created": "2026-11-28T06:00:00Z"}]}
 ```
 
-A key is 256 random bits, so one round of SHA-256 is enough: there is no dictionary to try, and a slow hash would only
-slow the service.
+A key is 256 random bits, so one round of SHA-256 is enough: there is no dictionary to try.
 """
 
+import contextlib
 import hashlib
 import re
 import secrets
-from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
 
 from batchyield.errors import SetupError
+from batchyield.files import exclusively, write_atomic
 
 PREDICT, READ, ADMIN = "predict", "read", "admin"
 SCOPES = (PREDICT, READ, ADMIN)
-"""What a key may do: send batches and outcomes; look at the model and the figures; everything."""
+"""What a key may do: send batches and outcomes; read the model and its metrics; everything."""
 
 TOKEN_PREFIX = "byk_"  # noqa: S105 - what scanners for leaked keys look for, no key
 MINIMUM_LENGTH = 16
 ENVIRONMENT = "environment"
 """The name of the key that `BATCHYIELD_API_KEY` holds."""
 
-NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_LINE = re.compile(r"(?P<name>\S+)\s+(?P<scopes>\S+)\s+sha256:(?P<digest>[0-9a-f]{64})(?:\s+expires=(?P<expires>\S+))?")
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_BYTE = re.compile(r" \(byte (\d+)\)$")
+
+Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
-    """One key, of which only the hash is known.
+class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One API key, of which only the hash is stored.
 
     Attributes:
-        name: whose it is; in logs and in the journal.
-        scopes: what it may do.
-        digest: SHA-256 of the key, 32 bytes.
-        expires: seconds since 1970 from which it is worth nothing; None: never.
+        name: its owner, as logs and the journal show it.
+        scopes: what it may do, of `SCOPES`.
+        sha256: hash of the key, 64 hexadecimal digits.
+        created: when it was made.
+        expires: the first moment at which it is no longer valid; None: it does not expire.
+
+    Raises:
+        ValueError: a field has no valid value; the message shows no value that could be a key.
     """
 
     name: str
-    scopes: frozenset[str]
-    digest: bytes
-    expires: float | None = None
+    scopes: tuple[str, ...]
+    sha256: str
+    created: Time
+    expires: Time | None = None
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError("name: expected 1 to 64 letters, digits, dots, dashes and underscores")
+        if not self.scopes or set(self.scopes) - {*SCOPES}:
+            raise ValueError(f"scopes: expected one or more of {', '.join(SCOPES)}")
+        if not _SHA256.fullmatch(self.sha256):
+            raise ValueError("sha256: expected 64 hexadecimal digits in lower case")
 
     @property
     def id(self) -> str:
-        """The first digits of the hash, by which two keys of one name are told apart."""
-        return self.digest.hex()[:8]
+        """The first 8 digits of the hash, which tell two keys of one name apart."""
+        return self.sha256[:8]
 
     def may(self, scope: str) -> bool:
-        """Whether it has this scope; `admin` has all."""
+        """Return whether the key has a scope; `admin` includes all."""
         return scope in self.scopes or ADMIN in self.scopes
 
-    def line(self) -> str:
-        """As the file holds it."""
-        scopes = ",".join(scope for scope in SCOPES if scope in self.scopes)
-        until = f" expires={moment(self.expires)}" if self.expires is not None else ""
-        return f"{self.name} {scopes} sha256:{self.digest.hex()}{until}"
+    def is_expired(self) -> bool:
+        """Return whether the key has expired by now."""
+        return self.expires is not None and self.expires <= datetime.now(UTC)
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    keys: list[Key]
+
+    def __post_init__(self) -> None:
+        places: dict[str, int] = {}
+        for place, key in enumerate(self.keys):
+            if key.name == ENVIRONMENT:
+                raise ValueError(f"keys[{place}].name: {ENVIRONMENT!r} is the name of the key in BATCHYIELD_API_KEY")
+            if (first := places.setdefault(key.sha256, place)) != place:
+                raise ValueError(f"keys[{place}] repeats the key of keys[{first}]")
 
 
 def new_token() -> str:
-    """A key nobody can guess: 256 bits."""
+    """Return a new key of 256 random bits."""
     return TOKEN_PREFIX + secrets.token_urlsafe(32)
 
 
-def digest(token: bytes) -> bytes:
-    """What is kept of a key."""
-    return hashlib.sha256(token).digest()
+def digest(token: bytes) -> str:
+    """Return the SHA-256 of a key, as the file holds it."""
+    return hashlib.sha256(token).hexdigest()
 
 
-def moment(seconds: float) -> str:
-    """Seconds since 1970 as ISO 8601 in UTC."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def new_key(name: str, scopes: Sequence[str], token: str, expires: datetime | None = None) -> Key:
+    """Return the entry of a key that is made now; raises ValueError as `Key` does."""
+    ordered = tuple(dict.fromkeys(sorted(scopes)))
+    return Key(name, ordered, digest(token.encode()), datetime.now(UTC).replace(microsecond=0), expires)
 
 
-def seconds_of(text: str) -> float:
-    """Seconds since 1970 of a date or a time in ISO 8601; UTC where no zone is said.
-
-    Raises:
-        ValueError: it is neither.
-    """
-    found = datetime.fromisoformat(text)
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+def encode(keys: Sequence[Key]) -> bytes:
+    """Return the content of a file of keys."""
+    return msgspec.json.format(msgspec.json.encode(_File([*keys]))) + b"\n"
 
 
-def scopes_of(text: str) -> frozenset[str]:
-    """The scopes of `predict,read`.
+def read_keys(path: Path) -> list[Key]:
+    """Return the keys of a file, in its order.
 
     Raises:
-        ValueError: one of them is none.
+        SetupError: the file cannot be read or has a wrong field; the message names the line or field, and no key.
     """
-    scopes = frozenset(text.split(","))
-    if wrong := sorted(scopes - {*SCOPES}):
-        raise ValueError(f"{wrong[0]!r} is no scope; there are {', '.join(SCOPES)}")
-    return scopes
-
-
-def check_name(name: str) -> None:
-    """Refuses what cannot be a key's name.
-
-    Raises:
-        ValueError: it has other characters than letters, digits and `._-`, is too long, or is taken.
-    """
-    if not NAME.fullmatch(name):
-        raise ValueError(f"{name!r} is no name: 1 to 64 letters, digits, dots, dashes and underscores")
-    if name == ENVIRONMENT:
-        raise ValueError(f"{name!r} is the name of the key in BATCHYIELD_API_KEY")
-
-
-def content_of(line: str) -> str:
-    """A line without its comment."""
-    return line.partition("#")[0].strip()
-
-
-def is_plain(content: str) -> bool:
-    """Whether a line holds a key itself rather than its hash."""
-    return len(content.split()) == 1
-
-
-def parse_line(content: str) -> Key:
-    """The key of a line.
-
-    Raises:
-        ValueError: the line is none; the message repeats nothing that could be a key.
-    """
-    if is_plain(content):
-        raise ValueError("holds a key in plain")
-    fields = _LINE.fullmatch(content)
-    if fields is None:
-        raise ValueError("is not `NAME SCOPE,SCOPE sha256:HASH` with `expires=DATE` or nothing behind it")
-    check_name(fields["name"])
     try:
-        expires = seconds_of(fields["expires"]) if fields["expires"] else None
-    except ValueError:
-        raise ValueError("expires at what is no date, such as 2027-01-01") from None
-    return Key(fields["name"], scopes_of(fields["scopes"]), bytes.fromhex(fields["digest"]), expires)
+        content = path.read_bytes()
+    except OSError as error:
+        raise SetupError(f"{path} cannot be read: {error.strerror}", "name another file, or correct this one") from None
+    try:
+        return msgspec.json.decode(content, type=_File).keys
+    except msgspec.DecodeError as error:
+        raise SetupError(
+            f"{path}: {_explain(content, error)}",
+            "correct it there, or remove the file and make its keys again with `batchyield key add`",
+        ) from None
 
 
-def parse(text: str, source: str) -> list[Key]:
-    """The keys of a file, in its order.
+def add(path: Path, name: str, scopes: Sequence[str], expires: datetime | None = None) -> str:
+    """Make a key, write its hash to the file and return the key, which cannot be recovered later.
+
+    Raises:
+        SetupError: the name or a scope is invalid, or the name already has a key.
+    """
+    token = new_token()
+    with _changing(path) as keys:
+        if any(key.name == name for key in keys):
+            raise SetupError(f"{name} has a key in {path}", f"run `batchyield key rotate {name}` for another one")
+        try:
+            _File([made := new_key(name, scopes, token, expires)])
+        except ValueError as error:
+            raise SetupError(f"the key cannot be made: {error}", "see `batchyield key add --help`") from None
+        keys.append(made)
+    return token
+
+
+def revoke(path: Path, name: str, start: str = "") -> list[Key]:
+    """Remove the keys of a name, or only the one whose hash begins with `start`; return those removed.
+
+    Raises:
+        SetupError: there is no such key.
+    """
+    with _changing(path) as keys:
+        found = _of(path, keys, name, start)
+        keys[:] = [key for key in keys if key not in found]
+    return found
+
+
+def rotate(path: Path, name: str, grace: timedelta | None = None) -> tuple[str, list[Key]]:
+    """Make another key for a name, with the scopes of its latest one.
 
     Args:
-        text: all of it.
-        source: what the file is called in a refusal.
+        path: the file of keys.
+        name: owner of the keys.
+        grace: how long the older keys stay valid at most; None: until they expire or are revoked.
+
+    Returns:
+        The new key, and the entries of the older ones as they are now.
 
     Raises:
-        SetupError: a line is no key, holds one in plain, or repeats one.
+        SetupError: the name has no key.
     """
-    keys: list[Key] = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not (content := content_of(line)):
-            continue
-        try:
-            key = parse_line(content)
-        except ValueError as error:
-            remedy = (
-                f"run `batchyield key hash --file {source}`, after which it works as before and only its hash is kept"
-            )
-            raise SetupError(
-                f"{source}, line {number}: {error}",
-                remedy if is_plain(content) else "correct the line, or make the key anew with `batchyield key add`",
-            ) from None
-        if any(key.digest == other.digest for other in keys):
-            raise SetupError(f"{source}, line {number}: repeats the key {key.id}", "remove one of the two lines")
-        keys.append(key)
-    return keys
+    token = new_token()
+    with _changing(path) as keys:
+        older = _of(path, keys, name)
+        if grace is not None:
+            end = datetime.now(UTC).replace(microsecond=0) + grace
+            for place, key in enumerate(keys):
+                if key in older:
+                    keys[place] = msgspec.structs.replace(key, expires=min(key.expires or end, end))
+            older = _of(path, keys, name)
+        keys.append(new_key(name, older[-1].scopes, token))
+    return token, older
 
 
-def render(keys: Iterable[Key]) -> str:
-    """Keys for people: name, first digits of the hash, scopes, and until when."""
-    rows = [
-        (key.name, key.id, ",".join(sorted(key.scopes)), moment(key.expires) if key.expires else "") for key in keys
-    ]
+def iso(moment: datetime) -> str:
+    """Return a time in ISO 8601, UTC, to the second."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def render(keys: Sequence[Key]) -> str:
+    """Return keys as a table of name, first digits of the hash, scopes and expiry."""
+    rows = [(key.name, key.id, ",".join(key.scopes), iso(key.expires) if key.expires else "") for key in keys]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows) if rows else "no keys"
+
+
+def _of(path: Path, keys: Sequence[Key], name: str, start: str = "") -> list[Key]:
+    if found := [key for key in keys if key.name == name and key.sha256.startswith(start)]:
+        return found
+    beginning = f" that begins with {start}" if start else ""
+    raise SetupError(f"{name} has no key{beginning} in {path}", "see `batchyield key list`")
+
+
+def _explain(content: bytes, error: msgspec.DecodeError) -> str:
+    """Return at which line or field decoding failed, and why."""
+    reason, _, field = str(error).partition(" - at `$")
+    if isinstance(error, msgspec.ValidationError):
+        return f"{field.strip('.`')}: {reason}" if field else reason
+    byte = _BYTE.search(reason)
+    line = content.count(b"\n", 0, int(byte[1]) if byte else len(content)) + 1
+    return f"line {line}: {_BYTE.sub('', reason)}"
+
+
+@contextlib.contextmanager
+def _changing(path: Path) -> Iterator[list[Key]]:
+    """Yield the keys for changes; the file is then rewritten whole, while no other command can change it."""
+    path = path.resolve()  # a link stays a link
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with exclusively(path.parent):
+        keys = read_keys(path) if path.exists() else []
+        yield keys
+        write_atomic(path, encode(keys), 0o600)

@@ -10,7 +10,7 @@ from batchyield.aws.cloud import Cloud
 from batchyield.aws.migration import migrate
 from batchyield.aws.stacks import outputs_of
 from batchyield.errors import SetupError
-from batchyield.keyfile import keys_in
+from batchyield.keys import read_keys
 
 TEMPLATES = Path("deploy/aws")
 FOUNDATION = "batchyield-foundation"
@@ -68,7 +68,7 @@ def keys(aws: Cloud, stage: str, file: Path) -> None:
     Raises:
         SetupError: the file cannot be read as keys, or holds none.
     """
-    if not keys_in(file):
+    if not read_keys(file):
         raise SetupError(f"{file} holds no key", "`batchyield key add NAME --scope predict --file FILE` makes one")
     secret = aws.stacks.outputs(stack_of(stage, "data"))["KeysSecret"]
     aws.secrets.put_secret_value(SecretId=secret, SecretString=file.read_text())
