@@ -109,8 +109,10 @@ promote: setup ## put a version into a stage: make promote STAGE=prod [VERSION=1
 package: setup ## build the wheels of a release into dist/: make package [VERSION=1.2.0]
 	@batchyield package $(VERSION)
 
-publish: setup ## upload the wheels in dist/ to the index that TWINE_REPOSITORY_URL names
-	@batchyield publish dist/*.whl
+publish: setup ## upload the wheels in dist/ to the index that TWINE_REPOSITORY_URL names, as TWINE_USERNAME with TWINE_PASSWORD
+	@: $${TWINE_REPOSITORY_URL:?set it to the upload address of the index}
+	@twine check --strict dist/*.whl
+	@twine upload --non-interactive --disable-progress-bar $(if $(findstring pypi.org/,$(TWINE_REPOSITORY_URL)),--skip-existing) dist/*.whl
 
 serve-stage: setup ## serve the version that is in a stage: make serve-stage [STAGE=prod]
 	@batchyield serve --stage $(or $(STAGE),prod) --host $(HOST) --port $(PORT)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def add(commands: Commands) -> None:
-    """Adds `release`, `promote`, `models`, `tagged`, `notes`, `card`, `package`, `publish` and `serve`."""
+    """Adds `release`, `promote`, `models`, `tagged`, `notes`, `card`, `package` and `serve`."""
     release = commands.add("release", _release, "Tag HEAD as a version of the model, if it may be one.")
     which = release.add_mutually_exclusive_group()
     which.add_argument("--version", metavar="X.Y.Z", help="of the release; above the newest one")
@@ -50,9 +50,6 @@ def add(commands: Commands) -> None:
     package.add_argument("version", nargs="?", help="(the newest)")
     package.add_argument("--out", type=Path, default=Path("dist"), help="folder (%(default)s)")
     package.add_argument("--model-only", action="store_true", help="leave the library out")
-
-    publish = commands.add("publish", _publish, "Upload wheels to the index that TWINE_REPOSITORY_URL names.")
-    publish.add_argument("wheels", nargs="+", type=Path, metavar="WHEEL", help="from `batchyield package`")
 
     serve = commands.add("serve", _serve, "Serve a released model.")
     serve.add_argument("--model", default=NAME, help="its name (%(default)s)")
@@ -152,14 +149,6 @@ def _package(options: argparse.Namespace) -> int:
     print(package(release, options.out))
     if not options.model_only:
         print(library(release.revision, options.out))
-    return 0
-
-
-def _publish(options: argparse.Namespace) -> int:
-    from batchyield.pins.publish import publish
-
-    for said in publish(options.wheels):
-        print(said, flush=True)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""A release as wheels: the model with its pin and its card, and the library at the release's own commit."""
+"""Builds the wheels of a release with hatchling: the model with its pin and card, and the library at its commit."""
 
 import os
 import subprocess
@@ -9,7 +9,6 @@ from pathlib import Path
 
 from batchyield.artifact import FILES, canonical_json
 from batchyield.errors import SetupError
-from batchyield.files import write_atomic
 from batchyield.packaged import PIN, Pin
 from batchyield.pins.artifacts import bring
 from batchyield.pins.card import card, pins
@@ -18,11 +17,29 @@ from batchyield.pins.copies import name_of
 from batchyield.pins.lookup import text_at
 from batchyield.pins.registry import NAME, Release
 from batchyield.pins.walk import raw_object
-from batchyield.pins.wheel import EPOCH, filename, wheel
 from batchyield.pins.workspace import export
 
-DISTRIBUTION = "batchyield-model"
 PACKAGE = "batchyield_model"
+
+EPOCH = "1580601600"
+"""SOURCE_DATE_EPOCH of the wheels, 2020-02-02, so that the time of the build does not change their bytes."""
+
+PROJECT = """[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+
+[project]
+name = "batchyield-model"
+version = "{version}"
+description = "{name} {version} with its pin; `from {package} import predict`"
+readme = "README.md"
+license = "MIT"
+requires-python = ">=3.11"
+dependencies = ["batchyield=={needed}"]
+
+[tool.hatch.build.targets.wheel]
+packages = ["{package}"]
+"""
 
 INIT = '''"""{name} {version}, from commit {revision}: `predict`, `model()` and `pin`."""
 
@@ -41,7 +58,7 @@ __all__ = ["__version__", "model", "pin", "predict"]
 
 
 def pin_of(release: Release, folder: Path, root: Path = Path()) -> Pin:
-    """What a release pins; `folder` is its model, from `artifacts.bring`."""
+    """Return the pin of a release; `folder` holds its model, from `artifacts.bring`."""
     lock = text_at(release.revision, LOCK, root) or ""
     digest = name_of(lock.encode())
     raw = raw_object(release.revision, root)
@@ -49,10 +66,10 @@ def pin_of(release: Release, folder: Path, root: Path = Path()) -> Pin:
 
 
 def package(release: Release, out: Path, root: Path = Path()) -> Path:
-    """Writes the wheel of a released model; the same bytes each time.
+    """Build the wheel of a released model into `out`; the same bytes each time.
 
     Raises:
-        SetupError: neither cache nor storage has the model.
+        SetupError: neither cache nor storage has the model, or hatchling is missing.
         ArtifactError: the storage holds other bytes than the pinned ones.
     """
     folder = bring(release.revision, root)
@@ -61,19 +78,20 @@ def package(release: Release, out: Path, root: Path = Path()) -> Path:
         "__init__.py": INIT.format(name=NAME, version=release.version, revision=release.revision[:12]).encode(),
         "py.typed": b"",
     }
-    data = wheel(
-        DISTRIBUTION,
-        release.version,
-        _metadata(release, library_version(release.revision, root), card(release.revision, root, folder)),
-        {f"{PACKAGE}/{name}": content for name, content in files.items()},
-    )
-    written = out / filename(DISTRIBUTION, release.version)
-    write_atomic(written, data)
-    return written
+    needed = library_version(release.revision, root)
+    with tempfile.TemporaryDirectory(prefix="batchyield-model-") as scratch:
+        project = Path(scratch)
+        (project / PACKAGE).mkdir()
+        for name, content in files.items():
+            (project / PACKAGE / name).write_bytes(content)
+        (project / "README.md").write_text(card(release.revision, root, folder), encoding="utf-8")
+        described = PROJECT.format(name=NAME, version=release.version, needed=needed, package=PACKAGE)
+        (project / "pyproject.toml").write_text(described, encoding="utf-8")
+        return _build(project, out)
 
 
 def library_version(revision: str, root: Path) -> str:
-    """The library's version at a commit.
+    """Return the library's version at a commit.
 
     Raises:
         SetupError: its pyproject.toml says none.
@@ -88,38 +106,27 @@ def library_version(revision: str, root: Path) -> str:
 
 
 def library(revision: str, out: Path, root: Path = Path()) -> Path:
-    """Builds the wheel of the library from a commit, not from the working tree; the same bytes each time.
+    """Build the wheel of the library from a commit, not from the working tree; the same bytes each time.
 
     Raises:
-        SetupError: hatchling is missing or refuses.
+        SetupError: hatchling is missing or fails.
     """
     with tempfile.TemporaryDirectory(prefix="batchyield-library-") as scratch:
-        tree, made = (Path(scratch) / name for name in ("tree", "made"))
-        export(revision, tree, root)
+        export(revision, Path(scratch), root)
+        return _build(Path(scratch), out)
+
+
+def _build(project: Path, out: Path) -> Path:
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out) as made:
         done = subprocess.run(  # noqa: S603 - our own fixed command
-            [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(made)],
-            cwd=tree,
+            [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(Path(made).resolve())],
+            cwd=project,
             env=os.environ | {"SOURCE_DATE_EPOCH": EPOCH},
             capture_output=True,
             text=True,
         )
         if done.returncode:
-            raise SetupError(f"the library's wheel cannot be built: {done.stderr.strip()}", "run `make setup`")
-        (built,) = made.glob("*.whl")
-        written = out / built.name
-        write_atomic(written, built.read_bytes())
-    return written
-
-
-def _metadata(release: Release, needed: str, said: str) -> str:
-    head = {
-        "Metadata-Version": "2.4",
-        "Name": DISTRIBUTION,
-        "Version": release.version,
-        "Summary": f"{NAME} {release.version} with its pin; `from {PACKAGE} import predict`",
-        "License-Expression": "MIT",
-        "Requires-Python": ">=3.11",
-        "Requires-Dist": f"batchyield=={needed}",
-        "Description-Content-Type": "text/markdown",
-    }
-    return "\n".join(f"{key}: {value}" for key, value in head.items()) + f"\n\n{said}"
+            raise SetupError(f"the wheel cannot be built: {done.stderr.strip()}", "run `make setup`")
+        (built,) = Path(made).glob("*.whl")
+        return built.replace(out / built.name)
