@@ -262,7 +262,7 @@ def test_the_guide_has_the_numbers_of_the_code():
     guide = (ROOT / "docs/explanations.md").read_text()
     assert f"**{PAIRS}**" in guide
     assert f"the {TOP} largest" in guide
-    shown = msgspec.json.decode("{" + guide.split("```")[1] + "}", type=dict[str, Explanation])["explanation"]
+    shown = msgspec.json.decode("{" + guide.split("```")[3] + "}", type=dict[str, Explanation])["explanation"]
     assert len(shown.contributions) == TOP
     assert all(c.feature in NAMES for c in shown.contributions)
     assert total(shown) == pytest.approx(0.9334422, abs=1e-9)

@@ -10,12 +10,12 @@ def markdown() -> str:
     lines = [
         "# Features",
         "",
-        f"`batchyield.features.featurize` makes {len(FEATURES)} numbers of a batch, always all of them and in this",
-        "order; training and serving call the same function. A number that is not known is missing (NaN), never",
-        "guessed. Which groups a model sees is chosen in `conf/features/`; the choice is part of the model, so serving",
-        "has no setting.",
+        f"`batchyield.features.featurize` returns {len(FEATURES)} numbers for a batch, in the order of this page. Training",
+        "and serving call the same function. An unknown number is missing (NaN), never guessed.",
         "",
-        "This page is written by `python -m batchyield.features.dictionary`.",
+        "`conf/features/` selects the groups that a model uses. The choice is part of the model, so serving has no setting.",
+        "",
+        "`python -m batchyield.features.dictionary` generates this page.",
     ]
     for group, about in GROUPS.items():
         lines += ["", f"## {group.capitalize()}", "", f"{about[0].upper()}{about[1:]}.", ""]
@@ -29,17 +29,17 @@ def markdown() -> str:
         "",
         "## Repairs",
         "",
-        "No row is refused for a cell. A number is put right where the other readings say what it must have been, and",
-        "is missing otherwise; a warning names the cell either way. The rules look at the inputs alone.",
+        "No row is rejected for a cell. A wrong number is corrected if the other readings determine its value, and is missing",
+        "otherwise. A warning names the cell in both cases. The rules use the inputs only.",
         "",
-        f"B14/A1 of a real batch lies between {LOWEST_PRODUCT:g} and {HIGHEST_PRODUCT:g}; a step lasts less than "
+        f"B14/A1 of a real batch lies between {LOWEST_PRODUCT:g} and {HIGHEST_PRODUCT:g}. A step lasts less than "
         f"{LONGEST_STEP / 60:g} hours, a range at most {LONGEST_RANGE / 60:g}.",
         "",
-        "| kind | what was found and done |",
+        "| kind | problem and repair |",
         "|---|---|",
         *(f"| `{kind}` | {about} |" for kind, about in KINDS.items()),
         "",
-        "Outside these bounds a number is `implausible_number`:",
+        "A number outside these bounds is `implausible_number`:",
         "",
         "| reading | from | to |",
         "|---|---|---|",
