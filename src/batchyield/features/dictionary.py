@@ -10,10 +10,11 @@ def markdown() -> str:
     lines = [
         "# Features",
         "",
-        f"`batchyield.features.featurize` returns {len(FEATURES)} numbers for a batch, in the order of this page. Training",
-        "and serving call the same function. An unknown number is missing (NaN), never guessed.",
+        f"`batchyield.features.featurize` returns {len(FEATURES)} numbers for a batch, in the order of this page.",
+        "Training and serving call the same function. An unknown number is missing (NaN), never guessed.",
         "",
-        "`conf/features/` selects the groups that a model uses. The choice is part of the model, so serving has no setting.",
+        "`conf/features/` selects the groups that a model uses. The choice is part of the model, so",
+        "serving has no setting.",
         "",
         "`python -m batchyield.features.dictionary` generates this page.",
     ]
@@ -29,8 +30,8 @@ def markdown() -> str:
         "",
         "## Repairs",
         "",
-        "No row is rejected for a cell. A wrong number is corrected if the other readings determine its value, and is missing",
-        "otherwise. A warning names the cell in both cases. The rules use the inputs only.",
+        "No row is rejected for a cell. A wrong number is corrected if the other readings determine its value, and is",
+        "missing otherwise. A warning names the cell in both cases. The rules use the inputs only.",
         "",
         f"B14/A1 of a real batch lies between {LOWEST_PRODUCT:g} and {HIGHEST_PRODUCT:g}. A step lasts less than "
         f"{LONGEST_STEP / 60:g} hours, a range at most {LONGEST_RANGE / 60:g}.",
