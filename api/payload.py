@@ -12,8 +12,8 @@ from api.malformed import LONGEST_SEARCHED, STRING, malformed
 from api.problems import INVALID, MALFORMED, MOST_VIOLATIONS, RequestError, summary
 from batchyield.batch import Batch
 from batchyield.errors import Violation
+from batchyield.lines import Sheet, read_sheet
 from batchyield.portions import MOST_BATCHES
-from batchyield.sheet import Sheet, read_sheet
 
 MOST_LINES = 2 * MOST_BATCHES
 """Of a file: room for blank lines, and for breaks inside cells."""

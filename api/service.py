@@ -16,8 +16,8 @@ from batchyield.artifact import FILES
 from batchyield.batch import Batch, CellWarning
 from batchyield.features import featurize
 from batchyield.journal.entry import parts
+from batchyield.lines import Sheet
 from batchyield.replies import Model, Prediction, Refusal
-from batchyield.sheet import Sheet
 from batchyield.workers import Status
 
 BULK_THREADS = 2

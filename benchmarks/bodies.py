@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from batchyield.batch import Batch
-from batchyield.sheet import read_sheet
+from batchyield.lines import read_sheet
 from batchyield.simulate import simulate
 
 ROWS = 100

@@ -18,7 +18,7 @@ from batchyield.chart import Chart, control_chart
 from batchyield.drift import Reference, reference
 from batchyield.features import FEATURES, INDEX, featurize
 from batchyield.features.catalogue import NUMBERS
-from batchyield.sheet import read_sheet
+from batchyield.lines import read_sheet
 from batchyield.simulate import simulate
 from batchyield.window import WATCHED, Shift, Verdict, compare
 

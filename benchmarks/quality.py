@@ -19,10 +19,10 @@ from batchyield.estimators import Array, Matrix
 from batchyield.evaluation import Estimate, bootstrap
 from batchyield.export import to_onnx
 from batchyield.features import featurize
+from batchyield.lines import read_answers, read_sheet
 from batchyield.params import Params, parse
 from batchyield.pins.params import compose
 from batchyield.predictor import Predictor
-from batchyield.sheet import read_answers, read_sheet
 from batchyield.training import Answers, train
 from batchyield.tune import cross_predict
 

@@ -8,8 +8,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from batchyield.features import featurize
+from batchyield.lines import read_sheet
 from batchyield.params import parse
-from batchyield.sheet import read_sheet
 from batchyield.simulate import simulate
 from batchyield.training import train
 

@@ -14,9 +14,9 @@ from batchyield.journal.append import appender
 from batchyield.journal.entry import Entry, Pin, parts
 from batchyield.journal.outcomes import Teller, keep
 from batchyield.journal.upgrade import prepare
+from batchyield.lines import read_sheet
 from batchyield.outcomes import Outcome
 from batchyield.predictor import Predictor
-from batchyield.sheet import read_sheet
 from batchyield.simulate import simulate
 
 MD5 = "a" * 32

@@ -7,8 +7,10 @@ import msgspec
 import pytest
 
 from batchyield.batch import ID_COLUMN, NAMES, READINGS, YIELD_COLUMN, Batch
-from batchyield.contract import ContractParams, check, frame, report
-from batchyield.sheet import Sheet, read_sheet
+from batchyield.bounds import ContractParams
+from batchyield.contract import check, frame
+from batchyield.contract.report import report
+from batchyield.lines import Sheet, read_sheet
 
 PARAMS = ContractParams(minimum_rows=10)
 NUMBERS = [r.name for r in READINGS if r.kind == "number"]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from made import plant, trained
 
-from batchyield.effects import RANGE, partial_dependence
+from batchyield.evaluation import RANGE, partial_dependence
 from batchyield.features import FEATURES, INDEX
 
 RATIO, WATER = INDEX["B14_per_A1"], INDEX["B12"]

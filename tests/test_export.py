@@ -19,7 +19,7 @@ from batchyield.errors import ArtifactError
 from batchyield.estimators import FilledTrees
 from batchyield.export import PARITY, parity, to_onnx
 from batchyield.features import FEATURES, featurize
-from batchyield.sheet import read_sheet
+from batchyield.lines import read_sheet
 from batchyield.training import train
 from batchyield.trees import TreeTable, _no_greater
 

@@ -284,7 +284,7 @@ def test_the_data_dictionary_is_that_of_the_code():
 
 @pytest.mark.real_data
 def test_the_real_file_keeps_its_rows_and_gets_its_repairs(real_data):
-    from batchyield.sheet import read_sheet
+    from batchyield.lines import read_sheet
 
     sheet = read_sheet((real_data / "jinnan_round1_train_20181227.csv").read_bytes())
     made = featurize(sheet.batches)

@@ -7,8 +7,8 @@ from batchyield.errors import ParamsError
 from batchyield.estimators import MassLine, WinsorLinear
 from batchyield.features import FEATURES, INDEX
 from batchyield.intervals import out_of_fold
+from batchyield.lines import read_answers, read_sheet
 from batchyield.model import build, columns
-from batchyield.sheet import read_answers, read_sheet
 
 RATIO = INDEX["B14_per_A1"]
 

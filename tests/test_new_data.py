@@ -14,10 +14,10 @@ from moto.server import ThreadedMotoServer
 from batchyield import s3
 from batchyield.batch import ENCODING
 from batchyield.datadiff import difference, render
+from batchyield.lines import read_sheet
 from batchyield.pins import copies, raw, remotes, workspace
 from batchyield.pins.audit import audit
 from batchyield.pins.compare import LOCK
-from batchyield.sheet import read_sheet
 from batchyield.simulate import simulate
 from batchyield.window import ENOUGH
 

@@ -12,10 +12,10 @@ import pytest
 from conftest import EVALUATED, ROOT, run
 
 from batchyield import s3
+from batchyield.lines import read_sheet
 from batchyield.lock import read_lock
 from batchyield.pins import params, raw, remotes, workspace
 from batchyield.pins.compare import LOCK, compare
-from batchyield.sheet import read_sheet
 
 pytestmark = pytest.mark.slow
 

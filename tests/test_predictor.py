@@ -15,10 +15,10 @@ from batchyield.batch import Batch, CellWarning
 from batchyield.errors import ArtifactError
 from batchyield.export import to_onnx
 from batchyield.features import featurize
+from batchyield.lines import read_sheet
 from batchyield.params import load
 from batchyield.predictor import DIGITS, Predictor, _decimals
 from batchyield.replies import Prediction
-from batchyield.sheet import read_sheet
 from batchyield.simulate import simulate
 from batchyield.training import train
 

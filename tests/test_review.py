@@ -20,8 +20,7 @@ from hypothesis import strategies as st
 from batchyield import comment, s3
 from batchyield.change import Outcome, compare
 from batchyield.errors import ArtifactError, SetupError
-from batchyield.gate import Verdict
-from batchyield.judgement import Judgement, labelled
+from batchyield.gate import Judgement, Verdict, labelled
 from batchyield.paired import ENOUGH, Rows, paired, read_rows
 from batchyield.params import Bounds, Change
 from batchyield.pins import params, raw, remotes, workspace

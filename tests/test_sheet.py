@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from batchyield import clock
 from batchyield.batch import ID_COLUMN, LARGEST, NAMES, READINGS, YIELD_COLUMN, Batch
 from batchyield.errors import InputError
-from batchyield.lines import SHOWN
-from batchyield.sheet import KINDS, TOGETHER, read_answers, read_sheet
+from batchyield.lines import KINDS, SHOWN, TOGETHER, read_answers, read_sheet
 
 HEADER = [ID_COLUMN, *NAMES, YIELD_COLUMN]
 KIND = {r.name: r.kind for r in READINGS}

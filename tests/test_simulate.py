@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from batchyield.batch import NAMES, READINGS
 from batchyield.errors import ParamsError
 from batchyield.features import featurize
-from batchyield.sheet import read_sheet
+from batchyield.lines import read_sheet
 from batchyield.simulate import Shift, simulate
-from batchyield.simulate.slips import serial_date
+from batchyield.simulate.dirt import serial_date
 
 
 @cache

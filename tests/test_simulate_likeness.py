@@ -11,8 +11,8 @@ from sklearn.model_selection import KFold
 from batchyield import families, params
 from batchyield.batch import NAMES, READINGS
 from batchyield.features import featurize
+from batchyield.lines import read_sheet
 from batchyield.model import build
-from batchyield.sheet import read_sheet
 from batchyield.simulate import simulate
 
 TREES = {"min_samples_leaf": 2, "max_features": 0.1, "seed": 1}

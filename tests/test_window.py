@@ -9,7 +9,7 @@ import pytest
 from batchyield.batch import NAMES
 from batchyield.drift import reference
 from batchyield.features import FEATURES, INDEX, featurize
-from batchyield.sheet import read_sheet
+from batchyield.lines import read_sheet
 from batchyield.simulate import simulate
 from batchyield.window import ENOUGH, WATCHED, Verdict, compare
 

@@ -6,9 +6,11 @@ from enum import StrEnum
 import msgspec
 
 from batchyield.errors import SetupError
-from batchyield.gate import Figures, Gate, value_of
 from batchyield.paired import ENOUGH, Paired
-from batchyield.params import Change
+from batchyield.params import Change, Gate
+
+Figures = dict[str, dict[str, float]]
+"""Metrics file, without folder and suffix -> figure -> value."""
 
 ROWS = "test"
 """The metrics whose answers are known row by row."""
@@ -116,3 +118,16 @@ def why_untold(compared: list[Comparison]) -> str | None:
     if all(each.outcome is not Outcome.UNTOLD for each in compared):
         return None
     return f"base and head were tested on fewer than {ENOUGH} common batches, so noise cannot be told from loss"
+
+
+def value_of(measured: Figures, name: str, figure: str) -> float:
+    """A figure that the gate names.
+
+    Raises:
+        SetupError: it was not measured.
+    """
+    if figure not in measured[name]:
+        raise SetupError(
+            f"{name}.json has no {figure}", f"it has {', '.join(sorted(measured[name]))}; correct the gate"
+        )
+    return measured[name][figure]

@@ -12,7 +12,7 @@ from batchyield.batch import NAMES, READINGS
 from batchyield.clock import read_clock, read_range
 from batchyield.drift import DIGITS, profile, reference
 from batchyield.features import FEATURES, INDEX, featurize
-from batchyield.sheet import Sheet, read_sheet
+from batchyield.lines import Sheet, read_sheet
 from batchyield.window import ENOUGH, compare
 from batchyield.window import Shift as Drift
 

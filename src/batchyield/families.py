@@ -1,10 +1,21 @@
-"""The families of models that may be chosen, each with the parameters of its training; `model.py` builds them."""
+"""The parameters of each family of models, and the ranges of all numbers; `model.py` builds the models."""
 
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta
 
-from batchyield.ranges import Count, Positive, Seed, Share, Struct, Weight
+Fraction = Annotated[float, Meta(gt=0, lt=1)]
+Count = Annotated[int, Meta(ge=1)]
+Folds = Annotated[int, Meta(ge=2)]
+Seed = Annotated[int, Meta(ge=0, lt=1 << 32)]
+Positive = Annotated[float, Meta(gt=0)]
+Weight = Annotated[float, Meta(ge=0)]
+Share = Annotated[float, Meta(gt=0, le=1)]
+
+
+class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What every group of parameters is: unchangeable, and closed against misspelt names."""
 
 
 class MeanParams(Struct, frozen=True, tag_field="kind", tag="mean"):

@@ -1,20 +1,16 @@
-"""The gate: may this model be served? Measured figures against the bounds of `gate` in the params.
+"""The gate: may this model be served?
 
-Where there is a base to compare with, `comparison.py` judges the change, too.
+Compares measured figures with the bounds of `gate` in the params. The result also holds the comparison to a base
+(`change.py`) and the label that overrides both.
 """
 
 from pathlib import Path
 
 import msgspec
 
+from batchyield.change import Comparison, value_of
 from batchyield.errors import SetupError
-from batchyield.params import Bounds
-
-Gate = dict[str, dict[str, Bounds]]
-"""Metrics file, without folder and suffix -> figure -> bounds."""
-
-Figures = dict[str, dict[str, float]]
-"""Metrics file, without folder and suffix -> figure -> value."""
+from batchyield.params import Bounds, Gate
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -73,14 +69,56 @@ def read_figures(file: Path) -> dict[str, float]:
         raise SetupError(f"{file} cannot be read: {error}", "run `dvc repro`") from error
 
 
-def value_of(measured: Figures, name: str, figure: str) -> float:
-    """A figure that the gate names.
+OVERRIDE = "gate-override"
+"""The label of a pull request that lets it through although the gate stops it."""
 
-    Raises:
-        SetupError: it was not measured.
+
+class Judgement(msgspec.Struct, frozen=True):
+    """All that the gate says.
+
+    Attributes:
+        verdicts: figures against bounds.
+        comparisons: figures against those of the base; empty without one.
+        overridden: whether the label was given.
     """
-    if figure not in measured[name]:
-        raise SetupError(
-            f"{name}.json has no {figure}", f"it has {', '.join(sorted(measured[name]))}; correct the gate"
-        )
-    return measured[name][figure]
+
+    verdicts: list[Verdict]
+    comparisons: list[Comparison]
+    overridden: bool
+
+    @property
+    def failures(self) -> list[str]:
+        """What fails, in words."""
+        bounds = [str(each) for each in self.verdicts if not each.passed]
+        return bounds + [str(each) for each in self.comparisons if not each.passed]
+
+    @property
+    def passed(self) -> bool:
+        """Whether the gate lets it through, by itself or by the label."""
+        return self.overridden or not self.failures
+
+    def __str__(self) -> str:
+        lines = [*map(str, self.verdicts), *map(str, self.comparisons)]
+        if self.failures and self.overridden:
+            lines.append(f"OVERRIDDEN by the label {OVERRIDE}: {len(self.failures)} of {len(lines)} fail")
+        return "\n".join(lines)
+
+
+class Told(msgspec.Struct, frozen=True):
+    """The same for a machine; `failures` are sentences."""
+
+    passed: bool
+    overridden: bool
+    failures: list[str]
+    verdicts: list[Verdict]
+    comparisons: list[Comparison]
+
+
+def told(made: Judgement) -> Told:
+    """The judgement with what follows from it written out."""
+    return Told(made.passed, made.overridden, made.failures, made.verdicts, made.comparisons)
+
+
+def labelled(labels: str) -> bool:
+    """Whether the override is among labels with commas between them."""
+    return OVERRIDE in {label.strip() for label in labels.split(",")}

@@ -11,8 +11,8 @@ import msgspec
 from batchyield.artifact import Artifact, open_artifact
 from batchyield.batch import Batch
 from batchyield.errors import ArtifactError, InputError, Violation
+from batchyield.lines import read_sheet
 from batchyield.replies import Prediction
-from batchyield.sheet import read_sheet
 
 PIN = "pin.json"
 REINSTALL = "install it again: `pip install --force-reinstall --no-deps batchyield-model`"

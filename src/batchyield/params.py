@@ -14,8 +14,7 @@ from msgspec import Meta
 
 from batchyield.bounds import ContractParams
 from batchyield.errors import ParamsError
-from batchyield.families import ModelParams
-from batchyield.ranges import Count, Folds, Fraction, Positive, Seed, Struct, Weight
+from batchyield.families import Count, Folds, Fraction, ModelParams, Positive, Seed, Struct, Weight
 
 Group = Literal["readings", "ratios", "steps", "lengths", "temperatures", "missing", "clocks", "order"]
 
@@ -125,6 +124,10 @@ class Bounds(Struct, frozen=True):
     change: Change | None = None
 
 
+Gate = dict[str, dict[str, Bounds]]
+"""Metrics file, without folder and suffix -> figure -> bounds."""
+
+
 class Params(Struct, frozen=True):
     """All of `params.yaml`."""
 
@@ -135,7 +138,7 @@ class Params(Struct, frozen=True):
     model: ModelParams
     intervals: IntervalsParams
     evaluation: EvaluationParams
-    gate: dict[str, dict[str, Bounds]]
+    gate: Gate
 
 
 def load(path: str | Path = "params.yaml") -> Params:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from batchyield.errors import InputError, SetupError, Violation
+from batchyield.lines import read_sheet
 from batchyield.portions import MOST_BATCHES, Portion, of_file, violation_in_whole
 from batchyield.predictor import Predictor
 from batchyield.replies import CSV_HEADER, csv_of_predictions
-from batchyield.sheet import read_sheet
 
 
 class Part(NamedTuple):

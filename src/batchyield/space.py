@@ -14,8 +14,7 @@ import yaml
 from msgspec import Meta
 
 from batchyield.errors import ParamsError
-from batchyield.families import ModelParams
-from batchyield.ranges import Count, Seed, Struct
+from batchyield.families import Count, ModelParams, Seed, Struct
 
 Number = int | float
 Numbers = Annotated[tuple[Number, ...], Meta(min_length=1)]

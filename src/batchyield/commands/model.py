@@ -25,7 +25,7 @@ def add(commands: Commands) -> None:
 
 
 def _gate(options: argparse.Namespace) -> int:
-    from batchyield.judgement import Judgement, labelled, told
+    from batchyield.gate import Judgement, labelled, told
 
     if options.base:
         from batchyield.pins.review import review

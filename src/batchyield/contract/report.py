@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from batchyield import clock
 from batchyield.batch import NAMES, READINGS, CellWarning, Reading
-from batchyield.contract.check import ContractResult, reading_of
-from batchyield.sheet import KINDS, Sheet
+from batchyield.contract import ContractResult, reading_of
+from batchyield.lines import KINDS, Sheet
 
 EXAMPLES = 3
 

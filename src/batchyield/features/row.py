@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from batchyield.batch import READINGS, Batch, CellWarning
 from batchyield.clock import read_clock, read_range
-from batchyield.features import catalogue
+from batchyield.features.catalogue import CLOCKS as STARTED
 from batchyield.features.catalogue import FEATURES, FLAGS, NUMBERS, RANGES, RATIOS, STEPS, WARMINGS
 from batchyield.features.repair import NAN, Warned, repair
 
@@ -65,13 +65,13 @@ _OVER = _places(*(over for over, _ in RATIOS), "B14")
 _UNDER = _places(*(under for _, under in RATIOS), "water")
 _LATER = _places(*(later for _, later in STEPS), *(a for a, _ in WARMINGS))
 _EARLIER = _places(*(_end_of(earlier) for earlier, _ in STEPS), *(b for _, b in WARMINGS))
-_FLAGS, _STARTED, _WATER = _places(*FLAGS), _places(*catalogue.CLOCKS), _places(*WATER)
+_FLAGS, _STARTED, _WATER = _places(*FLAGS), _places(*STARTED), _places(*WATER)
 _BATCH = _places(*(f"{a}_to_{b}" for a, b in STEPS[:12]), *(f"{n}_length" for n in ("A20", "A28", "B4", "B9")))
 
 _NUMBERS, _RATIOS, _STEPS, _WARMINGS, _MISSING = map(_group, ("readings", "ratios", "steps", "temperatures", "missing"))
 _TEXTS, _ENDS = _slice(TEXTS), _slice(f"{n}_end" for n in RANGES)
 _LENGTHS, _SPINS = _slice(f"{n}_length" for n in RANGES), _slice(f"{n}_length" for n in ("B9", "B10", "B11"))
-_STARTS = _slice(f"{n}_clock" for n in catalogue.CLOCKS)
+_STARTS = _slice(f"{n}_clock" for n in STARTED)
 
 _FIELDS = msgspec.structs.fields(Batch)
 _ID = next(i for i, field in enumerate(_FIELDS) if field.name == "id")

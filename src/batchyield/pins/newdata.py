@@ -7,18 +7,19 @@ from pathlib import Path
 
 import msgspec
 
-from batchyield.contract import check, report
+from batchyield.contract import check
+from batchyield.contract.report import report
 from batchyield.datadiff import Difference, difference
 from batchyield.datadiff import render as rendered
 from batchyield.errors import ArtifactError, BatchyieldError, ContractError, InputError, SetupError, Violation
 from batchyield.files import write_atomic
+from batchyield.lines import read_sheet
 from batchyield.params import load
 from batchyield.pins import copies, raw, remotes
 from batchyield.pins.dvc import dvc
 from batchyield.pins.objects import Versioning
 from batchyield.pins.overwrite import SourceObject
 from batchyield.pins.workspace import git
-from batchyield.sheet import read_sheet
 
 REPORT = Path(".cache/new-data/report.md")
 COMMITTED = (raw.PIN, Path("dvc.lock"), Path("data/metrics"))

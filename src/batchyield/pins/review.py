@@ -5,10 +5,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from batchyield.change import compare
+from batchyield.change import Figures, compare
 from batchyield.errors import SetupError
-from batchyield.gate import Figures, judge, read_figures
-from batchyield.judgement import Judgement, labelled
+from batchyield.gate import Judgement, judge, labelled, read_figures
 from batchyield.paired import Paired, Rows, paired, read_rows
 from batchyield.params import Params, load
 from batchyield.pins.sides import Side, base_of

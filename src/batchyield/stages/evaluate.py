@@ -9,8 +9,8 @@ import pandas as pd
 
 from batchyield import evaluation
 from batchyield.artifact import canonical_json
-from batchyield.effects import partial_dependence
 from batchyield.estimators import Array, Matrix
+from batchyield.evaluation import partial_dependence
 from batchyield.features import featurize, id_number
 from batchyield.files import write_atomic
 from batchyield.params import load

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from batchyield.contract import check, frame, report
+from batchyield.contract import check, frame
+from batchyield.contract.report import report
 from batchyield.errors import ContractError
 from batchyield.files import write_atomic
+from batchyield.lines import read_sheet
 from batchyield.params import load
-from batchyield.sheet import read_sheet
 from batchyield.stages import run
 from batchyield.table import write_table
 

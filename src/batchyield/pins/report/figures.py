@@ -9,7 +9,7 @@ from batchyield.change import Comparison, Outcome, why_untold
 from batchyield.differences import Differences, differences
 from batchyield.evaluation import Estimate
 from batchyield.features import featurize
-from batchyield.judgement import OVERRIDE
+from batchyield.gate import OVERRIDE
 from batchyield.paired import Paired, Rows, common, paired
 from batchyield.pins.report.markdown import cell, code, details, number, signed, table
 from batchyield.pins.review import Review
