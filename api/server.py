@@ -27,6 +27,10 @@ logger = logging.getLogger("batchyield.service")
 
 BACKLOG = 2048
 GRACE_SECONDS = 10
+
+HEALTHCHECK_SECONDS = 60
+"""A worker that does not answer its supervisor for this long is replaced; an import on a busy machine takes many."""
+
 FILES_BESIDE_CONNECTIONS = 256
 
 
@@ -151,6 +155,7 @@ def _config(app: Any, **more: Any) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,  # nothing here asks who the client is
         timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_worker_healthcheck=HEALTHCHECK_SECONDS,
         **more,
     )
 
