@@ -15,6 +15,7 @@ from api.admission import Admission
 from api.auth import Keyring
 from api.drain import Drain
 from api.envelope import Envelope
+from api.gauges import Gauges
 from api.log import Log, open_log
 from api.memory import keep_together, set_aside
 from api.metrics import MULTIPROC_DIR
@@ -48,6 +49,7 @@ def create_app(settings: Settings, serving: Serving | None = None, log: Log | No
     keep_together()
     service = Service(settings, serving)
     metrics, keyring, watch = service.metrics, Keyring(settings), Watch(service, settings)
+    metrics.show(Gauges(watch.found, watch.enabled))
     drain = Drain(settings.drain_seconds, metrics.leaves)
     if log is not None:
         log.tell_dropped(metrics.lines_dropped)

@@ -1,18 +1,15 @@
 """The last look as gauges for Prometheus: what cannot be said now has no series now."""
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from api.watch import Look
 from batchyield.chart import Chart
 from batchyield.frequency import Frequency
 from batchyield.live import Estimate, Live
 from batchyield.window import Shift, Verdict, YieldShift
-
-if TYPE_CHECKING:
-    from api.watch import Look
 
 Told = tuple[str, str, float | bool | None]
 
@@ -25,7 +22,7 @@ class Gauges(Collector):
         enabled: whether there will be any.
     """
 
-    def __init__(self, found: "Callable[[], Look | None]", enabled: bool) -> None:
+    def __init__(self, found: Callable[[], Look | None], enabled: bool) -> None:
         self._found, self._enabled = found, enabled
 
     def collect(self) -> Iterator[GaugeMetricFamily]:

@@ -1,5 +1,6 @@
 """`GET /v1/monitoring`: what is seen of the model that answers."""
 
+import os
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -10,15 +11,50 @@ from msgspec import Meta
 
 from api.problems import JOURNAL_AWAY, RequestError
 from api.service import Service
+from api.serving import pin_of
 from api.watch import UNREADABLE, Watch
-from api.workers_report import ShadowReport, WorkerModel, shadow_of, workers_of
 from batchyield.chart import Chart
 from batchyield.frequency import Frequency
 from batchyield.live import Live
-from batchyield.replies import ModelPin
+from batchyield.replies import ModelPin, Refusal
+from batchyield.totals import EDGES, Totals
 from batchyield.window import Shift
+from batchyield.workers import Shadowed
 
 OFF = "the service keeps no journal, so drift and error cannot be told; its operator sets BATCHYIELD_JOURNAL"
+
+
+class WorkerModel(msgspec.Struct, frozen=True):
+    """What one worker has."""
+
+    pid: Annotated[int, Meta(description="process id")]
+    model: Annotated[str, Meta(description="hash of the model that answers")]
+    shadow: Annotated[str | None, Meta(description="hash of the model in the shadow")]
+    refused: Annotated[tuple[Refusal, ...], Meta(description="models that it was to use and does not")]
+
+
+class Bin(msgspec.Struct, frozen=True):
+    """Batches whose yield moved by as much: more than the bin before says, and no more than this one."""
+
+    at_most: Annotated[float | None, Meta(description="upper end of the bin; null for the last, which has none")]
+    batches: Annotated[int, Meta(description="in this bin")]
+
+
+class ShadowReport(msgspec.Struct, frozen=True):
+    """How the shadow's answers differ from those of the model that answers now, over all batches both have seen."""
+
+    model: Annotated[ModelPin, Meta(description="the model in the shadow")]
+    batches: Annotated[int, Meta(description="that both answered")]
+    dropped: Annotated[int, Meta(description="that the shadow had no time for")]
+    failed: Annotated[int, Meta(description="that the shadow could not answer")]
+    failure: Annotated[str, Meta(description="why, where it could not; else empty")]
+    changed: Annotated[int, Meta(description="whose yield moved by more than float noise")]
+    mean: Annotated[float | None, Meta(description="mean move: the shadow's yield less the one answered")]
+    mean_absolute: Annotated[float | None, Meta(description="the same without its sign")]
+    largest: Annotated[float, Meta(description="the greatest move, with its sign")]
+    outside: Annotated[float | None, Meta(description="share of batches whose yield left the interval answered")]
+    width: Annotated[float | None, Meta(description="mean width of its intervals less those answered")]
+    histogram: Annotated[tuple[Bin, ...], Meta(description="batches by their move")]
 
 
 class Monitoring(msgspec.Struct, frozen=True):
@@ -53,3 +89,46 @@ def monitoring_routes(service: Service, watch: Watch) -> list[HTTPRouteHandler]:
         return Monitoring(*standing, at, None, found.window, found.chart, found.live, found.frequency)
 
     return [monitoring]
+
+
+def workers_of(service: Service) -> tuple[WorkerModel, ...]:
+    """What this worker has at this moment and what the others said last, a second ago at most."""
+    serving, candidate = service.serving, service.shadow.candidate
+    mine = WorkerModel(os.getpid(), serving.pin.md5, candidate.deployment.md5 if candidate else None, service.refused)
+    others = [
+        WorkerModel(one.pid, one.serving.md5, one.shadow.md5 if one.shadow else None, one.refused)
+        for one in service.others()
+    ]
+    return tuple(sorted([mine, *others], key=lambda one: one.pid))
+
+
+def shadow_of(service: Service) -> ShadowReport | None:
+    """What the shadows of all workers have seen; None where no model runs in the shadow."""
+    candidate = service.shadow.candidate
+    if candidate is None:
+        return None
+    seen = candidate.seen()
+    for one in service.others():
+        if one.shadowed and one.shadowed.candidate == seen.candidate:
+            seen += one.shadowed
+    return _report(pin_of(candidate.deployment), seen, seen.by_baseline.get(service.serving.pin.md5, Totals()))
+
+
+def _report(pin: ModelPin, seen: Shadowed, found: Totals) -> ShadowReport:
+    def mean(total: float) -> float | None:
+        return round(total / found.batches, 9) if found.batches else None
+
+    return ShadowReport(
+        model=pin,
+        batches=found.batches,
+        dropped=seen.dropped,
+        failed=seen.failed,
+        failure=seen.failure,
+        changed=found.changed,
+        mean=mean(found.moved),
+        mean_absolute=mean(found.moved_absolute),
+        largest=found.largest,
+        outside=mean(found.outside),
+        width=mean(found.widened),
+        histogram=tuple(map(Bin, (*EDGES, None), found.histogram)),
+    )

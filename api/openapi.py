@@ -2,10 +2,10 @@
 
 from api import examples
 from api.answers import REFERENCE, SCHEMAS, Json, good, header_components, json_of, responses
-from api.explanations import PARAMETER
 from api.monitoring import Monitoring
 from api.outcomes import OutcomeRequest
 from api.payload import PredictionRequest
+from api.predictions import PARAMETER
 from api.problems import (
     BUSY,
     INVALID,

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from api.body import ClientGoneError, media_type, read_body
 from api.coding import coding_of, decoded
 from api.journal import RETRY_AFTER, teller_of
-from api.malformed import malformed
+from api.payload import malformed
 from api.predictions import JSON, post_only
 from api.problems import INVALID, MALFORMED, NOT_JOURNALLED, RequestError
 from api.service import Service

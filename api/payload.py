@@ -1,6 +1,7 @@
-"""The bytes of a request to batches, and predictions to the bytes of an answer."""
+"""Decode request bodies into batches, and say where a body that cannot be decoded is wrong."""
 
 import io
+import re
 from typing import Annotated
 
 import msgspec
@@ -8,7 +9,6 @@ import numpy as np
 from msgspec import Meta
 from multipart import MultipartError, MultipartParser, parse_options_header  # type: ignore[import-untyped]
 
-from api.malformed import LONGEST_SEARCHED, STRING, malformed
 from api.problems import INVALID, MALFORMED, MOST_VIOLATIONS, RequestError, summary
 from batchyield.batch import Batch
 from batchyield.errors import Violation
@@ -19,6 +19,16 @@ MOST_LINES = 2 * MOST_BATCHES
 """Of a file: room for blank lines, and for breaks inside cells."""
 
 MOST_COLUMNS = 1_000
+
+STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+"""A JSON string, closed or not, so that no body makes it search twice."""
+
+LONGEST_SEARCHED = 2 * 2**20
+"""Bytes; in a larger body the line and column are told, but not the batch and field."""
+
+NO_NUMBER = re.compile(rb"-?(NaN|Infinity|inf|nan)")
+KEY = re.compile(rb'"([^"\\]{1,64})"\s*:\s*-?\Z')
+BYTE = re.compile(r"byte (\d+)")
 
 
 class PredictionRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -132,3 +142,32 @@ def _file_of_form(body: bytes, boundary: str) -> bytes:
         violation = Violation("form", f"has {len(parts)} fields, {len(files)} of them files; send one file alone")
         raise RequestError(INVALID, str(violation), violation)
     return bytes(files[0].raw)
+
+
+def malformed(body: bytes, error: Exception) -> Violation:
+    """The place of a syntax error as line and column, with index and field where it stands inside a batch.
+
+    Args:
+        body: all of it.
+        error: what the decoder raised; its message names the byte, unless the body just ends.
+    """
+    told = BYTE.search(str(error))
+    at = min(int(told[1]), len(body)) if told else len(body)
+    line, column = body.count(b"\n", 0, at) + 1, at - body.rfind(b"\n", 0, at)
+    where = f"line {line}, column {column}"
+    if at <= LONGEST_SEARCHED and (place := _place(body[:at])):
+        where = f"{place} ({where})"
+    # The decoder points behind the first letter that cannot begin a value.
+    if literal := NO_NUMBER.match(body, at) or NO_NUMBER.match(body, max(0, at - 1)):
+        return Violation(where, f"{literal[0].decode()} is no JSON; send null for a reading that is missing")
+    return Violation(where, str(error))
+
+
+def _place(before: bytes) -> str:
+    plain = STRING.sub(b"", before)
+    begun, ended = plain.count(b"{") - 1, plain.count(b"}")
+    if begun < 1 or begun == ended:
+        return ""
+    key = KEY.search(before[-100:])
+    field = f".{key[1].decode(errors='replace')}" if key else ""
+    return f"$.inputs[{begun - 1}]{field}"

@@ -1,7 +1,8 @@
 """The two prediction routes, as plain ASGI: at 8 µs a request the framework's typed handlers would cost the most."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
 
 import msgspec
 from litestar.handlers import ASGIRouteHandler, asgi
@@ -11,18 +12,22 @@ from api.body import ClientGoneError, declared_length, media_type, read_body
 from api.coding import coding_of, decoded, packed
 from api.connections import WHOLE_ANSWER
 from api.deadline import in_time
-from api.explanations import check_explainable, explained, explanation_wanted
 from api.payload import batches_of_json, sheet_of_upload
-from api.problems import METHOD_NOT_ALLOWED, RequestError
+from api.problems import INVALID, METHOD_NOT_ALLOWED, RequestError
 from api.service import Service
 from api.serving import Answered
 from api.turns import MOST_TOGETHER, Turns
-from batchyield.replies import csv_of_predictions
+from batchyield.batch import Batch
+from batchyield.errors import Violation
+from batchyield.portions import MOST_EXPLAINED
+from batchyield.replies import ExplainedPrediction, ExplainedPredictions, csv_of_predictions
 
 JSON = b"application/json"
 CSV = b"text/csv"
 FORM = b"multipart/form-data"
 SHEETS = (CSV, b"application/csv", b"application/vnd.ms-excel", FORM)  # the third is what Windows calls a .csv
+
+PARAMETER = "explain"
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -171,3 +176,43 @@ async def _send(service: Service, answer: Answer, scope: HTTPScope, send: Send) 
 def _packed(answer: Answer, sent_headers: Iterable[tuple[bytes, bytes]]) -> Answer:
     content, headers = packed(answer.content, sent_headers)
     return answer._replace(content=content, headers=[*answer.headers, *headers]) if headers else answer
+
+
+def explanation_wanted(query: bytes) -> bool:
+    """Whether a query asks for explanations; other parameters than `explain` are no matter.
+
+    Raises:
+        RequestError: `explain` is neither `true` nor `false`, or is given twice.
+    """
+    given = [value for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True) if name == PARAMETER]
+    if not given or given == ["false"]:
+        return False
+    if given != ["true"]:
+        found = " and ".join(map(repr, given))
+        violation = Violation(f"query parameter {PARAMETER}", f"expected `true` or `false`, once, got {found}")
+        raise RequestError(INVALID, str(violation), violation)
+    return True
+
+
+def check_explainable(batches: Sequence[Batch]) -> None:
+    """Refuses more batches than are explained at a time.
+
+    Raises:
+        RequestError: there are too many.
+    """
+    if len(batches) > MOST_EXPLAINED:
+        problem = (
+            f"holds {len(batches)} batches; with `{PARAMETER}=true`, send at most {MOST_EXPLAINED} at a time, "
+            "or ask without it"
+        )
+        raise RequestError(INVALID, f"$.inputs: {problem}", Violation("$.inputs", problem))
+
+
+def explained(answered: Answered) -> ExplainedPredictions:
+    """Predictions with the explanation of each, by the model that made them."""
+    explanations = answered.serving.explainer.explain(answered.batches)
+    told = [
+        ExplainedPrediction(p.id, p.yield_, p.lower, p.upper, p.warnings, explanation=explanation)
+        for p, explanation in zip(answered.predictions, explanations, strict=True)
+    ]
+    return ExplainedPredictions(answered.serving.pin, told)

@@ -16,7 +16,6 @@ from pathlib import Path
 import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.gauges import Gauges
 from api.metrics import MULTIPROC_DIR
 from api.service import Service
 from api.serving import Serving
@@ -55,7 +54,6 @@ class Watch:
         self._kept: Look | None = None
         self._looking = threading.Lock()
         self._failing = False
-        service.metrics.show(Gauges(self.found, self.enabled))
 
     @property
     def enabled(self) -> bool:

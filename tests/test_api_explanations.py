@@ -7,8 +7,8 @@ import pytest
 from api_fixtures import ROOT, client_of, make_checkout, places, refusal
 
 from api.examples import BATCH, INPUTS, sheet
-from api.explanations import MOST_EXPLAINED
 from batchyield.explain import Explainer
+from batchyield.portions import MOST_EXPLAINED
 
 JSON = {"content-type": "application/json"}
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.malformed import malformed
+from api.payload import malformed
 from batchyield.batch import NAMES
 
 
