@@ -52,7 +52,7 @@ def create_app(settings: Settings, serving: Serving | None = None, log: Log | No
     metrics.show(Gauges(watch.found, watch.enabled))
     drain = Drain(settings.drain_seconds, metrics.leaves)
     if log is not None:
-        log.tell_dropped(metrics.lines_dropped)
+        log.count_dropped(metrics.line_dropped)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:

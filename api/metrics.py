@@ -124,9 +124,9 @@ class Metrics:
         """Counts a new file of keys, and whether it could be used."""
         self._key_reads.labels("used" if used else "refused").inc()
 
-    def lines_dropped(self, count: int) -> None:
-        """Counts lines of the log that were lost."""
-        self._lost_lines.inc(count)
+    def line_dropped(self) -> None:
+        """Counts a line of the log that was lost."""
+        self._lost_lines.inc()
 
     def journalled(self, rows: int, seconds: float) -> None:
         """Counts a commit."""

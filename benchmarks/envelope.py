@@ -14,11 +14,10 @@ from api.admission import Admission
 from api.auth import Keyring
 from api.drain import Drain
 from api.envelope import Envelope
-from api.log import Log
+from api.log import LineWriter, Log
 from api.metrics import Metrics
 from api.rates import Rates
 from api.settings import Settings
-from api.sink import Sink
 from batchyield import keys
 
 ROUNDS, REQUESTS, KEYS = 7, 20_000, 1000
@@ -61,7 +60,7 @@ def main():
         open_settings, guarded = Settings(revision="1"), Settings(revision="1", api_keys_file=str(path))
         plain = [(b"host", b"a"), (b"content-type", b"application/json"), (b"content-length", b"900")]
         keyed = [*plain, (b"authorization", b"Bearer " + tokens[-1].encode())]
-        log = Log(Sink(os.open(os.devnull, os.O_WRONLY)), "json", access=True)
+        log = Log(LineWriter(os.open(os.devnull, os.O_WRONLY)), "json", access=True)
         for what, settings, headers, rates, to in (
             ("bare", open_settings, plain, Rates(0, 0, 5), None),
             (f"one of {KEYS} keys", guarded, keyed, Rates(0, 0, 5), None),

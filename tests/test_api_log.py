@@ -15,9 +15,8 @@ from litestar.testing import TestClient
 
 from api.app import create_app
 from api.examples import INPUTS, sheet
-from api.log import Log, RequestLine
+from api.log import LineWriter, Log, RequestLine
 from api.settings import Settings
-from api.sink import Sink
 
 SECRET = "s3cr3t-that-must-not-be-told"
 KEY = "right-key-that-must-not-be-told-either"
@@ -32,9 +31,8 @@ def checkout(tmp_path_factory):
 def logged(checkout, tmp_path):
     """A client, and what has been logged since the last look."""
     handle = os.open(tmp_path / "log", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
-    sink = Sink(handle)
     settings = Settings(lock=str(checkout / "dvc.lock"), revision=REVISION)
-    log = Log(sink, "json", access=True)
+    log = Log(LineWriter(handle), "json", access=True)
     with TestClient(create_app(settings, log=log), raise_server_exceptions=False) as client:
 
         def lines():
@@ -172,24 +170,41 @@ def test_every_refusal_without_a_rate_tells_no_secret(logged):
     assert SECRET not in json.dumps(told)
 
 
+def counting(writer):
+    """What the writer tells of dropped lines: a list that grows by one for each, and a list of totals."""
+    dropped, resumed = [], []
+    writer.dropped, writer.resumed = lambda: dropped.append(1), resumed.append
+    return dropped, resumed
+
+
 def test_a_reader_that_stalls_stops_no_answer_and_is_told_what_it_missed():
     reading, writing = os.pipe()
-    sink = Sink(writing, most_lines=1000)
-    lost = []
-    sink.dropped = lost.append
+    writer = LineWriter(writing, most_lines=1000)
+    dropped, resumed = counting(writer)
     for number in range(20_000):  # far more than the pipe and the queue hold
-        sink.put(b'{"number":%d,"filling":"%s"}\n' % (number, b"x" * 80))
+        writer.put(b'{"number":%d,"filling":"%s"}\n' % (number, b"x" * 80))
     got = []
     with os.fdopen(reading, "rb") as pipe:
         reader = threading.Thread(target=lambda: got.append(pipe.read()))
         reader.start()
-        sink.close(30)
+        writer.close(30)
         os.close(writing)
         reader.join(30)
     numbers = [json.loads(line)["number"] for line in got[0].splitlines()]
     assert numbers == sorted(numbers)
-    assert len(numbers) + sum(lost) == 20_000
+    assert len(numbers) + len(dropped) == 20_000
+    assert sum(resumed) == len(dropped)
     assert len(numbers) >= 1000
+
+
+def test_closing_gives_a_reader_up_that_stalls():
+    reading, writing = os.pipe()
+    writer = LineWriter(writing)
+    for _ in range(100):
+        writer.put(b"x" * 4096)
+    writer.close(0)
+    os.close(reading)  # which ends the write that is under way
+    writer.close()
 
 
 def test_a_service_whose_log_nobody_reads_goes_on(checkout):
@@ -201,16 +216,32 @@ def test_a_service_whose_log_nobody_reads_goes_on(checkout):
     assert [line["event"] for line in lines[:2]] == ["opened", "serving"]
 
 
-def test_a_reader_that_is_gone_is_survived():
+def test_a_reader_that_is_gone_is_not_written_to_again():
     reading, writing = os.pipe()
     os.close(reading)
-    sink = Sink(writing)
-    lost = []
-    sink.dropped = lost.append
-    sink.put(b"a\n")
-    sink.close()
+    writer = LineWriter(writing)
+    dropped, resumed = counting(writer)
+    writer.put(b"a\n")
+    writer.close()
+    reading, other = os.pipe()
+    os.dup2(other, writing)  # from here on a write would be seen
+    writer.put(b"b\n")
+    os.close(other)
     os.close(writing)
-    assert lost == [1]
+    with os.fdopen(reading, "rb") as pipe:
+        assert pipe.read() == b""
+    assert (len(dropped), resumed) == (2, [])
+
+
+def test_a_service_whose_log_reader_is_gone_counts_what_is_lost(checkout):
+    with Running(checkout) as running, httpx.Client(base_url=running.url) as client:
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, running.process.stdout.fileno())  # closes the only reader of the pipe
+        os.close(null)
+        lost = 0.0
+        while lost < 20:
+            text = client.get("/metrics").text
+            lost = float(re.search(r"^batchyield_log_lines_dropped_total (\S+)$", text, re.MULTILINE)[1])
 
 
 def test_the_access_log_can_be_turned_off_and_be_for_people(checkout):
