@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import hypothesis
@@ -20,6 +21,25 @@ ROOT = Path(__file__).parents[1]
 
 hypothesis.settings.register_profile("suite", deadline=None)  # how long an example takes is the machine's affair
 hypothesis.settings.load_profile("suite")
+
+MARK = "TESTS_OF"
+"""Environment variable that all processes of one pytest run share; watchdog.py finds them by it."""
+
+
+def watched():
+    """Start watchdog.py; return the open end of its pipe, whose closing, by the end of this process, sets it going."""
+    os.environ.pop(MARK, None)  # of a pytest above this one, whose own watchdog must not end ours
+    mark = uuid.uuid4().hex
+    heard, held = os.pipe()
+    command = [sys.executable, "-IS", Path(__file__).with_name("watchdog.py"), f"{MARK}={mark}"]
+    watchdog = subprocess.Popen(command, stdin=heard, start_new_session=True)
+    watchdog.returncode = 0  # it outlives this process on purpose, and Popen would warn of a child left behind
+    os.close(heard)
+    os.environ[MARK] = mark
+    return held
+
+
+HELD = watched()
 
 EVALUATED = ["evaluation=quick", "evaluation.folds=2", "evaluation.repeats=2", "evaluation.bootstrap=50"]
 QUICK = [*EVALUATED, "model=ridge"]

@@ -77,7 +77,12 @@ class _Program:
     def __enter__(self):
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(self._command, env=self._environment, stdout=log, stderr=subprocess.STDOUT)
-        until(self._ready, self._log.read_text)
+        try:
+            until(self._ready, self._log.read_text)
+        except BaseException:
+            self._process.kill()
+            self._process.wait()
+            raise
         self.client = httpx.Client(base_url=self.url, timeout=30)
         return self
 
