@@ -43,10 +43,11 @@ test: setup ## run all tests
 environments: setup ## the service, the client and the wheel in environments of their own: make environments [SESSION=tests-3.12]
 	@nox $(if $(SESSION),--session $(SESSION))
 
-lint: setup ## ruff, mypy, import contracts, params.yaml against conf/, Dockerfile, docker-compose.yml, deploy/aws
+lint: setup ## ruff, mypy, import contracts, plain English, params.yaml against conf/, Dockerfile, docker-compose.yml, deploy/aws
 	@ruff check . && ruff format --check . && mypy && lint-imports --no-logo && batchyield params --check
 	@hadolint Dockerfile && check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
 	@cfn-lint deploy/aws/*.yaml
+	@pre-commit run words --all-files
 
 repro: setup ## rebuild what changed (the embedded S3 server is started where it is needed)
 	@batchyield params --check && batchyield s3 start $(S3) && batchyield fetch && dvc repro
