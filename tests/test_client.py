@@ -117,25 +117,25 @@ def test_a_file_is_scored_in_parts_to_what_the_service_answers_in_one(service, c
 def test_measured_yields_are_told_and_matched_and_may_be_told_again(client):
     client.predict([{"id": "measured", "B14": 400}])
     told = [{"id": "measured", "yield": 0.91}, Outcome("never predicted", 0.9)]
-    kept = client.outcomes(told)
+    kept = client.record_outcomes(told)
     assert [(one.id, one.result, one.matched) for one in kept.outcomes] == [
         ("measured", "recorded", 1),
         ("never predicted", "recorded", 0),
     ]
     assert kept.outcomes[0].models == (client.model().md5,)
     assert (kept.matched, kept.unmatched) == (1, 1)
-    assert [one.result for one in client.outcomes(told).outcomes] == ["unchanged"] * 2
-    assert client.outcomes([Outcome("measured", 0.92)]).outcomes[0].result == "corrected"
+    assert [one.result for one in client.record_outcomes(told).outcomes] == ["unchanged"] * 2
+    assert client.record_outcomes([Outcome("measured", 0.92)]).outcomes[0].result == "corrected"
 
 
 def test_more_outcomes_than_a_request_may_hold_are_kept_in_order_and_a_wrong_one_is_placed(client):
     told = [Outcome(f"outcome {n % (MOST_OUTCOMES + 1)}", 0.9) for n in range(MOST_OUTCOMES + 2)]
-    kept = client.outcomes(told)
+    kept = client.record_outcomes(told)
     assert [one.id for one in kept.outcomes] == [one.id for one in told]
     assert [one.result for one in kept.outcomes[-2:]] == ["recorded", "unchanged"]
     assert (kept.matched, kept.unmatched) == (0, MOST_OUTCOMES + 1)
     with pytest.raises(RefusedError) as raised:
-        client.outcomes([*told, {"id": "too much", "yield": 9}])
+        client.record_outcomes([*told, {"id": "too much", "yield": 9}])
     assert [v.where for v in raised.value.violations] == [f"$.outcomes[{MOST_OUTCOMES + 2}].yield"]
 
 
@@ -204,14 +204,14 @@ def test_the_same_calls_can_be_awaited(service, client, lines):
         async with AsyncClient(service.url, KEY) as client:
             few = b"".join(lines.splitlines(keepends=True)[:3])
             calls = [client.predict(INPUTS["inputs"]), client.predict_csv(few), client.explain([BATCH])]
-            calls += [client.outcomes([Outcome("told before", 0.9)])]
+            calls += [client.record_outcomes([Outcome("told before", 0.9)])]
             told = await asyncio.gather(*calls, client.model(), client.ready(), client.predict_one(BATCH))
             return [*told, [part async for part in client.score_csv(few)]]
 
     few = b"".join(lines.splitlines(keepends=True)[:3])
-    client.outcomes([Outcome("told before", 0.9)])
+    client.record_outcomes([Outcome("told before", 0.9)])
     expected = [client.predict(INPUTS["inputs"]), client.predict_csv(few), client.explain([BATCH])]
-    expected += [client.outcomes([Outcome("told before", 0.9)]), client.model()]
+    expected += [client.record_outcomes([Outcome("told before", 0.9)]), client.model()]
     expected += [client.ready(), client.predict_one(BATCH), list(client.score_csv(few))]
     assert asyncio.run(ask()) == expected
 
@@ -350,13 +350,16 @@ def test_an_answer_of_two_models_is_refused_or_asked_for_again():
     ):
         client.predict(inputs)
     transport, asked = playing(*answered_by("a", "b", "b", "b"))
-    with Client("http://x", transport=transport, again=True) as client:
+    with Client("http://x", transport=transport, restart_on_model_change=True) as client:
         answer = client.predict(inputs)
     assert answer.model.md5 == "b"
     assert len(answer.predictions) == len(inputs)
     assert len(asked) == 4
     transport, _ = playing(*answered_by(*"ababab"))
-    with Client("http://x", transport=transport, again=True) as client, pytest.raises(MixedModelsError):
+    with (
+        Client("http://x", transport=transport, restart_on_model_change=True) as client,
+        pytest.raises(MixedModelsError),
+    ):
         client.predict(inputs)
 
 

@@ -1,39 +1,34 @@
 """The asynchronous client: the same calls as the blocking one, awaited."""
 
-import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import update_wrapper
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
+from tenacity import AsyncRetrying
 
-from batchyield.batch import Batch
-from batchyield.client.calls import COMPRESSED_FROM, Calls, Inputs, Outcomes, Source, http_options
-from batchyield.client.retry import Retry, Steps
-from batchyield.outcomes import OutcomesKept
-from batchyield.replies import ExplainedPredictions, Health, Model, Prediction, Predictions
+from batchyield.client.calls import COMPRESSED_FROM, Calls, Source, Steps, http_options
+from batchyield.client.retry import Retry
 
-Made = TypeVar("Made")
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+def _call(
+    call: Callable[Concatenate[Calls, Parameters], Steps[Result]],
+) -> Callable[Concatenate["AsyncClient", Parameters], Coroutine[Any, Any, Result]]:
+    async def awaited(self: "AsyncClient", /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        return await self._run(call(self._calls, *args, **kwargs))
+
+    update_wrapper(awaited, call)
+    return awaited
 
 
 class AsyncClient:
-    """A client whose answers are awaited.
+    """A client whose answers are awaited; parameters and errors are those of `Client`.
 
-    Args:
-        url: of the service; None: `BATCHYIELD_URL`, else http://127.0.0.1:8000.
-        key: None: `BATCHYIELD_API_KEY`, if it is set.
-        timeout: seconds for each step of an exchange: to connect, to send, to receive.
-        retry: how often a request is sent that is not answered, or is told to come back.
-        again: where the model is changed while a long request is answered, begin again instead of raising.
-        compressed_from: size in bytes from which bodies are compressed; None: never.
-        transport: how requests travel, for example `httpx.ASGITransport(app=...)`.
-
-    Each call raises:
-        UnreachableError: no answer.
-        UnavailableError: the service cannot answer now, or it failed.
-        RefusedError: the request is wrong; `violations` says where. UnauthorizedError: its key is.
-        MixedModelsError: several models answered parts of it, unless `again` helps.
-        ReplyError: what answered is not the service.
+    In tests, `transport=httpx.ASGITransport(app=...)` calls a service without a network.
     """
 
     def __init__(
@@ -43,55 +38,30 @@ class AsyncClient:
         *,
         timeout: float = 30.0,
         retry: Retry = Retry(),  # noqa: B008 - frozen
-        again: bool = False,
+        restart_on_model_change: bool = False,
         compressed_from: int | None = COMPRESSED_FROM,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._http = httpx.AsyncClient(transport=transport, **http_options(url, key, timeout))
-        self._calls = Calls(self._http.build_request, retry, again, compressed_from)
+        self._calls = Calls(self._http.build_request, restart_on_model_change, compressed_from)
+        self._retry = retry
 
-    async def predict(self, inputs: Inputs) -> Predictions:
-        """One prediction for each batch, in order; any number of batches, in requests of 10,000 at most."""
-        return await self._done(self._calls.predict(inputs))
-
-    async def predict_one(self, batch: Batch | Mapping[str, Any]) -> Prediction:
-        """The prediction of one batch."""
-        return (await self.predict([batch])).predictions[0]
-
-    async def explain(self, inputs: Inputs) -> ExplainedPredictions:
-        """Predictions, each with what made it differ from the typical batch's; about 4 ms a batch."""
-        return await self._done(self._calls.explain(inputs))
-
-    async def predict_csv(self, source: Source) -> Predictions:
-        """Predictions of the plant's file (a path, its bytes, or an open binary file), warnings included."""
-        return await self._done(self._calls.predict_csv(source))
+    predict = _call(Calls.predict)
+    predict_one = _call(Calls.predict_one)
+    explain = _call(Calls.explain)
+    predict_csv = _call(Calls.predict_csv)
+    record_outcomes = _call(Calls.record_outcomes)
+    model = _call(Calls.model)
+    ready = _call(Calls.ready)
 
     async def score_csv(self, source: Source) -> AsyncIterator[bytes]:
-        """Parts of `id,yield,lower,upper`, a line for each batch of the file; a file of any size is never held whole.
-
-        What was yielded before an error stands; `again` does not apply.
-        """
         for steps in self._calls.score_csv(source):
-            yield await self._done(steps)
+            yield await self._run(steps)
 
-    async def outcomes(self, told: Outcomes) -> OutcomesKept:
-        """Tells measured yields, and what became of each: recorded or corrected, and by how many predictions matched.
-
-        Any number of them, in requests of 10,000 at most; each is kept whole or not at all. Telling the same again
-        changes nothing, so that after an error all of them can be told again.
-        """
-        return await self._done(self._calls.outcomes(told))
-
-    async def model(self) -> Model:
-        """The model that answers: its card, and the pin of each of its files."""
-        return await self._done(self._calls.get("/v1/model", Model))
-
-    async def ready(self) -> Health:
-        """That the pinned model is loaded; raises while it is not."""
-        return await self._done(self._calls.get("/health/ready", Health))
+    score_csv.__doc__ = Calls.score_csv.__doc__
 
     async def close(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         await self._http.aclose()
 
     async def __aenter__(self) -> Self:
@@ -102,19 +72,13 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
-    async def _done(self, steps: Steps[Made]) -> Made:
-        outcome: httpx.Response | httpx.TransportError | None = None
+    async def _run(self, steps: Steps[Result]) -> Result:
+        response: httpx.Response | None = None
         while True:
             try:
-                step = steps.send(outcome)
+                request = steps.send(response)
             except StopIteration as end:
-                made: Made = end.value
-                return made
-            if isinstance(step, httpx.Request):
-                try:
-                    outcome = await self._http.send(step)
-                except httpx.TransportError as error:
-                    outcome = error
-            else:
-                await asyncio.sleep(step)
-                outcome = None
+                result: Result = end.value
+                return result
+            with self._retry.unreachable(request):
+                response = await AsyncRetrying(**self._retry.options())(self._http.send, request)

@@ -1,9 +1,9 @@
-"""What each call sends and makes of the answer; does no input or output itself."""
+"""The calls of both clients: what each sends and makes of the answer. Does no input or output itself."""
 
 import gzip
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias, TypeVar
@@ -13,10 +13,18 @@ import msgspec
 
 from batchyield.batch import Batch
 from batchyield.client.errors import MixedModelsError, RefusedError, ReplyError, UnauthorizedError, UnavailableError
-from batchyield.client.retry import Retry, Steps
 from batchyield.outcomes import MOST_OUTCOMES, Outcome, OutcomeKept, OutcomesKept, summed
 from batchyield.portions import MOST_EXPLAINED, Portion, in_whole, of_batches, of_file, violation_in_whole
-from batchyield.replies import CSV_HEADER, ExplainedPredictions, ModelPin, Predictions, Problem
+from batchyield.replies import (
+    CSV_HEADER,
+    ExplainedPredictions,
+    Health,
+    Model,
+    ModelPin,
+    Prediction,
+    Predictions,
+    Problem,
+)
 
 try:
     import zstandard
@@ -28,6 +36,9 @@ Outcomes: TypeAlias = Iterable[Outcome | Mapping[str, Any]]
 Source: TypeAlias = str | Path | bytes | BinaryIO
 Reply = TypeVar("Reply", Predictions, ExplainedPredictions)
 Decoded = TypeVar("Decoded")
+Result = TypeVar("Result")
+Steps: TypeAlias = Generator[httpx.Request, httpx.Response | None, Result]
+"""A call: yields requests to send, is sent their responses, and returns the result."""
 
 URL_VARIABLE, KEY_VARIABLE = "BATCHYIELD_URL", "BATCHYIELD_API_KEY"
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -53,47 +64,65 @@ def http_options(url: str | None, key: str | None, timeout: float) -> dict[str, 
 
 
 class Calls:
-    """The conversations of one client.
+    """The calls of one client.
 
     Args:
         build: makes a request for a method and a path.
-        retry: how often it is sent.
-        again: begin a long request again where the model is changed meanwhile, instead of raising.
+        restart: start a request in several parts again if the model changes meanwhile, instead of raising.
         compressed_from: size in bytes from which bodies are compressed; None: never.
     """
 
-    def __init__(
-        self, build: Callable[..., httpx.Request], retry: Retry, again: bool, compressed_from: int | None
-    ) -> None:
-        self._build, self._retry = build, retry
-        self._rounds = ROUNDS if again else 1
-        self._compressed_from = compressed_from
-
-    def get(self, path: str, kind: type[Decoded]) -> Steps[Decoded]:
-        """What stands at a path."""
-        return _decoded((yield from self._ask(self._build("GET", path))), kind)
+    def __init__(self, build: Callable[..., httpx.Request], restart: bool, compressed_from: int | None) -> None:
+        self._build, self._rounds, self._compressed_from = build, ROUNDS if restart else 1, compressed_from
 
     def predict(self, inputs: Inputs) -> Steps[Predictions]:
-        """Predictions of batches."""
+        """Return a prediction for each batch, in order; any number of batches, in requests of at most 10,000."""
         return self._in_one(list(of_batches(inputs)), "/v1/predictions", JSON, Predictions)
 
+    def predict_one(self, batch: Batch | Mapping[str, Any]) -> Steps[Prediction]:
+        """Return the prediction of one batch."""
+        return (yield from self.predict([batch])).predictions[0]
+
     def explain(self, inputs: Inputs) -> Steps[ExplainedPredictions]:
-        """Predictions of batches, each explained."""
+        """Return predictions, each with what made it differ from the typical batch's; about 4 ms a batch."""
         portions = list(of_batches(inputs, MOST_EXPLAINED))
         return self._in_one(portions, "/v1/predictions?explain=true", JSON, ExplainedPredictions)
 
     def predict_csv(self, source: Source) -> Steps[Predictions]:
-        """Predictions of the plant's file."""
+        """Return the predictions of the plant's file (a path, its bytes, or an open binary file), with warnings."""
         with _opened(source) as file:
             portions = list(of_file(file))
         return self._in_one(portions, "/v1/predictions/csv", CSV, Predictions)
 
     def score_csv(self, source: Source) -> Iterator[Steps[bytes]]:
-        """Conversations, each of which makes the next part of the CSV of a file's predictions."""
+        """Yield parts of `id,yield,lower,upper`, a line for each batch; a file of any size is never held whole.
+
+        What was yielded before an error stands; `restart_on_model_change` does not apply.
+        """
         first: list[ModelPin] = []
         with _opened(source) as file:
             for portion in of_file(file):
                 yield self._scored(portion, first)
+
+    def record_outcomes(self, outcomes: Outcomes) -> Steps[OutcomesKept]:
+        """Record measured yields; return for each whether it was new or a correction, and the predictions it matched.
+
+        Any number of them, in requests of at most 10,000, each of which is recorded whole or not at all. Recording the
+        same again changes nothing, so that after an error all of them can be sent again.
+        """
+        kept: list[OutcomeKept] = []
+        for portion in of_batches(outcomes, MOST_OUTCOMES, field="outcomes"):
+            response = yield from self._post(portion, "/v1/outcomes", JSON)
+            kept += _decoded(response, OutcomesKept).outcomes
+        return summed(kept)
+
+    def model(self) -> Steps[Model]:
+        """Return the serving model: its card, and the pin of each of its files."""
+        return _decoded((yield from self._ask(self._build("GET", "/v1/model"))), Model)
+
+    def ready(self) -> Steps[Health]:
+        """Return that the pinned model is loaded; raise while it is not."""
+        return _decoded((yield from self._ask(self._build("GET", "/health/ready"))), Health)
 
     def _scored(self, portion: Portion, first: list[ModelPin]) -> Steps[bytes]:
         response = yield from self._post(portion, "/v1/predictions/csv", CSV | {"accept": "text/csv"})
@@ -105,14 +134,6 @@ class Calls:
         if pin != first[0]:
             raise MixedModelsError(first[0], pin)
         return response.content.removeprefix(CSV_HEADER) if portion.before else response.content
-
-    def outcomes(self, told: Outcomes) -> Steps[OutcomesKept]:
-        """What became of measured yields."""
-        kept: list[OutcomeKept] = []
-        for portion in of_batches(told, MOST_OUTCOMES, field="outcomes"):
-            response = yield from self._post(portion, "/v1/outcomes", JSON)
-            kept += _decoded(response, OutcomesKept).outcomes
-        return summed(kept)
 
     def _in_one(self, portions: list[Portion], path: str, headers: dict[str, str], kind: type[Reply]) -> Steps[Reply]:
         for _ in range(self._rounds):
@@ -140,7 +161,8 @@ class Calls:
         return zstandard.ZstdCompressor().compress(content), {"content-encoding": "zstd"}
 
     def _ask(self, request: httpx.Request, before: int = 0) -> Steps[httpx.Response]:
-        response = yield from self._retry.conversation(request)
+        response = yield request
+        assert response is not None  # noqa: S101 - each request is answered, or the call ends
         if response.is_success:
             return response
         problem, request_id = _problem(response, before), response.headers.get("x-request-id", "")

@@ -1,32 +1,30 @@
-"""When a request is sent again, and after how long.
+"""When a request is sent again, and after how long: one policy for both clients, carried out by tenacity.
 
-Any may be sent twice: predictions change nothing, and outcomes that are told again nothing more.
+httpx-retries shortens a long `Retry-After` and ignores bodies that are cut off; stamina logs to standard output.
 """
 
 import random
-from collections.abc import Generator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TypeAlias, TypeVar
+from typing import Any
 
 import httpx
 import msgspec
+from tenacity import RetryCallState, stop_after_attempt
+from tenacity.wait import wait_exponential
 
 from batchyield.client.errors import UnreachableError
-
-Made = TypeVar("Made")
-
-Steps: TypeAlias = Generator[httpx.Request | float, httpx.Response | httpx.TransportError | None, Made]
-"""A conversation: yields a request to send or seconds to wait, is sent what came of it, and returns what was asked for.
-
-The blocking and the asynchronous client run the same conversations.
-"""
 
 PASSING = frozenset({429, 502, 503, 504})
 
 
 class Retry(msgspec.Struct, frozen=True):
-    """How patient a client is.
+    """When a request without an answer, or with one that says "later", is sent again.
+
+    Sending again is safe for outcomes, which the service records once. A prediction whose answer was lost is journalled
+    twice; if its batch has no id, both count in the drift report.
 
     Attributes:
         attempts: times that a request is sent at most; 1: never again.
@@ -39,35 +37,39 @@ class Retry(msgspec.Struct, frozen=True):
     first_wait: float = 0.5
     longest_wait: float = 30.0
 
-    def conversation(self, request: httpx.Request) -> Steps[httpx.Response]:
-        """Sends a request until it is answered with something that will not pass by itself.
+    def options(self) -> dict[str, Any]:
+        """Return the arguments of `tenacity.Retrying` and `AsyncRetrying`; the last failure is raised as it is."""
+        return {"stop": stop_after_attempt(self.attempts), "retry": self._passes, "wait": self._wait, "reraise": True,
+                "retry_error_callback": lambda state: state.outcome.result()}  # fmt: skip
 
-        Raises:
-            UnreachableError: it was not answered at all.
-        """
-        for attempt in range(1, self.attempts + 1):
-            outcome = yield request
-            last = attempt == self.attempts
-            if isinstance(outcome, httpx.TransportError):
-                if last or isinstance(outcome, httpx.UnsupportedProtocol):
-                    url, problem = str(request.url), str(outcome) or type(outcome).__name__
-                    raise UnreachableError(url, attempt, problem) from outcome
-                yield self._backoff(attempt)
-                continue
-            assert outcome is not None  # noqa: S101 - a request is always answered, if only with an error
-            asked = seconds_of(outcome.headers.get("retry-after", ""))
-            if last or outcome.status_code not in PASSING or asked > self.longest_wait:
-                return outcome
-            yield max(asked, self._backoff(attempt))
-        raise AssertionError("a client sends at least once: Retry(attempts=1) or more")
+    @contextmanager
+    def unreachable(self, request: httpx.Request) -> Iterator[None]:
+        """Raise `UnreachableError` for a failure of the transport."""
+        try:
+            yield
+        except httpx.TransportError as error:
+            attempts = 1 if isinstance(error, httpx.UnsupportedProtocol) else self.attempts
+            raise UnreachableError(str(request.url), attempts, str(error) or type(error).__name__) from error
 
-    def _backoff(self, attempt: int) -> float:
-        longest = min(self.first_wait * 2.0 ** (attempt - 1), self.longest_wait)
-        return longest * random.uniform(0.5, 1)  # noqa: S311 - spreads load, keeps no secret
+    def _passes(self, state: RetryCallState) -> bool:
+        assert state.outcome is not None  # noqa: S101 - tenacity sets it before it asks
+        if error := state.outcome.exception():
+            return isinstance(error, httpx.TransportError) and not isinstance(error, httpx.UnsupportedProtocol)
+        return state.outcome.result().status_code in PASSING and _asked(state) <= self.longest_wait
+
+    def _wait(self, state: RetryCallState) -> float:
+        backoff = wait_exponential(self.first_wait, self.longest_wait)(state)
+        return max(_asked(state), random.uniform(0.5, 1) * backoff)  # noqa: S311 - spreads load, keeps no secret
+
+
+def _asked(state: RetryCallState) -> float:
+    if state.outcome is None or state.outcome.failed:
+        return 0.0
+    return seconds_of(state.outcome.result().headers.get("retry-after", ""))
 
 
 def seconds_of(retry_after: str) -> float:
-    """A `Retry-After`, in seconds or as a date; 0 where it is neither."""
+    """Return the seconds of a `Retry-After` header, given as a number or as a date; 0 where it is neither."""
     if retry_after.isascii() and retry_after.isdigit():
         return float(retry_after)
     try:
