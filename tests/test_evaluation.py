@@ -107,12 +107,16 @@ def test_the_forward_figures_are_those_of_the_latest_batches():
     assert abs(evaluation.forward(features.values, measured, small("mean"), 0.2)["bias"]) < 0.02
 
 
-def test_there_is_no_forward_without_numbers():
+def test_forward_leaves_out_batches_without_a_number():
+    """One id without a number is left out; if no id has one, there are no forward metrics."""
     features, measured = plant()
     nameless = features.values.copy()
     nameless[3, INDEX["id_number"]] = np.nan
-    with pytest.raises(ValueError, match="1 of 400 batches have no number"):
-        evaluation.forward(nameless, measured, small("mean"), 0.2)
+    rest = np.arange(len(measured)) != 3
+    expected = evaluation.forward(features.values[rest], measured[rest], small("mean"), 0.2)
+    assert evaluation.forward(nameless, measured, small("mean"), 0.2) == expected
+    nameless[:, INDEX["id_number"]] = np.nan
+    assert evaluation.forward(nameless, measured, small("mean"), 0.2) == {}
 
 
 def test_the_slices_of_an_aspect_make_the_whole():

@@ -6,12 +6,23 @@ from made import plant, small, trained
 
 from batchyield.errors import ParamsError
 from batchyield.features import FEATURES, INDEX
-from batchyield.intervals import FLAGS, GREATEST, LEAST, Intervals, calibrate, groups, out_of_fold, parts, reach
+from batchyield.intervals import (
+    FLAGS,
+    GREATEST,
+    LEAST,
+    Intervals,
+    TooFewResidualsError,
+    calibrate,
+    conformal_quantile,
+    groups,
+    out_of_fold,
+    parts,
+)
 from batchyield.model import build
 from batchyield.params import IntervalsParams
 from batchyield.training import train
 
-residuals = st.lists(st.floats(-0.3, 0.3), min_size=1, max_size=200).map(np.array)
+residuals = st.lists(st.floats(-0.3, 0.3), min_size=100, max_size=200).map(np.array)
 
 
 def matrix(*codes):
@@ -27,15 +38,32 @@ def settings(level=0.9, smallest_group=100, cut="random", folds=2):
 
 @given(residuals, st.floats(0.01, 0.5))
 def test_the_reach_leaves_out_no_more_than_the_tail(found, tail):
-    assert (found > reach(found, tail) + 1e-12).mean() <= tail
-    assert reach(found, tail) >= 0
+    assert (found > conformal_quantile(found, tail) + 1e-12).mean() <= tail
+    assert conformal_quantile(found, tail) >= 0
 
 
 def test_the_reach_is_the_conformal_quantile():
-    found = np.arange(1, 100) / 1000
-    assert reach(found, 0.05) == pytest.approx(0.095, abs=1.1e-5)
-    assert reach(found, 0.005) == pytest.approx(0.099, abs=1.1e-5)
-    assert reach(np.random.default_rng(0).permutation(found), 0.05) == reach(found, 0.05)
+    found = np.arange(1, 200) / 1000
+    assert conformal_quantile(found, 0.05) == pytest.approx(0.19, abs=1.1e-5)
+    assert conformal_quantile(found, 0.005) == pytest.approx(0.199, abs=1.1e-5)
+    assert conformal_quantile(np.random.default_rng(0).permutation(found), 0.05) == conformal_quantile(found, 0.05)
+
+
+@pytest.mark.parametrize(("tail", "least"), [(0.05, 19), (0.1, 9), (0.005, 199), (0.3, 3)])
+def test_too_few_residuals(tail, least):
+    """Fewer than 1 / tail - 1 residuals are refused, and as many are exceeded by a new one as often as promised."""
+    with pytest.raises(TooFewResidualsError, match=f"{least - 1} training batches .* {least} are needed"):
+        conformal_quantile(np.zeros(least - 1), tail)
+    rng = np.random.default_rng(0)
+    exceeded = [rng.random() > conformal_quantile(rng.random(least), tail) for _ in range(4000)]
+    assert np.mean(exceeded) <= tail + 0.02
+
+
+def test_a_group_too_small_for_the_level_gets_the_widths_of_all():
+    """`smallest_group` alone does not give a group of 50 an interval that needs 199 batches."""
+    found = np.random.default_rng(0).normal(0, [0.02] * 300 + [0.1] * 50)
+    made = calibrate(found, matrix(*[0] * 300, *[1] * 50), settings(0.99, 30))
+    assert made.above[1] == conformal_quantile(found, 0.005)
 
 
 @given(st.integers(0, 10_000))
@@ -55,8 +83,8 @@ def test_each_group_gets_its_own_reach_and_a_small_one_that_of_all():
     made = calibrate(found, matrix(*codes), settings())
     assert made.rows == (300, 300, 20, 0)
     assert made.above[0] > 2 * made.above[1]
-    assert made.above[2] == made.above[3] == reach(found, 0.05)
-    assert made.below[2] == reach(-found, 0.05)
+    assert made.above[2] == made.above[3] == conformal_quantile(found, 0.05)
+    assert made.below[2] == conformal_quantile(-found, 0.05)
     one = calibrate(found, matrix(*codes), settings(smallest_group=10**9))
     assert len(set(one.above)) == len(set(one.below)) == 1
 

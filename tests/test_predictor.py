@@ -17,8 +17,8 @@ from batchyield.export import to_onnx
 from batchyield.features import featurize
 from batchyield.lines import read_sheet
 from batchyield.params import load
-from batchyield.predictor import DIGITS, Predictor, _decimals
-from batchyield.replies import Prediction
+from batchyield.predictor import Predictor, _decimals
+from batchyield.replies import PREDICTION_DECIMALS, Prediction
 from batchyield.simulate import simulate
 from batchyield.training import train
 
@@ -180,4 +180,4 @@ def test_the_engine_does_not_report_its_use(tmp_path):
 def test_many_numbers_are_rounded_as_one_is(numbers, up):
     near = [math.nextafter(number, 2.0 if up else -1.0) for number in numbers]
     for given_numbers in (numbers, near):
-        assert _decimals(np.array(given_numbers)) == [round(number, DIGITS) for number in given_numbers]
+        assert _decimals(np.array(given_numbers)) == [round(number, PREDICTION_DECIMALS) for number in given_numbers]

@@ -9,14 +9,13 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from batchyield.drift import Subgroups, subgroup_means
+from batchyield.shift import MONITORING_DECIMALS
 
 WIDTH = 3.0
 """Limits in standard deviations of a subgroup's mean: Shewhart's, left by chance once in 370 points."""
 
 WEIGHT = 0.2
 """Of the newest point in the moving average: a lasting shift of one standard deviation is seen in some ten points."""
-
-DIGITS = 6
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -64,8 +63,8 @@ def control_chart(steady: Subgroups, yields: NDArray[np.floating]) -> Chart | No
     return Chart(
         steady.size,
         steady.mean,
-        round(steady.mean - WIDTH * steady.sd, DIGITS),
-        round(steady.mean + WIDTH * steady.sd, DIGITS),
+        round(steady.mean - WIDTH * steady.sd, MONITORING_DECIMALS),
+        round(steady.mean + WIDTH * steady.sd, MONITORING_DECIMALS),
         tuple(_points(means, steady.mean, steady.sd)),
     )
 
@@ -77,6 +76,6 @@ def _points(means: Sequence[float], center: float, sd: float) -> list[Point]:
         reach = WIDTH * sd * (WEIGHT / (2 - WEIGHT) * (1 - (1 - WEIGHT) ** (2 * i))) ** 0.5
         out = abs(mean - center) > WIDTH * sd or abs(average - center) > reach
         numbers = (mean, average, center - reach, center + reach)
-        m, a, lower, upper = (round(number, DIGITS) for number in numbers)
+        m, a, lower, upper = (round(number, MONITORING_DECIMALS) for number in numbers)
         points.append(Point(m, a, lower, upper, out))
     return points

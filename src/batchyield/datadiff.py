@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from batchyield.batch import NAMES, READINGS
 from batchyield.clock import read_clock, read_range
-from batchyield.drift import DIGITS, profile, reference
+from batchyield.drift import PROFILE_DECIMALS, profile, reference
 from batchyield.features import FEATURES, INDEX, featurize
 from batchyield.lines import Sheet, read_sheet
 from batchyield.window import ENOUGH, compare
@@ -155,7 +155,7 @@ def _shift(name: str, before: NDArray[np.float64], after: NDArray[np.float64]) -
     shares = [np.searchsorted(side, steps, side="right") / len(side) for side in low]
     return Shift(
         reading=name,
-        moved=round(float(np.abs(shares[0] - shares[1]).max()), DIGITS),
+        moved=round(float(np.abs(shares[0] - shares[1]).max()), PROFILE_DECIMALS),
         missing=(was.missing, now.missing),
         mean=(was.mean, now.mean),
         quarters=(_quarters(was.quantiles), _quarters(now.quantiles)),

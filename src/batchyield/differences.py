@@ -5,12 +5,10 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from batchyield.replies import Prediction
+from batchyield.replies import PREDICTION_DECIMALS, Prediction
 
 TOLERANCE = 1e-6
 """Yields nearer than this are the same answer: float32 on another CPU, and nothing more."""
-
-DIGITS = 7
 
 
 class Differences(msgspec.Struct, frozen=True):
@@ -65,8 +63,8 @@ def differences(baseline: Sequence[Prediction], candidate: Sequence[Prediction])
         changed=sum(size > TOLERANCE for size in sizes),
         mean=_mean(moves),
         mean_absolute=_mean(sizes),
-        p95=round(sorted(sizes)[math.ceil(0.95 * len(sizes)) - 1], DIGITS),
-        largest=round(moves[most], DIGITS),
+        p95=round(sorted(sizes)[math.ceil(0.95 * len(sizes)) - 1], PREDICTION_DECIMALS),
+        largest=round(moves[most], PREDICTION_DECIMALS),
         at=most if sizes[most] > TOLERANCE else None,
         outside=sum(not before.lower <= after.yield_ <= before.upper for before, after in pairs),
         width=_mean(widths),
@@ -103,4 +101,4 @@ def by_slice(
 
 
 def _mean(numbers: Sequence[float]) -> float:
-    return round(math.fsum(numbers) / len(numbers), DIGITS)
+    return round(math.fsum(numbers) / len(numbers), PREDICTION_DECIMALS)

@@ -18,7 +18,7 @@ MOST_LEVELS = 50
 SUBGROUP = 25
 """Consecutive batches behind one point of the control chart: some four days of the plant."""
 
-DIGITS = 9
+PROFILE_DECIMALS = 9
 """Decimals kept of what is summed: below any resolution of a reading, above the last bits in which machines differ."""
 
 
@@ -98,7 +98,7 @@ def read_reference(data: bytes, source: str = "reference.json") -> Reference:
 
 
 def _rounded(values: NDArray[np.float64]) -> tuple[float, ...]:
-    return tuple(np.round(values, DIGITS).tolist())
+    return tuple(np.round(values, PROFILE_DECIMALS).tolist())
 
 
 def profile(values: NDArray[np.floating]) -> Profile:
@@ -122,14 +122,14 @@ def profile(values: NDArray[np.floating]) -> Profile:
     novel = (times == 1).sum() / len(present) if few else 2 / (len(present) + 1)
     return Profile(
         count=len(present),
-        missing=round(1 - len(present) / len(column), DIGITS),
+        missing=round(1 - len(present) / len(column), PROFILE_DECIMALS),
         mean=mean,
         sd=sd,
         edges=tuple(edges.tolist()),
         shares=_rounded(counts / len(present)),
         quantiles=tuple(np.quantile(present, np.linspace(0, 1, QUANTILES), method="inverted_cdf").tolist()),
         levels=tuple(levels.tolist()) if few else (),
-        novelty=round(float(novel), DIGITS),
+        novelty=round(float(novel), PROFILE_DECIMALS),
     )
 
 
@@ -149,8 +149,8 @@ def _subgroups(predictions: NDArray[np.floating]) -> Subgroups | None:
     means = subgroup_means(predictions)
     if not len(means):
         return None
-    sd = round(float(means.std(ddof=1)), DIGITS) if len(means) > 1 else None
-    return Subgroups(SUBGROUP, len(means), round(float(means.mean()), DIGITS), sd)
+    sd = round(float(means.std(ddof=1)), PROFILE_DECIMALS) if len(means) > 1 else None
+    return Subgroups(SUBGROUP, len(means), round(float(means.mean()), PROFILE_DECIMALS), sd)
 
 
 def reference(

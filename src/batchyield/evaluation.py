@@ -16,7 +16,7 @@ from batchyield.features import FEATURES, INDEX, Features
 from batchyield.params import Params
 from batchyield.training import Answers, train
 
-DECIMALS = 9
+METRIC_DECIMALS = 9
 SMALLEST_PART = 50
 """Batches that a learning curve starts with at the least."""
 
@@ -94,20 +94,31 @@ def summary(measured: Array, answers: Answers) -> dict[str, float]:
     if not len(measured):
         raise ValueError("no measured yields to judge the answers by")
     means = {name: term.mean() for name, term in terms(measured, answers).items()}
-    return {name: round(float(value), DECIMALS) for name, value in figures_of(means).items()}
+    return {name: round(float(value), METRIC_DECIMALS) for name, value in figures_of(means).items()}
 
 
 def bootstrap(measured: Array, answers: Answers, resamples: int, confidence: float, seed: int) -> dict[str, Estimate]:
     """The figures with percentile intervals: how much another draw of as many test batches would change them."""
-    drawn = np.random.default_rng(seed).integers(len(measured), size=(resamples, len(measured)))
-    means = {name: term[drawn].mean(axis=1) for name, term in terms(measured, answers).items()}
-    ends = {
-        name: np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
-        for name, values in figures_of(means).items()
-    }
+    resampled = resample(measured, answers, draws(len(measured), resamples, seed))
+    return estimates(summary(measured, answers), resampled, confidence)
+
+
+def draws(rows: int, resamples: int, seed: int) -> npt.NDArray[np.int64]:
+    """Row numbers [resamples, rows] drawn with replacement."""
+    return np.random.default_rng(seed).integers(rows, size=(resamples, rows))
+
+
+def resample(measured: Array, answers: Answers, drawn: npt.NDArray[np.int64]) -> dict[str, Array]:
+    """The figures [resamples] of each draw of rows."""
+    return figures_of({name: term[drawn].mean(axis=1) for name, term in terms(measured, answers).items()})
+
+
+def estimates(values: Mapping[str, float], resampled: Mapping[str, Array], confidence: float) -> dict[str, Estimate]:
+    """Each value with the percentile interval of its resamples."""
+    ends = [(1 - confidence) / 2, (1 + confidence) / 2]
     return {
-        name: Estimate(value, *(round(float(end), DECIMALS) for end in ends[name]))
-        for name, value in summary(measured, answers).items()
+        name: Estimate(value, *(round(float(end), METRIC_DECIMALS) for end in np.quantile(resampled[name], ends)))
+        for name, value in values.items()
     }
 
 
@@ -116,9 +127,9 @@ def cross_validate(X: Matrix, y: Array, params: Params) -> CrossValidation:  # n
     rounds = [_folded(X, y, params, params.evaluation.seed + r) for r in range(params.evaluation.repeats)]
     figures = [summary(y, answers) for answers in rounds]
     return CrossValidation(
-        {name: round(float(np.mean([f[name] for f in figures])), DECIMALS) for name in figures[0]},
-        round(float(np.std([f["score"] for f in figures])), DECIMALS),
-        np.mean([answers.yields for answers in rounds], axis=0).round(DECIMALS).tolist(),
+        {name: round(float(np.mean([f[name] for f in figures])), METRIC_DECIMALS) for name in figures[0]},
+        round(float(np.std([f["score"] for f in figures])), METRIC_DECIMALS),
+        np.mean([answers.yields for answers in rounds], axis=0).round(METRIC_DECIMALS).tolist(),
     )
 
 
@@ -132,14 +143,14 @@ def _folded(X: Matrix, y: Array, params: Params, seed: int) -> Answers:  # noqa:
 def forward(X: Matrix, y: Array, params: Params, share: float) -> dict[str, float]:  # noqa: N803
     """Train on the earlier batches by id number and judge on the latest `share` of them: what a deployed model meets.
 
-    Raises:
-        ValueError: a batch has no number to order by.
+    Batches without a number in their id are left out; there are no figures if fewer than `SMALLEST_PART` remain.
     """
     number = X[:, INDEX["id_number"]]
-    if np.isnan(number).any():
-        raise ValueError(f"{int(np.isnan(number).sum())} of {len(y)} batches have no number in their id to order by")
-    order = np.argsort(number, kind="stable")
-    earlier, latest = np.split(order, [len(y) - round(len(y) * share)])
+    rows = int(np.isfinite(number).sum())
+    if rows < SMALLEST_PART:
+        return {}
+    order = np.argsort(number, kind="stable")[:rows]  # NaN comes last
+    earlier, latest = np.split(order, [rows - round(rows * share)])
     return summary(y[latest], train(X[earlier], y[earlier], params).answer(X[latest]))
 
 
@@ -219,7 +230,7 @@ def importance(
             shuffled = X.copy()
             shuffled[:, block] = X[:, block][rng.permutation(len(y))]
             total += float(np.mean((predict(shuffled) - y) ** 2)) / 2 - base
-        grown[name] = round(total / repeats, DECIMALS)
+        grown[name] = round(total / repeats, METRIC_DECIMALS)
     return dict(sorted(grown.items(), key=lambda item: (-item[1], item[0])))
 
 
@@ -265,5 +276,5 @@ def partial_dependence(
             continue
         for value in np.unique(np.quantile(moved[:, INDEX[name]], np.linspace(*RANGE, points), method="nearest")):
             moved[:, INDEX[name]] = value
-            found.append(Effect(name, float(f"{value:.6g}"), round(float(np.mean(predict(moved))), DECIMALS)))
+            found.append(Effect(name, float(f"{value:.6g}"), round(float(np.mean(predict(moved))), METRIC_DECIMALS)))
     return found

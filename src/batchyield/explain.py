@@ -17,8 +17,8 @@ from batchyield.batch import Batch
 from batchyield.drift import Profile, Reference
 from batchyield.errors import ArtifactError
 from batchyield.features import FEATURES, featurize
-from batchyield.predictor import DIGITS, Predictor
-from batchyield.replies import Contribution, Explanation
+from batchyield.predictor import Predictor
+from batchyield.replies import PREDICTION_DECIMALS, Contribution, Explanation
 
 PAIRS = 64
 """Orders, each used forwards and backwards; docs/explanations.md has the error and the cost of other numbers."""
@@ -97,16 +97,16 @@ class Explainer:
         return mean
 
     def _told(self, row: npt.NDArray[np.float32], yield_: float, top: int) -> Explanation:
-        effects = np.round(self.effects(row), DIGITS)
+        effects = np.round(self.effects(row), PREDICTION_DECIMALS)
         # A stable sort: among equals, the order of the features.
         largest = [i for i in np.argsort(-np.abs(effects), kind="stable")[:top].tolist() if effects[i]]
-        baseline = round(self.baseline, DIGITS)
+        baseline = round(self.baseline, PREDICTION_DECIMALS)
         told = tuple(
             Contribution(FEATURES[i].name, _number(row[i]), _number(self.typical[i]), float(effects[i]))
             for i in largest
         )
         # What rounding leaves over goes in here too, so that the sum is the yield that was answered; never -0.0.
-        rest = round(yield_ - baseline - sum(one.effect for one in told), DIGITS) + 0.0
+        rest = round(yield_ - baseline - sum(one.effect for one in told), PREDICTION_DECIMALS) + 0.0
         return Explanation(baseline, told, rest)
 
     def _yields(self, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
@@ -135,4 +135,4 @@ def _median(profile: Profile) -> float:
 
 
 def _number(value: np.float32) -> float | None:
-    return None if np.isnan(value) else round(float(value), DIGITS)
+    return None if np.isnan(value) else round(float(value), PREDICTION_DECIMALS)

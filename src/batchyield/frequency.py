@@ -7,13 +7,13 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
+from batchyield.shift import MONITORING_DECIMALS
+
 HOUR, DAY = 3_600_000_000, 86_400_000_000
 """In microseconds."""
 
 LONG = 3 * DAY
 """A window of no more is counted by the hour."""
-
-DIGITS = 6
 
 
 class Frequency(msgspec.Struct, frozen=True):
@@ -51,13 +51,13 @@ def frequency(at: NDArray[np.int64]) -> Frequency | None:
     counts = np.bincount((until - at) // unit)[: span // unit]
     low = median = high = dispersion = None
     if len(counts):
-        low, median, high = (round(float(q), DIGITS) for q in np.quantile(counts, (0.05, 0.5, 0.95)))
+        low, median, high = (round(float(q), MONITORING_DECIMALS) for q in np.quantile(counts, (0.05, 0.5, 0.95)))
     if len(counts) > 1 and counts.any():
-        dispersion = round(float(counts.var(ddof=1) / counts.mean()), DIGITS)
+        dispersion = round(float(counts.var(ddof=1) / counts.mean()), MONITORING_DECIMALS)
     return Frequency(
         since=since,
         until=until,
-        per_day=round((len(at) - 1) / span * DAY, DIGITS) if span else None,
+        per_day=round((len(at) - 1) / span * DAY, MONITORING_DECIMALS) if span else None,
         unit="hour" if unit == HOUR else "day",
         low=low,
         median=median,

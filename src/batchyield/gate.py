@@ -4,6 +4,7 @@ Compares measured figures with the bounds of `gate` in the params. The result al
 (`change.py`) and the label that overrides both.
 """
 
+import math
 from pathlib import Path
 
 import msgspec
@@ -23,7 +24,7 @@ class Verdict(msgspec.Struct, frozen=True):
 
     @property
     def passed(self) -> bool:
-        # Written so that a NaN fails.
+        # NaN, of which no comparison holds, fails.
         low = self.bounds.at_least is None or self.value >= self.bounds.at_least
         high = self.bounds.at_most is None or self.value <= self.bounds.at_most
         return low and high
@@ -58,13 +59,14 @@ def judge(gate: Gate, folder: Path) -> list[Verdict]:
 
 
 def read_figures(file: Path) -> dict[str, float]:
-    """The figures of a metrics file.
+    """Return the figures of a metrics file; NaN, which JSON writes as null, stays NaN.
 
     Raises:
         SetupError: there is none.
     """
     try:
-        return msgspec.json.decode(file.read_bytes(), type=dict[str, float])
+        figures = msgspec.json.decode(file.read_bytes(), type=dict[str, float | None])
+        return {name: math.nan if value is None else value for name, value in figures.items()}
     except (OSError, msgspec.MsgspecError) as error:
         raise SetupError(f"{file} cannot be read: {error}", "run `dvc repro`") from error
 

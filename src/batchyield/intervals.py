@@ -27,6 +27,8 @@ FLAGS: tuple[int, int] = (INDEX["B10_missing"], INDEX["B11_missing"])
 """How many spins a batch had tells the processes apart; group = first flag + 2 * second flag."""
 
 GROUPS = 4
+ROUNDING = 1e-9
+"""What floating point may add to a whole number of residuals."""
 LEAST, GREATEST = 0.0, 1.1
 """Where every interval ends at the latest: no batch gives less than nothing, or more than a mass balance allows."""
 
@@ -91,26 +93,55 @@ def out_of_fold(
     return predicted
 
 
-def reach(residuals: Array, tail: float) -> float:
-    """The distance that a new residual exceeds with at most probability `tail`: the k-th smallest of n.
+class TooFewResidualsError(ParamsError):
+    """Fewer out-of-fold residuals than the level of the intervals needs."""
 
-    k = ceil((n + 1) (1 - tail)), the largest where that is beyond n; never negative, and rounded up to 5 decimals.
+    def __init__(self, rows: int, tail: float) -> None:
+        super().__init__(
+            "params.yaml",
+            f"$.intervals.level: {rows} training batches cannot promise it; {_least_rows(tail)} are needed",
+            "choose a lower level or give more batches",
+        )
+
+
+def conformal_quantile(residuals: Array, tail: float) -> float:
+    """Return the split-conformal half width for one side of an interval, rounded up to 5 decimals, never negative.
+
+    Args:
+        residuals: out of fold, measured less predicted, as yields [n].
+        tail: probability that a new residual may exceed the half width, between 0 and 1.
+
+    Returns:
+        The ceil((n + 1) (1 - tail))-th smallest residual, as a yield.
+
+    Raises:
+        TooFewResidualsError: n is too small; n >= 1 / tail - 1 is needed.
     """
-    k = math.ceil((len(residuals) + 1) * (1 - tail) - 1e-9)
-    return max(0.0, math.ceil(float(np.sort(residuals)[min(k, len(residuals)) - 1]) * 1e5) / 1e5)
+    if len(residuals) < _least_rows(tail):
+        raise TooFewResidualsError(len(residuals), tail)
+    k = math.ceil((len(residuals) + 1) * (1 - tail) - ROUNDING)
+    return max(0.0, math.ceil(float(np.sort(residuals)[k - 1]) * 1e5) / 1e5)
+
+
+def _least_rows(tail: float) -> int:
+    return math.ceil(1 / tail - 1 - ROUNDING)
 
 
 def calibrate(residuals: Array, X: Matrix, params: IntervalsParams) -> Intervals:  # noqa: N803
     """Find the reaches from out-of-fold residuals [n], measured less answered, of the batches of a feature matrix.
 
-    A group with fewer than `smallest_group` batches gets the reaches of all batches together.
+    A group with fewer than `smallest_group` batches, or too few for the level, gets the reaches of all together.
+
+    Raises:
+        TooFewResidualsError: all batches together are too few for the level.
     """
     group, tail = groups(X), (1 - params.level) / 2
     parts = [residuals[group == g] for g in range(GROUPS)]
-    used = [part if len(part) >= params.smallest_group else residuals for part in parts]
+    least = max(params.smallest_group, _least_rows(tail))
+    used = [part if len(part) >= least else residuals for part in parts]
     return Intervals(
         params.level,
-        tuple(reach(-part, tail) for part in used),
-        tuple(reach(part, tail) for part in used),
+        tuple(conformal_quantile(-part, tail) for part in used),
+        tuple(conformal_quantile(part, tail) for part in used),
         tuple(len(part) for part in parts),
     )

@@ -11,6 +11,7 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
+from batchyield.shift import MONITORING_DECIMALS
 from batchyield.window import Verdict
 
 ENOUGH = 50
@@ -24,8 +25,6 @@ Z_VERDICT = 2.935199
 
 MAE_LIMIT, BIAS_LIMIT, COVERAGE_LIMIT = 0.1, 0.25, 0.03
 """What a difference must reach to matter: of the MAE and of the bias in promised MAEs, of the coverage as a share."""
-
-DIGITS = 6
 
 
 class Estimate(msgspec.Struct, frozen=True):
@@ -106,4 +105,6 @@ def _mean(values: NDArray[np.float64], z: float) -> Estimate:
 
 
 def _estimate(value: float, lower: float, upper: float) -> Estimate:
-    return Estimate(round(value, DIGITS), round(lower, DIGITS), round(upper, DIGITS))
+    return Estimate(
+        round(value, MONITORING_DECIMALS), round(lower, MONITORING_DECIMALS), round(upper, MONITORING_DECIMALS)
+    )

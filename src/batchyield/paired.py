@@ -8,12 +8,11 @@ from io import BytesIO
 from typing import NamedTuple
 
 import msgspec
-import numpy as np
 import pandas as pd
 
 from batchyield.errors import ArtifactError
 from batchyield.estimators import Array
-from batchyield.evaluation import DECIMALS, Estimate, figures_of, summary, terms
+from batchyield.evaluation import METRIC_DECIMALS, Estimate, draws, estimates, resample, summary
 from batchyield.training import Answers
 
 ENOUGH = 50
@@ -90,18 +89,9 @@ def paired(base: Rows, head: Rows, resamples: int, confidence: float, seed: int,
     n = len(here.ids)
     if n < enough:
         return None
-    drawn = np.random.default_rng(seed).integers(n, size=(resamples, n))
-    there_of, here_of = (
-        figures_of({name: term[drawn].mean(axis=1) for name, term in terms(side.measured, side.answers).items()})
-        for side in (there, here)
-    )
+    drawn = draws(n, resamples, seed)
+    was, now = (resample(side.measured, side.answers, drawn) for side in (there, here))
     before, after = (summary(side.measured, side.answers) for side in (there, here))
-    ends = [(1 - confidence) / 2, (1 + confidence) / 2]
-    change = {
-        name: Estimate(
-            round(after[name] - before[name], DECIMALS),
-            *(round(float(end), DECIMALS) for end in np.quantile(here_of[name] - there_of[name], ends)),
-        )
-        for name in after
-    }
+    values = {name: round(after[name] - before[name], METRIC_DECIMALS) for name in after}
+    change = estimates(values, {name: now[name] - was[name] for name in values}, confidence)
     return Paired(n, before, after, change)

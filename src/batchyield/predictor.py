@@ -11,12 +11,11 @@ import onnxruntime
 from batchyield.batch import Batch, CellWarning
 from batchyield.errors import ArtifactError
 from batchyield.features import FEATURES, Features, featurize
-from batchyield.replies import Prediction
+from batchyield.replies import PREDICTION_DECIMALS, Prediction
 
 INPUT = "features"
 OUTPUTS = ("yield", "lower", "upper")
-DIGITS = 7
-SCALE = 10.0**DIGITS
+SCALE = 10.0**PREDICTION_DECIMALS
 
 WORTH_AN_ARRAY = 24
 LARGEST_EXACT = 100.0
@@ -90,12 +89,12 @@ def _decimals(numbers: npt.NDArray[np.float64]) -> list[float]:
     """The numbers as Python's `round` makes them, which is right where NumPy's is not, but costs 0.3 µs for each."""
     # The readings come in as float32, which holds seven digits; what follows is noise to whoever reads the answer.
     if len(numbers) < WORTH_AN_ARRAY or not np.abs(numbers).max() <= LARGEST_EXACT:
-        return [round(number, DIGITS) for number in numbers.tolist()]
+        return [round(number, PREDICTION_DECIMALS) for number in numbers.tolist()]
     scaled = numbers * SCALE
     whole = np.rint(scaled)
     made: list[float] = (whole / SCALE).tolist()  # both exact, so that the quotient is the double next to the decimal
     for at in (np.abs(scaled - whole) > NEARLY_HALF).nonzero()[0].tolist():
-        made[at] = round(float(numbers[at]), DIGITS)
+        made[at] = round(float(numbers[at]), PREDICTION_DECIMALS)
     return made
 
 

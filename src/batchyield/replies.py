@@ -14,6 +14,9 @@ from msgspec import Meta
 from batchyield.batch import CellWarning
 from batchyield.errors import Violation
 
+PREDICTION_DECIMALS = 7
+"""To which yields, interval ends and effects are rounded: what float32 readings can carry."""
+
 
 class Prediction(msgspec.Struct, frozen=True, gc=False, rename={"yield_": "yield"}):
     """What the model says of one batch."""

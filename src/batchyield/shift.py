@@ -15,6 +15,9 @@ RESOLUTION = 0.01
 
 TERMS = 100
 
+MONITORING_DECIMALS = 6
+"""To which all that monitoring measures is rounded."""
+
 
 def psi(expected: Sequence[float], counts: NDArray[np.integer]) -> float:
     """Population stability index of a window's bin counts against the reference's shares.

@@ -8,8 +8,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from batchyield.differences import DIGITS, differences
-from batchyield.replies import Prediction
+from batchyield.differences import differences
+from batchyield.replies import PREDICTION_DECIMALS, Prediction
 
 EDGES = (-0.05, -0.02, -0.01, -0.005, -0.002, -0.001, -0.0001, 0.0001, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
 """Of the histogram of moves, in yield: bin i holds EDGES[i-1] < move <= EDGES[i]."""
@@ -34,18 +34,21 @@ class Totals(msgspec.Struct, frozen=True):
         return Totals(
             self.batches + other.batches,
             self.changed + other.changed,
-            round(self.moved + other.moved, DIGITS),
-            round(self.moved_absolute + other.moved_absolute, DIGITS),
+            round(self.moved + other.moved, PREDICTION_DECIMALS),
+            round(self.moved_absolute + other.moved_absolute, PREDICTION_DECIMALS),
             max(self.largest, other.largest, key=_size),
             self.outside + other.outside,
-            round(self.widened + other.widened, DIGITS),
+            round(self.widened + other.widened, PREDICTION_DECIMALS),
             tuple(mine + theirs for mine, theirs in zip(self.histogram, other.histogram, strict=True)),
         )
 
 
 def moves(baseline: Sequence[Prediction], candidate: Sequence[Prediction]) -> list[float]:
     """How far each batch's yield moved [n], at the answers' own decimals."""
-    return [round(after.yield_ - before.yield_, DIGITS) for before, after in zip(baseline, candidate, strict=True)]
+    return [
+        round(after.yield_ - before.yield_, PREDICTION_DECIMALS)
+        for before, after in zip(baseline, candidate, strict=True)
+    ]
 
 
 def totals(baseline: Sequence[Prediction], candidate: Sequence[Prediction]) -> Totals:
@@ -60,11 +63,11 @@ def totals(baseline: Sequence[Prediction], candidate: Sequence[Prediction]) -> T
     return Totals(
         found.batches,
         found.changed,
-        round(math.fsum(moved), DIGITS),
-        round(math.fsum(map(abs, moved)), DIGITS),
+        round(math.fsum(moved), PREDICTION_DECIMALS),
+        round(math.fsum(map(abs, moved)), PREDICTION_DECIMALS),
         max(moved, key=_size),
         found.outside,
-        round(widened, DIGITS),
+        round(widened, PREDICTION_DECIMALS),
         tuple(histogram),
     )
 

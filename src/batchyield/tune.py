@@ -16,7 +16,7 @@ from sklearn.model_selection import KFold
 from batchyield.choice import destination, write_choice
 from batchyield.errors import ParamsError, SetupError
 from batchyield.estimators import Array, Matrix
-from batchyield.evaluation import DECIMALS, SMALLEST_PART
+from batchyield.evaluation import METRIC_DECIMALS, SMALLEST_PART
 from batchyield.families import ModelParams
 from batchyield.intervals import out_of_fold
 from batchyield.model import build
@@ -114,7 +114,7 @@ def _judged(
         own = scores(X, y, msgspec.structs.replace(params, model=model))
         start = own if number == 0 else start
         gain = start - own
-        figures = (round(float(f), DECIMALS) for f in (own.mean(), own.std(), gain.mean(), gain.std()))
+        figures = (round(float(f), METRIC_DECIMALS) for f in (own.mean(), own.std(), gain.mean(), gain.std()))
         found.append(Candidate(number, values, model, len(y), *figures))
         settings = ", ".join(f"{place} {value:g}" for place, value in values)
         progress(f"  {len(found)} of {len(tried)}: {own.mean() * 1e4:.3f}e-4 with {settings or 'no change'}")

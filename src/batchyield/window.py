@@ -18,7 +18,7 @@ from batchyield.drift import Profile, Reference
 from batchyield.features import INDEX
 from batchyield.features.catalogue import STEPS
 from batchyield.pace import Rest, on
-from batchyield.shift import holm, ks_distance, ks_p, psi, rank_p, share_p
+from batchyield.shift import MONITORING_DECIMALS, holm, ks_distance, ks_p, psi, rank_p, share_p
 
 ENOUGH = 100
 """Batches below which nothing is said: a shift of half a standard deviation would be missed as often as found."""
@@ -28,8 +28,6 @@ LEVEL = 0.01
 
 PSI_LIMIT, BLANK_LIMIT, NEW_LIMIT = 0.1, 0.05, 0.02
 """What a difference must reach to matter, however sure it is: a large window finds every trifle significant."""
-
-DIGITS = 6
 
 
 class Verdict(StrEnum):
@@ -145,7 +143,7 @@ def _measure(
     )
     moved = None
     if len(present) and profile.mean is not None and profile.sd:
-        moved = round((float(present.mean()) - profile.mean) / profile.sd, DIGITS)
+        moved = round((float(present.mean()) - profile.mean) / profile.sd, MONITORING_DECIMALS)
     stability, distance = _distances(profile, present)
     return (
         ReadingShift(
@@ -167,10 +165,10 @@ def _judged(shift: ReadingShift, p: float, told: bool, level: float) -> ReadingS
 
 def _prediction(profile: Profile, yields: NDArray[np.floating], p: float, told: bool, level: float) -> YieldShift:
     stability, distance = _distances(profile, yields)
-    mean = round(float(yields.mean()), DIGITS) if len(yields) else None
+    mean = round(float(yields.mean()), MONITORING_DECIMALS) if len(yields) else None
     z = None
     if mean is not None and profile.mean is not None and profile.sd:
-        z = round((mean - profile.mean) / (profile.sd / len(yields) ** 0.5), DIGITS)
+        z = round((mean - profile.mean) / (profile.sd / len(yields) ** 0.5), MONITORING_DECIMALS)
     drifted = p < level and (stability or 0.0) >= PSI_LIMIT
     return YieldShift(_verdict(drifted, told), round(p, 12), mean, profile.mean, z, stability, distance)
 
@@ -185,7 +183,9 @@ def _distances(profile: Profile, present: NDArray[np.floating]) -> tuple[float |
     if not len(present) or not profile.count:
         return None, None
     counts = np.bincount(np.searchsorted(profile.edges, present, side="left"), minlength=len(profile.shares))
-    return round(psi(profile.shares, counts), DIGITS), round(ks_distance(profile.quantiles, present), DIGITS)
+    return round(psi(profile.shares, counts), MONITORING_DECIMALS), round(
+        ks_distance(profile.quantiles, present), MONITORING_DECIMALS
+    )
 
 
 def _distribution_p(profile: Profile, present: NDArray[np.floating]) -> float:
@@ -205,4 +205,4 @@ def _unseen(profile: Profile, present: NDArray[np.floating]) -> NDArray[np.bool_
 
 
 def _share(k: int, n: int) -> float:
-    return round(k / n, DIGITS) if n else 0.0
+    return round(k / n, MONITORING_DECIMALS) if n else 0.0

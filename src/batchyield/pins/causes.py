@@ -27,7 +27,7 @@ class Cause(NamedTuple):
 
 def flat(params: Any, where: str = "") -> dict[str, Any]:
     """Every param by its dotted name; a list is one value."""
-    if not isinstance(params, dict):
+    if not isinstance(params, dict) or (where and not params):
         return {where: params}
     return {k: v for key in params for k, v in flat(params[key], f"{where}.{key}".strip(".")).items()}
 

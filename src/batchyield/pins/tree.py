@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from batchyield.pins.causes import flat
 from batchyield.pins.walk import File, RawObject, Step
 
 WIDTH = 118
@@ -52,7 +53,7 @@ def _step(step: Step, steps: dict[str, Step], raw: RawObject | None, told: set[s
     yield f"{pad}made by {step.stage}: {step.command}"
     inner = pad + " " * STEP
     for source, params in step.params.items():
-        yield from _listed(inner, source, flat(params))
+        yield from _listed(inner, source, _settings(params))
     for role in OUTSIDE:
         read = [f"{each.path}@{short(each.md5)}" for each in step.inputs if each.role == role]
         yield from _listed(inner, role, read)
@@ -68,11 +69,10 @@ def _import(raw: RawObject | None) -> str:
     return f"imported from {raw.url}, etag {raw.etag or 'unknown'}, {size}"
 
 
-def flat(params: Any, where: str = "") -> list[str]:
+def _settings(params: Any) -> list[str]:
     """Params as `key=value`, nested keys joined by dots, values as JSON."""
-    if isinstance(params, dict) and params:
-        return [line for key in params for line in flat(params[key], f"{where}.{key}".strip("."))]
-    return [f"{where}={json.dumps(params, ensure_ascii=False, separators=(',', ':'))}"]
+    written = {key: json.dumps(value, ensure_ascii=False, separators=(",", ":")) for key, value in flat(params).items()}
+    return [f"{key}={value}" for key, value in written.items()]
 
 
 def _listed(pad: str, label: str, items: list[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """The artifact on batches it has not seen: metrics with their confidence, and what the plots draw."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,11 @@ def main() -> None:
     plot("slices", pd.DataFrame([{"by": p.by, "label": p.label, "batches": p.rows, **p.figures} for p in parts]))
     plot("predicted", {"id": frame["id"], "actual": measured, **answers._asdict()})
     numbers = [id_number(name) for name in frame["id"]]
-    plot("residuals", {"batch": numbers, "residual": (measured - answers.yields).round(evaluation.DECIMALS)}, "batch")
+    plot(
+        "residuals",
+        {"batch": numbers, "residual": (measured - answers.yields).round(evaluation.METRIC_DECIMALS)},
+        "batch",
+    )
 
     def predict(matrix: Matrix) -> Array:
         return answer(matrix).yields
@@ -73,7 +78,10 @@ def main() -> None:
     train_values = read_features(Path("data/features/train.parquet"))
     folded = evaluation.cross_validate(train_values, train_yields, params)
     metrics("cross_validation", folded.figures | {"score_spread": folded.spread})
-    metrics("forward", evaluation.forward(train_values, train_yields, params, LATEST))
+    forward = evaluation.forward(train_values, train_yields, params, LATEST)
+    if not forward:
+        print("no forward metrics: too few ids end in a number that orders the batches by time", file=sys.stderr)
+    metrics("forward", forward)
     curve = evaluation.learning_curve(train_values, train_yields, values, measured, params, SHARES)
     plot("learning", {"batches": [rows for rows, _ in curve], "score": [figures["score"] for _, figures in curve]})
 

@@ -7,7 +7,7 @@ import msgspec
 
 from batchyield.artifact import canonical_json, golden_rows, write_artifact
 from batchyield.batch import NAMES
-from batchyield.drift import DIGITS, reference
+from batchyield.drift import PROFILE_DECIMALS, reference
 from batchyield.evaluation import summary
 from batchyield.export import parity, to_onnx
 from batchyield.features import FEATURES, INDEX
@@ -45,7 +45,7 @@ def main() -> None:
         rows=len(frame),
         level=params.intervals.level,
     )
-    blank = {name: round(float(frame[name].isna().mean()), DIGITS) for name in NAMES}
+    blank = {name: round(float(frame[name].isna().mean()), PROFILE_DECIMALS) for name in NAMES}
     profile = reference(names, values, trained.unseen.yields, blank, values[:, INDEX["id_number"]])
     write_artifact(Path("data/model"), onnx, card, golden, canonical_json(profile))
 
