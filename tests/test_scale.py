@@ -101,9 +101,7 @@ def test_workers_make_the_bytes_that_this_process_makes(made, client, root, file
         "md5": hashlib.md5(expected, usedforsecurity=False).hexdigest(),
         "model": read_pins(lock, root / "data/model")[MODEL],
     }
-    assert re.fullmatch(
-        r"\d workers? answers? with model \w{32}\n1,600 batches predicted, [\d,]+ a second in 0:00:\d\d\n", said
-    )
+    assert re.fullmatch(r"\d workers? answers? with model \w{32}\n", said)
 
 
 def test_the_environment_names_the_scheduler(made, root, files, expected, capfdbinary, monkeypatch):

@@ -5,6 +5,7 @@ other machines (`batchyield.scale`). Parts are put together in the order of the 
 """
 
 import stat
+from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -81,6 +82,40 @@ def headed(lines: Iterable[bytes]) -> Iterator[bytes]:
     """The CSV: its header comes with the first lines, so that there is none where those are refused."""
     for number, given in enumerate(lines):
         yield given if number else CSV_HEADER + given
+
+
+class Progress:
+    """Shows the progress of a long scoring on standard error, if that is a terminal.
+
+    Args:
+        total: bytes of all files; 0 where that is not known.
+        quiet: show nothing.
+
+    Attributes:
+        batches: predicted so far.
+    """
+
+    def __init__(self, total: int, quiet: bool) -> None:
+        self._total, self._quiet = total, quiet
+        self._sizes: deque[int] = deque()
+        self.batches = 0
+
+    def taken(self, parts: Iterable[Part]) -> Iterator[Part]:
+        """Yield the same parts, noting the size of each until it is answered."""
+        for part in parts:
+            self._sizes.append(len(part.portion.content))
+            yield part
+
+    def answered(self, lines: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield the same lines, in the order of the parts."""
+        from tqdm import tqdm
+
+        with tqdm(total=self._total or None, unit="B", unit_scale=True, disable=self._quiet or None) as bar:
+            for given in lines:
+                self.batches += given.count(b"\n")
+                bar.set_postfix_str(f"{self.batches:,} batches", refresh=False)
+                bar.update(self._sizes.popleft() if self._sizes else 0)
+                yield given
 
 
 def _unreadable(path: Path, error: OSError) -> SetupError:

@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from batchyield.errors import SetupError
 if TYPE_CHECKING:
     from distributed import Client
 
-    from batchyield.progress import Progress
+    from batchyield.scoring import Progress
 
 SCHEDULER = "DASK_SCHEDULER_ADDRESS"
 
@@ -36,7 +37,7 @@ def add(commands: Commands) -> None:
         "file", type=Path, nargs="+", help="the plant's CSV, GB18030 or UTF-8, of any size; their lines follow in order"
     )
     score.add_argument("--out", type=Path, help="file to write; standard output where it is not given")
-    score.add_argument("--quiet", action="store_true", help="tell no progress on standard error")
+    score.add_argument("--quiet", action="store_true", help="show no progress on standard error, terminal or not")
     with_json(score, "what was done as JSON on standard output; needs --out")
     where = score.add_mutually_exclusive_group()
     where.add_argument("--url", help="the service (BATCHYIELD_URL, else http://127.0.0.1:8000)")
@@ -56,15 +57,14 @@ def _score(options: argparse.Namespace) -> int:
     import msgspec
 
     from batchyield.files import write_atomic
-    from batchyield.progress import Progress
-    from batchyield.scoring import bytes_of, headed
+    from batchyield.scoring import Progress, bytes_of, headed
 
     if options.json and not options.out:
         raise SetupError("standard output cannot take both the predictions and --json", "name a file with --out")
     scheduler = options.scheduler or os.environ.get(SCHEDULER, "")
     here = options.local or options.workers is not None or (scheduler and not options.url)
     digest = hashlib.md5(usedforsecurity=False)
-    progress = Progress(None if options.quiet else sys.stderr, bytes_of(options.file))
+    progress, begun = Progress(bytes_of(options.file), options.quiet), time.monotonic()
     with _at_hand(options, scheduler, progress) if here else _of_service(options) as (lines, by):
         parts = _hashed(headed(progress.answered(lines)), digest)
         if options.out:
@@ -72,7 +72,8 @@ def _score(options: argparse.Namespace) -> int:
         else:
             sys.stdout.buffer.writelines(parts)
     if options.json:
-        told = {"batches": progress.batches, "seconds": round(progress.seconds, 3), "md5": digest.hexdigest()} | by
+        told = {"batches": progress.batches, "seconds": round(time.monotonic() - begun, 3)}
+        told |= {"md5": digest.hexdigest()} | by
         print(msgspec.json.encode(told).decode())
     return 0
 
@@ -115,7 +116,8 @@ def _at_hand(options: argparse.Namespace, scheduler: str, progress: "Progress") 
     with _cluster(options, scheduler) as client:
         expected, workers = scoring.agreed(client, shipped)
         answer = "worker answers" if workers == 1 else "workers answer"
-        progress.say(f"{workers} {answer} with model {expected.model}")
+        if not options.quiet:
+            print(f"{workers} {answer} with model {expected.model}", file=sys.stderr, flush=True)
         yield scoring.score(client, shipped, expected, parts), {"model": expected.model, "workers": workers}
 
 
