@@ -139,7 +139,7 @@ bench: setup ## how fast the service answers, beside an echo and a usual service
 	@python benchmarks/serving.py $(if $(QUICK),--quick)
 
 serve: setup ## serve the pinned model that is in the workspace
-	@python -m api --host $(HOST) --port $(PORT)
+	@MALLOC_ARENA_MAX=2 MALLOC_TRIM_THRESHOLD_=131072 python -m api --host $(HOST) --port $(PORT)
 
 deploy: setup ## have a running service serve another revision's model: make deploy REV=v1.2.0
 	@batchyield deploy $(REV)

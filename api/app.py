@@ -1,15 +1,17 @@
 """The application, put together."""
 
 import asyncio
+import gc
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import uvicorn
-from litestar import Litestar
-from litestar.types import ASGIApp
+from litestar import Litestar, Request
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from api.admission import Admission
 from api.auth import Keyring
@@ -17,7 +19,6 @@ from api.drain import Drain
 from api.envelope import Envelope
 from api.gauges import Gauges
 from api.log import Log, open_log
-from api.memory import keep_together, set_aside
 from api.metrics import MULTIPROC_DIR
 from api.monitoring import monitoring_routes
 from api.outcomes import outcome_routes
@@ -29,7 +30,6 @@ from api.routes import plain_routes
 from api.service import Service
 from api.serving import Serving
 from api.settings import Settings, read_settings
-from api.shortcut import Shortcut
 from api.swap import Swap, open_wanted
 from api.watch import Watch
 from batchyield.errors import BatchyieldError
@@ -46,7 +46,6 @@ def create_app(settings: Settings, serving: Serving | None = None, log: Log | No
     Raises:
         SetupError: the keys cannot be read.
     """
-    keep_together()
     service = Service(settings, serving)
     metrics, keyring, watch = service.metrics, Keyring(settings), Watch(service, settings)
     metrics.show(Gauges(watch.found, watch.enabled))
@@ -91,6 +90,34 @@ def create_app(settings: Settings, serving: Serving | None = None, log: Log | No
     return Envelope(Shortcut(app, straight), settings, admission, metrics, drain, log)
 
 
+class Shortcut:
+    """ASGI application that calls the handlers of exact paths directly and Litestar's router for all others.
+
+    For a single batch the router costs more than to decode the body and encode the answer.
+    """
+
+    def __init__(self, app: ASGIApp, handlers: Mapping[str, ASGIApp]) -> None:
+        self._app, self._handlers = app, handlers
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        handler = self._handlers.get(scope["path"]) if scope["type"] == "http" else None
+        if handler is None:
+            await self._app(scope, receive, send)
+            return
+        scope["path_template"] = scope["path"]
+        try:
+            await handler(scope, receive, send)
+        except Exception as error:
+            await _refuse(error, scope, receive, send)
+
+
+async def _refuse(error: Exception, scope: Scope, receive: Receive, send: Send) -> None:
+    kind = next(kind for kind in type(error).__mro__ if kind in EXCEPTION_HANDLERS)
+    request: Request[Any, Any, Any] = Request(scope)
+    response = EXCEPTION_HANDLERS[kind](request, error).to_asgi_response(app=None, request=request)
+    await response(scope, receive, send)
+
+
 def from_environment() -> ASGIApp:
     """The service as the environment describes it, for a server that starts its own workers."""
     try:
@@ -99,8 +126,18 @@ def from_environment() -> ASGIApp:
     except BatchyieldError as error:
         print(f"batchyield: {error}", file=sys.stderr)
         sys.exit(uvicorn.config.STARTUP_FAILURE)  # which the server's supervisor takes as a reason not to try again
-    set_aside()
+    spare_collector()
     return app
+
+
+def spare_collector() -> None:
+    """Exclude the objects made so far from garbage collection, and look at new ones less often.
+
+    Else each full collection stops all threads while it goes over some hundred thousand objects that stay.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def _rates(settings: Settings) -> Rates:

@@ -12,12 +12,12 @@ from litestar.types import ASGIApp, Receive, Send
 
 from api.admission import NEEDED, OPEN_PATHS, UNMETERED, Admission, is_open
 from api.body import linger
-from api.connections import STATE, Bounds
 from api.drain import CLOSE, Drain
 from api.log import Log
 from api.metrics import Metrics
 from api.problems import MEDIA_TYPE, RequestError, encode
 from api.settings import Settings
+from api.uvicorn_protocol import STATE, Bounds
 
 API_POLICY = b"default-src 'none'; frame-ancestors 'none'"
 

@@ -10,13 +10,13 @@ from litestar.types import HTTPScope, Receive, Send
 
 from api.body import ClientGoneError, declared_length, media_type, read_body
 from api.coding import coding_of, decoded, packed
-from api.connections import WHOLE_ANSWER
 from api.deadline import in_time
+from api.micro_batching import MOST_TOGETHER, MicroBatcher
 from api.payload import batches_of_json, sheet_of_upload
 from api.problems import INVALID, METHOD_NOT_ALLOWED, RequestError
 from api.service import Service
 from api.serving import Answered
-from api.turns import MOST_TOGETHER, Turns
+from api.uvicorn_protocol import WHOLE_ANSWER
 from batchyield.batch import Batch
 from batchyield.errors import Violation
 from batchyield.portions import MOST_EXPLAINED
@@ -43,7 +43,7 @@ class Answer(NamedTuple):
 def prediction_routes(service: Service) -> list[ASGIRouteHandler]:
     """`POST /v1/predictions` and `POST /v1/predictions/csv`."""
 
-    turns = Turns(service)
+    batcher = MicroBatcher(service)
 
     @asgi("/v1/predictions", copy_scope=False)
     async def predictions(scope: HTTPScope, receive: Receive, send: Send) -> None:
@@ -52,7 +52,7 @@ def prediction_routes(service: Service) -> list[ASGIRouteHandler]:
         if scope["query_string"] and explanation_wanted(scope["query_string"]):
             await _answer(service, scope, receive, send, lambda body: answer_explained(service, body), inline=False)
         else:
-            await _answer_json(service, turns, scope, receive, send)
+            await _answer_json(service, batcher, scope, receive, send)
 
     @asgi("/v1/predictions/csv", copy_scope=False)
     async def predictions_csv(scope: HTTPScope, receive: Receive, send: Send) -> None:
@@ -110,7 +110,7 @@ def post_only(scope: HTTPScope) -> None:
         raise RequestError(METHOD_NOT_ALLOWED, detail, headers={"allow": "POST"})
 
 
-async def _answer_json(service: Service, turns: Turns, scope: HTTPScope, receive: Receive, send: Send) -> None:
+async def _answer_json(service: Service, batcher: MicroBatcher, scope: HTTPScope, receive: Receive, send: Send) -> None:
     """Answers a body that is not large together with others like it, and any other as `_answer` does."""
     if coding_of(scope["headers"]) or declared_length(scope) > service.settings.inline_body_bytes:
         await _answer(service, scope, receive, send, lambda body: answer_json(service, body))
@@ -123,7 +123,7 @@ async def _answer_json(service: Service, turns: Turns, scope: HTTPScope, receive
     except ClientGoneError:
         return
     if len(batches) <= MOST_TOGETHER:
-        answer = _as_json(await turns.answer(batches, body, scope))
+        answer = _as_json(await batcher.answer(batches, body, scope))
     else:
         answer = _as_json(service.answer(batches, body))
         await service.journal.record(answer.answered, scope)

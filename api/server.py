@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from uvicorn.supervisors import Multiprocess
 
 from api.auth import Keyring
-from api.connections import BoundedConnection
 from api.log import Log, open_log
 from api.rates import MULTIPROC_DIR, RATES
 from api.settings import Settings, read_settings, unknown_variables
-from api.supervisor import Supervisor
+from api.uvicorn_protocol import BoundedConnection
 from api.watch import FOUND
 from batchyield.errors import SetupError
 
@@ -114,15 +114,14 @@ def _taken(host: str, port: int, error: OSError) -> SetupError:
 
 
 def _serve_here(listener: socket.socket, settings: Settings, log: Log) -> None:
-    from api.app import create_app
+    from api.app import create_app, spare_collector
     from api.journal import prepare_journal
-    from api.memory import set_aside
     from api.swap import open_wanted
 
     serving = open_wanted(settings)
     prepare_journal(settings)
     app = create_app(settings, serving, log)
-    set_aside()
+    spare_collector()
     _listen(listener, serving, log)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn shuts down in order, then passes the signal on
     uvicorn.Server(_config(app)).run(sockets=[listener])
@@ -137,7 +136,7 @@ def _serve_with_workers(listener: socket.socket, settings: Settings, workers: in
     prepare_journal(settings)
     _listen(listener, serving, log)
     config = _config("api.app:from_environment", factory=True, workers=workers)
-    supervisor = Supervisor(config, sockets=[listener])
+    supervisor = Multiprocess(config, sockets=[listener])
     supervisor.run()
     if any(process.exitcode == uvicorn.config.STARTUP_FAILURE for process in supervisor.processes):
         raise SetupError("a worker could not start", "see its message above")

@@ -1,12 +1,10 @@
 """What the routes share: the opened model, and how its answers are made."""
 
-import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from api.journal import Journal
-from api.memory import give_back
 from api.metrics import Metrics
 from api.problems import BUSY, NOT_READY, RequestError
 from api.serving import Answered, Serving, pin_of
@@ -21,9 +19,6 @@ from batchyield.replies import Model, Prediction, Refusal
 from batchyield.workers import Status
 
 BULK_THREADS = 2
-
-GIVE_BACK_SECONDS = 0.5
-"""After the work on a large body: its batches are freed only once its answer is journalled and sent."""
 
 
 class Service:
@@ -58,7 +53,6 @@ class Service:
                 self.metrics.models.serves(
                     one.artifact.card.name, one.pin.version, one.pin.revision, one.pin.md5, value
                 )
-        give_back()  # what parsing the model took
 
     @property
     def ready(self) -> bool:
@@ -89,13 +83,6 @@ class Service:
             yield
         finally:
             self._bulk_free += 1
-            if self._bulk_free == self.settings.bulk_slots:
-                asyncio.get_running_loop().call_later(GIVE_BACK_SECONDS, self._give_back)
-
-    def _give_back(self) -> None:
-        if self._bulk_free == self.settings.bulk_slots:
-            with suppress(RuntimeError):  # the threads are gone: the service ends, and all its memory with it
-                self.bulk.submit(give_back)
 
     def answer(self, batches: Sequence[Batch], body: bytes) -> Answered:
         """Predicts what was decoded from a body of JSON."""

@@ -55,7 +55,9 @@ def cores() -> tuple[int, int]:
 
 
 def service(name: str, folder: Path, off: tuple[str, ...] = (), workers: int = 1) -> Contender:
-    """Our service over the pinned model; `off` names what is left out of `journal` and `log`.
+    """Our service over the pinned model, with the allocator settings of the image.
+
+    `off` names what is left out: `journal` or `log`.
 
     Raises:
         SetupError: there is no model.
@@ -65,7 +67,7 @@ def service(name: str, folder: Path, off: tuple[str, ...] = (), workers: int = 1
             f"data/model holds no {missing[0]}", "run `make repro`, or `dvc pull` where it has been pushed"
         )
     journal = "off" if "journal" in off else str(folder / f"{name.replace(' ', '_')}.sqlite")
-    environment = {"BATCHYIELD_JOURNAL": journal}
+    environment = {"BATCHYIELD_JOURNAL": journal, "MALLOC_ARENA_MAX": "2", "MALLOC_TRIM_THRESHOLD_": "131072"}
     if "log" in off:
         environment["BATCHYIELD_ACCESS_LOG"] = "false"
     command = (sys.executable, "-m", "api", "--port", "{port}", "--workers", str(workers))

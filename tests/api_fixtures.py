@@ -155,6 +155,13 @@ class Running:
         assert self.process.returncode == 0, self.errors
 
 
+def workers_of(running):
+    """Process ids of the workers, not of the helper that Python puts beside them."""
+    pid = running.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
 def refused(root, *options, **more):
     """`python -m api` where it is expected not to start: (exit code, standard error)."""
     command = [python_of("service"), "-W", "error", "-m", "api", *(options or ("--port", str(free_port())))]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from api_fixtures import ROOT, Running, environment, linear_onnx, make_checkout, pin, refused
+from api_fixtures import ROOT, Running, environment, linear_onnx, make_checkout, pin, refused, workers_of
 
 from api.examples import BATCH, INPUTS, sheet
 from batchyield.s3 import free_port
@@ -224,13 +224,6 @@ def test_the_refusal_to_unpickle_refuses():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
     assert "something was unpickled" in done.stderr
-
-
-def workers_of(running):
-    """Process ids of the workers, not of the helper that Python puts beside them."""
-    pid = running.process.pid
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
 def test_a_worker_that_dies_is_replaced_and_its_counts_are_kept(checkout):

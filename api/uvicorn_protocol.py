@@ -1,7 +1,13 @@
-"""The connections themselves: how many there may be, how long a head may take, and how large it may be."""
+"""All use of uvicorn's private API: bounds on connections and heads, and answers written in one piece.
+
+uvicorn itself bounds neither the time nor the size of a request's head. `HttpToolsProtocol` and `RequestResponseCycle`
+are no public API; pyproject.toml holds uvicorn below its next minor version, and tests/test_uvicorn_protocol.py fails
+when their source changes. docs/decisions/serving-tricks.md has what each part brings.
+"""
 
 import asyncio
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -14,38 +20,34 @@ from api.settings import Settings
 MOST_HEAD_BYTES = 64 * 2**10
 LINGER_SECONDS = 0.5
 STATE = "connections"
-"""Where the bounds stand in the state that the application gives the server."""
-
+"""Key of the bounds in the lifespan state that the application gives the server."""
 
 WHOLE_ANSWER = "batchyield.answer"
-"""A message that is a whole answer: `status`, `headers`, and a `body` that is all of it. Head and body are one write to
-the socket, and nothing checks headers that we made ourselves. In the state of a request whose server takes such."""
+"""Type of an ASGI message that is a whole answer: `status`, `headers` and the whole `body`, written in one piece.
+
+Its headers are not checked, since no caller can put text into them. It is also a key in the state of a request, which
+tells the application that the server takes such messages.
+"""
 
 _TOO_MANY = RequestError(
     BUSY, "as many connections are open as the service takes; come back in a second", headers={"retry-after": "1"}
 )
 
 
-class Refused(Protocol):
-    """Told why a connection was refused."""
-
-    def __call__(self, reason: str) -> None: ...
-
-
 class Bounds(msgspec.Struct, frozen=True):
-    """What connections must keep to.
+    """The limits of connections.
 
     Attributes:
         settings: the limits.
-        refused: told of each connection that did not.
+        refused: called with the reason each time a connection is refused.
     """
 
     settings: Settings
-    refused: Refused
+    refused: Callable[[str], None]
 
 
 class Cycle(RequestResponseCycle):
-    """A request and its answer, which may come as one message."""
+    """A request and its answer, which the application may send as one message."""
 
     async def send(self, message: Any) -> None:
         if message["type"] != WHOLE_ANSWER:
@@ -70,10 +72,10 @@ class Cycle(RequestResponseCycle):
 
 
 class BoundedConnection(HttpToolsProtocol):
-    """A connection that is not kept waiting on: the server's own has no limit before its first request.
+    """A connection whose client must send each head in time and within a size.
 
-    A timer runs only while the client is waited for with no request at work, so that a request which arrives in one
-    piece costs nothing.
+    A timer runs only while no request is being answered and a head is incomplete, so that a request which arrives in
+    one piece costs nothing.
     """
 
     def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> None:
@@ -81,9 +83,9 @@ class BoundedConnection(HttpToolsProtocol):
         bounds: Bounds = app_state[STATE]
         self._settings, self._refused = bounds.settings, bounds.refused
         self._timer: asyncio.TimerHandle | None = None
-        self._between = True  # the last message is whole, the head of the next one is not
+        self._between = True  # the last message is complete, the next head is not
         self._waited_bytes = 0
-        self._over = False  # refused; what still comes is dropped
+        self._over = False  # refused; further bytes are dropped
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -103,7 +105,7 @@ class BoundedConnection(HttpToolsProtocol):
         super().data_received(data)
         cycle = self.cycle
         if (cycle is None or cycle.response_complete) and not (self._over or self.transport.is_closing()):
-            if between is self._between:  # else the end of a body that nobody waited for is part of it
+            if between is self._between:  # else the data end with the rest of an unread body
                 self._waited_bytes += len(data)
             if self._between and self._waited_bytes > MOST_HEAD_BYTES:
                 detail = f"the head of the request is larger than {MOST_HEAD_BYTES} bytes"
@@ -121,18 +123,18 @@ class BoundedConnection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._between, self._waited_bytes = True, 0
-        self.scope["state"][WHOLE] = True  # seen by a request whose work has not begun: its body came with its head
+        self.scope["state"][WHOLE] = True  # set before the request is worked on if its body came with its head
         if self._timer is not None:
             self._stop_waiting()
         super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        cycle.__class__ = Cycle  # the server makes it with a dozen arguments, of which none is ours
+        cycle.__class__ = Cycle  # uvicorn has no hook to construct another class
         cycle.scope["state"][WHOLE_ANSWER] = True
         super()._start_asgi_task(cycle, app)
 
     def send_400_response(self, msg: str) -> None:
-        """Refuses what is no HTTP, as the server does, but in the form of all refusals."""
+        """Refuse malformed HTTP with a problem document instead of uvicorn's plain text."""
         self._refuse("malformed", RequestError(MALFORMED, msg))
 
     def _wait(self) -> None:

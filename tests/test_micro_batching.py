@@ -1,4 +1,4 @@
-"""Requests of one turn of the event loop: answered together, each as it would be alone."""
+"""Micro-batching: requests that arrive together are answered together, each as it would be alone."""
 
 import asyncio
 
@@ -7,11 +7,11 @@ import pytest
 from api_fixtures import NAMES, REVISION, batches, linear_onnx, make_checkout
 from journal_fixtures import rows_of
 
+from api.micro_batching import MOST_TOGETHER, MicroBatcher
 from api.predictions import answer_json
 from api.service import Service
 from api.settings import Settings
 from api.swap import open_pinned
-from api.turns import MOST_TOGETHER, Turns
 from batchyield.batch import Batch
 from batchyield.errors import ArtifactError
 from batchyield.journal.entry import encoded
@@ -24,10 +24,15 @@ def answering(root, journal):
     return Service(settings, open_pinned(settings))
 
 
-def answered_together(service, sent):
+def answered_together(service, sent, bodies=None):
+    bodies = bodies or [encoded(one) for one in sent]
+
     async def all_at_once():
-        turns = Turns(service)
-        asked = (turns.answer(one, encoded(one), {"state": {"request_id": f"r{n}"}}) for n, one in enumerate(sent))
+        batcher = MicroBatcher(service)
+        asked = (
+            batcher.answer(one, body, {"state": {"request_id": f"r{n}"}})
+            for n, (one, body) in enumerate(zip(sent, bodies, strict=True))
+        )
         return await asyncio.gather(*asked, return_exceptions=True)
 
     try:
@@ -73,6 +78,17 @@ def test_one_that_cannot_be_answered_takes_no_other_with_it(tmp_path):
     first, second, third = answered_together(service, [batches(1), [Batch(id="hot", A6=1000.0)], batches(1)])
     assert first.predictions == third.predictions
     assert isinstance(second, ArtifactError)
+
+
+def test_one_that_cannot_be_kept_takes_no_other_with_it(tmp_path):
+    """An id that cannot be encoded as UTF-8 fails after the group's prediction, when the journal's text is made."""
+    service = answering(make_checkout(tmp_path), str(tmp_path / "journal.sqlite"))
+    sent = [batches(1), [Batch(id="\ud800")], batches(2)]
+    bodies = [encoded(batches(1)), b"x" * 2**20, encoded(batches(2))]  # so long a body is encoded again
+    first, second, third = answered_together(service, sent, bodies)
+    assert isinstance(second, UnicodeError)
+    assert [first.predictions, third.predictions] == alone(service, [sent[0], sent[2]])
+    assert len(rows_of(tmp_path / "journal.sqlite")) == 3
 
 
 @pytest.mark.parametrize("required", [True, False])
