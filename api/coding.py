@@ -1,4 +1,7 @@
-"""Compressed bodies: gzip and zstd, of requests within a bound and of answers where the caller can read them."""
+"""Content codings gzip and zstd: bounded decompression of requests, compression of answers for callers that accept it.
+
+Litestar's own compression ignores q-values and does not reach the raw routes; docs/decisions/serving-tricks.md.
+"""
 
 import gzip
 import zlib
@@ -10,7 +13,7 @@ from api.problems import MALFORMED, TOO_LARGE, UNSUPPORTED, RequestError
 from api.settings import Settings
 
 CODINGS = ("zstd", "gzip")
-"""In the order of our preference."""
+"""In order of preference."""
 
 ACCEPTED = ", ".join(CODINGS)
 ALIASES = {"x-gzip": "gzip"}
@@ -20,25 +23,25 @@ WORTH_IT = 4096
 
 LEVELS = {"zstd": 1, "gzip": 1}
 LEVELS_ONCE = {"zstd": 12, "gzip": 9}
-"""For what is compressed once and sent often."""
+"""For files that are compressed once and sent often."""
 
 WINDOW = 2**23
-"""Bytes that a zstd decoder may be made to keep: the most that HTTP allows (RFC 9659)."""
+"""Bytes: largest window of a zstd frame that HTTP allows (RFC 9659)."""
 
 PIECE = 256
-"""Bytes of zstd decoded at a time: even if each block in them is a bomb, they become no more than some megabytes."""
+"""Bytes of zstd decoded at a time; even if each block is a bomb, they become no more than some megabytes."""
 
 MOST_MEMBERS = 64
-"""Streams one after the other in one body: parallel compressors make a few, a body of empty ones would be all work."""
+"""Streams in one body: parallel compressors write a few; a body of empty ones would only cost time."""
 
 Headers = Iterable[tuple[bytes, bytes]]
 
 
 def coding_of(headers: Headers) -> str:
-    """How a request's body is compressed: one of `CODINGS`, or `` where it is sent as it is.
+    """Return the coding of a request's body: one of `CODINGS`, or `` for none.
 
     Raises:
-        RequestError: it is compressed in another way, or more than once.
+        RequestError: the coding is not one of `CODINGS`, or there are several.
     """
     sent = b",".join([value for name, value in headers if name == b"content-encoding"]).decode("latin-1")
     if not sent:
@@ -54,11 +57,10 @@ def coding_of(headers: Headers) -> str:
 
 
 def decoded(body: bytes, coding: str, settings: Settings) -> bytes:
-    """The body as it was before it was compressed.
+    """Decompress a body, never beyond `max_body_bytes`.
 
     Raises:
-        RequestError: it is no such stream or ends too early (400), or would become too large (413), which is found
-            without making it so.
+        RequestError: it is malformed or ends early (400), or would become too large (413).
     """
     if not coding:
         return body
@@ -107,36 +109,26 @@ def _bounded(size: int, limit: int) -> None:
 
 
 def wanted(accept_encoding: str) -> str:
-    """The coding for an answer to who sent this `Accept-Encoding`; `` for none."""
+    """Return the coding that an `Accept-Encoding` prefers by its q-values, or `` for none."""
     weights: dict[str, float] = {}
     for offer in accept_encoding.lower().split(","):
-        name, _, weight = offer.partition(";")
-        name = name.strip()
-        weights[ALIASES.get(name, name)] = _weight(weight)
+        name, _, parameter = offer.partition(";")
+        name, weight = name.strip(), parameter.partition("=")[2].strip() or "1"
+        weights[ALIASES.get(name, name)] = float(weight) if weight.replace(".", "", 1).isdecimal() else 0.0
     weight_of = {coding: weights.get(coding, weights.get("*", 0.0)) for coding in CODINGS}
     best = max(CODINGS, key=weight_of.__getitem__)
     return best if weight_of[best] > 0 else ""
 
 
-def _weight(parameter: str) -> float:
-    name, _, value = parameter.partition("=")
-    if name.strip() != "q":
-        return 1.0
-    try:
-        return float(value)
-    except ValueError:
-        return 0.0
-
-
 def encoded(content: bytes, coding: str, levels: dict[str, int] = LEVELS) -> bytes:
-    """Compresses; equal content gives equal bytes."""
+    """Compress; equal content gives equal bytes."""
     if coding == "zstd":
         return zstandard.ZstdCompressor(level=levels[coding]).compress(content)
     return gzip.compress(content, levels[coding], mtime=0)
 
 
 def packed(content: bytes, request_headers: Headers) -> tuple[bytes, list[tuple[bytes, bytes]]]:
-    """An answer's content as its caller wants it, and the headers that say so."""
+    """Return an answer's content in the coding that its caller prefers, and the headers that go with it."""
     if len(content) < WORTH_IT:
         return content, []
     offered = b",".join([value for name, value in request_headers if name == b"accept-encoding"])
