@@ -1,4 +1,4 @@
-"""Work in a thread, waited for no longer than a caller would."""
+"""Work in a thread within a time limit."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,12 +12,12 @@ Made = TypeVar("Made")
 
 
 async def in_time(threads: Executor, work: Callable[[Given], Made], given: Given, seconds: float) -> Made:
-    """What `work` makes of `given`, in one of `threads`.
+    """Return `work(given)`, run in one of `threads`.
 
-    Work that has not begun by then never does. What has begun cannot be stopped, and takes a second or two at most.
+    After the limit, work that has not begun is cancelled; work that has begun runs on for a second or two at most.
 
     Raises:
-        RequestError: it took too long.
+        RequestError: there was no result within `seconds`.
     """
     try:
         async with asyncio.timeout(seconds):

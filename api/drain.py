@@ -1,4 +1,4 @@
-"""How the service leaves: it says that it is not ready, goes on answering for a while, and only then stops."""
+"""Draining: on SIGTERM the service is no longer ready, goes on answering for a while, then stops."""
 
 import asyncio
 import multiprocessing
@@ -15,36 +15,32 @@ CLOSE = (b"connection", b"close")
 
 
 class Drain:
-    """Whether the service is leaving.
+    """Whether the service is stopping.
 
     Attributes:
-        draining: no new work should be sent; what comes is still answered, and its connection closed.
+        draining: the service is not ready; requests are still answered, and their connections closed.
     """
 
     def __init__(self, seconds: float, leaves: Callable[[], None] = lambda: None) -> None:
-        """`leaves` is called as the service begins to leave."""
+        """Args: seconds of draining after SIGTERM, and a function that is called when draining begins."""
         self._seconds, self._leaves = seconds, leaves
         self.draining = False
 
     def check(self) -> None:
-        """Refuses to be called ready while leaving.
-
-        Raises:
-            RequestError: the service is leaving.
-        """
+        """Raise a RequestError if the service is draining."""
         if self.draining:
             raise RequestError(NOT_READY, "the service is stopping; send no more", headers={"retry-after": "5"})
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Stands in front of the server's own signal handlers, while the block runs.
+        """Handle signals before the server's own handlers while the block runs.
 
         SIGTERM drains, then stops in order; a second one stops at once. SIGINT (Ctrl-C) stops in order without
-        draining, a second one at once. To a worker its supervisor says SIGTERM, and an init system perhaps too, so that
-        there a second one means nothing.
+        draining, a second one at once. A worker ignores a second SIGTERM, since its supervisor and an init system may
+        each send one.
         """
         if threading.current_thread() is not threading.main_thread():
-            yield  # inside somebody else's process, whose signals are not ours
+            yield  # embedded in another program, which handles its own signals
             return
         loop = asyncio.get_running_loop()
         worker = multiprocessing.parent_process() is not None
@@ -55,7 +51,7 @@ class Drain:
                 before[number](number, None)
 
         def stop_at_once() -> None:
-            for _ in range(2):  # what the server takes for impatience
+            for _ in range(2):  # on the second SIGINT uvicorn does not wait for open requests
                 pass_on(signal.SIGINT)
 
         def on_signal(number: int, _: FrameType | None) -> None:

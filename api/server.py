@@ -1,4 +1,4 @@
-"""The server around the application: its socket, its workers, and the order in which they start."""
+"""The server process: socket, workers and their order of start."""
 
 import contextlib
 import ipaddress
@@ -35,15 +35,15 @@ FILES_BESIDE_CONNECTIONS = 256
 
 
 def serve(host: str, port: int, workers: int) -> None:
-    """Serves until told to stop.
+    """Serve until a signal ends it.
 
     Args:
-        host: a name or an address; beyond loopback only if keys are configured.
+        host: name or address; beyond loopback only if keys are configured.
         port: 0 takes any free one.
-        workers: processes.
+        workers: number of processes.
 
     Raises:
-        SetupError: the address cannot be had, or a setting is wrong.
+        SetupError: the address cannot be bound, or a setting is invalid.
         ArtifactError: the model is not the pinned one.
     """
     settings = read_settings()
@@ -59,7 +59,7 @@ def serve(host: str, port: int, workers: int) -> None:
 
 
 def _allow_files(connections: int) -> None:
-    """Lets the process hold as many files as it may hold connections, as far as the system lets it."""
+    """Raise the limit of open files to that of connections, as far as the hard limit allows."""
     if sys.platform == "win32":
         return
     import resource
@@ -161,7 +161,7 @@ def _config(app: Any, **more: Any) -> uvicorn.Config:
 
 @contextlib.contextmanager
 def _shared_folder() -> Iterator[None]:
-    """A folder in which the workers keep their counters and rates, so that each knows of all."""
+    """Provide the directory in which workers share their counters and rates."""
     given = os.environ.get(MULTIPROC_DIR)
     if given:
         Path(given).mkdir(parents=True, exist_ok=True)

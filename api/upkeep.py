@@ -1,4 +1,4 @@
-"""The journal's log is emptied and what is too old removed in the background, by one worker at a time."""
+"""Background maintenance of the journal, by one worker at a time: SQLite checkpoints and retention."""
 
 import contextlib
 import logging
@@ -21,11 +21,11 @@ CHECKPOINT_SECONDS = 1.0
 PRUNE_SECONDS = 60.0
 
 NICE = 10
-"""Of checkpoints: one is 10 ms of work a second under full load, which the answers need not share their core with."""
+"""Priority of the checkpoint thread: under full load a checkpoint is 10 ms of work per second, and answers go first."""
 
 
 class Upkeep:
-    """Threads that look after a journal, each for as long as no other worker does the same."""
+    """Maintenance threads of a journal; a lock of the journal keeps other workers from the same step."""
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self._store, self._keep = store, settings.journal_retention_days * DAY
@@ -33,7 +33,7 @@ class Upkeep:
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        """Begins."""
+        """Start the threads."""
         self._ended.clear()
         if self._store.embedded:
             self._begin("checkpoint", self._checkpoint_all)
@@ -41,7 +41,7 @@ class Upkeep:
             self._begin("prune", self._prune_all)
 
     def close(self) -> None:
-        """Ends, between two steps."""
+        """Stop the threads after their current step."""
         self._ended.set()
         for thread in self._threads:
             thread.join()
@@ -76,5 +76,5 @@ class Upkeep:
                 if ours:
                     step()
         except (SQLAlchemyError, SetupError, self._store.error, OSError) as error:
-            # The writer says where the journal is lost; here the next step tries again.
+            # The journal's writer reports a journal that is away; the next step tries again.
             logger.warning("the journal's upkeep failed: %s", getattr(error, "orig", error))
