@@ -14,6 +14,9 @@ ID_COLUMN = "样本id"
 YIELD_COLUMN = "收率"
 ENCODING = "GB18030"
 
+YIELD_BOUNDS = (0.0, 1.2)
+"""Between which a measured yield may lie, as a fraction."""
+
 LARGEST = 1e6
 """No reading of the plant comes near it; beyond it a number is a typing error, and float32 features would overflow."""
 

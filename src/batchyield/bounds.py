@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from batchyield.batch import NAMES, READINGS
+from batchyield.batch import NAMES, READINGS, YIELD_BOUNDS
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Bounds = tuple[float, float]
@@ -42,7 +42,7 @@ class ContractParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     minimum_rows: Annotated[int, Meta(ge=1)] = 100
-    yield_bounds: Bounds = (0.0, 1.2)
+    yield_bounds: Bounds = YIELD_BOUNDS
     missing_limit: Share = 0.2
     mostly_blank: tuple[str, ...] = ("A2", "A7", "A8", "B10", "B11")
     possible: dict[str, Bounds] = msgspec.field(default_factory=POSSIBLE.copy)

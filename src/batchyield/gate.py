@@ -6,6 +6,7 @@ Compares measured figures with the bounds of `gate` in the params. The result al
 
 import math
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -99,26 +100,15 @@ class Judgement(msgspec.Struct, frozen=True):
         """Whether the gate lets it through, by itself or by the label."""
         return self.overridden or not self.failures
 
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields with what follows from them."""
+        return {"passed": self.passed, "failures": self.failures, **msgspec.structs.asdict(self)}
+
     def __str__(self) -> str:
         lines = [*map(str, self.verdicts), *map(str, self.comparisons)]
         if self.failures and self.overridden:
             lines.append(f"OVERRIDDEN by the label {OVERRIDE}: {len(self.failures)} of {len(lines)} fail")
         return "\n".join(lines)
-
-
-class Told(msgspec.Struct, frozen=True):
-    """The same for a machine; `failures` are sentences."""
-
-    passed: bool
-    overridden: bool
-    failures: list[str]
-    verdicts: list[Verdict]
-    comparisons: list[Comparison]
-
-
-def told(made: Judgement) -> Told:
-    """The judgement with what follows from it written out."""
-    return Told(made.passed, made.overridden, made.failures, made.verdicts, made.comparisons)
 
 
 def labelled(labels: str) -> bool:

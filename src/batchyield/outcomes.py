@@ -6,9 +6,9 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from batchyield.bounds import ContractParams
+from batchyield.batch import YIELD_BOUNDS
 
-LOWEST, HIGHEST = ContractParams().yield_bounds
+LOWEST, HIGHEST = YIELD_BOUNDS
 RECORDED, UNCHANGED, CORRECTED = RESULTS = ("recorded", "unchanged", "corrected")
 
 MOST_OUTCOMES = 10_000

@@ -25,7 +25,7 @@ def add(commands: Commands) -> None:
 
 
 def _gate(options: argparse.Namespace) -> int:
-    from batchyield.gate import Judgement, labelled, told
+    from batchyield.gate import Judgement, labelled
 
     if options.base:
         from batchyield.pins.review import review
@@ -36,7 +36,7 @@ def _gate(options: argparse.Namespace) -> int:
         from batchyield.params import load
 
         made = Judgement(judge(load(options.params).gate, options.metrics), [], labelled(options.labels))
-    show(told(made) if options.json else made, options, str)
+    show(made.as_json() if options.json else made, options, str)
     return 0 if made.passed else 1
 
 
