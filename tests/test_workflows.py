@@ -155,39 +155,6 @@ def test_every_expression_names_what_there_is(workflow):
         assert set(re.findall(r"steps\.(\w+)\.", str(job.get("outputs", "")))) <= before, name
 
 
-@pytest.fixture
-def proposing(clone, tmp_path):
-    """The clone with a remote, and a `gh` that notes what it is asked and knows no pull request."""
-    tool = tmp_path / "bin/gh"
-    tool.parent.mkdir()
-    tool.write_text(f'#!/bin/sh\necho "$*" >> {tmp_path}/asked\n[ $2 = list ] && echo 0 || true\n')
-    tool.chmod(0o755)
-    git = workspace.git
-    git("clone", "-q", "--bare", str(clone), str(tmp_path / "origin.git"), cwd=tmp_path)
-    git("clone", "-q", str(tmp_path / "origin.git"), str(tmp_path / "work"), cwd=tmp_path)
-    return tmp_path, {"PATH": f"{tool.parent}{os.pathsep}{os.environ['PATH']}"}
-
-
-def test_new_locks_are_proposed_once_and_only_where_there_are_any(proposing):
-    folder, given = proposing
-    work = folder / "work"
-
-    def propose():
-        return subprocess.run(
-            [work / "requirements/propose.sh"], env=os.environ | given, capture_output=True, text=True, check=True
-        )
-
-    assert "the newest already" in propose().stdout
-    assert not (folder / "asked").exists()
-    main = run("git", "rev-parse", "--abbrev-ref", "HEAD", cwd=work).stdout.strip()
-    (work / "requirements/serve.txt").write_text("newer==2\n")
-    (work / "README.md").write_text("of no concern\n")
-    propose()
-    changed = run("git", "diff", "--name-only", f"{main}..locks", cwd=folder / "origin.git").stdout.split()
-    assert changed == ["requirements/serve.txt"]
-    assert f"pr create --base {main} --head locks" in (folder / "asked").read_text()
-
-
 def test_every_environment_is_listed():
     done = run("nox", "--list", cwd=ROOT)
     for session in ("tests-3.11", "tests-3.12", "tests-3.13", "lint", "serve-3.11", "client-3.11", "package-3.11"):
