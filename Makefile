@@ -148,13 +148,20 @@ rollback: setup ## have it serve what served before, or a named revision: make r
 	@batchyield rollback $(REV)
 
 deploy-heroku: setup ## push HEAD's image and model to Heroku: make deploy-heroku APP=my-app [VERSION=1.2.0] [DRY=1]
-	@batchyield deploy-heroku "$(APP)" $(if $(VERSION),--version $(VERSION)) $(if $(DRY),--dry-run)
+	@deploy/heroku/push.sh "$(APP)" $(VERSION) $(if $(DRY),--dry-run)
 
 shadow: setup ## let a revision's model see the same rows and answer nobody: make shadow REV=main (REV=off ends it)
 	@batchyield shadow $(REV)
 
 deploy-aws: setup ## have a stage on AWS serve a version: make deploy-aws STAGE=staging [VERSION=1.2.0] [DRY=1]
-	@batchyield aws deploy "$(STAGE)" $(VERSION) $(if $(DRY),--dry-run)
+	@deploy/aws/deploy.sh deploy "$(STAGE)" $(VERSION) $(if $(DRY),--dry-run)
+
+aws-cli: .cache/awscli/made-from.txt ## install the AWS CLI into .cache/awscli, for the tests and for machines without one
+
+.cache/awscli/made-from.txt: requirements/aws.txt
+	@rm -rf .cache/awscli && $(PYTHON) -m venv .cache/awscli
+	@.cache/awscli/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	@cp $< $@
 
 secrets: setup ## make secrets/ and .env for Docker Compose, as far as they are missing
 	@python deploy/compose/make_secrets.py
@@ -185,9 +192,6 @@ params: setup ## compose conf/ into params.yaml
 
 lock: setup ## write requirements/*.txt anew from pyproject.toml: make lock [UPGRADE=1]
 	@requirements/lock.sh $(if $(UPGRADE),--upgrade)
-
-propose: # a pull request with what `make lock UPGRADE=1 && make repro` changed; needs gh and its token
-	@requirements/propose.sh
 
 clean: ## remove what was made, but neither the bucket nor the DVC cache
 	@rm -rf $(VENV) .nox .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dvc_plots dist docs/.cache docs/.site

@@ -16,6 +16,6 @@ lock serve pyproject.toml --extra serve --constraints requirements/dev.txt
 lock scale pyproject.toml --extra serve --extra scale --constraints requirements/dev.txt
 lock bench requirements/bench.in --constraints requirements/dev.txt
 lock docs requirements/docs.in
-# What looks for known vulnerabilities has an environment of its own: see audit.sh.
-echo 'pip-audit>=2.9' | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
-  --custom-compile-command 'make lock' --no-emit-index-url $newest - -o requirements/audit.txt
+# Two tools have environments of their own under .cache: pip-audit, and the AWS CLI, whose botocore is not that of dvc-s3.
+lock audit requirements/audit.in
+lock aws requirements/aws.in

@@ -1,12 +1,17 @@
-"""moto as an account of AWS; kinds of resources that its CloudFormation leaves out are made by the services' own API.
+"""moto's server as an account of AWS.
 
-What is made here goes through botocore, which refuses a property that the API does not have.
+Resource types that its CloudFormation lacks are created by the services' own API.
+These calls go through botocore, which refuses a property that the API does not have.
 """
 
+import os
 import warnings
 
 import botocore.session
+import httpx
 import moto.applicationautoscaling.models
+import moto.cloudformation.models
+import moto.cloudformation.responses
 import moto.cloudwatch.models
 import moto.ecr.models
 import moto.ecs.models
@@ -14,9 +19,12 @@ import moto.elbv2.models
 import moto.rds.models
 import moto.sns.models
 import pytest
-from moto import mock_aws
+from conftest import ROOT, run
 from moto.cloudformation import parsing
 from moto.core.common_models import CloudFormationModel
+from moto.server import ThreadedMotoServer
+
+from batchyield.files import exclusively
 
 REGION, ACCOUNT = "eu-central-1", "123456789012"
 CERTIFICATE = f"arn:aws:acm:{REGION}:{ACCOUNT}:certificate/0a1b"
@@ -149,18 +157,62 @@ def full_name(model, attribute):
     model.has_cfn_attr = classmethod(lambda *_: True)
 
 
+def execute(change_set):
+    """Execute a change set like moto's own create_stack and update_stack; moto's version leaves the outputs out."""
+    stack = change_set.stack
+    if change_set.change_set_type == "UPDATE":
+        stack.update(change_set.template, parameters=change_set.parameters)
+        return
+    stack.template, stack.parameters = change_set.template, change_set.parameters
+    stack._parse_template()
+    stack.resource_map = stack._create_resource_map()
+    stack.output_map = stack._create_output_map()
+    stack.create_resources()
+
+
+moto.cloudformation.models.ChangeSet.apply = execute
+# On AWS a change set without changes is made and has failed; moto refuses to make it.
+moto.cloudformation.responses.CloudFormationResponse._validate_different_update = lambda *_: None
+moto.cloudformation.models.Stack.has_parameters = lambda stack, other: stack.stack_parameters == other
 full_name(moto.elbv2.models.FakeLoadBalancer, "LoadBalancerFullName")
 full_name(moto.elbv2.models.FakeTargetGroup, "TargetGroupFullName")
 
 
-@pytest.fixture
-def account(monkeypatch):
-    """An empty account; what is asked of AWS in this process asks it."""
-    for name, value in {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s", "AWS_REGION": REGION}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+@pytest.fixture(scope="session")
+def awscli():
+    """The folder of the AWS CLI's own environment, which `make aws-cli` makes."""
+    with exclusively(ROOT / ".cache"):
+        run("make", "aws-cli", cwd=ROOT)
+    return ROOT / ".cache/awscli/bin"
+
+
+@pytest.fixture(scope="module")
+def server():
+    """moto's server, in a thread of this process, so that a test can change what it does."""
     for cached in (parsing.get_model_list, parsing.get_model_map, parsing.get_name_type_map):
-        cached.cache_clear()  # what another test asked for first
-    with mock_aws(), warnings.catch_warnings():
+        cached.cache_clear()  # filled by another test before the types above were defined
+    running = ThreadedMotoServer("127.0.0.1", 0)
+    running.start()
+    host, port = running.get_host_and_port()
+    yield f"http://{host}:{port}"
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def account(server, awscli):
+    """An empty account, which the AWS CLI and botocore reach through their environment variables."""
+    given = {
+        "AWS_ACCESS_KEY_ID": "k",
+        "AWS_SECRET_ACCESS_KEY": "s",
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_ENDPOINT_URL": server,
+        "PATH": f"{awscli}{os.pathsep}{os.environ['PATH']}",
+    }
+    httpx.post(f"{server}/moto-api/reset").raise_for_status()
+    immediate = {"model_name": "ecs::task", "transition": {"progression": "immediate"}}
+    httpx.post(f"{server}/moto-api/state-manager/set-transition", json=immediate).raise_for_status()
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        for name, value in given.items():
+            patch.setenv(name, value)
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         yield

@@ -14,6 +14,7 @@ import httpx
 import pytest
 import yaml
 from api_fixtures import ROOT, Running, environment, linear_onnx, make_checkout
+from conftest import run
 from journal_fixtures import rows_of
 from test_pins_artifacts import cache, commit
 from tls_fixtures import certificate, hosted
@@ -21,16 +22,14 @@ from tls_fixtures import certificate, hosted
 from api.examples import INPUTS
 from batchyield import s3
 from batchyield.artifact import FILES, MODEL
-from batchyield.cli import main
 from batchyield.files import md5
 from batchyield.keys import encode, new_key, new_token
 from batchyield.pins import objects, remotes, workspace
 from batchyield.pins.copies import place
-from batchyield.pins.heroku import MANIFEST
 from batchyield.pins.registry import NAME
 from batchyield.pins.workspace import git
 
-DECLARED = yaml.safe_load((ROOT / MANIFEST).read_text())
+DECLARED = yaml.safe_load((ROOT / "deploy/heroku/heroku.yml").read_text())
 (RELEASE,) = DECLARED["release"]["command"]
 WEB = DECLARED["run"]["web"]
 BODY = json.dumps(INPUTS).encode()
@@ -158,16 +157,19 @@ def history(tmp_path_factory):
 
 
 @pytest.fixture
-def heroku(history, tmp_path, monkeypatch, capfd):
-    """`deploy-heroku`, to a bare repository: returns (exit code, what was said, the repository)."""
+def heroku(history, tmp_path):
+    """Run push.sh with a bare repository in place of Heroku's; returns (exit code, output, the repository)."""
     remote = tmp_path / "heroku.git"
     git("init", "-q", "--bare", "--initial-branch", "main", str(remote), cwd=tmp_path)
-    monkeypatch.chdir(history[0])
 
-    def deploy(*options):
-        code = main(["deploy-heroku", "my-app", "--remote", str(remote), *options])
-        said = capfd.readouterr()
-        return code, said.out + said.err, remote
+    def deploy(*arguments, to=remote):
+        stand_in = {
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": f"url.{to}.insteadOf",
+            "GIT_CONFIG_VALUE_0": "https://git.heroku.com/my-app.git",
+        }
+        done = run(ROOT / "deploy/heroku/push.sh", *arguments, cwd=history[0], check=False, **stand_in)
+        return done.returncode, done.stdout + done.stderr, remote
 
     return deploy
 
@@ -183,14 +185,14 @@ def test_what_is_pushed_is_what_the_image_is_made_from(history, heroku, tmp_path
     for name in (".env", "secrets/api_key", "api/__pycache__/a.pyc", "api/not_committed.py"):
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_text("SECRET")
-    code, said, remote = heroku()
+    code, said, remote = heroku("my-app")
     assert code == 0, said
     files = pushed(remote, tmp_path / "clone")
     listed = git("ls-tree", "-r", "--name-only", second, cwd=root).split()
     let_in = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
     ours = {name for name in listed if any(name == path or name.startswith(f"{path}/") for path in let_in)}
     model = {f"data/model/{name}" for name in FILES}
-    assert set(files) == ours - {"data/model/.gitignore"} | model | {"Dockerfile", ".dockerignore", "heroku.yml"}
+    assert set(files) == ours | model | {"Dockerfile", ".dockerignore", "heroku.yml"}
     assert not any(file.read_bytes() == b"SECRET" for file in files.values())
 
     locked = {
@@ -209,7 +211,7 @@ def test_what_is_pushed_is_what_the_image_is_made_from(history, heroku, tmp_path
     done = subprocess.run([Path(sys.executable).parent / "hadolint", files["Dockerfile"]], capture_output=True)
     assert (done.returncode, done.stdout) == (0, b"")
 
-    code, said, remote = heroku("--version", "1.2.0")  # replaces what was pushed before
+    code, said, remote = heroku("my-app", "1.2.0")  # replaces what was pushed before
     assert code == 0, said
     assert "version 1.2.0" in said
     files = pushed(remote, tmp_path / "released")
@@ -218,35 +220,35 @@ def test_what_is_pushed_is_what_the_image_is_made_from(history, heroku, tmp_path
 
 
 def test_a_dry_run_shows_all_and_pushes_nothing(heroku):
-    code, said, remote = heroku("--dry-run")
-    assert code == 0
-    for shown in ("data/model/model.onnx", "heroku.yml", f"git push --force {remote} HEAD:refs/heads/main"):
+    code, said, remote = heroku("my-app", "--dry-run")
+    assert code == 0, said
+    for shown in ("data/model/model.onnx", "heroku.yml", "git push --force https://git.heroku.com/my-app.git"):
         assert shown in said
     assert git("for-each-ref", cwd=remote) == ""
 
 
-def test_what_is_wrong_is_refused_and_not_pushed(history, heroku, capfd):
+def test_a_model_with_other_bytes_than_pinned_is_not_pushed(history, heroku):
     root = history[0]
-    pin = md5(root / "data/model" / MODEL)
-    right = place(root, pin)
-    kept = right.read_bytes()
-    for folder in (root / ".cache/models").glob("*"):
-        (folder / MODEL).write_bytes(b"not the model")
+    kept = place(root, md5(root / "data/model" / MODEL))
+    right = kept.read_bytes()
     server = remotes.embedded(s3.free_port(), root)
     with s3.running(server):
         remote = remotes.s3_client("storage", root)
         try:
-            right.write_bytes(b"not the model")
-            remote.client.put_object(Bucket=remote.bucket, Key=objects.stored(remote, pin), Body=b"other")
-            code, said, bare = heroku()
+            kept.write_bytes(b"not the model")
+            remote.client.put_object(Bucket=remote.bucket, Key=objects.stored(remote, md5(kept)), Body=b"other")
+            code, said, bare = heroku("my-app")
         finally:
-            right.write_bytes(kept)
-    assert code == 2
-    assert f"is not the pinned {MODEL}" in said
+            kept.write_bytes(right)
+    assert code != 0, said
     assert git("for-each-ref", cwd=bare) == ""
 
-    assert main(["deploy-heroku", "Not_an_app", "--dry-run"]) == 2
-    assert "can be no application of Heroku" in capfd.readouterr().err
-    assert heroku("--version", "9.9.9")[0] == 2
-    code, said, _ = heroku("--remote", str(bare / "nowhere"))
-    assert (code, "did not take it" in said) == (2, True)
+
+def test_errors_name_the_next_step(heroku, tmp_path):
+    code, said, _ = heroku()
+    assert (code, "usage: deploy/heroku/push.sh APP" in said) == (2, True)
+    code, said, _ = heroku("my-app", "9.9.9")
+    assert (code, "there is no tag yield-model@v9.9.9\n  git fetch --tags" in said) == (2, True)
+    code, said, _ = heroku("my-app", to=tmp_path / "nowhere")
+    assert code != 0
+    assert "does not appear to be a git repository" in said

@@ -5,10 +5,8 @@ import sys
 
 from batchyield.commands import (
     Commands,
-    aws,
     data,
     experiments,
-    heroku,
     journal,
     keys,
     model,
@@ -20,7 +18,7 @@ from batchyield.commands import (
 )
 from batchyield.errors import BatchyieldError
 
-KINDS = (data, pins, model, experiments, keys, journal, scoring, serving, release, aws, heroku, monitoring)
+KINDS = (data, pins, model, experiments, keys, journal, scoring, serving, release, monitoring)
 
 
 def _commands() -> Commands:
