@@ -95,7 +95,7 @@ pr-number: # of the pull request in $PR_NUMBER, laid beside its report
 comment-target: # checks what an untrusted run left in .cache/review, and tells the number for $GITHUB_OUTPUT
 	@PYTHONPATH=src $(PYTHON) -m batchyield.comment $(REVIEW)
 
-tune: setup ## search for better settings of the model: make tune [SPACE=search/line_boosting.yaml]
+tune: setup ## search for better hyperparameters, resumable: make tune [SPACE=conf/search/line_boosting.yaml]
 	@batchyield tune $(SPACE)
 
 sweep: setup ## a grid of experiments, ranked: make sweep [GRID="model=ridge,extra_trees intervals.level=0.8,0.9"] [JOBS=2]

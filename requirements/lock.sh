@@ -10,7 +10,7 @@ lock() {
   uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
     --custom-compile-command 'make lock' --no-emit-index-url $newest "$@" -o "$out"
 }
-lock dev pyproject.toml --extra serve --extra train --extra client --extra report --extra scale --extra dev
+lock dev pyproject.toml --extra serve --extra train --extra client --extra report --extra scale --extra search --extra dev
 lock train pyproject.toml --extra train --constraints requirements/dev.txt
 lock serve pyproject.toml --extra serve --constraints requirements/dev.txt
 lock scale pyproject.toml --extra serve --extra scale --constraints requirements/dev.txt

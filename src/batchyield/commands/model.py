@@ -17,9 +17,11 @@ def add(commands: Commands) -> None:
     with_json(gate)
 
     tune = commands.add(
-        "tune", _tune, "Search a space of model settings by successive halving on the training batches."
+        "tune",
+        _tune,
+        "Search for better hyperparameters with Optuna on the training batches; an interrupted search resumes.",
     )
-    tune.add_argument("space", type=Path, nargs="?", default=Path("search/line_trees.yaml"), help="(%(default)s)")
+    tune.add_argument("space", type=Path, nargs="?", default=Path("conf/search/line_trees.yaml"), help="(%(default)s)")
     tune.add_argument("--write", metavar="NAME", help="write the winner as conf/model/NAME.yaml")
     tune.add_argument("--force", action="store_true", help="overwrite a choice of that name")
 
