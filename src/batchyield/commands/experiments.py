@@ -8,7 +8,9 @@ from batchyield.commands import Commands, show, with_json, with_s3
 
 def add(commands: Commands) -> None:
     """Adds `sweep`."""
-    sweep = commands.add("sweep", _sweep, "Run a grid of experiments through DVC's queue and rank what comes out.")
+    sweep = commands.add(
+        "sweep", _sweep, "Run a grid of experiments through DVC's queue and rank them; finished ones are not run again."
+    )
     sweep.add_argument(
         "overrides",
         nargs="*",
@@ -17,8 +19,7 @@ def add(commands: Commands) -> None:
         "(every choice of model where none is given)",
     )
     sweep.add_argument("--jobs", type=_positive, metavar="N", help="experiments at a time (as many as there are cores)")
-    sweep.add_argument("--name", help="stem of the experiments' names (a random one)")
-    sweep.add_argument("--resume", action="store_true", help="run what an interrupted sweep left in the queue")
+    sweep.add_argument("--name", help="stem of the experiments' names (one made from the commit and the overrides)")
     with_json(sweep, "the ranking as JSON on standard output")
     with_s3(sweep)
 
@@ -30,14 +31,8 @@ def _positive(text: str) -> int:
 
 
 def _sweep(options: argparse.Namespace) -> int:
-    from batchyield.errors import SetupError
-    from batchyield.pins.sweep import render, resume, sweep
+    from batchyield.pins.sweep import render, sweep
 
-    if options.resume:
-        if options.overrides or options.name:
-            raise SetupError("--resume takes neither overrides nor a name", "give one or the other")
-        made = resume(sys.stderr, jobs=options.jobs, s3_port=options.s3_port)
-    else:
-        made = sweep(options.overrides, sys.stderr, name=options.name, jobs=options.jobs, s3_port=options.s3_port)
+    made = sweep(options.overrides, sys.stderr, name=options.name, jobs=options.jobs, s3_port=options.s3_port)
     show(made, options, render)
     return made.exit_code

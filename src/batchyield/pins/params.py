@@ -2,18 +2,23 @@
 
 import contextlib
 import difflib
-import tempfile
+import itertools
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dvc.exceptions import DvcException
-from dvc.utils.hydra import compose_and_dump, get_hydra_sweeps
+import yaml
+from hydra import compose as compose_with_hydra
+from hydra import initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from batchyield.errors import ParamsError
 from batchyield.files import write_atomic
 from batchyield.params import parse
+from batchyield.pins.causes import flat
 
 PARAMS = Path("params.yaml")
 
@@ -24,11 +29,8 @@ def compose(root: Path = Path(), overrides: Sequence[str] = ()) -> str:
     Raises:
         ParamsError: an override is no override, or names what `conf/` does not have.
     """
-    with tempfile.TemporaryDirectory() as folder, _refusing(overrides):
-        out = Path(folder) / "params.yaml"
-        conf = root.resolve() / "conf"
-        compose_and_dump(str(out), str(conf), None, "config", str(conf.parent), list(overrides))
-        return out.read_text(encoding="utf-8")
+    with _refusing(root, overrides), initialize_config_dir(str(root.resolve() / "conf"), version_base=None):
+        return OmegaConf.to_yaml(compose_with_hydra("config", list(overrides)), resolve=True)
 
 
 def grid(root: Path, overrides: Sequence[str]) -> list[list[str]]:
@@ -37,8 +39,15 @@ def grid(root: Path, overrides: Sequence[str]) -> list[list[str]]:
     Raises:
         ParamsError: one of them cannot be composed, or has a value outside its type or range.
     """
-    with _refusing(overrides):
-        points: list[list[str]] = [point[str(PARAMS)] for point in get_hydra_sweeps({str(PARAMS): list(overrides)})]
+    with _refusing(root, overrides):
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        choices = [
+            [f"{one.get_key_element()}={value}" for value in one.sweep_string_iterator()]
+            if one.is_sweep_override()
+            else [f"{one.get_key_element()}={one.get_value_element_as_str()}"]
+            for one in parsed
+        ]
+    points = [list(point) for point in itertools.product(*choices)]
     for point in points:
         named = " ".join(point)
         text = compose(root, point)
@@ -51,15 +60,25 @@ def grid(root: Path, overrides: Sequence[str]) -> list[list[str]]:
 
 
 @contextlib.contextmanager
-def _refusing(overrides: Sequence[str]) -> Iterator[None]:
+def _refusing(root: Path, overrides: Sequence[str]) -> Iterator[None]:
     try:
         yield
-    except (HydraException, OmegaConfBaseException, DvcException, ValueError) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         said = str(error).partition("Config search path")[0].splitlines()
         problem = " ".join(line.strip() for line in said if line.strip() and not line.startswith("See https"))
+        if unknown := re.search(r"Could not override '([^']+)'", problem):
+            near = difflib.get_close_matches(unknown[1], _known(root, overrides), 1)
+            problem = f"unknown parameter '{unknown[1]}'" + (f"; did you mean '{near[0]}'?" if near else "")
         if overrides:
             raise ParamsError(" ".join(overrides), problem, "correct the override") from error
         raise ParamsError("conf/", problem) from error
+
+
+def _known(root: Path, overrides: Sequence[str]) -> list[str]:
+    """Return the groups of choices and every dotted parameter of the choices that the overrides make."""
+    groups = sorted(folder.name for folder in (root / "conf").iterdir() if folder.is_dir())
+    chosen = [override for override in overrides if override.partition("=")[0] in groups]
+    return [*groups, *flat(yaml.safe_load(compose(root, chosen)))]
 
 
 def write(root: Path = Path(), overrides: Sequence[str] = ()) -> str:

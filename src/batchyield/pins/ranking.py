@@ -1,6 +1,6 @@
-"""Experiments side by side: ranked by cross-validation, each against the commit that it started from."""
+"""Experiments ranked by cross-validation, each against the commit that it started from."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +9,18 @@ import msgspec
 from batchyield.pins import noise
 from batchyield.pins.copies import place
 from batchyield.pins.noise import Difference
-from batchyield.pins.settings import Settings, apart, said
 from batchyield.pins.shown import Baseline, Commit
 
 PREDICTED = "data/plots/predicted.csv"
 MEASURING = ("evaluation", "split", "validate")
-"""Groups of params that change how a figure is measured rather than what is measured."""
+"""Groups of params that change how a score is measured rather than what is measured."""
+
+Settings = Mapping[str, Any]
+"""Dotted param -> value."""
 
 
 class Scores(msgspec.Struct, frozen=True):
-    """What is compared; `score` is half the mean square error, and lower is better."""
+    """Half the mean squared error in cross-validation and on test batches (lower is better), and the coverage."""
 
     cross_validation: float | None
     test: float | None
@@ -32,10 +34,10 @@ class Ranked(msgspec.Struct, frozen=True):
         rank: from 1, by the score in cross-validation.
         name: for `dvc exp`.
         revision: of its commit.
-        params: what differs from the baseline and not in all experiments alike.
-        scores: what it reached.
-        cross_validation: to the baseline's score.
-        test: to the baseline's score.
+        params: what differs from the baseline, less what all experiments share.
+        scores: its own.
+        cross_validation: difference to the baseline.
+        test: difference to the baseline.
     """
 
     rank: int
@@ -53,10 +55,10 @@ class Ranking(msgspec.Struct, frozen=True):
     Attributes:
         baseline: the commit.
         scores: the baseline's own.
-        shared: params that all experiments have otherwise than the baseline.
+        shared: params that differ from the baseline in all experiments alike.
         rows: best first.
-        confidence: of the intervals of the differences on test batches.
-        doubts: why the differences may not be those of the models.
+        confidence: of the intervals of the differences.
+        doubts: why a difference may not be one of the models.
     """
 
     baseline: str
@@ -68,119 +70,143 @@ class Ranking(msgspec.Struct, frozen=True):
 
 
 def rank(baseline: Baseline, names: Collection[str], root: Path = Path()) -> Ranking:
-    """Ranks those of the baseline's experiments that are named and have figures."""
-    base = _settings(baseline)
-    commits = [commit for name, commit in baseline.named().items() if name in names]
-    shared, differing = apart(base, [_settings(commit) for commit in commits])
-    measured = [
-        (scores.cross_validation, commit.name or commit.rev, commit, scores, params)
-        for commit, params in zip(commits, differing, strict=True)
-        if (scores := _scores(commit)).cross_validation is not None
-    ]
-    rows = tuple(
-        Ranked(
-            place, name, commit.rev, dict(params), scores, _folds(commit, baseline), _answers(commit, baseline, root)
-        )
-        for place, (_, name, commit, scores, params) in enumerate(sorted(measured, key=lambda m: m[:2]), 1)
+    """Return the ranking of those of the baseline's experiments that are named and have scores.
+
+    Args:
+        baseline: a commit with its experiments.
+        names: of experiments.
+        root: the checkout, whose DVC cache holds the predictions.
+    """
+    base = baseline.settings()
+    commits = {name: found.revs[0] for name, found in baseline.named().items() if name in names}
+    shared, differing = apart(base, [commit.settings() for commit in commits.values()])
+    measured = sorted(
+        (score, name, params)
+        for (name, commit), params in zip(commits.items(), differing, strict=True)
+        if (score := _scores(commit).cross_validation) is not None
     )
+    rows = []
+    for number, (score, name, params) in enumerate(measured, 1):
+        commit = commits[name]
+        folds, answers = _differences(score, commit, baseline, root)
+        rows.append(Ranked(number, name, commit.rev, dict(params), _scores(commit), folds, answers))
     confidence = float(base.get("evaluation.confidence", 0.9))
     doubts = tuple(_doubts(baseline, shared, rows))
-    return Ranking(baseline.rev, _scores(baseline), dict(shared), rows, confidence, doubts)
-
-
-def _settings(commit: Commit) -> Settings:
-    return commit.data.settings() if commit.data else {}
+    return Ranking(baseline.rev, _scores(baseline), dict(shared), tuple(rows), confidence, doubts)
 
 
 def _scores(commit: Commit) -> Scores:
-    if not commit.data:
-        return Scores(None, None, None)
-    figure = commit.data.figure
-    return Scores(figure("cross_validation", "score"), figure("test", "score"), figure("test", "coverage"))
+    metric = commit.metric
+    return Scores(metric("cross_validation", "score"), metric("test", "score"), metric("test", "coverage"))
 
 
-def _folds(commit: Commit, baseline: Commit) -> Difference | None:
-    mine, base = _scores(commit).cross_validation, _scores(baseline).cross_validation
-    if mine is None or base is None or not commit.data or not baseline.data:
-        return None
-    spreads = [side.data.figure("cross_validation", "score_spread") or 0.0 for side in (commit, baseline) if side.data]
-    repeats = [int(_settings(side).get("evaluation.repeats", 1)) for side in (commit, baseline)]
-    return noise.of_folds(mine, base, (spreads[0], spreads[1]), (repeats[0], repeats[1]))
-
-
-def _answers(commit: Commit, baseline: Commit, root: Path) -> Difference | None:
-    files = [_predicted(side, root) for side in (commit, baseline)]
-    settings = _settings(baseline)
-    if files[0] is None or files[1] is None:
-        return None
-    drawn = [settings[f"evaluation.{name}"] for name in ("bootstrap", "confidence", "seed")]
-    return noise.of_answers(files[0], files[1], int(drawn[0]), float(drawn[1]), int(drawn[2]))
+def _differences(
+    score: float, commit: Commit, baseline: Baseline, root: Path
+) -> tuple[Difference | None, Difference | None]:
+    """Return the differences to the baseline in cross-validation and on test batches, as far as known."""
+    base = _scores(baseline).cross_validation
+    mine, others = _predicted(commit, root), _predicted(baseline, root)
+    costs = noise.paired(mine, others) if mine and others else None
+    settings = baseline.settings()
+    if base is None:
+        return None, None
+    bootstrap, confidence, seed, repeats, folds = (
+        settings[f"evaluation.{name}"] for name in ("bootstrap", "confidence", "seed", "repeats", "folds")
+    )
+    rows = round(len(costs or ()) * (1 / settings["split.test_fraction"] - 1))
+    repeats = min(repeats, commit.settings()["evaluation.repeats"])
+    return (
+        noise.of_folds(score - base, costs, rows, repeats, folds, confidence),
+        noise.of_answers(costs, bootstrap, confidence, seed) if costs else None,
+    )
 
 
 def _predicted(commit: Commit, root: Path) -> Path | None:
     output = commit.data.outs.get(PREDICTED) if commit.data else None
-    if not output or not output.hash:
-        return None
-    file = place(root, output.hash)
-    return file if file.exists() else None
+    file = place(root, output.hash) if output and output.hash else None
+    return file if file and file.exists() else None
 
 
-def _doubts(baseline: Baseline, shared: Settings, rows: tuple[Ranked, ...]) -> list[str]:
+def _doubts(baseline: Baseline, shared: Settings, rows: Sequence[Ranked]) -> list[str]:
     doubts = []
-    others = {name: value for row in rows for name, value in row.params.items()} | dict(shared)
-    changed = [name for name in others if name.split(".")[0] in MEASURING]
-    if changed:
-        doubts.append(f"{', '.join(changed)} differ, so not all figures are measured as the baseline's were")
+    others = {name for row in rows for name in row.params} | set(shared)
+    if changed := sorted(name for name in others if name.split(".")[0] in MEASURING):
+        doubts.append(f"{', '.join(changed)} differ, so not all scores are measured as the baseline's were")
     if _scores(baseline).cross_validation is None:
-        doubts.append("the baseline has no figures to compare with: commit what `dvc repro` writes to data/metrics/")
+        doubts.append("the baseline has no scores to compare with: commit what `dvc repro` writes to data/metrics/")
     elif any(row.test is None for row in rows):
-        doubts.append(f"the baseline's answers are not here, or not for the same batches: `dvc pull {PREDICTED}`")
+        doubts.append(f"the baseline's predictions are missing, or of other batches: `dvc pull {PREDICTED}`")
     return doubts
 
 
-def render(made: Ranking) -> list[str]:
-    """The ranking as a table."""
-    cells = [("rank", "experiment", "cv score", "to baseline", "test score", "to baseline", "coverage", "params")]
-    cells.append(("", made.baseline[:12], *_said(made.scores, None, None), "(the baseline)"))
-    for row in made.rows:
-        scores = _said(row.scores, row.cross_validation, row.test)
-        cells.append((str(row.rank), row.name, *scores, said(row.params) or "(as the baseline)"))
-    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]) - 1)]
-    table = [
-        "  ".join(
-            [cell.ljust(width) if column == 1 else cell.rjust(width) for column, (cell, width) in enumerate(sized)]
-            + [line[-1]]
-        )
-        for line in cells
-        for sized in [list(zip(line, widths, strict=False))]
+def apart(base: Settings, each: Sequence[Settings]) -> tuple[Settings, list[Settings]]:
+    """Return what differs from the baseline: in all experiments alike, and in each of them.
+
+    If another kind is chosen (`model.kind`), its own params are listed only if experiments of that kind differ in them.
+    """
+    differing = [
+        {name: value for name, value in s.items() if base.get(name) != value and _listed(name, s, base, each)}
+        for s in each
     ]
-    if made.shared:
-        table.insert(0, f"all with {said(made.shared)}")
-    return [*table, *_legend(made), *(f"note: {doubt}" for doubt in made.doubts)]
+    shared = (
+        {name: value for name, value in differing[0].items() if all(d.get(name) == value for d in differing)}
+        if len(each) > 1
+        else {}
+    )
+    return shared, [{name: d[name] for name in d if name not in shared} for d in differing]
 
 
-def _said(scores: Scores, folds: Difference | None, answers: Difference | None) -> tuple[str, str, str, str, str]:
+def _listed(name: str, settings: Settings, base: Settings, each: Sequence[Settings]) -> bool:
+    parts = name.split(".")
+    for depth in range(1, len(parts)):
+        kind = f"{'.'.join(parts[:depth])}.kind"
+        if name != kind and settings.get(kind) != base.get(kind):
+            alike = [other.get(name) for other in each if other.get(kind) == settings.get(kind)]
+            return any(value != alike[0] for value in alike)
+    return True
+
+
+def as_overrides(settings: Settings) -> str:
+    """Return settings as the overrides that choose them."""
+    texts = {k: v if isinstance(v, str) else msgspec.json.encode(v).decode() for k, v in settings.items()}
+    return " ".join(f"{name.removesuffix('.kind')}={text}" for name, text in texts.items())
+
+
+def render(made: Ranking) -> list[str]:
+    """Return the ranking as a table, with a legend."""
+    cells = [("rank", "experiment", "cv score", "to baseline", "test score", "to baseline", "coverage", "params")]
+    cells.append(("", made.baseline[:12], *_cells(made.scores, None, None), "(the baseline)"))
+    for row in made.rows:
+        scores = _cells(row.scores, row.cross_validation, row.test)
+        cells.append((str(row.rank), row.name, *scores, as_overrides(row.params) or "(as the baseline)"))
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [f"all with {as_overrides(made.shared)}"] if made.shared else []
+    for line in cells:
+        texts = [
+            text.ljust(w) if i in (1, 7) else text.rjust(w)
+            for i, (text, w) in enumerate(zip(line, widths, strict=True))
+        ]
+        lines.append("  ".join(texts).rstrip())
+    differences = [(row.name, row.cross_validation) for row in made.rows if row.cross_validation]
+    better = [name for name, found in differences if found.value < 0 and found.noise is False]
+    return [
+        *lines,
+        "scores in 1e-4, half the mean square error: lower is better; `-` not known",
+        f"~ within noise, {made.confidence:.0%}: corrected resampled t-test (cv), paired bootstrap (test)",
+        f"better than the baseline beyond noise: {', '.join(better) or 'none'}",
+        *(f"note: {doubt}" for doubt in made.doubts),
+    ]
+
+
+def _cells(scores: Scores, folds: Difference | None, answers: Difference | None) -> tuple[str, str, str, str, str]:
     coverage = "-" if scores.coverage is None else f"{scores.coverage:.3f}"
-    return _score(scores.cross_validation), _apart(folds), _score(scores.test), _apart(answers), coverage
+    return _score(scores.cross_validation), _difference(folds), _score(scores.test), _difference(answers), coverage
 
 
 def _score(value: float | None) -> str:
     return "-" if value is None else f"{value * 1e4:.3f}"
 
 
-def _apart(difference: Difference | None) -> str:
-    if difference is None:
-        return "-"
-    mark = {True: " ~", False: "  ", None: " ?"}[difference.noise]
-    return f"{difference.value * 1e4:+.3f}{mark}"
-
-
-def _legend(made: Ranking) -> list[str]:
-    better = [row for row in made.rows if row.cross_validation and row.cross_validation.value < 0]
-    beyond = [row.name for row in better if row.cross_validation and row.cross_validation.noise is False]
-    return [
-        "scores in 1e-4, half the mean square error: lower is better; `-` not known",
-        "~ within noise: what another cut into folds changes (cv, two standard errors), or which batches",
-        f"  the test drew (paired bootstrap, {made.confidence:.0%})",
-        f"better than the baseline beyond the noise of the cut: {', '.join(beyond) or 'none'}",
-    ]
+def _difference(found: Difference | None) -> str:
+    mark = {True: " ~", False: "  ", None: " ?"}
+    return "-" if found is None else f"{found.value * 1e4:+.3f}{mark[found.noise]}"

@@ -1,63 +1,61 @@
-"""A grid of experiments through DVC's queue, from overrides to a ranked table."""
+"""A grid of experiments through DVC's queue, from overrides to a ranked table, by DVC's documented commands only."""
 
+import contextlib
+import hashlib
 import os
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TextIO
 
 import msgspec
-from dvc.repo.experiments.utils import gen_random_name
+import psutil
+import yaml
 
 from batchyield.errors import SetupError
-from batchyield.pins import params, raw, remotes, runner
+from batchyield.pins import params, raw, remotes
+from batchyield.pins.causes import flat
 from batchyield.pins.dvc import dvc
-from batchyield.pins.failure import why
 from batchyield.pins.objects import State as Kept
-from batchyield.pins.progress import Progress
-from batchyield.pins.queue import Queue, State, numbered
 from batchyield.pins.ranking import Ranking, rank
 from batchyield.pins.ranking import render as table
-from batchyield.pins.shown import shown
+from batchyield.pins.shown import Experiment, shown
 from batchyield.pins.workspace import git
+
+LOOK_SECONDS = 5.0
+LOG_LINES = 6
+"""Last lines of a log that are shown for a failed experiment."""
+WORKERLESS_LOOKS = 5
+"""Looks in a row that find work and no worker, before the worker is taken for dead."""
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """An experiment that failed, and what it said first that helps."""
+    """A failed experiment with the last lines of its log."""
 
     name: str
-    said: str
+    log: tuple[str, ...]
 
 
 class Sweep(msgspec.Struct, frozen=True):
-    """What became of a sweep.
+    """Result of a sweep.
 
     Attributes:
-        rankings: one for each commit that its experiments start from; nearly always one.
-        failed: with a reason each.
-        waiting: names of those that a stop left in the queue.
-        stopped: whether it was stopped.
-        seconds: of the whole.
+        ranking: of the finished experiments; None if none finished.
+        failed: experiments that failed.
+        left: names of those that an interrupt ended or kept from starting.
+        seconds: duration.
     """
 
-    rankings: tuple[Ranking, ...]
+    ranking: Ranking | None
     failed: tuple[Failure, ...]
-    waiting: tuple[str, ...]
-    stopped: bool
+    left: tuple[str, ...]
     seconds: float
 
     @property
     def exit_code(self) -> int:
-        """What a command ends with."""
-        return 130 if self.stopped else 1 if self.failed else 0
-
-
-class Plan(msgspec.Struct, frozen=True):
-    """A grid before it is queued: what is set in each experiment, by its name."""
-
-    stem: str
-    overrides: tuple[str, ...]
-    labels: dict[str, str]
+        """0: all finished, 1: some failed, 130: interrupted."""
+        return 130 if self.left else 1 if self.failed else 0
 
 
 def sweep(
@@ -69,108 +67,163 @@ def sweep(
     jobs: int | None = None,
     s3_port: int | None = None,
 ) -> Sweep:
-    """Queues the grid of the overrides, runs the queue and ranks what comes out.
+    """Run the grid of the overrides through DVC's queue and rank the experiments; finished ones are not run again.
 
     Args:
-        overrides: as for `dvc exp run -S`, commas making the grid; every choice of model where there are none.
-        stream: where progress is told.
+        overrides: as for `dvc exp run -S`, commas make the grid; empty: every choice of model.
+        stream: receives progress.
         root: the checkout.
-        name: stem of the experiments' names; one of DVC's random names where it is None.
-        jobs: experiments at a time; as many as there are cores where it is None.
-        s3_port: of the embedded server, where the raw data must be fetched first.
+        name: stem of the experiments' names; None: derived from the commit, its changes and the overrides.
+        jobs: experiments at a time; None: one per core.
+        s3_port: of the embedded server, if the raw data must be fetched first.
 
     Raises:
-        ParamsError: a point of the grid is no valid configuration; nothing is queued then.
-        SetupError: the queue holds other experiments, the name is taken, or a tool fails.
+        ParamsError: a point of the grid is not a valid configuration; nothing is queued.
+        SetupError: the queue holds other experiments, a name is taken, or DVC fails.
     """
-    queue = Queue(root)
-    _refuse_others(queue)
-    plan = _plan(queue, tuple(overrides) or _every_model(root), name)
-    jobs = _jobs(jobs, len(plan.labels))
-    progress = Progress(stream, plan.labels, jobs)
     begun = time.monotonic()
-    with remotes.served(root, s3_port):  # DVC asks the source of the raw data whenever it queues
-        for note in [*_raw_data(root), *_travelling(root)]:
-            progress.say(f"note: {note}")
-        progress.say(f"queueing {_count(len(plan.labels))} named {plan.stem}, {jobs} at a time")
+    overrides = tuple(overrides) or (f"model={','.join(sorted(f.stem for f in (root / 'conf/model').glob('*.yaml')))}",)
+    points = params.grid(root, overrides)
+    stem = name or _stem(root, overrides)
+    grid = {f"{stem}-{i}" if len(points) > 1 else stem: point for i, point in enumerate(points, 1)}
+    with remotes.served(root, s3_port):  # DVC asks the source of the raw data for each experiment it queues
+        for note in [*_raw_data(root), *_uncommitted(root)]:
+            print(f"note: {note}", file=stream, flush=True)
         try:
-            queue.fill(plan.stem, plan.overrides)
+            _queue(root, grid, stem, overrides, stream)
+            _run(root, grid, min(jobs or os.cpu_count() or 1, len(grid)), stream)
         except KeyboardInterrupt:
-            return _made(queue, set(plan.labels), True, begun)
-        whole = runner.run(queue, plan.labels, jobs, progress)
-    return _made(queue, set(plan.labels), not whole, begun)
+            print("interrupted: ending what runs; finished experiments are kept", file=stream, flush=True)
+            _stop(root, grid)
+    return _result(root, grid, begun)
 
 
-def resume(stream: TextIO, *, root: Path = Path(), jobs: int | None = None, s3_port: int | None = None) -> Sweep:
-    """Runs what waits in the queue, and ranks it together with what the same sweeps have finished before.
-
-    Raises:
-        SetupError: nothing waits.
-    """
-    queue, begun = Queue(root), time.monotonic()
-    tasks = queue.tasks()
-    stems = {numbered(task.name)[0] for task in tasks if task.open}
-    if not stems:
-        raise SetupError("nothing waits in the queue", "`batchyield sweep OVERRIDE...` queues a grid")
-    names = {task.name for task in tasks if numbered(task.name)[0] in stems}
-    left = sum(task.open for task in tasks)
-    jobs = _jobs(jobs, left)
-    progress = Progress(stream, {}, jobs)
-    progress.say(f"going on with {_count(left)} of {', '.join(sorted(stems))}, {jobs} at a time")
-    with remotes.served(root, s3_port):
-        whole = runner.run(queue, names, jobs, progress)
-    return _made(queue, names, not whole, begun)
+def _stem(root: Path, overrides: Sequence[str]) -> str:
+    """Return a name that is the same for the same grid on the same code."""
+    state = git("rev-parse", "HEAD", cwd=root) + git("diff", "HEAD", "--", ".", ":!params.yaml", cwd=root)
+    return f"sweep-{hashlib.sha256((state + ' '.join(overrides)).encode()).hexdigest()[:6]}"
 
 
-def _made(queue: Queue, names: set[str], stopped: bool, begun: float) -> Sweep:
-    tasks = runner.mine(queue, names)
-    done = {task.name for task in tasks if task.state is State.DONE}
-    baselines = {task.baseline for task in tasks if task.state is State.DONE}
-    return Sweep(
-        tuple(rank(found, done, queue.root) for found in shown(baselines, queue.root)) if done else (),
-        tuple(Failure(task.name, why(task.log)) for task in tasks if task.state is State.FAILED),
-        tuple(task.name for task in tasks if task.open),
-        stopped,
-        round(time.monotonic() - begun, 1),
-    )
-
-
-def _refuse_others(queue: Queue) -> None:
-    others = [task.name for task in queue.tasks() if task.open]
+def _queue(root: Path, grid: dict[str, list[str]], stem: str, overrides: Sequence[str], stream: TextIO) -> None:
+    """Queue the points that are neither finished nor queued; failed ones are queued again."""
+    status, _ = _status(root)
+    others = [name for name, state in status.items() if state in ("Queued", "Running") and name not in grid]
     if others:
         raise SetupError(
-            f"{_count(len(others))} from before in DVC's queue would be mixed in: {', '.join(others)}",
-            "`batchyield sweep --resume` runs and ranks them, `dvc queue remove --queued` drops those that wait",
+            f"DVC's queue holds other experiments: {', '.join(others)}",
+            "`dvc queue start` runs them, `dvc queue remove --queued` drops those that wait",
         )
+    known = {name: found for name, found in shown(root).named().items() if name in grid}
+    for name, found in known.items():
+        if found.revs[0].settings() != flat(yaml.safe_load(params.compose(root, grid[name]))):
+            raise SetupError(
+                f"another experiment is named {name}",
+                f"choose another --name, or remove it: `dvc exp remove {name}`, `dvc queue remove {name}`",
+            )
+    if failed := [name for name in known if status.get(name) == "Failed"]:
+        dvc("queue", "remove", *failed, cwd=root, quiet=True)
+    missing = [name for name in grid if name not in known or name in failed]
+    skipped = f", {len(grid) - len(missing)} of them finished or queued already" if len(missing) < len(grid) else ""
+    print(f"{_count(len(grid))} named {stem}{skipped}", file=stream, flush=True)
+    if len(missing) == len(grid):
+        _enqueue(root, stem, overrides)
+    else:
+        for name in missing:
+            _enqueue(root, name, grid[name])
 
 
-def _every_model(root: Path) -> tuple[str, ...]:
-    choices = sorted(file.stem for file in (root / "conf/model").glob("*.yaml"))
-    return (f"model={','.join(choices)}",)
+def _enqueue(root: Path, name: str, overrides: Sequence[str]) -> None:
+    settings = [word for override in overrides for word in ("-S", override)]
+    dvc("exp", "run", "--queue", "--name", name, *settings, cwd=root, quiet=True)
 
 
-def _plan(queue: Queue, overrides: tuple[str, ...], name: str | None) -> Plan:
-    points = params.grid(queue.root, overrides)
-    stem = name or gen_random_name()
-    names = [f"{stem}-{number}" for number in range(1, len(points) + 1)] if len(points) > 1 else [stem]
-    listed = dvc("exp", "list", "--all-commits", "--name-only", cwd=queue.root, quiet=True).split()
-    taken = sorted({*listed, *(task.name for task in queue.tasks())} & set(names))
-    if taken:
-        raise SetupError(
-            f"there are experiments named {', '.join(taken)} already",
-            "choose another --name, or drop them: `dvc exp remove NAME`, `dvc queue remove NAME`",
-        )
-    everywhere = set.intersection(*(set(point) for point in points)) if len(points) > 1 else set()
-    labels = [" ".join(override for override in point if override not in everywhere) for point in points]
-    return Plan(stem, overrides, dict(zip(names, labels, strict=True)))
+def _status(root: Path) -> tuple[dict[str, str], int]:
+    """Return the state of each experiment in the queue by name, and the number of live workers."""
+    text = dvc("queue", "status", cwd=root, quiet=True)
+    found = re.findall(r"^\w{7} +(\S+) .* (Queued|Running|Failed|Success) *$", text, re.MULTILINE)
+    return dict(found), sum(map(int, re.findall(r"(\d+) (?:active|idle)", text)))
 
 
-def _jobs(wanted: int | None, experiments: int) -> int:
-    return max(1, min(wanted or os.cpu_count() or 1, experiments))
+def _run(root: Path, grid: dict[str, list[str]], jobs: int, stream: TextIO) -> None:
+    """Run the queue until no experiment of the grid is open, with a line of progress for each change."""
+    shared = set.intersection(*map(set, grid.values())) if len(grid) > 1 else set()
+    status, _ = _status(root)
+    ended = {name for name in grid if status.get(name, "Success") in ("Success", "Failed")}
+    if len(ended) == len(grid):
+        return
+    dvc("queue", "start", "--jobs", str(jobs), cwd=root, quiet=True)
+    begun, workerless, running = time.monotonic(), 0, list[str]()
+    while True:
+        status, workers = _status(root)
+        for name in grid:
+            if name not in ended and (state := status.get(name)) in ("Success", "Failed"):
+                ended.add(name)
+                label = " ".join(override for override in grid[name] if override not in shared)
+                print(f"[{len(ended)}/{len(grid)}] {name} {state.lower()}  {label}".rstrip(), file=stream, flush=True)
+        if len(ended) == len(grid):
+            break
+        if running != (running := [name for name in grid if status.get(name) == "Running"]):
+            waiting = sum(status.get(name) == "Queued" for name in grid)
+            seconds = f"{time.monotonic() - begun:.0f} s"
+            print(f"{', '.join(running) or 'none'} running, {waiting} waiting, {seconds}", file=stream, flush=True)
+        workerless = 0 if workers else workerless + 1
+        if workerless == WORKERLESS_LOOKS:
+            raise SetupError(
+                "DVC's queue worker ended with experiments left; .dvc/tmp/exps/celery/dvc-exp-worker-1.out says why",
+                "run the same command again; `dvc queue kill NAME` gives up one that `dvc queue status` calls Running",
+            )
+        time.sleep(LOOK_SECONDS)
+    _await_workers(root)
+
+
+def _await_workers(root: Path) -> None:
+    """Wait for the workers, which end by themselves some 10 s after the last experiment."""
+    # Not `dvc queue stop`: a worker that has just ended does not hear it, and then the next one obeys.
+    while _status(root)[1]:
+        time.sleep(LOOK_SECONDS / 5)
+
+
+def _stop(root: Path, names: Collection[str]) -> None:
+    """Drop waiting experiments, end running ones, and wait for the workers."""
+    if "Queued" in _status(root)[0].values():
+        dvc("queue", "remove", "--queued", cwd=root, quiet=True)
+    stopped = set()
+    while running := [(name, e) for name, e in _experiments(root, names).items() if e.state == "running"]:
+        for name, experiment in running:
+            stopped.add(name)
+            # `dvc queue kill` has no effect on a running stage, and with --force the stage outlives it.
+            with contextlib.suppress(psutil.Error):
+                for child in psutil.Process(experiment.local.pid).children(recursive=True):
+                    child.terminate()
+        time.sleep(LOOK_SECONDS / 5)
+    failed = [name for name, state in _status(root)[0].items() if name in stopped and state == "Failed"]
+    if failed:
+        dvc("queue", "remove", *failed, cwd=root, quiet=True)
+    _await_workers(root)
+
+
+def _experiments(root: Path, names: Collection[str]) -> dict[str, Experiment]:
+    return {name: found for name, found in shown(root).named().items() if name in names}
+
+
+def _result(root: Path, grid: dict[str, list[str]], begun: float) -> Sweep:
+    baseline = shown(root)
+    found = {name: baseline.named().get(name) for name in grid}
+    done = [name for name, experiment in found.items() if experiment and experiment.state == "success"]
+    failed = [Failure(name, _log(e.local.log)) for name, e in found.items() if e and e.state == "failed"]
+    left = tuple(name for name, e in found.items() if not e or e.state in ("queued", "running"))
+    ranking = rank(baseline, done, root) if done else None
+    return Sweep(ranking, tuple(failed), left, round(time.monotonic() - begun, 1))
+
+
+def _log(path: str | None) -> tuple[str, ...]:
+    text = Path(path).read_text(errors="replace") if path and Path(path).exists() else ""
+    lines = dict.fromkeys(line.rstrip() for line in text.splitlines() if line.strip())
+    return tuple(lines)[-LOG_LINES:] or ("no log: it failed before its first stage",)
 
 
 def _raw_data(root: Path) -> list[str]:
-    # An experiment's own workspace checks them out of the cache, and no remote is asked there.
+    """Fetch the raw data into the cache, which is all that an experiment's own workspace sees; return notes."""
     raw.fetch(root)
     source = raw.source(root, raw.read_pin(root))
     if source.state is Kept.INTACT:
@@ -181,16 +234,16 @@ def _raw_data(root: Path) -> list[str]:
     ]
 
 
-def _travelling(root: Path) -> list[str]:
-    changed = git("diff", "--name-only", "HEAD", cwd=root).split("\n")[:-1]
+def _uncommitted(root: Path) -> list[str]:
+    changed = git("diff", "--name-only", "HEAD", cwd=root).splitlines()
     notes = []
     if str(params.PARAMS) in changed:
-        notes.append(f"{params.PARAMS} is composed anew from conf/: what earlier `-S` options set there is dropped")
+        notes.append(f"{params.PARAMS} is composed anew from conf/: earlier `-S` options in it are dropped")
     if rest := [name for name in changed if name != str(params.PARAMS)]:
         notes.append(f"uncommitted changes go into every experiment: {', '.join(rest)}")
-    lost = git("ls-files", "--others", "--exclude-standard", "--", "src", "conf", "requirements", cwd=root).split("\n")
-    if lost[:-1]:
-        notes.append(f"files that git does not track go into none (`git add` them): {', '.join(lost[:-1])}")
+    folders = ("src", "conf", "requirements")
+    if lost := git("ls-files", "--others", "--exclude-standard", "--", *folders, cwd=root).splitlines():
+        notes.append(f"files that git does not track go into none (`git add` them): {', '.join(lost)}")
     return notes
 
 
@@ -199,20 +252,17 @@ def _count(experiments: int) -> str:
 
 
 def render(made: Sweep) -> str:
-    """The sweep for people: the ranked table, what failed and why, and the commands that go on from here."""
-    lines: list[str] = []
-    for ranking in made.rankings:
-        lines += ["", *table(ranking)]
+    """Return the sweep as text: the ranked table, failures with their logs, and the commands to go on with."""
+    lines = ["", *table(made.ranking)] if made.ranking else []
     if made.failed:
         lines += ["", f"{_count(len(made.failed))} failed:"]
         for failure in made.failed:
-            lines += [f"  {failure.name}: {failure.said}", f"    dvc queue logs {failure.name}"]
-    if made.waiting:
-        lines += ["", f"{_count(len(made.waiting))} left in the queue: {', '.join(made.waiting)}"]
-        lines += ["  batchyield sweep --resume    # go on", "  dvc queue remove --queued    # or drop them"]
-    rows = [row for ranking in made.rankings for row in ranking.rows]
-    if rows:
-        best = rows[0].name
+            lines += [f"  {failure.name}    # more: dvc queue logs {failure.name}"]
+            lines += [f"    {line}" for line in failure.log]
+    if made.left:
+        lines += ["", f"{_count(len(made.left))} not finished: {', '.join(made.left)}; run the same command to go on"]
+    if made.ranking and made.ranking.rows:
+        best = made.ranking.rows[0].name
         width = len(f"dvc exp branch {best} BRANCH")
         lines += ["", "next:"]
         lines += [f"  {f'dvc exp apply {best}':<{width}}  # its params, lock and outputs into the workspace"]
