@@ -21,10 +21,10 @@ from api.problems import BUSY, JOURNAL_OFF, NOT_JOURNALLED, RequestError
 from api.serving import Answered
 from api.settings import Settings
 from api.upkeep import Upkeep
-from batchyield.errors import AwayError
+from batchyield.errors import DatabaseUnavailableError
 from batchyield.journal.entry import Entry, Part
+from batchyield.journal.location import SERVICE_MS, Store
 from batchyield.journal.outcomes import Teller
-from batchyield.journal.store import SERVICE_MS, Store
 from batchyield.journal.upgrade import prepare
 from batchyield.journal.writer import Writer
 
@@ -39,7 +39,9 @@ SWITCH_SECONDS = 0.001
 wait for it several times a group; at Python's 5 ms, small requests beside a large one take twice as long."""
 
 
-_FULL = AwayError("as many rows wait for the journal as may", "see `batchyield_journal_waiting_rows` in /metrics")
+_FULL = DatabaseUnavailableError(
+    "as many rows wait for the journal as may", "see `batchyield_journal_waiting_rows` in /metrics"
+)
 
 
 class _Waiting(NamedTuple):
@@ -210,7 +212,7 @@ def prepare_journal(settings: Settings) -> None:
     store = Store(url, settings.journal_sync, SERVICE_MS)
     try:
         prepare(store)
-    except AwayError as error:
+    except DatabaseUnavailableError as error:
         if settings.journal_required:
             raise
         logger.warning("%s", error)

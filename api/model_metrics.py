@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from batchyield.totals import EDGES, Totals
+from batchyield.differences import EDGES, Totals
 
 
 class ModelMetrics:

@@ -14,10 +14,10 @@ from api.service import Service
 from api.serving import pin_of
 from api.watch import UNREADABLE, Watch
 from batchyield.chart import Chart
+from batchyield.differences import EDGES, Totals
 from batchyield.frequency import Frequency
 from batchyield.live import Live
 from batchyield.replies import ModelPin, Refusal
-from batchyield.totals import EDGES, Totals
 from batchyield.window import Shift
 from batchyield.workers import Shadowed
 

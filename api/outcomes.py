@@ -17,7 +17,7 @@ from api.payload import malformed
 from api.predictions import JSON, post_only
 from api.problems import INVALID, MALFORMED, NOT_JOURNALLED, RequestError
 from api.service import Service
-from batchyield.errors import AwayError, Violation
+from batchyield.errors import DatabaseUnavailableError, Violation
 from batchyield.journal.outcomes import Teller, keep
 from batchyield.journal.upgrade import prepare
 from batchyield.outcomes import MOST_OUTCOMES, Outcome, OutcomeKept, summed
@@ -82,7 +82,7 @@ def _keep(service: Service, body: bytes, coding: str, teller: Teller) -> bytes:
         if store.file is None or not store.file.exists():
             prepare(store)
         kept = keep(store, told, teller)
-    except (AwayError, DBAPIError):
+    except (DatabaseUnavailableError, DBAPIError):
         detail = "the journal cannot be written; nothing was kept, so send all of it again later"
         raise RequestError(NOT_JOURNALLED, detail, headers=RETRY_AFTER) from None
     for (result, matched), times in Counter((one.result, bool(one.matched)) for one in kept).items():

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from api.problems import RATE_LIMITED, RequestError
 
-MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"
 RATES = "rates"
 """The file in which workers share them, in the folder where they share their counters."""
 

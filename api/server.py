@@ -17,7 +17,8 @@ from uvicorn.supervisors import Multiprocess
 
 from api.auth import Keyring
 from api.log import Log, open_log
-from api.rates import MULTIPROC_DIR, RATES
+from api.metrics import MULTIPROC_DIR
+from api.rates import RATES
 from api.settings import Settings, read_settings, unknown_variables
 from api.uvicorn_protocol import BoundedConnection
 from api.watch import FOUND

@@ -11,9 +11,9 @@ from typing import NamedTuple
 from api.metrics import Metrics
 from batchyield.batch import Batch
 from batchyield.deployment import Deployment
+from batchyield.differences import Totals, moves, totals
 from batchyield.predictor import Predictor
 from batchyield.replies import Prediction
-from batchyield.totals import Totals, moves, totals
 from batchyield.workers import Shadowed
 
 logger = logging.getLogger("batchyield.models")

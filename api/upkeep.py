@@ -11,8 +11,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.settings import Settings
 from batchyield.errors import SetupError
-from batchyield.journal.retention import DAY, checkpoint, prune
-from batchyield.journal.store import CHECKPOINT, UPKEEP, Store
+from batchyield.frequency import DAY_US
+from batchyield.journal.location import CHECKPOINT, UPKEEP, Store
+from batchyield.journal.retention import checkpoint, prune
 from batchyield.journal.upgrade import revision
 
 logger = logging.getLogger("batchyield.journal")
@@ -28,7 +29,7 @@ class Upkeep:
     """Maintenance threads of a journal; a lock of the journal keeps other workers from the same step."""
 
     def __init__(self, store: Store, settings: Settings) -> None:
-        self._store, self._keep = store, settings.journal_retention_days * DAY
+        self._store, self._keep = store, settings.journal_retention_days * DAY_US
         self._ended = threading.Event()
         self._threads: list[threading.Thread] = []
 

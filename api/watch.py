@@ -20,7 +20,7 @@ from api.metrics import MULTIPROC_DIR
 from api.service import Service
 from api.serving import Serving
 from api.settings import Settings
-from batchyield.errors import AwayError, BatchyieldError
+from batchyield.errors import BatchyieldError, DatabaseUnavailableError
 from batchyield.files import write_atomic
 from batchyield.monitoring import Findings, look
 from batchyield.pace import Pace
@@ -89,7 +89,7 @@ class Watch:
 
         Raises:
             RequestError: there is no journal, or no model yet.
-            AwayError, SQLAlchemyError: the journal cannot be read.
+            DatabaseUnavailableError, SQLAlchemyError: the journal cannot be read.
         """
         with self._looking:
             kept = self.found() if self._settings.watch_seconds else None
@@ -147,5 +147,5 @@ class Watch:
             yield leads
 
 
-UNREADABLE = (AwayError, SQLAlchemyError)
+UNREADABLE = (DatabaseUnavailableError, SQLAlchemyError)
 """What a look raises where the journal is away."""

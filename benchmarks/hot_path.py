@@ -30,8 +30,7 @@ from batchyield.errors import BatchyieldError
 from batchyield.features import FEATURES, featurize
 from batchyield.journal.append import appender
 from batchyield.journal.entry import Entry, parts
-from batchyield.journal.location import locate
-from batchyield.journal.store import Store
+from batchyield.journal.location import Store, locate
 from batchyield.journal.upgrade import upgrade
 from benchmarks.bodies import write_bodies
 

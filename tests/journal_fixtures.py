@@ -9,9 +9,8 @@ from collections import Counter
 
 import httpx
 
-from batchyield.journal.location import locate
+from batchyield.journal.location import Store, locate
 from batchyield.journal.read import answered
-from batchyield.journal.store import Store
 from batchyield.journal.upgrade import upgrade
 
 

@@ -15,9 +15,10 @@ from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.svm import SVR
 from sklearn.tree import DecisionTreeRegressor
 
+from batchyield.artifact import PREDICTION_TOLERANCE
 from batchyield.errors import ArtifactError
 from batchyield.estimators import FilledTrees
-from batchyield.export import PARITY, parity, to_onnx
+from batchyield.export import parity, to_onnx
 from batchyield.features import FEATURES, featurize
 from batchyield.lines import read_sheet
 from batchyield.training import train
@@ -56,14 +57,14 @@ def test_the_written_model_answers_as_the_trained_one(model):
     mixed = rng.permuted(values, axis=0)
     blank = np.full((2, WIDTH), np.nan, dtype=np.float32)
     other = plant(300, 11)[0].values
-    assert parity(written, made, np.vstack([values, other, holes, mixed, blank])) <= PARITY
+    assert parity(written, made, np.vstack([values, other, holes, mixed, blank])) <= PREDICTION_TOLERANCE
 
 
 @pytest.mark.parametrize("model", [m for m in MODELS if m not in ("mean", "ridge", "elastic_net")])
 def test_rows_on_the_thresholds_take_the_same_branch(model):
     made = trained(model)
     written = to_onnx(made)
-    assert parity(written, made, thresholds(written)) <= PARITY
+    assert parity(written, made, thresholds(written)) <= PREDICTION_TOLERANCE
 
 
 @settings(max_examples=50)
@@ -74,7 +75,7 @@ def test_rows_on_the_thresholds_take_the_same_branch(model):
 )
 def test_any_row_is_answered_alike(rows):
     made = trained("line_blend")
-    assert parity(_written("line_blend"), made, rows) <= PARITY
+    assert parity(_written("line_blend"), made, rows) <= PREDICTION_TOLERANCE
     answers = session_of("line_blend").run(OUTPUTS, {"features": rows})
     assert np.isfinite(answers).all()
     assert (answers[1] <= answers[0]).all()
@@ -197,5 +198,5 @@ def test_real_batches_are_answered_alike(real_data, model):
     values = featurize(sheet.batches).values
     made = train(values, np.array(sheet.yields), params(f"model={model}", "intervals.folds=2"))
     written = to_onnx(made)
-    assert parity(written, made, np.vstack([values, featurize(test.batches).values])) <= PARITY
+    assert parity(written, made, np.vstack([values, featurize(test.batches).values])) <= PREDICTION_TOLERANCE
     assert len(written) < 5_000_000

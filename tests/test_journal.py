@@ -23,14 +23,15 @@ from api.openapi import document
 from batchyield.batch import NAMES, READINGS, Batch, CellWarning
 from batchyield.cli import main
 from batchyield.errors import SetupError
+from batchyield.frequency import DAY_US
 from batchyield.journal import retention
 from batchyield.journal.append import appender
 from batchyield.journal.entry import ROOMY, SLICE, Entry, Pin, parts
+from batchyield.journal.export import moment
 from batchyield.journal.location import locate, masked
-from batchyield.journal.moments import moment
 from batchyield.journal.outcomes import Teller, keep
 from batchyield.journal.read import PAGE, answered, counts
-from batchyield.journal.retention import DAY, prune
+from batchyield.journal.retention import prune
 from batchyield.journal.schema import metadata
 from batchyield.journal.upgrade import migrate, newest, prepare, revision, upgrade
 from batchyield.journal.writer import Writer
@@ -297,9 +298,7 @@ def test_the_example_of_kept_outcomes_is_as_documented():
 def test_a_new_journal_has_the_tables_of_the_schema_and_the_migrations_make_the_same(store):
     def made():
         with store.reading() as connection:
-            # PostgreSQL keeps the old table for services of the version before.
-            options = {"include_name": lambda name, kind, _: (name, kind) != ("prediction", "table")}
-            assert compare_metadata(MigrationContext.configure(connection, opts=options), metadata) == []
+            assert compare_metadata(MigrationContext.configure(connection), metadata) == []
         return revision(store)
 
     new = made()
@@ -307,78 +306,31 @@ def test_a_new_journal_has_the_tables_of_the_schema_and_the_migrations_make_the_
         metadata.drop_all(connection)
         connection.execute(text("DELETE FROM alembic_version"))
         migrate(connection)
-    assert made() == new
+    assert made() == new == newest()
 
 
-OLD_INPUTS = ('{"id":"a\\u0000","A1":300.0}', '{"B14":400.0}', '{"id":"b","A5":"２:30"}')
-
-
-@pytest.fixture
-def old(url):
-    """The URL of a journal as revision 0001 made it: a request of three batches, then many of one."""
-    told = {"at": 5, "request": "three", "warnings": None}
-    rows = [told | {"id": 1 + n, "position": n, "inputs": one, "yield": 0.9} for n, one in enumerate(OLD_INPUTS)]
-    rows[0]["batch"], rows[1]["batch"], rows[2]["batch"] = "a\N{SYMBOL FOR NULL}", None, "b"
-    rows[2]["warnings"] = '[{"field":"A5","kind":"full_width","message":"?"}]'
-    many = {"at": 6, "position": 0, "batch": "b", "inputs": '{"id":"b"}', "yield": 0.7, "warnings": None}
-    rows += [many | {"id": 10 + n, "request": f"r{n}"} for n in range(2500)]
-    add = text(
-        "INSERT INTO prediction VALUES "
-        "(:id, :at, :request, :position, 'line-3', 'json', 7, :batch, :inputs, :yield, 0.8, 1, :warnings)"
-    )
-    with opened(url) as store, store.writing() as connection:
-        metadata.drop_all(connection)
-        connection.execute(text("DELETE FROM alembic_version"))
-        migrate(connection, "0001")
-        connection.execute(text("INSERT INTO pin VALUES (7, :version, :revision, :md5)"), PIN._asdict())
-        connection.execute(add, rows)
-    return url
-
-
-def test_an_old_journal_is_moved_whole(old, capsys):
-    assert main(["journal", "upgrade", "--journal", old]) == 0
-    assert f"is at {newest()} now" in capsys.readouterr().out
-    with opened(old) as store:
-        rows = list(answered(store))
-        assert [(row.request, row.position, row.at) for row in rows[:3]] == [("three", n, 5) for n in range(3)]
-        batches = [Batch(id="a\0", A1=300.0), Batch(B14=400.0), Batch(id="b", A5="２:30")]
-        assert [row.batch for row in rows[:3]] == batches
-        warnings = [(), (), (CellWarning("A5", "full_width", "?"),)]
-        assert [row.prediction for row in rows[:3]] == [
-            Prediction(batch.id, 0.9, 0.8, 1, warned) for batch, warned in zip(batches, warnings, strict=True)
-        ]
-        assert [row.request for row in rows[3:]] == [f"r{n}" for n in range(2500)]
-        assert {(row.caller, row.form, row.pin) for row in rows} == {("line-3", "json", PIN)}
-        kept = keep(store, [Outcome("a\0", 0.9), Outcome("b", 0.8)], Teller(9, "", ""))
-        assert [one.matched for one in kept] == [1, 2501]
-        assert append(store, entry(Batch(id="b"))) == 1
-        assert counts(store).predictions == 2504
-
-
-def test_what_the_version_before_writes_during_a_rollout_is_kept(old):
-    if old.startswith("/"):
-        pytest.skip("a file is written by services of one version")
-    told = (7, "late", 3, "line-3", "csv", 7, "late \N{SYMBOL FOR NULL}", '{"id":"late \\u0000"}', 0.95, 1e-5, 1.0)
-    with opened(old) as store:
-        before = store.driver()
-        before.driver_connection.autocommit = True
-        before.driver_connection.execute("SELECT setval(pg_get_serial_sequence('prediction', 'id'), 10000)")
-
-        def write(warnings):
-            columns = 'at, request, position, caller, format, pin, batch, inputs, "yield", lower, upper, warnings'
-            with before.cursor() as cursor, cursor.copy(f"COPY prediction ({columns}) FROM STDIN") as copy:
-                copy.write_row((*told, warnings))
-
-        write(None)
-        upgrade(store)
-        write('[{"field":"A5","kind":"dash","message":"\\""}]')
-        rows = list(answered(store))[-2:]
-        before.invalidate()
-        assert [(row.at, row.request, row.position, row.form) for row in rows] == [(7, "late", 3, "csv")] * 2
-        assert [row.batch for row in rows] == [Batch(id="late \0")] * 2
-        assert [(row.prediction.yield_, row.prediction.lower) for row in rows] == [(0.95, 1e-5)] * 2
-        assert [len(row.prediction.warnings) for row in rows] == [0, 1]
-        assert [one.matched for one in keep(store, [Outcome("late \0", 1)], Teller(9, "", ""))] == [2]
+@pytest.mark.parametrize("old", ["0001", "0003"])
+def test_a_journal_from_before_the_first_release_is_refused_unchanged(store, url, checkout, capsys, old):
+    append(store, entry(Batch(id="a")))
+    with store.writing() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = :old"), {"old": old})
+        connection.execute(text("CREATE TABLE prediction (id INTEGER, inputs TEXT)"))
+        connection.execute(text("INSERT INTO prediction VALUES (1, 'kept')"))
+    said = f"the journal {store.name} is at revision {old}, which this version of batchyield does not know"
+    for action in ("upgrade", "status", "export"):
+        assert main(["journal", action, "--journal", url]) == 2
+        told = capsys.readouterr()
+        assert (told.out, said in told.err, "name another journal in BATCHYIELD_JOURNAL" in told.err) == (
+            "",
+            True,
+            True,
+        )
+    code, errors = refused(checkout, BATCHYIELD_JOURNAL=url)
+    assert (code, said in errors, "Traceback" in errors) == (2, True, False)
+    assert revision(store) == old
+    with store.reading() as connection:
+        assert connection.execute(text("SELECT id, inputs FROM prediction")).all() == [(1, "kept")]
+    assert [row.batch.id for row in answered(store)] == ["a"]
 
 
 def test_a_body_is_kept_as_it_was_sent_unless_it_is_mostly_blanks(checkout, tmp_path):
@@ -411,7 +363,7 @@ print("alembic" in sys.modules)
 def test_a_schema_of_the_future_is_refused(store, url, checkout):
     with store.writing() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(SetupError, match=r"at revision 9999, which this code does not know.*\n  use the version"):
+    with pytest.raises(SetupError, match=r"at revision 9999, which this version .*\n  use the version"):
         prepare(store)
     code, errors = refused(checkout, BATCHYIELD_JOURNAL=url)
     assert (code, "9999" in errors, "Traceback" in errors) == (2, True, False)
@@ -498,7 +450,7 @@ def test_the_service_removes_what_is_too_old_and_keeps_its_log_short(checkout, t
     with opened(journal) as store:
         upgrade(store)
         now = round(time.time() * 1e6)
-        append(store, *(entry(Batch(id=f"{age}"), at=now - age * DAY) for age in (9, 8, 6, 0)))
+        append(store, *(entry(Batch(id=f"{age}"), at=now - age * DAY_US) for age in (9, 8, 6, 0)))
         environment = {"BATCHYIELD_JOURNAL": str(journal), "BATCHYIELD_JOURNAL_RETENTION_DAYS": "7"}
         with Running(checkout, "--workers", "2", **environment):
             deadline = time.monotonic() + 20

@@ -5,12 +5,11 @@ import pytest
 from journal_fixtures import database, opened
 from monitoring_fixtures import MD5, MINUTES, START, coming, journal, raised, tell, trained
 
-from batchyield.errors import AwayError
-from batchyield.frequency import DAY, HOUR, frequency
+from batchyield.errors import DatabaseUnavailableError
+from batchyield.frequency import DAY_US, HOUR_US, frequency
 from batchyield.journal import recent as journal_recent
-from batchyield.journal.location import locate
+from batchyield.journal.location import Store, locate
 from batchyield.journal.recent import models, recent
-from batchyield.journal.store import Store
 from batchyield.journal.upgrade import prepare
 from batchyield.live import ENOUGH, Z95, live_error, wilson
 from batchyield.monitoring import look
@@ -92,7 +91,7 @@ def test_outcomes_that_arrive_during_a_look(store):
 
 def test_a_journal_that_is_not_there_is_away_and_not_made(tmp_path):
     store = Store(locate(str(tmp_path / "none.sqlite"), "", None))
-    with pytest.raises(AwayError, match="there is no journal at"):
+    with pytest.raises(DatabaseUnavailableError, match="there is no journal at"):
         look(store, MD5, *trained())
     assert not list(tmp_path.iterdir())
 
@@ -139,14 +138,14 @@ def test_wilsons_limits_are_those_of_the_book():
 
 
 def test_frequency_counts_hours_days_and_gaps():
-    hourly = frequency(START + np.arange(0, 49) * (HOUR // 2))
+    hourly = frequency(START + np.arange(0, 49) * (HOUR_US // 2))
     assert (hourly.unit, hourly.low, hourly.median, hourly.high, hourly.empty) == ("hour", 2, 2, 2, 0)
     assert hourly.per_day == 48
     assert hourly.dispersion == 0
-    at = START + np.concatenate([np.arange(0, 41) * HOUR, 7 * DAY + np.arange(0, 24) * HOUR])
+    at = START + np.concatenate([np.arange(0, 41) * HOUR_US, 7 * DAY_US + np.arange(0, 24) * HOUR_US])
     broken = frequency(at)
     assert broken.unit == "day"
-    assert broken.longest_gap_seconds == (7 * DAY - 40 * HOUR) / 1e6
+    assert broken.longest_gap_seconds == (7 * DAY_US - 40 * HOUR_US) / 1e6
     assert broken.empty == 5
     assert broken.dispersion > 5
 

@@ -16,11 +16,10 @@ from api.metrics import Metrics
 from api.shadow import MOST_WAITING, Candidate, Shadow
 from batchyield.batch import Batch
 from batchyield.deployment import Deployment, Models
-from batchyield.differences import differences
+from batchyield.differences import Totals, differences, moves, totals
 from batchyield.errors import ArtifactError
 from batchyield.predictor import Prediction
 from batchyield.rollout import shadow
-from batchyield.totals import Totals, moves, totals
 from batchyield.workers import living
 
 ANSWERS = st.lists(st.tuples(st.integers(5000000, 9999999), st.integers(-900000, 900000)), min_size=1, max_size=40)

@@ -49,7 +49,7 @@ def test_a_commit_whose_lock_was_not_remade_is_found_out_and_each_input_named(pi
     workspace.git("clone", "-q", str(pinned), str(root), cwd=tmp_path)
     run("cp", str(pinned / ".dvc/config.local"), str(root / ".dvc/config.local"), cwd=root)
     for file, old, new in (
-        ("src/batchyield/features/row.py", "DAY = 1440.0", "DAY = 1439.0"),
+        ("src/batchyield/features/row.py", "DAY_MINUTES = 1440.0", "DAY_MINUTES = 1439.0"),
         ("params.yaml", "level: 0.9", "level: 0.8"),
     ):
         text = (root / file).read_text()

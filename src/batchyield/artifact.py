@@ -24,8 +24,8 @@ from batchyield.replies import Card, Prediction
 
 MODEL, CARD, GOLDEN, REFERENCE = FILES = ("model.onnx", "card.json", "golden.json", "reference.json")
 
-TOLERANCE = 1e-6
-"""How far a golden row may be from its recorded answer: float32 on another CPU, and nothing more."""
+PREDICTION_TOLERANCE = 1e-6
+"""Largest difference between equal predictions, as a yield: float32 on another CPU, and nothing more."""
 
 OTHER_CODE = "use the code of the commit that trained it, or run `dvc repro`"
 
@@ -172,11 +172,11 @@ def _replay(predictor: Predictor, golden: Golden, file: Path) -> None:
         raise ArtifactError(str(file), f"holds {rows}; there must be some, and as many of one as of the other")
     differences = [_difference(was, now) for was, now in zip(golden.predictions, answers, strict=True)]
     worst = max(range(len(differences)), key=differences.__getitem__)
-    if not differences[worst] <= TOLERANCE:
+    if not differences[worst] <= PREDICTION_TOLERANCE:
         raise ArtifactError(
             str(file),
             f"is not answered as it was: row {worst} ({golden.batches[worst].id}) differs by {differences[worst]:.3g}, "
-            f"more than {TOLERANCE:g}",
+            f"more than {PREDICTION_TOLERANCE:g}",
             OTHER_CODE,
         )
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import msgspec
 
-from batchyield.artifact import Artifact
+from batchyield.artifact import PREDICTION_TOLERANCE, Artifact
 from batchyield.batch import Batch
-from batchyield.differences import TOLERANCE, Differences, SliceDifferences, by_slice, differences
+from batchyield.differences import Differences, SliceDifferences, by_slice, differences
 from batchyield.errors import ArtifactError
 from batchyield.replies import Prediction
 
@@ -109,7 +109,7 @@ def _movers(old: Sequence[Prediction], new: Sequence[Prediction]) -> list[Mover]
     return [
         Mover(old[at].id, old[at].yield_, new[at].yield_, not old[at].lower <= new[at].yield_ <= old[at].upper)
         for at in order[:MOVERS]
-        if abs(new[at].yield_ - old[at].yield_) > TOLERANCE
+        if abs(new[at].yield_ - old[at].yield_) > PREDICTION_TOLERANCE
     ]
 
 

@@ -18,7 +18,7 @@ from batchyield.window import Shift as Drift
 
 SHOWN = 10
 YIELD = "yield"
-DAY = 1440
+DAY_MINUTES = 1440
 QUARTERS = (25, 50, 75)
 
 
@@ -141,7 +141,8 @@ def _numbers(sheet: Sheet) -> dict[str, NDArray[np.float64]]:
             spans = [read_range(cell or "") for cell in cells]
             columns[f"{reading.name} start"] = [span.start for span in spans]
             columns[f"{reading.name} length"] = [
-                None if span.start is None or span.end is None else (span.end - span.start) % DAY for span in spans
+                None if span.start is None or span.end is None else (span.end - span.start) % DAY_MINUTES
+                for span in spans
             ]
     columns[YIELD] = _yields(sheet)
     return {name: np.array(cells, dtype=np.float64) for name, cells in columns.items()}

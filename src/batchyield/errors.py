@@ -7,7 +7,7 @@ BatchyieldError
 ├── ChangedInputError     what a stage reads was changed while it ran
 ├── ArtifactError         the model's bytes are not the pinned ones, or do not answer as they did
 └── SetupError            something this machine needs is missing or in the way
-    └── AwayError         a database that does not answer now, and may later
+    └── DatabaseUnavailableError   a database that does not answer now, and may later
 
 Raisers pass facts; the class writes the sentence. Every message ends with what to do where that is known.
 """
@@ -90,5 +90,5 @@ class SetupError(BatchyieldError):
         super().__init__(f"{problem}\n  {remedy}")
 
 
-class AwayError(SetupError):
-    """A database that cannot be opened now."""
+class DatabaseUnavailableError(SetupError):
+    """The database cannot be opened now, and may be later."""

@@ -11,6 +11,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+from batchyield.artifact import PREDICTION_TOLERANCE
 from batchyield.errors import ArtifactError
 from batchyield.estimators import PRODUCT_PER_CHARGE, MassLine, Matrix, WinsorLinear
 from batchyield.features import FEATURES
@@ -20,7 +21,6 @@ from batchyield.trees import TreeTable
 
 OPSETS = {"": 21, "ai.onnx.ml": 5}
 IR_VERSION = 10
-PARITY = 1e-6
 
 
 class _Graph:
@@ -137,13 +137,13 @@ def parity(written: bytes, trained: Trained, X: Matrix) -> float:  # noqa: N803 
     """The greatest difference between the written and the trained model on a feature matrix, in yield.
 
     Raises:
-        ArtifactError: it is above `PARITY`.
+        ArtifactError: it is above `PREDICTION_TOLERANCE`.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(written, options, providers=["CPUExecutionProvider"])
     answers = session.run(["yield", "lower", "upper"], {"features": np.ascontiguousarray(X, dtype=np.float32)})
     worst = max(float(np.abs(a - b).max(initial=0.0)) for a, b in zip(answers, trained.answer(X), strict=True))
-    if not worst <= PARITY:
+    if not worst <= PREDICTION_TOLERANCE:
         raise ArtifactError("model.onnx", f"differs from the trained model by up to {worst:g}", "do not serve it")
     return worst

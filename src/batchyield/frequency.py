@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 
 from batchyield.shift import MONITORING_DECIMALS
 
-HOUR, DAY = 3_600_000_000, 86_400_000_000
-"""In microseconds."""
+HOUR_US, DAY_US = 3_600_000_000, 86_400_000_000
 
-LONG = 3 * DAY
+LONG_US = 3 * DAY_US
 """A window of no more is counted by the hour."""
 
 
@@ -46,7 +45,7 @@ def frequency(at: NDArray[np.int64]) -> Frequency | None:
         return None
     since, until = int(at[0]), int(at[-1])
     span = until - since
-    unit = HOUR if span <= LONG else DAY
+    unit = HOUR_US if span <= LONG_US else DAY_US
     # Counted back from the newest, so that the units are whole and the newest one is among them.
     counts = np.bincount((until - at) // unit)[: span // unit]
     low = median = high = dispersion = None
@@ -57,8 +56,8 @@ def frequency(at: NDArray[np.int64]) -> Frequency | None:
     return Frequency(
         since=since,
         until=until,
-        per_day=round((len(at) - 1) / span * DAY, MONITORING_DECIMALS) if span else None,
-        unit="hour" if unit == HOUR else "day",
+        per_day=round((len(at) - 1) / span * DAY_US, MONITORING_DECIMALS) if span else None,
+        unit="hour" if unit == HOUR_US else "day",
         low=low,
         median=median,
         high=high,

@@ -9,9 +9,9 @@ from batchyield.chart import Chart, control_chart
 from batchyield.drift import Reference
 from batchyield.features import FEATURES, featurize
 from batchyield.frequency import Frequency, frequency
+from batchyield.journal.location import Store
 from batchyield.journal.read import Journalled
 from batchyield.journal.recent import recent
-from batchyield.journal.store import Store
 from batchyield.live import Live, live_error
 from batchyield.pace import Rest, on
 from batchyield.replies import Card
@@ -45,7 +45,7 @@ def look(store: Store, md5: str, reference: Reference, card: Card, batches: int 
         rest: called between small steps of the work.
 
     Raises:
-        AwayError: it cannot be opened.
+        DatabaseUnavailableError: it cannot be opened.
     """
     window = recent(store, md5, batches, rest=rest)
     told = recent(store, md5, batches, measured=True, rest=rest, known=window)

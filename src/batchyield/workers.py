@@ -16,9 +16,9 @@ import msgspec
 
 from batchyield.artifact import canonical_json
 from batchyield.deployment import Deployment
+from batchyield.differences import Totals
 from batchyield.files import write_atomic
 from batchyield.replies import Refusal
-from batchyield.totals import Totals
 
 
 class Shadowed(msgspec.Struct, frozen=True):

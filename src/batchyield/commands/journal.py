@@ -12,7 +12,7 @@ from batchyield.commands import Commands, show, with_json
 from batchyield.errors import SetupError
 
 if TYPE_CHECKING:
-    from batchyield.journal.store import Store
+    from batchyield.journal.location import Store
 
 SINCE = "7d, 12h or 30m (ago), 2026-11-01, or a time of ISO 8601"
 
@@ -81,8 +81,7 @@ def opened(options: argparse.Namespace, made: bool = True) -> Iterator["Store"]:
     """The journal that is meant; `made`: its schema must be there and up to date."""
     from sqlalchemy.exc import DBAPIError
 
-    from batchyield.journal.location import FILE_VARIABLE, REMEDY, VARIABLE, locate
-    from batchyield.journal.store import Store
+    from batchyield.journal.location import FILE_VARIABLE, REMEDY, VARIABLE, Store, locate
     from batchyield.journal.upgrade import prepare
 
     given = options.journal or os.environ.get(VARIABLE, "")
@@ -103,7 +102,7 @@ def opened(options: argparse.Namespace, made: bool = True) -> Iterator["Store"]:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from batchyield.journal.status import render, status
+    from batchyield.journal.export import render, status
 
     with opened(options) as store:
         show(status(store), options, render)
@@ -120,7 +119,7 @@ def _upgrade(options: argparse.Namespace) -> int:
 
 
 def _prune(options: argparse.Namespace) -> int:
-    from batchyield.journal.moments import moment
+    from batchyield.journal.export import moment
     from batchyield.journal.retention import prune
 
     with opened(options) as store:
@@ -129,8 +128,7 @@ def _prune(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from batchyield.journal.export import csv_lines, json_lines
-    from batchyield.journal.moments import moment
+    from batchyield.journal.export import csv_lines, json_lines, moment
     from batchyield.journal.read import answered
 
     since, until = (moment(given) if given else None for given in (options.since, options.until))
@@ -143,7 +141,7 @@ def _export(options: argparse.Namespace) -> int:
 def _replay(options: argparse.Namespace) -> int:
     import msgspec
 
-    from batchyield.journal.moments import moment
+    from batchyield.journal.export import moment
     from batchyield.journal.read import answered
     from batchyield.replay import bounds, open_candidate, render, replay
 

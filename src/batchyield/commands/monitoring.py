@@ -35,7 +35,7 @@ def add(commands: Commands) -> None:
 
 def _drift_report(options: argparse.Namespace) -> int:
     from batchyield.files import write_atomic
-    from batchyield.journal.moments import moment
+    from batchyield.journal.export import moment
     from batchyield.replay import open_candidate
     from batchyield.report.gather import gather
     from batchyield.report.words import BAD, headline

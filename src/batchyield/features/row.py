@@ -19,7 +19,7 @@ from batchyield.features.catalogue import CLOCKS as STARTED
 from batchyield.features.catalogue import FEATURES, FLAGS, NUMBERS, RANGES, RATIOS, STEPS, WARMINGS
 from batchyield.features.repair import NAN, Warned, repair
 
-DAY = 1440.0
+DAY_MINUTES = 1440.0
 SHIFT, FIRST_SHIFT = 480.0, 360.0
 LONGEST_STEP = 1200.0
 LONGEST_RANGE = 360.0
@@ -120,7 +120,7 @@ def _range(text: str) -> tuple[float, float, float, Problem | None]:
     span = read_range(text)
     if span.start is None or span.end is None:
         return NAN, NAN, NAN, span.warning
-    length = (span.end - span.start) % DAY
+    length = (span.end - span.start) % DAY_MINUTES
     if 0 < length <= LONGEST_RANGE:
         return span.start, span.end, length, span.warning
     problem = ("impossible_range", f"{text} lasts {length:g} minutes: its length taken as missing")
@@ -176,7 +176,7 @@ def id_number(name: str | None) -> float:
 
 def _mend(steps: Matrix, warnings: Warned) -> None:
     """Makes minutes from one clock to the next [len(STEPS), n] run across midnight; too long ones are missing."""
-    np.add(steps, DAY, out=steps, where=steps < 0)
+    np.add(steps, DAY_MINUTES, out=steps, where=steps < 0)
     late = steps >= LONGEST_STEP
     if np.count_nonzero(late):
         for step, row, minutes in zip(*map(_listed, (*late.nonzero(), steps[late])), strict=True):

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import msgspec
 
 from batchyield.journal.entry import Entry, Pin, key, named
-from batchyield.journal.store import Store
+from batchyield.journal.location import Store
 
 ANSWER = ("at", "request", "first", "batches", "caller", "format", "pin", "inputs", "predictions")
 ASKED = ("batch", "answer", "position")

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, func, insert, select, text, update
 
 from batchyield.journal.entry import key
+from batchyield.journal.location import Store
 from batchyield.journal.read import in_queries
 from batchyield.journal.schema import answer, asked, correction, outcome, pin
-from batchyield.journal.store import Store
 from batchyield.outcomes import CORRECTED, RECORDED, UNCHANGED, Outcome
 
 _LOCK = "LOCK TABLE outcome IN SHARE ROW EXCLUSIVE MODE"

@@ -9,8 +9,8 @@ from sqlalchemy import Connection, Select, func, select, tuple_
 
 from batchyield.batch import Batch
 from batchyield.journal.entry import Pin, key
+from batchyield.journal.location import Store
 from batchyield.journal.schema import answer, asked, correction, outcome, pin
-from batchyield.journal.store import Store
 from batchyield.replies import Prediction
 
 PAGE = 2_000

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from sqlalchemy import func, select
 
+from batchyield.journal.location import Store
 from batchyield.journal.read import Journalled, Place, between, names_of, places, read, yields_of
 from batchyield.journal.schema import answer, outcome, pin
-from batchyield.journal.store import Store
 from batchyield.pace import Rest, on
 
 HORIZON = 100_000

@@ -1,17 +1,17 @@
-"""The journal's schema: made, brought up to date, or refused where it is from another time."""
+"""Making and migrating the journal's schema; one of an unknown revision is refused unchanged."""
 
 from pathlib import Path
 
 from sqlalchemy import Column, Connection, MetaData, String, Table, insert, select
 
 from batchyield.errors import SetupError
+from batchyield.journal.location import UPGRADE, Store
 from batchyield.journal.schema import metadata
-from batchyield.journal.store import UPGRADE, Store
 
 SCRIPTS = "batchyield.journal:migrations"
 
-KNOWN = tuple(sorted(file.name[1:5] for file in (Path(__file__).parent / "migrations/versions").glob("v[0-9]*.py")))
-"""The revisions, oldest first, which are the numbers of the migrations' files."""
+KNOWN = tuple(sorted(file.stem[1:] for file in (Path(__file__).parent / "migrations/versions").glob("v[0-9]*.py")))
+"""The revisions, oldest first, by which the migrations' files are named."""
 
 _version = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
 
@@ -37,11 +37,11 @@ def upgrade(store: Store) -> tuple[str | None, str]:
     """Brings the schema up to date, one process at a time; the revisions before and after.
 
     Raises:
-        SetupError: the database cannot be opened, or a newer version of batchyield made its schema.
+        SetupError: the database cannot be opened, or its revision is unknown.
     """
     with store.alone(UPGRADE):
         before = revision(store) if store.file is None or store.file.exists() else None
-        _refuse_newer(store, before)
+        _refuse_unknown(store, before)
         if before is None:
             with store.writing() as connection:
                 make(connection)
@@ -80,7 +80,7 @@ def prepare(store: Store) -> None:
         upgrade(store)
         return
     found = revision(store)
-    _refuse_newer(store, found)
+    _refuse_unknown(store, found)
     if found != newest():
         stands = f"is at revision {found}" if found else "has no tables yet"
         raise SetupError(
@@ -89,9 +89,10 @@ def prepare(store: Store) -> None:
         )
 
 
-def _refuse_newer(store: Store, found: str | None) -> None:
+def _refuse_unknown(store: Store, found: str | None) -> None:
     if found is not None and found not in KNOWN:
         raise SetupError(
-            f"the journal {store.name} is at revision {found}, which this code does not know: a newer one made it",
-            "use the version of batchyield that made it or a later one, or name another journal",
+            f"the journal {store.name} is at revision {found}, which this version of batchyield does not know, since "
+            "a newer one or one before the first release made it; nothing in it was changed",
+            "use the version of batchyield that made it, or name another journal in BATCHYIELD_JOURNAL",
         )

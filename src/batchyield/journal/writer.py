@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from batchyield.errors import BatchyieldError
 from batchyield.journal.append import Appender, appender
 from batchyield.journal.entry import Entry
-from batchyield.journal.store import Store
+from batchyield.journal.location import Store
 from batchyield.journal.upgrade import prepare
 
 logger = logging.getLogger("batchyield.journal")

@@ -9,8 +9,7 @@ from enum import StrEnum
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
-CLOSE = 1e-6
-"""Numbers this near, relative to their size, differ by rounding; the same as the service's own tolerance."""
+from batchyield.artifact import PREDICTION_TOLERANCE
 
 
 class Verdict(StrEnum):
@@ -119,7 +118,7 @@ def distance(path: str, committed: bytes, rebuilt: bytes) -> Distance:
             f"{len(changed)} of {len(before)} values, first at {first}: {before[first]!r}, now {after[first]!r}",
         )
     worst = max(changed, key=lambda where: abs(before[where] - after[where]))
-    near = all(abs(before[w] - after[w]) <= CLOSE * max(1.0, abs(before[w])) for w in changed)
+    near = all(abs(before[w] - after[w]) <= PREDICTION_TOLERANCE * max(1.0, abs(before[w])) for w in changed)
     return Distance(
         Verdict.CLOSE if near else Verdict.DIFFERENT,
         f"{len(changed)} of {len(before)} numbers, at most {abs(before[worst] - after[worst]):.3g} at {worst}",

@@ -11,9 +11,9 @@ from batchyield.batch import READINGS, Reading
 from batchyield.drift import Profile, Reference, read_reference
 from batchyield.features import FEATURES, INDEX, featurize
 from batchyield.features.catalogue import Feature
+from batchyield.journal.location import Store
 from batchyield.journal.read import Journalled
 from batchyield.journal.recent import models, recent
-from batchyield.journal.store import Store
 from batchyield.monitoring import Findings, judge
 from batchyield.window import ReadingShift
 

@@ -10,10 +10,10 @@ import vl_convert
 from numpy.typing import NDArray
 
 from batchyield.chart import Chart
+from batchyield.frequency import DAY_US
 from batchyield.journal.read import Journalled
 from batchyield.report.gather import Moved
 
-DAY = 86_400_000_000
 BINS = 24
 FEW = 12
 """Of no more different values each gets a bar of its own."""
@@ -86,7 +86,7 @@ def control(chart: Chart) -> str:
 
 def daily(rows: Sequence[Journalled]) -> str:
     """Batches answered per day, UTC."""
-    days = np.array([row.at // DAY for row in rows])
+    days = np.array([row.at // DAY_US for row in rows])
     counts = np.bincount(days - days[0])
     # The middle of the day, in milliseconds, so that the axis has dates.
     data = [

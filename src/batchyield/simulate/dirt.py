@@ -7,7 +7,7 @@ from batchyield.batch import NAMES
 from batchyield.simulate.campaigns import ROUND
 from batchyield.simulate.draws import Deck, Draws, weighted
 from batchyield.simulate.rows import Dirt, Kind
-from batchyield.simulate.timetable import DAY, clock_text, range_text
+from batchyield.simulate.timetable import DAY_MINUTES, clock_text, range_text
 
 Cells = dict[str, str]
 Change = dict[str, str] | None
@@ -112,7 +112,7 @@ def _backward_step(cells: Cells, draws: Draws) -> Change:
     if column not in cells or before not in cells:
         return None
     (start, end), earliest = minutes(cells[column]), minutes(cells[before])[1]
-    if (start - earliest) % DAY > 60:
+    if (start - earliest) % DAY_MINUTES > 60:
         return None
     start = earliest - draws.pick((30, 30, 30, 30, 60, 60, 10, 90))
     return {column: range_text(start, end) if column in RANGES else clock_text(start)}
@@ -123,7 +123,7 @@ def _impossible_range(cells: Cells, draws: Draws) -> Change:
     if column is None:
         return None
     start, end = minutes(cells[column])
-    return {column: range_text(start, draws.pick((end + DAY // 2, start - 60, start - 90, start - 210)))}
+    return {column: range_text(start, draws.pick((end + DAY_MINUTES // 2, start - 60, start - 90, start - 210)))}
 
 
 PRODUCT_SLIPS = (("400", "40"), ("385", "785"), ("380", "280"), ("390", "290"), ("440", "340"))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from batchyield.simulate.campaigns import Period
 from batchyield.simulate.draws import Deck, Draws, weighted
 from batchyield.simulate.recipe import TYPICAL, Recipe, number_text
-from batchyield.simulate.timetable import DAY, Steps, timetable
+from batchyield.simulate.timetable import DAY_MINUTES, Steps, timetable
 
 Profile = tuple[int, int, int]
 Waits = tuple[int, ...]
@@ -273,7 +273,7 @@ def _steps(draws: Draws, h: OldHabits, start: int) -> Steps:
         spin2=90 if draws.chance(770) else draws.pick((60, 60, 120, 70, 80)),
         spin3=None,
     )
-    cold = (start + sum(s[1:15])) % DAY
+    cold = (start + sum(s[1:15])) % DAY_MINUTES
     if MORNING - 240 <= cold < MORNING and draws.chance(500):
         s = s._replace(cooling=s.cooling + MORNING - cold, wait_spin1=0)
     return s

@@ -3,15 +3,15 @@
 from functools import cache
 from typing import NamedTuple
 
-DAY = 1440
+DAY_MINUTES = 1440
 
 
-CLOCKS = tuple(f"{minute // 60}:{minute % 60:02d}:00" for minute in range(DAY))
+CLOCKS = tuple(f"{minute // 60}:{minute % 60:02d}:00" for minute in range(DAY_MINUTES))
 
 
 def clock_text(minute: int) -> str:
     """`H:MM:00` without a leading zero; the minute may lie on a later day."""
-    return CLOCKS[minute % DAY]
+    return CLOCKS[minute % DAY_MINUTES]
 
 
 @cache
@@ -21,7 +21,7 @@ def _range_text(start: int, end: int) -> str:
 
 def range_text(start: int, end: int) -> str:
     """`H:MM-H:MM`; a range may run across midnight."""
-    return _range_text(start % DAY, end % DAY)
+    return _range_text(start % DAY_MINUTES, end % DAY_MINUTES)
 
 
 class Steps(NamedTuple):
