@@ -9,8 +9,9 @@ from collections import Counter as Times
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter
 
+from api.prometheus_histogram import BulkHistogram
 from batchyield.batch import NAMES
 from batchyield.features import CELLS, Counts
 from batchyield.features.repair import KINDS as OUT_OF_RANGE
@@ -23,25 +24,14 @@ YIELDS = (0.5, 0.6, 0.7, 0.75, 0.8, *(round(0.82 + 0.01 * step, 2) for step in r
 WIDTHS = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08, 0.09, 0.1, 0.12, 0.15, 0.2, 0.3, 0.5)
 
 
-class Distribution(Histogram):
-    """A histogram without labels that takes many values at once."""
-
-    def observe_all(self, values: Sequence[float]) -> None:
-        """As `observe` with each of them."""
-        self._sum.inc(sum(values))
-        bins = np.bincount(np.searchsorted(self._upper_bounds, values, side="left"))
-        for index in np.flatnonzero(bins).tolist():
-            self._buckets[index].inc(int(bins[index]))
-
-
 class Cells:
     """The counters; `add` is called for each answer, by any thread."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._yields = Distribution(
+        self._yields = BulkHistogram(
             "batchyield_predicted_yield", "predicted yields, as fractions", buckets=YIELDS, registry=registry
         )
-        self._widths = Distribution(
+        self._widths = BulkHistogram(
             "batchyield_interval_width",
             "upper less lower end of the interval, as fractions",
             buckets=WIDTHS,

@@ -2,6 +2,9 @@
 
 scikit-learn compares a float32 feature with a float64 threshold; the table has float32 thresholds that decide every
 float32 value alike. Missing values take the branch that each tree learned for them.
+
+The only module that uses private attributes of scikit-learn: `_predictors` and `_baseline_prediction` of
+`HistGradientBoostingRegressor`, whose trees nothing public gives.
 """
 
 from dataclasses import dataclass, field

@@ -38,7 +38,8 @@ def _look() -> dict[str, Any]:
     import sklearn  # noqa: F401 - loads its OpenMP, which is told below
     from threadpoolctl import threadpool_info
 
-    features = numpy._core._multiarray_umath.__cpu_features__  # type: ignore[attr-defined]
+    config: Any = numpy.show_config(mode="dicts")
+    extensions = config["SIMD Extensions"]
     pools = [
         {key: pool[key] for key in ("internal_api", "version", "architecture", "num_threads") if key in pool}
         for pool in threadpool_info()
@@ -47,7 +48,7 @@ def _look() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "libraries": {name: _version(name) for name in LIBRARIES},
-        "cpu": sorted(name for name, present in features.items() if present),
+        "cpu": sorted({*extensions["baseline"], *extensions["found"]}),
         "threads": sorted(pools, key=json.dumps),
     }
 

@@ -1,0 +1,21 @@
+"""A Prometheus histogram that counts many values in one call.
+
+The only module that uses private attributes of prometheus_client (`_sum`, `_buckets`, `_upper_bounds`): `observe` takes
+one value and a few microseconds, which for a request of 100 batches is more than the prediction takes.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from prometheus_client import Histogram
+
+
+class BulkHistogram(Histogram):
+    """A histogram without labels; `observe_all` counts as `observe` does with each value."""
+
+    def observe_all(self, values: Sequence[float]) -> None:
+        """Count all values."""
+        self._sum.inc(sum(values))
+        bins = np.bincount(np.searchsorted(self._upper_bounds, values, side="left"))
+        for index in np.flatnonzero(bins).tolist():
+            self._buckets[index].inc(int(bins[index]))
