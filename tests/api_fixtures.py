@@ -165,7 +165,7 @@ def workers_of(running):
 def refused(root, *options, **more):
     """`python -m api` where it is expected not to start: (exit code, standard error)."""
     command = [python_of("service"), "-W", "error", "-m", "api", *(options or ("--port", str(free_port())))]
-    done = subprocess.run(command, cwd=ROOT, env=environment(root, **more), capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, cwd=ROOT, env=environment(root, **more), capture_output=True, text=True, timeout=120)
     return done.returncode, done.stderr
 
 

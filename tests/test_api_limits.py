@@ -175,7 +175,7 @@ def test_drops_between_requests_do_not_keep_a_connection(strict):
     with connect(strict.port) as connection:
         connection.sendall(b"GET /health/live HTTP/1.1\r\nhost: a\r\n\r\n")
         assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
-        ended = time.monotonic() + 15
+        ended = time.monotonic() + 60
         with contextlib.suppress(OSError):  # closed, in whichever way the system says it
             while time.monotonic() < ended:
                 connection.sendall(b"\r\n")
@@ -184,7 +184,7 @@ def test_drops_between_requests_do_not_keep_a_connection(strict):
 
 
 def test_beyond_the_connections_taken_there_is_an_answer(strict):
-    held, line, deadline = [], b"", time.monotonic() + 15
+    held, line, deadline = [], b"", time.monotonic() + 60
     try:
         while not line.startswith(b"HTTP/1.1 503 "):  # idle ones are closed after a while, so more come
             assert time.monotonic() < deadline
@@ -205,7 +205,7 @@ def test_beyond_the_requests_taken_there_is_an_answer(strict):
     held = [connect(strict.port) for _ in range(2)]
     for connection in held:
         connection.sendall(POST + BODY[:10])
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while (answer := httpx.get(f"{strict.url}/v1/model")).status_code == 200:  # until both have begun
         assert time.monotonic() < deadline
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
