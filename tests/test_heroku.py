@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 import yaml
-from api_fixtures import ROOT, Running, environment, linear_onnx, make_checkout
+from api_fixtures import REFERENCE, ROOT, Running, batches, card, environment, linear_onnx, make_checkout, pin
 from conftest import run
 from journal_fixtures import rows_of
 from test_pins_artifacts import cache, commit
@@ -21,7 +21,7 @@ from tls_fixtures import certificate, hosted
 
 from api.examples import INPUTS
 from batchyield import s3
-from batchyield.artifact import FILES, MODEL
+from batchyield.artifact import FILES, MODEL, golden_rows, write_artifact
 from batchyield.files import md5
 from batchyield.keys import encode, new_key, new_token
 from batchyield.pins import objects, remotes, workspace
@@ -147,7 +147,10 @@ def history(tmp_path_factory):
     root = workspace.copy(ROOT, tmp_path_factory.mktemp("heroku") / "checkout")
     made = []
     for constant in (0.5, 0.5625):
-        make_checkout(root, linear_onnx(constant))
+        model = linear_onnx(constant)
+        golden = golden_rows(model, batches(20))
+        write_artifact(root / "data" / "model", model, card(), golden, REFERENCE)
+        pin(root)
         cache(root)
         made.append(commit(root, f"the model {constant}"))
     git(
