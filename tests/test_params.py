@@ -10,7 +10,8 @@ from batchyield.families import LineTreesParams
 from batchyield.features import GROUPS
 from batchyield.params import Group, Params, load, parse
 
-CHOICES = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml"))
+CHOICES = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml") if path.parent.name != "search")
+"""Choices of params.yaml; the search spaces beside them are not part of it."""
 
 
 def test_there_is_a_folder_of_choices_for_every_group_of_parameters():

@@ -76,7 +76,7 @@ def _refusing(root: Path, overrides: Sequence[str]) -> Iterator[None]:
 
 def _known(root: Path, overrides: Sequence[str]) -> list[str]:
     """Return the groups of choices and every dotted parameter of the choices that the overrides make."""
-    groups = sorted(folder.name for folder in (root / "conf").iterdir() if folder.is_dir())
+    groups = list(yaml.safe_load(compose(root)))
     chosen = [override for override in overrides if override.partition("=")[0] in groups]
     return [*groups, *flat(yaml.safe_load(compose(root, chosen)))]
 
