@@ -1,69 +1,33 @@
-"""How the OpenAPI document tells of answers: their schemas, their headers, and every refusal with an example."""
+"""Describe responses for the OpenAPI document: their headers, their examples, and every refusal of a route."""
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
-
-from api.examples import REFUSED
-from api.monitoring import Monitoring
-from api.outcomes import OutcomeRequest
-from api.payload import PredictionRequest
-from api.problems import (
-    BUSY,
-    FORBIDDEN,
-    HEAD_TOO_LARGE,
-    INTERNAL,
-    JOURNAL_AWAY,
-    METHOD_NOT_ALLOWED,
-    NOT_JOURNALLED,
-    NOT_READY,
-    RATE_LIMITED,
-    TOO_LARGE,
-    TOO_SLOW,
-    UNAUTHORIZED,
-    UNSUPPORTED,
-    Kind,
+from litestar.datastructures import ResponseHeader
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import (
+    Components,
+    Example,
+    OpenAPIHeader,
+    OpenAPIMediaType,
+    OpenAPIType,
+    Operation,
+    Reference,
+    RequestBody,
+    Schema,
+    SecurityScheme,
 )
+
+from api.examples import BODIES, REPLIES
+from api.problems import FORBIDDEN, HEAD_TOO_LARGE, INTERNAL, KINDS, METHOD_NOT_ALLOWED, UNAUTHORIZED, Kind
 from api.problems import MEDIA_TYPE as PROBLEM
-from batchyield.outcomes import OutcomesKept
-from batchyield.replies import ExplainedPredictions, Health, Model, Predictions, Problem
+from batchyield.replies import Problem
 
-Json = dict[str, Any]
+SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"key": []}, {}]
+PACKED = ("Content-Encoding", "Vary")
 
-
-def _readable(schema: Any) -> Any:
-    """The same schema, shorter: `anyOf` of a type and null as one type, and of a docstring the first paragraph."""
-    if isinstance(schema, list):
-        return [_readable(member) for member in schema]
-    if not isinstance(schema, dict):
-        return schema
-    schema = {name: _readable(value) for name, value in schema.items()}
-    match schema.get("anyOf"):
-        case [{"type": str(kind), **bounds}, {"type": "null"}]:
-            del schema["anyOf"]
-            schema = {"type": [kind, "null"], **bounds, **schema}
-    if isinstance(schema.get("description"), str):
-        schema["description"] = " ".join(schema["description"].partition("\n\n")[0].split())
-    return schema
-
-
-TYPES = (
-    PredictionRequest,
-    Predictions,
-    ExplainedPredictions,
-    OutcomeRequest,
-    OutcomesKept,
-    Model,
-    Monitoring,
-    Health,
-    Problem,
-)
-REFERENCES, COMPONENTS = msgspec.json.schema_components(TYPES, ref_template="#/components/schemas/{name}")
-REFERENCE: dict[Any, Json] = dict(zip(TYPES, REFERENCES, strict=True))
-
-SCHEMAS = {name: _readable(schema) for name, schema in COMPONENTS.items()}
-
-HEADERS: Json = {
+HEADERS = {
     "X-Request-ID": ("the id that the request was sent with, or a new one; logs hold it", "string"),
     "X-Model-Version": ("released version of the model", "string"),
     "X-Model-Revision": ("commit of the code and the lock", "string"),
@@ -82,65 +46,106 @@ HEADERS: Json = {
     "Accept-Encoding": ("the codings that it takes, where it was the coding", "string"),
 }
 ALWAYS = {"X-Request-ID", "Allow", "WWW-Authenticate", "Retry-After", "ETag"}
-"""Sent with each answer that has them at all."""
+"""Headers that a response either always has or never."""
 
-OF_KIND: dict[Kind, tuple[str, ...]] = {
-    UNAUTHORIZED: ("WWW-Authenticate",),
-    METHOD_NOT_ALLOWED: ("Allow",),
-    TOO_SLOW: ("Connection",),
-    TOO_LARGE: ("Connection",),
-    UNSUPPORTED: ("Accept", "Accept-Encoding"),
-    RATE_LIMITED: ("Retry-After", "RateLimit", "RateLimit-Policy"),
-    HEAD_TOO_LARGE: ("Connection",),
-    NOT_READY: ("Retry-After",),
-    BUSY: ("Retry-After",),
-    NOT_JOURNALLED: ("Retry-After",),
-    JOURNAL_AWAY: ("Retry-After",),
-}
-
-
-def header_components() -> Json:
-    """Every header that an answer may have."""
-    return {
-        name: {"description": about, "required": name in ALWAYS, "schema": {"type": kind}}
+COMPONENTS = Components(
+    headers={
+        name: OpenAPIHeader(description=about, required=name in ALWAYS, schema=Schema(type=OpenAPIType(kind)))
         for name, (about, kind) in HEADERS.items()
-    }
+    },
+    security_schemes={
+        "bearer": SecurityScheme(type="http", scheme="bearer"),
+        "key": SecurityScheme(type="apiKey", security_scheme_in="header", name="X-API-Key"),
+    },
+)
+
+_STRING = Schema(type=OpenAPIType.STRING)
+_FILE = Schema(type=OpenAPIType.STRING, format="binary", description="the file")  # type: ignore[arg-type]
+_FORM = Schema(type=OpenAPIType.OBJECT, properties={"file": _FILE}, required=["file"], additional_properties=False)
+
+MORE_BODIES = {"predictSheet": {"multipart/form-data": _FORM}}
+MORE_REPLIES = {"predictSheet": {"text/csv": _STRING}, "schema": {"text/html": _STRING}}
+"""By operation: the media types beside the one that the framework allows a handler."""
 
 
-def good(description: str, content: Json, *headers: str) -> Json:
-    """An answer that is what was asked for."""
-    return {"description": description, "headers": _headers(*headers), "content": content}
+@dataclass
+class DescribedOperation(Operation):
+    """An operation with what a handler's decorator has no argument for: headers, media types, named examples."""
+
+    def __post_init__(self) -> None:
+        name = str(self.operation_id)
+        if isinstance(self.request_body, RequestBody):
+            _complete(self.request_body.content, MORE_BODIES.get(name, {}), BODIES.get(name, {}))
+        for status, response in (self.responses or {}).items():
+            if isinstance(response, Reference):
+                continue
+            content = response.content or {}
+            headers = ["X-Request-ID", *(response.headers or ()), *(["ETag"] if status == "304" else [])]
+            if PROBLEM in content:
+                shown = content[PROBLEM].examples or {}
+                headers += [header for kind in KINDS if kind.name in shown for header in kind.headers]
+                content[PROBLEM].examples = {
+                    key: replace(one, id=None) for key, one in shown.items() if isinstance(one, Example)
+                }
+            response.headers = {header: Reference(f"#/components/headers/{header}") for header in headers}
+            if status == "200":
+                _complete(content, MORE_REPLIES.get(name, {}), REPLIES.get(name, {}))
 
 
-def json_of(kind: Any) -> Json:
-    """JSON of a type."""
-    return {"application/json": {"schema": REFERENCE[kind]}}
+def _complete(
+    content: dict[str, OpenAPIMediaType], more: dict[str, Schema], examples: dict[str, dict[str, Example]]
+) -> None:
+    content.update((media_type, OpenAPIMediaType(schema=schema)) for media_type, schema in more.items())
+    for media_type, described in content.items():
+        described.examples = examples.get(media_type)  # type: ignore[assignment]
+        if isinstance(described.schema, Schema) and described.schema.one_of:  # an explained reply is valid as both
+            described.schema.any_of, described.schema.one_of = described.schema.one_of, None
 
 
-def responses(answer: Json, *kinds: Kind, guarded: bool = True) -> Json:
-    """All that a route may answer, by status."""
-    kinds = (*kinds, *((UNAUTHORIZED, FORBIDDEN) if guarded else ()), METHOD_NOT_ALLOWED, HEAD_TOO_LARGE, INTERNAL)
-    by_status: dict[int, list[Kind]] = {}
-    for kind in sorted(kinds, key=lambda kind: kind.status):
-        by_status.setdefault(kind.status, []).append(kind)
-    return {"200": answer} | {str(status): _refusal(of) for status, of in by_status.items()}
+def described(
+    operation_id: str,
+    tag: str,
+    summary: str,
+    *kinds: Kind,
+    about: str,
+    description: str | None = None,
+    headers: tuple[str, ...] = (),
+    guarded: bool = True,
+    unchanged: bool = False,
+) -> dict[str, Any]:
+    """Return the arguments of a route's decorator that describe it in the OpenAPI document.
 
-
-def _refusal(kinds: list[Kind]) -> Json:
-    named = [name for kind in kinds for name in OF_KIND.get(kind, ())]
-    shown = {
-        kind.name: {
-            "summary": kind.meaning,
-            "value": {"type": kind.urn, "title": kind.title, "status": kind.status} | REFUSED[kind.name],
-        }
-        for kind in kinds
-    }
+    Args:
+        operation_id, tag, summary, description: of the operation.
+        kinds: problems that only some routes have; those of all routes are added.
+        about: description of the response with status 200.
+        headers: of that response.
+        guarded: the route needs a key where keys are configured.
+        unchanged: the route replies 304 to the ETag of its content.
+    """
+    every = (*kinds, *((UNAUTHORIZED, FORBIDDEN) if guarded else ()), METHOD_NOT_ALLOWED, HEAD_TOO_LARGE, INTERNAL)
+    statuses = sorted({kind.status for kind in every})
+    responses = {status: _refusal([kind for kind in every if kind.status == status]) for status in statuses}
+    if unchanged:
+        responses[304] = ResponseSpec(None, description="it is the one that `If-None-Match` names")
     return {
-        "description": "; or ".join(kind.meaning for kind in kinds),
-        "headers": _headers(*named),
-        "content": {PROBLEM: {"schema": REFERENCE[Problem], "examples": shown}},
+        "operation_class": DescribedOperation,
+        "operation_id": operation_id,
+        "tags": [tag],
+        "summary": summary,
+        "description": description,
+        "response_description": about,
+        "response_headers": [ResponseHeader(name, documentation_only=True) for name in headers],
+        "responses": responses,
+        "security": SECURITY if guarded else None,
     }
 
 
-def _headers(*names: str) -> Json:
-    return {name: {"$ref": f"#/components/headers/{name}"} for name in ("X-Request-ID", *names)}
+def _refusal(kinds: list[Kind]) -> ResponseSpec:
+    return ResponseSpec(
+        Problem,
+        generate_examples=False,
+        description="; or ".join(kind.meaning for kind in kinds),
+        media_type=PROBLEM,
+        examples=[Example(kind.name, kind.meaning, value=msgspec.to_builtins(kind.example())) for kind in kinds],
+    )

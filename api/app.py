@@ -6,11 +6,13 @@ import os
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 from litestar import Litestar, Request
+from litestar.datastructures import State
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from api.admission import Admission
@@ -21,8 +23,9 @@ from api.gauges import Gauges
 from api.log import Log, open_log
 from api.metrics import MULTIPROC_DIR
 from api.monitoring import monitoring_routes
+from api.openapi import document
 from api.outcomes import outcome_routes
-from api.pages import page_routes
+from api.pages import Page, page_routes
 from api.predictions import prediction_routes
 from api.rates import Rates
 from api.refusals import EXCEPTION_HANDLERS
@@ -72,17 +75,13 @@ def create_app(settings: Settings, serving: Serving | None = None, log: Log | No
             service.journal.close()
 
     hot = prediction_routes(service)
+    typed = [*plain_routes(service, drain), *monitoring_routes(service, watch), *page_routes()]
     app = Litestar(
-        [
-            *hot,
-            *outcome_routes(service),
-            *plain_routes(service, drain),
-            *monitoring_routes(service, watch),
-            *page_routes(),
-        ],
+        [*hot, *outcome_routes(service), *typed],
+        state=State({"document": cache(lambda: Page(document(typed), "application/json"))}),
         lifespan=[lifespan],
         exception_handlers=EXCEPTION_HANDLERS,
-        openapi_config=None,  # api.openapi describes the plain ASGI routes too, which the framework cannot see
+        openapi_config=None,  # the document is generated apart: it describes the raw ASGI routes too
         logging_config=None,
     )
     admission = Admission(keyring, _rates(settings), settings.max_in_flight)

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import msgspec
+from litestar.openapi.spec import Example
+
 BATCH: dict[str, Any] = {
     "id": "sample_1", "A1": 300, "A2": None, "A3": 405, "A4": 700, "A5": "6:00:00", "A6": 29, "A7": None, "A8": None,
     "A9": "8:00:00", "A10": 101, "A11": "9:00:00", "A12": 103, "A13": 0.2, "A14": "10:00:00", "A15": 104,
@@ -47,41 +50,6 @@ PREDICTED = {
 }
 SCORED = "id,yield,lower,upper\nsample_1,0.921,0.891,0.949\nsample_2,0.961,0.931,0.988\n"
 """What is answered to `INPUTS`, as JSON and as CSV; all numbers made up."""
-
-
-def _violated(where: str, problem: str) -> dict[str, Any]:
-    return {"instance": "/v1/predictions", "violations": [{"where": where, "problem": problem}]}
-
-
-REFUSED: dict[str, dict[str, Any]] = {
-    "malformed": {
-        "detail": "the body is not JSON: $.inputs[0].A6 (line 1, column 18): NaN is no JSON; send null for a reading "
-        "that is missing",
-        **_violated("$.inputs[0].A6 (line 1, column 18)", "NaN is no JSON; send null for a reading that is missing"),
-    },
-    "unauthorized": {"detail": "send a key as `Authorization: Bearer KEY` or `X-API-Key: KEY`"},
-    "forbidden": {"detail": "the key line-3 lacks the scope predict; ask the operator for one that has it"},
-    "not-found": {"detail": "nothing is here; GET /schema lists all there is"},
-    "method-not-allowed": {"detail": "DELETE is not possible here, only POST"},
-    "too-slow": {"detail": "the body did not arrive within 30 s"},
-    "too-large": {"detail": "the body is larger than 16777216 bytes; send fewer batches at a time"},
-    "unsupported-media-type": {"detail": "the Content-Type is text/xml; send application/json"},
-    "invalid-input": {
-        "detail": "$.inputs[3].A6: Expected `float | null`, got `str`",
-        **_violated("$.inputs[3].A6", "Expected `float | null`, got `str`"),
-    },
-    "journal-off": {"detail": "the service keeps no journal; its operator sets BATCHYIELD_JOURNAL"},
-    "rate-limited": {"detail": "the key has used up its rate; come back in 2 s"},
-    "head-too-large": {"detail": "the head of the request is larger than 64 KiB"},
-    "internal": {"detail": "the service failed; the operator finds the cause in its log under 1f0c2b7a9d3e5f60"},
-    "not-ready": {"detail": "the model is not loaded yet"},
-    "journal-away": {"detail": "the journal cannot be read; ask again later"},
-    "not-journalled": {
-        "detail": "the journal cannot be written, and what is not journalled is not answered; send it again later"
-    },
-    "busy": {"detail": "as many large bodies are here as the service takes"},
-}
-"""How each kind of problem reads, by its name."""
 
 
 OUTCOMES = {"outcomes": [{"id": "sample_1", "yield": 0.918}, {"id": "not_predicted_yet", "yield": 0.884}]}
@@ -157,3 +125,38 @@ def sheet(batches: list[dict[str, Any]]) -> str:
     lines = [["样本id", *(name for name in BATCH if name != "id")]]
     lines += [["" if cell is None else str(cell) for cell in batch.values()] for batch in batches]
     return "".join(",".join(line) + "\n" for line in lines)
+
+
+def _example(summary: str, value: Any) -> Example:
+    return Example(summary=summary, value=msgspec.Raw(msgspec.json.encode(value)))  # Litestar drops nulls from dicts
+
+
+JSON, CSV = "application/json", "text/csv"
+
+BODIES = {
+    "predict": {
+        JSON: {
+            "batches": _example("a clean batch, and one with a mistyped range", INPUTS),
+            "empty": _example("every reading may be absent", {"inputs": [{"id": "unknown"}]}),
+        }
+    },
+    "predictSheet": {CSV: {"sheet": _example("two batches", sheet(INPUTS["inputs"]))}},
+    "tellOutcomes": {JSON: {"outcomes": _example("of a predicted batch, and of another", OUTCOMES)}},
+}
+REPLIES = {
+    "predict": {
+        JSON: {
+            "predicted": _example("of the two batches", PREDICTED),
+            "explained": _example("with `explain=true`", EXPLAINED),
+        }
+    },
+    "predictSheet": {
+        JSON: {"predicted": _example("of the two batches", PREDICTED)},
+        CSV: {"predicted": _example("of the two batches", SCORED)},
+    },
+    "tellOutcomes": {JSON: {"kept": _example("both new", OUTCOMES_KEPT)}},
+    "monitoring": {
+        JSON: {"watched": _example("two workers, a model in the shadow, and a reading that has drifted", MONITORED)}
+    },
+}
+"""By operation and media type."""

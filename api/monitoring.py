@@ -9,7 +9,8 @@ from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Meta
 
-from api.problems import JOURNAL_AWAY, RequestError
+from api.answers import described
+from api.problems import BUSY, JOURNAL_AWAY, NOT_READY, RATE_LIMITED, RequestError
 from api.service import Service
 from api.serving import pin_of
 from api.watch import UNREADABLE, Watch
@@ -74,7 +75,16 @@ class Monitoring(msgspec.Struct, frozen=True):
 def monitoring_routes(service: Service, watch: Watch) -> list[HTTPRouteHandler]:
     """`GET /v1/monitoring`."""
 
-    @get("/v1/monitoring", sync_to_thread=True)
+    @get(
+        "/v1/monitoring",
+        sync_to_thread=True,
+        **described(
+            *("monitoring", "Model", "Tell what is watched", RATE_LIMITED, BUSY, NOT_READY, JOURNAL_AWAY),
+            description="Which model each worker has and which it refused, how the answers of the model in the shadow "
+            "differ from those given, and what the journal tells of drift and of the live error.",
+            about="what is watched, of all workers together",
+        ),
+    )
     def monitoring() -> Monitoring:
         standing = service.serving.pin, workers_of(service), shadow_of(service)
         if not service.journal.kept:

@@ -1,7 +1,17 @@
-"""The OpenAPI 3.1 document, from the very types that decode and encode: the one place that describes the routes."""
+"""The OpenAPI 3.1 document, which Litestar generates from the typed handlers."""
 
-from api import examples
-from api.answers import REFERENCE, SCHEMAS, Json, good, header_components, json_of, responses
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+import msgspec
+from litestar import Litestar, post
+from litestar.handlers import HTTPRouteHandler
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Tag
+from litestar.params import Body, JSONBody, QueryParameter
+
+from api.answers import COMPONENTS, PACKED, described
 from api.monitoring import Monitoring
 from api.outcomes import OutcomeRequest
 from api.payload import PredictionRequest
@@ -9,7 +19,6 @@ from api.predictions import PARAMETER
 from api.problems import (
     BUSY,
     INVALID,
-    JOURNAL_AWAY,
     JOURNAL_OFF,
     MALFORMED,
     NOT_JOURNALLED,
@@ -18,18 +27,14 @@ from api.problems import (
     TOO_LARGE,
     TOO_SLOW,
     UNSUPPORTED,
-    Kind,
 )
 from batchyield.outcomes import OutcomesKept
 from batchyield.portions import MOST_BATCHES, MOST_EXPLAINED
-from batchyield.replies import ExplainedPredictions, Health, Model, Predictions
+from batchyield.replies import ExplainedPredictions, Health, Model, Predictions, Problem
 
 API_VERSION = "1.0.0"
 
-PACKED = ("Content-Encoding", "Vary")
-DOCUMENT: Json = {"schema": {"type": "object", "required": ["openapi", "info", "paths", "components"]}}
-METERED = (RATE_LIMITED, BUSY)
-OF_BODIES = (MALFORMED, TOO_SLOW, TOO_LARGE, UNSUPPORTED, INVALID, *METERED)
+OF_BODIES = (MALFORMED, TOO_SLOW, TOO_LARGE, UNSUPPORTED, INVALID, RATE_LIMITED, BUSY, NOT_JOURNALLED)
 
 DESCRIPTION = f"""Predicts the yield of chemical batches from the 42 readings that the plant writes.
 
@@ -43,189 +48,112 @@ A request may carry an `X-Request-ID`, which comes back with its answer.
 Refusals are [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) problem details. Where the service has keys, send one as
 `Authorization: Bearer KEY` or `X-API-Key: KEY`."""
 
+TAGS = [
+    Tag("Predictions", "Batches in, yields with intervals out."),
+    Tag("Outcomes", "Measured yields in, joined to what was predicted."),
+    Tag("Model", "What answers, down to its bytes."),
+    Tag("Operation", "For orchestrators and Prometheus."),
+    Tag("Pages", "For people, and for what reads this document."),
+]
 
-def document() -> Json:
-    """The whole document, as JSON values."""
-    both = {"application/json": DOCUMENT, "text/html": {"schema": {"type": "string"}}}
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": "batchyield", "version": API_VERSION, "description": DESCRIPTION},
-        "tags": [
-            {"name": "Predictions", "description": "Batches in, yields with intervals out."},
-            {"name": "Outcomes", "description": "Measured yields in, joined to what was predicted."},
-            {"name": "Model", "description": "What answers, down to its bytes."},
-            {"name": "Operation", "description": "For orchestrators and Prometheus."},
-            {"name": "Pages", "description": "For people, and for what reads this document."},
-        ],
-        "paths": {
-            "/v1/predictions": {"post": _predictions()},
-            "/v1/predictions/csv": {"post": _predictions_csv()},
-            "/v1/outcomes": {"post": _outcomes()},
-            "/v1/model": {"get": _model()},
-            "/v1/monitoring": {"get": _monitoring()},
-            "/health/live": {"get": _health("live", "Whether the process answers", ())},
-            "/health/ready": {"get": _health("ready", "Whether the pinned model is loaded", (NOT_READY,))},
-            "/metrics": {"get": _metrics()},
-            "/schema": {"get": _page("schema", "This document, or a page that shows it to browsers", both)},
-            "/schema/openapi.json": {"get": _page("openapi", "This document", {"application/json": DOCUMENT})},
-            "/": {"get": _page("console", "The console", {"text/html": {"schema": {"type": "string"}}})},
-        },
-        "components": {
-            "schemas": SCHEMAS,
-            "headers": header_components(),
-            "securitySchemes": {
-                "bearer": {"type": "http", "scheme": "bearer"},
-                "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
-            },
-        },
-    }
+TYPES = (
+    *(PredictionRequest, Predictions, ExplainedPredictions, OutcomeRequest, OutcomesKept),
+    *(Model, Monitoring, Health, Problem),
+)
 
 
-def _predictions() -> Json:
-    body = {
-        "schema": REFERENCE[PredictionRequest],
-        "examples": {
-            "batches": {"summary": "a clean batch, and one with a mistyped range", "value": examples.INPUTS},
-            "empty": {"summary": "every reading may be absent", "value": {"inputs": [{"id": "unknown"}]}},
-        },
-    }
-    content = {
-        "schema": {"anyOf": [REFERENCE[ExplainedPredictions], REFERENCE[Predictions]]},
-        "examples": {
-            "predicted": {"summary": "of the two batches", "value": examples.PREDICTED},
-            "explained": {"summary": f"with `{PARAMETER}=true`", "value": examples.EXPLAINED},
-        },
-    }
-    about = f"the predictions; with `{PARAMETER}=true`, each with its explanation"
-    answer = good(about, {"application/json": content}, *PACKED)
-    explain = {
-        "name": PARAMETER,
-        "in": "query",
-        "description": "whether to tell with each prediction what made it differ from the typical batch's; for at most "
-        f"{MOST_EXPLAINED} batches at a time",
-        "schema": {"type": "string", "enum": ["true", "false"], "default": "false"},
-    }
-    return {
-        "operationId": "predict",
-        "tags": ["Predictions"],
-        "summary": "Predict batches",
-        "description": "One answer for each input, in order. Every reading may be null or absent; an unknown field or "
+@post(
+    "/v1/predictions",
+    status_code=200,
+    **described(
+        *("predict", "Predictions", "Predict batches", *OF_BODIES, NOT_READY),
+        description="One answer for each input, in order. Every reading may be null or absent; an unknown field or "
         "a wrong type is refused with its index and its name.",
-        "parameters": [explain],
-        "requestBody": {"required": True, "content": {"application/json": body}},
-        "responses": responses(answer, *OF_BODIES, NOT_READY, NOT_JOURNALLED),
-        "security": SECURITY,
-    }
+        about=f"the predictions; with `{PARAMETER}=true`, each with its explanation",
+        headers=PACKED,
+    ),
+)
+async def predict(
+    data: JSONBody[PredictionRequest],
+    explain: Annotated[
+        Literal["true", "false"],
+        QueryParameter(
+            description="whether to tell with each prediction what made it differ from the typical batch's; for at "
+            f"most {MOST_EXPLAINED} batches at a time"
+        ),
+    ] = "false",
+) -> ExplainedPredictions | Predictions:
+    """Describe the raw route of the same path; never served."""
+    raise NotImplementedError
 
 
-def _predictions_csv() -> Json:
-    sheet = {
-        "schema": {"type": "string", "format": "plant-sheet", "minLength": 1},
-        "examples": {"sheet": {"summary": "two batches", "value": examples.sheet(examples.INPUTS["inputs"])}},
-    }
-    form = {
-        "schema": {
-            "type": "object",
-            "properties": {"file": {"type": "string", "format": "binary", "description": "the file"}},
-            "required": ["file"],
-            "additionalProperties": False,
-        }
-    }
-    content = json_of(Predictions)
-    content["application/json"]["example"] = examples.PREDICTED
-    content["text/csv"] = {"schema": {"type": "string"}, "example": examples.SCORED}
-    told = ("X-Model-Version", "X-Model-Revision", "X-Model-Md5", "X-Cell-Warnings")
-    answer = good("the predictions, as `text/csv` unless JSON is preferred", content, *told, *PACKED)
-    return {
-        "operationId": "predictSheet",
-        "tags": ["Predictions"],
-        "summary": "Predict the plant's CSV",
-        "description": "The file as the plant writes it, GB18030 or UTF-8, with or without the yield column; as the "
+@post(
+    "/v1/predictions/csv",
+    status_code=200,
+    **described(
+        *("predictSheet", "Predictions", "Predict the plant's CSV", *OF_BODIES, NOT_READY),
+        description="The file as the plant writes it, GB18030 or UTF-8, with or without the yield column; as the "
         "body itself or as the one file of a form. Answers `id,yield,lower,upper`, a line for each batch in the "
         "file's order; with `Accept: application/json`, what `/v1/predictions` answers, warnings included.",
-        "requestBody": {"required": True, "content": {"text/csv": sheet, "multipart/form-data": form}},
-        "responses": responses(answer, *OF_BODIES, NOT_READY, NOT_JOURNALLED),
-        "security": SECURITY,
-    }
+        about="the predictions, as `text/csv` unless JSON is preferred",
+        headers=("X-Model-Version", "X-Model-Revision", "X-Model-Md5", "X-Cell-Warnings", *PACKED),
+    ),
+)
+async def predict_sheet(
+    data: Annotated[str, Body(media_type="text/csv", min_length=1, schema_extra={"format": "plant-sheet"})],
+) -> Predictions:
+    """Describe the raw route of the same path; never served."""
+    raise NotImplementedError
 
 
-def _outcomes() -> Json:
-    body = {
-        "schema": REFERENCE[OutcomeRequest],
-        "examples": {"outcomes": {"summary": "of a predicted batch, and of another", "value": examples.OUTCOMES}},
-    }
-    content = json_of(OutcomesKept)
-    content["application/json"]["examples"] = {"kept": {"summary": "both new", "value": examples.OUTCOMES_KEPT}}
-    answer = good("what became of each, in order", content)
-    return {
-        "operationId": "tellOutcomes",
-        "tags": ["Outcomes"],
-        "summary": "Tell measured yields",
-        "description": "Joined to the journalled predictions by the batch's id. Telling the same again changes "
+@post(
+    "/v1/outcomes",
+    status_code=200,
+    **described(
+        *("tellOutcomes", "Outcomes", "Tell measured yields", *OF_BODIES, JOURNAL_OFF),
+        description="Joined to the journalled predictions by the batch's id. Telling the same again changes "
         "nothing; another yield corrects the earlier one. The outcome of a batch that was never predicted is kept for "
         "a prediction that comes later.",
-        "requestBody": {"required": True, "content": {"application/json": body}},
-        "responses": responses(answer, *OF_BODIES, JOURNAL_OFF, NOT_JOURNALLED),
-        "security": SECURITY,
-    }
+        about="what became of each, in order",
+    ),
+)
+async def tell_outcomes(data: JSONBody[OutcomeRequest]) -> OutcomesKept:
+    """Describe the raw route of the same path; never served."""
+    raise NotImplementedError
 
 
-def _model() -> Json:
-    return {
-        "operationId": "model",
-        "tags": ["Model"],
-        "summary": "Describe the model",
-        "description": "The model's card, and the pin of each file it consists of.",
-        "responses": responses(good("the model", json_of(Model), *PACKED), *METERED, NOT_READY),
-        "security": SECURITY,
-    }
+def document(handlers: Iterable[HTTPRouteHandler]) -> bytes:
+    """Return the OpenAPI document of the raw routes and of `handlers`, as JSON.
+
+    An application of its own generates it, because a raw route and its typed twin cannot share a path in one.
+    """
+    config = OpenAPIConfig(
+        *("batchyield", API_VERSION),
+        description=DESCRIPTION,
+        tags=TAGS,
+        components=COMPONENTS,
+        path="/unserved",  # the framework's own pages, away from ours
+        render_plugins=[JsonRenderPlugin()],
+    )
+    app = Litestar([predict, predict_sheet, tell_outcomes, *handlers], openapi_config=config, logging_config=None)
+    made = app.openapi_schema.to_schema()
+    # Litestar names the same schemas, but drops the bounds of optional fields and `forbid_unknown_fields`.
+    _, schemas = msgspec.json.schema_components(TYPES, ref_template="#/components/schemas/{name}")
+    made["components"]["schemas"] = {name: _readable(schema) for name, schema in schemas.items()}
+    return msgspec.json.encode(made)
 
 
-def _monitoring() -> Json:
-    content = json_of(Monitoring)
-    content["application/json"]["examples"] = {
-        "watched": {
-            "summary": "two workers, a model in the shadow, and a reading that has drifted",
-            "value": examples.MONITORED,
-        }
-    }
-    return {
-        "operationId": "monitoring",
-        "tags": ["Model"],
-        "summary": "Tell what is watched",
-        "description": "Which model each worker has and which it refused, how the answers of the model in the shadow "
-        "differ from those given, and what the journal tells of drift and of the live error.",
-        "responses": responses(
-            good("what is watched, of all workers together", content), *METERED, NOT_READY, JOURNAL_AWAY
-        ),
-        "security": SECURITY,
-    }
-
-
-def _health(name: str, summary: str, kinds: tuple[Kind, ...]) -> Json:
-    return {
-        "operationId": name,
-        "tags": ["Operation"],
-        "summary": summary,
-        "responses": responses(good("yes", json_of(Health)), *kinds, guarded=False),
-    }
-
-
-def _metrics() -> Json:
-    answer = good("Prometheus text, of all workers together", {"text/plain": {"schema": {"type": "string"}}}, *PACKED)
-    return {
-        "operationId": "metrics",
-        "tags": ["Operation"],
-        "summary": "Metrics for Prometheus",
-        "responses": responses(answer),
-        "security": SECURITY,
-    }
-
-
-SECURITY: list[Json] = [{"bearer": []}, {"key": []}, {}]
-
-
-def _page(name: str, summary: str, content: Json) -> Json:
-    answered = responses(good("the page", content, "ETag", *PACKED), guarded=False)
-    same = {"description": "it is the one that `If-None-Match` names", "headers": good("", {}, "ETag")["headers"]}
-    return {"operationId": name, "tags": ["Pages"], "summary": summary, "responses": answered | {"304": same}}
+def _readable(schema: Any) -> Any:
+    """Return the schema with `anyOf` of a type and null as one type, and of a docstring the first paragraph."""
+    if isinstance(schema, list):
+        return [_readable(member) for member in schema]
+    if not isinstance(schema, dict):
+        return schema
+    schema = {name: _readable(value) for name, value in schema.items()}
+    match schema.get("anyOf"):
+        case [{"type": str(kind), **bounds}, {"type": "null"}]:
+            del schema["anyOf"]
+            schema = {"type": [kind, "null"], **bounds, **schema}
+    if isinstance(schema.get("description"), str):
+        schema["description"] = " ".join(schema["description"].partition("\n\n")[0].split())
+    return schema

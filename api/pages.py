@@ -4,13 +4,12 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-import msgspec
-from litestar import Request, Response, get
+from litestar import MediaType, Request, Response, get
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
+from api.answers import PACKED, described
 from api.coding import LEVELS_ONCE, WORTH_IT, encoded, wanted
-from api.openapi import document
 from api.problems import NOT_FOUND, RequestError
 
 CONSOLE = Path(__file__).parent / "console"
@@ -46,7 +45,7 @@ class Page:
         self._tag = hashlib.sha256(content).hexdigest()[:20]
         self._worth_packing = len(content) >= WORTH_IT
 
-    def answer(self, request: AnyRequest, *vary: str) -> Response[bytes]:
+    def answer(self, request: AnyRequest, *vary: str) -> Response[Any]:
         """The file, or that it has not changed; `vary` names what else than the coding the answer depends on."""
         coding = wanted(request.headers.get("accept-encoding", "")) if self._worth_packing else ""
         headers = self._headers | {"etag": f'"{self._tag}-{coding}"' if coding else f'"{self._tag}"'}
@@ -65,27 +64,36 @@ class Page:
 
 
 def page_routes() -> list[HTTPRouteHandler]:
-    """Console, reference, their files, and the OpenAPI document."""
+    """Return the routes of the console, of the reference, of their files, and of the OpenAPI document.
+
+    The application's state holds the document as `document()`: it is generated from these routes too, when it is
+    first requested.
+    """
     console = _page(CONSOLE / "console.html")
     reference = _page(CONSOLE / "reference.html", VENDOR_POLICY)
-    description = Page(msgspec.json.encode(document()), "application/json")
     files = {f"/{path.name}": _page(path) for path in CONSOLE.iterdir() if path.suffix in TYPES}
     files |= {f"/vendor/{path.name}": _page(path, caching=FOREVER) for path in VENDOR.iterdir() if path.suffix in TYPES}
 
-    @get("/", sync_to_thread=False)
-    def home(request: AnyRequest) -> Response[bytes]:
+    @get("/", media_type=MediaType.HTML, sync_to_thread=False, **_described("console", "The console"))
+    def home(request: AnyRequest) -> Response[str]:
         return console.answer(request)
 
-    @get("/schema", sync_to_thread=False)
-    def schema(request: AnyRequest) -> Response[bytes]:
+    @get(
+        "/schema",
+        sync_to_thread=True,
+        **_described("schema", "This document, or a page that shows it to browsers"),
+    )
+    def schema(request: AnyRequest) -> Response[dict[str, Any]]:
         wants_page = "text/html" in request.headers.get("accept", "")
-        return (reference if wants_page else description).answer(request, "accept")
+        page: Page = reference if wants_page else request.app.state.document()
+        return page.answer(request, "accept")
 
-    @get("/schema/openapi.json", sync_to_thread=False)
-    def openapi(request: AnyRequest) -> Response[bytes]:
-        return description.answer(request)
+    @get("/schema/openapi.json", sync_to_thread=True, **_described("openapi", "This document"))
+    def openapi(request: AnyRequest) -> Response[dict[str, Any]]:
+        page: Page = request.app.state.document()
+        return page.answer(request)
 
-    @get("/console/{name:path}", sync_to_thread=False)
+    @get("/console/{name:path}", sync_to_thread=False, include_in_schema=False)
     def file(request: AnyRequest, name: FromPath[str]) -> Response[bytes]:
         if name not in files:
             raise RequestError(NOT_FOUND, "the console has no such file")
@@ -96,3 +104,8 @@ def page_routes() -> list[HTTPRouteHandler]:
 
 def _page(path: Path, policy: str = POLICY, caching: str = REVALIDATE) -> Page:
     return Page(path.read_bytes(), TYPES[path.suffix], policy, caching)
+
+
+def _described(name: str, summary: str) -> dict[str, Any]:
+    headers = ("ETag", *PACKED)
+    return described(name, "Pages", summary, about="the page", headers=headers, guarded=False, unchanged=True)

@@ -1,4 +1,4 @@
-"""RFC 9457 problem details: every kind of refusal in one table, and the error that carries one."""
+"""RFC 9457 problem details: the kinds of problem, and the exception that carries one."""
 
 import msgspec
 
@@ -13,61 +13,146 @@ encode = msgspec.json.Encoder().encode
 
 
 class Kind(msgspec.Struct, frozen=True):
-    """A kind of problem: the last part of its `type`, its status and title, and when it happens."""
+    """A kind of problem.
+
+    Attributes:
+        name: last part of its `type`.
+        status: HTTP status.
+        title: the kind in words.
+        meaning: when it happens.
+        detail: an example of what the caller reads.
+        headers: of the response, besides those of every response.
+        violations: those of the example.
+    """
 
     name: str
     status: int
     title: str
     meaning: str
+    detail: str
+    headers: tuple[str, ...] = ()
+    violations: tuple[Violation, ...] = ()
 
     @property
     def urn(self) -> str:
         return f"urn:batchyield:{self.name}"
 
+    def example(self) -> Problem:
+        """Return the problem as the OpenAPI document shows it."""
+        return Problem(self.urn, self.title, self.status, self.detail, violations=self.violations)
+
+
+_NO_NUMBER = Violation("$.inputs[0].A6 (line 1, column 18)", "NaN is no JSON; send null for a reading that is missing")
+_NO_READING = Violation("$.inputs[3].A6", "Expected `float | null`, got `str`")
+_RETRY = ("Retry-After",)
 
 MALFORMED = Kind(
     "malformed",
     400,
     "The body cannot be parsed",
     "the body is not JSON, or not the multipart form or compressed stream that it should be",
+    f"the body is not JSON: {_NO_NUMBER}",
+    violations=(_NO_NUMBER,),
 )
-UNAUTHORIZED = Kind("unauthorized", 401, "A key is needed", "keys are configured, and the request holds none of them")
+UNAUTHORIZED = Kind(
+    "unauthorized",
+    401,
+    "A key is needed",
+    "keys are configured, and the request holds none of them",
+    "send a key as `Authorization: Bearer KEY` or `X-API-Key: KEY`",
+    ("WWW-Authenticate",),
+)
 FORBIDDEN = Kind(
-    "forbidden", 403, "The key may not do this", "the key is valid, but lacks the scope that the path needs"
+    "forbidden",
+    403,
+    "The key may not do this",
+    "the key is valid, but lacks the scope that the path needs",
+    "the key line-3 lacks the scope predict; ask the operator for one that has it",
 )
-NOT_FOUND = Kind("not-found", 404, "Nothing is here", "there is nothing at this path")
+NOT_FOUND = Kind(
+    "not-found",
+    404,
+    "Nothing is here",
+    "there is nothing at this path",
+    "nothing is here; GET /schema lists all there is",
+)
 METHOD_NOT_ALLOWED = Kind(
-    "method-not-allowed", 405, "The method is not possible here", "the path takes other methods; `Allow` names them"
+    "method-not-allowed",
+    405,
+    "The method is not possible here",
+    "the path takes other methods; `Allow` names them",
+    "DELETE is not possible here, only POST",
+    ("Allow",),
 )
-TOO_SLOW = Kind("too-slow", 408, "The body came too slowly", "the body did not arrive in time")
-TOO_LARGE = Kind("too-large", 413, "The body is too large", "the body is larger than the service takes")
+TOO_SLOW = Kind(
+    "too-slow",
+    408,
+    "The body came too slowly",
+    "the body did not arrive in time",
+    "the body did not arrive within 30 s",
+    ("Connection",),
+)
+JOURNAL_OFF = Kind(
+    "journal-off",
+    409,
+    "There is no journal",
+    "the service keeps no journal, so nothing can be joined",
+    "the service keeps no journal; its operator sets BATCHYIELD_JOURNAL",
+)
+TOO_LARGE = Kind(
+    "too-large",
+    413,
+    "The body is too large",
+    "the body is larger than the service takes",
+    "the body is larger than 16777216 bytes; send fewer batches at a time",
+    ("Connection",),
+)
 UNSUPPORTED = Kind(
-    "unsupported-media-type", 415, "The body is of another type", "the path does not take this type or this encoding"
+    "unsupported-media-type",
+    415,
+    "The body is of another type",
+    "the path does not take this type or this encoding",
+    "the Content-Type is text/xml; send application/json",
+    ("Accept", "Accept-Encoding"),
 )
 INVALID = Kind(
     "invalid-input",
     422,
     "The input cannot be used",
     "the request can be parsed, but is wrong where `violations` says",
+    str(_NO_READING),
+    violations=(_NO_READING,),
 )
 RATE_LIMITED = Kind(
-    "rate-limited", 429, "The key asks too often", "the key has used up its rate; come back after `Retry-After` seconds"
+    "rate-limited",
+    429,
+    "The key asks too often",
+    "the key has used up its rate; come back after `Retry-After` seconds",
+    "the key has used up its rate; come back in 2 s",
+    ("Retry-After", "RateLimit", "RateLimit-Policy"),
 )
-HEAD_TOO_LARGE = Kind("head-too-large", 431, "The head is too large", "the head of the request is larger than 64 KiB")
-INTERNAL = Kind("internal", 500, "The service failed", "the service failed; its log says why under the request's id")
+HEAD_TOO_LARGE = Kind(
+    "head-too-large",
+    431,
+    "The head is too large",
+    "the head of the request is larger than 64 KiB",
+    "the head of the request is larger than 64 KiB",
+    ("Connection",),
+)
+INTERNAL = Kind(
+    "internal",
+    500,
+    "The service failed",
+    "the service failed; its log says why under the request's id",
+    "the service failed; the operator finds the cause in its log under 1f0c2b7a9d3e5f60",
+)
 NOT_READY = Kind(
-    "not-ready", 503, "The service is not ready", "the model is not loaded yet, or the service is stopping"
-)
-NOT_JOURNALLED = Kind(
-    "not-journalled",
+    "not-ready",
     503,
-    "The journal cannot be written",
-    "the journal cannot be written (its disk is full, its database is away), and what is not journalled is not "
-    "answered; come back after `Retry-After` seconds",
-)
-JOURNAL_OFF = Kind("journal-off", 409, "There is no journal", "the service keeps no journal, so nothing can be joined")
-JOURNAL_AWAY = Kind(
-    "journal-away", 503, "The journal cannot be read", "its database is away; come back after `Retry-After` seconds"
+    "The service is not ready",
+    "the model is not loaded yet, or the service is stopping",
+    "the model is not loaded yet",
+    _RETRY,
 )
 BUSY = Kind(
     "busy",
@@ -75,6 +160,25 @@ BUSY = Kind(
     "The service is busy",
     "it has as many requests, large bodies, connections or answers that wait for the journal as it takes; come back "
     "after `Retry-After` seconds",
+    "as many large bodies are here as the service takes",
+    _RETRY,
+)
+NOT_JOURNALLED = Kind(
+    "not-journalled",
+    503,
+    "The journal cannot be written",
+    "the journal cannot be written (its disk is full, its database is away), and what is not journalled is not "
+    "answered; come back after `Retry-After` seconds",
+    "the journal cannot be written, and what is not journalled is not answered; send it again later",
+    _RETRY,
+)
+JOURNAL_AWAY = Kind(
+    "journal-away",
+    503,
+    "The journal cannot be read",
+    "its database is away; come back after `Retry-After` seconds",
+    "the journal cannot be read; ask again later",
+    _RETRY,
 )
 
 KINDS = (

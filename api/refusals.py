@@ -35,7 +35,9 @@ def answer_input_error(request: AnyRequest, error: InputError) -> Response[bytes
 def answer_http_exception(request: AnyRequest, error: HTTPException) -> Response[bytes]:
     """Answers what the framework refuses."""
     status = error.status_code
-    kind = _BY_STATUS.get(status) or Kind("refused", status, "The request is refused", "the framework refuses it")
+    kind = _BY_STATUS.get(status) or Kind(
+        "refused", status, "The request is refused", "the framework refuses it", error.detail
+    )
     detail, headers = error.detail, dict(error.headers or {})
     if kind is NOT_FOUND:
         detail = "nothing is here; GET /schema lists all there is"

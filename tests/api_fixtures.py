@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 import httpx
@@ -173,6 +174,12 @@ def client_of(root, **settings):
     """A client of the service over the model in `root`, whose start-up runs when it is entered."""
     given = {"lock": str(root / "dvc.lock"), "revision": REVISION} | settings
     return TestClient(create_app(Settings(**given)), raise_server_exceptions=False)
+
+
+@cache
+def openapi_document():
+    """The OpenAPI document, as a service without a model serves it."""
+    return TestClient(create_app(Settings())).get("/schema/openapi.json").json()
 
 
 def refusal(response, status, kind):
