@@ -55,66 +55,45 @@ MALFORMED = Kind(
     violations=(_NO_NUMBER,),
 )
 UNAUTHORIZED = Kind(
-    "unauthorized",
-    401,
-    "A key is needed",
+    "unauthorized", 401, "A key is needed",
     "keys are configured, and the request holds none of them",
-    "send a key as `Authorization: Bearer KEY` or `X-API-Key: KEY`",
-    ("WWW-Authenticate",),
-)
+    "send a key as `Authorization: Bearer KEY` or `X-API-Key: KEY`", ("WWW-Authenticate",),
+)  # fmt: skip
 FORBIDDEN = Kind(
-    "forbidden",
-    403,
-    "The key may not do this",
+    "forbidden", 403, "The key may not do this",
     "the key is valid, but lacks the scope that the path needs",
     "the key line-3 lacks the scope predict; ask the operator for one that has it",
-)
+)  # fmt: skip
 NOT_FOUND = Kind(
-    "not-found",
-    404,
-    "Nothing is here",
+    "not-found", 404, "Nothing is here",
     "there is nothing at this path",
     "nothing is here; GET /schema lists all there is",
-)
+)  # fmt: skip
 METHOD_NOT_ALLOWED = Kind(
-    "method-not-allowed",
-    405,
-    "The method is not possible here",
+    "method-not-allowed", 405, "The method is not possible here",
     "the path takes other methods; `Allow` names them",
-    "DELETE is not possible here, only POST",
-    ("Allow",),
-)
+    "DELETE is not possible here, only POST", ("Allow",),
+)  # fmt: skip
 TOO_SLOW = Kind(
-    "too-slow",
-    408,
-    "The body came too slowly",
+    "too-slow", 408, "The body came too slowly",
     "the body did not arrive in time",
-    "the body did not arrive within 30 s",
-    ("Connection",),
-)
+    "the body did not arrive within 30 s", ("Connection",),
+)  # fmt: skip
 JOURNAL_OFF = Kind(
-    "journal-off",
-    409,
-    "There is no journal",
+    "journal-off", 409, "There is no journal",
     "the service keeps no journal, so nothing can be joined",
     "the service keeps no journal; its operator sets BATCHYIELD_JOURNAL",
-)
+)  # fmt: skip
 TOO_LARGE = Kind(
-    "too-large",
-    413,
-    "The body is too large",
+    "too-large", 413, "The body is too large",
     "the body is larger than the service takes",
-    "the body is larger than 16777216 bytes; send fewer batches at a time",
-    ("Connection",),
-)
+    "the body is larger than 16777216 bytes; send fewer batches at a time", ("Connection",),
+)  # fmt: skip
 UNSUPPORTED = Kind(
-    "unsupported-media-type",
-    415,
-    "The body is of another type",
+    "unsupported-media-type", 415, "The body is of another type",
     "the path does not take this type or this encoding",
-    "the Content-Type is text/xml; send application/json",
-    ("Accept", "Accept-Encoding"),
-)
+    "the Content-Type is text/xml; send application/json", ("Accept", "Accept-Encoding"),
+)  # fmt: skip
 INVALID = Kind(
     "invalid-input",
     422,
@@ -124,62 +103,42 @@ INVALID = Kind(
     violations=(_NO_READING,),
 )
 RATE_LIMITED = Kind(
-    "rate-limited",
-    429,
-    "The key asks too often",
+    "rate-limited", 429, "The key asks too often",
     "the key has used up its rate; come back after `Retry-After` seconds",
-    "the key has used up its rate; come back in 2 s",
-    ("Retry-After", "RateLimit", "RateLimit-Policy"),
-)
+    "the key has used up its rate; come back in 2 s", ("Retry-After", "RateLimit", "RateLimit-Policy"),
+)  # fmt: skip
 HEAD_TOO_LARGE = Kind(
-    "head-too-large",
-    431,
-    "The head is too large",
+    "head-too-large", 431, "The head is too large",
     "the head of the request is larger than 64 KiB",
-    "the head of the request is larger than 64 KiB",
-    ("Connection",),
-)
+    "the head of the request is larger than 64 KiB", ("Connection",),
+)  # fmt: skip
 INTERNAL = Kind(
-    "internal",
-    500,
-    "The service failed",
+    "internal", 500, "The service failed",
     "the service failed; its log says why under the request's id",
     "the service failed; the operator finds the cause in its log under 1f0c2b7a9d3e5f60",
-)
+)  # fmt: skip
 NOT_READY = Kind(
-    "not-ready",
-    503,
-    "The service is not ready",
+    "not-ready", 503, "The service is not ready",
     "the model is not loaded yet, or the service is stopping",
-    "the model is not loaded yet",
-    _RETRY,
-)
+    "the model is not loaded yet", _RETRY,
+)  # fmt: skip
 BUSY = Kind(
-    "busy",
-    503,
-    "The service is busy",
-    "it has as many requests, large bodies, connections or answers that wait for the journal as it takes; come back "
-    "after `Retry-After` seconds",
-    "as many large bodies are here as the service takes",
-    _RETRY,
-)
+    "busy", 503, "The service is busy",
+    "it has as many requests, large bodies, connections or answers that wait for the journal as it takes; come "
+    "back after `Retry-After` seconds",
+    "as many large bodies are here as the service takes", _RETRY,
+)  # fmt: skip
 NOT_JOURNALLED = Kind(
-    "not-journalled",
-    503,
-    "The journal cannot be written",
+    "not-journalled", 503, "The journal cannot be written",
     "the journal cannot be written (its disk is full, its database is away), and what is not journalled is not "
     "answered; come back after `Retry-After` seconds",
-    "the journal cannot be written, and what is not journalled is not answered; send it again later",
-    _RETRY,
-)
+    "the journal cannot be written, and what is not journalled is not answered; send it again later", _RETRY,
+)  # fmt: skip
 JOURNAL_AWAY = Kind(
-    "journal-away",
-    503,
-    "The journal cannot be read",
+    "journal-away", 503, "The journal cannot be read",
     "its database is away; come back after `Retry-After` seconds",
-    "the journal cannot be read; ask again later",
-    _RETRY,
-)
+    "the journal cannot be read; ask again later", _RETRY,
+)  # fmt: skip
 
 KINDS = (
     MALFORMED, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, METHOD_NOT_ALLOWED, TOO_SLOW, JOURNAL_OFF, TOO_LARGE, UNSUPPORTED,
