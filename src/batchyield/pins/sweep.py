@@ -193,7 +193,8 @@ def _stop(root: Path, names: Collection[str]) -> None:
             stopped.add(name)
             # `dvc queue kill` has no effect on a running stage, and with --force the stage outlives it.
             with contextlib.suppress(psutil.Error):
-                for child in psutil.Process(experiment.local.pid).children(recursive=True):
+                pid = experiment.local.pid  # unknown until its process has started
+                for child in psutil.Process(pid).children(recursive=True) if pid else ():
                     child.terminate()
         time.sleep(LOOK_SECONDS / 5)
     failed = [name for name, state in _status(root)[0].items() if name in stopped and state == "Failed"]
