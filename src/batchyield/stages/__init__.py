@@ -5,7 +5,6 @@ stage's inputs before any other of its code is read.
 """
 
 import contextlib
-import os
 import sys
 from collections.abc import Callable, Iterator
 
@@ -38,12 +37,10 @@ with _answering():
 def run(stage: Callable[[], None]) -> None:
     """Runs a stage as a command: a refusal is one readable message and an exit code, never a traceback.
 
-    Inputs that are not what the lock says, or that changed since this package was imported, are one.
+    Inputs that changed since this package was imported are one.
     """
     with _answering():
         if _before is None:
             raise SetupError("which stage this is cannot be told", f"run it as dvc.yaml does: python -m {_NAME}STAGE")
-        if "DVC_STAGE" in os.environ:  # DVC will pin what this stage reads and writes
-            inputs.as_locked(_before)
         with inputs.unchanged(_before):
             stage()
