@@ -14,6 +14,7 @@ from moto.server import ThreadedMotoServer
 from batchyield import s3
 from batchyield.batch import ENCODING
 from batchyield.datadiff import difference, render
+from batchyield.files import md5_of
 from batchyield.lines import read_sheet
 from batchyield.pins import copies, raw, remotes, workspace
 from batchyield.pins.audit import audit
@@ -102,7 +103,7 @@ def test_new_data_are_pinned_kept_rebuilt_and_compared(spoilt, tmp_path):
     file = tmp_path / "new.csv"
     file.write_bytes(moved(old))
     made = json.loads(run("batchyield", "new-data", str(file), "--json", cwd=spoilt).stdout)
-    assert (made["md5"], made["replaced"]) == (copies.name_of(file.read_bytes()), copies.name_of(old))
+    assert (made["md5"], made["replaced"]) == (md5_of(file.read_bytes()), md5_of(old))
     assert raw.read_pin(spoilt).md5 == made["md5"]
     assert made["data"]["shifts"][0]["reading"] == "A10"
     assert made["data"]["added"] == ["sample_9999"]
@@ -111,9 +112,7 @@ def test_new_data_are_pinned_kept_rebuilt_and_compared(spoilt, tmp_path):
     assert made["next"][0].startswith("git add")
     assert "up to date" in run("dvc", "status", cwd=spoilt).stdout
     for data in (old, file.read_bytes()):
-        assert copies.stored(spoilt, copies.name_of(data), raw.KEY) == data, (
-            "the old file is kept before it is overwritten"
-        )
+        assert copies.stored(spoilt, md5_of(data), raw.KEY) == data, "the old file is kept before it is overwritten"
     again = run("batchyield", "new-data", str(file), cwd=spoilt)
     assert "has these bytes already" in again.stderr, "the same file again changes nothing"
     assert "most moved first" in again.stdout, "and is still compared with the commit"
@@ -158,7 +157,7 @@ def test_what_breaks_the_contract_or_would_be_lost_is_refused_before_anything_is
     run(
         "batchyield", "new-data", str(file), "--no-repro", cwd=spoilt
     )  # as after a run that was killed before it pinned
-    assert raw.read_pin(spoilt).md5 == copies.name_of(file.read_bytes())
+    assert raw.read_pin(spoilt).md5 == md5_of(file.read_bytes())
 
 
 @pytest.mark.slow

@@ -132,7 +132,7 @@ def test_what_the_cache_lacks_comes_from_the_storage_and_is_checked(history, tmp
 
 def test_a_revision_without_a_model_is_told(history):
     root, *_ = history
-    with pytest.raises(SetupError, match=r"no-such-branch is no revision.*\n.*git fetch --all --tags"):
+    with pytest.raises(SetupError, match=r"no-such-branch is not a revision.*\n.*git fetch --all --tags"):
         bring("no-such-branch", root)
     (root / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
     commit(root, "nothing is pinned")

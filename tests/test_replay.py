@@ -120,7 +120,7 @@ def test_for_people(here, capsys):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--model", "nowhere"], "nowhere is no revision"),
+        (["--model", "nowhere"], "nowhere is not a revision"),
         (["--model", "HEAD", "--until", "1h"], "holds no prediction of that time"),
         (["--model", "HEAD", "--fail-over", "p95=a"], "'a' is no number"),
         (["--model", "HEAD", "--fail-over", "p96=1"], "there is no figure p96"),

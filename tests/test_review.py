@@ -296,7 +296,7 @@ def test_a_worse_change_is_stopped_unless_the_label_says_otherwise(worse):
     overridden = page(review("main", "gate-override", root=worse))
     assert overridden.startswith("## ⚠️ The gate fails, and the label")
     assert "FAILED" in overridden
-    with pytest.raises(SetupError, match="nowhere is no revision"):
+    with pytest.raises(SetupError, match="nowhere is not a revision"):
         review("nowhere", root=worse)
 
 

@@ -5,7 +5,6 @@
 anything parses them.
 """
 
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import msgspec
 from batchyield.batch import Batch
 from batchyield.errors import ArtifactError
 from batchyield.features import FEATURES
-from batchyield.files import write_atomic
+from batchyield.files import md5_of, write_atomic
 from batchyield.lock import read_lock
 from batchyield.predictor import Predictor
 from batchyield.replies import Card, Prediction
@@ -140,7 +139,7 @@ def _pinned_bytes(file: Path, pin: str | None) -> bytes:
         data = file.read_bytes()
     except OSError as error:
         raise ArtifactError(str(file), f"cannot be read: {error.strerror}; the pin is md5 {pin}") from error
-    found = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    found = md5_of(data)
     if found != pin:
         raise ArtifactError(str(file), f"is not the pinned file: expected md5 {pin}, found {found}")
     return data

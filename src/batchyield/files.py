@@ -81,6 +81,11 @@ def md5(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
+def md5_of(data: bytes) -> str:
+    """Return the same hash of bytes at hand."""
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
 def _umask() -> int:
     current = os.umask(0)
     os.umask(current)

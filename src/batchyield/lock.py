@@ -34,6 +34,11 @@ class Lock(msgspec.Struct, frozen=True):
         """Every output: path -> (stage, md5), in pipeline order."""
         return {out.path: (name, out.md5) for name, stage in self.stages.items() for out in stage.outs}
 
+    def entries(self) -> list[Entry]:
+        """Return every output, then every input, of all stages."""
+        stages = self.stages.values()
+        return [out for stage in stages for out in stage.outs] + [dep for stage in stages for dep in stage.deps]
+
 
 def parse_lock(data: bytes | str, name: str = "dvc.lock") -> Lock:
     """Reads the text of a dvc.lock.

@@ -16,9 +16,9 @@ from batchyield.features import featurize
 from batchyield.journal.entry import Pin
 from batchyield.journal.read import Journalled
 from batchyield.replies import Prediction
+from batchyield.rollout import PINS
 from batchyield.training import Answers
 
-PINS = "pins.json"
 AT_ONCE = 2_000
 MOVERS = 10
 SMALLEST_SLICE = 20

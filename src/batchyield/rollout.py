@@ -13,6 +13,9 @@ from batchyield.deployment import Deployment, Desired, Models
 from batchyield.errors import ArtifactError, SetupError
 from batchyield.workers import Status, living
 
+PINS = "pins.json"
+"""Beside a fetched model: the md5 of each of its files, its commit and its version."""
+
 LONGEST_HISTORY = 20
 POLL_SECONDS = 0.05
 
@@ -61,7 +64,7 @@ def brought(folder: Path) -> Deployment:
     Raises:
         ArtifactError: its `pins.json` cannot be read.
     """
-    file = folder / "pins.json"
+    file = folder / PINS
     try:
         said = msgspec.json.decode(file.read_bytes(), type=dict[str, str])
         return Deployment(

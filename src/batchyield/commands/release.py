@@ -135,10 +135,11 @@ def _notes(options: argparse.Namespace) -> int:
 
 def _card(options: argparse.Namespace) -> int:
     from batchyield.pins.artifacts import bring
-    from batchyield.pins.card import card, revision_of
+    from batchyield.pins.card import card
+    from batchyield.rollout import brought
 
     folder = bring(options.revision)
-    print(card(revision_of(folder), Path(), folder), end="")
+    print(card(brought(folder).revision, Path(), folder), end="")
     return 0
 
 
@@ -155,10 +156,10 @@ def _package(options: argparse.Namespace) -> int:
 def _serve(options: argparse.Namespace) -> int:
     import os
 
-    from batchyield.pins import registry, released
+    from batchyield.pins import artifacts, registry
 
     release = registry.resolve(options.model, stage=options.stage, version=options.version)
-    told = released.lay(release)
+    told = artifacts.lay_out(release)
     print(f"serving {NAME} {release.version}, commit {release.revision[:12]}", file=sys.stderr, flush=True)
     where = ["--host", options.host, "--port", str(options.port), "--workers", str(options.workers)]
     command = [sys.executable, "-m", "api", *where]

@@ -1,4 +1,4 @@
-"""The model of any revision, brought from where DVC keeps it into a folder of its own, beside that of the checkout."""
+"""Fetches the pinned model of any revision into a folder of its own, and prepares a release for the service."""
 
 import re
 from collections.abc import Mapping
@@ -8,15 +8,17 @@ import msgspec
 
 from batchyield.artifact import FILES, MODEL
 from batchyield.deployment import lay
-from batchyield.errors import SetupError
-from batchyield.files import md5, write_atomic
+from batchyield.errors import ArtifactError, SetupError
+from batchyield.files import md5, md5_of, write_atomic
 from batchyield.pins import copies
 from batchyield.pins.compare import LOCK
-from batchyield.pins.lookup import commit, lock_at
+from batchyield.pins.lookup import known, lock_at, text_at
+from batchyield.pins.registry import Release
 from batchyield.pins.workspace import git
+from batchyield.rollout import PINS, brought
 
 FOLDER = Path(".cache/models")
-PINS = "pins.json"
+RELEASES = Path(".cache/releases")
 OUTPUTS = "data/model"
 UNRELEASED = "unreleased"
 
@@ -42,12 +44,7 @@ def bring(revision: str, root: Path = Path()) -> Path:
         SetupError: there is no such revision, its lock pins no model, or neither cache nor storage has it.
         ArtifactError: the lock cannot be read, or the storage holds other bytes than the pinned ones.
     """
-    found = commit(revision, root)
-    if found is None:
-        raise SetupError(
-            f"{revision} is no revision of this repository",
-            "`git log --oneline --all` lists those there are, `git fetch --all --tags` brings what others pushed",
-        )
+    found = known(revision, root)
     pins = _pins(found, root)
     said = msgspec.json.format(
         msgspec.json.encode(pins | {"revision": found, "version": version_at(found, root)}), indent=2
@@ -57,6 +54,29 @@ def bring(revision: str, root: Path = Path()) -> Path:
         lay(folder, copies.bring(root, pins, found[:12]))
     write_atomic(folder / PINS, said + b"\n")
     return folder
+
+
+def lay_out(release: Release, root: Path = Path()) -> dict[str, str]:
+    """Brings a release's model and lays its lock beside it.
+
+    Returns:
+        The environment variables that make `python -m api` serve it.
+
+    Raises:
+        SetupError: neither cache nor storage has it.
+        ArtifactError: the storage holds other bytes than the pinned ones.
+    """
+    brought = bring(release.revision, root)
+    folder = (root / RELEASES / brought.name).absolute()
+    for file in brought.iterdir():
+        write_atomic(folder / "data/model" / file.name, file.read_bytes())
+    write_atomic(folder / LOCK, (text_at(release.revision, LOCK, root) or "").encode())
+    return {
+        "BATCHYIELD_LOCK": str(folder / LOCK),
+        "BATCHYIELD_MODEL_DIR": "",
+        "BATCHYIELD_MODEL_VERSION": release.version,
+        "BATCHYIELD_REVISION": release.revision,
+    }
 
 
 def version_at(found: str, root: Path) -> str:
@@ -81,12 +101,11 @@ def _folder(models: Path, pins: Mapping[str, str]) -> Path:
     """Its name tells the model; that of the second of two pins that share a model tells the rest, too."""
     folder = models / pins[MODEL]
     try:
-        said = msgspec.json.decode((folder / PINS).read_bytes(), type=dict[str, str])
-    except (OSError, msgspec.MsgspecError):
+        if brought(folder).pins == pins:
+            return folder
+    except ArtifactError:
         return folder
-    if {name: said.get(name) for name in FILES} == dict(pins):
-        return folder
-    rest = copies.name_of("".join(pins[name] for name in FILES).encode())
+    rest = md5_of("".join(pins[name] for name in FILES).encode())
     return models / f"{pins[MODEL]}-{rest[:8]}"
 
 

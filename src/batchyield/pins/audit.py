@@ -1,19 +1,22 @@
 """Could this checkout be rebuilt and served elsewhere, tomorrow? Its pins laid beside what S3 holds, byte by byte."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from batchyield.errors import ArtifactError
 from batchyield.lock import read_lock
 from batchyield.pins import objects, raw, remotes
-from batchyield.pins.compare import LOCK
-from batchyield.pins.history import Pinned, pinned_ever
+from batchyield.pins.compare import LOCK, aligned
 from batchyield.pins.objects import Copy, Orphan, Source, State, Versioning
+from batchyield.pins.workspace import git, shallow
 
 SHOWN = 20
+PINS = ("dvc.lock", ".dvc")
+HASH = re.compile(r"\bmd5: '?([0-9a-f]{32}(?:\.dir)?)\b")
 
 
 class Audit(msgspec.Struct, frozen=True):
@@ -64,6 +67,42 @@ def audit(root: Path = Path(), *, s3_port: int | None = None) -> Audit:
     problems = (*_source_problems(source, copies[0]), *map(_copy_problem, _spoilt(copies)))
     warnings = tuple(_warnings(source, copies[0], orphans, ever))
     return Audit(problems, warnings, source, storage.url(), copies, orphans, ever.said)
+
+
+class Pinned(NamedTuple):
+    """What was looked through, and what it pins.
+
+    Attributes:
+        md5s: of every file that a lock or a `.dvc` file names, as output or as input.
+        said: which revisions these are.
+        whole: whether all revisions were at hand.
+    """
+
+    md5s: frozenset[str]
+    said: str
+    whole: bool
+
+
+def pinned_ever(root: Path = Path()) -> Pinned:
+    """Reads the locks of the working tree and of every commit that any ref reaches.
+
+    Hashes are picked from the text, so that an old lock which no longer parses still protects what it names.
+
+    Raises:
+        SetupError: `root` is no git repository.
+    """
+    specs = [f":(top,glob)**/*{name}" for name in PINS]
+    # --full-history: a lock that lived only on a branch merged away with `-s ours` could still be checked out.
+    files = ("--objects", "--filter=object:type=blob")  # a folder may be called `.dvc` too
+    listed = git("rev-list", *files, "--all", "HEAD", "--full-history", "--", *specs, cwd=root)
+    blobs = sorted({line.split(" ", 1)[0] for line in listed.splitlines() if line.endswith(PINS)})
+    texts = [git("cat-file", "blob", blob, cwd=root) for blob in blobs]
+    listed = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *specs, cwd=root)
+    here = [root / name for name in listed.split("\0") if name]
+    texts += [file.read_text(errors="replace") for file in here if file.is_file()]
+    commits = git("rev-list", "--count", "--all", "HEAD", cwd=root).strip()
+    said = f"the working tree, HEAD and all {commits} commits of every local ref (branches, tags, experiments, stashes)"
+    return Pinned(frozenset(HASH.findall("\n".join(texts))), said, not shallow(root))
 
 
 def _expected(root: Path) -> list[tuple[str, str]]:
@@ -154,8 +193,7 @@ def render(made: Audit) -> str:
     lines += ["", f"source   {made.source.url}  {made.source.state}, versioning {made.source.versioning}"]
     lines += [f"         {made.source.pinned}" + (f", version {made.source.version}" if made.source.version else "")]
     lines += [f"mirror   of it in our storage: {made.copies[0].state}", f"storage  {made.storage}"]
-    width = max(len(copy.path) for copy in made.copies)
-    lines += [f"  {copy.state:<8} {copy.path:<{width}}  {copy.md5}" for copy in made.copies]
+    lines += aligned((copy.state, copy.path, copy.md5) for copy in made.copies)
     lines += [f"orphans  {len(made.orphans)}, looking through {made.revisions}"]
     lines += [f"  {orphan.key}  {orphan.size} bytes" for orphan in made.orphans[:SHOWN]]
     if len(made.orphans) > SHOWN:

@@ -1,17 +1,19 @@
 """The model card: what a revision's model is, what it was made of, and what was measured, as Markdown."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from batchyield.artifact import CARD, FILES, MODEL
+from batchyield.artifact import CARD, MODEL
 from batchyield.errors import ArtifactError, SetupError
-from batchyield.pins.artifacts import PINS
-from batchyield.pins.causes import flat
+from batchyield.pins.compare import flat
 from batchyield.pins.lookup import text_at
+from batchyield.pins.report.markdown import table
 from batchyield.pins.walk import raw_object
 from batchyield.replies import Card as Facts
+from batchyield.rollout import brought
 
 METRICS = {
     "cross_validation": "cross-validation",
@@ -19,6 +21,9 @@ METRICS = {
     "forward": "later batches than it was trained on",
 }
 """Files of `data/metrics/`, and what each is measured on."""
+
+
+UNMEASURED = "Nothing was measured at that commit."
 
 
 def metrics(revision: str, root: Path) -> dict[str, dict[str, float]]:
@@ -38,17 +43,6 @@ def metrics(revision: str, root: Path) -> dict[str, dict[str, float]]:
     return found
 
 
-def pins(folder: Path) -> dict[str, str]:
-    """The md5 of each of the model's files in a folder that `artifacts.bring` gave."""
-    told = msgspec.json.decode((folder / PINS).read_bytes(), type=dict[str, str])
-    return {name: told[name] for name in FILES}
-
-
-def revision_of(folder: Path) -> str:
-    """The commit whose model such a folder holds."""
-    return msgspec.json.decode((folder / PINS).read_bytes(), type=dict[str, str])["revision"]
-
-
 def card(revision: str, root: Path, folder: Path) -> str:
     """The model card of a commit; the same text each time.
 
@@ -66,7 +60,7 @@ def card(revision: str, root: Path, folder: Path) -> str:
         raise SetupError(
             f"{CARD} of {revision[:12]} cannot be read: {error}", "use the code of the commit that trained it"
         ) from error
-    pinned = pins(folder)
+    pinned = brought(folder).pins
     lines = [
         f"# {facts.name}",
         "",
@@ -76,11 +70,7 @@ def card(revision: str, root: Path, folder: Path) -> str:
         "",
         "## Pin",
         "",
-        "| file | md5 |",
-        "|---|---|",
-        *(f"| {name} | `{md5}` |" for name, md5 in pinned.items()),
-        f"| raw data | `{facts.data_md5}` |",
-        "",
+        *pin_table(pinned, facts.data_md5),
         f"Commit `{revision}`; `batchyield trace {pinned[MODEL]}` leads back to everything it was made "
         f"of, `batchyield verify --rev {revision[:12]}` rebuilds it.",
         *_source(revision, root),
@@ -88,20 +78,21 @@ def card(revision: str, root: Path, folder: Path) -> str:
         "## Measured",
         "",
         *_measured(revision, root),
-        "",
         "## Training",
         "",
         f"{facts.rows} batches, {len(facts.features)} features.",
         "",
-        "| parameter | value |",
-        "|---|---|",
-        *(f"| {name} | {_value(value)} |" for name, value in flat(facts.params).items() if value is not None),
-        "",
+        *table(("parameter", "value"), [(k, _value(v)) for k, v in flat(facts.params).items() if v is not None]),
         "## Libraries",
         "",
         ", ".join(f"{name} {version}" for name, version in sorted(facts.versions.items())),
     ]
     return "\n".join(lines) + "\n"
+
+
+def pin_table(files: Mapping[str, str], raw: str) -> list[str]:
+    """Return the Markdown table of the md5 of each of the model's files and of the raw data."""
+    return table(("file", "md5"), [(name, f"`{md5}`") for name, md5 in (*files.items(), ("raw data", raw)) if md5])
 
 
 def _source(revision: str, root: Path) -> list[str]:
@@ -112,18 +103,18 @@ def _source(revision: str, root: Path) -> list[str]:
 def _measured(revision: str, root: Path) -> list[str]:
     found = metrics(revision, root)
     if not found:
-        return ["Nothing was measured at that commit."]
+        return [UNMEASURED, ""]
     names = sorted({name for figures in found.values() for name in figures})
     confidence = _confidence(revision, root)
     head = [METRICS[file] for file in found] + ([f"{_level(revision, root)} of test resamples"] if confidence else [])
-    rows = [f"| figure | {' | '.join(head)} |", "|---" * (len(head) + 1) + "|"]
+    rows = []
     for name in names:
         cells = [figure(figures.get(name)) for figures in found.values()]
         if confidence:
             between = confidence.get(name)
             cells.append(f"{figure(between.low)} to {figure(between.high)}" if between else "")
-        rows.append(f"| {name} | {' | '.join(cells)} |")
-    return rows
+        rows.append([name, *cells])
+    return table(("figure", *head), rows)
 
 
 class _Between(msgspec.Struct):

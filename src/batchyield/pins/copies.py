@@ -1,18 +1,12 @@
-"""Bytes by their md5 where a copy of them may be: the DVC cache and our storage. None is used unread."""
+"""Bytes by their md5 where a copy of them may be: the DVC cache and our storage. Every copy is hashed before use."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
 from batchyield.errors import ArtifactError, SetupError
-from batchyield.files import md5, write_atomic
+from batchyield.files import md5, md5_of, write_atomic
 from batchyield.pins import objects, remotes
 from batchyield.pins.objects import Copy, State
-
-
-def name_of(data: bytes) -> str:
-    """The md5 by which DVC names these bytes."""
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 def cached(root: Path, digest: str) -> bytes | None:
@@ -28,8 +22,8 @@ def cached(root: Path, digest: str) -> bytes | None:
 
 def cache(root: Path, data: bytes) -> None:
     """Puts bytes into the DVC cache, so that `dvc push` and `dvc checkout` find them."""
-    file = place(root, name_of(data))
-    if cached(root, name_of(data)) is None:
+    file = place(root, md5_of(data))
+    if cached(root, md5_of(data)) is None:
         write_atomic(file, data)
         file.chmod(0o444)  # as DVC protects what is in its cache
 
@@ -104,10 +98,10 @@ def stored(root: Path, digest: str, path: str) -> bytes | None:
     """
     storage = remotes.s3_client("storage", root)
     data = objects.read(storage, "storage", objects.stored(storage, digest))
-    if data is not None and name_of(data) != digest:
+    if data is not None and md5_of(data) != digest:
         raise ArtifactError(
             storage.url(objects.stored(storage, digest)),
-            f"is corrupt, it has md5 {name_of(data)} and is not the pinned {path}",
+            f"is corrupt, it has md5 {md5_of(data)} and is not the pinned {path}",
             "`batchyield audit` tells what else is damaged; delete that object, and where the file is at hand "
             "`dvc push`, or for the raw data `batchyield mirror`, mends it",
         )
@@ -128,7 +122,7 @@ def mirror(root: Path, data: bytes, path: str) -> Copy:
         SetupError: the storage does not answer, refuses, or gives back other bytes.
     """
     storage = remotes.s3_client("storage", root)
-    made = objects.copy(storage, "storage", path, name_of(data))
+    made = objects.copy(storage, "storage", path, md5_of(data))
     if made.state is not State.INTACT:
         objects.write(storage, "storage", made.key, data)
         made = objects.copy(storage, "storage", path, made.md5)

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from batchyield import s3
 from batchyield.errors import ArtifactError, SetupError
+from batchyield.lock import read_lock
 from batchyield.pins import params, raw, remotes, workspace
-from batchyield.pins.compare import compare_with_commit, table
+from batchyield.pins.compare import LOCK, compare, table
 from batchyield.pins.dvc import dvc
+from batchyield.pins.lookup import lock_at
 from batchyield.simulate import simulate
 
 
@@ -55,7 +57,7 @@ def demo(s3_port: int | None, host: str, port: int, *, serving: bool = True) -> 
             say(said)
         say(f"raw data {raw.fetch()}")
         dvc("repro")
-        rows = compare_with_commit()
+        rows = compare(lock_at("HEAD", Path()), read_lock(LOCK))
         say("\nrebuilt against the committed dvc.lock")
         for line in table(rows):
             say(line)

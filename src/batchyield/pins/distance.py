@@ -1,15 +1,15 @@
-"""How far two versions of an output are apart, said in the output's own terms."""
+"""Measures how far two versions of an output are apart: which values differ, and by how much."""
 
 import csv
 import io
 import json
 import math
-from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from batchyield.artifact import PREDICTION_TOLERANCE
+from batchyield.pins.compare import flat
 
 
 class Verdict(StrEnum):
@@ -27,68 +27,51 @@ class Distance(NamedTuple):
     said: str = ""
 
 
-Cells = dict[str, Any]
-"""An output taken apart: where -> value."""
+def _csv(data: bytes) -> dict[str, Any]:
+    rows = enumerate(csv.DictReader(io.StringIO(data.decode())), 2)
+    return {f"line {line}, column {column}": _number(cell) for line, row in rows for column, cell in row.items()}
 
 
-def _json(value: Any, where: str = "$") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        for key in value:
-            yield from _json(value[key], f"{where}.{key}")
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _json(item, f"{where}[{index}]")
-    else:
-        yield where, value
+def _number(cell: str) -> float | str:
+    try:
+        return float(cell)
+    except ValueError:
+        return cell
 
 
-def _csv(data: bytes) -> Iterator[tuple[str, Any]]:
-    for line, row in enumerate(csv.DictReader(io.StringIO(data.decode())), 2):
-        for column, cell in row.items():
-            try:
-                yield f"line {line}, column {column}", float(cell)
-            except ValueError:
-                yield f"line {line}, column {column}", cell
-
-
-def _parquet(data: bytes) -> Iterator[tuple[str, Any]]:
+def _parquet(data: bytes) -> dict[str, Any]:
     import pandas as pd
 
-    frame = pd.read_parquet(io.BytesIO(data))
-    for name in frame.columns:
-        for row, value in enumerate(frame[name].tolist()):
-            yield f"row {row}, column {name}", value
+    columns = pd.read_parquet(io.BytesIO(data)).to_dict("list")
+    return {f"row {i}, column {name}": value for name, values in columns.items() for i, value in enumerate(values)}
 
 
-def _onnx(data: bytes) -> Iterator[tuple[str, Any]]:
-    """A model by what it is made of: every tensor and attribute of its graph, nested graphs included."""
-    import numpy as np
+def _onnx(data: bytes) -> dict[str, Any]:
+    """Return every tensor and every attribute of the nodes of a model's graph."""
     import onnx
 
-    model = onnx.load_from_string(data)
-    for tensor in model.graph.initializer:
-        for index, value in enumerate(np.ravel(onnx.numpy_helper.to_array(tensor)).tolist()):
-            yield f"tensor {tensor.name}[{index}]", value
-    for node in model.graph.node:
+    graph = onnx.load_from_string(data).graph
+    parts = {f"tensor {tensor.name}": tensor for tensor in graph.initializer}
+    for node in graph.node:
         for attribute in node.attribute:
-            value = onnx.helper.get_attribute_value(attribute)
-            if isinstance(value, onnx.TensorProto):
-                value = np.ravel(onnx.numpy_helper.to_array(value)).tolist()
-            for index, item in enumerate(value if isinstance(value, list) else [value]):
-                yield f"node {node.name}.{attribute.name}[{index}]", item
+            parts[f"node {node.name}.{attribute.name}"] = onnx.helper.get_attribute_value(attribute)
+    for name, value in parts.items():
+        if isinstance(value, onnx.TensorProto):
+            parts[name] = onnx.numpy_helper.to_array(value).ravel().tolist()
+    return flat(parts, lists=True)
 
 
-def cells(path: str, data: bytes) -> Cells:
-    """Takes an output apart by its kind; text that has no kind of its own comes apart by lines."""
+def _cells(path: str, data: bytes) -> dict[str, Any]:
+    """Return the values of an output by their place; of text without a known format, its lines."""
     match PurePath(path).suffix:
         case ".json":
-            return dict(_json(json.loads(data)))
+            return flat(json.loads(data), "$", lists=True)
         case ".csv":
-            return dict(_csv(data))
+            return _csv(data)
         case ".parquet":
-            return dict(_parquet(data))
+            return _parquet(data)
         case ".onnx":
-            return dict(_onnx(data))
+            return _onnx(data)
         case _:
             return {f"line {i}": line for i, line in enumerate(data.decode(errors="replace").splitlines(), 1)}
 
@@ -103,14 +86,14 @@ def distance(path: str, committed: bytes, rebuilt: bytes) -> Distance:
     """
     if committed == rebuilt:
         return Distance(Verdict.SAME)
-    before, after = cells(path, committed), cells(path, rebuilt)
+    before, after = _cells(path, committed), _cells(path, rebuilt)
     if before.keys() != after.keys():
         gone, new = len(before.keys() - after.keys()), len(after.keys() - before.keys())
         return Distance(Verdict.DIFFERENT, f"of another shape: {gone} values gone, {new} new")
     changed = [where for where in before if not _equal(before[where], after[where])]
     if not changed:
         return Distance(Verdict.CLOSE, "the same values in other bytes")
-    texts = [where for where in changed if not (_number(before[where]) and _number(after[where]))]
+    texts = [where for where in changed if not (_measurable(before[where]) and _measurable(after[where]))]
     if texts:
         first = texts[0]
         return Distance(
@@ -125,7 +108,7 @@ def distance(path: str, committed: bytes, rebuilt: bytes) -> Distance:
     )
 
 
-def _number(value: object) -> bool:
+def _measurable(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from batchyield.determinism import pin
 from batchyield.errors import SetupError
 from batchyield.files import write_atomic
+from batchyield.pins.compare import flat
 
 FINGERPRINT = Path("requirements/environment.json")
 LIBRARIES = (
@@ -76,10 +77,10 @@ def differences(recorded: str) -> list[str]:
         SetupError: it is no fingerprint.
     """
     try:
-        before = _flat(json.loads(recorded))
+        before = _facts(json.loads(recorded))
     except ValueError as error:
         raise SetupError(f"{FINGERPRINT} is not readable: {error}", "`git checkout` it") from error
-    here = _flat(fingerprint())
+    here = _facts(fingerprint())
     return [
         f"{name}: {before.get(name, 'nothing')} there, {here.get(name, 'nothing')} here"
         for name in sorted(before.keys() | here.keys())
@@ -87,14 +88,9 @@ def differences(recorded: str) -> list[str]:
     ]
 
 
-def _flat(value: Any, where: str = "") -> dict[str, str]:
-    if isinstance(value, dict):
-        return {k: v for key in value for k, v in _flat(value[key], f"{where}.{key}".strip(".")).items()}
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return {f"{where} {item}": "yes" for item in value}
-    if isinstance(value, list):
-        return {k: v for i, item in enumerate(value) for k, v in _flat(item, f"{where}[{i}]").items()}
-    return {where: str(value)}
+def _facts(found: dict[str, Any]) -> dict[str, Any]:
+    cpu = dict.fromkeys(found.pop("cpu", ()), "yes")
+    return flat(found, lists=True) | {f"cpu {feature}": there for feature, there in cpu.items()}
 
 
 if __name__ == "__main__":

@@ -33,6 +33,22 @@ def commit(revision: str, root: Path) -> str | None:
     return None
 
 
+def known(revision: str, root: Path) -> str:
+    """Return the full hash of a revision's commit.
+
+    Raises:
+        SetupError: git knows no such revision.
+    """
+    found = commit(revision, root)
+    if found is None:
+        raise SetupError(
+            f"{revision} is not a revision of this repository",
+            "`git log --oneline --all` lists what there is, `git fetch --all --tags` brings what others pushed; "
+            "a clone of depth 1 has no earlier commits",
+        )
+    return found
+
+
 def text_at(revision: str, path: str | Path, root: Path) -> str | None:
     """A file's text as git has it at a revision; None where it has none.
 
@@ -91,15 +107,9 @@ def find(prefix: str, root: Path) -> tuple[Sighting | None, tuple[str, ...]]:
         except ArtifactError:
             unreadable.append(revision)
             continue
-        if found := _matches(lock, prefix):
+        if found := [entry for entry in lock.entries() if entry.md5.startswith(prefix)]:
             return _sighting(revision, lock, prefix, found), tuple(unreadable)
     return None, tuple(unreadable)
-
-
-def _matches(lock: Lock, prefix: str) -> list[Entry]:
-    stages = lock.stages.values()
-    entries = [e for stage in stages for e in stage.outs] + [e for stage in stages for e in stage.deps]
-    return [entry for entry in entries if entry.md5.startswith(prefix)]
 
 
 def _sighting(revision: str, lock: Lock, prefix: str, found: list[Entry]) -> Sighting:

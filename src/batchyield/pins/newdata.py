@@ -12,13 +12,12 @@ from batchyield.contract.report import report
 from batchyield.datadiff import Difference, difference
 from batchyield.datadiff import render as rendered
 from batchyield.errors import ArtifactError, BatchyieldError, ContractError, InputError, SetupError, Violation
-from batchyield.files import write_atomic
+from batchyield.files import md5_of, write_atomic
 from batchyield.lines import read_sheet
 from batchyield.params import load
-from batchyield.pins import copies, raw, remotes
+from batchyield.pins import copies, objects, raw, remotes
 from batchyield.pins.dvc import dvc
-from batchyield.pins.objects import Versioning
-from batchyield.pins.overwrite import SourceObject
+from batchyield.pins.objects import State, Versioning
 from batchyield.pins.workspace import git
 
 REPORT = Path(".cache/new-data/report.md")
@@ -57,6 +56,58 @@ class NewData(msgspec.Struct, frozen=True):
     next: tuple[str, ...]
 
 
+class SourceObject:
+    """The source object as it stood when it was first looked at."""
+
+    def __init__(self, root: Path, pin: raw.Pin) -> None:
+        self.root, (self.name, path) = root, pin.where
+        self.remote = remotes.s3_client(self.name, root)
+        self.key, self.url = self.remote.key(path), self.remote.url(path)
+        with remotes.asking(self.name):
+            self.versioning = objects.versioning(self.remote)
+        self.old = objects.read(self.remote, self.name, self.key)
+        self.version: str | None = None
+        self.touched = False
+
+    def spare(self, data: bytes, pinned: set[str], *, force: bool) -> None:
+        """Sees to it that nothing is lost when `data` overwrites the object; `pinned` are md5s that are to be kept."""
+        if self.versioning is Versioning.ON or self.old is None or self.old == data:
+            return
+        digest = md5_of(self.old)
+        if digest in pinned:
+            copies.mirror(self.root, self.old, raw.DATA.as_posix())
+            return
+        storage = remotes.s3_client("storage", self.root)
+        if force or objects.copy(storage, "storage", raw.DATA.as_posix(), digest).state is State.INTACT:
+            return
+        raise SetupError(
+            f"{self.url} holds {len(self.old)} bytes, md5 {digest}, that neither commit nor workspace pins and our "
+            "storage has no copy of; the bucket keeps no versions, so they would be gone",
+            f"`dvc update {raw.PIN} && batchyield mirror` pins and keeps them; or give --force",
+        )
+
+    def put(self, data: bytes) -> str:
+        """Uploads, unless the object has these bytes; says which."""
+        if data == self.old:
+            return "the object has these bytes already"
+        self.touched = True  # a request that fails may still have arrived
+        self.version = objects.write(self.remote, self.name, self.key, data)
+        return f"uploaded {len(data)} bytes"
+
+    def put_back(self) -> None:
+        """Undoes `put`."""
+        if not self.touched:
+            return
+        if self.version and self.versioning is Versioning.ON:
+            with remotes.asking(self.name):
+                self.remote.client.delete_object(Bucket=self.remote.bucket, Key=self.key, VersionId=self.version)
+        elif self.old is None:
+            with remotes.asking(self.name):
+                self.remote.client.delete_object(Bucket=self.remote.bucket, Key=self.key)
+        elif objects.read(self.remote, self.name, self.key) != self.old:
+            objects.write(self.remote, self.name, self.key, self.old)
+
+
 def new_data(
     file: Path,
     root: Path = Path(),
@@ -86,7 +137,7 @@ def new_data(
     progress(f"{file} keeps the data contract")
     committed = raw.parse_pin(git("show", f"HEAD:{raw.PIN}", cwd=root))
     pinned = raw.read_pin(root)
-    if copies.name_of(data) != (digest := pinned.md5) and file.resolve() != (root / raw.DATA).resolve():
+    if md5_of(data) != (digest := pinned.md5) and file.resolve() != (root / raw.DATA).resolve():
         raw.kept(root, digest)
     with remotes.served(root, s3_port):
         bucket = SourceObject(root, pinned)
@@ -169,9 +220,9 @@ def _pinned(root: Path, data: bytes, convert: bool) -> raw.Pin:
     else:
         dvc("update", str(raw.PIN), cwd=root, quiet=True)
     made = raw.read_pin(root)
-    if made.md5 != copies.name_of(data):
+    if made.md5 != md5_of(data):
         raise SetupError(
-            f"what was uploaded has md5 {copies.name_of(data)}, what DVC found there {made.md5}",
+            f"what was uploaded has md5 {md5_of(data)}, what DVC found there {made.md5}",
             "somebody else writes that object too: agree on who does",
         )
     copies.cache(root, data)

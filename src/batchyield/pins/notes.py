@@ -3,10 +3,11 @@
 from pathlib import Path
 
 from batchyield.lock import Lock
-from batchyield.pins.card import METRICS, figure, metrics
-from batchyield.pins.causes import causes
+from batchyield.pins.card import METRICS, UNMEASURED, figure, metrics, pin_table
+from batchyield.pins.compare import causes
 from batchyield.pins.lookup import lock_at
 from batchyield.pins.registry import NAME, Release, read
+from batchyield.pins.report.markdown import table
 from batchyield.pins.walk import raw_object
 from batchyield.pins.workspace import git
 
@@ -17,7 +18,7 @@ SHOWN = 20
 def notes(release: Release, root: Path = Path()) -> str:
     """The notes of a release; the same text each time."""
     before = next((one for one in read(root).releases if one.order < release.order), None)
-    lock = lock_at(release.revision, root)
+    lock, raw = lock_at(release.revision, root), raw_object(release.revision, root)
     lines = [
         f"# {NAME} {release.version}",
         "",
@@ -27,12 +28,10 @@ def notes(release: Release, root: Path = Path()) -> str:
         "",
         "## Pin",
         "",
-        *pin_table(release, lock, root),
-        "",
+        *pin_table(model_files(lock), raw.md5 if raw else ""),
         "## Measured",
         "",
         *_figures(release, before, root),
-        "",
         "## Changed",
         "",
         *(_changes(lock_at(before.revision, root), lock) if before else ["There is no version before."]),
@@ -44,27 +43,23 @@ def notes(release: Release, root: Path = Path()) -> str:
     return "\n".join(lines) + "\n"
 
 
-def pin_table(release: Release, lock: Lock, root: Path) -> list[str]:
-    """The hashes that a release stands on, as a table."""
-    raw = raw_object(release.revision, root)
-    files = {path.removeprefix(OUTPUTS): md5 for path, (_, md5) in lock.outs().items() if path.startswith(OUTPUTS)}
-    rows = [f"| {name} | `{md5}` |" for name, md5 in files.items()]
-    rows += [f"| raw data | `{raw.md5}` |"] if raw else []
-    return ["| file | md5 |", "|---|---|", *rows]
+def model_files(lock: Lock) -> dict[str, str]:
+    """Return the md5 of each file of the model that a lock pins, by its name."""
+    return {path.removeprefix(OUTPUTS): md5 for path, (_, md5) in lock.outs().items() if path.startswith(OUTPUTS)}
 
 
 def _figures(release: Release, before: Release | None, root: Path) -> list[str]:
     now = metrics(release.revision, root)
     was = metrics(before.revision, root) if before else {}
     if not now:
-        return ["Nothing was measured at that commit."]
-    rows = ["| | figure | before | now | change |", "|---|---|---|---|---|"]
+        return [UNMEASURED, ""]
+    rows = []
     for file, figures in now.items():
         for name, value in sorted(figures.items()):
             old = was.get(file, {}).get(name)
             change = "" if old is None else "none" if old == value else f"{value - old:+.4g}"
-            rows.append(f"| {METRICS[file]} | {name} | {figure(old)} | {figure(value)} | {change} |")
-    return rows
+            rows.append((METRICS[file], name, figure(old), figure(value), change))
+    return table(("", "figure", "before", "now", "change"), rows)
 
 
 def _changes(was: Lock, now: Lock) -> list[str]:

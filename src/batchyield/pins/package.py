@@ -9,15 +9,16 @@ from pathlib import Path
 
 from batchyield.artifact import FILES, canonical_json
 from batchyield.errors import SetupError
+from batchyield.files import md5_of
 from batchyield.packaged import PIN, Pin
 from batchyield.pins.artifacts import bring
-from batchyield.pins.card import card, pins
+from batchyield.pins.card import card
 from batchyield.pins.compare import LOCK
-from batchyield.pins.copies import name_of
 from batchyield.pins.lookup import text_at
 from batchyield.pins.registry import NAME, Release
 from batchyield.pins.walk import raw_object
 from batchyield.pins.workspace import export
+from batchyield.rollout import brought
 
 PACKAGE = "batchyield_model"
 
@@ -60,9 +61,9 @@ __all__ = ["__version__", "model", "pin", "predict"]
 def pin_of(release: Release, folder: Path, root: Path = Path()) -> Pin:
     """Return the pin of a release; `folder` holds its model, from `artifacts.bring`."""
     lock = text_at(release.revision, LOCK, root) or ""
-    digest = name_of(lock.encode())
+    digest = md5_of(lock.encode())
     raw = raw_object(release.revision, root)
-    return Pin(NAME, release.version, release.revision, pins(folder), digest, raw.md5 if raw else "")
+    return Pin(NAME, release.version, release.revision, brought(folder).pins, digest, raw.md5 if raw else "")
 
 
 def package(release: Release, out: Path, root: Path = Path()) -> Path:

@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from batchyield.errors import ParamsError
 from batchyield.files import write_atomic
 from batchyield.params import parse
-from batchyield.pins.causes import flat
+from batchyield.pins.compare import flat
 
 PARAMS = Path("params.yaml")
 

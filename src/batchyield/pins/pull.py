@@ -1,6 +1,5 @@
 """All that a checkout and its base pin, at hand: from the storage where that has it, else rebuilt from the raw data."""
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +10,6 @@ from batchyield.pins.dvc import dvc
 from batchyield.pins.report.charts import LEARNING
 from batchyield.pins.review import PREDICTED
 from batchyield.pins.sides import Side, base_of
-from batchyield.pins.workspace import git
 
 
 def pull(
@@ -69,11 +67,7 @@ def _bring(base: Side, progress: Callable[[str], None]) -> None:
 def _rebuild(base: Side) -> None:
     """Rebuilds a revision in a scratch clone that shares the checkout's DVC cache."""
     root = base.root.resolve()
-    with tempfile.TemporaryDirectory(prefix="batchyield-base-") as folder:
-        scratch = Path(folder) / "checkout"
-        git("clone", "--quiet", "--no-checkout", str(root), str(scratch), cwd=Path(folder))
-        git("checkout", "--quiet", "--detach", str(base.revision), cwd=scratch)
-        remotes.lend(root, scratch)
+    with remotes.clone(root, str(base.revision)) as scratch:
         dvc("cache", "dir", "--local", str(root / ".dvc" / "cache"), cwd=scratch, quiet=True)
         raw.fetch(scratch)
         dvc("repro", "--quiet", cwd=scratch)

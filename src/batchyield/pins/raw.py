@@ -6,7 +6,7 @@ import msgspec
 
 from batchyield import s3
 from batchyield.errors import ArtifactError, SetupError
-from batchyield.files import md5, write_atomic
+from batchyield.files import md5, md5_of, write_atomic
 from batchyield.lock import Entry, read_lock
 from batchyield.pins import copies, objects, remotes
 from batchyield.pins.compare import LOCK
@@ -134,7 +134,7 @@ def _brought(root: Path, pin: Pin) -> tuple[bytes, str]:
         return _imported(root, pin), "from the source bucket"
     except SetupError as error:
         troubles.append(str(error))
-    if _unfilled(root) and copies.name_of(sample := simulate().csv()) == pin.md5:
+    if _unfilled(root) and md5_of(sample := simulate().csv()) == pin.md5:
         return sample, "made anew: they are the sample plant's"
     said = "".join(f"\n- {trouble}" for trouble in troubles)
     raise SetupError(
@@ -156,7 +156,7 @@ def _imported(root: Path, pin: Pin) -> bytes:
     remote = remotes.s3_client(name, root)
     if found.state in (State.INTACT, State.OLDER):
         data = objects.read(remote, name, remote.key(path), found.version)
-        if data is not None and copies.name_of(data) == pin.md5:
+        if data is not None and md5_of(data) == pin.md5:
             return data
         wrong = f"sent {len(data or b'')} bytes that are not the pinned ones"
         raise SetupError(f"{found.url} {wrong}", "`batchyield audit` says what is wrong there")

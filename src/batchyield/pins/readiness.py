@@ -12,13 +12,13 @@ from batchyield.params import load
 from batchyield.pins import params
 from batchyield.pins.artifacts import bring
 from batchyield.pins.audit import audit
-from batchyield.pins.card import pins
 from batchyield.pins.lookup import commit
 from batchyield.pins.objects import State
 from batchyield.pins.package import library_version
 from batchyield.pins.registry import read
 from batchyield.pins.trace import trace
 from batchyield.pins.workspace import git
+from batchyield.rollout import brought
 
 LIBRARY = "src/batchyield"
 
@@ -85,7 +85,7 @@ def _gate(root: Path) -> list[str]:
 
 def _model(head: str, root: Path) -> list[str]:
     folder = bring(head, root)
-    open_artifact(folder, pins(folder))
+    open_artifact(folder, brought(folder).pins)
     return []
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 from dvc.config import Config
 
 from batchyield.errors import SetupError
+from batchyield.pins.workspace import git
 from batchyield.s3 import BUCKET, HOST, Server, running
 
 REMOTES = ("source", "storage")
@@ -117,6 +119,17 @@ def lend(root: Path, other: Path) -> None:
     with _config(other).edit("local") as local:
         local["remote"] = {name: dict(remotes[name]) for name in REMOTES}
     (other / ".dvc" / "config.local").chmod(0o600)
+
+
+@contextlib.contextmanager
+def clone(root: Path, revision: str) -> Iterator[Path]:
+    """Yield a scratch clone of a checkout at a revision, with the keys of its remotes."""
+    with tempfile.TemporaryDirectory(prefix="batchyield-") as folder:
+        scratch = Path(folder) / "checkout"
+        git("clone", "--quiet", "--no-checkout", str(root.resolve()), str(scratch), cwd=Path(folder))
+        git("checkout", "--quiet", "--detach", revision, cwd=scratch)
+        lend(root, scratch)
+        yield scratch
 
 
 def s3_client(name: str, root: Path = Path()) -> Remote:

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from batchyield.pins.causes import flat
+from batchyield.pins.compare import flat
 from batchyield.pins.dvc import dvc
 
 

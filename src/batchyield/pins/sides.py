@@ -4,10 +4,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from batchyield.errors import SetupError
-from batchyield.lock import Lock, parse_lock, read_lock
+from batchyield.files import md5_of
+from batchyield.lock import Lock, read_lock
 from batchyield.pins import copies, raw
 from batchyield.pins.compare import LOCK
-from batchyield.pins.lookup import commit, text_at
+from batchyield.pins.lookup import known, lock_at, text_at
 from batchyield.pins.workspace import git
 
 
@@ -33,7 +34,7 @@ class Side:
             self.lock: Lock = read_lock(root / LOCK)
         else:
             self.name = revision[:12]
-            self.lock = parse_lock(self.text(LOCK), f"{self.name}:{LOCK}")
+            self.lock = lock_at(revision, root)
 
     def text(self, path: Path | str) -> str:
         """The text of a file that git keeps.
@@ -75,7 +76,7 @@ class Side:
             if md5 is None:
                 raise SetupError(f"{self.name} pins no {path}", f"`git log --all -- {LOCK}` lists revisions that may")
             file = self.root / path
-            if file.is_file() and copies.name_of(data := file.read_bytes()) == md5:
+            if file.is_file() and md5_of(data := file.read_bytes()) == md5:
                 self._brought[path] = data
             else:
                 lacking[path] = md5
@@ -94,12 +95,7 @@ def base_of(revision: str, root: Path) -> Side:
     Raises:
         SetupError: there is no such revision.
     """
-    found = commit(revision, root)
-    if found is None:
-        raise SetupError(
-            f"{revision} is no revision of this repository",
-            "`git fetch origin` brings what others pushed; a clone of depth 1 has no base",
-        )
+    found = known(revision, root)
     try:
         return Side(root, git("merge-base", found, "HEAD", cwd=root).strip())
     except SetupError:

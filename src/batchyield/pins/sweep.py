@@ -15,7 +15,7 @@ import yaml
 
 from batchyield.errors import SetupError
 from batchyield.pins import params, raw, remotes
-from batchyield.pins.causes import flat
+from batchyield.pins.compare import flat
 from batchyield.pins.dvc import dvc
 from batchyield.pins.objects import State as Kept
 from batchyield.pins.ranking import Ranking, rank

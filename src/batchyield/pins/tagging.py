@@ -9,7 +9,7 @@ from gto.exceptions import GTOException
 
 from batchyield.errors import SetupError
 from batchyield.pins.lookup import lock_at
-from batchyield.pins.notes import OUTPUTS
+from batchyield.pins.notes import OUTPUTS, model_files
 from batchyield.pins.registry import FETCH, NAME, Release, plain, read, resolve
 from batchyield.pins.walk import raw_object
 from batchyield.pins.workspace import UNSHALLOW, git, shallow
@@ -58,10 +58,9 @@ def register(version: str, said: str, root: Path = Path(), *, push: bool = False
 
 
 def message(version: str, root: Path = Path()) -> str:
-    """What the tag of a release of HEAD says: the hashes that it stands on."""
-    outs = lock_at("HEAD", root).outs()
+    """Return the message of the tag that releases HEAD: the hashes of the model and of the raw data."""
     raw = raw_object("HEAD", root)
-    rows = [f"{path} md5 {md5}" for path, (_, md5) in outs.items() if path.startswith(OUTPUTS)]
+    rows = [f"{OUTPUTS}{name} md5 {md5}" for name, md5 in model_files(lock_at("HEAD", root)).items()]
     rows += [f"raw data md5 {raw.md5}"] if raw else []
     return "\n".join([f"{NAME} {version}", "", *rows])
 

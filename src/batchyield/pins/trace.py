@@ -14,8 +14,7 @@ from batchyield.lock import read_lock
 from batchyield.pins.compare import LOCK
 from batchyield.pins.environment import FINGERPRINT
 from batchyield.pins.lookup import Sighting, commit, find, lock_at, text_at
-from batchyield.pins.recipe import commands
-from batchyield.pins.tree import tree
+from batchyield.pins.tree import commands, tree
 from batchyield.pins.walk import File, RawObject, Step, breaks, entry, file, raw_object, walk
 from batchyield.pins.workspace import git, shallow
 

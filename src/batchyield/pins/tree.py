@@ -1,12 +1,16 @@
-"""The way back drawn as a tree: each file under the stage that read it, each stage told once."""
+"""Writes a trace for people: the lineage as a tree, each stage once, and the commands that rebuild the files."""
 
 import json
+import shlex
 import textwrap
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
-from batchyield.pins.causes import flat
+from batchyield.pins import remotes
+from batchyield.pins.compare import flat
 from batchyield.pins.walk import File, RawObject, Step
+from batchyield.pins.workspace import git
 
 WIDTH = 118
 STEP = 2
@@ -53,7 +57,8 @@ def _step(step: Step, steps: dict[str, Step], raw: RawObject | None, told: set[s
     yield f"{pad}made by {step.stage}: {step.command}"
     inner = pad + " " * STEP
     for source, params in step.params.items():
-        yield from _listed(inner, source, _settings(params))
+        values = [f"{name}={_json(value)}" for name, value in flat(params).items()]
+        yield from _listed(inner, source, values)
     for role in OUTSIDE:
         read = [f"{each.path}@{short(each.md5)}" for each in step.inputs if each.role == role]
         yield from _listed(inner, role, read)
@@ -69,10 +74,8 @@ def _import(raw: RawObject | None) -> str:
     return f"imported from {raw.url}, etag {raw.etag or 'unknown'}, {size}"
 
 
-def _settings(params: Any) -> list[str]:
-    """Params as `key=value`, nested keys joined by dots, values as JSON."""
-    written = {key: json.dumps(value, ensure_ascii=False, separators=(",", ":")) for key, value in flat(params).items()}
-    return [f"{key}={value}" for key, value in written.items()]
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _listed(pad: str, label: str, items: list[str]) -> list[str]:
@@ -87,3 +90,31 @@ def _listed(pad: str, label: str, items: list[str]) -> list[str]:
         break_long_words=False,
         break_on_hyphens=False,
     )
+
+
+def commands(subjects: tuple[File, ...], revision: str, root: Path) -> Iterator[str]:
+    """The command lines that bring the subjects' bytes again, to be run at the top of the checkout."""
+    short = revision[:12]
+    kept = set(git("ls-tree", "-r", "--name-only", "-z", "--full-tree", revision, cwd=root).split("\0"))
+    for subject in subjects:
+        if subject.path in kept:
+            yield f"git show {shlex.quote(f'{short}:{subject.path}')}  # its bytes are kept in git"
+    stages = list(dict.fromkeys(subject.stage for subject in subjects if subject.stage))
+    if stages:
+        yield f"batchyield verify --rev {short}  # rebuilds all of it in a scratch folder and compares with the lock"
+    elif all(subject.path in kept for subject in subjects):
+        return
+    folder = f"../batchyield-{short}"
+    embedded = (root / ".dvc").is_dir() and not remotes.elsewhere(root)
+    if embedded:
+        yield "batchyield s3 start  # the embedded S3 server of this checkout, which has the raw data"
+    yield f"git clone --no-checkout . {folder}"
+    yield f"git -C {folder} checkout --detach {short}"
+    if embedded or (root / ".dvc/config.local").exists():  # elsewhere the keys may come from the environment
+        yield f"cp .dvc/config.local {folder}/.dvc/  # endpoint and keys of the remotes"
+    yield f"cd {folder}"
+    yield "make setup"
+    yield ". .venv/bin/activate"
+    yield "batchyield fetch  # the raw data, by their pin"
+    if stages:
+        yield f"dvc repro --no-run-cache {' '.join(stages)}"

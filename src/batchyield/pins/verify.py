@@ -1,6 +1,5 @@
 """Is the committed lock what the committed code builds? A rebuild elsewhere, laid beside the lock hash by hash."""
 
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,11 +9,11 @@ import msgspec
 from batchyield.errors import BatchyieldError
 from batchyield.lock import read_lock
 from batchyield.pins import environment, raw, remotes
-from batchyield.pins.causes import causes
-from batchyield.pins.compare import LOCK, Row, committed_lock, compare
+from batchyield.pins.compare import LOCK, Row, aligned, causes, compare
 from batchyield.pins.copies import place
 from batchyield.pins.distance import Distance, Verdict, distance
 from batchyield.pins.dvc import dvc
+from batchyield.pins.lookup import lock_at
 from batchyield.pins.workspace import git
 
 
@@ -74,14 +73,10 @@ def verify(
     """
     begun = time.monotonic()
     commit = git("rev-parse", "--verify", f"{revision}^{{commit}}", cwd=root).strip()
-    with tempfile.TemporaryDirectory(prefix="batchyield-verify-") as folder, remotes.served(root, s3_port):
-        scratch = Path(folder) / "checkout"
-        progress(f"cloning {commit[:12]} into a scratch folder")
-        git("clone", "--quiet", "--no-checkout", str(root.resolve()), str(scratch), cwd=Path(folder))
-        git("checkout", "--quiet", "--detach", commit, cwd=scratch)
-        remotes.lend(root, scratch)
+    progress(f"cloning {commit[:12]} into a scratch folder")
+    with remotes.served(root, s3_port), remotes.clone(root, commit) as scratch:
         progress(f"raw data {raw.fetch(scratch)}; nothing else is brought")
-        committed = committed_lock(scratch)
+        committed = lock_at("HEAD", scratch)
         _rebuild(scratch, len(committed.stages), progress)
         rebuilt = read_lock(scratch / LOCK)
         findings = tuple(_finding(row, root, scratch) for row in compare(committed, rebuilt))
@@ -120,11 +115,7 @@ def _measure(row: Row, root: Path, scratch: Path) -> Distance:
 
 def render(made: Verification) -> str:
     """The verification for people: a table, then what explains it."""
-    width = max(len(finding.path) for finding in made.findings)
-    lines = [
-        f"  {f.stage:<10} {f.path:<{width}}  {f.verdict:<9}  {f.rebuilt or '-':<32}  {f.distance}".rstrip()
-        for f in made.findings
-    ]
+    lines = aligned((f.stage, f.path, f.verdict, f.rebuilt or "-", f.distance) for f in made.findings)
     different = sum(finding.verdict is not Verdict.SAME for finding in made.findings)
     if made.same:
         lines.append(

@@ -1,16 +1,15 @@
 """The way back through a lock: file, the stage that makes it, what that stage read, and so on to the raw object."""
 
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from batchyield.errors import ArtifactError
+from batchyield.files import md5_of
 from batchyield.lock import Entry, Lock
 from batchyield.pins.lookup import text_at
-from batchyield.pins.raw import DATA, PIN
+from batchyield.pins.raw import DATA, PIN, parse_pin
 
 ROLES = {"src": "code", "requirements": "environment"}
 """What a stage reads from outside the pipeline, by its folder."""
@@ -51,9 +50,7 @@ class RawObject(msgspec.Struct, frozen=True):
 
 def entry(lock: Lock, path: str, md5: str = "") -> Entry | None:
     """What a lock says of a path, with this md5 where one is given: as an output, else as a stage's input; or None."""
-    stages = lock.stages.values()
-    named = [e for stage in stages for e in stage.outs] + [e for stage in stages for e in stage.deps]
-    return next((e for e in named if e.path == path and e.md5.startswith(md5)), None)
+    return next((e for e in lock.entries() if e.path == path and e.md5.startswith(md5)), None)
 
 
 def file(lock: Lock, named: Entry) -> File:
@@ -79,7 +76,7 @@ def walk(lock: Lock, subjects: Iterable[File]) -> tuple[Step, ...]:
 
 
 def raw_object(revision: str, root: Path) -> RawObject | None:
-    """The object that a revision's raw pin names; None where the revision has no such pin.
+    """Return the object that a revision's raw pin names; None if the revision has no such pin.
 
     Raises:
         ArtifactError: the pin cannot be read.
@@ -87,14 +84,9 @@ def raw_object(revision: str, root: Path) -> RawObject | None:
     text = text_at(revision, PIN, root)
     if text is None:
         return None
-    try:
-        pin = msgspec.yaml.decode(text)
-        source, out = pin["deps"][0], pin["outs"][0]
-        return RawObject(source["path"], source.get("etag"), source.get("size"), out["md5"])
-    except (msgspec.MsgspecError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ArtifactError(
-            f"{revision[:12]}:{PIN}", f"is not a readable import: {error!r}", "name another revision"
-        ) from error
+    pin = parse_pin(text)
+    source = pin.deps[0]
+    return RawObject(source.path, source.etag, source.size, pin.md5)
 
 
 def breaks(
@@ -123,7 +115,5 @@ def _differs(read: File, revision: str, root: Path) -> str | None:
     if text is None:
         return "does not hold it"
     # git's output is read with universal newlines: a file written with CRLF comes back with LF
-    forms = [
-        hashlib.md5(form.encode(), usedforsecurity=False).hexdigest() for form in (text, text.replace("\n", "\r\n"))
-    ]
+    forms = [md5_of(form.encode()) for form in (text, text.replace("\n", "\r\n"))]
     return None if read.md5 in forms else f"holds {forms[0]}"

@@ -9,8 +9,7 @@ from batchyield.batch import ID_COLUMN, NAMES, YIELD_COLUMN
 from batchyield.datadiff import YIELD, Difference, difference
 from batchyield.errors import BatchyieldError
 from batchyield.pins import raw
-from batchyield.pins.causes import causes, flat
-from batchyield.pins.compare import compare
+from batchyield.pins.compare import causes, compare, flat
 from batchyield.pins.report.markdown import cell, code, details, number, table
 from batchyield.pins.review import Review
 
