@@ -472,17 +472,3 @@ def test_a_package_whose_bytes_are_not_the_pinned_ones_does_not_answer(packaged)
     (packaged / "pin.json").unlink()
     with pytest.raises(ArtifactError, match=r"pin\.json: cannot be read.*\n.*pip install"):
         _ = Packaged(packaged).pin
-
-
-def test_every_step_of_the_workflow_is_a_command_that_is_here_or_an_action_pinned_by_hash(capsys):
-    text = (ROOT / ".github/workflows/release.yml").read_text()
-    steps = [step for job in yaml.safe_load(text)["jobs"].values() for step in job["steps"]]
-    for line in (line for line in text.splitlines() if "uses:" in line):
-        assert re.search(r"uses: [\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$", line), line
-    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    said = "\n".join(step.get("run", "") for step in steps)
-    assert set(re.findall(r"\bmake ([a-z-]+)", said)) <= targets
-    for command in set(re.findall(r"batchyield ([a-z]+)", said)):
-        with pytest.raises(SystemExit) as ended:
-            main([command, "--help"])
-        assert ended.value.code == 0
