@@ -357,7 +357,7 @@ def served(root, *options):
         [sys.executable, "-m", "api", *options, "--port", str(port)], cwd=root, env=environment | {"PYTHONPATH": "src"}
     )
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             assert process.poll() is None
             try:
