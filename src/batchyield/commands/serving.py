@@ -72,14 +72,14 @@ def _brought(revision: str) -> "tuple[Path, Deployment]":
 def _deploy(options: argparse.Namespace) -> int:
     if options.shadow:
         return _shadow(options)
-    from batchyield import rollout
+    from batchyield import comparison, rollout
 
     models = _models(options)
     folder, deployment = _brought(options.revision)
     with rollout.alone(models):
         changes = _changes(models, folder, deployment)
-        if not options.json:
-            print(_say_changes(changes), flush=True)
+        if changes and not options.json:
+            print(comparison.render(changes), end="\n\n", flush=True)
         return _tell(rollout.deploy(models, models.keep(folder, deployment), options.wait), options, changes)
 
 
@@ -149,12 +149,6 @@ def _opened(folder: Path, deployment: "Deployment") -> "tuple[Artifact, Side]":
     from batchyield.comparison import Side
 
     return open_artifact(folder, deployment.pins), Side(deployment.md5, deployment.version, deployment.revision)
-
-
-def _say_changes(found: "Comparison | None") -> str:
-    from batchyield.comparison import render
-
-    return render(found) + "\n" if found else ""
 
 
 def _tell(made: "Rollout", options: argparse.Namespace, changes: "Comparison | None" = None) -> int:
