@@ -93,7 +93,7 @@ pr-number: # of the pull request in $PR_NUMBER, laid beside its report
 	@mkdir -p $(REVIEW) && printf '%s\n' "$$PR_NUMBER" > $(REVIEW)/number
 
 comment-target: # checks what an untrusted run left in .cache/review, and tells the number for $GITHUB_OUTPUT
-	@PYTHONPATH=src $(PYTHON) -m batchyield.comment $(REVIEW)
+	@PYTHONPATH=src $(PYTHON) -m batchyield.review.comment_target $(REVIEW)
 
 tune: setup ## search for better hyperparameters, resumable: make tune [SPACE=conf/search/line_boosting.yaml]
 	@batchyield tune $(SPACE)

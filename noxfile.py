@@ -42,7 +42,7 @@ def serve(session: nox.Session) -> None:
     """The service with requirements/serve.txt alone, as its image has it: the suite starts it and asks."""
     _locked(session, "serve")
     _lacks(session, *OF_TRAINING)
-    _suite(session, "SERVICE_PYTHON", "tests/test_api_process.py")
+    _suite(session, "SERVICE_PYTHON", "tests/api/test_process.py")
 
 
 @nox.session(python=PYTHONS)
@@ -50,7 +50,14 @@ def client(session: nox.Session) -> None:
     """The client with httpx and msgspec alone: the suite runs the Python of docs/client.md."""
     session.install("--constraint", "requirements/dev.txt", "httpx", "msgspec")
     _lacks(session, *OF_TRAINING, "numpy", "onnxruntime", "litestar", "yaml")
-    _suite(session, "CLIENT_PYTHON", "tests/test_client.py", "tests/test_client_docs.py", "-k", "python or no_model")
+    _suite(
+        session,
+        "CLIENT_PYTHON",
+        "tests/client/test_client.py",
+        "tests/client/test_client_docs.py",
+        "-k",
+        "python or no_model",
+    )
 
 
 @nox.session(python=PYTHONS)
@@ -66,7 +73,7 @@ def package(session: nox.Session) -> None:
     session.run(
         "python", "-I", "-c", "import importlib, sys; [*map(importlib.import_module, sys.argv[1:])]", *_served()
     )
-    _suite(session, "PACKAGE_PYTHON", "tests/test_client_docs.py", "-k", "score")
+    _suite(session, "PACKAGE_PYTHON", "tests/client/test_client_docs.py", "-k", "score")
 
 
 def _served() -> list[str]:

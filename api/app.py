@@ -15,26 +15,26 @@ from litestar import Litestar, Request
 from litestar.datastructures import State
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from api.admission import Admission
-from api.auth import Keyring
-from api.drain import Drain
-from api.envelope import Envelope
-from api.gauges import Gauges
-from api.log import Log, open_log
-from api.metrics import MULTIPROC_DIR
-from api.monitoring import monitoring_routes
-from api.openapi import document
-from api.outcomes import outcome_routes
+from api.http.error_handlers import EXCEPTION_HANDLERS
+from api.http.shutdown import Drain
+from api.inference.hot_swap import Swap, open_wanted
+from api.inference.service import Service
+from api.inference.serving import Serving
+from api.middleware.auth import Keyring
+from api.middleware.authorization import Admission
+from api.middleware.rate_limit import Rates
+from api.middleware.request_context import Envelope
+from api.monitoring.drift_gauges import Gauges
+from api.monitoring.drift_watcher import Watch
+from api.monitoring.routes import monitoring_routes
+from api.openapi.document import document
 from api.pages import Page, page_routes
-from api.predictions import prediction_routes
-from api.rates import Rates
-from api.refusals import EXCEPTION_HANDLERS
-from api.routes import plain_routes
-from api.service import Service
-from api.serving import Serving
+from api.routes.operations import plain_routes
+from api.routes.outcomes import outcome_routes
+from api.routes.predictions import prediction_routes
 from api.settings import Settings, read_settings
-from api.swap import Swap, open_wanted
-from api.watch import Watch
+from api.telemetry.access_log import Log, open_log
+from api.telemetry.metrics import MULTIPROC_DIR
 from batchyield.errors import BatchyieldError
 
 

@@ -8,8 +8,8 @@ from litestar import MediaType, Request, Response, get
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
-from api.answers import PACKED, described
-from api.coding import LEVELS_ONCE, WORTH_IT, encoded, wanted
+from api.http.compression import LEVELS_ONCE, WORTH_IT, encoded, wanted
+from api.openapi.responses import PACKED, described
 from api.problems import NOT_FOUND, RequestError
 
 CONSOLE = Path(__file__).parent / "console"

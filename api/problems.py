@@ -3,7 +3,7 @@
 import msgspec
 
 from batchyield.errors import Violation
-from batchyield.replies import Problem
+from batchyield.serving.responses import Problem
 
 MEDIA_TYPE = "application/problem+json"
 MOST_VIOLATIONS = 20

@@ -15,13 +15,13 @@ from typing import Any
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from api.auth import Keyring
-from api.log import Log, open_log
-from api.metrics import MULTIPROC_DIR
-from api.rates import RATES
+from api.http.uvicorn_protocol import BoundedConnection
+from api.middleware.auth import Keyring
+from api.middleware.rate_limit import RATES
+from api.monitoring.drift_watcher import FOUND
 from api.settings import Settings, read_settings, unknown_variables
-from api.uvicorn_protocol import BoundedConnection
-from api.watch import FOUND
+from api.telemetry.access_log import Log, open_log
+from api.telemetry.metrics import MULTIPROC_DIR
 from batchyield.errors import SetupError
 
 logger = logging.getLogger("batchyield.service")
@@ -116,8 +116,8 @@ def _taken(host: str, port: int, error: OSError) -> SetupError:
 
 def _serve_here(listener: socket.socket, settings: Settings, log: Log) -> None:
     from api.app import create_app, spare_collector
-    from api.journal import prepare_journal
-    from api.swap import open_wanted
+    from api.inference.group_commit import prepare_journal
+    from api.inference.hot_swap import open_wanted
 
     serving = open_wanted(settings)
     prepare_journal(settings)
@@ -129,8 +129,8 @@ def _serve_here(listener: socket.socket, settings: Settings, log: Log) -> None:
 
 
 def _serve_with_workers(listener: socket.socket, settings: Settings, workers: int, log: Log) -> None:
-    from api.journal import prepare_journal
-    from api.swap import open_wanted
+    from api.inference.group_commit import prepare_journal
+    from api.inference.hot_swap import open_wanted
 
     # Each worker opens the model for itself; once here, so that a wrong one is refused with one message.
     serving = open_wanted(settings)

@@ -11,9 +11,9 @@ import msgspec
 from msgspec import Meta
 from sqlalchemy import URL
 
-from batchyield.deployment import FOLDER
 from batchyield.errors import SetupError
-from batchyield.journal.location import locate
+from batchyield.journal.database import locate
+from batchyield.serving.deployment.model_store import FOLDER
 
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout, or the folder of the image that holds `api/` and `dvc.lock`."""

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from batchyield.batch import Batch
-from batchyield.lines import read_sheet
-from batchyield.simulate import simulate
+from batchyield.plant.batch import Batch
+from batchyield.plant.csv_reader import read_sheet
+from batchyield.plant.simulator import simulate
 
 ROWS = 100
 """Of a large JSON body."""

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import psutil
 
-from batchyield.artifact import FILES
 from batchyield.errors import SetupError
-from batchyield.s3 import HOST, free_port
+from batchyield.serving.artifact import FILES
+from batchyield.versioning.storage.embedded_s3 import HOST, free_port
 
 ROOT = Path(__file__).parents[1]
 CACHE = ROOT / ".cache" / "bench"

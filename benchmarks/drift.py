@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from batchyield.batch import NAMES, Batch
-from batchyield.chart import Chart, control_chart
-from batchyield.drift import Reference, reference
-from batchyield.features import FEATURES, INDEX, featurize
-from batchyield.features.catalogue import NUMBERS
-from batchyield.lines import read_sheet
-from batchyield.simulate import simulate
-from batchyield.window import WATCHED, Shift, Verdict, compare
+from batchyield.monitoring.control_chart import Chart, control_chart
+from batchyield.monitoring.drift_window import WATCHED, Shift, Verdict, compare
+from batchyield.plant.batch import NAMES, Batch
+from batchyield.plant.csv_reader import read_sheet
+from batchyield.plant.features import FEATURES, INDEX, featurize
+from batchyield.plant.features.catalogue import NUMBERS
+from batchyield.plant.simulator import simulate
+from batchyield.serving.reference_profile import Reference, reference
 
 COLUMNS = [feature.name for feature in FEATURES]
 TRAINED = 1000

@@ -21,9 +21,10 @@ from typing import NamedTuple
 from reproduction import WITHOUT_AVX2
 
 from batchyield.errors import BatchyieldError, SetupError
-from batchyield.pins import params, raw, remotes, workspace
-from batchyield.pins.demo import seed
-from batchyield.pins.distance import Verdict, distance
+from batchyield.versioning import git, hydra_params
+from batchyield.versioning.provenance.output_diff import Verdict, distance
+from batchyield.versioning.storage import raw_data, remotes
+from batchyield.versioning.storage.demo_remote import seed
 
 ROOT = Path(__file__).parents[1]
 EMULATOR = "qemu-x86_64"
@@ -49,7 +50,7 @@ class Cell(NamedTuple):
 def stage(name: str, root: Path, *emulator: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Runs a stage as dvc.yaml does, on an emulated CPU where `emulator` says how."""
     return subprocess.run(
-        [*emulator, sys.executable, "-m", f"batchyield.stages.{name}"],
+        [*emulator, sys.executable, "-m", f"batchyield.pipeline.{name}"],
         cwd=root,
         env=os.environ | {"PYTHONPATH": "src"} | environment,
         capture_output=True,
@@ -73,12 +74,12 @@ def native(name: str, root: Path) -> None:
 def prepared() -> Iterator[Path]:
     """A copy of the working tree with the raw data and what is before the fitting, the same for every model."""
     with tempfile.TemporaryDirectory(prefix="batchyield-emulated-") as folder:
-        root = workspace.copy(ROOT, Path(folder) / "checkout")
+        root = git.copy(ROOT, Path(folder) / "checkout")
         with remotes.served(ROOT) as server:
             if server:
                 seed(server)
             remotes.lend(ROOT, root)
-            raw.fetch(root)
+            raw_data.fetch(root)
         for name in BEFORE:
             native(name, root)
         yield root
@@ -119,7 +120,7 @@ def table(models: list[str], cpus: list[str], root: Path) -> dict[tuple[str, str
     print(f"| model | native | {' | '.join(cpus)} |\n|---|---|{'---|' * len(cpus)}")
     cells = {}
     for model in models:
-        params.write(root, [f"model={model}"])
+        hydra_params.write(root, [f"model={model}"])
         begun = time.monotonic()
         native("train", root)
         print(f"| {model} | {time.monotonic() - begun:.0f} s |", end="", flush=True)

@@ -10,15 +10,15 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-from api.admission import Admission
-from api.auth import Keyring
-from api.drain import Drain
-from api.envelope import Envelope
-from api.log import LineWriter, Log
-from api.metrics import Metrics
-from api.rates import Rates
+from api.http.shutdown import Drain
+from api.middleware.auth import Keyring
+from api.middleware.authorization import Admission
+from api.middleware.rate_limit import Rates
+from api.middleware.request_context import Envelope
 from api.settings import Settings
-from batchyield import keys
+from api.telemetry.access_log import LineWriter, Log
+from api.telemetry.metrics import Metrics
+from batchyield.serving.auth import api_keys
 
 ROUNDS, REQUESTS, KEYS = 7, 20_000, 1000
 BODY = {"type": "http.request", "body": b"x" * 900, "more_body": False}
@@ -55,8 +55,10 @@ async def measure(application, headers):
 def main():
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "keys"
-        tokens = [keys.new_token() for _ in range(KEYS)]
-        path.write_bytes(keys.encode([keys.new_key(f"k{n}", ["predict"], token) for n, token in enumerate(tokens)]))
+        tokens = [api_keys.new_token() for _ in range(KEYS)]
+        path.write_bytes(
+            api_keys.encode([api_keys.new_key(f"k{n}", ["predict"], token) for n, token in enumerate(tokens)])
+        )
         open_settings, guarded = Settings(revision="1"), Settings(revision="1", api_keys_file=str(path))
         plain = [(b"host", b"a"), (b"content-type", b"application/json"), (b"content-length", b"900")]
         keyed = [*plain, (b"authorization", b"Bearer " + tokens[-1].encode())]

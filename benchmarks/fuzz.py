@@ -17,8 +17,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "tests"))
-from api_fixtures import Running, make_checkout  # noqa: E402
 from fuzz_requests import made  # noqa: E402
+from support.service import Running, make_checkout  # noqa: E402
 
 from batchyield.files import write_atomic  # noqa: E402
 

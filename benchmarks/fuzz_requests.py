@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import zstandard
 
-from api.examples import BATCH, INPUTS, MISTYPED, sheet
+from api.openapi.examples import BATCH, INPUTS, MISTYPED, sheet
 
 PREDICTIONS, CSV = "/v1/predictions", "/v1/predictions/csv"
 SHEET = sheet([BATCH, MISTYPED])

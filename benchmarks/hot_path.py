@@ -20,18 +20,18 @@ import msgspec
 import uvloop
 
 from api.app import create_app
-from api.body import WHOLE
-from api.payload import batches_of_json
-from api.service import Service
-from api.serving import Answered, Serving
+from api.http.body import WHOLE
+from api.http.decoding import batches_of_json
+from api.inference.hot_swap import open_pinned
+from api.inference.service import Service
+from api.inference.serving import Answered, Serving
 from api.settings import Settings, read_settings
-from api.swap import open_pinned
 from batchyield.errors import BatchyieldError
-from batchyield.features import FEATURES, featurize
-from batchyield.journal.append import appender
-from batchyield.journal.entry import Entry, parts
-from batchyield.journal.location import Store, locate
-from batchyield.journal.upgrade import upgrade
+from batchyield.journal.database import Store, locate
+from batchyield.journal.insert import appender
+from batchyield.journal.migrate import upgrade
+from batchyield.journal.records import Entry, parts
+from batchyield.plant.features import FEATURES, featurize
 from benchmarks.bodies import write_bodies
 
 PARTS = (

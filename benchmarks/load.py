@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from batchyield.errors import SetupError
-from batchyield.s3 import HOST
+from batchyield.versioning.storage.embedded_s3 import HOST
 from benchmarks.contenders import PATH, Running, cores
 
 CONNECTIONS = 16

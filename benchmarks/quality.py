@@ -15,16 +15,16 @@ from typing import NamedTuple
 import numpy as np
 
 from batchyield.errors import BatchyieldError, SetupError
-from batchyield.estimators import Array, Matrix
-from batchyield.evaluation import Estimate, bootstrap
-from batchyield.export import to_onnx
-from batchyield.features import featurize
-from batchyield.lines import read_answers, read_sheet
-from batchyield.params import Params, parse
-from batchyield.pins.params import compose
-from batchyield.predictor import Predictor
-from batchyield.training import Answers, train
-from batchyield.tune import cross_predict
+from batchyield.modelling.estimators import Array, Matrix
+from batchyield.modelling.hyperparameter_search import cross_predict
+from batchyield.modelling.metrics import Estimate, bootstrap
+from batchyield.modelling.onnx_export import to_onnx
+from batchyield.modelling.params import Params, parse
+from batchyield.modelling.train import Answers, train
+from batchyield.plant.csv_reader import read_answers, read_sheet
+from batchyield.plant.features import featurize
+from batchyield.serving.predictor import Predictor
+from batchyield.versioning.hydra_params import compose
 
 ROOT = Path(__file__).parents[1]
 TRAIN, TEST, ANSWERS = (

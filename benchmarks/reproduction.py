@@ -15,8 +15,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from batchyield.pins import remotes
-from batchyield.pins.demo import seed
+from batchyield.versioning.storage import remotes
+from batchyield.versioning.storage.demo_remote import seed
 
 WITHOUT_AVX512 = "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX512_SPR X86_V4"
 WITHOUT_AVX2 = f"AVX2 FMA3 X86_V3 {WITHOUT_AVX512}"

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import psutil
 
-from batchyield.simulate import simulate
+from batchyield.plant.simulator import simulate
 
 DRAWN = 50_000
 """So many batches are simulated, and written again under other names as often as it takes."""

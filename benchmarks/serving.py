@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from batchyield.batch import ENCODING
 from batchyield.errors import BatchyieldError
+from batchyield.plant.batch import ENCODING
 from benchmarks.bodies import CSV_ROWS, Bodies, write_bodies
 from benchmarks.contenders import Contender, echo, running, service, usual
 from benchmarks.load import CONNECTIONS, Round, check_wrk, interleaved

@@ -19,12 +19,12 @@ from pathlib import Path
 
 import httpx
 
-from api.examples import BATCH
-from batchyield.artifact import read_pins
-from batchyield.deployment import Deployment, Models
-from batchyield.rollout import shadow
-from batchyield.s3 import free_port
-from batchyield.workers import living
+from api.openapi.examples import BATCH
+from batchyield.serving.artifact import read_pins
+from batchyield.serving.deployment.model_store import Deployment, Models
+from batchyield.serving.deployment.rollout import shadow
+from batchyield.serving.deployment.worker_registry import living
+from batchyield.versioning.storage.embedded_s3 import free_port
 
 RATE = 200
 

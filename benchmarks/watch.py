@@ -22,7 +22,7 @@ from pathlib import Path
 import msgspec
 
 from batchyield.errors import BatchyieldError
-from batchyield.s3 import HOST
+from batchyield.versioning.storage.embedded_s3 import HOST
 from benchmarks.bodies import CSV_ROWS, Bodies, write_bodies
 from benchmarks.contenders import JSON, Contender, Running, running, service
 from benchmarks.load import CONNECTIONS, Round, check_wrk, load

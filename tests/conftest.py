@@ -9,21 +9,17 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from journal_fixtures import postgres
+from support.commands import MARK, QUICK, ROOT, run
+from support.journal_database import postgres
 
-from batchyield import s3
 from batchyield.files import exclusively
-from batchyield.pins import params, raw, remotes, workspace
-from batchyield.pins.compare import LOCK
-from batchyield.pins.demo import seed
-
-ROOT = Path(__file__).parents[1]
+from batchyield.versioning import git, hydra_params
+from batchyield.versioning.lock_diff import LOCK
+from batchyield.versioning.storage import embedded_s3, raw_data, remotes
+from batchyield.versioning.storage.demo_remote import seed
 
 hypothesis.settings.register_profile("suite", deadline=None)  # how long an example takes is the machine's affair
 hypothesis.settings.load_profile("suite")
-
-MARK = "TESTS_OF"
-"""Environment variable that all processes of one pytest run share; watchdog.py finds them by it."""
 
 
 def watched():
@@ -40,20 +36,6 @@ def watched():
 
 
 HELD = watched()
-
-EVALUATED = ["evaluation=quick", "evaluation.folds=2", "evaluation.repeats=2", "evaluation.bootstrap=50"]
-QUICK = [*EVALUATED, "model=ridge"]
-"""What makes a rebuild take seconds."""
-
-
-def run(*command, cwd, check=True, **environment):
-    """Runs a command as a user would in an activated environment; returns the completed process, output as text."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        command, cwd=cwd, env=os.environ | {"PATH": path} | environment, capture_output=True, text=True, timeout=540
-    )
-    assert not check or done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return done
 
 
 @pytest.fixture(scope="session")
@@ -74,8 +56,8 @@ def postgres_server():
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory):
     """A copy of this working tree as a repository of its own, its bucket served and seeded, nothing built."""
-    root = workspace.copy(ROOT, tmp_path_factory.mktemp("checkout"))
-    with s3.running(remotes.embedded(s3.free_port(), root)) as server:
+    root = git.copy(ROOT, tmp_path_factory.mktemp("checkout"))
+    with embedded_s3.running(remotes.embedded(embedded_s3.free_port(), root)) as server:
         seed(server)
         yield root
 
@@ -104,7 +86,7 @@ def rebuilt(checkout, once):
     """The same, with the raw data brought and everything rebuilt from it by `dvc repro`."""
 
     def make(folder):
-        raw.fetch(checkout)
+        raw_data.fetch(checkout)
         run("dvc", "repro", cwd=checkout)
         folder.mkdir()
         shutil.copytree(checkout / "data", folder / "data", symlinks=True)
@@ -112,7 +94,7 @@ def rebuilt(checkout, once):
         shutil.copy2(checkout / LOCK, folder)
 
     found = once("rebuilt", make)
-    if not (checkout / raw.DATA).exists():
+    if not (checkout / raw_data.DATA).exists():
         shutil.copytree(found, checkout, symlinks=True, dirs_exist_ok=True)
     return checkout
 
@@ -130,10 +112,10 @@ def quick(rebuilt, once, tmp_path_factory):
     """A rebuilt and committed checkout with the quick evaluation and a quick model: its rebuild takes seconds."""
 
     def make(folder):
-        workspace.git("clone", "-q", str(rebuilt), str(folder), cwd=rebuilt)
+        git.git("clone", "-q", str(rebuilt), str(folder), cwd=rebuilt)
         remotes.lend(rebuilt, folder)
-        raw.fetch(folder)
-        params.write(folder, QUICK)
+        raw_data.fetch(folder)
+        hydra_params.write(folder, QUICK)
         run("dvc", "repro", cwd=folder)
         run("git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qam", "quick", cwd=folder)
 
@@ -149,6 +131,6 @@ def spoilt(quick, tmp_path):
     """A quick checkout to spoil, its bucket too: yields the checkout, while its own S3 server runs."""
     root = tmp_path / "spoilt"
     shutil.copytree(quick, root, symlinks=True, ignore=shutil.ignore_patterns("config.local"))
-    with s3.running(remotes.embedded(s3.free_port(), root)) as server:
-        s3.put(server, raw.KEY, (root / raw.DATA).read_bytes())
+    with embedded_s3.running(remotes.embedded(embedded_s3.free_port(), root)) as server:
+        embedded_s3.put(server, raw_data.KEY, (root / raw_data.DATA).read_bytes())
         yield root

@@ -13,11 +13,11 @@ import uvicorn
 from litestar import Litestar, post
 from litestar.types import Receive, Send
 
-from api.metrics import Metrics
-from api.payload import PredictionRequest
+from api.http.decoding import PredictionRequest
+from api.http.uvicorn_protocol import STATE, Bounds
 from api.server import BACKLOG, _config
 from api.settings import Settings
-from api.uvicorn_protocol import STATE, Bounds
+from api.telemetry.metrics import Metrics
 
 
 @post("/v1/predictions", status_code=200)

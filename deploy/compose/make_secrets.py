@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from batchyield.files import write_atomic
-from batchyield.keys import READ, SCOPES, encode, new_key, new_token
+from batchyield.serving.auth.api_keys import READ, SCOPES, encode, new_key, new_token
 
 ROOT = Path(__file__).resolve().parents[2]
 PRIVATE, MOUNTED = 0o600, 0o644

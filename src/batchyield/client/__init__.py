@@ -8,8 +8,7 @@
 Neither NumPy nor the model is imported. What it raises is drawn in `batchyield.client.errors`.
 """
 
-from batchyield.client.asynchronous import AsyncClient
-from batchyield.client.blocking import Client
+from batchyield.client.async_client import AsyncClient
 from batchyield.client.errors import (
     MixedModelsError,
     RefusedError,
@@ -20,6 +19,7 @@ from batchyield.client.errors import (
     UnreachableError,
 )
 from batchyield.client.retry import Retry
+from batchyield.client.sync_client import Client
 
 __all__ = [
     "AsyncClient",

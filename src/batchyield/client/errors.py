@@ -10,7 +10,7 @@ ServiceError
 """
 
 from batchyield.errors import BatchyieldError, Violation
-from batchyield.replies import ModelPin, Problem
+from batchyield.serving.responses import ModelPin, Problem
 
 
 class ServiceError(BatchyieldError):

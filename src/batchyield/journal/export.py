@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from batchyield.batch import NAMES
 from batchyield.errors import SetupError
-from batchyield.journal.location import Store
-from batchyield.journal.read import Counts, Journalled, counts
-from batchyield.journal.upgrade import revision
+from batchyield.journal.database import Store
+from batchyield.journal.migrate import revision
+from batchyield.journal.queries import Counts, Journalled, counts
+from batchyield.plant.batch import NAMES
 
 COLUMNS = (
     "at", "request", "position", "caller", "format", "version", "revision", "md5",

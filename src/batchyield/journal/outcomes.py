@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, insert, select, text, update
 
-from batchyield.journal.entry import key
-from batchyield.journal.location import Store
-from batchyield.journal.read import in_queries
-from batchyield.journal.schema import answer, asked, correction, outcome, pin
-from batchyield.outcomes import CORRECTED, RECORDED, UNCHANGED, Outcome
+from batchyield.journal.database import Store
+from batchyield.journal.queries import in_queries
+from batchyield.journal.records import key
+from batchyield.journal.tables import answer, asked, correction, outcome, pin
+from batchyield.serving.outcomes import CORRECTED, RECORDED, UNCHANGED, Outcome
 
 _LOCK = "LOCK TABLE outcome IN SHARE ROW EXCLUSIVE MODE"
 """Of two that tell of one batch at once, the second must see what the first told. SQLite has one writer anyway."""
@@ -19,7 +19,7 @@ class Kept(NamedTuple):
     """What became of an outcome.
 
     Attributes:
-        result: one of `batchyield.outcomes.RESULTS`.
+        result: one of `batchyield.serving.outcomes.RESULTS`.
         matched: predictions of that batch.
         models: md5 of each model that made one.
     """

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from sqlalchemy import Column, Table, delete, select
 
-from batchyield.journal.location import Store
-from batchyield.journal.read import in_queries, names_of, places
-from batchyield.journal.schema import answer, asked, correction, outcome
+from batchyield.journal.database import Store
+from batchyield.journal.queries import in_queries, names_of, places
+from batchyield.journal.tables import answer, asked, correction, outcome
 
 STEP = 500
 PAUSE_SECONDS = 0.05

@@ -5,10 +5,10 @@ import time
 from collections.abc import Callable, Sequence
 
 from batchyield.errors import BatchyieldError
-from batchyield.journal.append import Appender, appender
-from batchyield.journal.entry import Entry
-from batchyield.journal.location import Store
-from batchyield.journal.upgrade import prepare
+from batchyield.journal.database import Store
+from batchyield.journal.insert import Appender, appender
+from batchyield.journal.migrate import prepare
+from batchyield.journal.records import Entry
 
 logger = logging.getLogger("batchyield.journal")
 

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from batchyield.journal.schema import metadata
+from batchyield.journal.tables import metadata
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=metadata, transactional_ddl=True)
 with context.begin_transaction():

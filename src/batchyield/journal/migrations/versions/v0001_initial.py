@@ -1,4 +1,4 @@
-"""The first schema of the journal, equal to `batchyield.journal.schema` of the same revision."""
+"""The first schema of the journal, equal to `batchyield.journal.tables` of the same revision."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,0 +1,1 @@
+"""From batches to journalled predictions: micro-batching, group commit, model swap, shadow."""

@@ -1,0 +1,1 @@
+"""Authorisation, rate limit and request context."""

@@ -1,0 +1,1 @@
+"""Drift of the running model: watcher, gauges and routes."""

@@ -1,0 +1,159 @@
+"""The OpenAPI 3.1 document, which Litestar generates from the typed handlers."""
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+import msgspec
+from litestar import Litestar, post
+from litestar.handlers import HTTPRouteHandler
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Tag
+from litestar.params import Body, JSONBody, QueryParameter
+
+from api.http.decoding import PredictionRequest
+from api.monitoring.routes import Monitoring
+from api.openapi.responses import COMPONENTS, PACKED, described
+from api.problems import (
+    BUSY,
+    INVALID,
+    JOURNAL_OFF,
+    MALFORMED,
+    NOT_JOURNALLED,
+    NOT_READY,
+    RATE_LIMITED,
+    TOO_LARGE,
+    TOO_SLOW,
+    UNSUPPORTED,
+)
+from api.routes.outcomes import OutcomeRequest
+from api.routes.predictions import PARAMETER
+from batchyield.serving.chunking import MOST_BATCHES, MOST_EXPLAINED
+from batchyield.serving.outcomes import OutcomesKept
+from batchyield.serving.responses import ExplainedPredictions, Health, Model, Predictions, Problem
+
+API_VERSION = "1.0.0"
+
+OF_BODIES = (MALFORMED, TOO_SLOW, TOO_LARGE, UNSUPPORTED, INVALID, RATE_LIMITED, BUSY, NOT_JOURNALLED)
+
+DESCRIPTION = f"""Predicts the yield of chemical batches from the 42 readings that the plant writes.
+
+Every answer carries the pin of the model: the md5 of its bytes as `dvc.lock` names it, and the commit. A batch with bad
+cells is never refused for them: what can be repaired is, the rest is taken as missing, and each such cell is named in
+`warnings`. One request may hold up to {MOST_BATCHES:,} batches.
+
+Bodies may be compressed with gzip or zstd (`Content-Encoding`); large answers are, for who sends `Accept-Encoding`.
+A request may carry an `X-Request-ID`, which comes back with its answer.
+
+Refusals are [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) problem details. Where the service has keys, send one as
+`Authorization: Bearer KEY` or `X-API-Key: KEY`."""
+
+TAGS = [
+    Tag("Predictions", "Batches in, yields with intervals out."),
+    Tag("Outcomes", "Measured yields in, joined to what was predicted."),
+    Tag("Model", "What answers, down to its bytes."),
+    Tag("Operation", "For orchestrators and Prometheus."),
+    Tag("Pages", "For people, and for what reads this document."),
+]
+
+TYPES = (
+    *(PredictionRequest, Predictions, ExplainedPredictions, OutcomeRequest, OutcomesKept),
+    *(Model, Monitoring, Health, Problem),
+)
+
+
+@post(
+    "/v1/predictions",
+    status_code=200,
+    **described(
+        *("predict", "Predictions", "Predict batches", *OF_BODIES, NOT_READY),
+        description="One answer for each input, in order. Every reading may be null or absent; an unknown field or "
+        "a wrong type is refused with its index and its name.",
+        about=f"the predictions; with `{PARAMETER}=true`, each with its explanation",
+        headers=PACKED,
+    ),
+)
+async def predict(
+    data: JSONBody[PredictionRequest],
+    explain: Annotated[
+        Literal["true", "false"],
+        QueryParameter(
+            description="whether to tell with each prediction what made it differ from the typical batch's; for at "
+            f"most {MOST_EXPLAINED} batches at a time"
+        ),
+    ] = "false",
+) -> ExplainedPredictions | Predictions:
+    """Describe the raw route of the same path; never served."""
+    raise NotImplementedError
+
+
+@post(
+    "/v1/predictions/csv",
+    status_code=200,
+    **described(
+        *("predictSheet", "Predictions", "Predict the plant's CSV", *OF_BODIES, NOT_READY),
+        description="The file as the plant writes it, GB18030 or UTF-8, with or without the yield column; as the "
+        "body itself or as the one file of a form. Answers `id,yield,lower,upper`, a line for each batch in the "
+        "file's order; with `Accept: application/json`, what `/v1/predictions` answers, warnings included.",
+        about="the predictions, as `text/csv` unless JSON is preferred",
+        headers=("X-Model-Version", "X-Model-Revision", "X-Model-Md5", "X-Cell-Warnings", *PACKED),
+    ),
+)
+async def predict_sheet(
+    data: Annotated[str, Body(media_type="text/csv", min_length=1, schema_extra={"format": "plant-sheet"})],
+) -> Predictions:
+    """Describe the raw route of the same path; never served."""
+    raise NotImplementedError
+
+
+@post(
+    "/v1/outcomes",
+    status_code=200,
+    **described(
+        *("tellOutcomes", "Outcomes", "Tell measured yields", *OF_BODIES, JOURNAL_OFF),
+        description="Joined to the journalled predictions by the batch's id. Telling the same again changes "
+        "nothing; another yield corrects the earlier one. The outcome of a batch that was never predicted is kept for "
+        "a prediction that comes later.",
+        about="what became of each, in order",
+    ),
+)
+async def tell_outcomes(data: JSONBody[OutcomeRequest]) -> OutcomesKept:
+    """Describe the raw route of the same path; never served."""
+    raise NotImplementedError
+
+
+def document(handlers: Iterable[HTTPRouteHandler]) -> bytes:
+    """Return the OpenAPI document of the raw routes and of `handlers`, as JSON.
+
+    An application of its own generates it, because a raw route and its typed twin cannot share a path in one.
+    """
+    config = OpenAPIConfig(
+        *("batchyield", API_VERSION),
+        description=DESCRIPTION,
+        tags=TAGS,
+        components=COMPONENTS,
+        path="/unserved",  # the framework's own pages, away from ours
+        render_plugins=[JsonRenderPlugin()],
+    )
+    app = Litestar([predict, predict_sheet, tell_outcomes, *handlers], openapi_config=config, logging_config=None)
+    made = app.openapi_schema.to_schema()
+    # Litestar names the same schemas, but drops the bounds of optional fields and `forbid_unknown_fields`.
+    _, schemas = msgspec.json.schema_components(TYPES, ref_template="#/components/schemas/{name}")
+    made["components"]["schemas"] = {name: _readable(schema) for name, schema in schemas.items()}
+    return msgspec.json.encode(made)
+
+
+def _readable(schema: Any) -> Any:
+    """Return the schema with `anyOf` of a type and null as one type, and of a docstring the first paragraph."""
+    if isinstance(schema, list):
+        return [_readable(member) for member in schema]
+    if not isinstance(schema, dict):
+        return schema
+    schema = {name: _readable(value) for name, value in schema.items()}
+    match schema.get("anyOf"):
+        case [{"type": str(kind), **bounds}, {"type": "null"}]:
+            del schema["anyOf"]
+            schema = {"type": [kind, "null"], **bounds, **schema}
+    if isinstance(schema.get("description"), str):
+        schema["description"] = " ".join(schema["description"].partition("\n\n")[0].split())
+    return schema

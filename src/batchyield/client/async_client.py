@@ -1,0 +1,84 @@
+"""The asynchronous client: the same calls as the blocking one, awaited."""
+
+from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import update_wrapper
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+import httpx
+from tenacity import AsyncRetrying
+
+from batchyield.client.requests import COMPRESSED_FROM, Calls, Source, Steps, http_options
+from batchyield.client.retry import Retry
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+def _call(
+    call: Callable[Concatenate[Calls, Parameters], Steps[Result]],
+) -> Callable[Concatenate["AsyncClient", Parameters], Coroutine[Any, Any, Result]]:
+    async def awaited(self: "AsyncClient", /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        return await self._run(call(self._calls, *args, **kwargs))
+
+    update_wrapper(awaited, call)
+    return awaited
+
+
+class AsyncClient:
+    """A client whose answers are awaited; parameters and errors are those of `Client`.
+
+    In tests, `transport=httpx.ASGITransport(app=...)` calls a service without a network.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        key: str | None = None,
+        *,
+        timeout: float = 30.0,
+        retry: Retry = Retry(),  # noqa: B008 - frozen
+        restart_on_model_change: bool = False,
+        compressed_from: int | None = COMPRESSED_FROM,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._http = httpx.AsyncClient(transport=transport, **http_options(url, key, timeout))
+        self._calls = Calls(self._http.build_request, restart_on_model_change, compressed_from)
+        self._retry = retry
+
+    predict = _call(Calls.predict)
+    predict_one = _call(Calls.predict_one)
+    explain = _call(Calls.explain)
+    predict_csv = _call(Calls.predict_csv)
+    record_outcomes = _call(Calls.record_outcomes)
+    model = _call(Calls.model)
+    ready = _call(Calls.ready)
+
+    async def score_csv(self, source: Source) -> AsyncIterator[bytes]:
+        for steps in self._calls.score_csv(source):
+            yield await self._run(steps)
+
+    score_csv.__doc__ = Calls.score_csv.__doc__
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _run(self, steps: Steps[Result]) -> Result:
+        response: httpx.Response | None = None
+        while True:
+            try:
+                request = steps.send(response)
+            except StopIteration as end:
+                result: Result = end.value
+                return result
+            with self._retry.unreachable(request):
+                response = await AsyncRetrying(**self._retry.options())(self._http.send, request)

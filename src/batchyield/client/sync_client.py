@@ -1,0 +1,98 @@
+"""The blocking client."""
+
+from collections.abc import Callable, Iterator
+from functools import update_wrapper
+from types import TracebackType
+from typing import Concatenate, ParamSpec, Self, TypeVar
+
+import httpx
+from tenacity import Retrying
+
+from batchyield.client.requests import COMPRESSED_FROM, Calls, Source, Steps, http_options
+from batchyield.client.retry import Retry
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+def _call(
+    call: Callable[Concatenate[Calls, Parameters], Steps[Result]],
+) -> Callable[Concatenate["Client", Parameters], Result]:
+    def blocking(self: "Client", /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        return self._run(call(self._calls, *args, **kwargs))
+
+    update_wrapper(blocking, call)
+    return blocking
+
+
+class Client:
+    """A client that blocks until it has the answer; safe to share between threads.
+
+    Args:
+        url: of the service; None: `BATCHYIELD_URL`, else http://127.0.0.1:8000.
+        key: None: `BATCHYIELD_API_KEY`, if it is set.
+        timeout: seconds for each step of an exchange: to connect, to send, to receive.
+        retry: when a request that failed is sent again.
+        restart_on_model_change: if the model changes during a request in several parts, start again instead of raising.
+        compressed_from: size in bytes from which bodies are compressed; None: never.
+        transport: replaces HTTP over TCP, for example `httpx.HTTPTransport(uds=...)`.
+
+    Each call raises:
+        UnreachableError: no answer.
+        UnavailableError: the service cannot answer now, or it failed.
+        RefusedError: the request is wrong; `violations` says where. UnauthorizedError: its key is.
+        MixedModelsError: several models answered parts of it, in spite of `restart_on_model_change` if that is set.
+        ReplyError: what answered is not the service.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        key: str | None = None,
+        *,
+        timeout: float = 30.0,
+        retry: Retry = Retry(),  # noqa: B008 - frozen
+        restart_on_model_change: bool = False,
+        compressed_from: int | None = COMPRESSED_FROM,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._http = httpx.Client(transport=transport, **http_options(url, key, timeout))
+        self._calls = Calls(self._http.build_request, restart_on_model_change, compressed_from)
+        self._retry = retry
+
+    predict = _call(Calls.predict)
+    predict_one = _call(Calls.predict_one)
+    explain = _call(Calls.explain)
+    predict_csv = _call(Calls.predict_csv)
+    record_outcomes = _call(Calls.record_outcomes)
+    model = _call(Calls.model)
+    ready = _call(Calls.ready)
+
+    def score_csv(self, source: Source) -> Iterator[bytes]:
+        for steps in self._calls.score_csv(source):
+            yield self._run(steps)
+
+    score_csv.__doc__ = Calls.score_csv.__doc__
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _run(self, steps: Steps[Result]) -> Result:
+        response: httpx.Response | None = None
+        while True:
+            try:
+                request = steps.send(response)
+            except StopIteration as end:
+                result: Result = end.value
+                return result
+            with self._retry.unreachable(request):
+                response = Retrying(**self._retry.options())(self._http.send, request)

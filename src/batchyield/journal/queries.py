@@ -1,0 +1,245 @@
+"""Reading the journal: what was answered, and what became of it."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+from msgspec import Meta
+from sqlalchemy import Connection, Select, func, select, tuple_
+
+from batchyield.journal.database import Store
+from batchyield.journal.records import Pin, key
+from batchyield.journal.tables import answer, asked, correction, outcome, pin
+from batchyield.plant.batch import Batch
+from batchyield.serving.responses import Prediction
+
+PAGE = 2_000
+"""Predictions read at a time, each page by a transaction of its own: a long one would keep SQLite's log from being
+emptied."""
+
+IN_ONE_QUERY = 500
+"""Batches that are looked up by their ids at a time."""
+
+_place = tuple_(answer.c.at, answer.c.id)
+"""What answers are in order by."""
+
+
+class Journalled(msgspec.Struct, frozen=True):
+    """One prediction as it was answered.
+
+    Attributes:
+        answer: number of the row that holds it.
+        at: when, in microseconds since 1970, UTC.
+        request: id of the request.
+        position: in the request, from 0.
+        caller: who asked; empty where there are no keys.
+        form: `json` or `csv`.
+        pin: of the model.
+        batch: the inputs.
+        prediction: the answer.
+        measured: the batch's yield as it was told last; None while it is not known.
+    """
+
+    answer: int
+    at: int
+    request: str
+    position: int
+    caller: str
+    form: str
+    pin: Pin
+    batch: Batch
+    prediction: Prediction
+    measured: float | None
+
+
+class PinCount(msgspec.Struct, frozen=True):
+    """How many predictions a model made."""
+
+    version: str
+    revision: str
+    md5: str
+    predictions: int
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """What the journal holds; times in microseconds since 1970, UTC."""
+
+    predictions: int
+    oldest: int | None
+    newest: int | None
+    models: list[PinCount]
+    outcomes: int
+    matched: Annotated[int, Meta(description="outcomes of batches that were predicted")]
+    corrections: int
+
+
+class Place(NamedTuple):
+    """Where an answer stands in the journal, and how many batches it holds."""
+
+    at: int
+    id: int
+    batches: int
+    md5: str
+
+
+class _Inputs(msgspec.Struct):
+    inputs: list[Batch]
+
+
+class _Name(msgspec.Struct):
+    id: str | None = None
+
+
+class _Names(msgspec.Struct):
+    inputs: list[_Name]
+
+
+_inputs = msgspec.json.Decoder(_Inputs)
+_names = msgspec.json.Decoder(_Names)
+_predictions = msgspec.json.Decoder(list[Prediction])
+
+
+def answered(
+    store: Store, since: int | None = None, until: int | None = None, limit: int | None = None
+) -> Iterator[Journalled]:
+    """Predictions in the order of their answers; of one request, in the order of its inputs.
+
+    Args:
+        store: the journal.
+        since: the first time that counts, in microseconds.
+        until: the first that no longer does.
+        limit: the latest so many alone.
+    """
+    first, skipped = (None, 0) if limit is None else _latest(store, since, until, limit)
+    if limit is not None and first is None:
+        return
+    after: tuple[int, int] | None = first and (first.at, first.id - 1)
+    while True:
+        with store.reading() as connection:
+            page = places(connection, since, until, after=after)
+            rows = read(connection, [place.id for place in page])
+        yield from rows[skipped:]
+        if not page:
+            return
+        after, skipped = (page[-1].at, page[-1].id), 0
+
+
+def places(
+    connection: Connection,
+    since: int | None,
+    until: int | None,
+    after: tuple[int, int] | None = None,
+    before: tuple[int, int] | None = None,
+    newest: bool = False,
+    most: int = PAGE,
+) -> list[Place]:
+    """The next answers with `most` batches together, or a single one that has more; none at the end.
+
+    Args:
+        connection: reads.
+        since: the first time that counts, in microseconds.
+        until: the first that no longer does.
+        after: the place behind which they stand.
+        before: the place before which they stand.
+        newest: whether they come newest first.
+        most: batches of them together.
+    """
+    chosen = select(answer.c.at, answer.c.id, answer.c.batches, pin.c.md5).join_from(answer, pin)
+    query: Select[Any] = between(chosen, since, until)
+    if after is not None:
+        query = query.where(_place > after)
+    if before is not None:
+        query = query.where(_place < before)
+    order = (answer.c.at.desc(), answer.c.id.desc()) if newest else (answer.c.at, answer.c.id)
+    found: list[Place] = []
+    batches = 0
+    for row in connection.execute(query.order_by(*order).limit(most)):
+        batches += row.batches
+        if found and batches > most:
+            break
+        found.append(Place(*row))
+    return found
+
+
+def read(connection: Connection, numbers: Sequence[int]) -> list[Journalled]:
+    """The predictions of the answers of these numbers, in the order of `answered`."""
+    query = select(answer, pin.c.version, pin.c.revision, pin.c.md5).join_from(answer, pin)
+    query = query.where(answer.c.id.in_(numbers)).order_by(answer.c.at, answer.c.id)
+    made: list[Journalled] = []
+    told = [(row, _inputs.decode(row.inputs).inputs) for row in connection.execute(query)]
+    yields = yields_of(connection, [batch.id for _, batches in told for batch in batches if batch.id is not None])
+    for row, batches in told:
+        model = Pin(row.version, row.revision, row.md5)
+        said = zip(batches, _predictions.decode(row.predictions), strict=True)
+        made += [
+            Journalled(
+                *(row.id, row.at, row.request, position, row.caller, row.format, model),
+                *(batch, prediction, yields.get(key(batch.id or ""))),
+            )
+            for position, (batch, prediction) in enumerate(said, row.first)
+        ]
+    return made
+
+
+def names_of(connection: Connection, numbers: Sequence[int]) -> dict[int, tuple[int, list[str | None]]]:
+    """By number of an answer: the position of its first batch, and the ids of all as the tables have them."""
+    query = select(answer.c.id, answer.c.first, answer.c.inputs).where(answer.c.id.in_(numbers))
+    told = connection.execute(query)
+    return {row.id: (row.first, [key(one.id) for one in _names.decode(row.inputs).inputs]) for row in told}
+
+
+def in_queries(names: Iterable[str]) -> Iterable[list[str]]:
+    """Ids, each once, as many together as one query takes."""
+    distinct = list(dict.fromkeys(names))
+    return (distinct[start : start + IN_ONE_QUERY] for start in range(0, len(distinct), IN_ONE_QUERY))
+
+
+def yields_of(connection: Connection, names: Sequence[str]) -> dict[str, float]:
+    """The yields that were told of batches of these ids, by id as the tables have it."""
+    found: dict[str, float] = {}
+    for some in in_queries(map(key, names)):
+        query = select(outcome.c.batch, outcome.c["yield"]).where(outcome.c.batch.in_(some))
+        found.update((row[0], row[1]) for row in connection.execute(query))
+    return found
+
+
+def counts(store: Store) -> Counts:
+    """What the journal holds."""
+    with store.reading() as connection:
+        total, oldest, newest = connection.execute(
+            select(func.coalesce(func.sum(answer.c.batches), 0), func.min(answer.c.at), func.max(answer.c.at))
+        ).one()
+        models = connection.execute(
+            select(pin.c.version, pin.c.revision, pin.c.md5, func.sum(answer.c.batches))
+            .join_from(pin, answer)
+            .group_by(pin.c.id)
+            .order_by(func.max(answer.c.at).desc())
+        ).all()
+        known = connection.execute(select(func.count()).select_from(outcome)).scalar_one()
+        predicted = select(asked.c.batch).where(asked.c.batch == outcome.c.batch).exists()
+        matched = connection.execute(select(func.count()).select_from(outcome).where(predicted)).scalar_one()
+        corrected = connection.execute(select(func.count()).select_from(correction)).scalar_one()
+    return Counts(total, oldest, newest, [PinCount(*row) for row in models], known, matched, corrected)
+
+
+def between(query: Select[Any], since: int | None, until: int | None) -> Select[Any]:
+    """The query for answers from `since` on and before `until`, in microseconds."""
+    if since is not None:
+        query = query.where(answer.c.at >= since)
+    return query if until is None else query.where(answer.c.at < until)
+
+
+def _latest(store: Store, since: int | None, until: int | None, limit: int) -> tuple[Place | None, int]:
+    """The oldest answer that is not older than the latest `limit` predictions, and how many of it are."""
+    oldest: Place | None = None
+    while limit > 0:
+        with store.reading() as connection:
+            before = oldest and (oldest.at, oldest.id)
+            page = places(connection, since, until, before=before, newest=True)
+        for oldest in page:
+            limit -= oldest.batches
+            if limit <= 0:
+                return oldest, -limit
+        if not page:
+            break
+    return oldest, 0

@@ -1,0 +1,1 @@
+"""Parameters, estimators, training, conformal intervals, metrics, ONNX export and search."""

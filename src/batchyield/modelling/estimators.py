@@ -1,0 +1,126 @@
+"""Estimators whose fitted numbers do not depend on the machine: each is rounded before anything is built on it."""
+
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.linear_model import ElasticNet, Ridge
+
+from batchyield.plant.features import INDEX
+
+Array = npt.NDArray[np.float64]
+Matrix = npt.NDArray[np.floating[Any]]
+
+PRODUCT_PER_CHARGE = INDEX["B14_per_A1"]
+HUBER = 0.03
+"""Residual [yield] from which a batch pulls at the line with constant force: about the spread of a good batch."""
+
+
+class MassLine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+    """Yield = intercept + slope * max(B14/A1, knee), fitted with Huber weights.
+
+    Yield is product mass over charge, and a tree cannot carry that proportion beyond the charges it has seen.
+
+    Args:
+        knee: B14/A1 below which the line is flat.
+    """
+
+    def __init__(self, knee: float = 1.05) -> None:
+        self.knee = knee
+
+    def fit(self, X: Matrix, y: Array) -> Self:  # noqa: N803 - scikit-learn's names
+        """Fit on the feature matrix [n, k] and yields [n]; a missing B14/A1 counts as the median one."""
+        given = X[:, PRODUCT_PER_CHARGE].astype(np.float64)
+        known = given[~np.isnan(given)]
+        self.missing_ = round(float(np.median(known)), 3) if len(known) else self.knee
+        q = self._ratio(X)
+        slope, intercept = 0.0, float(np.median(y))
+        for _ in range(30):
+            residual = np.abs(y - intercept - slope * q)
+            weight = np.minimum(1.0, HUBER / np.maximum(residual, HUBER))
+            total = weight.sum()
+            q_mean, y_mean = (weight * q).sum() / total, (weight * y).sum() / total
+            spread = (weight * (q - q_mean) ** 2).sum()
+            slope = (weight * (q - q_mean) * (y - y_mean)).sum() / spread if spread > 0 else 0.0
+            intercept = y_mean - slope * q_mean
+        self.slope_, self.intercept_ = round(float(slope), 3), round(float(intercept), 4)
+        return self
+
+    def predict(self, X: Matrix) -> Array:  # noqa: N803
+        """Yields [n] on the line."""
+        return np.asarray(self.intercept_ + self.slope_ * self._ratio(X))
+
+    def is_flat(self, X: Matrix) -> npt.NDArray[np.bool_]:  # noqa: N803
+        """Whether each row [n] lies where the line is flat."""
+        return np.asarray(X[:, PRODUCT_PER_CHARGE] < self.knee)
+
+    def _ratio(self, X: Matrix) -> Array:  # noqa: N803
+        q = X[:, PRODUCT_PER_CHARGE].astype(np.float64)
+        return np.maximum(np.where(np.isnan(q), self.missing_, q), self.knee)
+
+
+class WinsorLinear(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+    """A linear model of features that are imputed by their median, cut off at quantiles and brought to one scale.
+
+    Args:
+        linear: an unfitted scikit-learn linear regressor.
+        winsor: quantile cut off at either end.
+    """
+
+    def __init__(self, linear: Ridge | ElasticNet, winsor: float = 0.005) -> None:
+        self.linear = linear
+        self.winsor = winsor
+
+    def fit(self, X: Matrix, y: Array) -> Self:  # noqa: N803 - scikit-learn's names
+        """Fit on a feature matrix [n, k] with NaN where missing, and targets [n]."""
+        data = X.astype(np.float64)
+        self.median_ = _column_quantile(data, 0.5)
+        filled = np.where(np.isnan(data), self.median_, data)
+        self.low_ = _column_quantile(filled, self.winsor)
+        self.high_ = _column_quantile(filled, 1 - self.winsor)
+        # Powers of two: dividing by them is exact on every machine.
+        spread = np.maximum(self.high_ - self.low_, 2.0**-20)
+        self.scale_ = 2.0 ** -np.round(np.frexp(spread)[1])
+        fitted = self.linear.fit(self._scaled(data), y)
+        self.coef_ = np.round(fitted.coef_, 6) + 0.0
+        self.intercept_ = round(float(fitted.intercept_), 6)
+        return self
+
+    def predict(self, X: Matrix) -> Array:  # noqa: N803
+        """Predictions [n]; summed column by column, so that no BLAS kernel has a say."""
+        return np.asarray((self._scaled(X.astype(np.float64)) * self.coef_).sum(axis=1) + self.intercept_)
+
+    def _scaled(self, data: Array) -> Array:
+        filled = np.where(np.isnan(data), self.median_, data)
+        return np.asarray((np.clip(filled, self.low_, self.high_) - self.median_) * self.scale_)
+
+
+def _column_quantile(data: Array, quantile: float) -> Array:
+    """Quantiles of the known values of each column, each a value that occurs; 0 for an empty column."""
+    columns = (column[~np.isnan(column)] for column in data.T)
+    return np.array([np.quantile(c, quantile, method="nearest") if len(c) else 0.0 for c in columns])
+
+
+class FilledTrees(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+    """Trees that know no missing values, given a number below all others instead.
+
+    Args:
+        trees: an unfitted scikit-learn regressor made of trees.
+    """
+
+    def __init__(self, trees: Any, fill: float = -1e9) -> None:
+        self.trees = trees
+        self.fill = fill
+
+    def fit(self, X: Matrix, y: Array) -> Self:  # noqa: N803 - scikit-learn's names
+        """Fit on a feature matrix [n, k] with NaN where missing, and targets [n]."""
+        self.trees_ = self.trees.fit(self._filled(X), y)
+        return self
+
+    def predict(self, X: Matrix) -> Array:  # noqa: N803
+        """Predictions [n]."""
+        return np.asarray(self.trees_.predict(self._filled(X)))
+
+    def _filled(self, X: Matrix) -> Matrix:  # noqa: N803
+        return np.where(np.isnan(X), np.float32(self.fill), X)

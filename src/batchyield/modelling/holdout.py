@@ -1,0 +1,39 @@
+"""Which batches are held out for the test."""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from batchyield.errors import ContractError, Violation
+from batchyield.modelling.params import ForwardSplit, RandomSplit
+from batchyield.plant.features import id_number
+
+
+def held_out(ids: Sequence[str], split: RandomSplit | ForwardSplit) -> npt.NDArray[np.bool_]:
+    """True [n] for the test batches.
+
+    The random split orders the batches by a hash of seed and id: however the rows are shuffled, the same batches are
+    held out, and most of them still are when others are added.
+
+    Raises:
+        ContractError: a forward split meets an id without a number.
+    """
+    size = round(len(ids) * split.test_fraction)
+    if isinstance(split, RandomSplit):
+        key = [hashlib.sha256(f"{split.seed}/{name}".encode()).digest() for name in ids]
+        order = sorted(range(len(ids)), key=lambda i: key[i])
+    else:
+        numbers = [id_number(name) for name in ids]
+        missing = [i for i, number in enumerate(numbers) if number != number]
+        if missing:
+            raise ContractError(
+                "split.kind forward",
+                [Violation(f"row {i}", f"id {ids[i]!r} has no number to order by") for i in missing],
+                "the rows above",
+            )
+        order = sorted(range(len(ids)), key=lambda i: (-numbers[i], ids[i]))
+    mask = np.zeros(len(ids), dtype=bool)
+    mask[order[:size]] = True
+    return mask

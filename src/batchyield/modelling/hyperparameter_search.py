@@ -1,0 +1,266 @@
+"""Hyperparameter search with Optuna: TPE sampler, median pruner, cross-validation on the training batches.
+
+Every trial is scored in the same folds as the baseline, so their difference is paired. Trials are stored in SQLite as
+they end. The sampler of each trial is seeded with the number of trials before it: a search that was interrupted and
+resumed tries the same models as one that was not.
+"""
+
+import hashlib
+import math
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import yaml
+from scipy import stats
+from sklearn.model_selection import KFold
+
+from batchyield.errors import ParamsError, SetupError
+from batchyield.files import write_atomic
+from batchyield.modelling.conformal import out_of_fold
+from batchyield.modelling.estimators import Array, Matrix
+from batchyield.modelling.metrics import METRIC_DECIMALS
+from batchyield.modelling.model_params import ModelParams
+from batchyield.modelling.params import Params, load
+from batchyield.modelling.parquet import read_features, read_table
+from batchyield.modelling.search_space import Number, SearchSpace, load_space, replace
+from batchyield.modelling.yield_model import build
+
+STUDIES = Path(".cache/search")
+CONFIDENCE = 0.9
+"""Of the interval of a gain."""
+UNPRUNED = 4
+"""Complete trials before the pruner may end one."""
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """A model with its cross-validated score.
+
+    Attributes:
+        number: of the trial, from 1; 0 for the baseline.
+        values: dotted parameter -> value, as drawn; empty for the baseline.
+        model: all parameters.
+        repeats: finished repeats of the cross-validation; fewer than `evaluation.repeats` if pruned.
+        score: half the mean squared error, mean of those repeats.
+        gain: the baseline's score minus this one, in the same folds.
+        half_width: of the gain's 90 % confidence interval (corrected resampled t-test); None for the baseline.
+    """
+
+    number: int
+    values: dict[str, Number]
+    model: ModelParams
+    repeats: int
+    score: float
+    gain: float
+    half_width: float | None
+
+
+def folds(X: Matrix, params: Params, repeat: int) -> list[Any]:  # noqa: N803 - as scikit-learn
+    """Return the test rows of each fold of one repeat, as `evaluation.cross_validate` cuts them."""
+    cut = KFold(params.evaluation.folds, shuffle=True, random_state=params.evaluation.seed + repeat)
+    return [test for _, test in cut.split(X)]
+
+
+def cross_predict(X: Matrix, y: Array, params: Params) -> Array:  # noqa: N803
+    """Return out-of-fold predictions [repeats, n], without fitting intervals."""
+    model = build(params.model, params.features, params.target)
+    return np.array([out_of_fold(model, X, y, folds(X, params, r)) for r in range(params.evaluation.repeats)])
+
+
+def corrected_half_width(variance: float, repeats: int, n_folds: int, confidence: float = CONFIDENCE) -> float:
+    """Return the half width of the confidence interval of a cross-validated difference of two models.
+
+    Args:
+        variance: of the difference between the folds.
+        repeats: repeats of the cross-validation.
+        n_folds: folds of each repeat.
+        confidence: probability that the interval holds the expected difference.
+
+    Source: Nadeau and Bengio, Inference for the Generalization Error, Machine Learning 52, 2003. Folds share training
+    batches, so 1 / (repeats n_folds) alone would claim far too much; 1 / (n_folds - 1) is their correction.
+    """
+    number = repeats * n_folds
+    error = math.sqrt((1 / number + 1 / (n_folds - 1)) * variance)
+    return float(stats.t.ppf((1 + confidence) / 2, number - 1)) * error
+
+
+def search(
+    X: Matrix,  # noqa: N803
+    y: Array,
+    params: Params,
+    space: SearchSpace,
+    storage: Path,
+    progress: Callable[[str], None] = lambda _: None,
+) -> list[Candidate]:
+    """Run the search, or what is left of it, and return the candidates.
+
+    Args:
+        X: feature matrix [n, len(FEATURES)] of the training batches.
+        y: their yields [n].
+        params: everything but the model; `evaluation` sets the folds, repeats and seed of the cross-validation.
+        space: models to try.
+        storage: SQLite file of the Optuna study; an existing one is resumed.
+        progress: receives one line per trial.
+
+    Returns:
+        Complete trials and the baseline, lowest score first, then pruned trials; no two with the same values.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=UNPRUNED)
+    study = optuna.create_study(
+        storage=f"sqlite:///{storage}", study_name="search", pruner=pruner, load_if_exists=True, direction="minimize"
+    )
+
+    def fold_scores(model: ModelParams, repeat: int) -> list[float]:
+        estimator, cut = build(model, params.features, params.target), folds(X, params, repeat)
+        cost = (out_of_fold(estimator, X, y, cut) - y) ** 2 / 2
+        return [float(cost[test].mean()) for test in cut]
+
+    repeats = range(params.evaluation.repeats)
+    if "baseline" not in study.user_attrs:
+        study.set_user_attr("baseline", [fold_scores(space.model, repeat) for repeat in repeats])
+    baseline = np.array(study.user_attrs["baseline"])
+    found = [Candidate(0, {}, space.model, len(baseline), round(float(baseline.mean()), METRIC_DECIMALS), 0.0, None)]
+    progress(f"baseline: {_e4(found[0].score)}e-4")
+
+    State, tried = optuna.trial.TrialState, math.prod(map(len, space.values.values()))  # noqa: N806
+    ended = [trial for trial in study.trials if trial.state.is_finished()]
+    done = {tuple(t.params.items()): t.user_attrs["folds"] for t in ended if t.state != State.FAIL}
+    while len(done) < min(space.trials, tried):
+        ended = [trial for trial in study.trials if trial.state.is_finished()]
+        repeated = bool(ended) and ended[-1].state == State.FAIL
+        seed = space.seed + len(ended)
+        samplers = optuna.samplers
+        study.sampler = (
+            samplers.RandomSampler(seed) if repeated else samplers.TPESampler(seed=seed, constant_liar=False)
+        )
+        trial, scores = study.ask(), list[list[float]]()
+        values = {name: trial.suggest_categorical(name, options) for name, options in sorted(space.values.items())}
+        if tuple(values.items()) in done:  # TPE proposes the best again and again: draw another at random instead
+            study.tell(trial, state=State.FAIL)
+            continue
+        for repeat in repeats:
+            scores.append(fold_scores(replace(space.model, values), repeat))
+            trial.report(float(np.mean(scores)), repeat)
+            if trial.should_prune():
+                break
+        score, pruned = float(np.mean(scores)), len(scores) < len(repeats)
+        trial.set_user_attr("folds", scores)
+        study.tell(trial, None if pruned else score, State.PRUNED if pruned else State.COMPLETE)
+        done[tuple(values.items())] = scores
+        settings = ", ".join(f"{name}={value:g}" for name, value in values.items())
+        progress(f"trial {len(done)} of {space.trials}: {_e4(score)}e-4{' pruned' * pruned}  {settings}")
+
+    for number, (items, fold_values) in enumerate(done.items(), 1):
+        own = np.array(fold_values)
+        gains = baseline[: len(own)] - own
+        width = corrected_half_width(float(gains.var(ddof=1)), len(own), own.shape[1])
+        figures = (round(float(figure), METRIC_DECIMALS) for figure in (own.mean(), gains.mean(), width))
+        found.append(Candidate(number, dict(items), replace(space.model, dict(items)), len(own), *figures))
+    return sorted(found, key=lambda c: (-c.repeats, c.score, c.number))
+
+
+def _e4(score: float) -> str:
+    return f"{score * 1e4:.3f}"
+
+
+def table(ranked: Sequence[Candidate]) -> list[str]:
+    """Return the candidates as lines of text; scores in 1e-4, `~` where the gain is within noise."""
+    names = list(dict.fromkeys(name for candidate in ranked for name in sorted(candidate.values)))
+    rows = [["rank", "trial", "repeats", "score", "gain", "±", "", *names]]
+    for rank, found in enumerate(ranked, 1):
+        trial, width = ("baseline", "-") if found.half_width is None else (str(found.number), _e4(found.half_width))
+        noise = "~" if found.half_width is not None and abs(found.gain) <= found.half_width else ""
+        settings = [f"{found.values[name]:g}" if name in found.values else "as it is" for name in names]
+        rows.append([str(rank), trial, str(found.repeats), _e4(found.score), _e4(found.gain), width, noise, *settings])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def run(space_path: Path, write: str | None = None, force: bool = False) -> int:
+    """Run `batchyield tune`: search on the workspace's training batches, print the ranking, write the winner.
+
+    Args:
+        space_path: search space, for example `conf/search/line_trees.yaml`.
+        write: name of the choice in `conf/model/` that the winner becomes; None to write nothing.
+        force: replace an existing choice of that name.
+
+    Raises:
+        ParamsError: the search space or `params.yaml` is wrong.
+        SetupError: the choice exists or its name is invalid, the features are not built, or Optuna is not installed.
+    """
+    path = None if write is None else destination(write, force)  # refuse before the search, not after it
+    space, params = load_space(space_path), load()
+    features, batches = Path("data/features/train.parquet"), Path("data/split/train.parquet")
+    for needed in (features, batches):
+        if not needed.is_file():
+            raise SetupError(f"{needed} does not exist", "run `make repro`, or `dvc repro featurize`")
+    X, y = read_features(features), read_table(batches)["yield"].to_numpy(dtype=float)  # noqa: N806
+    # A study belongs to one space, data and cross-validation: anything else starts a study of its own.
+    inputs = (space, params.features, params.target, params.evaluation)
+    digest = hashlib.sha256(msgspec.json.encode(inputs) + X.tobytes() + y.tobytes()).hexdigest()
+    storage = STUDIES / f"{space_path.stem}-{digest[:12]}.db"
+    STUDIES.mkdir(parents=True, exist_ok=True)
+    try:
+        ranked = search(X, y, params, space, storage, lambda line: print(line, file=sys.stderr, flush=True))
+    except ModuleNotFoundError as error:
+        raise SetupError(
+            f"{error.name} is not installed", "install the extra: pip install 'batchyield[search]'"
+        ) from error
+    print("\n".join([*table(ranked), "~ within noise (corrected resampled t-test, 90 %)", f"study: {storage}"]))
+    if path is not None:
+        winner, baseline = ranked[0], next(candidate for candidate in ranked if candidate.number == 0)
+        shown = space_path.name if space_path.is_absolute() else space_path.as_posix()
+        print(
+            write_choice(
+                path,
+                winner.model,
+                f"Written by `batchyield tune {shown} --write {path.stem}`: the best of {space.trials} trials, seed "
+                f"{space.seed}.\nCross-validated score {_e4(winner.score)}e-4 on {len(y)} training batches; baseline "
+                f"{_e4(baseline.score)}e-4.",
+            )
+        )
+    return 0
+
+
+def destination(name: str, force: bool = False, folder: Path = Path("conf/model")) -> Path:
+    """Return the path of a new choice of model.
+
+    Raises:
+        SetupError: the name is invalid, the folder is missing, or the choice exists and `force` is false.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise SetupError(f"invalid name {name!r} of a choice", "use small letters, digits and _, such as `tuned`")
+    if not folder.is_dir():
+        raise SetupError(f"{folder} does not exist", "run it in a checkout of batchyield")
+    path = folder / f"{name}.yaml"
+    if path.exists() and not force:
+        raise SetupError(f"{path} exists already", "take another name, or replace it with --force")
+    return path
+
+
+def write_choice(path: Path, model: ModelParams, comment: str) -> str:
+    """Write a model as a choice below a comment, and return the message for the user.
+
+    Nothing is written if another choice in the same folder is this model already.
+
+    Raises:
+        ParamsError: another choice cannot be read.
+    """
+    for other in sorted(path.parent.glob("*.yaml")):
+        try:
+            same = other != path and msgspec.convert(yaml.safe_load(other.read_text("utf-8")), ModelParams) == model
+        except (yaml.YAMLError, msgspec.ValidationError) as error:
+            raise ParamsError(str(other), f"invalid choice of a model: {error}") from error
+        if same:
+            return f"{other} is this model already, nothing was written; choose it by model={other.stem}"
+    given = {key: value for key, value in msgspec.to_builtins(model).items() if value is not None}
+    head = "".join(f"# {line}\n" for line in comment.splitlines())
+    write_atomic(path, (head + yaml.safe_dump(given, sort_keys=False)).encode())
+    return f"wrote {path}; choose it by model={path.stem}"

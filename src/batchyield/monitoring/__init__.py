@@ -1,0 +1,1 @@
+"""Drift tests, control chart, live error and the drift report."""

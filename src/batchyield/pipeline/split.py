@@ -1,0 +1,20 @@
+"""Checked batches -> training and test batches, once and for all choices of model."""
+
+from pathlib import Path
+
+from batchyield.modelling.holdout import held_out
+from batchyield.modelling.params import load
+from batchyield.modelling.parquet import read_table, write_table
+from batchyield.pipeline import run
+
+
+def main() -> None:
+    """Reads `data/validated/batches.parquet`; writes `data/split/`."""
+    frame = read_table(Path("data/validated/batches.parquet"))
+    test = held_out(frame["id"].tolist(), load().split)
+    write_table(Path("data/split/train.parquet"), frame[~test])
+    write_table(Path("data/split/test.parquet"), frame[test])
+
+
+if __name__ == "__main__":
+    run(main)

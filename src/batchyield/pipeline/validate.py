@@ -1,0 +1,29 @@
+"""Raw file -> checked batches, or a full list of what breaks the contract."""
+
+from pathlib import Path
+
+from batchyield.errors import ContractError
+from batchyield.files import write_atomic
+from batchyield.modelling.params import load
+from batchyield.modelling.parquet import write_table
+from batchyield.pipeline import run
+from batchyield.plant.contract import check, frame
+from batchyield.plant.contract_report import report
+from batchyield.plant.csv_reader import read_sheet
+
+RAW = Path("data/raw/batches.csv")
+REPORT = Path("data/validated/report.md")
+
+
+def main() -> None:
+    """Reads `data/raw/batches.csv`; writes `data/validated/`."""
+    sheet = read_sheet(RAW.read_bytes())
+    result = check(sheet, load().validate)
+    write_atomic(REPORT, report(result, sheet).encode())
+    if result.violations:
+        raise ContractError(str(RAW), list(result.violations), str(REPORT))
+    write_table(Path("data/validated/batches.parquet"), frame(sheet))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,1 @@
+"""All that is specific to this plant: readings, cells, CSV, data contract, features, simulator."""

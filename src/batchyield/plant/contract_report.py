@@ -1,0 +1,119 @@
+"""The readable report on a file: the verdict, its columns, its dirty cells and its unusual readings."""
+
+from collections import Counter
+from html import escape
+from statistics import median
+from typing import Any, NamedTuple
+
+from batchyield.plant import cells as clock
+from batchyield.plant.batch import NAMES, READINGS, CellWarning, Reading
+from batchyield.plant.contract import ContractResult, reading_of
+from batchyield.plant.csv_reader import KINDS, Sheet
+
+EXAMPLES = 3
+
+
+class _Cell(NamedTuple):
+    """A cell that was not clean, and whether anything could be read from it."""
+
+    line: int
+    id: str | None
+    warning: CellWarning
+    readable: bool
+
+
+def _dirty(sheet: Sheet) -> list[_Cell]:
+    cells = []
+    for line, (batch, warnings) in enumerate(zip(sheet.batches, sheet.warnings, strict=True), 2):
+        texts = [(r.name, reading_of(r, getattr(batch, r.name))[1]) for r in READINGS if r.kind != "number"]
+        for warned in (*warnings, *(CellWarning(name, *warning) for name, warning in texts if warning)):
+            reading = READINGS[NAMES.index(warned.field)]
+            readable = reading_of(reading, getattr(batch, warned.field))[0] is not None
+            cells.append(_Cell(line, batch.id, warned, readable))
+    return cells
+
+
+def _shown(kind: str, value: Any) -> str:
+    if kind == "number":
+        return f"{value:g}"
+    return "-".join(f"{m // 60}:{m % 60:02d}" for m in ([value] if kind == "clock" else value))
+
+
+def _summary(reading: Reading, cells: list[Any], dirty: list[_Cell]) -> str:
+    values = sorted(value for cell in cells if (value := reading_of(reading, cell)[0]) is not None)
+    ends = ["", "", ""]
+    if values:
+        counted = Counter(values)
+        typical = median(values) if reading.kind == "number" else min(counted, key=lambda v: (-counted[v], v))
+        ends = [_shown(reading.kind, value) for value in (values[0], typical, values[-1])]
+    unreadable = sum(not cell.readable for cell in dirty)
+    missing = f"{(len(cells) - len(values)) / max(len(cells), 1):.1%}"
+    counts = [missing, unreadable, len(dirty) - unreadable, len(set(values))]
+    return "| " + " | ".join(map(str, [reading.name, reading.kind, *counts, *ends])) + " |"
+
+
+def _columns(sheet: Sheet, dirty: list[_Cell]) -> list[str]:
+    readings = [(r, [getattr(batch, r.name) for batch in sheet.batches]) for r in READINGS]
+    if sheet.yields is not None:
+        readings.append((Reading("yield", "number", "", ""), list(sheet.yields)))
+    of = {r.name: [cell for cell in dirty if cell.warning.field == r.name] for r, _ in readings}
+    heads = ["column", "kind", "missing", "unreadable", "repaired", "distinct", "least", "typical", "most"]
+    lines = ["| " + " | ".join(heads) + " |", "|---|---" + "|---:" * 7 + "|"]
+    return lines + [_summary(reading, cells, of[reading.name]) for reading, cells in readings]
+
+
+def _kinds(dirty: list[_Cell]) -> list[str]:
+    """Every kind of dirt, the commonest first, with its first cells."""
+    lines = []
+    for kind, count in sorted(Counter(cell.warning.kind for cell in dirty).items(), key=lambda k: (-k[1], k[0])):
+        lines.append(f"- **{kind}**: {count}, {(clock.KINDS | KINDS)[kind]}")
+        examples = [cell for cell in dirty if cell.warning.kind == kind][:EXAMPLES]
+        lines += [f"  - line {c.line} ({_plain(str(c.id))}), {_plain(_told(c.warning))}" for c in examples]
+    return lines
+
+
+def _told(warning: CellWarning) -> str:
+    return f"{warning.field}: {warning.message}"
+
+
+def _plain(text: str) -> str:
+    """What came from outside, so that it cannot become a tag."""
+    return escape(text, quote=False)
+
+
+def _opening(result: ContractResult, sheet: Sheet, dirty: list[_Cell]) -> list[str]:
+    broken, unreadable = len(result.violations), sum(not cell.readable for cell in dirty)
+    rows = len({cell.line for cell in dirty})
+    return [
+        "# The data contract is " + (f"broken in {broken} place{'s' * (broken > 1)}" if broken else "kept"),
+        "",
+        f"- batches: {len(sheet.batches)}, {'without' if sheet.yields is None else 'with'} yields, {sheet.encoding}",
+        f"- cells not clean: {len(dirty)} in {rows} rows, {unreadable} of them unreadable",
+        f"- readings outside their usual bounds: {len(result.unusual)}",
+        "",
+    ]
+
+
+def _section(title: str, text: str, lines: list[str]) -> list[str]:
+    return [f"## {title}", "", text, "", *lines, ""] if lines else []
+
+
+def report(result: ContractResult, sheet: Sheet) -> str:
+    """The verdict and what the data are like, in Markdown; the same data give the same bytes."""
+    dirty = _dirty(sheet)
+    lines = [
+        *_opening(result, sheet, dirty),
+        *_section("Violations", "Each stops the pipeline.", [f"- {_plain(str(v))}" for v in result.violations]),
+        *_section(
+            "Columns",
+            "Missing is blank or unreadable; typical is the median of numbers, the commonest of clocks and ranges.",
+            _columns(sheet, dirty),
+        ),
+        *_section("Cells that were not clean", "What is made of each form: `docs/cells.md`.", _kinds(dirty)),
+        *_section(
+            "Unusual readings",
+            "Told, and left to the features to judge.",
+            [f"- {_plain(str(violation))}" for violation in result.unusual],
+        ),
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,268 @@
+"""The dirt pass, separate from the plant and separately seeded: kinds of dirt, how often, and what each spoils."""
+
+import re
+from collections.abc import Callable
+
+from batchyield.plant.batch import NAMES
+from batchyield.plant.simulator.campaigns import ROUND
+from batchyield.plant.simulator.random_draws import Deck, Draws, weighted
+from batchyield.plant.simulator.rows import Dirt, Kind
+from batchyield.plant.simulator.timetable import DAY_MINUTES, clock_text, range_text
+
+Cells = dict[str, str]
+Change = dict[str, str] | None
+"""New texts by column, or None where the row offers nothing to spoil in this way."""
+Spoil = Callable[[Cells, Draws], Change]
+
+RANGES = ("A20", "A28", "B4", "B9", "B10", "B11")
+ORDER = ("A5", "A9", "A11", "A14", "A16", "A20", "A24", "A26", "A28", "B4", "B5", "B7", "B9", "B10", "B11")
+
+
+def minutes(text: str) -> tuple[int, int]:
+    """Start and end of a clean clock or range, minutes of the day."""
+    parts = [int(h) * 60 + int(m) for h, m in re.findall(r"(\d+):(\d\d)", text)]
+    return parts[0], parts[-1]
+
+
+def _some_range(cells: Cells, draws: Draws, pattern: str) -> str | None:
+    fit = [c for c in RANGES if c in cells and re.search(pattern, cells[c])]
+    return draws.pick(fit) if fit else None
+
+
+def _respell(pattern: str, replacement: str) -> Spoil:
+    """Spoils one place of one range; the place is drawn where several fit."""
+
+    def change(cells: Cells, draws: Draws) -> Change:
+        column = _some_range(cells, draws, pattern)
+        if column is None:
+            return None
+        text = cells[column]
+        place = draws.pick(list(re.finditer(pattern, text)))
+        return {column: text[: place.start()] + place.expand(replacement) + text[place.end() :]}
+
+    return change
+
+
+def _colons(mark: str) -> Spoil:
+    """Another mark for the first, the second or both colons of a range."""
+
+    def change(cells: Cells, draws: Draws) -> Change:
+        column = _some_range(cells, draws, ":")
+        if column is None:
+            return None
+        start, end = cells[column].split("-")
+        which = draws.pick((1, 2, 2, 3))
+        return {
+            column: f"{start.replace(':', mark) if which & 1 else start}-{end.replace(':', mark) if which & 2 else end}"
+        }
+
+    return change
+
+
+def serial_date(serial: int) -> str:
+    """The date a spreadsheet shows for a small number; 1900 is a leap year there."""
+    for month, days in enumerate((31, 29, 31, 30), start=1):
+        if serial <= days:
+            return f"1900/{month}/{serial} 0:00"
+        serial -= days
+    raise ValueError(f"serial {serial} lies beyond April 1900")
+
+
+def _either(*spoils: Spoil) -> Spoil:
+    def change(cells: Cells, draws: Draws) -> Change:
+        return draws.pick(spoils)(cells, draws)
+
+    return change
+
+
+def _excel_date(cells: Cells, draws: Draws) -> Change:
+    form = draws.below(10)
+    if form == 0 and "A25" in cells:
+        return {"A25": serial_date(int(cells["A25"]))}
+    if form == 1 and "A27" in cells and "A26" in cells:
+        return {"A26": serial_date(int(cells["A27"]))}
+    column = draws.pick(("A5", "A9", "A11", "A16"))
+    minute, _ = minutes(cells[column])
+    if form > 3 and minute % 60 == 0 and minute:
+        return {column: serial_date(minute // 60)}
+    doubled = int(str(minute // 60)[0] + str(minute // 60))
+    return {column: f"1900/1/{doubled // 24} {doubled % 24}:{minute % 60:02d}"}
+
+
+def _no_colon(cells: Cells, draws: Draws) -> Change:
+    if draws.chance(500):
+        column = draws.pick(("A9", "A11", "A14"))
+        return {column: cells[column].removesuffix(":00").replace(":", "")}
+    return _respell(r"(\d+):(\d\d)$", r"\1\2")(cells, draws)
+
+
+def _no_hour(cells: Cells, draws: Draws) -> Change:
+    fit = [c for c in ("A9", "A11", "A14", "A16") if cells[c].startswith("0:")]
+    return {c: cells[c][1:] for c in [draws.pick(fit)]} if fit else None
+
+
+_BACKWARD = weighted(
+    {"B4": 17, "B10": 15, "A24": 10, "A20": 8, "A28": 7, "B5": 6, "B9": 5, "A11": 1, "A14": 1, "B7": 1}
+)
+
+
+def _backward_step(cells: Cells, draws: Draws) -> Change:
+    column = draws.pick(_BACKWARD)
+    before = ORDER[ORDER.index(column) - 1]
+    if column not in cells or before not in cells:
+        return None
+    (start, end), earliest = minutes(cells[column]), minutes(cells[before])[1]
+    if (start - earliest) % DAY_MINUTES > 60:
+        return None
+    start = earliest - draws.pick((30, 30, 30, 30, 60, 60, 10, 90))
+    return {column: range_text(start, end) if column in RANGES else clock_text(start)}
+
+
+def _impossible_range(cells: Cells, draws: Draws) -> Change:
+    column = _some_range(cells, draws, "-")
+    if column is None:
+        return None
+    start, end = minutes(cells[column])
+    return {column: range_text(start, draws.pick((end + DAY_MINUTES // 2, start - 60, start - 90, start - 210)))}
+
+
+PRODUCT_SLIPS = (("400", "40"), ("385", "785"), ("380", "280"), ("390", "290"), ("440", "340"))
+"""B14 as meant and as typed: a digit lost, or another key for the first."""
+
+USUAL_PRODUCTS = {"400": "420", "420": "400"}
+
+
+def product_slip(meant: str, typed: str) -> Spoil:
+    """One of `PRODUCT_SLIPS`."""
+
+    def change(cells: Cells, _: Draws) -> Change:
+        return {"B14": typed} if cells["B14"] == meant else None
+
+    return change
+
+
+def _other_charge(cells: Cells, _: Draws) -> Change:
+    return {"B14": USUAL_PRODUCTS[cells["B14"]]} if cells["B14"] in USUAL_PRODUCTS else None
+
+
+_SLIPS = (
+    ("A19", ("700", "310", "320")),
+    ("A25", ("50",)),
+    ("A22", ("3.5",)),
+    ("B1", ("3.5",)),
+    ("A17", ("89",)),
+    ("B8", ("73",)),
+)
+
+
+def _key_slip(cells: Cells, draws: Draws) -> Change:
+    column, texts = draws.pick(_SLIPS)
+    text = draws.pick(texts)
+    return {column: text} if cells.get(column, text) != text else None
+
+
+def _wrong_scale(cells: Cells, _: Draws) -> Change:
+    return {"A1": "200"} if cells["A1"] != "200" and "A3" in cells else None
+
+
+CHANGES: dict[Kind, Spoil] = {
+    "one_digit_minute": _respell(r":00", ":0"),
+    "semicolon": _colons(";"),
+    "fullwidth_semicolon": _colons("；"),
+    "excel_date": _excel_date,
+    "stray_colon": _either(_respell(r"-", ":-"), _respell(r":00-", ":-")),
+    "double_colon": _respell(r":", "::"),
+    "trailing_character": _respell(r"$", "分"),
+    "no_colon": _no_colon,
+    "twenty_four": _respell(r"\b0:00", "24:00"),
+    "quote": _respell(r"^(\d+):", r'\1"'),
+    "three_digit_minute": _respell(r"$", "2"),
+    "no_hour": _no_hour,
+    "backward_step": _backward_step,
+    "impossible_range": _impossible_range,
+    "key_slip": _key_slip,
+    "other_charge": _other_charge,
+    "wrong_scale": _wrong_scale,
+}
+
+
+RATES: dict[Kind, int] = {
+    "backward_step": 50_000,
+    "impossible_range": 6_500,
+    "key_slip": 3_800,
+    "other_charge": 8_500,
+    "wrong_scale": 2_400,
+    "one_digit_minute": 17_900,
+    "semicolon": 14_650,
+    "fullwidth_semicolon": 9_750,
+    "excel_date": 4_900,
+    "stray_colon": 2_150,
+    "double_colon": 2_150,
+    "trailing_character": 1_650,
+    "no_colon": 1_100,
+    "twenty_four": 1_100,
+    "quote": 550,
+    "three_digit_minute": 550,
+    "no_hour": 550,
+}
+"""Cells per million rows."""
+PRODUCT_SLIP = 2_700
+CARELESS = 300
+"""Per mille of the dirty cells that are sought in the row spoilt last: a careless writer errs more than once."""
+
+SWAPPED = (159, 185)
+"""Batches of each round in which B1 and B2 were filled with B12 and B13."""
+
+
+class DirtPass:
+    """Spoils rows of clean cells.
+
+    Args:
+        clean: cells of every row, blanks left out, in any fixed order.
+        seed: of this pass alone.
+    """
+
+    def __init__(self, clean: list[Cells], seed: int) -> None:
+        self.dirty: list[Cells] = clean.copy()
+        self.dirt: list[tuple[Dirt, ...]] = [() for _ in clean]
+        self._clean = clean
+        self._draws = Draws(seed, "dirt")
+        self._last = 0
+
+    def run(self, numbers: list[int], swapped: list[bool]) -> None:
+        """Puts the dirt on.
+
+        Args:
+            numbers: batch number of each row.
+            swapped: whether a row can have B1 and B2 filled with B12 and B13.
+        """
+        for place, (number, can) in enumerate(zip(numbers, swapped, strict=True)):
+            cells = self._clean[place]
+            if can and SWAPPED[0] <= (number - 1) % ROUND + 1 <= SWAPPED[1]:
+                self._apply(place, "wrong_column", {"B1": cells.get("B12", ""), "B2": cells.get("B13", "")})
+        slips = Deck(self._draws, PRODUCT_SLIPS)
+        for _ in range(self._draws.count(len(numbers), PRODUCT_SLIP)):
+            self._somewhere("key_slip", product_slip(*slips.deal()))
+        for kind, rate in RATES.items():
+            for _ in range(self._draws.count(len(numbers), rate)):
+                self._somewhere(kind, CHANGES[kind])
+
+    def _somewhere(self, kind: Kind, spoil: Spoil) -> None:
+        """Spoils the first row, from a drawn one on, that offers such a cell which is still clean."""
+        careless = self._draws.chance(CARELESS)
+        start = self._last if careless else self._draws.below(len(self._clean))
+        for step in range(len(self._clean)):
+            place = (start + step) % len(self._clean)
+            change = spoil(self._clean[place], self._draws)
+            if change and self._apply(place, kind, change):
+                self._last = place
+                return
+
+    def _apply(self, place: int, kind: Kind, change: dict[str, str]) -> bool:
+        clean, taken = self._clean[place], {dirt.column for dirt in self.dirt[place]}
+        change = {c: text for c, text in change.items() if clean.get(c, "") != text}
+        if not change or taken & change.keys():
+            return False
+        self.dirty[place] = self.dirty[place] | change
+        self.dirt[place] += tuple(Dirt(column, kind) for column in sorted(change, key=NAMES.index))
+        return True

@@ -1,0 +1,1 @@
+"""Model versions, release notes, cards and wheels."""

@@ -1,0 +1,147 @@
+"""The model card: what a revision's model is, what it was made of, and what was measured, as Markdown."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from batchyield.errors import ArtifactError, SetupError
+from batchyield.review.report.markdown import table
+from batchyield.serving.artifact import CARD, MODEL
+from batchyield.serving.deployment.rollout import brought
+from batchyield.serving.responses import Card as Facts
+from batchyield.versioning.lock_diff import flat
+from batchyield.versioning.provenance.lineage import raw_object
+from batchyield.versioning.revisions import text_at
+
+METRICS = {
+    "cross_validation": "cross-validation",
+    "test": "test batches",
+    "forward": "later batches than it was trained on",
+}
+"""Files of `data/metrics/`, and what each is measured on."""
+
+
+UNMEASURED = "Nothing was measured at that commit."
+
+
+def metrics(revision: str, root: Path) -> dict[str, dict[str, float]]:
+    """The measured figures of a commit: file of `data/metrics/` -> figure -> value; only those it has.
+
+    Raises:
+        ArtifactError: a file is not readable as figures.
+    """
+    found = {}
+    for name in METRICS:
+        path = f"data/metrics/{name}.json"
+        if text := text_at(revision, path, root):
+            try:
+                found[name] = msgspec.json.decode(text, type=dict[str, float])
+            except msgspec.MsgspecError as error:
+                raise ArtifactError(f"{revision[:12]}:{path}", f"holds no figures: {error}", "name another") from error
+    return found
+
+
+def card(revision: str, root: Path, folder: Path) -> str:
+    """The model card of a commit; the same text each time.
+
+    Args:
+        revision: the commit.
+        root: the checkout.
+        folder: the commit's model, from `artifacts.bring`.
+
+    Raises:
+        SetupError: the model's card cannot be read by this code.
+    """
+    try:
+        facts = msgspec.json.decode((folder / CARD).read_bytes(), type=Facts)
+    except msgspec.MsgspecError as error:
+        raise SetupError(
+            f"{CARD} of {revision[:12]} cannot be read: {error}", "use the code of the commit that trained it"
+        ) from error
+    pinned = brought(folder).pins
+    lines = [
+        f"# {facts.name}",
+        "",
+        "Predicts the yield of a batch, a fraction, from its readings, with an interval that is to hold "
+        f"{facts.level:.0%} of the yields. It was fitted to one plant's batches and says nothing of another plant; a "
+        "reading outside what it has seen is answered all the same, so watch the drift that the service reports.",
+        "",
+        "## Pin",
+        "",
+        *pin_table(pinned, facts.data_md5),
+        f"Commit `{revision}`; `batchyield trace {pinned[MODEL]}` leads back to everything it was made "
+        f"of, `batchyield verify --rev {revision[:12]}` rebuilds it.",
+        *_source(revision, root),
+        "",
+        "## Measured",
+        "",
+        *_measured(revision, root),
+        "## Training",
+        "",
+        f"{facts.rows} batches, {len(facts.features)} features.",
+        "",
+        *table(("parameter", "value"), [(k, _value(v)) for k, v in flat(facts.params).items() if v is not None]),
+        "## Libraries",
+        "",
+        ", ".join(f"{name} {version}" for name, version in sorted(facts.versions.items())),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def pin_table(files: Mapping[str, str], raw: str) -> list[str]:
+    """Return the Markdown table of the md5 of each of the model's files and of the raw data."""
+    return table(("file", "md5"), [(name, f"`{md5}`") for name, md5 in (*files.items(), ("raw data", raw)) if md5])
+
+
+def _source(revision: str, root: Path) -> list[str]:
+    raw = raw_object(revision, root)
+    return [f"Raw data: `{raw.url}`, ETag `{raw.etag}`, {raw.size} bytes."] if raw else []
+
+
+def _measured(revision: str, root: Path) -> list[str]:
+    found = metrics(revision, root)
+    if not found:
+        return [UNMEASURED, ""]
+    names = sorted({name for figures in found.values() for name in figures})
+    confidence = _confidence(revision, root)
+    head = [METRICS[file] for file in found] + ([f"{_level(revision, root)} of test resamples"] if confidence else [])
+    rows = []
+    for name in names:
+        cells = [figure(figures.get(name)) for figures in found.values()]
+        if confidence:
+            between = confidence.get(name)
+            cells.append(f"{figure(between.low)} to {figure(between.high)}" if between else "")
+        rows.append([name, *cells])
+    return table(("figure", *head), rows)
+
+
+class _Between(msgspec.Struct):
+    low: float
+    high: float
+
+
+def _confidence(revision: str, root: Path) -> dict[str, _Between]:
+    text = text_at(revision, "data/metrics/confidence.json", root)
+    try:
+        return msgspec.json.decode(text, type=dict[str, _Between]) if text else {}
+    except msgspec.MsgspecError:  # another form at that commit: the figures themselves are told all the same
+        return {}
+
+
+def _level(revision: str, root: Path) -> str:
+    try:
+        level: float = msgspec.yaml.decode(text_at(revision, "params.yaml", root) or "")["evaluation"]["confidence"]
+    except (msgspec.MsgspecError, KeyError, TypeError):
+        return "most"
+    return f"{level:.0%}"
+
+
+def figure(value: float | None) -> str:
+    """A figure for a table; empty where there is none."""
+    return "" if value is None else f"{value:.4g}"
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()

@@ -1,0 +1,106 @@
+"""May HEAD be released? Everything that whoever installs the release relies on, asked before there is a tag."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from batchyield.errors import BatchyieldError, SetupError
+from batchyield.modelling.params import load
+from batchyield.release.pinned_model import bring
+from batchyield.release.registry import read
+from batchyield.release.wheels import library_version
+from batchyield.review.gate import judge
+from batchyield.serving.artifact import open_artifact
+from batchyield.serving.deployment.rollout import brought
+from batchyield.versioning import hydra_params
+from batchyield.versioning.git import git
+from batchyield.versioning.provenance.trace import trace
+from batchyield.versioning.revisions import commit
+from batchyield.versioning.storage.audit import audit
+from batchyield.versioning.storage.s3_objects import State
+
+LIBRARY = "src/batchyield"
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One thing that was asked, and what is wrong with it; nothing where all is well."""
+
+    asked: str
+    problems: tuple[str, ...]
+
+    def __str__(self) -> str:
+        verdict = "FAILED" if self.problems else "passed"
+        return "\n".join([f"{verdict}  {self.asked}", *(f"        {problem}" for problem in self.problems)])
+
+
+def ready(root: Path = Path(), *, offline: bool = False, s3_port: int | None = None) -> tuple[Check, ...]:
+    """Asks everything of HEAD, so that all that fails is told at once.
+
+    Args:
+        root: the checkout.
+        offline: leaves the storage out.
+        s3_port: of the embedded server, where the remotes point at it and it does not run yet.
+
+    Raises:
+        SetupError: `root` is no checkout with a commit.
+    """
+    head = commit("HEAD", root)
+    if head is None:
+        raise SetupError("there is no commit to release", "run the command in a checkout of batchyield")
+    asked: dict[str, Callable[[], list[str]]] = {
+        "the working tree is what HEAD holds": lambda: _tree(root),
+        "params.yaml is conf/ composed": lambda: _params(root),
+        "the lock was made from HEAD's code, data and params": lambda: list(trace(head, root=root).breaks),
+        "the measured figures pass the gate": lambda: _gate(root),
+        "the pinned model opens and answers its golden rows": lambda: _model(head, root),
+        "the library has a version of its own": lambda: _library(head, root),
+    }
+    if not offline:
+        asked["the storage holds all that the lock pins"] = lambda: _storage(root, s3_port)
+    return tuple(Check(what, tuple(_told(question))) for what, question in asked.items())
+
+
+def _told(question: Callable[[], list[str]]) -> list[str]:
+    try:
+        return question()
+    except BatchyieldError as error:
+        return [" ".join(str(error).split())]
+
+
+def _tree(root: Path) -> list[str]:
+    changed = git("status", "--porcelain", cwd=root).splitlines()
+    return [f"{line[3:]} differs: commit it, or put it back" for line in changed]
+
+
+def _params(root: Path) -> list[str]:
+    hydra_params.check(root)
+    return []
+
+
+def _gate(root: Path) -> list[str]:
+    verdicts = judge(load(root / hydra_params.PARAMS).gate, root / "data/metrics")
+    return [str(verdict) for verdict in verdicts if not verdict.passed]
+
+
+def _model(head: str, root: Path) -> list[str]:
+    folder = bring(head, root)
+    open_artifact(folder, brought(folder).pins)
+    return []
+
+
+def _library(head: str, root: Path) -> list[str]:
+    """An index keeps the first wheel of a version, so other code under the same version would never be installed."""
+    version = library_version(head, root)
+    same = [one for one in read(root).releases if library_version(one.revision, root) == version]
+    changed = [one for one in same[:1] if git("diff", "--name-only", one.revision, head, "--", LIBRARY, cwd=root)]
+    return [
+        f"{LIBRARY} is not what {one.tag} released as batchyield {version}: raise version in pyproject.toml"
+        for one in changed
+    ]
+
+
+def _storage(root: Path, s3_port: int | None) -> list[str]:
+    made = audit(root, s3_port=s3_port)
+    spoilt = [copy for copy in made.copies if copy.state is not State.INTACT]
+    return [f"{copy.path} is {copy.state} in {made.storage}: `dvc push`" for copy in spoilt]

@@ -1,0 +1,182 @@
+"""Released versions of the model and the stages they are in, read by GTO from annotated git tags.
+
+`yield-model@v1.2.0` registers a version, `yield-model#prod#7` assigns the version of its commit to a stage, and a `!`
+after either revokes it. The number that ends a stage's tag grows with each assignment, so two clones that assign at the
+same time create the same tag, and the second push is refused.
+"""
+
+import re
+from pathlib import Path
+
+import msgspec
+
+from batchyield.errors import SetupError
+from batchyield.versioning.git import UNSHALLOW, git, shallow
+
+NAME = "yield-model"
+"""As `artifacts:` of dvc.yaml calls it."""
+
+FETCH = "`git fetch --tags` brings what others released"
+
+
+class Release(msgspec.Struct, frozen=True):
+    """A released version.
+
+    Attributes:
+        version: without the `v` of the tag, as pip writes it.
+        tag: that released it.
+        revision: its commit.
+        date: of the tag, ISO 8601.
+        stages: those it is in now.
+    """
+
+    version: str
+    tag: str
+    revision: str
+    date: str
+    stages: tuple[str, ...] = ()
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """Sort key of the version."""
+        return tuple(map(int, self.version.split(".")))
+
+
+class Move(msgspec.Struct, frozen=True):
+    """A stage that was given a version, or (`version` is None) emptied."""
+
+    stage: str
+    version: str | None
+    tag: str
+    date: str
+
+
+class Registry(msgspec.Struct, frozen=True):
+    """All releases and stage assignments in the tags of a clone.
+
+    Attributes:
+        releases: the newest version first.
+        moves: of all stages, the latest last.
+    """
+
+    releases: tuple[Release, ...]
+    moves: tuple[Move, ...]
+
+    def stages(self) -> dict[str, list[str]]:
+        """Return for each stage its stack of versions, the current one last; empty stages are left out.
+
+        Returning to the previous version pops the stack, so that the next `--back` goes one version further.
+        """
+        held: dict[str, list[str]] = {}
+        for move in self.moves:
+            versions = held.setdefault(move.stage, [])
+            if move.version is None:
+                versions.clear()
+            elif versions[-2:-1] == [move.version]:
+                versions.pop()
+            elif versions[-1:] != [move.version]:
+                versions.append(move.version)
+        return {stage: versions for stage, versions in held.items() if versions}
+
+    def release(self, version: str) -> Release | None:
+        """Return the release of a version, or None."""
+        return next((one for one in self.releases if one.version == version), None)
+
+
+def read(root: Path = Path()) -> Registry:
+    """Return the registry of the clone at `root`.
+
+    Raises:
+        SetupError: `root` is not a git repository, or its tags contradict each other.
+    """
+    from gto import api
+    from gto.exceptions import GTOException
+
+    git("rev-parse", "--git-dir", cwd=root)
+    try:
+        events = api.history(root, NAME)
+    except GTOException as error:
+        raise SetupError(f"GTO cannot read the release tags: {error}", lacking(root)) from error
+    # Two assignments may fall into one second; the number that ends the tag orders them.
+    events.sort(key=lambda event: (event["timestamp"], api.parse_tag(event["ref"]).get("counter", 0)))
+    releases: dict[str, Release] = {}
+    moves = []
+    for event in events:
+        version, tag, date = (event["version"] or "").removeprefix("v"), event["ref"], event["timestamp"].isoformat()
+        if event["event"] == "registration":
+            releases[version] = Release(version, tag, event["commit"], date)
+        elif event["event"] == "deregistration":
+            releases.pop(version, None)
+        elif event["stage"]:
+            moves.append(Move(event["stage"], version if event["event"] == "assignment" else None, tag, date))
+    known = (m if m.version in releases else msgspec.structs.replace(m, version=None) for m in moves)
+    newest = sorted(releases.values(), key=lambda one: one.order, reverse=True)
+    registry = Registry(tuple(newest), tuple(known))
+    current = {stage: versions[-1] for stage, versions in registry.stages().items()}
+    staged = (
+        msgspec.structs.replace(one, stages=tuple(s for s, version in current.items() if version == one.version))
+        for one in newest
+    )
+    return Registry(tuple(staged), registry.moves)
+
+
+def resolve(name: str = NAME, root: Path = Path(), *, stage: str | None = None, version: str | None = None) -> Release:
+    """Return the release in a stage, or of a version; the newest if neither is given.
+
+    Raises:
+        SetupError: this clone has no such release.
+    """
+    if name != NAME:
+        raise SetupError(f"no model {name} is released from here", f"dvc.yaml declares {NAME}")
+    registry = read(root)
+    held = registry.stages()
+    if stage:
+        version = held[stage][-1] if stage in held else None
+    elif not version:
+        version = registry.releases[0].version if registry.releases else None
+    found = registry.release(plain(version)) if version else None
+    if found is None:
+        what = f"no version of {NAME} is in stage {stage}" if stage else f"{NAME} has no version {version or 'at all'}"
+        known = ", ".join(f"{one} ({versions[-1]})" for one, versions in held.items()) if stage else ""
+        known = known or ", ".join(release.version for release in registry.releases[:10])
+        raise SetupError(f"{what}; this clone knows {known or 'none'}", lacking(root))
+    return found
+
+
+def tagged(tag: str, root: Path = Path()) -> tuple[Release, str]:
+    """Return the release that a tag registers or assigns, and the stage; the stage is empty for a registration.
+
+    Raises:
+        SetupError: this clone has no such tag, or the tag revokes something.
+    """
+    registry = read(root)
+    made = next((one for one in registry.releases if one.tag == tag), None)
+    move = next((one for one in registry.moves if one.tag == tag), None)
+    if move and move.version:
+        made = registry.release(move.version)
+    if made is None:
+        raise SetupError(f"{tag} neither releases a version nor puts one into a stage", lacking(root))
+    return made, move.stage if move else ""
+
+
+def plain(version: str) -> str:
+    """Return a version as pip writes it, from that form or from the form of the git tag.
+
+    Raises:
+        SetupError: it is neither.
+    """
+    found = re.fullmatch(rf"(?:{NAME}@)?v?(\d+\.\d+\.\d+)", version)
+    if not found:
+        raise SetupError(f"{version} is not a version", "give it as MAJOR.MINOR.PATCH, for example 1.2.0")
+    return found[1]
+
+
+def lacking(root: Path) -> str:
+    """Return how a clone gets the tags that it may lack."""
+    if shallow(root):
+        return f"this clone is shallow and lacks tags: {UNSHALLOW}"
+    patterns = (f"refs/tags/{NAME}@*", f"refs/tags/{NAME}#*")
+    names = git("for-each-ref", "--format=%(objecttype) %(refname:short)", *patterns, cwd=root).splitlines()
+    if bare := [name.removeprefix("commit ") for name in names if name.startswith("commit ")]:
+        return f"{bare[0]} is here without its annotation, as some CI checkouts leave it: `git fetch --force --tags`"
+    return f"{FETCH}; `batchyield models` lists what there is"

@@ -1,0 +1,83 @@
+"""Release notes: what a version pins and what changed since the one before, as Markdown."""
+
+from pathlib import Path
+
+from batchyield.release.model_card import METRICS, UNMEASURED, figure, metrics, pin_table
+from batchyield.release.registry import NAME, Release, read
+from batchyield.review.report.markdown import table
+from batchyield.serving.lockfile import Lock
+from batchyield.versioning.git import git
+from batchyield.versioning.lock_diff import causes
+from batchyield.versioning.provenance.lineage import raw_object
+from batchyield.versioning.revisions import lock_at
+
+OUTPUTS = "data/model/"
+SHOWN = 20
+
+
+def notes(release: Release, root: Path = Path()) -> str:
+    """The notes of a release; the same text each time."""
+    before = next((one for one in read(root).releases if one.order < release.order), None)
+    lock, raw = lock_at(release.revision, root), raw_object(release.revision, root)
+    lines = [
+        f"# {NAME} {release.version}",
+        "",
+        f"{release.date[:10]}, commit `{release.revision}`, {f'after {before.version}' if before else 'the first'}.",
+        "",
+        f"`pip install batchyield-model=={release.version}`",
+        "",
+        "## Pin",
+        "",
+        *pin_table(model_files(lock), raw.md5 if raw else ""),
+        "## Measured",
+        "",
+        *_figures(release, before, root),
+        "## Changed",
+        "",
+        *(_changes(lock_at(before.revision, root), lock) if before else ["There is no version before."]),
+        "",
+        "## Commits",
+        "",
+        *_commits(release, before, root),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def model_files(lock: Lock) -> dict[str, str]:
+    """Return the md5 of each file of the model that a lock pins, by its name."""
+    return {path.removeprefix(OUTPUTS): md5 for path, (_, md5) in lock.outs().items() if path.startswith(OUTPUTS)}
+
+
+def _figures(release: Release, before: Release | None, root: Path) -> list[str]:
+    now = metrics(release.revision, root)
+    was = metrics(before.revision, root) if before else {}
+    if not now:
+        return [UNMEASURED, ""]
+    rows = []
+    for file, figures in now.items():
+        for name, value in sorted(figures.items()):
+            old = was.get(file, {}).get(name)
+            change = "" if old is None else "none" if old == value else f"{value - old:+.4g}"
+            rows.append((METRICS[file], name, figure(old), figure(value), change))
+    return table(("", "figure", "before", "now", "change"), rows)
+
+
+def _changes(was: Lock, now: Lock) -> list[str]:
+    found = causes(was, now)
+    told = [f"- {one.kind}: {one.what}, {_change(one.change)}" for one in found if one.kind != "code"]
+    code = [one.what for one in found if one.kind == "code"]
+    if code:
+        more = f" and {len(code) - SHOWN} more" if len(code) > SHOWN else ""
+        told.append(f"- code: {', '.join(code[:SHOWN])}{more}")
+    return told or ["The same data, code and params as before."]
+
+
+def _change(change: str) -> str:
+    return change.replace(" in the lock, ", " before, ")
+
+
+def _commits(release: Release, before: Release | None, root: Path) -> list[str]:
+    span = [f"{before.revision}..{release.revision}"] if before else [release.revision]
+    listed = git("log", "--format=- `%h` %s", "--abbrev=12", *span, cwd=root).splitlines()
+    more = [f"- and {len(listed) - SHOWN} more"] if len(listed) > SHOWN else []
+    return (listed[:SHOWN] or ["- none: an earlier commit was released"]) + more

@@ -1,0 +1,127 @@
+"""Writes the registry: GTO creates the tags, git pushes them, and a tag that cannot be pushed is deleted again."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gto import api
+from gto.exceptions import GTOException
+
+from batchyield.errors import SetupError
+from batchyield.release.registry import FETCH, NAME, Release, plain, read, resolve
+from batchyield.release.release_notes import OUTPUTS, model_files
+from batchyield.versioning.git import UNSHALLOW, git, shallow
+from batchyield.versioning.provenance.lineage import raw_object
+from batchyield.versioning.revisions import lock_at
+
+BUMPS = ("major", "minor", "patch")
+FIRST = "0.1.0"
+
+
+def following(version: str | None, bump: str, root: Path = Path()) -> str:
+    """Return the given version, else the newest one bumped; the first is 0.1.0.
+
+    Raises:
+        SetupError: the version given is not above the newest, or the clone is shallow and cannot know.
+    """
+    _whole(root)
+    releases = read(root).releases
+    if version is None:
+        if not releases:
+            return FIRST
+        parts = list(releases[0].order)
+        at = BUMPS.index(bump)
+        return ".".join(map(str, [*parts[:at], parts[at] + 1, *[0] * (2 - at)]))
+    version = plain(version)
+    if releases and Release(version, "", "", "").order <= releases[0].order:
+        raise SetupError(
+            f"{version} is not above {releases[0].version}, the newest release",
+            f"give a higher one, or --bump {'|'.join(BUMPS)}; {FETCH}",
+        )
+    return version
+
+
+def register(version: str, said: str, root: Path = Path(), *, push: bool = False) -> Release:
+    """Tags HEAD as a version.
+
+    Args:
+        version: MAJOR.MINOR.PATCH.
+        said: the message of the tag.
+        root: the checkout.
+        push: whether the tag goes to `origin`.
+
+    Raises:
+        SetupError: the commit or the version has a release, nobody is named to be the tagger, or it cannot be pushed.
+    """
+    _create(api.register, root, "HEAD", push=push, version=f"v{version}", message=said)
+    return resolve(root=root, version=version)
+
+
+def message(version: str, root: Path = Path()) -> str:
+    """Return the message of the tag that releases HEAD: the hashes of the model and of the raw data."""
+    raw = raw_object("HEAD", root)
+    rows = [f"{OUTPUTS}{name} md5 {md5}" for name, md5 in model_files(lock_at("HEAD", root)).items()]
+    rows += [f"raw data md5 {raw.md5}"] if raw else []
+    return "\n".join([f"{NAME} {version}", "", *rows])
+
+
+def promote(stage: str, version: str | None, root: Path = Path(), *, push: bool = False) -> tuple[Release, str]:
+    """Puts a version, an older one too, into a stage; the newest where none is named.
+
+    Returns:
+        The release, and the tag; empty where the stage holds that version already.
+
+    Raises:
+        SetupError: there is no such version or stage, or the tag cannot be pushed.
+    """
+    _whole(root)
+    release = resolve(root=root, version=version)
+    if stage in release.stages:
+        return release, ""
+    said = f"{NAME} {release.version} in stage {stage}\n\ncommit {release.revision}"
+    # force: for GTO a version that was once in the stage is still in it, and it refuses to assign it again.
+    tag = _create(api.assign, root, stage, push=push, version=f"v{release.version}", message=said, force=True)
+    return resolve(root=root, stage=stage), tag
+
+
+def back(stage: str, root: Path = Path(), *, push: bool = False) -> tuple[Release, str]:
+    """Puts the version that was in a stage before the present one into it.
+
+    Raises:
+        SetupError: there was none, or the tag cannot be pushed.
+    """
+    _whole(root)
+    held = read(root).stages().get(stage, [])
+    if len(held) < 2:
+        now = f"holds {held[0]}, its first" if held else "holds none"
+        raise SetupError(
+            f"no version was in stage {stage} before: it {now}",
+            f"`batchyield promote {stage} VERSION` names one; {FETCH}",
+        )
+    return promote(stage, held[-2], root, push=push)
+
+
+def _whole(root: Path) -> None:
+    if shallow(root):
+        raise SetupError("this clone is shallow: it lacks releases, and would tag against them", UNSHALLOW)
+
+
+def _create(create: Callable[..., Any], root: Path, *what: str, push: bool, **options: Any) -> str:
+    """Create a tag by a function of `gto.api`, push it if asked, and return its name."""
+    # GTO knows only part of git's rules for who the tagger is.
+    name, _, rest = git("var", "GIT_COMMITTER_IDENT", cwd=root).partition(" <")
+    try:
+        made = create(root, NAME, *what, author=name, author_email=rest.partition(">")[0], **options)
+    except GTOException as error:
+        raise SetupError(f"GTO refuses: {error}", f"`batchyield models` lists versions and stages; {FETCH}") from error
+    tag: str = made.tag
+    if push:
+        try:
+            git("push", "--quiet", "origin", f"refs/tags/{tag}", cwd=root)
+        except SetupError as error:
+            git("tag", "--delete", tag, cwd=root)
+            raise SetupError(
+                f"{tag} could not be pushed and is taken back: {error}",
+                "where it exists there already, somebody else was first: `git fetch --tags`, then run the same again",
+            ) from error
+    return tag

@@ -1,0 +1,133 @@
+"""Builds the wheels of a release with hatchling: the model with its pin and card, and the library at its commit."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+from batchyield.errors import SetupError
+from batchyield.files import md5_of
+from batchyield.release.model_card import card
+from batchyield.release.pinned_model import bring
+from batchyield.release.registry import NAME, Release
+from batchyield.serving.artifact import FILES, canonical_json
+from batchyield.serving.deployment.rollout import brought
+from batchyield.serving.model_package import PIN, Pin
+from batchyield.versioning.git import export
+from batchyield.versioning.lock_diff import LOCK
+from batchyield.versioning.provenance.lineage import raw_object
+from batchyield.versioning.revisions import text_at
+
+PACKAGE = "batchyield_model"
+
+EPOCH = "1580601600"
+"""SOURCE_DATE_EPOCH of the wheels, 2020-02-02, so that the time of the build does not change their bytes."""
+
+PROJECT = """[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+
+[project]
+name = "batchyield-model"
+version = "{version}"
+description = "{name} {version} with its pin; `from {package} import predict`"
+readme = "README.md"
+license = "MIT"
+requires-python = ">=3.11"
+dependencies = ["batchyield=={needed}"]
+
+[tool.hatch.build.targets.wheel]
+packages = ["{package}"]
+"""
+
+INIT = '''"""{name} {version}, from commit {revision}: `predict`, `model()` and `pin`."""
+
+from pathlib import Path
+
+from batchyield.serving.model_package import Packaged
+
+_packaged = Packaged(Path(__file__).parent)
+__version__ = _packaged.pin.version
+pin = _packaged.pin
+model = _packaged.model
+predict = _packaged.predict
+
+__all__ = ["__version__", "model", "pin", "predict"]
+'''
+
+
+def pin_of(release: Release, folder: Path, root: Path = Path()) -> Pin:
+    """Return the pin of a release; `folder` holds its model, from `artifacts.bring`."""
+    lock = text_at(release.revision, LOCK, root) or ""
+    digest = md5_of(lock.encode())
+    raw = raw_object(release.revision, root)
+    return Pin(NAME, release.version, release.revision, brought(folder).pins, digest, raw.md5 if raw else "")
+
+
+def package(release: Release, out: Path, root: Path = Path()) -> Path:
+    """Build the wheel of a released model into `out`; the same bytes each time.
+
+    Raises:
+        SetupError: neither cache nor storage has the model, or hatchling is missing.
+        ArtifactError: the storage holds other bytes than the pinned ones.
+    """
+    folder = bring(release.revision, root)
+    files = {name: (folder / name).read_bytes() for name in FILES} | {
+        PIN: canonical_json(pin_of(release, folder, root)),
+        "__init__.py": INIT.format(name=NAME, version=release.version, revision=release.revision[:12]).encode(),
+        "py.typed": b"",
+    }
+    needed = library_version(release.revision, root)
+    with tempfile.TemporaryDirectory(prefix="batchyield-model-") as scratch:
+        project = Path(scratch)
+        (project / PACKAGE).mkdir()
+        for name, content in files.items():
+            (project / PACKAGE / name).write_bytes(content)
+        (project / "README.md").write_text(card(release.revision, root, folder), encoding="utf-8")
+        described = PROJECT.format(name=NAME, version=release.version, needed=needed, package=PACKAGE)
+        (project / "pyproject.toml").write_text(described, encoding="utf-8")
+        return _build(project, out)
+
+
+def library_version(revision: str, root: Path) -> str:
+    """Return the library's version at a commit.
+
+    Raises:
+        SetupError: its pyproject.toml says none.
+    """
+    try:
+        version: str = tomllib.loads(text_at(revision, "pyproject.toml", root) or "")["project"]["version"]
+    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        raise SetupError(
+            f"pyproject.toml of {revision[:12]} names no version of the library", "release a commit whose does"
+        ) from error
+    return version
+
+
+def library(revision: str, out: Path, root: Path = Path()) -> Path:
+    """Build the wheel of the library from a commit, not from the working tree; the same bytes each time.
+
+    Raises:
+        SetupError: hatchling is missing or fails.
+    """
+    with tempfile.TemporaryDirectory(prefix="batchyield-library-") as scratch:
+        export(revision, Path(scratch), root)
+        return _build(Path(scratch), out)
+
+
+def _build(project: Path, out: Path) -> Path:
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out) as made:
+        done = subprocess.run(  # noqa: S603 - our own fixed command
+            [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(Path(made).resolve())],
+            cwd=project,
+            env=os.environ | {"SOURCE_DATE_EPOCH": EPOCH},
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            raise SetupError(f"the wheel cannot be built: {done.stderr.strip()}", "run `make setup`")
+        (built,) = Path(made).glob("*.whl")
+        return built.replace(out / built.name)

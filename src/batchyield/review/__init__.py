@@ -1,0 +1,1 @@
+"""The gate, and what a change does to metrics and predictions."""

@@ -1,0 +1,73 @@
+"""All that a checkout and its base pin, at hand: from the storage where that has it, else rebuilt from the raw data."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from batchyield.errors import SetupError
+from batchyield.review.report.report_charts import LEARNING
+from batchyield.review.review import PREDICTED
+from batchyield.review.revision import Side, base_of
+from batchyield.versioning.dvc import dvc
+from batchyield.versioning.storage import raw_data, remotes
+from batchyield.versioning.storage.demo_remote import seed
+
+
+def pull(
+    base: str | None = None,
+    *,
+    root: Path = Path(),
+    s3_port: int | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Brings the outputs of the workspace's lock, and of the base what a comparison reads.
+
+    A machine with no storage but the embedded one, as a fork's CI, has none of them: it rebuilds both from the raw
+    data, which it makes where they are the sample plant's.
+
+    Args:
+        base: revision; meant is the commit at which HEAD left it.
+        root: the checkout.
+        s3_port: of the embedded server, where the remotes point at it and it does not run yet.
+        progress: called with one line for each step.
+
+    Raises:
+        SetupError: the raw data are nowhere, or a stage failed.
+    """
+    with remotes.served(root, s3_port):
+        _seed(root, s3_port, progress)
+        try:
+            dvc("pull", cwd=root, quiet=True)
+            progress("HEAD     all outputs from cache and storage")
+        except SetupError:
+            progress(f"HEAD     rebuilt, raw data {raw_data.fetch(root)}")
+            dvc("repro", "--quiet", cwd=root)
+        if base is not None:
+            _bring(base_of(base, root), progress)
+
+
+def _seed(root: Path, s3_port: int | None, progress: Callable[[str], None]) -> None:
+    try:
+        server = remotes.embedded(s3_port, root)
+    except SetupError:  # the remotes are on a real S3
+        return
+    progress(f"S3       {seed(server)}")
+
+
+def _bring(base: Side, progress: Callable[[str], None]) -> None:
+    wanted = [path for path in (PREDICTED, LEARNING) if base.md5(path)]
+    try:
+        base.bring(wanted)
+        progress(f"{base.name[:8]} what a comparison reads, from cache and storage")
+    except SetupError:
+        progress(f"{base.name[:8]} rebuilt, since neither cache nor storage has its outputs")
+        _rebuild(base)
+        base.bring(wanted)
+
+
+def _rebuild(base: Side) -> None:
+    """Rebuilds a revision in a scratch clone that shares the checkout's DVC cache."""
+    root = base.root.resolve()
+    with remotes.clone(root, str(base.revision)) as scratch:
+        dvc("cache", "dir", "--local", str(root / ".dvc" / "cache"), cwd=scratch, quiet=True)
+        raw_data.fetch(scratch)
+        dvc("repro", "--quiet", cwd=scratch)

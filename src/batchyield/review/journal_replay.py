@@ -1,0 +1,218 @@
+"""Journalled inputs through a candidate model: what would have been answered otherwise, where, and was it better?"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from batchyield.errors import ArtifactError, SetupError
+from batchyield.journal.queries import Journalled
+from batchyield.journal.records import Pin
+from batchyield.modelling.metrics import labels, summary
+from batchyield.modelling.train import Answers
+from batchyield.plant.features import featurize
+from batchyield.serving.artifact import FILES, Artifact, open_artifact, read_pins
+from batchyield.serving.deployment.prediction_diff import Differences, SliceDifferences, by_slice, differences
+from batchyield.serving.deployment.rollout import PINS
+from batchyield.serving.responses import Prediction
+
+AT_ONCE = 2_000
+MOVERS = 10
+SMALLEST_SLICE = 20
+"""Batches of a slice that a bound on slices is held against: the mean of fewer says little."""
+
+
+class Mover(msgspec.Struct, frozen=True):
+    """A prediction that would have been another: the batch's id and request, the two yields and what was measured."""
+
+    id: str | None
+    request: str
+    baseline: float
+    candidate: float
+    measured: float | None
+
+
+class Replay(msgspec.Struct, frozen=True):
+    """What a candidate changes; times in microseconds since 1970, UTC.
+
+    Attributes:
+        baseline: what the candidate is compared with: `journal`, or the md5 of a model.
+        candidate: md5 of the candidate.
+        since: of the first prediction.
+        until: of the last.
+        pins: the models that answered.
+        overall: all predictions.
+        slices: by what is known of a batch, those that moved most first.
+        movers: the predictions that moved most.
+        measured: predictions whose outcome is known.
+        live: figures of the baseline and of the candidate by the measured yields; empty where there are none.
+    """
+
+    baseline: str
+    candidate: str
+    since: int
+    until: int
+    pins: tuple[Pin, ...]
+    overall: Differences
+    slices: list[SliceDifferences]
+    movers: list[Mover]
+    measured: int
+    live: dict[str, dict[str, float]]
+
+
+class Bound(msgspec.Struct, frozen=True):
+    """The most that a figure of a replay may be, and what it is."""
+
+    figure: str
+    most: float
+    found: float | None
+
+    @property
+    def passed(self) -> bool:
+        # Written so that a NaN fails. What was not measured cannot be told to be good.
+        return self.found is not None and self.found <= self.most
+
+    def __str__(self) -> str:
+        found = "not known" if self.found is None else f"{self.found:.5f}"
+        return f"{'passed' if self.passed else 'FAILED'}  {self.figure} {found}, at most {self.most:g}"
+
+
+FIGURES: dict[str, Callable[[Replay], float | None]] = {
+    "p95": lambda made: made.overall.p95,
+    "mean": lambda made: abs(made.overall.mean),
+    "mean_absolute": lambda made: made.overall.mean_absolute,
+    "largest": lambda made: abs(made.overall.largest),
+    "changed": lambda made: made.overall.changed / made.overall.batches,
+    "outside": lambda made: made.overall.outside / made.overall.batches,
+    "slice": lambda made: max(
+        (one.differences.mean_absolute for one in made.slices if one.differences.batches >= SMALLEST_SLICE), default=0.0
+    ),
+    "live_rmse": lambda made: made.live["candidate"]["rmse"] - made.live["baseline"]["rmse"] if made.live else None,
+}
+"""What may be bounded: moves are yields, `changed` and `outside` shares, `slice` the mean absolute move of the slice
+that moved most, `live_rmse` how much farther from the measured yields the candidate is than the baseline."""
+
+
+def replay(rows: Iterable[Journalled], candidate: Artifact, baseline: Artifact | None = None) -> Replay:
+    """Answers journalled inputs again and compares.
+
+    Args:
+        rows: from the journal.
+        candidate: the model that might answer in future.
+        baseline: what it is compared with; None: with what was answered.
+
+    Raises:
+        SetupError: there are no rows.
+    """
+    taken: list[Journalled] = []
+    before: list[Prediction] = []
+    after: list[Prediction] = []
+    aspects: dict[str, list[str]] = {}
+    for part in _parts(rows):
+        batches = [row.batch for row in part]
+        taken += part
+        before += [row.prediction for row in part] if baseline is None else baseline.predictor.predict(batches)
+        after += candidate.predictor.predict(batches)
+        for aspect, given in labels(featurize(batches)).items():
+            aspects.setdefault(aspect, []).extend(given)
+    if not taken:
+        raise SetupError("the journal holds no prediction of that time", "go back further with --since")
+    return Replay(
+        baseline="journal" if baseline is None else baseline.md5,
+        candidate=candidate.md5,
+        since=taken[0].at,
+        until=taken[-1].at,
+        pins=tuple(dict.fromkeys(row.pin for row in taken)),
+        overall=differences(before, after),
+        slices=by_slice(before, after, aspects),
+        movers=_movers(taken, before, after),
+        measured=sum(row.measured is not None for row in taken),
+        live=_live(taken, {"baseline": before, "candidate": after}),
+    )
+
+
+def bounds(made: Replay, given: Mapping[str, float]) -> list[Bound]:
+    """Holds the figures that are bounded against their bounds."""
+    return [Bound(figure, most, FIGURES[figure](made)) for figure, most in given.items()]
+
+
+def open_candidate(folder: Path) -> Artifact:
+    """The model in a folder: of `pins.json` in it where there is one, else of the lock two folders up.
+
+    Raises:
+        ArtifactError: it is not the pinned one, nothing pins it, or it does not answer as it did.
+    """
+    pins = folder / PINS
+    if not pins.exists():
+        return open_artifact(folder, read_pins(folder.absolute().parent.parent / "dvc.lock", folder.absolute()))
+    try:
+        named = msgspec.json.decode(pins.read_bytes(), type=dict[str, str])
+    except (OSError, msgspec.MsgspecError) as error:
+        raise ArtifactError(str(pins), f"cannot be read: {error}", f"it names the md5 of {', '.join(FILES)}") from None
+    return open_artifact(folder, named)
+
+
+def _parts(rows: Iterable[Journalled]) -> Iterable[list[Journalled]]:
+    rows = iter(rows)
+    while part := list(islice(rows, AT_ONCE)):
+        yield part
+
+
+def _movers(rows: Sequence[Journalled], before: Sequence[Prediction], after: Sequence[Prediction]) -> list[Mover]:
+    order = sorted(range(len(rows)), key=lambda at: -abs(after[at].yield_ - before[at].yield_))
+    found: dict[tuple[str | None, float, float], Mover] = {}
+    for at in order:
+        row, was, now = rows[at], before[at].yield_, after[at].yield_
+        if len(found) == MOVERS or was == now:
+            break
+        # A batch that was asked ten times would fill the list.
+        found.setdefault((row.batch.id, was, now), Mover(row.batch.id, row.request, was, now, row.measured))
+    return list(found.values())
+
+
+def _live(rows: Sequence[Journalled], answers: Mapping[str, Sequence[Prediction]]) -> dict[str, dict[str, float]]:
+    known = [at for at, row in enumerate(rows) if row.measured is not None]
+    if not known:
+        return {}
+    measured = np.array([rows[at].measured for at in known], dtype=np.float64)
+    return {
+        name: summary(
+            measured,
+            Answers(*(np.array([getattr(given[at], end) for at in known]) for end in ("yield_", "lower", "upper"))),
+        )
+        for name, given in answers.items()
+    }
+
+
+def render(made: Replay) -> str:
+    """The replay for people."""
+    lines = [
+        f"{_day(made.since)} to {_day(made.until)}, answered by {', '.join(pin.md5[:12] for pin in made.pins)}",
+        f"baseline {made.baseline[:12]}, candidate {made.candidate[:12]}",
+        str(made.overall),
+    ]
+    if made.movers:
+        lines += ["", "slices that moved most (mean without the sign):"]
+        lines += [
+            f"  {one.by} {one.label}: {one.differences.mean_absolute:.5f} of {one.differences.batches} batches"
+            for one in made.slices[:MOVERS]
+        ]
+        lines += ["", "batches that moved most:"]
+        lines += [
+            f"  {one.id}: {one.baseline:.4f} -> {one.candidate:.4f}"
+            + ("" if one.measured is None else f", measured {one.measured:.4f}")
+            for one in made.movers
+        ]
+    lines += ["", f"{made.measured} predictions have an outcome"]
+    lines += [
+        f"  {name}: rmse {of['rmse']:.5f}, mae {of['mae']:.5f}, bias {of['bias']:+.5f}, coverage {of['coverage']:.3f}"
+        for name, of in made.live.items()
+    ]
+    return "\n".join(lines)
+
+
+def _day(at: int) -> str:
+    return datetime.fromtimestamp(at / 1e6, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,137 @@
+"""What changes from one pinned model to another, on the committed test batches: overall, by slice, batch by batch."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from batchyield.errors import ArtifactError
+from batchyield.plant.batch import Batch
+from batchyield.serving.artifact import PREDICTION_TOLERANCE, Artifact
+from batchyield.serving.deployment.prediction_diff import Differences, SliceDifferences, by_slice, differences
+from batchyield.serving.responses import Prediction
+
+TEST = Path("data/split/test.parquet")
+MOVERS = 10
+SHOWN_SLICES = 12
+
+
+class Side(msgspec.Struct, frozen=True):
+    """One of the two models."""
+
+    md5: str
+    version: str
+    revision: str
+
+    def __str__(self) -> str:
+        return f"{self.md5[:12]}  version {self.version}, revision {self.revision[:12]}"
+
+
+class Mover(msgspec.Struct, frozen=True):
+    """A batch whose answer changed, with both yields and the end of the baseline's interval that is nearest.
+
+    Attributes:
+        id: of the batch.
+        baseline: yield.
+        candidate: yield.
+        outside: whether it left the baseline's interval.
+    """
+
+    id: str | None
+    baseline: float
+    candidate: float
+    outside: bool
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """Two pinned models on the same batches.
+
+    Attributes:
+        baseline: the model that is compared with.
+        candidate: the other one.
+        rows: where the batches are from.
+        files: the files of the artifact whose bytes differ.
+        overall: all batches.
+        slices: by what is known of a batch, those that moved most first.
+        movers: the batches that moved most.
+    """
+
+    baseline: Side
+    candidate: Side
+    rows: str
+    files: tuple[str, ...]
+    overall: Differences
+    slices: list[SliceDifferences]
+    movers: list[Mover]
+
+
+def compare(baseline: tuple[Artifact, Side], candidate: tuple[Artifact, Side], root: Path = Path()) -> Comparison:
+    """Has both models answer the test batches of a checkout, or the candidate's golden rows where it has none.
+
+    Args:
+        baseline: an opened model and what it is called.
+        candidate: the other one.
+        root: the checkout.
+
+    Raises:
+        ArtifactError: a model answers with something that is not a number.
+    """
+    from batchyield.modelling.metrics import labels
+    from batchyield.plant.features import featurize
+
+    (before, was), (after, now) = baseline, candidate
+    batches, rows = _rows(after, root)
+    old, new = before.predictor.predict(batches), after.predictor.predict(batches)
+    return Comparison(
+        was,
+        now,
+        rows,
+        tuple(name for name, pin in after.pins.items() if before.pins.get(name) != pin),
+        differences(old, new),
+        by_slice(old, new, labels(featurize(batches))),
+        _movers(old, new),
+    )
+
+
+def _rows(artifact: Artifact, root: Path) -> tuple[Sequence[Batch], str]:
+    if not (root / TEST).is_file():
+        return artifact.golden.batches, "the candidate's golden rows"
+    from batchyield.modelling.parquet import batches, read_table
+
+    try:
+        return batches(read_table(root / TEST)), str(TEST)
+    except (OSError, ValueError, KeyError) as error:
+        raise ArtifactError(str(root / TEST), f"cannot be read: {error}", "`dvc checkout` brings it back") from error
+
+
+def _movers(old: Sequence[Prediction], new: Sequence[Prediction]) -> list[Mover]:
+    order = sorted(range(len(old)), key=lambda at: (-abs(new[at].yield_ - old[at].yield_), at))
+    return [
+        Mover(old[at].id, old[at].yield_, new[at].yield_, not old[at].lower <= new[at].yield_ <= old[at].upper)
+        for at in order[:MOVERS]
+        if abs(new[at].yield_ - old[at].yield_) > PREDICTION_TOLERANCE
+    ]
+
+
+def render(made: Comparison) -> str:
+    """The comparison for people."""
+    lines = [f"baseline   {made.baseline}", f"candidate  {made.candidate}"]
+    if not made.files:
+        return "\n".join([*lines, "the same bytes in all four files, so the same answers"])
+    lines += [f"files that differ: {', '.join(made.files)}", f"on {made.rows}: {made.overall}"]
+    if made.movers:
+        shown = made.slices[:SHOWN_SLICES]
+        width = max(len(f"{one.by} {one.label}") for one in shown)
+        lines += ["", "slices that moved most:"]
+        lines += [
+            f"  {f'{one.by} {one.label}':<{width}}  {of.batches:>5} batches, mean {of.mean:+.5f}, without sign "
+            f"{of.mean_absolute:.5f}, largest {of.largest:+.5f}, {of.outside} outside"
+            for one in shown
+            for of in [one.differences]
+        ]
+        lines += ["", "batches that moved most:"]
+        lines += [
+            f"  {one.id}: {one.baseline:.4f} -> {one.candidate:.4f}{', outside its interval' if one.outside else ''}"
+            for one in made.movers
+        ]
+    return "\n".join(lines)

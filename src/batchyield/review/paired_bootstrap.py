@@ -1,0 +1,97 @@
+"""Two models' answers to the same test batches: does one err more, or would another draw of batches say otherwise?
+
+The batches are drawn once for both, so that what is hard for either model cancels and only their difference is left.
+"""
+
+from collections.abc import Sequence
+from io import BytesIO
+from typing import NamedTuple
+
+import msgspec
+import pandas as pd
+
+from batchyield.errors import ArtifactError
+from batchyield.modelling.estimators import Array
+from batchyield.modelling.metrics import METRIC_DECIMALS, Estimate, draws, estimates, resample, summary
+from batchyield.modelling.train import Answers
+
+ENOUGH = 50
+"""Common batches below which nothing is said."""
+
+COLUMNS = ("id", "actual", "yields", "lower", "upper")
+
+
+class Rows(NamedTuple):
+    """Answers to test batches as `data/plots/predicted.csv` has them: ids, measured yields and answers [n]."""
+
+    ids: list[str]
+    measured: Array
+    answers: Answers
+
+    def take(self, rows: Sequence[int]) -> "Rows":
+        """Some of the rows, in the order given."""
+        at = list(rows)
+        return Rows([self.ids[i] for i in at], self.measured[at], Answers(*(side[at] for side in self.answers)))
+
+
+class Paired(msgspec.Struct, frozen=True):
+    """Figures of two models on their common test batches.
+
+    Attributes:
+        rows: common batches.
+        base, head: figures by name.
+        change: head less base, with its confidence interval.
+    """
+
+    rows: int
+    base: dict[str, float]
+    head: dict[str, float]
+    change: dict[str, Estimate]
+
+
+def read_rows(data: bytes, source: str) -> Rows:
+    """Reads the points of the plot of predicted against actual.
+
+    Raises:
+        ArtifactError: they are not those.
+    """
+    try:
+        frame = pd.read_csv(BytesIO(data), dtype={"id": str})
+        columns = [frame[name].to_numpy(dtype=float) for name in COLUMNS[1:]]
+    except (ValueError, KeyError) as error:
+        raise ArtifactError(source, f"has not the columns {', '.join(COLUMNS)}: {error}", "run `dvc repro`") from error
+    return Rows(frame["id"].tolist(), columns[0], Answers(*columns[1:]))
+
+
+def common(base: Rows, head: Rows) -> tuple[Rows, Rows]:
+    """The batches that both sides were tested on, in the head's order, measured as the head has it."""
+    at = {name: i for i, name in enumerate(base.ids)}
+    kept = [i for i, name in enumerate(head.ids) if name in at]
+    there, here = base.take([at[head.ids[i]] for i in kept]), head.take(kept)
+    return there._replace(measured=here.measured), here
+
+
+def paired(base: Rows, head: Rows, resamples: int, confidence: float, seed: int, enough: int = ENOUGH) -> Paired | None:
+    """Compares two models row by row.
+
+    Args:
+        base: rows of one model.
+        head: rows of the other.
+        resamples: draws with replacement from the common batches, the same for both.
+        confidence: of the percentile intervals.
+        seed: of the draws.
+        enough: common batches below which nothing is said.
+
+    Returns:
+        None where there are fewer.
+    """
+    there, here = common(base, head)
+    n = len(here.ids)
+    if n < enough:
+        return None
+    drawn = draws(n, resamples, seed)
+    was, now = (resample(side.measured, side.answers, drawn) for side in (there, here))
+    before, after = (summary(side.measured, side.answers) for side in (there, here))
+    values = {name: round(after[name] - before[name], METRIC_DECIMALS) for name in after}
+    change = estimates(values, {name: now[name] - was[name] for name in values}, confidence)
+    return Paired(n, before, after, change)

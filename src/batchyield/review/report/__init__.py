@@ -1,0 +1,1 @@
+"""The report that a pull request gets as a comment."""

@@ -1,0 +1,117 @@
+"""What other commands found, as their `--json` says it: reproduction, replay, serving benchmark."""
+
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import msgspec
+
+from batchyield.errors import SetupError
+from batchyield.review.report.markdown import cell, code, details, number, table
+from batchyield.serving.deployment.prediction_diff import Differences, SliceDifferences
+from batchyield.versioning.provenance.output_diff import Verdict
+from batchyield.versioning.provenance.verify import Verification
+
+SHOWN = 8
+
+
+class Replayed(msgspec.Struct, frozen=True):
+    """Of `batchyield replay --json`, what is told here."""
+
+    baseline: str
+    candidate: str
+    overall: Differences
+    slices: list[SliceDifferences]
+    measured: int = 0
+    live: dict[str, dict[str, float]] = {}
+
+
+class Target(msgspec.Struct, frozen=True):
+    """A figure of the serving benchmark, the bound it is to keep, and whether it does."""
+
+    what: str
+    found: str
+    bound: str
+    met: bool
+
+
+class Served(msgspec.Struct, frozen=True):
+    """Of `benchmarks/serving.py --json`, what is told here."""
+
+    machine: str
+    targets: list[Target]
+
+
+class Extras(NamedTuple):
+    """The files of findings; None where a command was not run."""
+
+    verification: Path | None = None
+    replay: Path | None = None
+    bench: Path | None = None
+
+
+Found = TypeVar("Found")
+
+
+def _read(file: Path, kind: type[Found], command: str) -> Found:
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=kind)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise SetupError(f"{file} cannot be read: {error}", f"write it anew: `{command} > {file}`") from error
+
+
+def reproduction(extras: Extras) -> list[str]:
+    """Whether the committed lock is what the code builds."""
+    if extras.verification is None:
+        return ["### Reproduction", "", "Not verified here: `batchyield verify` rebuilds the commit elsewhere.", ""]
+    made = _read(extras.verification, Verification, "batchyield verify --json")
+    counts = {verdict: sum(f.verdict is verdict for f in made.findings) for verdict in Verdict}
+    said = ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n)
+    lines = ["### Reproduction", ""]
+    if made.same:
+        lines.append(
+            f"✅ A rebuild of {code(made.revision[:12])} from raw data alone gives the committed bytes: {said}."
+        )
+    else:
+        lines.append(f"❌ **The lock of {code(made.revision[:12])} is not what its code builds**: {said}.")
+        lines += [f"- {cell(cause)}" for cause in (*made.causes, *made.environment)[:SHOWN]]
+    rows = [
+        [cell(f.stage), code(f.path), str(f.verdict), code((f.rebuilt or "–")[:8]), cell(f.distance)]
+        for f in made.findings
+    ]
+    return [*lines, "", *details("Every output", table(("stage", "output", "", "md5", "how far"), rows))]
+
+
+def replay(extras: Extras) -> list[str]:
+    """What the candidate would have answered otherwise to journalled inputs."""
+    if extras.replay is None:
+        return []
+    made = _read(extras.replay, Replayed, "batchyield replay --json")
+    lines = [
+        "### Replay of journalled inputs",
+        "",
+        f"{cell(made.baseline)} → {cell(made.candidate)}: {made.overall}.",
+        "",
+    ]
+    rows = [
+        [cell(f"{one.by} {one.label}"), str(one.differences.batches), *map(number, _moves(one.differences))]
+        for one in made.slices[:SHOWN]
+    ]
+    if rows:
+        lines += table(("slice", "batches", "mean", "mean absolute", "95 % within", "largest"), rows, "<>>>>>")
+    if made.live:
+        was, now = made.live["baseline"]["rmse"], made.live["candidate"]["rmse"]
+        lines += [f"By {made.measured} measured yields: RMSE {number(was)} → {number(now)}.", ""]
+    return lines
+
+
+def _moves(made: Differences) -> tuple[float, ...]:
+    return made.mean, made.mean_absolute, made.p95, made.largest
+
+
+def bench(extras: Extras) -> list[str]:
+    """How fast the service is beside a plain echo and a usual service, measured in the same run."""
+    if extras.bench is None:
+        return []
+    made = _read(extras.bench, Served, "python benchmarks/serving.py --json")
+    rows = [[cell(t.what), cell(t.found), cell(t.bound), "pass" if t.met else "**miss**"] for t in made.targets]
+    return ["### Serving", "", cell(made.machine), "", *table(("target", "measured", "bound", ""), rows, "<>>")]

@@ -1,0 +1,149 @@
+"""Charts in the comment itself: Mermaid's `xychart-beta`, which GitHub draws, so no image host is needed."""
+
+import json
+from collections.abc import Sequence
+from io import BytesIO
+
+import numpy as np
+import pandas as pd
+
+from batchyield.modelling.estimators import Array
+from batchyield.plant.features import id_number
+from batchyield.review.paired_bootstrap import Rows, common
+from batchyield.review.report.markdown import details
+from batchyield.review.review import Review
+
+BASE, HEAD, THIRD = "#8b949e", "#d1591f", "#1f6feb"
+"""Grey, orange and blue: told apart on GitHub's light and dark page, and by those who see no red or green."""
+
+LEARNING = "data/plots/learning.csv"
+DECILES = 10
+PERIODS = 12
+
+Series = tuple[str, Sequence[float]]
+"""`line` or `bar`, and its heights."""
+
+
+def xychart(
+    title: str, x: tuple[str, Sequence[str]], y: tuple[str, float, float], series: Sequence[Series], colours: list[str]
+) -> list[str]:
+    """One chart as a fenced block.
+
+    Args:
+        title: above it.
+        x: label and a word for each place.
+        y: label, lowest and highest value.
+        series: what is drawn, first at the back; one height for each place.
+        colours: of the series.
+    """
+    theme = {"theme": "base", "themeVariables": {"xyChart": {"plotColorPalette": ",".join(colours)}}}
+    words = ", ".join(_quoted(word) for word in x[1])
+    return [
+        "```mermaid",
+        f"%%{{init: {json.dumps(theme)}}}%%",
+        "xychart-beta",
+        f"  title {_quoted(title)}",
+        f"  x-axis {_quoted(x[0])} [{words}]",
+        f"  y-axis {_quoted(y[0])} {_height(y[1])} --> {_height(y[2])}",
+        *(f"  {kind} [{', '.join(map(_height, heights))}]" for kind, heights in series),
+        "```",
+        "",
+    ]
+
+
+def _height(value: float) -> str:
+    # Mermaid reads no exponents, and no "-0".
+    return f"{round(value, 6) + 0.0:.6f}".rstrip("0").rstrip(".")
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', "'") + '"'
+
+
+def _around(*columns: Sequence[float], share: float = 0.08) -> tuple[float, float]:
+    """Limits that leave a margin around all values."""
+    values = np.concatenate([np.asarray(column, dtype=float) for column in columns])
+    low, high = float(values.min()), float(values.max())
+    margin = (high - low) * share or abs(high) * share or 1.0
+    return low - margin, high + margin
+
+
+def charts(review: Review) -> list[str]:
+    """All charts of a review, each with a sentence that says what is drawn."""
+    there, here = common(*review.rows)
+    lines = [*_figures(review)]
+    if len(here.ids) >= max(DECILES, PERIODS):
+        lines += _deciles(there, here) + _residuals(there, here)
+    return ["### Plots", "", *lines, *details("Learning curve", _learning(review))]
+
+
+def _figures(review: Review) -> list[str]:
+    if review.pair is None:
+        return []
+    names = [name for name in ("rmse", "mae", "r2", "coverage", "width") if review.pair.base[name] > 0]
+    share = [100 * review.pair.head[name] / review.pair.base[name] for name in names]
+    low, high = _around([*share, 95.0, 105.0])
+    drawn = xychart(
+        "Head in percent of base",
+        ("figure on the test batches", names),
+        ("percent", max(0.0, low), high),
+        [("bar", share), ("line", [100.0] * len(names))],
+        [HEAD, BASE],
+    )
+    return ["Bars: head; line: base.", "", *drawn]
+
+
+def _deciles(there: Rows, here: Rows) -> list[str]:
+    parts = np.array_split(np.argsort(here.measured, kind="stable"), DECILES)
+    lines = [_means(column, parts) for column in (here.measured, there.answers.yields, here.answers.yields)]
+    words = [f"{i}" for i in range(1, DECILES + 1)]
+    drawn = xychart(
+        "Predicted against actual",
+        ("tenth of the batches, by measured yield", words),
+        ("mean yield", *_around(*lines)),
+        [("line", line) for line in lines],
+        [THIRD, BASE, HEAD],
+    )
+    return ["Blue: measured; grey: predicted by the base; orange: predicted by the head.", "", *drawn]
+
+
+def _residuals(there: Rows, here: Rows) -> list[str]:
+    numbers = np.array([id_number(name) for name in here.ids], dtype=float)
+    parts = np.array_split(np.argsort(numbers, kind="stable"), PERIODS)
+    lines = [_means(side.measured - side.answers.yields, parts) for side in (there, here)]
+    words = [f"{numbers[part[0]]:.0f}" for part in parts]
+    if len(set(words)) < PERIODS:  # two places of one word are drawn as one
+        words = [f"{i}" for i in range(1, PERIODS + 1)]
+    drawn = xychart(
+        "Residuals over time",
+        ("number of the period's first batch", words),
+        ("mean of measured less predicted yield", *_around(*lines, [0.0])),
+        [("line", [0.0] * PERIODS), ("line", lines[0]), ("line", lines[1])],
+        [THIRD, BASE, HEAD],
+    )
+    return ["Grey: base; orange: head; blue: no error.", "", *drawn]
+
+
+def _learning(review: Review) -> list[str]:
+    curves = []
+    for side in (review.base, review.head):
+        if side.md5(LEARNING) is None:
+            return []
+        curves.append(pd.read_csv(BytesIO(side.read(LEARNING))))
+    base, head = curves
+    same = base["batches"].tolist() == head["batches"].tolist()
+    drawn = [base["score"].tolist(), head["score"].tolist()] if same else [head["score"].tolist()]
+    scaled = [[score * 1e4 for score in line] for line in drawn]
+    lines = xychart(
+        "Learning curve",
+        ("training batches", [str(n) for n in head["batches"]]),
+        ("score on the test batches, in 1/10 000", *_around(*scaled)),
+        [("line", line) for line in scaled],
+        [BASE, HEAD] if same else [HEAD],
+    )
+    said = "Grey: base; orange: head." if same else "Head alone: the base learned from other numbers of batches."
+    return [said, "", *lines]
+
+
+def _means(column: Array, parts: list[np.ndarray[tuple[int], np.dtype[np.intp]]]) -> list[float]:
+    return [float(column[part].mean()) for part in parts]

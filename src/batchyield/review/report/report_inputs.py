@@ -1,0 +1,105 @@
+"""What went in otherwise: params, code and environment by the locks, and the raw data laid side by side."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from batchyield.errors import BatchyieldError
+from batchyield.plant.batch import ID_COLUMN, NAMES, YIELD_COLUMN
+from batchyield.review.report.markdown import cell, code, details, number, table
+from batchyield.review.review import Review
+from batchyield.versioning.dataset_diff import YIELD, Difference, difference
+from batchyield.versioning.lock_diff import causes, compare, flat
+from batchyield.versioning.storage import raw_data
+
+SHOWN = 12
+
+
+def params(review: Review) -> list[str]:
+    """Every param that differs, with both values."""
+    before, after = (flat(yaml.safe_load(side.text("params.yaml"))) for side in (review.base, review.head))
+    rows = [
+        [code(key), _value(before, key), _value(after, key)]
+        for key in dict.fromkeys([*before, *after])
+        if before.get(key) != after.get(key)
+    ]
+    return ["### Params", "", *(table(("param", "base", "head"), rows) if rows else ["None changed.", ""])]
+
+
+def _value(values: dict[str, Any], key: str) -> str:
+    return code(values[key]) if key in values else "–"
+
+
+def inputs(review: Review) -> list[str]:
+    """Code, commands and environment that differ, and the outputs that came of it."""
+    found = [cause for cause in causes(review.base.lock, review.head.lock) if cause.kind not in ("params", "data")]
+    rows = compare(review.base.lock, review.head.lock)
+    changed = [
+        [code(row.path), code((row.committed or "–")[:8]), code((row.rebuilt or "–")[:8])]
+        for row in rows
+        if not row.same
+    ]
+    listed = [f"- {cause.kind}: {code(cause.what)}, first read by {cell(cause.stage)}" for cause in found]
+    return [
+        *details(f"Code and environment: {len(found)} inputs changed", listed),
+        *details(f"Outputs: {len(changed)} of {len(rows)} are other bytes", table(("output", "base", "head"), changed)),
+    ]
+
+
+def data(review: Review) -> list[str]:
+    """The raw data of both pins: rows, columns and drift."""
+    path = raw_data.DATA.as_posix()
+    pins = [side.md5(path) for side in (review.base, review.head)]
+    if pins[0] == pins[1]:
+        return ["### Data", "", f"The same raw data in both, md5 {code(pins[1])}.", ""]
+    lines = ["### Data", "", f"Raw data {code(pins[0])} → {code(pins[1])}.", ""]
+    try:
+        return lines + list(_laid(difference(review.base.read(path), review.head.read(path))))
+    except BatchyieldError as error:
+        return [*lines, f"They cannot be laid side by side: {cell(error)}", ""]
+
+
+def _laid(made: Difference) -> Iterator[str]:
+    mean = next(shift.mean for shift in made.shifts if shift.reading == YIELD)
+    rows = [
+        ["rows", *map(str, made.batches)],
+        ["rows added", "", str(len(made.added))],
+        ["rows removed", str(len(made.removed)), ""],
+        ["rows with the same id, other cells", "", str(len(made.changed))],
+        ["mean yield", *map(_told, mean)],
+        ["cells repaired or taken as missing", *map(str, made.noticed)],
+    ]
+    yield from table(("raw data", "base", "head"), rows, "<>>")
+    before, after = (", ".join(map(_column, header)) for header in made.columns)
+    if made.columns[0] == made.columns[1]:
+        yield f"The columns are the same {len(made.columns[0])}, in the same order."
+    else:
+        yield f"Columns: {cell(before)} → {cell(after)}."
+    yield ""
+    shift = made.drift
+    which = f"the {shift.batches} added rows" if made.of_added else f"all {shift.batches} rows"
+    if not shift.drifted:
+        yield f"Drift of {which} against the base: no reading has moved."
+        yield ""
+        return
+    yield f"Drift of {which} against the base: {len(shift.drifted)} of {len(shift.readings)} readings have moved."
+    yield ""
+    by_name = {each.reading: each for each in shift.readings}
+    drifted = [by_name[name] for name in shift.drifted[:SHOWN]]
+    yield from table(
+        ("reading", "PSI", "KS", "moved by, in standard deviations", "blank base", "blank head"),
+        [
+            [each.reading, *(_told(n) for n in (each.psi, each.ks, each.moved, each.blank_trained, each.blank))]
+            for each in drifted
+        ],
+        "<>>>>>",
+    )
+
+
+def _column(name: str) -> str:
+    return name if name in (ID_COLUMN, *NAMES, YIELD_COLUMN) else f"{name} (unknown)"
+
+
+def _told(value: float | None) -> str:
+    return "–" if value is None else number(value)

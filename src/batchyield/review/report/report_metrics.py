@@ -1,0 +1,163 @@
+"""What a change did to the figures: verdict, table, the parts of the plant that got worse, the answers that moved."""
+
+from collections.abc import Iterator
+
+import yaml
+
+from batchyield.modelling import metrics
+from batchyield.modelling.metrics import Estimate
+from batchyield.modelling.parquet import batches, parse_table
+from batchyield.plant.features import featurize
+from batchyield.review.baseline_regression import Comparison, Outcome, why_untold
+from batchyield.review.gate import OVERRIDE
+from batchyield.review.paired_bootstrap import Paired, Rows, common, paired
+from batchyield.review.report.markdown import cell, code, details, number, signed, table
+from batchyield.review.review import Review
+from batchyield.serving.deployment.prediction_diff import Differences, differences
+from batchyield.serving.responses import Prediction
+
+TEST = "data/split/test.parquet"
+BETTER = {"score": "lower", "rmse": "lower", "mae": "lower", "width": "lower", "r2": "higher"}
+"""Which way is better, of the figures where that does not hang on a level."""
+
+SMALLEST = 20
+"""Batches of a slice that is judged."""
+
+SHOWN = 8
+
+
+def verdict(review: Review) -> list[str]:
+    """The first thing to read: whether the gate lets it through, and why not."""
+    made = review.judgement
+    if made.failures and made.overridden:
+        title = f"⚠️ The gate fails, and the label {code(OVERRIDE)} lets it through"
+    else:
+        title = "❌ The gate stops this change" if made.failures else "✅ The gate lets this change through"
+    lines = [f"## {title}", ""]
+    lines += [f"- {cell(failure)}" for failure in made.failures]
+    if why := why_untold(made.comparisons):
+        lines.append(f"- {why}; who knows better adds the label {code(OVERRIDE)}")
+    lines += ["", f"{code(review.base.name)} → {code(review.head.name)}{_in_short(review)}", ""]
+    return lines + [f"> {warning}\n" for warning in _warnings(review)]
+
+
+def _in_short(review: Review) -> str:
+    if review.pair is None:
+        return ""
+    was, now = review.pair.base["rmse"], review.pair.head["rmse"]
+    share = f" ({(now - was) / was:+.1%})" if was else ""
+    return f"; RMSE on {review.pair.rows} test batches {number(was)} → {number(now)}{share}"
+
+
+def _warnings(review: Review) -> Iterator[str]:
+    here, there = (yaml.safe_load(side.text("params.yaml")).get("gate") for side in (review.head, review.base))
+    if here != there:
+        yield "**The gate itself is another** than the base's: see the params below."
+    sizes = [len(rows.ids) for rows in review.rows]
+    shared = len(common(*review.rows)[1].ids)
+    if sizes != [shared, shared]:
+        yield (
+            f"**The test batches are others**: {sizes[0]} in the base, {sizes[1]} now, {shared} in both. "
+            "Figures of `test` are those of the common batches."
+        )
+
+
+def measured(review: Review) -> list[str]:
+    """Every figure of both sides."""
+    rules = {(each.metrics, each.figure): each for each in review.judgement.comparisons}
+    shown: list[list[str]] = []
+    rest: list[list[str]] = []
+    for name, figures in review.after.items():
+        for figure in figures:
+            row = _row(review, name, figure, rules.get((name, figure)))
+            (shown if name == "test" or (name, figure) in rules else rest).append(row)
+    level = f"{review.params.evaluation.confidence:.0%} interval"
+    header = ("metrics", "figure", "base", "head", "change", level, "", "")
+    lines = ["### Metrics", "", *table(header, shown, "<<>>>>")]
+    return lines + details(f"{len(rest)} more figures", table(header, rest, "<<>>>>"))
+
+
+def _row(review: Review, name: str, figure: str, rule: Comparison | None) -> list[str]:
+    was, now = review.before.get(name, {}).get(figure), review.after[name][figure]
+    sure: Estimate | None = None
+    if name == "test" and review.pair is not None and was is not None:
+        was, now, sure = review.pair.base[figure], review.pair.head[figure], review.pair.change[figure]
+    first = [name, figure, "–" if was is None else number(was), number(now)]
+    if was is None:
+        return [*first, "", "", "", "new"]
+    interval = f"{signed(sure.low)} … {signed(sure.high)}" if sure else ""
+    arrow = "→" if now == was else "↑" if now > was else "↓"
+    return [*first, signed(now - was), interval, arrow, _said(figure, now - was, sure, rule)]
+
+
+def _said(figure: str, change: float, sure: Estimate | None, rule: Comparison | None) -> str:
+    if rule is not None:
+        return f"**{rule.outcome}**" if not rule.passed else str(rule.outcome)
+    if change == 0:
+        return str(Outcome.SAME)
+    if sure is not None and sure.low <= 0 <= sure.high:
+        return str(Outcome.NOISE)
+    if sure is None or figure not in BETTER:
+        return ""
+    return "better" if (change < 0) == (BETTER[figure] == "lower") else "worse"
+
+
+def slices(review: Review) -> list[str]:
+    """The parts of the plant whose score got worse by more than noise, all of them judged at once."""
+    if review.pair is None:
+        return []
+    there, here = common(*review.rows)
+    found = _slices(review, there, here)
+    worse = [(name, pair) for name, pair in found if pair.change["score"].low > 0]
+    worse.sort(key=lambda one: -one[1].change["score"].value)
+    lines = ["### Slices that got worse", ""]
+    if not worse:
+        return [*lines, f"None of {len(found)} (of at least {SMALLEST} batches) by more than noise.", ""]
+    rows = [
+        [cell(name), str(pair.rows), number(pair.base["rmse"]), number(pair.head["rmse"]), *_change(pair)]
+        for name, pair in worse[:SHOWN]
+    ]
+    lines += table(("slice", "batches", "RMSE base", "RMSE head", "change", "interval"), rows, "<>>>>>")
+    return [*lines, f"{len(worse)} of {len(found)}; the intervals allow for as many looks.", ""]
+
+
+def _slices(review: Review, there: Rows, here: Rows) -> list[tuple[str, Paired]]:
+    frame = parse_table(review.head.read(TEST)).set_index("id", drop=False).loc[here.ids]
+    labels = metrics.labels(featurize(batches(frame)))
+    parts = [
+        (f"{aspect} {label}", rows)
+        for aspect, given in labels.items()
+        for label in sorted(set(given))
+        if SMALLEST <= len(rows := [i for i, one in enumerate(given) if one == label]) < len(here.ids)
+    ]
+    settings = review.params.evaluation
+    level = 1 - (1 - settings.confidence) / max(1, len(parts))
+    pairs = [
+        (name, paired(there.take(rows), here.take(rows), settings.bootstrap, level, settings.seed, SMALLEST))
+        for name, rows in parts
+    ]
+    return [(name, pair) for name, pair in pairs if pair is not None]
+
+
+def _change(pair: Paired) -> tuple[str, str]:
+    sure = pair.change["rmse"]
+    return signed(sure.value), f"{signed(sure.low)} … {signed(sure.high)}"
+
+
+def moved(review: Review) -> list[str]:
+    """How the answers to the common test batches moved."""
+    there, here = common(*review.rows)
+    if not here.ids:
+        return []
+    made: Differences = differences(_predictions(there), _predictions(here))
+    lines = ["### Answers that moved", "", f"Test batches: {made}."]
+    if made.at is not None:
+        at = made.at
+        was, now, actual = there.answers.yields[at], here.answers.yields[at], here.measured[at]
+        lines.append(f"\nFarthest: {code(here.ids[at])} {was:.4f} → {now:.4f}, measured {actual:.4f}.")
+    return [*lines, ""]
+
+
+def _predictions(rows: Rows) -> list[Prediction]:
+    columns = (rows.ids, *(side.tolist() for side in rows.answers))
+    return [Prediction(*row) for row in zip(*columns, strict=True)]

@@ -1,0 +1,102 @@
+"""The two sides of a change: what the workspace holds, and what a revision pins, brought from git, cache or storage."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from batchyield.errors import SetupError
+from batchyield.files import md5_of
+from batchyield.serving.lockfile import Lock, read_lock
+from batchyield.versioning.git import git
+from batchyield.versioning.lock_diff import LOCK
+from batchyield.versioning.revisions import known, lock_at, text_at
+from batchyield.versioning.storage import content_store, raw_data
+
+
+class Side:
+    """One side: a commit, or the workspace where that is None.
+
+    Args:
+        root: the checkout.
+        revision: full hash of the commit; None for the working tree.
+
+    Attributes:
+        name: the commit in short; of the workspace, that of HEAD, and whether files differ from it.
+        lock: what it pins.
+    """
+
+    def __init__(self, root: Path, revision: str | None = None) -> None:
+        self.root, self.revision = root, revision
+        self._brought: dict[str, bytes] = {}
+        if revision is None:
+            head = git("rev-parse", "HEAD", cwd=root).strip()[:12]
+            changed = git("status", "--porcelain", "--untracked-files=no", cwd=root)
+            self.name = f"{head}, with changes not committed" if changed else head
+            self.lock: Lock = read_lock(root / LOCK)
+        else:
+            self.name = revision[:12]
+            self.lock = lock_at(revision, root)
+
+    def text(self, path: Path | str) -> str:
+        """The text of a file that git keeps.
+
+        Raises:
+            SetupError: it is not there.
+        """
+        if self.revision is None:
+            file = self.root / path
+            found = file.read_text(encoding="utf-8") if file.is_file() else None
+        else:
+            found = text_at(self.revision, path, self.root)
+        if found is None:
+            raise SetupError(f"{self.name} has no {path}", "compare with a revision that has it: `git log --all`")
+        return found
+
+    def has(self, path: str) -> bool:
+        """Whether git keeps that file there."""
+        if self.revision is None:
+            return (self.root / path).is_file()
+        return text_at(self.revision, path, self.root) is not None
+
+    def md5(self, path: str) -> str | None:
+        """The content hash of an output of the pipeline, or of the raw data; None where it pins no such file."""
+        if path == raw_data.DATA.as_posix():
+            return raw_data.parse_pin(self.text(raw_data.PIN)).md5
+        return self.lock.outs().get(path, (None, None))[1]
+
+    def bring(self, paths: Iterable[str]) -> None:
+        """Brings pinned files, all with one start of the storage, so that `read` has them.
+
+        Raises:
+            SetupError: neither workspace, cache nor storage has one.
+            ArtifactError: the storage has other bytes.
+        """
+        lacking = {}
+        for path in paths:
+            md5 = self.md5(path)
+            if md5 is None:
+                raise SetupError(f"{self.name} pins no {path}", f"`git log --all -- {LOCK}` lists revisions that may")
+            file = self.root / path
+            if file.is_file() and md5_of(data := file.read_bytes()) == md5:
+                self._brought[path] = data
+            else:
+                lacking[path] = md5
+        self._brought |= content_store.bring(self.root, lacking, self.name)
+
+    def read(self, path: str) -> bytes:
+        """The pinned bytes of a file; see `bring` for where from and errors."""
+        if path not in self._brought:
+            self.bring([path])
+        return self._brought[path]
+
+
+def base_of(revision: str, root: Path) -> Side:
+    """The commit at which HEAD left a revision: what a change is compared with, as on its pull request.
+
+    Raises:
+        SetupError: there is no such revision.
+    """
+    found = known(revision, root)
+    try:
+        return Side(root, git("merge-base", found, "HEAD", cwd=root).strip())
+    except SetupError:
+        return Side(root, found)

@@ -1,0 +1,1 @@
+"""Many batches at once: files in, files out, on this machine or on a Dask cluster."""

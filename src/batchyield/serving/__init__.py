@@ -1,0 +1,1 @@
+"""What inference needs, without HTTP: artifact, predictor, Shapley values, responses."""

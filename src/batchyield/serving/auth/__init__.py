@@ -1,0 +1,1 @@
+"""API keys and the file that holds them."""

@@ -1,0 +1,217 @@
+"""Two files of batches side by side: which batches came, went or changed, and which readings moved how far."""
+
+import csv
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from batchyield.monitoring.drift_window import ENOUGH, compare
+from batchyield.monitoring.drift_window import Shift as Drift
+from batchyield.plant.batch import NAMES, READINGS
+from batchyield.plant.cells import read_clock, read_range
+from batchyield.plant.csv_reader import Sheet, read_sheet
+from batchyield.plant.features import FEATURES, INDEX, featurize
+from batchyield.serving.reference_profile import PROFILE_DECIMALS, profile, reference
+
+SHOWN = 10
+YIELD = "yield"
+DAY_MINUTES = 1440
+QUARTERS = (25, 50, 75)
+
+
+class Changed(msgspec.Struct, frozen=True):
+    """A batch that both files have, and the columns in which it is another one."""
+
+    id: str
+    columns: tuple[str, ...]
+
+
+class Shift(msgspec.Struct, frozen=True):
+    """How one number's distribution moved; clocks and starts of ranges in minutes after midnight, lengths in minutes.
+
+    Attributes:
+        reading: its name.
+        moved: greatest distance of the two distribution functions (Kolmogorov-Smirnov), missing taken as a value, 0..1.
+        missing: shares before and after, 0..1.
+        mean: before and after; None where there are no values.
+        quarters: the 25, 50 and 75 percent quantiles before and after; empty where there are no values.
+    """
+
+    reading: str
+    moved: float
+    missing: tuple[float, float]
+    mean: tuple[float | None, float | None]
+    quarters: tuple[tuple[float, ...], tuple[float, ...]]
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """Two files side by side; pairs are before and after.
+
+    Attributes:
+        batches: how many.
+        added, removed: ids, in the order of the file that has them.
+        changed: batches with other readings or another yield.
+        encoding: of the files.
+        columns: headers, in the file's order.
+        noticed: cells that were repaired or taken as missing.
+        shifts: of every reading and the yield, most moved first.
+        drift: what a running model would be told of the added batches where they are enough to tell, else of all
+            later ones; the earlier file stands for the training.
+    """
+
+    batches: tuple[int, int]
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    changed: tuple[Changed, ...]
+    encoding: tuple[str, str]
+    columns: tuple[tuple[str, ...], tuple[str, ...]]
+    noticed: tuple[int, int]
+    shifts: tuple[Shift, ...]
+    drift: Drift
+
+    @property
+    def of_added(self) -> bool:
+        """Whether the drift is that of the added batches alone."""
+        return len(self.added) >= ENOUGH
+
+
+def difference(before: bytes, after: bytes) -> Difference:
+    """Lays two plant files side by side.
+
+    Raises:
+        InputError: one of them cannot be read.
+    """
+    sheets = read_sheet(before), read_sheet(after)
+    was, now = map(_rows, sheets)
+    columns = [(name, i) for i, name in enumerate((*NAMES, YIELD))]
+    changed = (
+        Changed(name, tuple(column for column, i in columns if was[name][i] != now[name][i]))
+        for name in now
+        if name in was and was[name] != now[name]
+    )
+    added = tuple(name for name in now if name not in was)
+    return Difference(
+        batches=(len(sheets[0].batches), len(sheets[1].batches)),
+        added=added,
+        removed=tuple(name for name in was if name not in now),
+        changed=tuple(changed),
+        encoding=(sheets[0].encoding, sheets[1].encoding),
+        columns=(_header(before, sheets[0].encoding), _header(after, sheets[1].encoding)),
+        noticed=(sum(map(len, sheets[0].warnings)), sum(map(len, sheets[1].warnings))),
+        shifts=shifts(*sheets),
+        drift=_drift(*sheets, set(added) if len(added) >= ENOUGH else set(now)),
+    )
+
+
+def shifts(before: Sheet, after: Sheet) -> tuple[Shift, ...]:
+    """How every reading and the yield moved between two files, most moved first."""
+    was, now = _numbers(before), _numbers(after)
+    found = (_shift(name, was[name], now[name]) for name in was)
+    return tuple(sorted(found, key=lambda shift: -shift.moved))
+
+
+def _rows(sheet: Sheet) -> dict[str, tuple[object, ...]]:
+    return {
+        str(batch.id): (*(getattr(batch, name) for name in NAMES), measured)
+        for batch, measured in zip(sheet.batches, _yields(sheet), strict=True)
+    }
+
+
+def _yields(sheet: Sheet) -> Sequence[float | None]:
+    return sheet.yields or [None] * len(sheet.batches)
+
+
+def _header(data: bytes, encoding: str) -> tuple[str, ...]:
+    text = data.splitlines()[0].decode(encoding)
+    return tuple(cell.strip() for cell in next(csv.reader([text])))
+
+
+def _numbers(sheet: Sheet) -> dict[str, NDArray[np.float64]]:
+    columns: dict[str, Sequence[float | None]] = {}
+    for reading in READINGS:
+        cells = [getattr(batch, reading.name) for batch in sheet.batches]
+        if reading.kind == "number":
+            columns[reading.name] = cells
+        elif reading.kind == "clock":
+            columns[reading.name] = [read_clock(cell or "").minutes for cell in cells]
+        else:
+            spans = [read_range(cell or "") for cell in cells]
+            columns[f"{reading.name} start"] = [span.start for span in spans]
+            columns[f"{reading.name} length"] = [
+                None if span.start is None or span.end is None else (span.end - span.start) % DAY_MINUTES
+                for span in spans
+            ]
+    columns[YIELD] = _yields(sheet)
+    return {name: np.array(cells, dtype=np.float64) for name, cells in columns.items()}
+
+
+def _shift(name: str, before: NDArray[np.float64], after: NDArray[np.float64]) -> Shift:
+    was, now = profile(before), profile(after)
+    # Missing sorts below every value, so that a column which stops arriving has moved all the way.
+    low = [np.sort(np.nan_to_num(side, nan=-np.inf)) for side in (before, after)]
+    steps = np.concatenate(low)
+    shares = [np.searchsorted(side, steps, side="right") / len(side) for side in low]
+    return Shift(
+        reading=name,
+        moved=round(float(np.abs(shares[0] - shares[1]).max()), PROFILE_DECIMALS),
+        missing=(was.missing, now.missing),
+        mean=(was.mean, now.mean),
+        quarters=(_quarters(was.quantiles), _quarters(now.quantiles)),
+    )
+
+
+def _drift(before: Sheet, after: Sheet, only: set[str]) -> Drift:
+    values = featurize(before.batches).values
+    names = [feature.name for feature in FEATURES]
+    blank = {
+        name: sum(getattr(batch, name) is None for batch in before.batches) / len(before.batches) for name in NAMES
+    }
+    measured = [np.array(_yields(sheet), dtype=np.float64) for sheet in (before, after)]
+    trained = reference(names, values, measured[0], blank, values[:, INDEX["id_number"]])
+    kept = [i for i, batch in enumerate(after.batches) if str(batch.id) in only]
+    window = [after.batches[i] for i in kept]
+    return compare(trained, window, featurize(window).values, measured[1][kept])
+
+
+def _quarters(quantiles: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(quantiles[percent] for percent in QUARTERS) if quantiles else ()
+
+
+def render(made: Difference) -> Iterator[str]:
+    """The difference for people, a line each; what is many is shortened."""
+    yield f"batches   {made.batches[0]} before, {made.batches[1]} after"
+    for what, ids in (("added", made.added), ("removed", made.removed)):
+        yield f"  {what:<8}{_counted(list(ids))}"
+    rows = [f"{row.id} ({', '.join(row.columns)})" for row in made.changed]
+    yield f"  changed {_counted(rows)}"
+    if made.changed:
+        often = Counter(column for row in made.changed for column in row.columns).most_common(SHOWN)
+        yield "          by column: " + ", ".join(f"{column} {count}" for column, count in often)
+    same = f"{made.encoding[0]}, the same columns in the same order"
+    told = "; ".join(", ".join(header) for header in made.columns)
+    yield f"schema    {same if made.columns[0] == made.columns[1] else told}"
+    if made.encoding[0] != made.encoding[1]:
+        yield f"encoding  {made.encoding[0]} before, {made.encoding[1]} after"
+    moved = [shift for shift in made.shifts if shift.moved]
+    yield f"readings  {len(moved)} of {len(made.shifts)} moved" + (", most moved first" if moved else "")
+    for shift in moved[:SHOWN]:
+        missing = "{:.1%} -> {:.1%}".format(*shift.missing)
+        means = " -> ".join(_number(mean) for mean in shift.mean)
+        quarters = " -> ".join("/".join(map(_number, side)) or "none" for side in shift.quarters)
+        yield f"  {shift.reading:<10} moved {shift.moved:.3f}  missing {missing}  mean {means}  quarters {quarters}"
+    if len(moved) > SHOWN:
+        yield f"  and {len(moved) - SHOWN} more; --json names them all"
+    which = f"the {made.drift.batches} added" if made.of_added else f"all {made.drift.batches}"
+    yield f"drift     of {which} batches: {_counted(list(made.drift.drifted))}"
+
+
+def _counted(names: list[str]) -> str:
+    shown = ", ".join(names[:SHOWN]) + (f", and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+    return f"{len(names)}: {shown}" if names else "0"
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.5g}"

@@ -1,0 +1,1 @@
+"""Where bytes come from, and whether a rebuild gives them again."""

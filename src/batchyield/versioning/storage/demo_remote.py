@@ -1,0 +1,101 @@
+"""From a bare clone to a verified, running service; and the same path over somebody else's data."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from batchyield.errors import ArtifactError, SetupError
+from batchyield.plant.simulator import simulate
+from batchyield.serving.lockfile import read_lock
+from batchyield.versioning import git, hydra_params
+from batchyield.versioning.dvc import dvc
+from batchyield.versioning.lock_diff import LOCK, compare, table
+from batchyield.versioning.revisions import lock_at
+from batchyield.versioning.storage import embedded_s3, raw_data, remotes
+
+
+def say(text: str) -> None:
+    """Progress, at once."""
+    print(text, flush=True)
+
+
+def seed(server: embedded_s3.Server) -> str:
+    """Puts the sample plant's file into the embedded bucket, unless something stands there already."""
+    if embedded_s3.holds(server, raw_data.KEY):
+        return f"the bucket already holds {raw_data.KEY}"
+    embedded_s3.put(server, raw_data.KEY, simulate().csv())
+    return f"put the sample plant's batches at {raw_data.KEY}"
+
+
+def serve(root: Path, host: str, port: int) -> int:
+    """Runs the service in `root` until it ends or Ctrl-C; returns its exit code."""
+    with subprocess.Popen(  # noqa: S603 - our own fixed command
+        [sys.executable, "-m", "api", "--host", host, "--port", str(port)],
+        cwd=root,
+        env=os.environ | {"PYTHONPATH": "src"},
+    ) as service:
+        try:
+            return service.wait()
+        except KeyboardInterrupt:
+            service.terminate()
+            return service.wait()
+
+
+def demo(s3_port: int | None, host: str, port: int, *, serving: bool = True) -> int:
+    """Rebuilds everything from the sample plant, compares it with the committed lock, and serves it.
+
+    Raises:
+        ArtifactError: what was rebuilt is not what was committed.
+    """
+    begun = time.monotonic()
+    server = remotes.embedded(s3_port)
+    with embedded_s3.running(server):
+        say(f"S3       {server.url} over {remotes.ROOT}/; {seed(server)}")
+        for said in raw_data.healed():
+            say(said)
+        say(f"raw data {raw_data.fetch()}")
+        dvc("repro")
+        rows = compare(lock_at("HEAD", Path()), read_lock(LOCK))
+        say("\nrebuilt against the committed dvc.lock")
+        for line in table(rows):
+            say(line)
+        different = sum(not row.same for row in rows)
+        if different:
+            raise ArtifactError(
+                "dvc.lock",
+                f"{different} of {len(rows)} outputs differ from the commit",
+                "`git diff dvc.lock params.yaml` shows what changed; a changed param or module is the usual reason",
+            )
+        say(f"  all {len(rows)} outputs are the committed bytes, after {time.monotonic() - begun:.0f} s\n")
+        code = serve(Path(), host, port) if serving else 0
+    say(
+        "\nstopped. `make s3-start` starts the S3 server alone for `dvc push` and `dvc pull`; `make serve` the service."
+    )
+    return code
+
+
+def rebuild_on(
+    data: Path, target: Path, overrides: list[str], s3_port: int | None, host: str, port: int, *, serving: bool = False
+) -> int:
+    """Pins another raw file in a workspace of its own, rebuilds there, and serves the result if asked.
+
+    The checkout it is called in, its lock and its bucket are not touched.
+
+    Raises:
+        SetupError: there is no such file.
+        BatchyieldError: the data break the contract, or a stage failed.
+    """
+    if not data.is_file():
+        raise SetupError(f"{data} is not a file", "name the plant's CSV: `make repro-real DATA=path/to/batches.csv`")
+    root = git.copy(Path(), target)
+    hydra_params.write(root, overrides)
+    server = remotes.embedded(s3_port, root, fallback=remotes.PORT + 1)
+    with embedded_s3.running(server):
+        embedded_s3.put(server, raw_data.KEY, data.read_bytes())
+        dvc("update", str(raw_data.PIN), cwd=root)
+        dvc("repro", cwd=root)
+        dvc("metrics", "show", cwd=root)
+        say(f"\nrebuilt in {target}; look at {target}/data/validated/report.md, or `cd {target}` and use DVC there")
+        return serve(root, host, port) if serving else 0

@@ -1,0 +1,271 @@
+"""New raw data: judged first, then uploaded, pinned, mirrored and rebuilt from, and laid beside what they replace."""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from batchyield.errors import ArtifactError, BatchyieldError, ContractError, InputError, SetupError, Violation
+from batchyield.files import md5_of, write_atomic
+from batchyield.modelling.params import load
+from batchyield.plant.contract import check
+from batchyield.plant.contract_report import report
+from batchyield.plant.csv_reader import read_sheet
+from batchyield.versioning.dataset_diff import Difference, difference
+from batchyield.versioning.dataset_diff import render as rendered
+from batchyield.versioning.dvc import dvc
+from batchyield.versioning.git import git
+from batchyield.versioning.storage import content_store, raw_data, remotes, s3_objects
+from batchyield.versioning.storage.s3_objects import State, Versioning
+
+REPORT = Path(".cache/new-data/report.md")
+COMMITTED = (raw_data.PIN, Path("dvc.lock"), Path("data/metrics"))
+
+
+class Figure(msgspec.Struct, frozen=True):
+    """One metric, committed and now; None where it is not there."""
+
+    metric: str
+    before: float | None
+    after: float | None
+
+
+class NewData(msgspec.Struct, frozen=True):
+    """What became of a file.
+
+    Attributes:
+        md5: of the file, now pinned.
+        url: of the object.
+        version: its id, where the pin is by version.
+        replaced: md5 that the commit pins.
+        mirror: key of the copy in our storage.
+        data: the file beside the committed one; None where no copy of that one is left.
+        metrics: that moved against the commit; None where nothing was rebuilt.
+        next: what is left to do.
+    """
+
+    md5: str
+    url: str
+    version: str | None
+    replaced: str
+    mirror: str
+    data: Difference | None
+    metrics: tuple[Figure, ...] | None
+    next: tuple[str, ...]
+
+
+class SourceObject:
+    """The source object as it stood when it was first looked at."""
+
+    def __init__(self, root: Path, pin: raw_data.Pin) -> None:
+        self.root, (self.name, path) = root, pin.where
+        self.remote = remotes.s3_client(self.name, root)
+        self.key, self.url = self.remote.key(path), self.remote.url(path)
+        with remotes.asking(self.name):
+            self.versioning = s3_objects.versioning(self.remote)
+        self.old = s3_objects.read(self.remote, self.name, self.key)
+        self.version: str | None = None
+        self.touched = False
+
+    def spare(self, data: bytes, pinned: set[str], *, force: bool) -> None:
+        """Sees to it that nothing is lost when `data` overwrites the object; `pinned` are md5s that are to be kept."""
+        if self.versioning is Versioning.ON or self.old is None or self.old == data:
+            return
+        digest = md5_of(self.old)
+        if digest in pinned:
+            content_store.mirror(self.root, self.old, raw_data.DATA.as_posix())
+            return
+        storage = remotes.s3_client("storage", self.root)
+        if force or s3_objects.copy(storage, "storage", raw_data.DATA.as_posix(), digest).state is State.INTACT:
+            return
+        raise SetupError(
+            f"{self.url} holds {len(self.old)} bytes, md5 {digest}, that neither commit nor workspace pins and our "
+            "storage has no copy of; the bucket keeps no versions, so they would be gone",
+            f"`dvc update {raw_data.PIN} && batchyield mirror` pins and keeps them; or give --force",
+        )
+
+    def put(self, data: bytes) -> str:
+        """Uploads, unless the object has these bytes; says which."""
+        if data == self.old:
+            return "the object has these bytes already"
+        self.touched = True  # a request that fails may still have arrived
+        self.version = s3_objects.write(self.remote, self.name, self.key, data)
+        return f"uploaded {len(data)} bytes"
+
+    def put_back(self) -> None:
+        """Undoes `put`."""
+        if not self.touched:
+            return
+        if self.version and self.versioning is Versioning.ON:
+            with remotes.asking(self.name):
+                self.remote.client.delete_object(Bucket=self.remote.bucket, Key=self.key, VersionId=self.version)
+        elif self.old is None:
+            with remotes.asking(self.name):
+                self.remote.client.delete_object(Bucket=self.remote.bucket, Key=self.key)
+        elif s3_objects.read(self.remote, self.name, self.key) != self.old:
+            s3_objects.write(self.remote, self.name, self.key, self.old)
+
+
+def new_data(
+    file: Path,
+    root: Path = Path(),
+    *,
+    s3_port: int | None = None,
+    repro: bool = True,
+    force: bool = False,
+    by_version: bool = False,
+    progress: Callable[[str], None] = lambda _: None,
+) -> NewData:
+    """Makes `file` the pinned raw data of the checkout at `root`.
+
+    Args:
+        file: the plant's CSV with yields.
+        root: the checkout.
+        s3_port: of the embedded server, where the remotes point at it and it does not run yet.
+        repro: whether to rebuild.
+        force: overwrite an object of which no copy would be left.
+        by_version: pin the version that the bucket keeps, from now on.
+        progress: called with one line before each step.
+
+    Raises:
+        ContractError, InputError: the file breaks the contract or cannot be read; nothing was touched.
+        SetupError: a step failed; says how far things are, which is nowhere unless it was the rebuild.
+    """
+    data = _accepted(file, root)
+    progress(f"{file} keeps the data contract")
+    committed = raw_data.parse_pin(git("show", f"HEAD:{raw_data.PIN}", cwd=root))
+    pinned = raw_data.read_pin(root)
+    if md5_of(data) != (digest := pinned.md5) and file.resolve() != (root / raw_data.DATA).resolve():
+        raw_data.kept(root, digest)
+    with remotes.served(root, s3_port):
+        bucket = SourceObject(root, pinned)
+        old = _committed_bytes(root, committed)
+        if by_version and bucket.versioning is not Versioning.ON:
+            raise SetupError(
+                f"versioning of the bucket of {bucket.url} is {bucket.versioning}, so no version can be pinned",
+                "enable it on the bucket, or leave --version-aware out",
+            )
+        bucket.spare(data, {committed.md5, pinned.md5}, force=force)
+        with _or_back(root, bucket):
+            progress(f"to {bucket.url}: {bucket.put(data)}")
+            made = _pinned(root, data, by_version and not pinned.deps[0].version_id)
+            mirror = content_store.mirror(root, data, raw_data.DATA.as_posix())
+        progress(f"pinned md5 {made.md5}, mirrored at {mirror.key}")
+    metrics = _rebuilt(root, progress) if repro else None
+    return NewData(
+        md5=made.md5,
+        url=bucket.url,
+        version=made.deps[0].version_id,
+        replaced=committed.md5,
+        mirror=mirror.key,
+        data=None if old is None else difference(old, data),
+        metrics=metrics,
+        next=(*(() if repro else ("dvc repro",)), f"git add {' '.join(map(str, COMMITTED))}", "git commit", "dvc push"),
+    )
+
+
+def _accepted(file: Path, root: Path) -> bytes:
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise SetupError(f"{file} cannot be read: {error.strerror}", "name the plant's CSV with yields") from error
+    try:
+        sheet = read_sheet(data, with_yield=True)
+    except InputError as error:
+        raise InputError(*(Violation(f"{file}, {v.where}", v.problem) for v in error.violations)) from error
+    result = check(sheet, load(root / "params.yaml").validate)
+    if result.violations:
+        write_atomic(root / REPORT, report(result, sheet).encode())
+        raise ContractError(str(file), result.violations, str(REPORT))
+    return data
+
+
+def _committed_bytes(root: Path, committed: raw_data.Pin) -> bytes | None:
+    """The bytes that the commit pins, from wherever they are left."""
+    if (data := content_store.cached(root, committed.md5)) is not None:
+        return data
+    with contextlib.suppress(SetupError, ArtifactError):
+        return content_store.stored(root, committed.md5, raw_data.DATA.as_posix())
+    return None
+
+
+@contextlib.contextmanager
+def _or_back(root: Path, bucket: SourceObject) -> Iterator[None]:
+    """Runs the block whole or not at all: where it fails, pin, file and object are put back and that is said."""
+    before = {
+        path: (root / path).read_bytes() if (root / path).exists() else None for path in (raw_data.PIN, raw_data.DATA)
+    }
+    try:
+        yield
+    except BaseException as error:
+        for path, data in before.items():
+            if data is None:
+                (root / path).unlink(missing_ok=True)
+            else:
+                write_atomic(root / path, data)
+        told = f"pin, {raw_data.DATA} and {bucket.url} are what they were"
+        try:
+            bucket.put_back()
+        except BatchyieldError as trouble:
+            told = f"pin and {raw_data.DATA} are what they were, but {bucket.url} may hold the new file: {trouble}"
+        if isinstance(error, BatchyieldError):
+            raise SetupError(f"{error}\n{told}", "mend that and run the same command again") from error
+        raise
+
+
+def _pinned(root: Path, data: bytes, convert: bool) -> raw_data.Pin:
+    if convert:
+        dep = raw_data.read_pin(root).deps[0].path
+        dvc("import-url", "--version-aware", "--force", dep, str(raw_data.DATA), cwd=root, quiet=True)
+    else:
+        dvc("update", str(raw_data.PIN), cwd=root, quiet=True)
+    made = raw_data.read_pin(root)
+    if made.md5 != md5_of(data):
+        raise SetupError(
+            f"what was uploaded has md5 {md5_of(data)}, what DVC found there {made.md5}",
+            "somebody else writes that object too: agree on who does",
+        )
+    content_store.cache(root, data)
+    return made
+
+
+def _rebuilt(root: Path, progress: Callable[[str], None]) -> tuple[Figure, ...]:
+    progress("dvc repro")
+    try:
+        dvc("repro", cwd=root, quiet=True)
+    except SetupError as error:
+        raise SetupError(
+            f"the new data are uploaded, pinned and mirrored, but the rebuild stopped: {error}",
+            f"then `dvc repro`; or go back with `git checkout {' '.join(map(str, COMMITTED))}`, `batchyield fetch` and "
+            "`dvc checkout`: the commit's data are kept",
+        ) from error
+    found = json.loads(dvc("metrics", "diff", "--json", "HEAD", cwd=root, quiet=True) or "{}")
+    return tuple(
+        Figure(f"{Path(path).stem}.{name}", moved.get("old"), moved.get("new"))
+        for path, figures in found.items()
+        for name, moved in figures.items()
+    )
+
+
+def render(made: NewData) -> str:
+    """What became of the file, for people."""
+    lines = [
+        f"pinned    {made.md5}, in place of {made.replaced}" + (f", version {made.version}" if made.version else ""),
+        f"source    {made.url}",
+        f"mirror    {made.mirror}",
+        "",
+        *(rendered(made.data) if made.data else ["no copy of the committed data is left, so nothing is compared"]),
+    ]
+    if made.metrics is not None:
+        lines += ["", "metrics   against HEAD" if made.metrics else "metrics   none moved"]
+        width = max((len(figure.metric) for figure in made.metrics), default=0)
+        for f in made.metrics:
+            moved = "" if f.before is None or f.after is None else f"  {f.after - f.before:+.9f}"
+            lines.append(f"  {f.metric:<{width}}  {_told(f.before):>12} -> {_told(f.after):>12}{moved}")
+    return "\n".join([*lines, "", "next", *(f"  {step}" for step in made.next)])
+
+
+def _told(value: float | None) -> str:
+    return "none" if value is None else f"{value:.9f}"

@@ -1,0 +1,205 @@
+"""The DVC remotes: `source` holds the raw data, `storage` what DVC pins. Endpoint and keys live in config.local."""
+
+import contextlib
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from dvc.config import Config
+
+from batchyield.errors import SetupError
+from batchyield.versioning.git import git
+from batchyield.versioning.storage.embedded_s3 import BUCKET, HOST, Server, running
+
+REMOTES = ("source", "storage")
+ROOT = Path(".s3")
+PORT = 9500
+
+
+class Remote(NamedTuple):
+    """A DVC remote on S3, ready to be asked.
+
+    Attributes:
+        client: of botocore.
+        bucket: its name.
+        prefix: of all keys of the remote, without slashes at its ends; empty where the remote is the whole bucket.
+    """
+
+    client: Any
+    bucket: str
+    prefix: str
+
+    def key(self, path: str) -> str:
+        """The object's key for a path inside the remote."""
+        return f"{self.prefix}/{path}" if self.prefix else path
+
+    def url(self, path: str = "") -> str:
+        """The same as people write it; the remote itself where no path is given."""
+        return f"s3://{self.bucket}/{self.key(path)}".rstrip("/")
+
+
+def _config(root: Path) -> Config:
+    if not (root / ".dvc").is_dir():
+        raise SetupError(f"{root.resolve().name} holds no DVC project", "run the command in a checkout of batchyield")
+    return Config(dvc_dir=str(root / ".dvc"))
+
+
+def elsewhere(root: Path) -> str | None:
+    """Where the remotes point if that is not the embedded server: another endpoint, or another bucket than its own.
+
+    Raises:
+        SetupError: `root` is no DVC project.
+    """
+    source = _config(root).read()["remote"]["source"]
+    endpoint = source.get("endpointurl")
+    if endpoint:
+        host = urlsplit(endpoint).hostname
+        return None if host == HOST else host
+    url = str(source["url"])
+    return None if urlsplit(url).netloc == BUCKET else url
+
+
+def embedded(port: int | None = None, root: Path = Path(), *, fallback: int = PORT) -> Server:
+    """The embedded server that the checkout's config.local names, which is written where it is missing.
+
+    Args:
+        port: to use from now on; the one that config.local names where it is None.
+        root: the checkout.
+        fallback: the port where config.local names none either.
+
+    Raises:
+        SetupError: the remotes point at a real S3; the embedded one is then of no use, and nothing is overwritten.
+    """
+    if where := elsewhere(root):
+        raise SetupError(
+            f"the DVC remotes of this checkout point at {where}, so no embedded server is used",
+            "use `dvc repro` and `make serve` directly, or remove .dvc/config.local to return to the embedded one",
+        )
+    source: dict[str, Any] = _config(root).read()["remote"]["source"]
+    named = urlsplit(source.get("endpointurl", "")).port
+    key = source.get("access_key_id") or "batchyield"
+    secret = source.get("secret_access_key") or secrets.token_hex(20)
+    server = Server((root / ROOT).resolve(), port or named or fallback, key, secret)
+    if source.get("endpointurl") != server.url:
+        _point(server, root)
+    return server
+
+
+def _point(server: Server, root: Path) -> None:
+    with _config(root).edit("local") as local:
+        for name in REMOTES:
+            remote = local.setdefault("remote", {}).setdefault(name, {})
+            remote.update(endpointurl=server.url, access_key_id=server.key, secret_access_key=server.secret)
+    (root / ".dvc" / "config.local").chmod(0o600)  # it holds keys
+
+
+def cache_folder(root: Path) -> Path:
+    """The DVC cache of a checkout: `.dvc/cache`, or where its config puts it."""
+    named = _config(root).get("cache", {}).get("dir")
+    return Path(named) if named else root / ".dvc" / "cache"
+
+
+@contextlib.contextmanager
+def served(root: Path, port: int | None = None) -> Iterator[Server | None]:
+    """The remotes of a checkout, answering: the embedded server, for the block, or None where they point elsewhere."""
+    if elsewhere(root):
+        yield None
+    else:
+        with running(embedded(port, root)) as server:
+            yield server
+
+
+def lend(root: Path, other: Path) -> None:
+    """Gives another checkout this one's remotes with their keys, and nothing else of its local config."""
+    remotes = _config(root).read()["remote"]
+    with _config(other).edit("local") as local:
+        local["remote"] = {name: dict(remotes[name]) for name in REMOTES}
+    (other / ".dvc" / "config.local").chmod(0o600)
+
+
+@contextlib.contextmanager
+def clone(root: Path, revision: str) -> Iterator[Path]:
+    """Yield a scratch clone of a checkout at a revision, with the keys of its remotes."""
+    with tempfile.TemporaryDirectory(prefix="batchyield-") as folder:
+        scratch = Path(folder) / "checkout"
+        git("clone", "--quiet", "--no-checkout", str(root.resolve()), str(scratch), cwd=Path(folder))
+        git("checkout", "--quiet", "--detach", revision, cwd=scratch)
+        lend(root, scratch)
+        yield scratch
+
+
+def s3_client(name: str, root: Path = Path()) -> Remote:
+    """The remote as the DVC config has it: endpoint, keys, profile and region where they stand there.
+
+    What does not stand there comes from botocore's own chain (environment, shared files, instance role), as for DVC.
+
+    Raises:
+        SetupError: there is no such remote, it is not on S3, or its profile does not exist.
+    """
+    import botocore
+    import botocore.config
+    import botocore.exceptions
+    import botocore.session
+
+    options: dict[str, Any] = _config(root).read()["remote"].get(name, {})
+    url = urlsplit(options.get("url", ""))
+    if url.scheme != "s3":
+        found = f"points at {options['url']}, which is not on S3" if options else "is not in the DVC config"
+        raise SetupError(f"the DVC remote {name} {found}", f"`dvc remote add --force {name} s3://BUCKET/PREFIX`")
+    session = botocore.session.Session(profile=options.get("profile"))
+    for option, variable, environment in (
+        ("credentialpath", "credentials_file", "AWS_SHARED_CREDENTIALS_FILE"),
+        ("configpath", "config_file", "AWS_CONFIG_FILE"),
+    ):
+        if option in options and environment not in os.environ:  # DVC lets the environment win here
+            session.set_config_variable(variable, options[option])
+    settings: dict[str, Any] = {"signature_version": botocore.UNSIGNED} if options.get("allow_anonymous_login") else {}
+    with asking(name):
+        client = session.create_client(
+            "s3",
+            region_name=options.get("region"),
+            endpoint_url=options.get("endpointurl"),
+            use_ssl=options.get("use_ssl", True),
+            verify=options.get("ssl_verify"),
+            aws_access_key_id=options.get("access_key_id"),
+            aws_secret_access_key=options.get("secret_access_key"),
+            aws_session_token=options.get("session_token"),
+            config=botocore.config.Config(
+                connect_timeout=5,
+                retries={"max_attempts": 2},
+                # With it, bytes that the server's own checksum disowns end as an error; the md5 of the pin judges them.
+                response_checksum_validation="when_required",
+                **settings,
+            ),
+        )
+    return Remote(client, url.netloc, url.path.strip("/"))
+
+
+@contextlib.contextmanager
+def asking(name: str) -> Iterator[None]:
+    """Turns what botocore raises in the block into what is wrong with the remote `name` and what to do.
+
+    Raises:
+        SetupError: the remote does not answer, or refuses.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    remedy = f"check url, endpointurl, keys or profile of the remote {name} (.dvc/config, .dvc/config.local)"
+    try:
+        yield
+    except ClientError as error:
+        told = error.response["Error"]
+        said = f"{told.get('Code')} {told.get('Message', '')}".strip()
+        raise SetupError(
+            f"the DVC remote {name} refuses {error.operation_name}: {said}",
+            f"{remedy}; the keys must be allowed to list the bucket and to read its objects",
+        ) from error
+    except BotoCoreError as error:
+        raise SetupError(
+            f"the DVC remote {name} cannot be asked: {error}",
+            f"{remedy}, and that its server can be reached from here; `batchyield s3 start` starts the embedded one",
+        ) from error

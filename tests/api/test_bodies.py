@@ -1,0 +1,141 @@
+"""Bodies that a test client cannot send: huge, slow, endless, and many at once."""
+
+import concurrent.futures
+import contextlib
+import json
+import socket
+import time
+
+import httpx
+import pytest
+from support.service import Running, make_checkout
+
+from api.openapi.examples import BATCH
+from benchmarks.bombs import BOMBS, headers_of, path_of
+
+HUGE = 50 * 2**20
+
+HEAD = b"POST /v1/predictions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    return make_checkout(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def service(checkout):
+    with Running(checkout) as running:
+        yield running
+
+
+def chunks(size, part=b" " * 65536):
+    for _ in range(size // len(part)):
+        yield part
+
+
+def connected(running):
+    return socket.create_connection(("127.0.0.1", running.port), timeout=60)
+
+
+@pytest.mark.parametrize("path", ["/v1/predictions", "/v1/predictions/csv"])
+@pytest.mark.parametrize("declared", [True, False], ids=["declared", "chunked"])
+def test_fifty_megabytes_are_refused_in_words(service, path, declared):
+    headers = {"content-type": "text/csv" if path.endswith("csv") else "application/json"}
+    if declared:
+        headers["content-length"] = str(HUGE)
+    answer = httpx.post(service.url + path, content=chunks(HUGE), headers=headers, timeout=120)
+    assert answer.status_code == 413
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.headers["connection"] == "close"
+    assert answer.json()["type"] == "urn:batchyield:too-large"
+    assert httpx.get(f"{service.url}/health/live").status_code == 200
+
+
+def test_a_client_that_waits_for_leave_is_refused_before_it_sends(service):
+    with connected(service) as connection:
+        connection.sendall(HEAD + b"Content-Length: 52428800\r\nExpect: 100-continue\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_body_that_never_ends_is_cut_off(checkout):
+    with Running(checkout, BATCHYIELD_LINGER_BYTES="1048576") as running, connected(running) as connection:
+        connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            while sent < 2**30:
+                sent += connection.send(b"10000\r\n" + b" " * 65536 + b"\r\n")
+        assert sent < 200 * 2**20
+
+
+def test_a_body_that_comes_too_slowly_is_refused(checkout):
+    with Running(checkout, BATCHYIELD_BODY_SECONDS="0.3") as running:
+        for part in (b"", b"{"):
+            with connected(running) as connection:
+                connection.sendall(HEAD + b"Content-Length: 100\r\n\r\n" + part)
+                assert connection.recv(65536).startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_client_that_leaves_is_no_error(checkout):
+    with Running(checkout) as running:
+        with connected(running) as connection:
+            connection.sendall(HEAD + b"Content-Length: 100\r\nExpect: 100-continue\r\n\r\n")
+            assert connection.recv(65536).startswith(b"HTTP/1.1 100 ")  # the request has begun
+        deadline = time.monotonic() + 60
+        while 'status="499"' not in httpx.get(f"{running.url}/metrics").text:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    assert running.errors == ""
+
+
+def test_large_bodies_have_so_many_places_and_small_ones_need_none(checkout):
+    headers = {"content-type": "application/json"}
+    large = json.dumps({"inputs": [BATCH] * 300})
+    with Running(checkout, BATCHYIELD_BULK_SLOTS="1") as running:
+        url = f"{running.url}/v1/predictions"
+        with connected(running) as slow:
+            slow.sendall(HEAD + b"Content-Length: 1000000\r\n\r\n{")
+            deadline = time.monotonic() + 60
+            while (full := httpx.post(url, content=large, headers=headers)).status_code == 200:
+                assert time.monotonic() < deadline
+            assert full.status_code == 503
+            assert full.headers["retry-after"] == "2"
+            assert full.json()["type"] == "urn:batchyield:busy"
+            assert httpx.post(url, json={"inputs": [BATCH]}).status_code == 200
+        deadline = time.monotonic() + 60
+        while httpx.post(url, content=large, headers=headers).status_code == 503:
+            assert time.monotonic() < deadline
+
+
+def test_health_answers_while_large_bodies_are_worked_on(service):
+    large = json.dumps({"inputs": [BATCH] * 9_000})
+    headers = {"content-type": "application/json"}
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        pending = [
+            pool.submit(httpx.post, f"{service.url}/v1/predictions", content=large, headers=headers, timeout=120)
+            for _ in range(6)
+        ]
+        asked = 0
+        while not all(one.done() for one in pending):
+            assert httpx.get(f"{service.url}/health/live").status_code == 200
+            asked += 1
+        assert all(one.result().status_code == 200 for one in pending)
+    assert asked > 3
+
+
+def test_many_keep_their_own_answers(service):
+    def ask(n):
+        inputs = [{"id": f"{n}-{i}", "B14": 400 + n} for i in range(1 + n % 7)]
+        answer = httpx.post(f"{service.url}/v1/predictions", json={"inputs": inputs}, timeout=120).json()
+        assert [p["id"] for p in answer["predictions"]] == [given["id"] for given in inputs]
+        assert [p["yield"] for p in answer["predictions"]] == pytest.approx([(900 + n) / 1000] * len(inputs), abs=1e-6)
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(ask, range(100)))
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_what_would_grow_large_in_memory_is_refused(service, bomb):
+    answer = httpx.post(service.url + path_of(bomb), content=BOMBS[bomb][1], headers=headers_of(bomb), timeout=120)
+    assert answer.status_code in (400, 422)
+    assert len(answer.content) < 20_000

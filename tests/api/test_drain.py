@@ -1,0 +1,120 @@
+"""How the service leaves: not ready first, every answer given, then gone."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import time
+
+import httpx
+import pytest
+from support.service import Running, make_checkout, workers_of
+
+from api.openapi.examples import INPUTS
+
+BODY = json.dumps(INPUTS).encode()
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    return make_checkout(tmp_path_factory.mktemp("model"))
+
+
+async def customer(url, statuses, closings, enough):
+    """Asks as long as the service says that it is ready, as a load balancer would have it do."""
+    async with httpx.AsyncClient(base_url=url) as client:
+        while (await client.get("/health/ready")).status_code == 200:
+            for _ in range(5):
+                answer = await client.post("/v1/predictions", json=INPUTS)
+                statuses.append(answer.status_code)
+                closings.append(answer.headers.get("connection"))
+            if len(statuses) > 200:
+                enough.set()
+
+
+async def under_load(running):
+    statuses, closings, enough = [], [], asyncio.Event()
+    customers = [asyncio.create_task(customer(running.url, statuses, closings, enough)) for _ in range(8)]
+    await enough.wait()
+    running.process.send_signal(signal.SIGTERM)
+    running.stopping = True
+    async with asyncio.timeout(60):
+        await asyncio.gather(*customers)  # none of them has failed
+    async with httpx.AsyncClient(base_url=running.url) as late:
+        answer = await late.get("/health/ready")
+        assert (answer.status_code, answer.json()["type"]) == (503, "urn:batchyield:not-ready")
+        assert answer.headers["connection"] == "close"
+        assert (await late.get("/health/live")).status_code == 200
+        assert (await late.post("/v1/predictions", json=INPUTS)).status_code == 200
+    return statuses, closings
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_under_load_nothing_fails(checkout, workers):
+    with Running(checkout, "--workers", workers, BATCHYIELD_DRAIN_SECONDS="3") as running:
+        statuses, closings = asyncio.run(under_load(running))
+    assert {*statuses} == {200}
+    assert closings[0] is None
+    assert running.errors == ""
+    lines = [json.loads(line) for line in running.output.splitlines()]  # whole ones, whoever wrote them
+    told = [line for line in lines if line.get("route") == "/v1/predictions"]
+    assert len(told) == len(statuses) + 1
+    assert {line["client_gone"] for line in told} == {False}
+
+
+def begun(port):
+    """A request whose body the service waits for."""
+    connection = socket.create_connection(("127.0.0.1", port), timeout=60)
+    head = b"POST /v1/predictions HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\nexpect: 100-continue\r\n"
+    connection.sendall(head + b"content-length: %d\r\n\r\n" % len(BODY))
+    assert connection.recv(4096).startswith(b"HTTP/1.1 100 ")
+    connection.sendall(BODY[:20])
+    return connection
+
+
+def stops_listening(port):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                return True
+        time.sleep(0.02)
+    return False
+
+
+def test_what_has_begun_is_finished(checkout):
+    with Running(checkout) as running, begun(running.port) as connection:
+        running.process.send_signal(signal.SIGTERM)
+        assert stops_listening(running.port)
+        connection.sendall(BODY[20:])
+        answer = connection.makefile("rb").read()
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert b"connection: close" in answer
+        assert running.process.wait(60) == 0
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_second_signal_stops_at_once(checkout, workers):
+    with (
+        Running(checkout, "--workers", workers, BATCHYIELD_DRAIN_SECONDS="600") as running,
+        begun(running.port) as connection,
+    ):
+        running.process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + 60
+        while httpx.get(f"{running.url}/health/ready").status_code == 200:
+            assert time.monotonic() < deadline
+        if workers == "1":
+            running.process.send_signal(signal.SIGTERM)
+        else:  # the supervisor only waits for its workers now
+            for worker in workers_of(running):
+                os.kill(worker, signal.SIGINT)
+        assert running.process.wait(60) == 0  # it would drain for ten minutes
+        connection.close()
+    assert "Traceback" not in running.output + running.errors
+
+
+def test_ctrl_c_does_not_drain(checkout):
+    with Running(checkout, BATCHYIELD_DRAIN_SECONDS="600") as running:
+        running.process.send_signal(signal.SIGINT)
+        assert running.process.wait(60) == 0

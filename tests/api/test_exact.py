@@ -1,0 +1,87 @@
+"""The service answers what `dvc repro` predicted itself, in whatever form and beside whatever the batches come."""
+
+import random
+
+import pandas as pd
+import pytest
+from support.service import Running
+
+from batchyield.cli.__main__ import main
+from batchyield.client import Client
+from batchyield.modelling.parquet import batches, read_table
+from batchyield.plant.batch import ENCODING
+
+pytestmark = pytest.mark.slow
+
+TOLERANCE = 1e-6
+
+
+@pytest.fixture(scope="module")
+def repro(rebuilt):
+    """What `evaluate` wrote of the test batches: id -> (yield, lower, upper)."""
+    table = pd.read_csv(rebuilt / "data/plots/predicted.csv", dtype={"id": str})
+    return {row.id: (row.yields, row.lower, row.upper) for row in table.itertuples()}
+
+
+@pytest.fixture(scope="module")
+def rows(rebuilt):
+    return batches(read_table(rebuilt / "data/split/test.parquet"))
+
+
+@pytest.fixture(scope="module")
+def sheet(rebuilt, repro):
+    """The header and the lines of the test batches as the plant wrote them."""
+    header, *lines = (rebuilt / "data/raw/batches.csv").read_bytes().decode(ENCODING).splitlines(keepends=True)
+    return header, [line for line in lines if line.partition(",")[0].strip() in repro]
+
+
+@pytest.fixture(scope="module")
+def client(rebuilt):
+    with Running(rebuilt) as running, Client(running.url) as client:
+        yield client
+
+
+def same(predictions, repro):
+    for one in predictions:
+        assert (one.yield_, one.lower, one.upper) == pytest.approx(repro[one.id], abs=TOLERANCE, rel=0), one.id
+    return len(predictions)
+
+
+def test_one_batch_at_a_time(client, rows, repro):
+    assert len(rows) == len(repro) > 100
+    assert sum(same([client.predict_one(row)], repro) for row in rows) == len(repro)
+
+
+def test_all_at_once(client, rows, repro):
+    assert same(client.predict(rows).predictions, repro) == len(repro)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_in_any_composition_and_order(client, rows, repro, seed):
+    dice = random.Random(seed)  # noqa: S311
+    chosen = dice.choices(rows, k=dice.randint(2, 200))
+    answered = client.predict(chosen).predictions
+    assert [one.id for one in answered] == [row.id for row in chosen]
+    same(answered, repro)
+
+
+@pytest.mark.parametrize("encoding", [ENCODING, "UTF-8", "UTF-8-SIG"])
+def test_the_plants_own_lines(client, sheet, repro, encoding):
+    header, lines = sheet
+    shuffled = random.Random(1).sample(lines, len(lines))  # noqa: S311
+    for chosen in (lines, shuffled, lines[:1]):
+        content = (header + "".join(chosen)).encode(encoding)
+        assert same(client.predict_csv(content).predictions, repro) == len(chosen)
+        scored = b"".join(client.score_csv(content)).decode().splitlines()[1:]
+        for line in scored:
+            name, *numbers = line.split(",")
+            assert [float(number) for number in numbers] == pytest.approx(repro[name], abs=TOLERANCE, rel=0)
+
+
+def test_the_command_without_a_service(rebuilt, client, sheet, tmp_path):
+    header, lines = sheet
+    (tmp_path / "batches.csv").write_text(header + "".join(lines), encoding=ENCODING)
+    out = tmp_path / "scored.csv"
+    command = ["score", str(tmp_path / "batches.csv"), "--local", "--lock", str(rebuilt / "dvc.lock"), "--quiet"]
+    assert main([*command, "--out", str(out)]) == 0
+    assert out.read_bytes() == b"".join(client.score_csv(tmp_path / "batches.csv"))

@@ -1,0 +1,126 @@
+"""POST /v1/predictions?explain=true, as a program sees it."""
+
+import json
+import threading
+
+import pytest
+from support.service import ROOT, client_of, make_checkout, places, refusal
+
+from api.openapi.examples import BATCH, INPUTS, sheet
+from batchyield.serving.chunking import MOST_EXPLAINED
+from batchyield.serving.shapley import Explainer
+
+JSON = {"content-type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    with client_of(make_checkout(tmp_path_factory.mktemp("model"))) as client:
+        yield client
+
+
+def post(client, query, inputs=INPUTS):
+    content = inputs if isinstance(inputs, bytes) else json.dumps(inputs)
+    return client.post(f"/v1/predictions{query}", content=content, headers=JSON)
+
+
+def test_each_prediction_gets_its_explanation_and_is_otherwise_the_same(client):
+    plain, answer = post(client, "").json(), post(client, "?explain=true")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json()["model"] == plain["model"]
+    told = answer.json()["predictions"]
+    for prediction, value in zip(told, (400.0, 420.0), strict=True):
+        why = prediction["explanation"]
+        effect = pytest.approx((value - 409) / 1000, abs=2e-7)  # the model of the tests sums in float32
+        assert why["baseline"] == 0.909
+        assert why["contributions"] == [{"feature": "B14", "value": value, "typical": 409.0, "effect": effect}]
+        assert why["baseline"] + why["contributions"][0]["effect"] + why["rest"] == pytest.approx(prediction["yield"])
+    for prediction in told:
+        del prediction["explanation"]
+    assert told == plain["predictions"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["?", "?explain=false", "?explained=true", "?Explain=true", "?other=explain", "?%FF=1&x", "?a=explain=true"],
+)
+def test_without_it_the_answer_is_the_same_to_the_byte(client, query):
+    assert post(client, query).content == post(client, "").content
+
+
+@pytest.mark.parametrize("query", ["?explain=true", "?explain=%74rue", "?other=1&explain=true", "?%65xplain=true&"])
+def test_it_is_found_however_it_is_written(client, query):
+    assert all("explanation" in prediction for prediction in post(client, query).json()["predictions"])
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["?explain", "?explain=", "?explain=True", "?explain=1", "?explain=yes", "?explain=true&explain=false",
+     "?explain=true&explain=true", "?explain=true%20", "?explain=%FF", "?x=1&explain=null"],
+)  # fmt: skip
+def test_another_value_is_refused_by_the_name_of_the_parameter(client, query):
+    problem = refusal(post(client, query), 422, "invalid-input")
+    assert places(problem) == ["query parameter explain"]
+    assert problem["violations"][0]["problem"].startswith("expected `true` or `false`, once, got '")
+
+
+def test_as_many_as_the_guide_says_are_explained_and_one_more_is_not(client):
+    assert f"at most {MOST_EXPLAINED} batches" in (ROOT / "docs/api.md").read_text()
+    inputs = {"inputs": [BATCH | {"id": str(n)} for n in range(MOST_EXPLAINED)]}
+    answer = post(client, "?explain=true", inputs).json()["predictions"]
+    assert [p["id"] for p in answer] == [str(n) for n in range(MOST_EXPLAINED)]
+    assert all(p["explanation"] == answer[0]["explanation"] for p in answer)
+    inputs["inputs"].append(BATCH)
+    problem = refusal(post(client, "?explain=true", inputs), 422, "invalid-input")
+    assert places(problem) == ["$.inputs"]
+    assert f"at most {MOST_EXPLAINED} at a time" in problem["detail"]
+    assert post(client, "?explain=false", inputs).status_code == 200
+
+
+def test_bad_batches_are_refused_as_without_it(client):
+    for inputs in ({"inputs": [BATCH, {"A6": "bad"}]}, {"inputs": []}, b"{", b"\xff"):
+        plain, asked = post(client, "", inputs), post(client, "?explain=true", inputs)
+        assert (asked.status_code, asked.content) == (plain.status_code, plain.content)
+        assert asked.status_code in (400, 422)
+
+
+def test_an_empty_batch_is_explained(client):
+    (prediction,) = post(client, "?explain=true", {"inputs": [{}]}).json()["predictions"]
+    assert prediction["explanation"]["contributions"] == [
+        {"feature": "B14", "value": None, "typical": 409.0, "effect": -0.409}
+    ]
+
+
+def test_it_is_worked_out_beside_the_event_loop(client, monkeypatch):
+    threads, explain = [], Explainer.explain
+
+    def watched(self, *given):
+        threads.append(threading.current_thread().name)
+        return explain(self, *given)
+
+    monkeypatch.setattr(Explainer, "explain", watched)
+    post(client, "?explain=true")
+    post(client, "")
+    assert [name.partition("_")[0] for name in threads] == ["bulk"]
+
+
+def test_explained_predictions_are_counted_like_others(client):
+    def counted():
+        line = next(
+            x for x in client.get("/metrics").text.splitlines() if x.startswith("batchyield_predictions_total{")
+        )
+        return float(line.split()[-1])
+
+    post(client, "?explain=true")
+    before = counted()
+    post(client, "?explain=true")
+    assert counted() == before + 2
+
+
+def test_a_sheet_is_not_explained(client):
+    def ask(query):
+        headers = {"content-type": "text/csv", "accept": "application/json"}
+        return client.post(f"/v1/predictions/csv{query}", content=sheet([BATCH]).encode(), headers=headers)
+
+    assert ask("?explain=true").content == ask("").content

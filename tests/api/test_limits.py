@@ -1,0 +1,254 @@
+"""How much callers may take: rates, requests at once, connections, slow and large heads."""
+
+import asyncio
+import contextlib
+import json
+import re
+import resource
+import socket
+import threading
+import time
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.service import Running, client_of, make_checkout, refusal
+
+from api.middleware.rate_limit import Rates
+from api.openapi.examples import INPUTS
+from api.problems import RequestError
+from batchyield.serving.predictor import Predictor
+
+BODY = json.dumps(INPUTS).encode()
+POST = (
+    b"POST /v1/predictions HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+    % len(BODY)
+)
+
+
+LIVE = b"GET /health/live HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    return make_checkout(tmp_path_factory.mktemp("model"))
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+def left(headers):
+    return re.findall(rb'"(\w+)";r=(\d+);t=(\d+)', dict(headers)[b"ratelimit"])
+
+
+def test_a_caller_may_burst_and_then_keeps_to_its_rate():
+    clock = Clock()
+    rates = Rates(requests=2, rows=0, burst=5, clock=clock)
+    assert dict(rates.take("a"))[b"ratelimit-policy"] == b'"requests";q=10;w=5'
+    for number in range(1, 10):
+        assert left(rates.take("a")) == [(b"requests", b"%d" % (9 - number), b"%d" % -(-(number + 1) // 2))]
+    with pytest.raises(RequestError) as caught:
+        rates.take("a")
+    assert caught.value.kind.status == 429
+    assert caught.value.headers["retry-after"] == "1"
+    rates.take("b")  # others are not concerned
+    clock.now += 0.5
+    rates.take("a")
+    with pytest.raises(RequestError):
+        rates.take("a")
+
+
+def test_rows_are_paid_for_afterwards():
+    clock = Clock()
+    rates = Rates(requests=0, rows=100, burst=5, clock=clock)
+    rates.take("a")
+    rates.pay("a", 1500)
+    with pytest.raises(RequestError) as caught:
+        rates.take("a")
+    assert caught.value.headers["retry-after"] == "10"
+    assert "100 rows a second" in caught.value.detail
+    clock.now += 10.5
+    assert left(rates.take("a")) == [(b"rows", b"50", b"5")]
+
+
+def test_workers_share_the_buckets(tmp_path):
+    clock = Clock()
+    one, other = (Rates(1, 0, 2, tmp_path / "rates", clock) for _ in range(2))
+    one.take("a")
+    other.take("a")
+    for rates in (one, other):
+        with pytest.raises(RequestError):
+            rates.take("a")
+    other.take("b")
+
+
+@given(st.floats(0.1, 50), st.floats(0.1, 10), st.lists(st.floats(0, 3), max_size=60))
+def test_no_more_get_through_than_the_rate_and_the_burst(rate, burst, waits):
+    clock = Clock()
+    rates = Rates(rate, 0, burst, clock=clock)
+    admitted = 0
+    for wait in waits:
+        clock.now += wait
+        try:
+            rates.take("a")
+        except RequestError as error:
+            clock.now += int(error.headers["retry-after"])
+            rates.take("a")  # whoever comes back when told is let in
+        admitted += 1
+    assert admitted <= rate * (clock.now - Clock.now) + max(rate * burst, 1) + 1e-6
+
+
+def test_a_rate_is_told_and_refused_over_http(checkout):
+    with client_of(checkout, rate_limit=0.01, rate_burst_seconds=200) as client:
+        answers = [client.post("/v1/predictions", json=INPUTS) for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [200, 200, 429]
+        assert answers[0].headers["ratelimit-policy"] == '"requests";q=2;w=200'
+        assert answers[0].headers["ratelimit"] == '"requests";r=1;t=100'
+        refusal(answers[2], 429, "rate-limited")
+        assert int(answers[2].headers["retry-after"]) == 100
+        assert answers[2].headers["ratelimit"] == '"requests";r=0;t=100'
+        for path in ("/health/live", "/health/ready", "/metrics", "/"):
+            assert client.get(path).status_code == 200
+    with client_of(checkout, rate_limit_rows=0.01, rate_burst_seconds=100) as client:
+        assert [client.post("/v1/predictions", json=INPUTS).status_code for _ in range(2)] == [200, 429]
+
+
+def test_a_large_body_is_not_waited_for_without_end(checkout, monkeypatch):
+    release = threading.Event()
+    before = Predictor.predict
+
+    def waits(self, *given):
+        release.wait(30)
+        return before(self, *given)
+
+    with client_of(checkout, work_seconds=0.1, inline_body_bytes=0) as client:
+        monkeypatch.setattr(Predictor, "predict", waits)
+        answer = client.post("/v1/predictions", json=INPUTS)
+        refusal(answer, 503, "busy")
+        assert answer.headers["retry-after"] == "5"
+        release.set()
+        assert client.post("/v1/predictions", json=INPUTS).status_code == 200
+
+
+def connect(port):
+    return socket.create_connection(("127.0.0.1", port), timeout=20)
+
+
+def exchange(port, data):
+    """All that is answered until the server closes: (status line, the problem)."""
+    with connect(port) as connection:
+        connection.sendall(data)
+        head, _, body = connection.makefile("rb").read().partition(b"\r\n\r\n")
+    return head.split(b"\r\n")[0], json.loads(body)
+
+
+@pytest.fixture(scope="module")
+def strict(checkout):
+    more = {"BATCHYIELD_HEAD_SECONDS": "0.7", "BATCHYIELD_MAX_CONNECTIONS": "30", "BATCHYIELD_MAX_IN_FLIGHT": "2"}
+    with Running(checkout, **more) as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "kind"),
+    [
+        (b"no http at all\r\n\r\n", 400, "malformed"),
+        (b"GET /v1/model HTTP/1.1\r\nhost: a\r\nx-one:", 408, "too-slow"),
+        (b"G", 408, "too-slow"),
+        (b"GET /v1/model HTTP/1.1\r\nhost: a\r\nx-one: " + b"x" * 70_000, 431, "head-too-large"),
+        (LIVE, 200, None),
+    ],
+)
+def test_a_head_must_be_whole_in_time_and_of_a_size(strict, data, status, kind):
+    line, answer = exchange(strict.port, data)
+    assert line.startswith(b"HTTP/1.1 %d " % status)
+    if kind:
+        assert (answer["type"], answer["status"]) == (f"urn:batchyield:{kind}", status)
+
+
+def test_drops_between_requests_do_not_keep_a_connection(strict):
+    with connect(strict.port) as connection:
+        connection.sendall(b"GET /health/live HTTP/1.1\r\nhost: a\r\n\r\n")
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
+        ended = time.monotonic() + 60
+        with contextlib.suppress(OSError):  # closed, in whichever way the system says it
+            while time.monotonic() < ended:
+                connection.sendall(b"\r\n")
+                time.sleep(0.1)
+        assert time.monotonic() < ended
+
+
+def test_beyond_the_connections_taken_there_is_an_answer(strict):
+    held, line, deadline = [], b"", time.monotonic() + 60
+    try:
+        while not line.startswith(b"HTTP/1.1 503 "):  # idle ones are closed after a while, so more come
+            assert time.monotonic() < deadline
+            held += [connect(strict.port) for _ in range(30)]
+            line, answer = exchange(strict.port, LIVE)
+        assert answer["type"] == "urn:batchyield:busy"
+    finally:
+        for connection in held:
+            connection.close()
+    while not line.startswith(b"HTTP/1.1 200 "):
+        assert time.monotonic() < deadline
+        line, _ = exchange(strict.port, LIVE)
+    told = httpx.get(f"{strict.url}/metrics").text
+    assert re.search(r'^batchyield_connections_refused_total\{reason="too-many"\} [1-9]', told, re.MULTILINE)
+
+
+def test_beyond_the_requests_taken_there_is_an_answer(strict):
+    held = [connect(strict.port) for _ in range(2)]
+    for connection in held:
+        connection.sendall(POST + BODY[:10])
+    deadline = time.monotonic() + 60
+    while (answer := httpx.get(f"{strict.url}/v1/model")).status_code == 200:  # until both have begun
+        assert time.monotonic() < deadline
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert answer.json()["type"] == "urn:batchyield:busy"
+    for path in ("/health/ready", "/metrics"):
+        assert httpx.get(strict.url + path).status_code == 200
+    for connection in held:
+        connection.sendall(BODY[10:])
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
+        connection.close()
+    assert httpx.get(f"{strict.url}/v1/model").status_code == 200
+
+
+def test_a_thousand_idle_and_many_slow_connections_keep_nobody_waiting(checkout):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+
+    async def slow(port):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST /v1/predictions HTTP/1.1\r\n")
+        with contextlib.suppress(OSError):
+            while not writer.is_closing():
+                writer.write(b"x-drop: by drop\r\n")
+                await writer.drain()
+                await asyncio.sleep(0.1)
+        writer.transport.abort()
+
+    async def scene(running):
+        idle = [await asyncio.open_connection("127.0.0.1", running.port) for _ in range(1000)]
+        slows = [asyncio.create_task(slow(running.port)) for _ in range(50)]
+        async with httpx.AsyncClient(base_url=running.url) as client:
+            for _ in range(100):
+                assert (await client.post("/v1/predictions", json=INPUTS)).status_code == 200
+        async with asyncio.timeout(30):
+            assert {await reader.read() for reader, _ in idle} == {b""}  # all are closed, with no answer
+            await asyncio.gather(*slows)
+        for _, writer in idle:
+            writer.transport.abort()
+
+    try:
+        with Running(checkout, BATCHYIELD_HEAD_SECONDS="1") as running:
+            asyncio.run(scene(running))
+            told = httpx.get(f"{running.url}/metrics").text
+            assert 'batchyield_connections_refused_total{reason="head-too-slow"} 50.0' in told
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

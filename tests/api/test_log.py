@@ -1,0 +1,264 @@
+"""The log: a line for each request, all of one form, and nothing in it that somebody could not bear to read."""
+
+import json
+import os
+import re
+import socket
+import threading
+from datetime import datetime
+
+import httpx
+import msgspec
+import pytest
+from litestar.testing import TestClient
+from support.service import REVISION, ROOT, Running, make_checkout
+
+from api.app import create_app
+from api.openapi.examples import INPUTS, sheet
+from api.settings import Settings
+from api.telemetry.access_log import LineWriter, Log, RequestLine
+
+SECRET = "s3cr3t-that-must-not-be-told"
+KEY = "right-key-that-must-not-be-told-either"
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    return make_checkout(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def logged(checkout, tmp_path):
+    """A client, and what has been logged since the last look."""
+    handle = os.open(tmp_path / "log", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    settings = Settings(lock=str(checkout / "dvc.lock"), revision=REVISION)
+    log = Log(LineWriter(handle), "json", access=True)
+    with TestClient(create_app(settings, log=log), raise_server_exceptions=False) as client:
+
+        def lines():
+            log.close()
+            return [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+
+        yield client, lines
+    os.close(handle)
+
+
+def test_a_request_is_a_line_of_the_documented_form(logged):
+    client, lines = logged
+    answer = client.post("/v1/predictions", json=INPUTS, headers={"x-request-id": "find-me"})
+    (line,) = lines()
+    assert msgspec.convert(line, RequestLine) == msgspec.json.decode(json.dumps(line), type=RequestLine)
+    assert datetime.fromisoformat(line["time"]).utcoffset().total_seconds() == 0
+    assert line["seconds"] > 0
+    assert line | {"time": 0, "pid": 0, "seconds": 0} == {
+        "time": 0,
+        "level": "info",
+        "event": "request",
+        "pid": 0,
+        "request_id": "find-me",
+        "caller": "",
+        "method": "POST",
+        "route": "/v1/predictions",
+        "status": 200,
+        "seconds": 0,
+        "bytes_in": int(answer.request.headers["content-length"]),
+        "bytes_out": len(answer.content),
+        "rows": 2,
+        "model": answer.json()["model"]["md5"],
+        "refusal": "",
+        "client_gone": False,
+    }
+
+
+def test_refusals_are_lines_with_their_kind(logged):
+    client, lines = logged
+    client.post("/v1/predictions", json={"inputs": []})
+    client.get("/nowhere")
+    client.request("BREW", "/v1/model")
+    told = [(line["method"], line["route"], line["status"], line["refusal"]) for line in lines()]
+    assert told == [
+        ("POST", "/v1/predictions", 422, "invalid-input"),
+        ("GET", "unmatched", 404, "not-found"),
+        ("other", "/v1/model", 405, "method-not-allowed"),
+    ]
+
+
+def test_an_error_is_one_line_with_its_trace_and_no_cell(checkout):
+    code = (
+        "import sys; from batchyield.serving.predictor import Predictor\n"
+        "def fail(self, batches, *_): raise ValueError(f'cannot use {batches[0].id}')\n"
+        "import api.server, api.inference.hot_swap\n"
+        "opened = api.inference.hot_swap.open_wanted\n"
+        "def spoilt(settings):\n"
+        "    serving = opened(settings); Predictor.predict = fail; return serving\n"
+        "api.inference.hot_swap.open_wanted = spoilt\n"
+        "api.server.serve('127.0.0.1', int(sys.argv[1]), 1)\n"
+    )
+    with Running(checkout, code=code) as running:
+        body = {"inputs": [{"id": SECRET}]}
+        answer = httpx.post(f"{running.url}/v1/predictions", json=body, headers={"x-request-id": "find-me"})
+        assert answer.status_code == 500
+    (error,) = [line for text in running.output.splitlines() if (line := json.loads(text))["level"] == "error"]
+    assert (error["event"], error["error"], error["request_id"], error["route"]) == (
+        "error",
+        "ValueError",
+        "find-me",
+        "/v1/predictions",
+    )
+    assert "in predict" in error["trace"] or "in fail" in error["trace"]
+    assert SECRET not in running.output + running.errors
+
+
+def raw(port, data):
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(data)
+        return connection.makefile("rb").read()
+
+
+def test_no_secret_gets_into_the_log(checkout):
+    with Running(
+        checkout, BATCHYIELD_API_KEY=KEY, BATCHYIELD_MAX_BODY_BYTES="2048", BATCHYIELD_RATE_LIMIT="1"
+    ) as running:
+        secret = {"cookie": SECRET, "user-agent": SECRET, "referer": f"http://a/?{SECRET}"}
+        right = secret | {"authorization": f"Bearer {KEY}"}
+        with httpx.Client(base_url=running.url) as client:
+            statuses = {
+                client.post(path, params={"explain": SECRET, "key": SECRET}, content=body, headers=headers).status_code
+                for path in ("/v1/predictions", "/v1/predictions/csv", f"/{SECRET}")
+                for headers in (
+                    secret | {"authorization": f"Bearer {SECRET}"},
+                    secret | {"x-api-key": SECRET},
+                    right | {"content-type": "application/json"},
+                    right | {"content-type": "text/csv", "x-request-id": f"{SECRET} not sane"},
+                    right | {"content-type": SECRET},
+                    right | {"content-type": f"multipart/form-data; boundary={SECRET}"},
+                )
+                for body in (
+                    json.dumps({"inputs": [{"id": SECRET, "A5": SECRET}]}).encode(),
+                    json.dumps({"inputs": [{SECRET: 1}], SECRET: 2}).encode(),
+                    f'{{"inputs": [{{"A6": "{SECRET}"}}]}}'.encode(),
+                    f'{{"{SECRET}'.encode(),
+                    sheet([{"id": SECRET, "A5": SECRET}]).encode(),
+                    SECRET.encode() * 200,
+                )
+            }
+            statuses.add(client.request(SECRET, "/v1/model", headers=right).status_code)
+            statuses |= {client.get(f"/v1/model/{SECRET}", headers=right).status_code for _ in range(2)}
+        assert raw(running.port, f"{SECRET} {SECRET}\r\n\r\n".encode()).startswith(b"HTTP/1.1 400")
+        raw(running.port, f"GET /{SECRET} HTTP/1.1\r\nhost: {SECRET} {SECRET}\r\nconnection: close\r\n\r\n".encode())
+    assert {401, 429} <= statuses
+    told = running.output + running.errors
+    assert told.count('"event":"request"') > 100
+    for value in (SECRET, KEY, SECRET.upper()):
+        assert value not in told
+    assert "Traceback" not in told
+    assert '"caller":"environment"' in told
+
+
+def test_every_refusal_without_a_rate_tells_no_secret(logged):
+    client, lines = logged
+    for content_type in ("application/json", "text/csv", SECRET):
+        for body in (f'{{"inputs": [{{"A6": "{SECRET}"}}]}}', SECRET, f'{{"{SECRET}', sheet([{"A5": SECRET}])):
+            client.post(
+                "/v1/predictions/csv" if content_type == "text/csv" else "/v1/predictions",
+                params={"explain": SECRET},
+                content=body.encode(),
+                headers={"content-type": content_type},
+            )
+    told = lines()
+    assert {line["status"] for line in told} >= {415, 422}
+    assert SECRET not in json.dumps(told)
+
+
+def counting(writer):
+    """What the writer tells of dropped lines: a list that grows by one for each, and a list of totals."""
+    dropped, resumed = [], []
+    writer.dropped, writer.resumed = lambda: dropped.append(1), resumed.append
+    return dropped, resumed
+
+
+def test_a_reader_that_stalls_stops_no_answer_and_is_told_what_it_missed():
+    reading, writing = os.pipe()
+    writer = LineWriter(writing, most_lines=1000)
+    dropped, resumed = counting(writer)
+    for number in range(20_000):  # far more than the pipe and the queue hold
+        writer.put(b'{"number":%d,"filling":"%s"}\n' % (number, b"x" * 80))
+    got = []
+    with os.fdopen(reading, "rb") as pipe:
+        reader = threading.Thread(target=lambda: got.append(pipe.read()))
+        reader.start()
+        writer.close(30)
+        os.close(writing)
+        reader.join(30)
+    numbers = [json.loads(line)["number"] for line in got[0].splitlines()]
+    assert numbers == sorted(numbers)
+    assert len(numbers) + len(dropped) == 20_000
+    assert sum(resumed) == len(dropped)
+    assert len(numbers) >= 1000
+
+
+def test_closing_gives_a_reader_up_that_stalls():
+    reading, writing = os.pipe()
+    writer = LineWriter(writing)
+    for _ in range(100):
+        writer.put(b"x" * 4096)
+    writer.close(0)
+    os.close(reading)  # which ends the write that is under way
+    writer.close()
+
+
+def test_a_service_whose_log_nobody_reads_goes_on(checkout):
+    with Running(checkout) as running, httpx.Client(base_url=running.url) as client:
+        for _ in range(600):  # the pipe holds 64 KiB, some 200 lines
+            assert client.get("/health/live").status_code == 200
+    lines = [json.loads(line) for line in running.output.splitlines()]  # all that is left comes at the end
+    assert sum(line.get("route") == "/health/live" for line in lines) == 600
+    assert [line["event"] for line in lines[:2]] == ["opened", "serving"]
+
+
+def test_a_reader_that_is_gone_is_not_written_to_again():
+    reading, writing = os.pipe()
+    os.close(reading)
+    writer = LineWriter(writing)
+    dropped, resumed = counting(writer)
+    writer.put(b"a\n")
+    writer.close()
+    reading, other = os.pipe()
+    os.dup2(other, writing)  # from here on a write would be seen
+    writer.put(b"b\n")
+    os.close(other)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        assert pipe.read() == b""
+    assert (len(dropped), resumed) == (2, [])
+
+
+def test_a_service_whose_log_reader_is_gone_counts_what_is_lost(checkout):
+    with Running(checkout) as running, httpx.Client(base_url=running.url) as client:
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, running.process.stdout.fileno())  # closes the only reader of the pipe
+        os.close(null)
+        lost = 0.0
+        while lost < 20:
+            text = client.get("/metrics").text
+            lost = float(re.search(r"^batchyield_log_lines_dropped_total (\S+)$", text, re.MULTILINE)[1])
+
+
+def test_the_access_log_can_be_turned_off_and_be_for_people(checkout):
+    more = {"BATCHYIELD_ACCESS_LOG": "0", "BATCHYIELD_LOG_FORMAT": "console"}
+    with Running(checkout, **more) as running:
+        httpx.get(f"{running.url}/v1/model")
+    first, second = running.output.splitlines()
+    assert re.match(
+        r"\d\d:\d\d:\d\d \[info +\] model line: md5 [0-9a-f]{32}, version unreleased, revision 1{40}; 20", first
+    )
+    assert second.endswith(f"serving on {running.url}")
+
+
+def test_each_field_is_documented_with_its_type():
+    kinds = {int: "integer", float: "number", str: "string", bool: "boolean", datetime: "date-time"}
+    rows = re.findall(r"^\| `(\w+)` \| ([\w-]+) \|", (ROOT / "docs/logs.md").read_text(), re.MULTILINE)
+    documented = dict(rows)
+    for field in msgspec.structs.fields(RequestLine):
+        assert documented.pop(field.name) == kinds[field.type], field.name
+    assert set(documented) == {"message", "logger", "error", "trace"}

@@ -1,0 +1,49 @@
+import json
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.http.decoding import malformed
+from batchyield.plant.batch import NAMES
+
+
+def refused(body):
+    with pytest.raises(msgspec.DecodeError) as raised:
+        msgspec.json.decode(body)
+    return malformed(body, raised.value)
+
+
+texts = st.text(max_size=20)
+batches = st.lists(st.fixed_dictionaries({"id": texts, "A5": texts, "A6": st.integers()}), min_size=1, max_size=5)
+
+
+@given(batches, st.data(), st.sampled_from(["NaN", "Infinity", "-Infinity"]), st.sampled_from([None, 2]))
+def test_a_number_that_is_none_is_named_by_index_and_field_whatever_stands_around_it(inputs, data, literal, indent):
+    index = data.draw(st.integers(0, len(inputs) - 1))
+    field = data.draw(st.sampled_from([name for name in NAMES if name not in ("A5", "A6")]))
+    inputs[index] = inputs[index] | {field: float(literal.replace("Infinity", "inf"))}
+    body = json.dumps({"inputs": inputs}, indent=indent, ensure_ascii=False).encode()
+    found = refused(body)
+    assert found.where.startswith(f"$.inputs[{index}].{field} (line ")
+    assert "send null" in found.problem
+
+
+@pytest.mark.parametrize(
+    ("body", "where"),
+    [
+        (b'{"inputs":[{"A1":1}', "line 1, column 20"),
+        (b'{"inputs":[{"A1":1},\n {"A6":', "$.inputs[1].A6 (line 2, column 8)"),
+        (b'{"inputs":[\n{"A1":1,}]}', "$.inputs[0] (line 2, column 9)"),
+        (b"", "line 1, column 1"),
+        (b"inputs", "line 1, column 1"),
+    ],
+)
+def test_the_place_is_told_by_line_and_column(body, where):
+    assert refused(body).where == where
+
+
+@given(st.binary(max_size=200), st.integers(0, 300))
+def test_no_body_fails_to_be_placed(body, byte):
+    assert "line" in malformed(body, ValueError(f"invalid character (byte {byte})")).where

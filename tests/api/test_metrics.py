@@ -1,0 +1,61 @@
+"""What Prometheus is told."""
+
+import pytest
+from prometheus_client import CONTENT_TYPE_LATEST
+from support.service import client_of, make_checkout
+
+from api.openapi.examples import BATCH, INPUTS, MISTYPED, sheet
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    return make_checkout(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def client(checkout):
+    with client_of(checkout) as client:
+        yield client
+
+
+def counted(client, series, **labels):
+    """The value of one series, 0 where it is not there."""
+    said = ",".join(f'{label}="{value}"' for label, value in sorted(labels.items()))
+    series = f"{series}{{{said}}} "
+    lines = [line for line in client.get("/metrics").text.splitlines() if line.startswith(series)]
+    return float(lines[0].split(" ")[-1]) if lines else 0.0
+
+
+def test_metrics_count_requests_by_route_and_status(client):
+    for _ in range(3):
+        client.post("/v1/predictions", json=INPUTS)
+    client.post("/v1/predictions", json={})
+    client.get("/made-up-by-a-scanner")
+    requests = "batchyield_http_requests_total"
+    assert counted(client, requests, method="POST", route="/v1/predictions", status=200) == 3
+    assert counted(client, requests, method="POST", route="/v1/predictions", status=422) == 1
+    assert counted(client, requests, method="GET", route="unmatched", status=404) == 1
+    assert counted(client, "batchyield_http_request_seconds_count", route="/v1/predictions") == 4
+    assert "made-up" not in client.get("/metrics").text
+
+
+def test_metrics_do_not_grow_with_made_up_methods(client):
+    for method in ("BREW", "WHEN"):
+        client.request(method, "/v1/model")
+    assert counted(client, "batchyield_http_requests_total", method="other", route="/v1/model", status=405) >= 1
+    assert "BREW" not in client.get("/metrics").text
+
+
+def test_metrics_count_predictions_and_warnings(client):
+    client.post("/v1/predictions", json=INPUTS)
+    client.post("/v1/predictions/csv", content=sheet([BATCH, MISTYPED]), headers={"content-type": "text/csv"})
+    assert counted(client, "batchyield_predictions_total", format="json") == 2
+    assert counted(client, "batchyield_predictions_total", format="csv") == 2
+    assert counted(client, "batchyield_warnings_total", kind="full_width") == 2
+
+
+def test_metrics_name_the_model(client):
+    model = client.get("/v1/model").json()
+    facts = {name: model[name] for name in ("name", "version", "revision", "md5")}
+    assert counted(client, "batchyield_model_info", **facts) == 1
+    assert client.get("/metrics").headers["content-type"] == CONTENT_TYPE_LATEST

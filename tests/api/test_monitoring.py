@@ -1,0 +1,225 @@
+"""What the service says of the model that answers, in `GET /v1/monitoring` and to Prometheus."""
+
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import httpx
+import msgspec
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from support.monitored_plant import coming, make_plant, raised
+from support.service import ROOT, Running, client_of, refusal
+
+from api.inference.group_commit import prepare_journal
+from api.monitoring.routes import Monitoring
+from api.openapi.examples import BATCH, MISTYPED
+from api.settings import Settings
+from batchyield.monitoring.drift_window import Verdict
+from batchyield.plant.batch import NAMES
+
+
+@pytest.fixture
+def root(tmp_path):
+    return make_plant(tmp_path)
+
+
+def ask(client, rows):
+    return client.post("/v1/predictions", json={"inputs": msgspec.to_builtins(rows)}).json()["predictions"]
+
+
+def seen(client):
+    """What `GET /v1/monitoring` answers, as its type."""
+    answer = client.get("/v1/monitoring")
+    assert answer.status_code == 200, answer.text
+    return msgspec.json.decode(answer.content, type=Monitoring)
+
+
+def series(text):
+    """The value of each series of an exposition."""
+    return {
+        (sample.name, *sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def looked_at(client, batches):
+    """The series once the watch has seen so many batches."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        told = series(client.get("/metrics").text)
+        if told.get(("batchyield_drift_window_batches",)) == batches:
+            return told
+        time.sleep(0.02)
+    raise AssertionError(f"the watch has not seen {batches} batches")
+
+
+def test_drift_error_and_frequency_are_told_of_what_was_answered(root):
+    with client_of(root, watch_seconds=0) as client:
+        ask(client, coming(150))
+        steady = seen(client)
+        assert steady.window.batches == 150
+        assert steady.window.drifted == ()
+        assert {one.verdict for one in steady.window.readings} == {Verdict.STEADY}
+        assert steady.live.verdict is Verdict.UNTOLD
+        answers = ask(client, coming(350, 150, B14=raised(-40), B8=None))
+        told = [{"id": one["id"], "yield": round(one["yield"] - 0.03, 6)} for one in answers[:60]]
+        assert client.post("/v1/outcomes", json={"outcomes": told}).status_code == 200
+        moved = seen(client)
+    assert moved.window.batches == 500
+    assert {"B14", "B8"} <= set(moved.window.drifted)
+    assert moved.window.prediction.verdict is Verdict.DRIFTED
+    assert not moved.chart.in_control
+    assert moved.live.outcomes == 60
+    assert moved.live.verdict is Verdict.DRIFTED
+    assert moved.live.bias.value == pytest.approx(0.03, abs=1e-6)
+    assert moved.frequency.since <= moved.frequency.until
+    assert moved.model.md5 == client_md5(root)
+
+
+def client_md5(root):
+    return re.findall(r"model.onnx\n\s+hash: md5\n\s+md5: (\w+)", (root / "dvc.lock").read_text())[0]
+
+
+def test_a_batch_that_is_asked_for_again_counts_once_as_answered_last(root):
+    with client_of(root, watch_seconds=0) as client:
+        for _ in range(3):
+            ask(client, coming(110, B14=raised(-60)))
+        ask(client, coming(110))
+        found = seen(client)
+    assert found.window.batches == 110
+    assert found.window.drifted == ()
+
+
+def test_without_a_journal_it_is_said_that_nothing_is_told(root):
+    with client_of(root, journal="off") as client:
+        ask(client, coming(3))
+        found = seen(client)
+        told = series(client.get("/metrics").text)
+    assert "BATCHYIELD_JOURNAL" in found.off
+    assert found.window is None
+    assert told["batchyield_watch_enabled",] == 0
+    assert ("batchyield_drift_window_batches",) not in told
+
+
+def test_a_journal_that_cannot_be_read_is_told_and_counted(root):
+    folder = root / "no file"
+    folder.mkdir()
+    with client_of(root, journal=str(folder), watch_seconds=0.01) as client:
+        refusal(client.get("/v1/monitoring"), 503, "journal-away")
+        deadline = time.monotonic() + 20
+        while not series(client.get("/metrics").text)["batchyield_watch_failures_total",]:
+            assert time.monotonic() < deadline
+
+
+def test_an_empty_journal_is_an_empty_window(root):
+    prepare_journal(Settings(lock=str(root / "dvc.lock")))
+    with client_of(root) as client:
+        told = looked_at(client, 0)
+        assert seen(client).window.batches == 0
+    assert ("batchyield_drift_readings",) not in told
+    assert ("batchyield_drift_verdict", ("reading", "A1")) not in told
+
+
+def test_the_gauges_are_what_the_route_says(root):
+    with client_of(root, watch_seconds=0.01) as client:
+        ask(client, coming(200, A6=raised(8)))
+        told = looked_at(client, 200)
+        found = seen(client)
+    for one in found.window.readings:
+        of_reading = ("reading", one.reading)
+        assert told["batchyield_drift_psi", of_reading] == one.psi
+        assert told["batchyield_drift_blank_share", of_reading] == one.blank
+        assert told["batchyield_drift_verdict", of_reading] == (one.verdict is Verdict.DRIFTED)
+    assert told["batchyield_drift_readings",] == len(found.window.drifted) >= 1
+    assert told["batchyield_prediction_z",] == found.window.prediction.z
+    assert told["batchyield_chart_mean",] == found.chart.points[-1].mean
+    assert told["batchyield_live_mae_reference",] == 0.01
+    assert told["batchyield_ready",] == 1
+
+
+def test_each_metric_of_ours_is_documented(root):
+    with client_of(root, watch_seconds=0.01) as client:
+        ask(client, coming(100))
+        looked_at(client, 100)
+        named = set(re.findall(r"^# TYPE (batchyield_\S+)", client.get("/metrics").text, re.MULTILINE))
+    guide = "".join((ROOT / "docs" / page).read_text() for page in ("api.md", "monitoring.md"))
+    rows = [line.split("|")[1] for line in guide.splitlines() if line.startswith("| `batchyield_")]
+    assert named == {name for row in rows for name in re.findall(r"`(batchyield_\w+)`", row)}
+
+
+def test_cells_yields_and_widths_are_counted(root):
+    dirty = BATCH | {"id": "dirty", "A10": 500.0, "A23": None}
+    with client_of(root) as client:
+        client.post("/v1/predictions", json={"inputs": [MISTYPED, dirty]})
+        told = series(client.get("/metrics").text)
+    missing = {name: (BATCH[name] is None) * 2 for name in NAMES}
+    missing |= {"A17": missing["A17"] + 1, "A23": missing["A23"] + 1}
+    assert {name: told["batchyield_cells_missing_total", ("reading", name)] for name in NAMES} == missing
+    assert told["batchyield_cells_repaired_total", ("reading", "B9")] == 1
+    assert told["batchyield_cells_out_of_range_total", ("reading", "B9")] == 0
+    assert told["batchyield_cells_out_of_range_total", ("reading", "A10")] == 1
+    assert told["batchyield_predicted_yield_count",] == told["batchyield_interval_width_count",] == 2
+    assert told["batchyield_predicted_yield_bucket", ("le", "+Inf")] == 2
+    assert told["batchyield_interval_width_bucket", ("le", "0.07")] == 2
+    assert told["batchyield_interval_width_bucket", ("le", "0.06")] == 0
+    assert told["batchyield_interval_width_sum",] == pytest.approx(4 * 0.03125, abs=1e-6)
+
+
+def test_of_several_workers_one_looks_and_another_takes_over(root):
+    folder = root / "metrics"
+    more = {"PROMETHEUS_MULTIPROC_DIR": str(folder), "BATCHYIELD_WATCH_SECONDS": "0.05"}
+    with Running(root, "--workers", "2", **more) as running, httpx.Client(base_url=running.url) as client:
+        ask(client, coming(100))
+        told = looked_at(client, 100)
+        assert told["batchyield_predicted_yield_count",] == 100
+        assert told["batchyield_ready",] == 1
+        (leader,) = holders(folder / "watch.lock")
+        os.kill(leader, signal.SIGKILL)
+        ask_again(client, coming(101))
+        assert looked_at(client, 101)["batchyield_drift_psi", ("reading", "B14")] >= 0
+        assert holders(folder / "watch.lock") != {leader}
+
+
+def holders(file):
+    """The processes that hold a lock on a file."""
+    inode = f":{file.stat().st_ino} "
+    locks = Path("/proc/locks").read_text().splitlines()
+    return {int(line.split()[4]) for line in locks if inode in line and "->" not in line}
+
+
+def ask_again(client, rows):
+    """Asks until somebody answers: what the killed worker held is gone."""
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            return ask(client, rows)
+        except httpx.TransportError:
+            assert time.monotonic() < deadline
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_a_journal_that_is_away_makes_nobody_unready(root, tmp_path, required):
+    folder, elsewhere = tmp_path / "journal", tmp_path / "elsewhere"
+    rows = {"inputs": msgspec.to_builtins(coming(1))}
+    with client_of(root, journal=str(folder / "journal.sqlite"), journal_required=required, watch_seconds=0) as client:
+        ask(client, coming(1))
+        folder.rename(elsewhere)
+        folder.touch()  # a folder that is missing would be made anew
+        answer = client.post("/v1/predictions", json=rows)
+        if required:
+            refusal(answer, 503, "not-journalled")
+            assert answer.headers["retry-after"] == "2"
+        else:
+            assert answer.status_code == 200
+        for path in ("/health/ready", "/health/live", "/v1/model", "/metrics", "/"):
+            assert client.get(path).status_code == 200
+        folder.unlink()
+        elsewhere.rename(folder)
+        deadline = time.monotonic() + 20
+        while client.post("/v1/predictions", json=rows).status_code != 200:
+            assert time.monotonic() < deadline
+        assert seen(client).window.batches == 1

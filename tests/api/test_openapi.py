@@ -1,0 +1,218 @@
+"""The OpenAPI document says what the service does: in both directions, and to generated requests."""
+
+import copy
+import json
+import re
+
+import jsonschema_rs
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, assume, settings
+from hypothesis import strategies as st
+from litestar.testing import TestClient
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from schemathesis.checks import CHECKS, load_all_checks
+from support.service import ROOT, make_checkout, openapi_document
+
+from api.app import create_app
+from api.inference.hot_swap import open_pinned
+from api.openapi.examples import BATCH, EXPLAINED, MISTYPED, sheet
+from api.problems import KINDS
+from api.settings import Settings
+from batchyield.plant.batch import NAMES
+from batchyield.serving.chunking import MOST_EXPLAINED
+
+DOCUMENT = openapi_document()
+OPERATIONS = [(path, method) for path, methods in DOCUMENT["paths"].items() for method in methods]
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    root = make_checkout(tmp_path_factory.mktemp("model"))
+    with TestClient(create_app(Settings(lock=str(root / "dvc.lock"), revision="1" * 40))) as client:
+        yield client
+
+
+def resolved(schema):
+    """A JSON schema of its own, with the components beside it."""
+    return schema | {"components": DOCUMENT["components"], "$schema": "https://json-schema.org/draft/2020-12/schema"}
+
+
+def check(value, schema):
+    jsonschema_rs.Draft202012Validator(resolved(schema)).validate(value)
+
+
+def test_the_served_document_is_this_one(client):
+    served = client.get("/schema/openapi.json")
+    assert served.headers["content-type"] == "application/json"
+    assert served.json() == DOCUMENT
+    assert client.get("/schema").json() == served.json()
+
+
+def test_a_browser_gets_the_page(client):
+    assert "<rapi-doc" in client.get("/schema", headers={"accept": "text/html,*/*;q=0.8"}).text
+
+
+def test_it_is_openapi_3_1():
+    OpenAPIV31SpecValidator(DOCUMENT).validate()
+    assert DOCUMENT["openapi"].startswith("3.1.")
+    for name, schema in DOCUMENT["components"]["schemas"].items():
+        jsonschema_rs.meta.validate(resolved(schema))
+        assert schema["description"], name
+        assert "\n" not in schema["description"]
+
+
+def test_every_path_is_served(client):
+    """Each path of the document is a route: it takes the methods that the document names, and no other."""
+    for path, methods in DOCUMENT["paths"].items():
+        answer = client.delete(path)
+        assert answer.status_code == 405, path
+        assert {method.lower() for method in answer.headers["allow"].split(", ")} - {"options"} == set(methods)
+
+
+def test_the_schema_of_a_batch_has_the_id_and_the_42_readings():
+    batch = DOCUMENT["components"]["schemas"]["Batch"]
+    assert list(batch["properties"]) == ["id", *NAMES]
+    assert batch["additionalProperties"] is False
+    assert all("null" in field["type"] for field in batch["properties"].values())
+    assert all(field["description"] for field in batch["properties"].values())
+
+
+def test_example_batches_are_whole():
+    assert list(BATCH) == ["id", *NAMES]
+    assert sheet([BATCH]).count(",") == 2 * 42
+
+
+@pytest.mark.parametrize(("path", "method"), OPERATIONS)
+def test_every_operation_is_described_and_its_refusals_have_examples(path, method):
+    operation = DOCUMENT["paths"][path][method]
+    assert operation["operationId"]
+    assert operation["summary"]
+    assert {"200", "405", "500"} <= set(operation["responses"])
+    guarded = path.startswith("/v1/") or path == "/metrics"
+    assert ("401" in operation["responses"]) is guarded
+    for status, response in operation["responses"].items():
+        assert response["description"]
+        assert "X-Request-ID" in response["headers"]
+        if status not in ("200", "304"):
+            content = response["content"]["application/problem+json"]
+            for example in content["examples"].values():
+                check(example["value"], content["schema"])
+                assert example["value"]["status"] == int(status)
+
+
+def test_every_kind_of_problem_that_a_route_has_is_documented():
+    shown = {
+        name
+        for methods in DOCUMENT["paths"].values()
+        for operation in methods.values()
+        for status, response in operation["responses"].items()
+        if status not in ("200", "304")
+        for name in response["content"]["application/problem+json"]["examples"]
+    }
+    assert shown == {kind.name for kind in KINDS} - {"not-found"}  # which is of no route
+
+
+def test_routes_and_refusals_are_in_the_guide():
+    guide = (ROOT / "docs/api.md").read_text()
+    routes = re.findall(r"^\| `([A-Z]+) (/\S*)` \|", guide, re.MULTILINE)
+    assert sorted(routes) == sorted((method.upper(), path) for path, method in OPERATIONS)
+    rows = re.findall(r"^\| `(urn:batchyield:\S+)` \| (\d+) \|", guide, re.MULTILINE)
+    assert rows == [(kind.urn, str(kind.status)) for kind in KINDS]
+
+
+def test_examples_are_answered_as_the_document_says(client):
+    for path, method in OPERATIONS:
+        operation = DOCUMENT["paths"][path][method]
+        for media_type, content in operation.get("requestBody", {}).get("content", {}).items():
+            for example in content.get("examples", {}).values():
+                value = example["value"]
+                check(value, content["schema"])
+                body = value if isinstance(value, str) else json.dumps(value)
+                answer = client.post(path, content=body.encode(), headers={"content-type": media_type})
+                assert answer.status_code == 200, answer.text
+                said = operation["responses"]["200"]["content"][answer.headers["content-type"].partition(";")[0]]
+                check(answer.json() if "json" in answer.headers["content-type"] else answer.text, said["schema"])
+
+
+@pytest.mark.parametrize("path", ["/v1/model", "/health/live", "/health/ready", "/schema/openapi.json"])
+def test_answers_are_as_the_document_says(client, path):
+    answer = client.get(path)
+    check(answer.json(), DOCUMENT["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"])
+
+
+def test_examples_of_answers_are_as_the_document_says():
+    content = DOCUMENT["paths"]["/v1/predictions"]["post"]["responses"]["200"]["content"]["application/json"]
+    assert content["examples"]["explained"]["value"] == EXPLAINED
+    check(EXPLAINED, DOCUMENT["components"]["schemas"]["ExplainedPredictions"])
+    for prediction in EXPLAINED["predictions"]:
+        why = prediction["explanation"]
+        effects = [one["effect"] for one in why["contributions"]]
+        assert why["baseline"] + sum(effects) + why["rest"] == pytest.approx(prediction["yield"], abs=1e-9)
+
+
+def test_refusals_are_as_the_document_says(client):
+    problem = DOCUMENT["components"]["schemas"]["Problem"]
+    for body in ('{"inputs": [{"A1": "x"}]}', "{", '{"inputs": []}'):
+        check(
+            client.post("/v1/predictions", content=body, headers={"content-type": "application/json"}).json(), problem
+        )
+
+
+rows = st.lists(st.sampled_from([BATCH, MISTYPED]), min_size=1, max_size=4)
+sheets = rows.map(lambda rows: sheet([row | {"id": f"sample_{n}"} for n, row in enumerate(rows)]))
+schemathesis.openapi.media_type("text/csv", sheets.map(str.encode))
+schemathesis.openapi.format("plant-sheet", sheets)
+schemathesis.openapi.format("binary", sheets)
+
+
+KEY = "k" * 32
+GUARDED = copy.deepcopy(DOCUMENT)
+for _methods in GUARDED["paths"].values():
+    for _operation in _methods.values():
+        if "security" in _operation:
+            _operation["security"].remove({})  # that a service may go without keys, this one does not
+SERVED = []
+
+
+async def served(scope, receive, send):
+    """The service, which is only there once its fixture has run."""
+    await SERVED[-1](scope, receive, send)
+
+
+SCHEMA = schemathesis.openapi.from_dict(GUARDED)
+SCHEMA.app = served  # the checks of keys ask again by themselves
+
+
+@SCHEMA.auth()
+class Key:
+    def get(self, *_):
+        return KEY
+
+    def set(self, case, data, _):
+        case.headers["X-API-Key"] = data
+
+
+@pytest.fixture(scope="module")
+def keyed_service(tmp_path_factory):
+    root = make_checkout(tmp_path_factory.mktemp("model"))
+    given = Settings(lock=str(root / "dvc.lock"), api_key=KEY)
+    SERVED.append(create_app(given, open_pinned(given)))
+
+
+@SCHEMA.parametrize()
+@settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+def test_generated_requests_are_answered_as_the_document_says(case, keyed_service):
+    """All of schemathesis's checks, on valid and invalid requests, with and without the key."""
+    inputs = case.body.get("inputs") if isinstance(case.body, dict) else None
+    if "explain" in case.query and isinstance(inputs, list):
+        del inputs[MOST_EXPLAINED:]  # OpenAPI has no words for it; test_api_explanations.py has
+    if case.media_type == "multipart/form-data" and case.meta.generation.mode.is_positive:
+        assume("样本id" in str(case.body))  # strings that were met elsewhere are tried too, and are no sheets
+    case.call_and_validate()
+
+
+def test_no_check_is_left_out():
+    load_all_checks()
+    checks = SCHEMA.config.checks_config_for()
+    assert {name for name in CHECKS.get_all_names() if not checks.get_by_name(name=name).enabled} == set()

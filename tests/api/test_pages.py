@@ -1,0 +1,62 @@
+"""The pages a person looks at, and that they need nothing but the service."""
+
+import re
+
+import pytest
+from support.service import ROOT, client_of, make_checkout
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    return make_checkout(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def client(checkout):
+    with client_of(checkout) as client:
+        yield client
+
+
+@pytest.mark.parametrize("path", ["/", "/schema"])
+def test_pages_fetch_nothing_from_elsewhere(client, path):
+    page = client.get(path, headers={"accept": "text/html"})
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    named = re.findall(r'(?:src|href|spec-url)="([^"#]+)"', page.text)
+    assert named
+    for address in named:
+        assert client.get(f"/{address.lstrip('.')}").status_code == 200, address
+    policy = page.headers["content-security-policy"]
+    assert "http" not in policy
+    assert "script-src 'self';" in policy
+
+
+def test_files_of_the_console_name_no_other_host():
+    for file in (ROOT / "api/console").iterdir():
+        if file.is_file():
+            assert set(re.findall(r"https?://[^\s\"'<)]+", file.read_text())) <= {"http://www.w3.org/2000/svg"}, file
+
+
+def test_modules_of_the_console_are_all_served(client):
+    for file in (ROOT / "api/console").glob("*.js"):
+        for module in re.findall(r'from "\./([^"]+)"', file.read_text()):
+            answer = client.get(f"/console/{module}")
+            assert answer.headers["content-type"].startswith("text/javascript")
+
+
+def test_pages_are_asked_again_and_vendored_files_are_not(client):
+    page = client.get("/console/console.css")
+    assert page.headers["cache-control"] == "no-cache"
+    again = client.get("/console/console.css", headers={"if-none-match": page.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    vendored = next((ROOT / "api/console/vendor").glob("*.js")).name
+    assert "immutable" in client.get(f"/console/vendor/{vendored}").headers["cache-control"]
+
+
+def test_vendored_files_name_their_version_and_come_with_their_licence():
+    vendor = ROOT / "api/console/vendor"
+    for script in vendor.glob("*.js"):
+        version = re.search(r"\d+\.\d+\.\d+", script.name)
+        assert version, script.name
+        assert version[0] in (vendor / "README.md").read_text()
+        assert version[0] in script.read_text()[:200]
+        assert (vendor / f"{script.name.removesuffix('.min.js')}.LICENSE.txt").exists()

@@ -1,0 +1,157 @@
+"""POST /v1/predictions, as a program sees it."""
+
+import json
+
+import pytest
+from support.service import HALF_WIDTH, REVISION, client_of, make_checkout, places, refusal
+
+from api.openapi.examples import BATCH, INPUTS
+from api.settings import Settings
+from batchyield.plant.batch import READINGS
+
+JSON = {"content-type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    with client_of(make_checkout(tmp_path_factory.mktemp("model"))) as client:
+        yield client
+
+
+def post(client, content, **headers):
+    return client.post("/v1/predictions", content=content, headers=JSON | headers)
+
+
+def test_answers_every_input_in_order_with_the_pin(client):
+    answer = client.post("/v1/predictions", json=INPUTS)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/json"
+    body = answer.json()
+    assert body["model"] == {
+        "version": "unreleased",
+        "revision": REVISION,
+        "md5": client.get("/v1/model").json()["md5"],
+    }
+    clean, mistyped = body["predictions"]
+    expected = {"yield": 0.9, "lower": 0.9 - HALF_WIDTH, "upper": 0.9 + HALF_WIDTH}
+    assert clean == {"id": "sample_1", **expected, "warnings": []}
+    assert mistyped["id"] == "sample_2"
+    assert mistyped["yield"] == 0.92
+    assert [(w["field"], w["kind"]) for w in mistyped["warnings"]] == [("B9", "full_width")]
+    assert "17；00-18:30" in mistyped["warnings"][0]["message"]
+
+
+def test_every_reading_may_be_null_or_absent(client):
+    nulls = {reading.name: None for reading in READINGS}
+    empty, null = post(client, json.dumps({"inputs": [{}, nulls]})).json()["predictions"]
+    assert empty == null
+    assert empty["id"] is None
+
+
+def test_ten_thousand_are_answered_and_one_more_is_not(client):
+    answer = post(client, b'{"inputs":[' + b",".join([b"{}"] * 10_000) + b"]}")
+    assert len(answer.json()["predictions"]) == 10_000
+    problem = refusal(post(client, b'{"inputs":[' + b",".join([b"{}"] * 10_001) + b"]}"), 422, "invalid-input")
+    assert problem["violations"] == [{"where": "$.inputs", "problem": "Expected `array` of length <= 10000"}]
+
+
+def test_a_large_body_is_answered_like_a_small_one(client):
+    many = {"inputs": [BATCH | {"id": str(n)} for n in range(500)]}
+    text = json.dumps(many)
+    assert len(text) > Settings().inline_body_bytes
+    large = post(client, text).json()["predictions"]
+    small = post(client, json.dumps({"inputs": many["inputs"][:1]})).json()["predictions"]
+    assert large[0] == small[0]
+    assert [p["id"] for p in large] == [str(n) for n in range(500)]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "where"),
+    [
+        ([BATCH, BATCH, BATCH, {"A6": "29"}], "$.inputs[3].A6"),
+        ([{"A5": 600}], "$.inputs[0].A5"),
+        ([{"A1": True}], "$.inputs[0].A1"),
+        ([{"A1": 1e7}], "$.inputs[0].A1"),
+        ([{"A5": "x" * 65}], "$.inputs[0].A5"),
+        ([{"id": 7}], "$.inputs[0].id"),
+        ([BATCH, {"A99": 1}], "$.inputs[1].A99"),
+        ([{"a`b - at `$": 1}], "$.inputs[0].a`b - at `$"),
+        ([None], "$.inputs[0]"),
+        ([[]], "$.inputs[0]"),
+        ([], "$.inputs"),
+        ({}, "$.inputs"),
+        (None, "$.inputs"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_index_and_field(client, inputs, where):
+    problem = refusal(post(client, json.dumps({"inputs": inputs})), 422, "invalid-input")
+    assert places(problem) == [where]
+    assert problem["violations"][0]["problem"]
+
+
+@pytest.mark.parametrize("body", ["[]", "7", "null", '"text"', "{}", '{"input": []}', '{"inputs": [{}], "more": 1}'])
+def test_a_body_of_another_form_is_refused(client, body):
+    assert places(refusal(post(client, body), 422, "invalid-input"))[0].startswith("$")
+
+
+def test_every_bad_batch_is_named_up_to_twenty(client):
+    inputs = [{"A6": "bad"} if n % 2 else BATCH for n in range(100)]
+    problem = refusal(post(client, json.dumps({"inputs": inputs})), 422, "invalid-input")
+    assert places(problem) == [f"$.inputs[{n}].A6" for n in range(1, 41, 2)]
+    assert problem["detail"].startswith("$.inputs[1].A6: Expected `float | null`, got `str`; and 19 more")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b" ", b"{", b'{"inputs":[{"A1":1}', b'{"inputs":[{}]} trailing', b'{"inputs":[{"A1":NaN}]}',
+        b'{"inputs":[{"A1":Infinity}]}', b'{"inputs":[{"A1":-Infinity}]}', b'{"inputs":[{"A1":01}]}',
+        b'{"inputs":[{"id":"\xff"}]}', b'{"inputs":[{"\xc3":1}]}', b'{"inputs":[{"id":"\\ud800"}]}',
+        b'{"inputs":[{"\\udc00":1}]}', b'\xef\xbb\xbf{"inputs":[{}]}', b'{"inputs":[{},]}', b"id,A1\n1,2\n",
+        "{}".encode("utf-16"), b"\x00" * 100,
+    ],
+)  # fmt: skip
+def test_what_is_not_json_is_refused(client, body):
+    refusal(post(client, body), 400, "malformed")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 500_000,
+        b'{"inputs":' * 200_000,
+        b'{"inputs":[' + b'{"A1":' * 100_000,
+        b'{"inputs":[{"A1":' + b"[" * 300_000 + b"]" * 300_000 + b"}]}",
+        b'{"inputs":[{"A1":' + b"9" * 100_000 + b"}]}",
+        b'{"inputs":[{"A1":1e999999}]}',
+        b'{"inputs":[{"A1":-1e400}]}',
+        b'{"inputs":[{"id":"' + b"x" * 100_000 + b'"}]}',
+        b'{"inputs":[{"' + b"x" * 100_000 + b'":1}]}',
+    ],
+    ids=range(9),
+)
+def test_deep_long_and_huge_json_is_refused(client, body):
+    assert post(client, body).status_code in (400, 422)
+
+
+def test_of_a_key_given_twice_the_last_counts(client):
+    answer = post(client, b'{"inputs":[{"B14":1,"B14":400}]}')
+    assert answer.json()["predictions"][0]["yield"] == 0.9
+
+
+@pytest.mark.parametrize("sent", ["text/plain", "text/csv", "application/x-www-form-urlencoded", "", "json"])
+def test_another_content_type_is_refused(client, sent):
+    problem = refusal(post(client, json.dumps(INPUTS), **{"content-type": sent}), 415, "unsupported-media-type")
+    assert "application/json" in problem["detail"]
+
+
+def test_parameters_of_the_content_type_are_no_matter(client):
+    assert post(client, json.dumps(INPUTS), **{"content-type": "Application/JSON; charset=utf-8"}).status_code == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"])
+@pytest.mark.parametrize("path", ["/v1/predictions", "/v1/predictions/csv"])
+def test_another_method_is_refused(client, method, path):
+    answer = client.request(method, path)
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == "POST"

@@ -1,0 +1,256 @@
+"""`python -m api` as a real process: how it starts, what it refuses, how it stops."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from support.service import ROOT, Running, environment, linear_onnx, make_checkout, pin, refused, workers_of
+
+from api.openapi.examples import BATCH, INPUTS, sheet
+from batchyield.versioning.storage.embedded_s3 import free_port
+
+KEY = "k" * 32
+
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - refused without a key, which is what is tested
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    return make_checkout(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def service(checkout):
+    with Running(checkout) as running:
+        yield running
+    assert "Traceback" not in running.errors
+    assert re.search(
+        r"model line: md5 [0-9a-f]{32}, version unreleased, revision 1{40}; 20 golden rows", running.output
+    )
+
+
+def test_answers(service):
+    answer = httpx.post(f"{service.url}/v1/predictions", json=INPUTS)
+    assert answer.status_code == 200
+    assert [p["yield"] for p in answer.json()["predictions"]] == [0.9, 0.92]
+
+
+def test_help_needs_no_model(tmp_path):
+    command = [sys.executable, "-m", "api", "--help"]
+    done = subprocess.run(command, cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0
+    for option in ("--host", "--port", "--workers", "BATCHYIELD_API_KEY"):
+        assert option in done.stdout
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--port", "x"), ("--port", "65536"), ("--port", "-1"), ("--workers", "0"), ("--workers", "two"), ("--x",)],
+)
+def test_a_wrong_option_is_refused_with_the_usage(checkout, options):
+    code, errors = refused(checkout, *options)
+    assert code == 2
+    assert "usage: python -m api" in errors
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_model_that_is_not_the_pinned_one_is_refused_with_both_hashes(tmp_path, workers):
+    root = make_checkout(tmp_path)
+    was = re.search(r"model\.onnx\n.*\n +md5: (\w+)", (root / "dvc.lock").read_text())[1]
+    (root / "data/model/model.onnx").write_bytes(linear_onnx(0.4))
+    port = free_port()
+    code, errors = refused(root, "--port", str(port), "--workers", workers)
+    assert code == 2
+    assert re.fullmatch(
+        rf"batchyield: \S+model\.onnx: is not the pinned file: expected md5 {was}, found [0-9a-f]{{32}}\n"
+        r"  run `dvc pull` or `dvc repro`, then start again\n",
+        errors,
+    ), errors
+
+
+def test_a_model_that_answers_otherwise_is_refused(tmp_path):
+    root = make_checkout(tmp_path)
+    (root / "data/model/model.onnx").write_bytes(linear_onnx(0.4))
+    pin(root)
+    code, errors = refused(root)
+    assert code == 2
+    assert re.search(
+        r"golden\.json: is not answered as it was: row \d+ \(batch \d+\) differs by 0\.1, more than", errors
+    )
+    assert "Traceback" not in errors
+
+
+def test_nothing_listens_while_the_model_is_wrong(tmp_path):
+    root = make_checkout(tmp_path)
+    (root / "data/model/golden.json").write_text("{}")
+    port = free_port()
+    command = [sys.executable, "-m", "api", "--port", str(port)]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment(root), stderr=subprocess.DEVNULL)
+    while process.poll() is None:
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", port)) != 0
+        time.sleep(0.01)
+    assert process.returncode == 2
+
+
+def test_a_taken_port_is_refused(service, checkout):
+    code, errors = refused(checkout, "--port", str(service.port))
+    assert code == 2
+    assert errors == (
+        f"batchyield: 127.0.0.1 port {service.port} cannot be had: Address already in use\n"
+        "  stop the program that holds it, or choose another with --port\n"
+    )
+
+
+def test_an_address_that_is_none_is_refused(checkout):
+    code, errors = refused(checkout, "--host", "no-such-host.invalid", "--port", "0")
+    assert code == 2
+    assert "there is no address no-such-host.invalid" in errors
+
+
+@pytest.mark.parametrize("host", [EVERYWHERE, "::"])
+def test_beyond_loopback_a_key_is_needed(checkout, host):
+    code, errors = refused(checkout, "--host", host, "--port", "0")
+    assert code == 2
+    assert "no key is configured" in errors
+    assert "BATCHYIELD_API_KEYS_FILE" in errors
+
+
+def test_beyond_loopback_with_a_key(checkout):
+    with Running(checkout, "--host", EVERYWHERE, BATCHYIELD_API_KEY=KEY) as running:
+        assert httpx.post(f"{running.url}/v1/predictions", json=INPUTS).status_code == 401
+        headers = {"authorization": f"Bearer {KEY}"}
+        assert httpx.post(f"{running.url}/v1/predictions", json=INPUTS, headers=headers).status_code == 200
+    assert KEY not in running.output + running.errors
+
+
+def test_a_wrong_setting_is_refused_by_name(checkout):
+    code, errors = refused(checkout, BATCHYIELD_MAX_BODY_BYTES="a lot")
+    assert code == 2
+    assert errors.startswith("batchyield: BATCHYIELD_MAX_BODY_BYTES: ")
+
+
+def test_workers_count_together_and_stop_in_order(checkout):
+    with Running(checkout, "--workers", "2") as running:
+        for _ in range(40):  # a connection each, so that both workers get some
+            assert httpx.post(f"{running.url}/v1/predictions", json=INPUTS).status_code == 200
+        for _ in range(5):
+            text = httpx.get(f"{running.url}/metrics").text
+            assert 'batchyield_predictions_total{format="json"} 80.0' in text
+            assert re.search(r'^batchyield_model_info\{[^}]*md5="[0-9a-f]{32}"[^}]*\} 1\.0$', text, re.MULTILINE)
+    assert running.process.returncode == 0
+    assert running.errors == ""
+
+
+def test_a_folder_for_metrics_is_emptied_of_an_earlier_run(checkout, tmp_path):
+    for _ in range(2):
+        with Running(checkout, "--workers", "2", PROMETHEUS_MULTIPROC_DIR=str(tmp_path / "metrics")) as running:
+            httpx.post(f"{running.url}/v1/predictions", json=INPUTS)
+            assert 'batchyield_predictions_total{format="json"} 2.0' in httpx.get(f"{running.url}/metrics").text
+
+
+def test_the_service_loads_no_training_library():
+    code = "import sys, api.app, api.server; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(ROOT), capture_output=True, text=True, check=True, timeout=120
+    )
+    loaded = set(done.stdout.split())
+    assert {"api", "batchyield", "onnxruntime"} <= loaded
+    assert not loaded & {
+        "joblib",
+        "cloudpickle",
+        "skops",
+        "pandas",
+        "pyarrow",
+        "sklearn",
+        "scipy",
+        "dvc",
+        "hydra",
+        "onnx",
+    }
+
+
+def test_what_the_service_imports_of_ours_names_no_pickle():
+    ours = "[m.__file__ for n, m in sys.modules.items() if n.partition('.')[0] in ('api', 'batchyield')]"
+    code = f"import sys, api.server, api.app; print(*{ours})"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, env=environment(ROOT), capture_output=True, text=True, timeout=120)
+    files = done.stdout.split()
+    assert len(files) > 15
+    for file in files:
+        assert not re.search(r"\b(?:pickle|joblib|marshal|shelve)\b", Path(file).read_text()), file
+
+
+WITHOUT_PICKLE = """
+import sys
+
+def refuse(*_):
+    print("something was unpickled", file=sys.stderr, flush=True)
+    raise RuntimeError("something was unpickled")
+
+import pickle, _pickle  # which multiprocessing and others import; what counts is that nothing is loaded by it
+for module in (pickle, _pickle):
+    module.load = module.loads = module.Unpickler = refuse
+sys.addaudithook(lambda event, _: refuse() if event == "pickle.find_class" else None)
+from api.__main__ import main
+sys.exit(main(["--port", sys.argv[1]]))
+"""
+
+
+def test_nothing_is_unpickled_from_the_start_to_the_end(checkout):
+    with Running(checkout, code=WITHOUT_PICKLE, BATCHYIELD_INLINE_BODY_BYTES="100") as running:
+        for path in ("/v1/predictions", "/v1/predictions?explain=true"):
+            assert httpx.post(running.url + path, json=INPUTS).status_code == 200
+        csv = {"content-type": "text/csv"}
+        assert httpx.post(f"{running.url}/v1/predictions/csv", content=sheet([BATCH]), headers=csv).status_code == 200
+        for path in ("/v1/model", "/metrics", "/schema", "/"):
+            assert httpx.get(running.url + path).status_code == 200
+        for pickled in (b"cos\nsystem\n(S'true'\ntR.", b"\x80\x04."):
+            assert httpx.post(f"{running.url}/v1/predictions/csv", content=pickled, headers=csv).status_code == 422
+    assert running.errors == ""
+
+
+def test_the_refusal_to_unpickle_refuses():
+    code = (
+        WITHOUT_PICKLE.partition("from api")[0] + "import io; pickle._Unpickler(io.BytesIO(b'cos\\nsystem\\n.')).load()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert "something was unpickled" in done.stderr
+
+
+def test_a_worker_that_dies_is_replaced_and_its_counts_are_kept(checkout):
+    with Running(checkout, "--workers", "2") as running:
+        for _ in range(20):
+            httpx.post(f"{running.url}/v1/predictions", json=INPUTS)
+        first, other = workers_of(running)
+        os.kill(first, signal.SIGKILL)
+        deadline = time.monotonic() + 120
+        while len({*workers_of(running)} - {first}) < 2 or first in workers_of(running):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert other in workers_of(running)
+        assert httpx.post(f"{running.url}/v1/predictions", json=INPUTS).status_code == 200
+        assert 'batchyield_predictions_total{format="json"} 42.0' in httpx.get(f"{running.url}/metrics").text
+
+
+def test_a_worker_that_would_serve_another_model_stops_the_service(tmp_path):
+    root = make_checkout(tmp_path)
+    running = Running(root, "--workers", "2")
+    running.__enter__()
+    try:
+        (root / "data/model/model.onnx").write_bytes(linear_onnx(0.4))
+        os.kill(workers_of(running)[0], signal.SIGKILL)
+        _, errors = running.process.communicate(timeout=120)
+    finally:
+        running.process.kill()
+    assert running.process.returncode == 2
+    assert re.search(r"model\.onnx: is not the pinned file: expected md5 \w+, found \w+\n", errors)
+    assert "Traceback" not in errors

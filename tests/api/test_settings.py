@@ -1,0 +1,104 @@
+import subprocess
+
+import msgspec
+import pytest
+from support.service import ROOT
+
+from api.settings import VARIABLES, Settings, git_revision, read_settings, unknown_variables
+from batchyield.errors import SetupError
+
+REVISION = {"BATCHYIELD_REVISION": "abc"}
+
+
+def git(root, *arguments):
+    identity = ("-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "init.defaultBranch=main")
+    done = subprocess.run(["git", *identity, *arguments], cwd=root, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path):
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "commit", "-q", "--allow-empty", "-m", "one")
+    return tmp_path
+
+
+def test_an_empty_environment_gives_the_defaults():
+    settings = read_settings({})
+    assert settings.model_version == "unreleased"
+    assert settings.max_body_bytes == 16 * 2**20
+    assert settings.lock_path.name == "dvc.lock"
+    assert settings.model_directory == settings.lock_path.parent / "data" / "model"
+    assert settings.revision
+
+
+def test_each_field_has_its_variable():
+    settings = read_settings(REVISION | {"BATCHYIELD_MAX_BODY_BYTES": "2048", "BATCHYIELD_BODY_SECONDS": "1.5"})
+    assert (settings.max_body_bytes, settings.body_seconds, settings.revision) == (2048, 1.5, "abc")
+    assert len(VARIABLES) == len(Settings.__struct_fields__)
+
+
+def test_a_model_directory_may_be_named():
+    assert read_settings(REVISION | {"BATCHYIELD_MODEL_DIR": "other/model"}).model_directory.parts == ("other", "model")
+
+
+def test_an_empty_variable_is_none():
+    assert read_settings(REVISION | {"BATCHYIELD_MAX_BODY_BYTES": ""}).max_body_bytes == 16 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BATCHYIELD_MAX_BODY_BYTES", "16 MiB"),
+        ("BATCHYIELD_MAX_BODY_BYTES", "-1"),
+        ("BATCHYIELD_BODY_SECONDS", "0"),
+        ("BATCHYIELD_BULK_SLOTS", "0"),
+        ("BATCHYIELD_MODEL_VERSION", "v1\r\nSet-Cookie: a=b"),
+        ("BATCHYIELD_REVISION", "a b"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_by_the_name_of_its_variable(name, value):
+    with pytest.raises(SetupError, match=f"^{name}: "):
+        read_settings({name: value})
+
+
+def test_variables_of_others_are_left_alone():
+    assert read_settings(REVISION | {"BATCHYIELD_REAL_DATA": "/somewhere"}).revision == "abc"
+
+
+def test_an_unknown_variable_is_named_with_the_closest_known_one():
+    environment = dict.fromkeys(("BATCHYIELD_JOURNAL", "BATCHYIELD_JURNAL", "BATCHYIELD_ZZZ", "BATCHYIELD_URL"), "x")
+    assert unknown_variables(environment) == [
+        "unknown environment variable BATCHYIELD_JURNAL; did you mean BATCHYIELD_JOURNAL?",
+        "unknown environment variable BATCHYIELD_ZZZ; docs/api.md lists the known ones",
+    ]
+
+
+def test_revision_is_the_commit_that_is_checked_out(repository, tmp_path_factory):
+    assert git_revision(repository) == git(repository, "rev-parse", "HEAD")
+    other = tmp_path_factory.mktemp("trees") / "other"
+    git(repository, "worktree", "add", "-q", "-b", "feature/other", str(other))
+    git(other, "commit", "-q", "--allow-empty", "-m", "two")
+    assert git_revision(other) == git(other, "rev-parse", "HEAD") != git_revision(repository)
+
+
+def test_revision_where_there_is_none(repository, monkeypatch):
+    (repository / "folder").mkdir()
+    assert git_revision(repository / "folder") is None  # not the one of the repository around it
+    (repository / ".git/HEAD").write_text("ref: refs/heads/unborn\n")
+    assert git_revision(repository) is None
+    monkeypatch.setenv("PATH", "")
+    assert git_revision(repository) is None
+    assert read_settings({"BATCHYIELD_LOCK": str(repository / "dvc.lock")}).revision == "unknown"
+
+
+def test_each_variable_is_documented_with_its_default():
+    lines = {
+        name: line
+        for line in (ROOT / "docs/api.md").read_text().splitlines()
+        if line.startswith("| `BATCHYIELD_") and (name := line.split("`")[1])
+    }
+    assert set(lines) == set(VARIABLES)
+    for field in msgspec.structs.fields(Settings):
+        if isinstance(field.default, int | float):
+            assert lines[field.encode_name].split("|")[2].strip() == f"{field.default:.0f}"

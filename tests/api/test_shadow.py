@@ -1,0 +1,200 @@
+"""A second model sees the same rows off the request path; what it thinks of them is told, and never answered."""
+
+import json
+import threading
+from types import SimpleNamespace
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.deployments import A, B, Load, acted, stored, until, wish
+from support.service import Running, client_of, make_checkout
+
+from api.inference.shadow import MOST_WAITING, Candidate, Shadow
+from api.openapi.examples import BATCH, INPUTS, MISTYPED, sheet
+from api.telemetry.metrics import Metrics
+from batchyield.errors import ArtifactError
+from batchyield.plant.batch import Batch
+from batchyield.serving.deployment.model_store import Deployment, Models
+from batchyield.serving.deployment.prediction_diff import Totals, differences, moves, totals
+from batchyield.serving.deployment.rollout import shadow
+from batchyield.serving.deployment.worker_registry import living
+from batchyield.serving.predictor import Prediction
+
+ANSWERS = st.lists(st.tuples(st.integers(5000000, 9999999), st.integers(-900000, 900000)), min_size=1, max_size=40)
+
+
+def predictions(yields, half=300000):
+    return [Prediction(None, y / 1e7, (y - half) / 1e7, (y + half) / 1e7) for y in yields]
+
+
+@given(ANSWERS, st.data())
+def test_totals_of_parts_are_those_of_the_whole_and_agree_with_differences(answers, data):
+    before = predictions([y for y, _ in answers])
+    after = predictions([y + move for y, move in answers], half=310000)
+    whole, found = totals(before, after), differences(before, after)
+    cut = data.draw(st.integers(0, len(answers)))
+    parts = [totals(before[part], after[part]) for part in (slice(cut), slice(cut, None)) if before[part]]
+    assert sum(parts, Totals()) == whole == sum(reversed(parts), Totals())
+    assert (whole.batches, whole.changed, whole.outside) == (found.batches, found.changed, found.outside)
+    assert abs(whole.largest) == abs(found.largest)
+    assert whole.moved / whole.batches == pytest.approx(found.mean, abs=1e-7)
+    assert whole.moved_absolute / whole.batches == pytest.approx(found.mean_absolute, abs=1e-7)
+    assert whole.widened / whole.batches == pytest.approx(found.width, abs=1e-7)
+    assert whole.moved == round(sum(move for _, move in answers) / 1e7, 7), "sums are exact"
+    assert sum(whole.histogram) == whole.batches
+    assert moves(before, after) == [move / 1e7 for _, move in answers]
+
+
+def report(client, batches, base=""):
+    """What is told of the shadow once it has seen so many batches."""
+
+    def told():
+        found = client.get(f"{base}/v1/monitoring").json()["shadow"]
+        return [found] if found and found["batches"] + found["dropped"] + found["failed"] == batches else []
+
+    return until(told)[0]
+
+
+def test_the_shadow_sees_every_row_and_differs_exactly(tmp_path):
+    root = make_checkout(tmp_path)
+    b = stored(root, B)
+    with client_of(root) as client:
+        before = client.post("/v1/predictions", json=INPUTS).content
+        assert client.get("/v1/monitoring").json()["shadow"] is None
+        acted(root, wish(root, shadow=b))
+        assert client.post("/v1/predictions", json=INPUTS).content == before
+        client.post("/v1/predictions?explain=true", json=INPUTS)
+        client.post("/v1/predictions/csv", content=sheet([BATCH, MISTYPED]), headers={"content-type": "text/csv"})
+        client.post("/v1/predictions", json={"inputs": [BATCH] * 700})
+        client.post("/v1/predictions", json={"inputs": [{"A1": "wrong"}]})
+        found = report(client, 706)
+        histogram = {one["at_most"]: one["batches"] for one in found.pop("histogram")}
+        assert found == {
+            "model": {"version": b.version, "revision": b.revision, "md5": b.md5},
+            "batches": 706,
+            "dropped": 0,
+            "failed": 0,
+            "failure": "",
+            "changed": 706,
+            "mean": 0.0625,
+            "mean_absolute": 0.0625,
+            "largest": 0.0625,
+            "outside": 1.0,
+            "width": pytest.approx(0, abs=1e-9),
+        }
+        assert {end: count for end, count in histogram.items() if count} == {None: 706}
+        assert client.get("/v1/model").json()["shadow"] == found["model"]
+        metrics = client.get("/metrics").text
+        pair = f'{{baseline="{json.loads(before)["model"]["md5"]}",candidate="{b.md5}"}}'
+        for series, value in {
+            "changed_total": 706.0,
+            "outside_total": 706.0,
+            "moved": 44.125,
+            "moved_absolute_total": 44.125,
+            "largest": 0.0625,
+            "difference_count": 706.0,
+        }.items():
+            assert f"batchyield_shadow_{series}{pair} {value}" in metrics
+        acted(root, wish(root))
+        assert client.get("/v1/monitoring").json()["shadow"] is None
+        assert client.post("/v1/predictions", json=INPUTS).content == before
+
+
+def test_the_workers_tell_of_their_shadows_together_and_across_a_restart(tmp_path):
+    root = make_checkout(tmp_path)
+    models = Models(root / ".serving")
+    b = stored(root, B)
+    asked = 0
+    for _ in range(2):
+        with Running(root, "--workers", "2") as running:
+            until(lambda: living(models.workers), 2)
+            if not asked:
+                assert shadow(models, b, 20).problem == ""
+            with Load(running.url) as load:
+                load.answered(40)
+            assert {reply.status for reply in load.replies} == {200}
+            assert {reply.answer for reply in load.replies} == {0.9}, "the shadow's answers are nobody's"
+            asked += len(load.replies)
+            for _ in range(3):
+                found = report(httpx, asked, running.url)
+                assert (found["batches"], found["mean"], found["outside"]) == (asked, 0.0625, 1.0)
+            monitored = httpx.get(f"{running.url}/v1/monitoring").json()
+            assert [worker["shadow"] for worker in monitored["workers"]] == [b.md5, b.md5]
+
+
+def test_a_bad_shadow_changes_nothing_and_is_told(tmp_path):
+    root = make_checkout(tmp_path)
+    bad = stored(root, B, golden=A)
+    with client_of(root) as client:
+        before = client.post("/v1/predictions", json=INPUTS).content
+        acted(root, wish(root, shadow=bad))
+        assert client.post("/v1/predictions", json=INPUTS).content == before
+        [told] = client.get("/v1/model").json()["refused"]
+        assert (told["role"], told["md5"]) == ("shadow", bad.md5)
+        assert "is not answered as it was" in told["reason"]
+        assert 'batchyield_model_refused{role="shadow"} 1.0' in client.get("/metrics").text
+        assert client.get("/v1/monitoring").json()["shadow"] is None
+
+
+def candidate(predict):
+    deployment = Deployment("made-up", {"model.onnx": "c" * 32}, "1", "1")
+    return Candidate(deployment, SimpleNamespace(predict=predict))
+
+
+def answered(count):
+    return [Batch(id=str(n)) for n in range(count)], predictions([9000000] * count)
+
+
+def test_a_shadow_that_raises_is_counted_and_goes_on(caplog):
+    def predict(batches):
+        if len(batches) == 2:
+            raise ArtifactError("model.onnx", "answered nan")
+        return predictions([9100000] * len(batches))
+
+    raising, seeing = candidate(predict), Shadow(Metrics())
+    seeing.take(raising)
+    for count in (1, 2, 3, 2):
+        seeing.offer("b" * 32, *answered(count))
+    seeing.close()
+    assert (raising.failed, raising.dropped) == (4, 0)
+    assert "answered nan" in raising.failure
+    assert raising.by_baseline["b" * 32].batches == 4
+    assert caplog.text.count("cannot answer") == 1, "the log is not filled by a shadow that always fails"
+
+
+def test_a_slow_shadow_drops_rows_and_delays_nobody():
+    go = threading.Event()
+
+    def predict(batches):
+        go.wait(20)
+        return predictions([9000000] * len(batches))
+
+    slow, seeing = candidate(predict), Shadow(Metrics())
+    seeing.take(slow)
+    for _ in range(5):
+        seeing.offer("b" * 32, *answered(MOST_WAITING // 4))  # returns while the shadow is stuck
+    assert slow.dropped == MOST_WAITING // 4
+    assert slow.by_baseline == {}
+    go.set()
+    until(lambda: [t for t in slow.by_baseline.values() if t.batches == MOST_WAITING])
+    seeing.offer("b" * 32, *answered(1))
+    seeing.close()
+    assert slow.by_baseline["b" * 32].batches == MOST_WAITING + 1, "there is room again"
+    assert slow.by_baseline["b" * 32].changed == 0
+
+
+def test_after_a_swap_the_shadow_is_laid_beside_the_model_that_answers_now(tmp_path):
+    root = make_checkout(tmp_path)
+    a, b = stored(root, A), stored(root, B)
+    with client_of(root) as client:
+        acted(root, wish(root, shadow=b))
+        client.post("/v1/predictions", json=INPUTS)
+        assert report(client, 2)["mean"] == 0.0625
+        acted(root, wish(root, serving=b, shadow=b))
+        client.post("/v1/predictions", json={"inputs": [BATCH] * 3})
+        found = report(client, 3)
+        assert (found["changed"], found["mean"]) == (0, 0.0)
+        acted(root, wish(root, serving=a, shadow=b))
+        assert report(client, 2)["mean"] == 0.0625, "the lock's model and `a` have the same bytes"

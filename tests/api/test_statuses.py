@@ -1,0 +1,176 @@
+"""Each status that the document names for a route is provoked, and no other is met."""
+
+import asyncio
+import json
+
+import pytest
+from support.service import REFERENCE as PROFILE
+from support.service import REVISION, batches, card, linear_onnx, make_checkout, openapi_document, pin
+
+from api.app import create_app
+from api.inference.hot_swap import open_pinned
+from api.openapi.examples import INPUTS, OUTCOMES, sheet
+from api.problems import KINDS
+from api.settings import Settings
+from batchyield.serving.artifact import golden_rows, write_artifact
+from batchyield.serving.auth.api_keys import encode, new_key
+
+KEY = "k" * 32
+READS, PREDICTS = b"r" * 32, b"p" * 32
+PATHS = openapi_document()["paths"]
+OF_CONNECTIONS = 431
+"""Answered before there is a request: tests/api/test_limits.py provokes it."""
+
+DOCUMENTED = {
+    (method, path, int(status))
+    for path, methods in PATHS.items()
+    for method, operation in methods.items()
+    for status in operation["responses"]
+    if int(status) != OF_CONNECTIONS
+}
+POSTS = {
+    "/v1/predictions": (b"application/json", json.dumps(INPUTS).encode(), b"{}"),
+    "/v1/predictions/csv": (b"text/csv", sheet(INPUTS["inputs"]).encode(), b"a"),
+    "/v1/outcomes": (b"application/json", json.dumps(OUTCOMES).encode(), b"{}"),
+}
+GETS = sorted(path for path in PATHS if path not in POSTS)
+
+
+async def ask(app, method, path, body=b"", stops=False, **headers):
+    """One request straight to the application: (status, headers, body); one whose body `stops` never ends."""
+    sent, at = [], iter([{"type": "http.request", "body": body, "more_body": stops}])
+
+    async def receive():
+        message = next(at, None)
+        return message or await asyncio.get_running_loop().create_future()
+
+    async def send(message):
+        sent.append(message)
+
+    given = {"content_length": str(len(body)).encode()} | headers
+    raw = [(name.replace("_", "-").encode(), value) for name, value in given.items() if value is not None]
+    scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method.upper(), "path": path}
+    scope |= {"raw_path": path.encode(), "query_string": b"", "root_path": "", "scheme": "http", "headers": raw}
+    await app(scope | {"client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80), "state": {}}, receive, send)
+    told = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    return sent[0]["status"], told, b"".join(message.get("body", b"") for message in sent[1:])
+
+
+@pytest.fixture(scope="module")
+def overflowing(tmp_path_factory):
+    """A model that answers a large reading with what is no number."""
+    root = tmp_path_factory.mktemp("model")
+    model = linear_onnx(per_kilogram=8e35)
+    write_artifact(root / "data/model", model, card(), golden_rows(model, batches(20)), PROFILE)
+    pin(root)
+    return root
+
+
+def service(root, **more):
+    settings = Settings(lock=str(root / "dvc.lock"), revision=REVISION, **more)
+    return create_app(settings, open_pinned(settings))
+
+
+async def provoked(root, overflowing, monkeypatch):
+    """(method, path, status) -> answer, of everything that is wrong on purpose."""
+    app, keyed = service(root, max_body_bytes=4096), service(root, api_key=KEY)
+    unready = create_app(Settings(lock=str(root / "dvc.lock")))
+    hasty, full = service(root, body_seconds=0.01), service(root, bulk_slots=1)
+    scoped, metered = service(root, api_keys_file=str(root / "keys")), service(root, rate_limit=0.001)
+    unjournalled, crowded = service(root, journal=str(root)), service(root, max_in_flight=1)
+    failing = service(overflowing)
+    met = {}
+
+    async def note(app, method, path, **more):
+        answer = await ask(app, method, path, **more)
+        met.setdefault((method, path, answer[0]), []).append(answer)
+        return answer
+
+    for path, (kind, body, wrong) in POSTS.items():
+        sent = {"content_type": kind}
+        await note(app, "post", path, body=body, **sent)
+        for coding in (b"gzip", b"zstd"):
+            await note(app, "post", path, body=b"\x1f\x8b", content_encoding=coding, **sent)
+        await note(keyed, "post", path, body=body, **sent)
+        await note(scoped, "post", path, body=body, x_api_key=READS, **sent)
+        await note(metered, "post", path, body=body, **sent)
+        await note(metered, "post", path, body=body, **sent)
+        await note(unjournalled, "post", path, body=body, **sent)
+        await note(app, "put", path)
+        met["post", path, 405] = met.pop(("put", path, 405))
+        await note(hasty, "post", path, stops=True, content_length=None, **sent)
+        await note(app, "post", path, content_length=b"99999999", **sent)
+        await note(app, "post", path, content_type=b"text/xml")
+        await note(app, "post", path, body=wrong, **sent)
+        slow = asyncio.create_task(ask(full, "post", path, stops=True, content_length=None, **sent))
+        await asyncio.sleep(0)
+        await note(full, "post", path, body=body, content_length=None, **sent)
+        slow.cancel()
+        if path == "/v1/outcomes":
+            await note(service(root, journal="off"), "post", path, body=body, **sent)
+            continue
+        await note(unready, "post", path, body=body, **sent)
+        large = [INPUTS["inputs"][0] | {"A1": 330, "B14": 440}]
+        failed = sheet(large).encode() if path.endswith("csv") else json.dumps({"inputs": large}).encode()
+        await note(failing, "post", path, body=failed, **sent)
+    for path in GETS:
+        _, headers, _ = await note(app, "get", path)
+        if "etag" in headers:
+            await note(app, "get", path, if_none_match=headers["etag"].encode())
+        await note(app, "delete", path)
+        met["get", path, 405] = met.pop(("delete", path, 405))
+        if path.startswith("/v1/") or path == "/metrics":
+            await note(keyed, "get", path)
+            await note(scoped, "get", path, x_api_key=PREDICTS)
+        if path in ("/v1/model", "/v1/monitoring", "/health/ready"):
+            await note(unready, "get", path)
+    await note(unjournalled, "get", "/v1/monitoring")
+    for path in ("/v1/model", "/v1/monitoring"):
+        await note(metered, "get", path)
+    slow = asyncio.create_task(ask(crowded, "post", "/v1/predictions", stops=True, content_type=b"application/json"))
+    await asyncio.sleep(0)
+    for path in ("/v1/model", "/v1/monitoring"):
+        await note(crowded, "get", path)
+    slow.cancel()
+    # What only answers from memory fails by nothing that a caller could send.
+    unsound = ("outcomes.keep", "routes.Health", "routes._packed", "monitoring.Monitoring", "pages.Page.answer")
+    for broken in (f"api.{name}" for name in unsound):
+        monkeypatch.setattr(broken, None)
+    for path in GETS:
+        await note(app, "get", path)
+    kind, body, _ = POSTS["/v1/outcomes"]
+    await note(app, "post", "/v1/outcomes", body=body, content_type=kind)
+    return met
+
+
+@pytest.fixture(scope="module")
+def met(tmp_path_factory, overflowing):
+    root = make_checkout(tmp_path_factory.mktemp("model"))
+    held = [new_key(name, [name], key.decode()) for name, key in (("read", READS), ("predict", PREDICTS))]
+    (root / "keys").write_bytes(encode(held))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        return asyncio.run(provoked(root, overflowing, monkeypatch))
+
+
+def test_what_is_documented_is_what_is_answered(met):
+    assert set(met) == DOCUMENTED
+
+
+def test_every_header_that_is_promised_is_sent_and_every_problem_is_of_its_kind(met):
+    components = openapi_document()["components"]["headers"]
+    for (method, path, status), answers in met.items():
+        described = PATHS[path][method]["responses"][str(status)]
+        names = {name for name in described["headers"] if components[name]["required"]}
+        for _, headers, body in answers:
+            assert {name.lower() for name in names} <= set(headers)
+            if status >= 400:
+                problem = json.loads(body)
+                kind = problem["type"].rpartition(":")[2]
+                assert kind in described["content"]["application/problem+json"]["examples"]
+                assert set(problem) <= {"type", "title", "status", "detail", "instance", "violations"}
+
+
+def test_every_kind_of_problem_is_met(met):
+    kinds = {json.loads(body)["type"] for key, answers in met.items() if key[2] >= 400 for *_, body in answers}
+    elsewhere = {"urn:batchyield:not-found", "urn:batchyield:head-too-large"}  # of no route, and of no request
+    assert kinds == {kind.urn for kind in KINDS} - elsewhere

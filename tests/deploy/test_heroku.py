@@ -1,0 +1,257 @@
+"""Heroku: the very commands of heroku.yml run by sh, and what is pushed, to a real repository that stands in for it."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+from support.commands import run
+from support.journal_database import rows_of
+from support.scratch_repository import cache, commit
+from support.service import REFERENCE, ROOT, Running, batches, card, environment, linear_onnx, make_checkout, pin
+from support.tls import certificate, hosted
+
+from api.openapi.examples import INPUTS
+from batchyield.files import md5
+from batchyield.release.registry import NAME
+from batchyield.serving.artifact import FILES, MODEL, golden_rows, write_artifact
+from batchyield.serving.auth.api_keys import encode, new_key, new_token
+from batchyield.versioning import git as workspace
+from batchyield.versioning.git import git
+from batchyield.versioning.storage import embedded_s3, remotes, s3_objects
+from batchyield.versioning.storage.content_store import place
+
+DECLARED = yaml.safe_load((ROOT / "deploy/heroku/heroku.yml").read_text())
+(RELEASE,) = DECLARED["release"]["command"]
+WEB = DECLARED["run"]["web"]
+BODY = json.dumps(INPUTS).encode()
+HEAD = (
+    "POST /v1/predictions HTTP/1.1\r\nhost: a\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\n"
+    "expect: 100-continue\r\ncontent-length: {length}\r\n\r\n"
+)
+PASSWORD = "sesame0123"
+
+
+def config(root, folder, **more):
+    """The environment of a dyno whose image holds the model in `root`."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    known = environment(root, PATH=path, TMPDIR=str(folder)) | more
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def released(root, folder, **more):
+    return subprocess.run(
+        ["sh", "-c", RELEASE], cwd=ROOT, env=config(root, folder, **more), capture_output=True, text=True, timeout=30
+    )
+
+
+class Dyno(Running):
+    """The web command, run as Heroku runs it: by a shell, in a group that gets SIGTERM as a whole."""
+
+    def __init__(self, root, folder, **more):
+        self.port, self.stopping = embedded_s3.free_port(), False
+        self.url = f"http://127.0.0.1:{self.port}"
+        told = config(root, folder, PORT=str(self.port), **more)
+        self.process = subprocess.Popen(
+            ["sh", "-c", WEB],
+            cwd=ROOT,
+            env=told,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return make_checkout(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def attached(postgres_server, tmp_path_factory):
+    """A database behind TLS, nothing in it: (DATABASE_URL, its URL without TLS, the TLS versions agreed)."""
+    name = f"heroku_{uuid.uuid4().hex[:8]}"
+    postgres_server.psql(f"create database {name};")
+    pem = tmp_path_factory.mktemp("tls") / "database.pem"
+    certificate(pem)
+    with hosted(f"{postgres_server.pgdata}/.s.PGSQL.5432", pem) as (port, agreed):
+        plain = postgres_server.get_uri(database=name)
+        yield f"postgres://postgres:{PASSWORD}@127.0.0.1:{port}/{name}", plain, agreed
+
+
+def test_a_release_a_dyno_and_its_end(model, attached, tmp_path):
+    url, plain, agreed = attached
+    token = new_token()
+    told = {
+        "DATABASE_URL": url,
+        "API_KEYS": encode([new_key("line-3", ["predict"], token)]).decode(),
+        "WEB_CONCURRENCY": "2",
+        "BATCHYIELD_DRAIN_SECONDS": "0",
+    }
+    done = released(model, tmp_path, **told)
+    assert done.returncode == 0, done.stderr
+
+    with Dyno(model, tmp_path, **told) as dyno:
+        assert httpx.post(f"{dyno.url}/v1/predictions", json=INPUTS).status_code == 401
+        caller = {"authorization": f"Bearer {token}", "x-forwarded-for": "203.0.113.7", "x-forwarded-proto": "https"}
+        answer = httpx.post(f"{dyno.url}/v1/predictions", json=INPUTS, headers=caller)
+        assert answer.status_code == 200, answer.text
+        given = [one["yield"] for one in answer.json()["predictions"]]
+        assert [row.prediction.yield_ for row in rows_of(plain)] == given
+        with socket.create_connection(("127.0.0.1", dyno.port), timeout=20) as caller:
+            caller.sendall(HEAD.format(token=token, length=len(BODY)).encode())
+            assert caller.recv(1000).startswith(b"HTTP/1.1 100 ")  # it has begun to read what comes
+            dyno.stopping = True
+            os.killpg(dyno.process.pid, signal.SIGTERM)  # to the supervisor and its workers alike
+            caller.sendall(BODY)
+            assert caller.recv(1000).startswith(b"HTTP/1.1 200 ")
+    assert len(rows_of(plain)) == 2 * len(given)
+    assert {*agreed} == {"TLSv1.3"}
+    assert PASSWORD not in dyno.output + dyno.errors
+
+
+def test_a_release_that_fails_says_why_and_stops_there(model, attached, postgres_server, tmp_path):
+    done = released(model, tmp_path, DATABASE_URL=None)
+    assert done.returncode != 0
+    assert "attach a PostgreSQL first" in done.stderr
+
+    with hosted(postgres_server.pgdata) as (port, agreed):
+        done = released(model, tmp_path, DATABASE_URL=f"postgres://postgres:{PASSWORD}@127.0.0.1:{port}/postgres")
+    assert (done.returncode, agreed) == (2, [])
+    assert "SSL was required" in done.stderr
+    assert PASSWORD not in done.stderr
+
+
+def test_a_dyno_that_lacks_something_does_not_start(model, tmp_path):
+    for lacking, said in (("API_KEYS", "API_KEYS: set it"), ("DATABASE_URL", "DATABASE_URL: attach")):
+        told = {"API_KEYS": "x", "DATABASE_URL": "postgres://a/b"} | {lacking: None}
+        done = subprocess.run(
+            ["sh", "-c", WEB], cwd=ROOT, env=config(model, tmp_path, PORT="1", **told), capture_output=True, text=True
+        )
+        assert done.returncode != 0
+        assert said in done.stderr
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory):
+    """A checkout with a released commit and a later one, a model each in the DVC cache: (root, first, second)."""
+    root = workspace.copy(ROOT, tmp_path_factory.mktemp("heroku") / "checkout")
+    made = []
+    for constant in (0.5, 0.5625):
+        model = linear_onnx(constant)
+        golden = golden_rows(model, batches(20))
+        write_artifact(root / "data" / "model", model, card(), golden, REFERENCE)
+        pin(root)
+        cache(root)
+        made.append(commit(root, f"the model {constant}"))
+    git(
+        "-c", "user.name=t", "-c", "user.email=t@localhost", "tag", "-a", f"{NAME}@v1.2.0", "-m", "v", made[0], cwd=root
+    )
+    return root, *made
+
+
+@pytest.fixture
+def heroku(history, tmp_path):
+    """Run push.sh with a bare repository in place of Heroku's; returns (exit code, output, the repository)."""
+    remote = tmp_path / "heroku.git"
+    git("init", "-q", "--bare", "--initial-branch", "main", str(remote), cwd=tmp_path)
+
+    def deploy(*arguments, to=remote):
+        stand_in = {
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": f"url.{to}.insteadOf",
+            "GIT_CONFIG_VALUE_0": "https://git.heroku.com/my-app.git",
+        }
+        done = run(ROOT / "deploy/heroku/push.sh", *arguments, cwd=history[0], check=False, **stand_in)
+        return done.returncode, done.stdout + done.stderr, remote
+
+    return deploy
+
+
+def pushed(remote, folder):
+    """What Heroku checks out: path -> file."""
+    git("clone", "-q", str(remote), str(folder), cwd=folder.parent)
+    return {name: folder / name for name in git("ls-files", cwd=folder).split("\n") if name}
+
+
+def test_what_is_pushed_is_what_the_image_is_made_from(history, heroku, tmp_path):
+    root, first, second = history
+    for name in (".env", "secrets/api_key", "api/__pycache__/a.pyc", "api/not_committed.py"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text("SECRET")
+    code, said, remote = heroku("my-app")
+    assert code == 0, said
+    files = pushed(remote, tmp_path / "clone")
+    listed = git("ls-tree", "-r", "--name-only", second, cwd=root).split()
+    let_in = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    ours = {name for name in listed if any(name == path or name.startswith(f"{path}/") for path in let_in)}
+    model = {f"data/model/{name}" for name in FILES}
+    assert set(files) == ours | model | {"Dockerfile", ".dockerignore", "heroku.yml"}
+    assert not any(file.read_bytes() == b"SECRET" for file in files.values())
+
+    locked = {
+        out["path"]: out["md5"] for out in yaml.safe_load(files["dvc.lock"].read_text())["stages"]["train"]["outs"]
+    }
+    assert {name: md5(files[name]) for name in model} == locked
+    told = yaml.safe_load(files["heroku.yml"].read_text())
+    assert told.pop("build") == {
+        "docker": {"web": "Dockerfile"},
+        "config": {"REVISION": second, "VERSION": "unreleased"},
+    }
+    assert told == {name: DECLARED[name] for name in ("release", "run")}
+    # an entry point would get the commands as its arguments
+    without = re.sub(r"^ENTRYPOINT .*$", "ENTRYPOINT []", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
+    assert files["Dockerfile"].read_text() == without
+    done = subprocess.run([Path(sys.executable).parent / "hadolint", files["Dockerfile"]], capture_output=True)
+    assert (done.returncode, done.stdout) == (0, b"")
+
+    code, said, remote = heroku("my-app", "1.2.0")  # replaces what was pushed before
+    assert code == 0, said
+    assert "version 1.2.0" in said
+    files = pushed(remote, tmp_path / "released")
+    assert yaml.safe_load(files["heroku.yml"].read_text())["build"]["config"] == {"REVISION": first, "VERSION": "1.2.0"}
+    assert files["data/model/model.onnx"].read_bytes() == linear_onnx(0.5)
+
+
+def test_a_dry_run_shows_all_and_pushes_nothing(heroku):
+    code, said, remote = heroku("my-app", "--dry-run")
+    assert code == 0, said
+    for shown in ("data/model/model.onnx", "heroku.yml", "git push --force https://git.heroku.com/my-app.git"):
+        assert shown in said
+    assert git("for-each-ref", cwd=remote) == ""
+
+
+def test_a_model_with_other_bytes_than_pinned_is_not_pushed(history, heroku):
+    root = history[0]
+    kept = place(root, md5(root / "data/model" / MODEL))
+    right = kept.read_bytes()
+    server = remotes.embedded(embedded_s3.free_port(), root)
+    with embedded_s3.running(server):
+        remote = remotes.s3_client("storage", root)
+        try:
+            kept.write_bytes(b"not the model")
+            remote.client.put_object(Bucket=remote.bucket, Key=s3_objects.stored(remote, md5(kept)), Body=b"other")
+            code, said, bare = heroku("my-app")
+        finally:
+            kept.write_bytes(right)
+    assert code != 0, said
+    assert git("for-each-ref", cwd=bare) == ""
+
+
+def test_errors_name_the_next_step(heroku, tmp_path):
+    code, said, _ = heroku()
+    assert (code, "usage: deploy/heroku/push.sh APP" in said) == (2, True)
+    code, said, _ = heroku("my-app", "9.9.9")
+    assert (code, "there is no tag yield-model@v9.9.9\n  git fetch --tags" in said) == (2, True)
+    code, said, _ = heroku("my-app", to=tmp_path / "nowhere")
+    assert code != 0
+    assert "does not appear to be a git repository" in said

@@ -1,0 +1,72 @@
+"""The documentation names only what exists; `make docs` checks the links and anchors between its pages."""
+
+import re
+import tomllib
+
+import pytest
+from support.commands import ROOT, run
+
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *sorted((DOCS / "decisions").glob("*.md"))]
+PLACEHOLDERS = ("NAME", "STAGE")
+"""Parts of a path that the reader fills in."""
+
+
+@pytest.fixture(params=PAGES, ids=lambda page: page.stem)
+def page(request):
+    return request.param.read_text()
+
+
+def code(page):
+    """Return the code of a page: each block, and each quoted piece of a line."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    return blocks + re.findall(r"`([^`\n]+)`", page)
+
+
+def pages_below(entry):
+    if isinstance(entry, str):
+        return [entry]
+    return [page for part in (entry.values() if isinstance(entry, dict) else entry) for page in pages_below(part)]
+
+
+def test_every_page_is_in_the_navigation_once():
+    navigation = tomllib.loads((DOCS / "zensical.toml").read_text())["project"]["nav"]
+    assert sorted(pages_below(navigation)) == sorted(str(page.relative_to(DOCS)) for page in PAGES[1:])
+
+
+def test_folds_are_shown_on_github_too(page):
+    """GitHub shows the site generator's own `???` and `!!!` blocks as plain text; HTML works in both places."""
+    assert not re.findall(r"^(\?\?\?|!!!)", page, re.MULTILINE)
+
+
+def test_paths_exist(page):
+    rooms = "src|api|tests|benchmarks|conf|monitoring|deploy|requirements|search|docs"
+    for path in re.findall(rf"`((?:{rooms})/[\w./-]+)`", page):
+        assert any(part in path for part in PLACEHOLDERS) or (ROOT / path).exists(), path
+
+
+def test_modules_exist(page):
+    for name in re.findall(r"`([\w]+\.py)`", page):
+        assert (ROOT / name).is_file() or any(
+            list((ROOT / room).rglob(name)) for room in ("src", "api", "benchmarks")
+        ), name
+    for name in re.findall(r"`(?:python -m )?((?:batchyield|api|benchmarks)(?:\.\w+)+)`", page):
+        parts = name.split(".")
+        places = [root / "/".join(part) for root in (ROOT, ROOT / "src") for part in (parts, parts[:-1])]
+        assert any(place.is_dir() or place.with_suffix(".py").is_file() for place in places), name
+
+
+def test_make_targets_exist(page):
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = re.findall(r"^make ([a-z0-9-]+)", "\n".join(code(page)), re.MULTILINE)
+    assert set(named) <= targets
+
+
+@pytest.fixture(scope="module")
+def verbs():
+    return set(re.findall(r"[a-z0-9-]+", run("batchyield", "--help", cwd=ROOT).stdout))
+
+
+def test_commands_exist(page, verbs):
+    named = re.findall(r"^(?:\$ )?batchyield ([a-z0-9-]+)", "\n".join(code(page)), re.MULTILINE)
+    assert set(named) <= verbs

@@ -1,0 +1,536 @@
+"""The journal through its doors: what it holds is what was answered, in SQLite and in a real PostgreSQL."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+import time
+
+import httpx
+import msgspec
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
+from support.journal_database import database, opened, rows_of
+from support.service import REVISION, ROOT, Running, client_of, make_checkout, openapi_document, refusal, refused
+
+from api.openapi.examples import BATCH, INPUTS, MISTYPED, OUTCOMES, OUTCOMES_KEPT, sheet
+from batchyield.cli.__main__ import main
+from batchyield.errors import SetupError
+from batchyield.journal import retention
+from batchyield.journal.database import locate, masked
+from batchyield.journal.export import moment
+from batchyield.journal.insert import appender
+from batchyield.journal.migrate import migrate, newest, prepare, revision, upgrade
+from batchyield.journal.outcomes import Teller, keep
+from batchyield.journal.queries import PAGE, answered, counts
+from batchyield.journal.records import ROOMY, SLICE, Entry, Pin, parts
+from batchyield.journal.retention import prune
+from batchyield.journal.tables import metadata
+from batchyield.journal.writer import Writer
+from batchyield.monitoring.arrival_rate import DAY_US
+from batchyield.plant.batch import NAMES, READINGS, Batch, CellWarning
+from batchyield.serving.outcomes import MOST_OUTCOMES, Outcome
+from batchyield.serving.responses import Prediction
+
+PIN = Pin("1.0.0", REVISION, "2" * 32)
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    return make_checkout(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request, tmp_path):
+    """A new journal in each kind of database, its schema made."""
+    if request.param == "sqlite":
+        file = tmp_path / "journal.sqlite"
+        with opened(file) as store:
+            upgrade(store)
+        yield str(file)
+    else:
+        with database(request.getfixturevalue("postgres_server")) as url:
+            yield url
+
+
+@pytest.fixture
+def store(url):
+    with opened(url) as store:
+        yield store
+
+
+def entry(*batches, at=1_000_000, caller="", yield_=0.9, pin=PIN, warnings=()):
+    predictions = [Prediction(batch.id, yield_, yield_ - 0.03, yield_ + 0.03, warnings) for batch in batches]
+    (part,) = parts(batches, predictions)
+    return Entry(at, "request", caller, "json", pin, part)
+
+
+def append(store, *entries):
+    writer = appender(store)
+    try:
+        return writer.append(entries)
+    finally:
+        writer.close()
+
+
+# What is answered is what is journalled
+
+
+def test_the_journal_holds_what_was_answered_in_every_form(checkout, url):
+    with client_of(checkout, journal=url) as client:
+        given = {
+            "plain": client.post("/v1/predictions", json=INPUTS, headers={"x-request-id": "plain"}).json(),
+            "explained": client.post(
+                "/v1/predictions?explain=true", json=INPUTS, headers={"x-request-id": "explained"}
+            ).json(),
+            "sheet": client.post(
+                "/v1/predictions/csv",
+                content=sheet([BATCH, MISTYPED]),
+                headers={"x-request-id": "sheet", "content-type": "text/csv", "accept": "application/json"},
+            ).json(),
+        }
+        plain = client.post(
+            "/v1/predictions/csv",
+            content=sheet([BATCH, MISTYPED]),
+            headers={"x-request-id": "text", "content-type": "text/csv"},
+        ).text
+    found = {}
+    for row in rows_of(url):
+        assert row.pin._asdict() == given["plain"]["model"]
+        assert row.position == len(found.setdefault(row.request, []))
+        assert abs(row.at / 1e6 - time.time()) < 60
+        found[row.request].append(row)
+    assert {name: rows[0].form for name, rows in found.items()} == {
+        **{"plain": "json", "explained": "json"},
+        **{"sheet": "csv", "text": "csv"},
+    }
+    for name, answer in given.items():
+        for one in answer["predictions"]:
+            one.pop("explanation", None)
+        held = [json.loads(msgspec.json.encode(row.prediction)) for row in found[name]]
+        assert held == answer["predictions"]
+    lines = list(csv.DictReader(io.StringIO(plain)))
+    assert [(row.prediction.id, str(row.prediction.yield_)) for row in found["text"]] == [
+        (line["id"], line["yield"]) for line in lines
+    ]
+    for rows in found.values():
+        assert [msgspec.to_builtins(row.batch) for row in rows] == [
+            {name: float(cell) if isinstance(cell, int) else cell for name, cell in one.items()}
+            for one in INPUTS["inputs"]
+        ]
+
+
+cells = {
+    "number": st.floats(-1e6, 1e6),
+    "clock": st.text(max_size=64),
+    "range": st.text(max_size=64),
+}
+anything = st.fixed_dictionaries(
+    {}, optional={"id": st.text(max_size=128), **{one.name: cells[one.kind] for one in READINGS}}
+).map(lambda fields: Batch(**fields))
+warned = st.lists(st.builds(CellWarning, st.sampled_from(NAMES), st.just("dash"), st.text()), max_size=2).map(tuple)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@given(batches=st.lists(anything, min_size=1, max_size=5), yield_=st.floats(0, 1.2), warnings=warned)
+def test_any_batch_comes_back_as_it_went_in(store, batches, yield_, warnings):
+    said = [Prediction(batch.id, yield_, yield_ - 0.03, yield_ + 0.03, warnings) for batch in batches]
+    with store.writing() as connection:
+        connection.execute(metadata.tables["answer"].delete())
+        connection.execute(metadata.tables["asked"].delete())
+    append(store, entry(*batches, yield_=yield_, warnings=warnings))
+    came = list(answered(store))
+    assert [row.batch for row in came] == batches
+    assert [row.prediction for row in came] == said
+
+
+@pytest.mark.parametrize("count", [1, 255, 256, 257, 1000])
+def test_groups_of_every_size_are_whole(store, count):
+    requests = [[Batch(id=f"{n} {row}") for row in range(1 + n % 3)] for n in range(count)]
+    assert append(store, *(entry(*one, at=n) for n, one in enumerate(requests))) == sum(map(len, requests))
+    assert [row.batch for row in answered(store)] == [batch for one in requests for batch in one]
+
+
+def test_answers_are_read_by_time_and_page(store):
+    append(store, *(entry(Batch(id=str(n)), at=n // 7) for n in range(PAGE + 100)))
+    ids = [int(row.batch.id) for row in answered(store)]
+    assert ids == list(range(PAGE + 100))
+    assert [int(row.batch.id) for row in answered(store, since=10, until=12)] == list(range(70, 84))
+    assert [int(row.batch.id) for row in answered(store, limit=10)] == ids[-10:]
+    assert [int(row.batch.id) for row in answered(store, until=12, limit=10)] == list(range(74, 84))
+    assert len(list(answered(store, limit=10**6))) == PAGE + 100
+
+
+def test_one_entry_that_cannot_be_written_takes_no_other_with_it(store):
+    # No request can make such an entry: ids and callers are checked long before.
+    spoilt = entry(Batch(id="bad"), pin=PIN)._replace(caller=object())
+    failures = []
+    writer = Writer(store, lambda *_: None, lambda: failures.append(1))
+    outcomes = writer.write([entry(Batch(id="a")), spoilt, entry(Batch(id="b"))])
+    writer.close()
+    assert [outcome is None for outcome in outcomes] == [True, False, True]
+    assert [row.batch.id for row in answered(store)] == ["a", "b"]
+    assert failures
+
+
+def test_a_large_request_is_journalled_whole_and_in_order(checkout, tmp_path):
+    many = 2 * SLICE + 7
+    with client_of(checkout, journal=str(tmp_path / "journal.sqlite")) as client:
+        inputs = [{"id": f"{n}", "B14": 300 + n / 100} for n in range(many)]
+        answer = client.post("/v1/predictions", json={"inputs": inputs}).json()
+    rows = rows_of(tmp_path / "journal.sqlite")
+    assert [row.position for row in rows] == list(range(many))
+    assert [row.prediction.yield_ for row in rows] == [one["yield"] for one in answer["predictions"]]
+
+
+# Outcomes
+
+
+def test_outcomes_are_idempotent_and_corrected(checkout, url):
+    with client_of(checkout, journal=url) as client:
+
+        def tell(*pairs):
+            body = {"outcomes": [{"id": name, "yield": value} for name, value in pairs]}
+            answer = client.post("/v1/outcomes", json=body)
+            assert answer.status_code == 200, answer.text
+            told = answer.json()
+            return [(one["result"], one["matched"]) for one in told["outcomes"]], told["matched"], told["unmatched"]
+
+        md5 = client.get("/v1/model").json()["md5"]
+        for _ in range(2):
+            client.post("/v1/predictions", json=INPUTS)
+        assert tell(("sample_1", 0.91), ("later", 0.9)) == ([("recorded", 2), ("recorded", 0)], 1, 1)
+        assert tell(("sample_1", 0.91), ("later", 0.9)) == ([("unchanged", 2), ("unchanged", 0)], 1, 1)
+        assert tell(("sample_1", 0.92)) == ([("corrected", 2)], 1, 0)
+        assert tell(("new", 0.8), ("new", 0.8), ("new", 0.7)) == (
+            *([("recorded", 0), ("unchanged", 0), ("corrected", 0)],),
+            *(0, 1),
+        )
+        client.post("/v1/predictions", json={"inputs": [{"id": "later"}]})
+        assert tell(("later", 0.9)) == ([("unchanged", 1)], 1, 0)
+        answer = client.post("/v1/outcomes", json=OUTCOMES).json()
+        assert answer["outcomes"][0]["models"] == [md5]
+        metrics = client.get("/metrics").text
+        assert 'batchyield_outcomes_total{matched="true",result="recorded"} 1.0' in metrics
+        assert 'batchyield_outcomes_total{matched="false",result="corrected"} 1.0' in metrics
+    with opened(url) as store:
+        found = counts(store)
+        assert (found.outcomes, found.matched, found.corrections) == (4, 2, 3)
+        assert {row.batch.id: row.measured for row in answered(store)} == {
+            "sample_1": 0.918,
+            "sample_2": None,
+            "later": 0.9,
+        }
+        with store.reading() as connection:
+            earlier = connection.execute(text('SELECT batch, "yield" FROM correction ORDER BY id')).all()
+        assert [tuple(row) for row in earlier] == [("sample_1", 0.91), ("new", 0.8), ("sample_1", 0.92)]
+
+
+@pytest.mark.parametrize("count", [30, 90])
+def test_outcomes_find_each_batch_of_an_answer_of_any_size(store, count):
+    names = [(f"b{n}", None, f"n\0{n}")[n % 3] for n in range(count)]
+    append(store, entry(*(Batch(id=name) for name in names)), entry(Batch(id="b0")))
+    asked = [name for name in names if name]
+    found = keep(store, [Outcome(name, 0.9) for name in asked], Teller(1, "request", ""))
+    assert [one.matched for one in found] == [2, *[1] * (len(asked) - 1)]
+    with store.reading() as connection:
+        places = (
+            connection.execute(text("SELECT position FROM asked WHERE answer = 1 ORDER BY position")).scalars().all()
+        )
+    assert places == [n for n, name in enumerate(names) if name]
+
+
+def test_a_batch_without_an_id_has_no_outcome_whatever_others_are_called(store):
+    append(store, entry(Batch(id="None"), Batch(), Batch(id="")))
+    keep(store, [Outcome("None", 0.9)], Teller(1, "request", ""))
+    assert [row.measured for row in answered(store)] == [0.9, None, None]
+
+
+def test_many_outcomes_at_once(store):
+    append(store, *(entry(*(Batch(id=str(n)) for n in range(first, first + SLICE))) for first in (0, SLICE, 2 * SLICE)))
+    told = [Outcome(str(n), 0.9) for n in range(MOST_OUTCOMES)]
+    kept = keep(store, told, Teller(1, "request", ""))
+    assert [one.matched for one in kept] == [1] * 3000 + [0] * 7000
+    assert {one.result for one in keep(store, told, Teller(2, "request", ""))} == {"unchanged"}
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "kind", "where"),
+    [
+        ({"outcomes": []}, 422, "invalid-input", "$.outcomes"),
+        ({"outcomes": [{"id": "a"}]}, 422, "invalid-input", "$.outcomes[0]"),
+        ({"outcomes": [{"id": "a", "yield": 1}, {"id": "b", "yield": 9}]}, 422, "invalid-input", "$.outcomes[1].yield"),
+        ({"outcomes": [{"id": "a", "yield": None}]}, 422, "invalid-input", "$.outcomes[0].yield"),
+        ({"outcomes": [{"id": "", "yield": 0.9}]}, 422, "invalid-input", "$.outcomes[0].id"),
+        ({"outcomes": [{"id": "a", "yield": 0.9, "x": 1}]}, 422, "invalid-input", "$.outcomes[0]"),
+    ],
+)  # fmt: skip
+def test_outcomes_that_are_none_are_refused_by_their_place(checkout, body, status, kind, where):
+    with client_of(checkout) as client:
+        problem = refusal(client.post("/v1/outcomes", json=body), status, kind)
+        assert [one["where"] for one in problem["violations"]] == [where]
+        refusal(
+            client.post("/v1/outcomes", content="{", headers={"content-type": "application/json"}), 400, "malformed"
+        )
+
+
+def test_without_a_journal_nothing_is_kept_and_outcomes_are_refused(checkout, tmp_path):
+    with client_of(checkout, journal="off") as client:
+        assert client.post("/v1/predictions", json=INPUTS).status_code == 200
+        refusal(client.post("/v1/outcomes", json=OUTCOMES), 409, "journal-off")
+
+
+def test_the_example_of_kept_outcomes_is_as_documented():
+    content = openapi_document()["paths"]["/v1/outcomes"]["post"]["responses"]["200"]["content"]["application/json"]
+    assert content["examples"]["kept"]["value"] == OUTCOMES_KEPT
+    assert [one["id"] for one in OUTCOMES_KEPT["outcomes"]] == [one["id"] for one in OUTCOMES["outcomes"]]
+
+
+# Schema, place and age
+
+
+def test_a_new_journal_has_the_tables_of_the_schema_and_the_migrations_make_the_same(store):
+    def made():
+        with store.reading() as connection:
+            assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        return revision(store)
+
+    new = made()
+    with store.writing() as connection:
+        metadata.drop_all(connection)
+        connection.execute(text("DELETE FROM alembic_version"))
+        migrate(connection)
+    assert made() == new == newest()
+
+
+@pytest.mark.parametrize("old", ["0001", "0003"])
+def test_a_journal_from_before_the_first_release_is_refused_unchanged(store, url, checkout, capsys, old):
+    append(store, entry(Batch(id="a")))
+    with store.writing() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = :old"), {"old": old})
+        connection.execute(text("CREATE TABLE prediction (id INTEGER, inputs TEXT)"))
+        connection.execute(text("INSERT INTO prediction VALUES (1, 'kept')"))
+    said = f"the journal {store.name} is at revision {old}, which this version of batchyield does not know"
+    for action in ("upgrade", "status", "export"):
+        assert main(["journal", action, "--journal", url]) == 2
+        told = capsys.readouterr()
+        assert (told.out, said in told.err, "name another journal in BATCHYIELD_JOURNAL" in told.err) == (
+            "",
+            True,
+            True,
+        )
+    code, errors = refused(checkout, BATCHYIELD_JOURNAL=url)
+    assert (code, said in errors, "Traceback" in errors) == (2, True, False)
+    assert revision(store) == old
+    with store.reading() as connection:
+        assert connection.execute(text("SELECT id, inputs FROM prediction")).all() == [(1, "kept")]
+    assert [row.batch.id for row in answered(store)] == ["a"]
+
+
+def test_a_body_is_kept_as_it_was_sent_unless_it_is_mostly_blanks(checkout, tmp_path):
+    journal = str(tmp_path / "journal.sqlite")
+    sent = '{ "inputs": [ {"id": "\\u0041", "A1": 1e2, "A1": 300, "B14": null} ]\n}'
+    blank = f'{{"inputs": [{" " * ROOMY}{{"id": "B"}}]}}'
+    with client_of(checkout, journal=journal) as client:
+        for body in (sent, blank):
+            answer = client.post("/v1/predictions", content=body, headers={"content-type": "application/json"})
+            assert answer.status_code == 200
+    with opened(journal) as store, store.reading() as connection:
+        kept = connection.execute(text("SELECT inputs, typeof(inputs), predictions FROM answer ORDER BY id")).all()
+    assert [row[:2] for row in kept] == [(sent, "text"), ('{"inputs":[{"id":"B"}]}', "text")]
+    assert json.loads(kept[1].predictions) == answer.json()["predictions"]
+    assert [row.batch for row in rows_of(journal)] == [Batch(id="A", A1=300.0), Batch(id="B")]
+
+
+def test_a_service_whose_journal_is_up_to_date_imports_no_migrations(tmp_path):
+    script = f"""
+import sys
+from api.inference.group_commit import prepare_journal
+from api.settings import Settings
+prepare_journal(Settings(journal={str(tmp_path / "journal.sqlite")!r}))
+print("alembic" in sys.modules)
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
+    assert (run.stdout, run.stderr) == ("False\n", "")
+
+
+def test_a_schema_of_the_future_is_refused(store, url, checkout):
+    with store.writing() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(SetupError, match=r"at revision 9999, which this version .*\n  use the version"):
+        prepare(store)
+    code, errors = refused(checkout, BATCHYIELD_JOURNAL=url)
+    assert (code, "9999" in errors, "Traceback" in errors) == (2, True, False)
+
+
+def test_a_postgresql_is_upgraded_by_the_command_alone(postgres_server, checkout, capsys):
+    postgres_server.psql("create database bare;")
+    url = postgres_server.get_uri(database="bare")
+    code, errors = refused(checkout, BATCHYIELD_JOURNAL=url)
+    assert code == 2
+    assert "has no tables yet" in errors
+    assert "batchyield journal upgrade" in errors
+    assert main(["journal", "upgrade", "--journal", url]) == 0
+    assert main(["journal", "upgrade", "--journal", url]) == 0
+    assert f"is at {newest()} now\n" in (said := capsys.readouterr().out)
+    assert f"was at {newest()} already\n" in said
+    with opened(url) as store:
+        prepare(store)
+
+
+def test_a_database_that_is_away_is_refused_at_the_start_without_its_password(checkout, tmp_path):
+    secret = tmp_path / "url"
+    secret.write_text("postgresql://someone:sesame@127.0.0.1:1/journal?sslpassword=sesame\n")
+    code, errors = refused(checkout, BATCHYIELD_JOURNAL_URL_FILE=str(secret))
+    assert code == 2
+    assert "postgresql://someone:***@127.0.0.1:1/journal" in errors
+    assert "sesame" not in errors
+    environment = {"BATCHYIELD_JOURNAL_URL_FILE": str(secret), "BATCHYIELD_JOURNAL_REQUIRED": "false"}
+    with Running(checkout, **environment) as running:
+        assert httpx.post(f"{running.url}/v1/predictions", json=INPUTS).status_code == 200
+    assert "sesame" not in running.errors
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ("mysql://a/b", "cannot be kept in mysql"),
+        ("sqlite://", "cannot be kept in sqlite, or no file"),
+        ("postgresql://a:b@c:port/d", "cannot be read as one"),
+    ],
+)
+def test_what_can_hold_no_journal_is_refused(given, problem, tmp_path):
+    with pytest.raises(SetupError, match=problem) as refused:
+        locate(given, "", tmp_path)
+    assert "b@c" not in str(refused.value)
+
+
+def test_where_the_journal_is(tmp_path):
+    assert locate("off", "", tmp_path) is None
+    assert locate("", "", tmp_path).database == str(tmp_path / ".journal/journal.sqlite")
+    assert locate("sqlite:////a/b.sqlite", "", tmp_path).database == "/a/b.sqlite"
+    assert masked(locate("postgres://a:b@c/d?password=e", "", tmp_path)) == "postgresql://a:***@c/d"
+    (tmp_path / "empty").write_text("\n")
+    for name in ("empty", "none"):
+        with pytest.raises(SetupError):
+            locate("", str(tmp_path / name), tmp_path)
+
+
+def test_what_is_older_is_removed_in_steps(store):
+    append(store, *(entry(Batch(id=str(n)), at=n) for n in range(1200)))
+    for at, value in ((10, 0.9), (2000, 0.8)):
+        keep(store, [Outcome("a", value), Outcome(f"at {at}", 0.9)], Teller(at, "", ""))
+    assert prune(store, 1100) == 1100
+    assert [row.at for row in answered(store)] == list(range(1100, 1200))
+    found = counts(store)
+    assert (found.outcomes, found.corrections) == (2, 0)
+    assert prune(store, 1100) == 0
+    matched = [one.matched for one in keep(store, [Outcome("1099", 1), Outcome("1100", 1)], Teller(3000, "", ""))]
+    assert matched == [0, 1]
+    assert prune(store, 10_000) == 100
+    with store.reading() as connection:
+        assert connection.execute(text("SELECT count(*) FROM asked")).scalar() == 0
+
+
+def test_a_large_answer_is_removed_as_a_whole(store):
+    append(store, *(entry(*(Batch(id=f"{at} {n}") for n in range(SLICE)), at=at) for at in (1, 2)))
+    assert prune(store, 2) == SLICE
+    assert {row.at for row in answered(store)} == {2}
+    assert len(list(answered(store, limit=7))) == 7
+
+
+def test_the_service_removes_what_is_too_old_and_keeps_its_log_short(checkout, tmp_path):
+    journal = tmp_path / "journal.sqlite"
+    with opened(journal) as store:
+        upgrade(store)
+        now = round(time.time() * 1e6)
+        append(store, *(entry(Batch(id=f"{age}"), at=now - age * DAY_US) for age in (9, 8, 6, 0)))
+        environment = {"BATCHYIELD_JOURNAL": str(journal), "BATCHYIELD_JOURNAL_RETENTION_DAYS": "7"}
+        with Running(checkout, "--workers", "2", **environment):
+            deadline = time.monotonic() + 20
+            while (left := [row.batch.id for row in answered(store)]) != ["6", "0"]:
+                assert time.monotonic() < deadline, left
+                time.sleep(0.05)
+
+
+def test_a_log_that_has_grown_is_emptied_into_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(retention, "LOG_BYTES", 2**16)
+    journal = tmp_path / "journal.sqlite"
+    log = tmp_path / "journal.sqlite-wal"
+    with opened(journal) as store:
+        upgrade(store)
+        writer = appender(store)  # which keeps the file open, or SQLite would empty the log itself
+        writer.append([entry(*(Batch(id=str(n)) for n in range(SLICE))) for _ in range(2)])
+        before = journal.stat().st_size
+        retention.checkpoint(store)
+        assert journal.stat().st_size > before
+        assert log.stat().st_size > 2**16
+        monkeypatch.setattr(retention, "LONGEST_LOG_BYTES", 2**16)
+        retention.checkpoint(store)
+        assert log.stat().st_size == 0
+        writer.append([entry(Batch(id="later"))])
+        writer.close()
+        assert len(list(answered(store))) == 2001
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("2026-11-01", 1_793_491_200_000_000),
+        ("2026-11-01T08:00:00+08:00", 1_793_491_200_000_000),
+        ("2026-11-01T00:00:00.000001", 1_793_491_200_000_001),
+    ],
+)
+def test_moments(given, expected):
+    assert moment(given) == expected
+
+
+def test_moments_ago_and_none():
+    assert abs(moment("7d") / 1e6 - (time.time() - 7 * 86400)) < 5
+    assert moment("90m") > moment("2h")
+    for wrong in ("yesterday", "", "7 d", "9999999999d"):
+        with pytest.raises(SetupError, match="is no time"):
+            moment(wrong)
+
+
+# Commands
+
+
+def test_commands_tell_what_the_journal_holds(checkout, url, capsys):
+    with client_of(checkout, journal=url) as client:
+        answer = client.post("/v1/predictions", json=INPUTS).json()
+        client.post("/v1/outcomes", json=OUTCOMES)
+    assert main(["journal", "status", "--journal", url]) == 0
+    said = capsys.readouterr().out
+    assert "2 predictions" in said
+    assert "2 outcomes, 1 of predicted batches, 0 corrections" in said
+    assert main(["journal", "status", "--journal", url, "--json"]) == 0
+    status = json.loads(capsys.readouterr().out)
+    assert status["holds"]["models"] == [{**answer["model"], "predictions": 2}]
+    assert main(["journal", "export", "--journal", url]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["prediction"] for line in lines] == answer["predictions"]
+    assert [line["measured"] for line in lines] == [0.918, None]
+    assert lines[0]["inputs"] == {name: cell for name, cell in BATCH.items() if cell is not None}
+    assert main(["journal", "export", "--journal", url, "--format", "csv", "--since", "1d"]) == 0
+    exported = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [line["warnings"] for line in exported] == ["", "B9 full_width"]
+    assert exported[1]["B9"] == MISTYPED["B9"]
+    assert main(["journal", "export", "--journal", url, "--until", "1d"]) == 0
+    assert capsys.readouterr().out == ""
+    assert main(["journal", "prune", "--journal", url, "--before", "2100-01-01"]) == 0
+    assert capsys.readouterr().out == "removed 2 predictions\n"
+
+
+def test_commands_make_no_journal_where_there_is_none(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("BATCHYIELD_JOURNAL", str(tmp_path / "none.sqlite"))
+    assert main(["journal", "status"]) == 2
+    assert "there is no journal at" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setenv("BATCHYIELD_JOURNAL", "off")
+    assert main(["journal", "export"]) == 2

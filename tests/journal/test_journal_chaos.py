@@ -1,0 +1,221 @@
+"""The journal's promise under violence: what was acknowledged is in it, and what is not in it was refused."""
+
+import contextlib
+import os
+import resource
+import signal
+import sqlite3
+import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+from support.journal_database import Load, database, lost, rows_of
+from support.service import Running, make_checkout
+
+from api.openapi.examples import INPUTS
+
+NOT_JOURNALLED = (503, "not-journalled", True)
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    return make_checkout(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def journal(request, tmp_path):
+    """A journal's URL, of a file or in a real PostgreSQL."""
+    if request.param == "sqlite":
+        yield str(tmp_path / "journal.sqlite")
+    else:
+        with database(request.getfixturevalue("postgres_server")) as url:
+            yield url
+
+
+def workers_of(running):
+    """Process ids of all that serve."""
+    pid = running.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *map(int, children)]
+
+
+@contextlib.contextmanager
+def killed(checkout, *options, **environment):
+    """A service that is killed at the end of the block, with all its workers at once."""
+    running = Running(checkout, *options, **environment)
+    try:
+        yield running.__enter__()
+    finally:
+        for pid in workers_of(running):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        running.process.communicate(timeout=20)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("journal", ["sqlite", "postgres"], indirect=True)
+def test_a_kill_in_the_middle_of_a_load_loses_nothing_that_was_acknowledged(checkout, journal, workers):
+    with contextlib.ExitStack() as stack:
+        running = stack.enter_context(killed(checkout, "--workers", workers, BATCHYIELD_JOURNAL=journal))
+        load = stack.enter_context(Load(running.url, batches=3))
+        load.wait_for_more(300)
+        for pid in workers_of(running):
+            os.kill(pid, signal.SIGKILL)
+        load.wait_for(lambda load: load.refusals["gone"] >= 4)
+    assert lost(load, journal) == {}
+    assert set(load.refusals) == {"gone"}
+
+
+def test_two_workers_write_at_once_and_stop_in_order(checkout, tmp_path):
+    journal = str(tmp_path / "journal.sqlite")
+    with Running(checkout, "--workers", "2", BATCHYIELD_JOURNAL=journal) as running:
+        with Load(running.url, connections=6, batches=20) as load:
+            load.wait_for_more(200)
+        text = httpx.get(f"{running.url}/metrics").text
+    assert not load.refusals
+    assert lost(load, journal) == {}
+    assert len(rows_of(journal)) == 20 * len(load.acknowledged)
+    assert f"batchyield_journal_rows_total {20 * len(load.acknowledged)}.0" in text
+    assert running.errors == ""
+
+
+def test_a_database_that_stops_and_comes_back_loses_nothing(checkout, postgres_server):
+    with database(postgres_server) as journal, Running(checkout, BATCHYIELD_JOURNAL=journal) as running:
+        with Load(running.url) as load:
+            load.wait_for_more(100)
+            postgres_server.stop()
+            load.wait_for(lambda load: load.refusals[NOT_JOURNALLED] >= 20)
+            assert httpx.get(f"{running.url}/v1/model").status_code == 200
+            outcome = {"outcomes": [{"id": "a", "yield": 0.9}]}
+            refused = httpx.post(f"{running.url}/v1/outcomes", json=outcome)
+            assert refused.status_code == 503
+            assert refused.headers["retry-after"]
+            postgres_server.start()
+            load.wait_for_more(100)
+        assert set(load.refusals) == {NOT_JOURNALLED}
+        assert lost(load, journal) == {}
+        assert httpx.post(f"{running.url}/v1/outcomes", json=outcome).json()["outcomes"][0]["result"] == "recorded"
+        text = httpx.get(f"{running.url}/metrics").text
+        refused = load.refusals[NOT_JOURNALLED]
+        assert f'batchyield_not_journalled_rows_total{{answered="false"}} {refused}.0' in text
+    assert running.output.count("cannot be written") == 1
+    assert "is written again" in running.output
+    assert "Traceback" not in running.output
+
+
+def test_where_the_journal_is_not_required_a_lost_database_is_counted(checkout, postgres_server):
+    with database(postgres_server) as journal:
+        environment = {"BATCHYIELD_JOURNAL": journal, "BATCHYIELD_JOURNAL_REQUIRED": "false"}
+        with Running(checkout, **environment) as running:
+            httpx.post(f"{running.url}/v1/predictions", json=INPUTS)
+            postgres_server.stop()
+            for _ in range(3):
+                assert httpx.post(f"{running.url}/v1/predictions", json=INPUTS).status_code == 200
+            text = httpx.get(f"{running.url}/metrics").text
+            postgres_server.start()
+        assert 'batchyield_not_journalled_rows_total{answered="true"} 6.0' in text
+        assert len(rows_of(journal)) == 2
+
+
+def disk_is_full(journal, running, fill, free):
+    """What a full disk must do: refuse, go on reading, and recover."""
+    with Load(running.url, connections=2, batches=5) as load:
+        load.wait_for_more(20)
+        fill()
+        load.wait_for(lambda load: load.refusals[NOT_JOURNALLED] >= 5)
+        assert rows_of(journal)
+        assert httpx.get(f"{running.url}/v1/model").status_code == 200
+        free()
+        load.wait_for_more(20)
+    assert set(load.refusals) == {NOT_JOURNALLED}
+    assert lost(load, journal) == {}
+
+
+def test_a_file_that_may_not_grow_is_refused_and_recovers(checkout, tmp_path):
+    journal = str(tmp_path / "journal.sqlite")
+    with Running(checkout, BATCHYIELD_JOURNAL=journal) as running:
+        no_limit = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        pid = running.process.pid
+        disk_is_full(
+            journal,
+            running,
+            lambda: resource.prlimit(pid, resource.RLIMIT_FSIZE, (2**16, resource.RLIM_INFINITY)),
+            lambda: resource.prlimit(pid, resource.RLIMIT_FSIZE, no_limit),
+        )
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("only root may mount a small disk")
+    yield disk
+    subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+def test_a_full_disk_is_refused_and_recovers(checkout, small_disk):
+    journal = str(small_disk / "journal.sqlite")
+    with Running(checkout, BATCHYIELD_JOURNAL=journal) as running:
+        ballast = small_disk / "ballast"
+
+        def fill():
+            with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+                while file.write(b"\0" * 4096):
+                    pass
+
+        disk_is_full(journal, running, fill, ballast.unlink)
+
+
+def test_a_journal_that_is_too_far_behind_asks_to_come_back(checkout, tmp_path):
+    journal = tmp_path / "journal.sqlite"
+    environment = {"BATCHYIELD_JOURNAL": str(journal), "BATCHYIELD_JOURNAL_QUEUE": "1"}
+    with Running(checkout, **environment) as running, ThreadPoolExecutor(10) as pool:
+        httpx.post(f"{running.url}/v1/predictions", json=INPUTS)
+        other = sqlite3.connect(journal, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        first = threading.Event()
+        answers = []
+
+        def ask():
+            answers.append(httpx.post(f"{running.url}/v1/predictions", json=INPUTS, timeout=30))
+            first.set()
+
+        asked = [pool.submit(ask)]
+        while len(asked) < 10 and not first.wait(0.4):  # one that came with the first waits for the lock as it does
+            asked.append(pool.submit(ask))
+        assert first.is_set()
+        other.execute("ROLLBACK")
+        other.close()
+        for one in asked:
+            one.result()
+    busy, *good = answers
+    assert (busy.status_code, busy.json()["type"]) == (503, "urn:batchyield:busy")
+    assert busy.headers["retry-after"]
+    assert {one.status_code for one in good} == {200}
+    assert len(rows_of(journal)) == 2 + 2 * len(good)
+
+
+def test_a_journal_that_is_removed_is_missed_and_made_anew(checkout, tmp_path):
+    journal = tmp_path / "folder/journal.sqlite"
+    with Running(checkout, BATCHYIELD_JOURNAL=str(journal), BATCHYIELD_WATCH_SECONDS="0") as running:
+
+        def seen():
+            answer = httpx.get(f"{running.url}/v1/monitoring", timeout=30)
+            return answer.json()["window"]["batches"] if answer.status_code == 200 else answer.json()["type"]
+
+        with Load(running.url) as before:
+            before.wait_for_more(20)
+        assert seen() >= 20
+        journal.parent.rename(tmp_path / "elsewhere")
+        assert seen() == "urn:batchyield:journal-away"
+        with Load(running.url) as after:
+            after.wait_for(lambda load: load.refusals[NOT_JOURNALLED])
+            after.wait_for_more(20)
+        assert seen() == min(500, len(after.acknowledged))
+    assert lost(after, journal) == {}
+    assert rows_of(tmp_path / "elsewhere/journal.sqlite")

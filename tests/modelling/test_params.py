@@ -1,0 +1,104 @@
+from typing import get_args
+
+import msgspec
+import pytest
+from support.batches import CONF, composed
+
+from batchyield.errors import ParamsError
+from batchyield.modelling.model_params import LineTreesParams
+from batchyield.modelling.params import Group, Params, load, parse
+from batchyield.plant.contract_params import ContractParams
+from batchyield.plant.features import GROUPS
+
+CHOICES = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml") if path.parent.name != "search")
+"""Choices of params.yaml; the search spaces beside them are not part of it."""
+
+
+def test_there_is_a_folder_of_choices_for_every_group_of_parameters():
+    assert {group for group, _ in CHOICES} == {field.name for field in msgspec.structs.fields(Params)}
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_every_choice_composes_into_valid_parameters(group, choice):
+    params = parse(composed(f"{group}={choice}"))
+    assert msgspec.structs.replace(params, **{group: None}) == msgspec.structs.replace(
+        parse(composed()), **{group: None}
+    )
+
+
+@pytest.mark.parametrize("group", sorted({group for group, _ in CHOICES}))
+def test_no_two_choices_of_a_group_are_alike(group):
+    made = [getattr(parse(composed(f"{group}={choice}")), group) for g, choice in CHOICES if g == group]
+    assert all(a != b for i, a in enumerate(made) for b in made[:i])
+
+
+def test_the_default_model_stands_on_the_line_and_sees_no_order():
+    params = parse(composed())
+    assert isinstance(params.model, LineTreesParams)
+    assert "order" not in params.features.groups
+
+
+def test_the_default_contract_is_that_of_the_code():
+    assert parse(composed()).validate == ContractParams()
+
+
+def test_the_groups_of_features_are_those_of_the_catalogue():
+    assert get_args(Group) == tuple(GROUPS)
+
+
+def test_parameters_cannot_be_changed():
+    with pytest.raises(AttributeError):
+        parse(composed()).split = None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("n_estimators: 30", "n_estimators: many", '$.model.extra_trees.n_estimators: expected int, got "many"'),
+        ("n_estimators: 30", "n_estimators: 0", "$.model.extra_trees.n_estimators: expected int >= 1, got 0"),
+        ("n_estimators: 30", "n_estimators: null", "$.model.extra_trees.n_estimators: expected int, got null"),
+        ("kind: random", "kind: sideways", "$.split.kind: invalid value 'sideways'; known kinds: random, forward"),
+        ("kind: extra_trees", "kind: birches", "$.model.extra_trees.kind: invalid value 'birches'\n"),
+        ("kg:\n    - 0", "kg:\n    - none", "$.validate.possible[...][0]: expected float, got str\n"),
+        ("cut: periods", "cut: weeks", "$.intervals.cut: invalid enum value 'weeks'"),
+        ("knee:", "nee:", "$.target: object contains unknown field nee"),
+        ("outlier: 0.09", "", "$.target: object missing required field outlier"),
+        ("lowest: 0.55", "lowest: 1.5", "$.target.lowest: expected float < 1.0, got 1.5"),
+        ("highest: 1.02", "highest: 0.4", "$.target: lowest 0.55 is not below highest 0.4"),
+        ("- ratios", "- ratio", "$.features.groups[1]: invalid enum value 'ratio'"),
+        ("level: 0.9", "level: 1", "$.intervals.level: expected float < 1.0, got 1"),
+        ("confidence: 0.9", "confidence: .nan", "$.evaluation.confidence: expected float"),
+        ("mostly_blank:", "mostly_blank:\n  - A99", "$.validate: A99: no such column or unit"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_place(old, new, told):
+    text = composed()
+    assert old in text
+    with pytest.raises(ParamsError) as error:
+        parse(text.replace(old, new, 1), "some.yaml")
+    assert str(error.value).startswith(f"some.yaml: {told}")
+    assert "make params" in str(error.value)
+
+
+def test_line_trees_need_trees():
+    start = composed()
+    text = start[: start.index("model:")] + "model:\n  kind: line_trees\n" + start[start.index("intervals:") :]
+    with pytest.raises(ParamsError, match=r"\$\.model: expected at least one kind of trees, got none"):
+        parse(text)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "a: [", "model: 3", "\x00", "- 1"])
+def test_what_is_no_set_of_parameters_is_refused(text):
+    with pytest.raises(ParamsError, match=r"params\.yaml"):
+        parse(text)
+
+
+def test_the_file_is_read_as_it_was_composed(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(composed(), encoding="utf-8")
+    assert load(path) == parse(composed())
+
+
+def test_a_missing_file_names_itself_and_the_remedy(tmp_path):
+    with pytest.raises(ParamsError, match=r"(?s)nowhere\.yaml.*make params"):
+        load(tmp_path / "nowhere.yaml")

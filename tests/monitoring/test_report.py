@@ -1,0 +1,139 @@
+"""The drift report: one file that a process engineer can read, whatever the journal holds."""
+
+import re
+import sys
+from html.parser import HTMLParser
+
+import pytest
+from support.journal_database import opened
+from support.monitored_plant import MINUTES, START, coming, journal, make_plant, raised, tell
+
+from batchyield.cli.__main__ import main
+from batchyield.journal.migrate import prepare
+from batchyield.plant.batch import NAMES
+from batchyield.review.journal_replay import open_candidate
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return make_plant(tmp_path_factory.mktemp("plant")) / "data" / "model"
+
+
+@pytest.fixture
+def report(model, tmp_path):
+    """Fills a journal and reports on it: (exit code, the page)."""
+
+    def made(fill, *options):
+        journalled, out = tmp_path / "journal.sqlite", tmp_path / "report.html"
+        with opened(journalled) as store:
+            prepare(store)
+            fill(store, open_candidate(model).md5)
+        of = ("--since", "2026-01-01", "--journal", str(journalled), "--model", str(model), "--out", str(out))
+        return main(["drift-report", *of, *options]), out.read_text()
+
+    return made
+
+
+class Page(HTMLParser):
+    """What a page is made of; refuses tags that are not closed in order."""
+
+    VOID = frozenset({"meta", "br", "link", "img", "hr"})
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.attributes, self.text = [], [], [], ""
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, _):
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def drifted(store, md5):
+    tell(store, journal(store, coming(200), md5)[:150])
+    rows = coming(200, 200, B14=raised(-30))
+    for row in rows[::3]:
+        row.B8 = None
+    tell(store, journal(store, rows, md5, START + 300 * 36 * MINUTES), error=-0.02)
+    journal(store, coming(5), "b" * 32)
+
+
+def test_what_moved_is_said_shown_and_advised(report, capsys):
+    code, text = report(drifted)
+    page = Page(text)
+    said = capsys.readouterr().err
+    assert code == 0
+    assert "B14" in said
+    assert "B8" in said
+    assert "median" in page.text
+    assert "came blank so often" in page.text
+    assert "worse than its card promises" in page.text
+    assert "worse: mean error and bias" in page.text
+    assert "5 predictions of another model" in page.text
+    assert all(f">{name}</th>" in text for name in NAMES)
+    figures = [dict_ for tag, dict_ in page.attributes if tag == "figure"]
+    assert len(figures) == page.tags.count("svg") >= 5
+    assert all(figure["role"] == "img" and figure["aria-label"] for figure in figures)
+
+
+def test_where_some_batches_moved_and_the_median_did_not_the_mean_is_told(report):
+    def some(store, md5):
+        rows = coming(400)
+        for row in rows:
+            row.B14 = min(row.B14 or 400.0, 400.0)
+        journal(store, rows, md5)
+
+    assert re.search(r"median still 400 kg, mean 411\.4 → 39\d\.?\d* kg", report(some)[1])
+
+
+def test_the_page_needs_nothing_else_and_repeats(report):
+    _, text = report(drifted)
+    assert "<script" not in text
+    assert "<link" not in text
+    assert "src=" not in text
+    assert not [part for part in text.split("http")[1:] if not part.startswith("://www.w3.org/")]  # names of SVG's own
+    assert report(lambda *_: None)[1] == text
+
+
+def test_a_steady_plant_is_called_steady(report, capsys):
+    code, text = report(lambda store, md5: tell(store, journal(store, coming(400), md5)), "--fail-on-drift")
+    assert code == 0
+    assert "All 42 readings" in capsys.readouterr().err
+    assert "What moved" not in Page(text).text
+
+
+@pytest.mark.parametrize(("count", "says"), [(0, "no batch"), (1, "too few"), (60, "too few")])
+def test_too_few_batches_are_said_to_be(report, count, says):
+    _, text = report(lambda store, md5: journal(store, coming(count), md5) if count else None)
+    assert says in Page(text).text
+
+
+def test_drift_is_an_exit_code_where_it_is_to_be(report):
+    assert report(drifted, "--fail-on-drift")[0] == 1
+
+
+def test_a_reading_that_stopped_altogether_has_no_picture(report):
+    _, text = report(lambda store, md5: journal(store, coming(150, B14=None), md5))
+    assert "no value came" in Page(text).text
+
+
+def test_without_the_extra_it_is_said_what_to_install(report, model, monkeypatch, capsys):
+    report(lambda *_: None)
+    monkeypatch.setitem(sys.modules, "altair", None)
+    for name in ("html", "charts"):
+        monkeypatch.delattr(f"batchyield.monitoring.report.{name}")
+        monkeypatch.delitem(sys.modules, f"batchyield.monitoring.report.{name}")
+    assert report(lambda *_: None)[0] != 0
+    assert "batchyield[report]" in capsys.readouterr().err

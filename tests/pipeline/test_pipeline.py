@@ -1,0 +1,166 @@
+"""The whole path through the commands a user types: S3, `dvc repro`, experiments, a service over the result."""
+
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from support.commands import EVALUATED, ROOT, run
+
+from batchyield.plant.csv_reader import read_sheet
+from batchyield.serving.lockfile import read_lock
+from batchyield.versioning import git, hydra_params
+from batchyield.versioning.lock_diff import LOCK, compare
+from batchyield.versioning.storage import embedded_s3, raw_data, remotes
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_rebuild_gives_the_committed_bytes(rebuilt):
+    rows = compare(read_lock(ROOT / LOCK), read_lock(rebuilt / LOCK))
+    assert len(rows) >= 10
+    assert [row for row in rows if not row.same] == []
+    assert run("git", "status", "--porcelain", cwd=rebuilt).stdout == "", "a rebuild changes no committed file"
+
+
+def test_params_yaml_is_conf_composed():
+    hydra_params.check(ROOT)
+
+
+def test_nothing_is_left_to_do_after_a_rebuild(rebuilt):
+    assert "up to date" in run("dvc", "status", cwd=rebuilt).stdout
+    assert "Running stage" not in run("dvc", "repro", cwd=rebuilt).stdout
+
+
+def test_another_clone_pulls_what_this_one_pushed(rebuilt, tmp_path):
+    run("dvc", "push", cwd=rebuilt)
+    clone = tmp_path / "clone"
+    git.git("clone", "-q", str(rebuilt), str(clone), cwd=tmp_path)
+    remotes.lend(rebuilt, clone)
+    run("dvc", "pull", cwd=clone)
+    assert "up to date" in run("dvc", "status", cwd=clone).stdout
+    for path in read_lock(clone / LOCK).outs():
+        assert (clone / path).read_bytes() == (rebuilt / path).read_bytes()
+
+
+def test_every_plot_is_drawn(scratch):
+    run("dvc", "plots", "show", "--out", "drawn", cwd=scratch)
+    page = (scratch / "drawn" / "index.html").read_text()
+    for title in (
+        "Predicted against actual",
+        "Residuals over the campaign",
+        "Feature importance",
+        "Mean prediction as one feature moves",
+    ):
+        assert title in page
+
+
+def test_a_broken_contract_stops_the_pipeline_and_names_rows_and_columns(scratch):
+    raw_file = scratch / raw_data.DATA
+    lines = raw_file.read_bytes().splitlines(keepends=True)
+    cells = lines[7].rstrip(b"\n").split(b",")
+    cells[-1] = b"9.2"
+    lines[7] = b",".join(cells) + b"\n"
+    lines.append(lines[3])
+    raw_file.unlink()
+    raw_file.write_bytes(b"".join(lines))
+    before = (scratch / "dvc.lock").read_bytes()
+    done = run("dvc", "repro", "--force", "--single-item", "validate", cwd=scratch, check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "Traceback" not in said
+    assert "line 8" in said
+    assert "yield" in said
+    assert lines[3].split(b",")[0].decode() in said, "the id that stands twice"
+    assert (scratch / "dvc.lock").read_bytes() == before
+    assert "9.2" in (scratch / "data/validated/report.md").read_text()
+
+
+def test_raw_data_that_moved_on_are_refused_and_the_pin_stays(checkout, tmp_path):
+    clone = tmp_path / "clone"
+    git.git("clone", "-q", str(checkout), str(clone), cwd=tmp_path)
+    server = remotes.embedded(embedded_s3.free_port(), clone)
+    with embedded_s3.running(server):
+        embedded_s3.put(server, raw_data.KEY, b"another file")
+        pin = (clone / raw_data.PIN).read_bytes()
+        with pytest.raises(Exception, match="no longer the object"):
+            raw_data.fetch(clone)
+    assert (clone / raw_data.PIN).read_bytes() == pin
+    assert not (clone / raw_data.DATA).exists()
+
+
+def test_the_demo_goes_from_a_bare_clone_to_a_service_and_stops_all_it_started(quick, tmp_path):
+    clone = tmp_path / "clone"
+    git.git("clone", "-q", str(quick), str(clone), cwd=tmp_path)
+    shutil.copytree(quick / ".dvc/cache", clone / ".dvc/cache")  # the rebuild itself is shown by other tests
+    port, s3_port = embedded_s3.free_port(), embedded_s3.free_port()
+    with (tmp_path / "log").open("wb") as log:
+        command = ("batchyield", "demo", "--port", str(port), "--s3-port", str(s3_port))
+        demo = subprocess.Popen(
+            [Path(sys.executable).parent / command[0], *command[1:]], cwd=clone, stdout=log, stderr=log
+        )
+    try:
+        wait_until_ready(port)
+        demo.terminate()
+        assert demo.wait(60) == 0, "told to end, it ended well"
+    finally:
+        demo.kill()
+        demo.wait()
+    said = (tmp_path / "log").read_text()
+    assert "outputs are the committed bytes" in said
+    assert said.count("  same") == len(read_lock(clone / LOCK).outs())
+    for held in (port, s3_port):
+        with pytest.raises(urllib.error.URLError, match="refused"):
+            urllib.request.urlopen(f"http://127.0.0.1:{held}/health/live")
+
+
+@pytest.mark.real_data
+def test_the_real_plant_runs_through_and_the_committed_lock_is_untouched(real_data, tmp_path):
+    lock = (ROOT / LOCK).read_bytes()
+    train = real_data / "jinnan_round1_train_20181227.csv"
+    target = tmp_path / "rebuild"
+    port = str(embedded_s3.free_port())
+    choices = (*EVALUATED, "model.extra_trees.n_estimators=10")
+    command = ("batchyield", "rebuild-on", str(train), *choices, "--into", str(target), "--s3-port", port)
+    done = run(*command, cwd=ROOT)
+    assert "data/metrics/test.json" in done.stdout
+    assert (ROOT / LOCK).read_bytes() == lock
+    sent = read_sheet((real_data / "jinnan_round1_testA_20181227.csv").read_bytes())
+    answered = answers_over_http(target, (real_data / "jinnan_round1_testA_20181227.csv").read_bytes())
+    assert answered[0] == "id,yield,lower,upper"
+    assert [line.split(",")[0] for line in answered[1:]] == [batch.id for batch in sent.batches]
+    for line in answered[1:]:
+        _, value, lower, upper = line.split(",")
+        assert float(lower) <= float(value) <= float(upper)
+    shutil.rmtree(target)
+
+
+def wait_until_ready(port):
+    for _ in range(1200):
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready").close()
+        except urllib.error.URLError:
+            time.sleep(0.1)
+        else:
+            return
+    raise TimeoutError
+
+
+def answers_over_http(root, sheet):
+    """Starts the real service in `root`, sends it a CSV, and returns the lines it answers."""
+    port = embedded_s3.free_port()
+    service = subprocess.Popen([sys.executable, "-m", "api", "--port", str(port)], cwd=root)
+    try:
+        wait_until_ready(port)
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/v1/predictions/csv", sheet, {"Content-Type": "text/csv"}
+        )
+        with urllib.request.urlopen(request) as answer:
+            return answer.read().decode().splitlines()
+    finally:
+        service.terminate()
+        service.wait()

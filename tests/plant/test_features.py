@@ -1,0 +1,300 @@
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchyield.plant import cells, features
+from batchyield.plant.batch import NAMES, READINGS, Batch
+from batchyield.plant.features import FEATURES, GROUPS, INDEX, KINDS, featurize, id_number
+from batchyield.plant.features.catalogue import RATIOS, STEPS, WARMINGS
+from batchyield.plant.features.data_dictionary import markdown
+
+USUAL = Batch(
+    id="sample_7",
+    **{"A1": 300, "A3": 405, "A4": 700, "A5": "22:00:00", "A6": 29, "A9": "0:00:00", "A10": 101, "A11": "1:00:00"},
+    **{"A12": 103, "A13": 0.2, "A14": "2:00:00", "A15": 105, "A16": "3:00:00", "A17": 106, "A18": 0.2, "A19": 200},
+    **{"A20": "3:30-4:30", "A21": 50, "A22": 9, "A23": 5, "A24": "4:40:00", "A25": 80, "A26": "5:40:00", "A27": 73},
+    **{"A28": "6:00-7:00", "B1": 320, "B2": 3.5, "B3": 3.5, "B4": "7:05-8:05", "B5": "8:10:00", "B6": 79},
+    **{"B7": "10:10:00", "B8": 45, "B9": "10:30-12:00", "B10": "12:20-13:50", "B11": "14:00-15:00", "B12": 1200},
+    **{"B13": 0.15, "B14": 400},
+)
+
+
+def changed(**readings):
+    return msgspec.structs.replace(USUAL, **readings)
+
+
+def value(batch, name):
+    return featurize([batch]).values[0, INDEX[name]]
+
+
+def warned(batch):
+    return [(w.field, w.kind) for w in featurize([batch]).warnings[0]]
+
+
+number = st.none() | st.floats(allow_nan=True, allow_infinity=True) | st.floats(0, 1000)
+clocks = st.none() | st.text(max_size=12) | st.times().map(lambda t: f"{t.hour}:{t.minute:02d}:00")
+ranges = (
+    st.none()
+    | st.text(max_size=12)
+    | st.tuples(st.times(), st.times()).map(lambda t: f"{t[0].hour}:{t[0].minute:02d}-{t[1].hour}:{t[1].minute:02d}")
+)
+kinds = {"number": number, "clock": clocks, "range": ranges}
+batches = st.fixed_dictionaries(
+    {"id": st.none() | st.text(max_size=20)} | {r.name: kinds[r.kind] for r in READINGS}
+).map(lambda fields: Batch(**fields))
+
+
+@given(st.lists(batches, max_size=4))
+def test_any_batch_has_every_feature_and_no_infinity(given_batches):
+    made = featurize(given_batches)
+    assert made.values.shape == (len(given_batches), len(FEATURES))
+    assert made.values.dtype == np.float32
+    assert made.values.flags.c_contiguous
+    assert not np.isinf(made.values).any()
+    for warnings in made.warnings:
+        for warning in warnings:
+            assert warning.field in NAMES
+            assert warning.kind in KINDS | cells.KINDS
+            assert warning.message
+
+
+@given(st.lists(batches, min_size=1, max_size=4))
+def test_a_batch_is_read_alike_whatever_stands_beside_it(given_batches):
+    together = featurize(given_batches)
+    for i, batch in enumerate(given_batches):
+        alone = featurize([batch])
+        np.testing.assert_array_equal(together.values[i], alone.values[0])
+        assert together.warnings[i] == alone.warnings[0]
+
+
+def test_no_batches_make_an_empty_matrix():
+    assert featurize([]).values.shape == (0, len(FEATURES))
+
+
+def test_a_clean_batch_has_no_warnings():
+    assert featurize([USUAL]).warnings == [()]
+
+
+def test_a_blank_batch_is_missing_everywhere_but_in_its_flags():
+    made = featurize([Batch()])
+    present = {FEATURES[i].name for i in np.flatnonzero(~np.isnan(made.values[0]))}
+    assert present == {f.name for f in FEATURES if f.group == "missing"}
+    assert set(made.values[0][~np.isnan(made.values[0])]) == {1.0}
+    assert made.warnings == [()]
+
+
+def test_names_are_unique_and_groups_known():
+    assert len({f.name for f in FEATURES}) == len(FEATURES)
+    assert {f.group for f in FEATURES} == set(GROUPS)
+    assert all(f.description for f in FEATURES)
+
+
+@pytest.mark.parametrize("name", [r.name for r in READINGS if r.kind == "number" and r.name not in ("A2", "A8")])
+def test_a_number_is_passed_on_as_it_is(name):
+    assert value(USUAL, name) == np.float32(getattr(USUAL, name))
+
+
+@pytest.mark.parametrize(("over", "under"), RATIOS)
+def test_ratios(over, under):
+    assert value(USUAL, f"{over}_per_{under}") == np.float32(getattr(USUAL, over) / getattr(USUAL, under))
+
+
+def test_product_per_all_water():
+    assert value(USUAL, "B14_per_water") == np.float32(400 / (700 + 200 + 320 + 1200))
+
+
+@pytest.mark.parametrize(("first", "second"), WARMINGS)
+def test_differences_of_temperatures(first, second):
+    assert value(USUAL, f"{first}_minus_{second}") == getattr(USUAL, first) - getattr(USUAL, second)
+
+
+def test_steps_run_from_the_end_of_one_to_the_start_of_the_next():
+    expected = {
+        **{"A5_to_A9": 120, "A9_to_A11": 60, "A11_to_A14": 60, "A14_to_A16": 60, "A16_to_A20": 30, "A20_to_A24": 10},
+        **{"A24_to_A26": 60, "A26_to_A28": 20, "A28_to_B4": 5, "B4_to_B5": 5, "B5_to_B7": 120, "B7_to_B9": 20},
+        **{"B9_to_B10": 20, "B10_to_B11": 10},
+    }
+    assert {name: value(USUAL, name) for name in expected} == expected
+    assert {f"{a}_to_{b}" for a, b in STEPS} == set(expected) | {"A5_to_A7", "A7_to_A9"}
+    holding = changed(A7="22:50:00")
+    assert (value(holding, "A5_to_A7"), value(holding, "A7_to_A9")) == (50, 70)
+    assert math.isnan(value(USUAL, "A5_to_A7"))
+
+
+def test_lengths():
+    expected = {
+        "A20_length": 60,
+        "A28_length": 60,
+        "B4_length": 60,
+        "B9_length": 90,
+        "B10_length": 90,
+        "B11_length": 60,
+    }
+    assert {name: value(USUAL, name) for name in expected} == expected
+    assert value(USUAL, "spin_length") == 240
+    assert value(changed(B11=None), "spin_length") == 180
+    assert math.isnan(value(changed(B9=None, B10=None, B11=None), "spin_length"))
+    assert value(USUAL, "reaction_length") == 180
+    assert value(USUAL, "batch_length") == 14 * 60  # 22:00 to 12:00
+
+
+def test_clocks_and_shifts():
+    assert value(USUAL, "A5_clock") == 22 * 60
+    assert value(USUAL, "B9_clock") == 10 * 60 + 30
+    assert [value(changed(A5=text), "A5_in_shift") for text in ("6:00:00", "13:30:00", "22:00:00", "5:59:00")] == [
+        *(0, 450, 0, 479)
+    ]
+
+
+@pytest.mark.parametrize("name", ["A2", "A3", "A7", "B1", "B10", "B11"])
+def test_flags_tell_blanks(name):
+    assert value(changed(**{name: None}), f"{name}_missing") == 1
+    assert (
+        value(
+            changed(**{name: "7:00:00" if name == "A7" else "7:00-8:00" if name in ("B10", "B11") else 300.0}),
+            f"{name}_missing",
+        )
+        == 0
+    )
+
+
+def later(text, minutes):
+    def move(part):
+        hour, minute, *rest = part.split(":")
+        total = (int(hour) * 60 + int(minute) + minutes) % 1440
+        return ":".join([str(total // 60), f"{total % 60:02d}", *rest])
+
+    return "-".join(map(move, text.split("-")))
+
+
+@given(st.integers(0, 1439))
+def test_steps_and_lengths_do_not_depend_on_when_the_batch_ran(minutes):
+    moved = changed(
+        **{r.name: later(text, minutes) for r in READINGS if r.kind != "number" and (text := getattr(USUAL, r.name))}
+    )
+    for i, feature in enumerate(FEATURES):
+        if feature.group in ("steps", "lengths"):
+            np.testing.assert_array_equal(featurize([moved]).values[0, i], featurize([USUAL]).values[0, i])
+
+
+def test_a_step_of_twenty_hours_or_more_is_missing_and_told():
+    wrong = changed(A11="23:30:00")
+    assert math.isnan(value(wrong, "A9_to_A11"))
+    assert warned(wrong) == [("A11", "long_step")]
+    assert value(changed(A11="19:59:00", A14="20:00:00"), "A9_to_A11") == 1199
+
+
+@pytest.mark.parametrize("text", ["18:30-15:00", "2:00-17:00", "5:00-5:00"])
+def test_an_impossible_range_has_no_length_and_is_told(text):
+    wrong = changed(B11=text)
+    assert math.isnan(value(wrong, "B11_length"))
+    assert ("B11", "impossible_range") in warned(wrong)
+
+
+def test_warnings_of_the_clock_are_passed_on():
+    dirty = changed(A20="3：30-4;30")
+    assert value(dirty, "A20_length") == 60
+    assert [field for field, kind in warned(dirty) if kind in cells.KINDS] == ["A20"]
+
+
+@pytest.mark.parametrize(
+    ("readings", "charge", "product", "warning"),
+    [
+        ({"A1": 200.0}, 300, 400, ("A1", "charge_from_reagents")),
+        ({"A1": None}, 300, 400, ("A1", "charge_from_reagents")),
+        ({"A1": 200.0, "A3": 270.0, "A4": 470.0, "B14": 420.0}, 300, 420, ("A1", "charge_from_product")),
+        ({"A1": 200.0, "A3": 270.0, "A4": 470.0, "B14": 340.0}, 250, 340, ("A1", "charge_from_product")),
+        ({"B14": 40.0}, 300, 400, ("B14", "product_tenfold")),
+        ({"B14": 785.0}, 300, None, ("B14", "product_impossible")),
+        ({"B14": 100.0}, 300, None, ("B14", "product_impossible")),
+        ({"B14": -400.0}, 300, None, ("B14", "product_impossible")),
+        ({"A1": 3.0, "A3": None}, None, 400, ("A1", "implausible_number")),
+    ],
+)  # fmt: skip
+def test_charge_and_product_are_repaired_from_the_other_readings(readings, charge, product, warning):
+    batch = changed(**readings)
+    np.testing.assert_equal(value(batch, "A1"), np.nan if charge is None else charge)
+    np.testing.assert_equal(value(batch, "B14"), np.nan if product is None else product)
+    known = charge is not None and product is not None
+    np.testing.assert_equal(value(batch, "B14_per_A1"), np.float32(product / charge) if known else np.nan)
+    assert warning in warned(batch)
+
+
+@pytest.mark.parametrize(
+    "readings",
+    [
+        {"A1": 200.0, "A3": 270.0, "A4": 470.0, "B14": 280.0},
+        {"A1": 250.0, "A3": 340.0, "A4": 590.0, "B14": 340.0},
+        {"A2": 125.0, "A3": None, "A4": 980.0},
+        {"B14": 280.0},
+        {"B14": 460.0},
+    ],
+)
+def test_real_recipes_are_left_alone(readings):
+    batch = changed(**readings)
+    assert warned(batch) == []
+    assert [value(batch, n) for n in ("A1", "B14")] == [batch.A1, batch.B14]
+
+
+def test_reagents_that_contradict_each_other_repair_nothing():
+    assert math.isnan(value(changed(A1=None, A3=1.0, A4=1.7), "A1"))
+    assert math.isnan(value(changed(A1=None, A4=300.0), "A1"))
+
+
+@pytest.mark.parametrize(("name", "slip"), [("B1", 1200.0), ("B2", 0.15), ("A19", 700.0), ("A17", 89.0), ("A22", 3.5)])
+def test_a_number_no_batch_can_have_is_missing_and_told(name, slip):
+    batch = changed(**{name: slip})
+    assert math.isnan(value(batch, name))
+    assert warned(batch) == [(name, "implausible_number")]
+
+
+@pytest.mark.parametrize("slip", [math.nan, math.inf, -math.inf, 1e300, 1e7])
+def test_numbers_beyond_all_sense_are_missing_and_told(slip):
+    batch = changed(A4=slip)
+    assert math.isnan(value(batch, "A4"))
+    assert ("A4", "implausible_number") in warned(batch)
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [("sample_1528", 1528), ("7", 7), ("batch-2024-0012", 12), ("sample", None), ("", None), (None, None),
+     ("sample_" + "9" * 60, None), ("sample_７", None), ("12a", None)],
+)  # fmt: skip
+def test_the_number_of_an_id(name, number):
+    np.testing.assert_equal(id_number(name), math.nan if number is None else number)
+
+
+def test_serving_needs_neither_pandas_nor_scikit_learn():
+    script = (
+        "import sys, batchyield.plant.features;print(sorted({'pandas', 'sklearn', 'scipy', 'onnx'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_the_data_dictionary_is_that_of_the_code():
+    page = Path(__file__).parents[2] / "docs" / "features.md"
+    assert page.read_text(encoding="utf-8") == markdown(), "run `python -m batchyield.plant.features.data_dictionary`"
+    assert all(f"`{kind}`" in markdown() for kind in features.KINDS)
+
+
+@pytest.mark.real_data
+def test_the_real_file_keeps_its_rows_and_gets_its_repairs(real_data):
+    from batchyield.plant.csv_reader import read_sheet
+
+    sheet = read_sheet((real_data / "jinnan_round1_train_20181227.csv").read_bytes())
+    made = featurize(sheet.batches)
+    assert len(made.values) == len(made.warnings) == 1396
+    ratio = made.values[:, INDEX["B14_per_A1"]]
+    assert np.isnan(ratio).sum() <= 2
+    assert np.nanmin(ratio) >= 0.8
+    assert np.nanmax(ratio) <= 1.55
+    kinds = [w.kind for warnings in made.warnings for w in warnings]
+    assert 3 <= kinds.count("charge_from_product") + kinds.count("charge_from_reagents") <= 6
+    assert sum(map(bool, made.warnings)) < 0.15 * 1396

@@ -1,0 +1,302 @@
+"""The plant's file: read whole in every form it comes in, or refused with the line and the column."""
+
+import csv
+import io
+from codecs import BOM_UTF8
+from collections import Counter
+
+import msgspec
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from batchyield.errors import InputError
+from batchyield.plant import cells as clock
+from batchyield.plant.batch import ID_COLUMN, LARGEST, NAMES, READINGS, YIELD_COLUMN, Batch
+from batchyield.plant.csv_reader import KINDS, SHOWN, TOGETHER, read_answers, read_sheet
+
+HEADER = [ID_COLUMN, *NAMES, YIELD_COLUMN]
+KIND = {r.name: r.kind for r in READINGS}
+ENCODINGS = ["UTF-8", "UTF-8-SIG", "GB18030"]
+
+
+def written(rows, header=HEADER, encoding="UTF-8", ending="\n"):
+    text = io.StringIO()
+    csv.writer(text, lineterminator=ending).writerows([header, *rows])
+    return text.getvalue().encode(encoding)
+
+
+def row(**cells):
+    """A blank row but for its id, yield and the given cells, in the order of the header."""
+    cells = {ID_COLUMN: "sample_1", YIELD_COLUMN: "0.92"} | cells
+    return [cells.get(name, "") for name in HEADER]
+
+
+def refused(data, reader=read_sheet, **options):
+    with pytest.raises(InputError) as caught:
+        reader(data, **options)
+    return [str(v) for v in caught.value.violations]
+
+
+times = st.integers(0, 1439).map(lambda m: f"{m // 60}:{m % 60:02d}")
+names = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=20).filter(lambda s: s == s.strip())
+VALUES = {
+    "number": st.integers(-10_000, 10_000).map(lambda n: n / 8),
+    "clock": times.map("{}:00".format) | st.sampled_from(["1900/1/21 0:00", '22"00', "7点30", "70,5"]),
+    "range": st.tuples(times, times).map("-".join) | st.sampled_from(["20；00-22:00", '22"00-0:00']),
+}
+batches = st.builds(Batch, id=names, **{n: st.none() | VALUES[KIND[n]] for n in NAMES})
+yields = st.none() | st.integers(0, 1200).map(lambda n: n / 1000)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(batches, yields), min_size=1, max_size=4),
+    st.permutations(HEADER),
+    st.sampled_from(ENCODINGS),
+    st.sampled_from(["\n", "\r\n", "\r"]),
+    st.sampled_from([True, False, None]),
+    st.integers(0, 3),
+)
+def test_what_is_written_is_read_back_in_every_form(written_rows, header, encoding, ending, with_yield, blank_lines):
+    rows = []
+    for batch, measured in written_rows:
+        cells = msgspec.structs.asdict(batch) | {ID_COLUMN: batch.id, YIELD_COLUMN: measured}
+        rows.append(["" if cells[name] is None else str(cells[name]) for name in header])
+    padded = [f" {name}\t" for name in header]
+    data = written(rows, padded, encoding, ending) + ending.encode() * blank_lines
+    read = read_sheet(data, with_yield)
+    assert read.batches == [batch for batch, _ in written_rows]
+    assert read.yields == (None if with_yield is False else [measured for _, measured in written_rows])
+    assert read.warnings == [()] * len(rows)
+    assert read.encoding == encoding
+
+
+def violations(reader, data):
+    try:
+        reader(data)
+    except InputError as error:
+        return error.violations
+    return ()
+
+
+def _spoil(at, length, instead):
+    data = written([row(A5="7:00:00", A20='22"00-0:00'), row(B14="400")])
+    at %= len(data)
+    return data[:at] + instead + data[at + length :]
+
+
+spoiled = st.builds(
+    _spoil,
+    st.integers(0, 10_000),
+    st.sampled_from([0, 1, 2, 3, 40, 400]),
+    st.lists(st.sampled_from([b",", b'"', b"\n", b"\r", b";", b"\0", b"\xff", b"\x81", b"7", BOM_UTF8])).map(b"".join),
+)
+
+
+@settings(deadline=None)
+@given(spoiled | st.binary() | st.text().map(str.encode))
+@example(written([row()])[:-3] + b'"')
+@example(",".join(HEADER).encode() + b"\r\r\n")
+@example("样".encode("gb18030") + "样".encode())
+@example(b",".join([b"A1"] * 100_000))
+def test_any_bytes_are_a_sheet_or_an_input_error(data):
+    for reader in (read_sheet, read_answers):
+        found = violations(reader, data)
+        assert len(found) <= SHOWN + 1
+        assert all(v.where and v.problem for v in found)
+
+
+@given(spoiled)
+def test_a_spoiled_file_keeps_every_row_in_its_line_or_is_refused(data):
+    if violations(read_sheet, data):
+        return
+    sheet = read_sheet(data)
+    text = data.decode(sheet.encoding)
+    lines = [cells for cells in csv.reader(io.StringIO(text, newline="")) if any(map(str.strip, cells))]
+    assert len(sheet.batches) == len(sheet.yields) == len(sheet.warnings) == len(lines) - 1
+    assert [batch.id for batch in sheet.batches] == [cells[0].strip() for cells in lines[1:]]
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), st.text(max_size=80), max_size=5), st.sampled_from(ENCODINGS))
+@example({"A1": "٣", "B14": "1e309", "A20": "\ufeff", "A5": "x" * 65}, "GB18030")
+def test_any_cell_is_a_reading_or_missing_with_a_warning_and_fits_the_schema(cells, encoding):
+    clean = {n: "".join(c for c in text if c not in "\0\r\n") for n, text in cells.items()}
+    sheet = read_sheet(written([row(**clean), row(A1="300")], encoding=encoding))
+    first, second = sheet.batches
+    assert msgspec.convert(msgspec.to_builtins(first), Batch) == first
+    assert second == Batch(id="sample_1", A1=300.0)
+    assert sheet.warnings[1] == ()
+    warned = {w.field: w.kind for w in sheet.warnings[0]}
+    assert set(warned.values()) <= set(clock.KINDS) | set(KINDS)
+    for name, text in clean.items():
+        value = getattr(first, name)
+        assert not text.strip() or value is not None or name in warned
+        assert text.strip() or (value is None and name not in warned)
+        assert KIND[name] == "number" or value in (None, text.strip())
+
+
+def test_the_limits_of_a_batch_are_the_limits_of_a_cell():
+    longest = "x" * 64
+    cells = {"A5": longest, "A7": f"{longest}y", "A20": f"  {longest} ", "A1": "1000000", "A2": "-1000000.5"}
+    sheet = read_sheet(written([row(**cells, B1="nan", B2="Infinity", B3="0." + "1" * 64)]))
+    batch = sheet.batches[0]
+    assert [longest, None, longest, LARGEST] == [batch.A5, batch.A7, batch.A20, batch.A1]
+    assert (batch.A2, batch.B1, batch.B2, batch.B3) == (None,) * 4
+    kinds = [(w.field, w.kind) for w in sheet.warnings[0]]
+    assert kinds == [("A2", "too_large"), ("A7", "too_long"), ("B1", "not_finite"), ("B2", "not_finite"),
+                     ("B3", "too_long")]  # fmt: skip
+
+
+def test_warnings_come_in_the_order_of_the_readings_whatever_that_of_the_columns():
+    cells = row(B14="1900/3/10 0:00", A1="３００")
+    sheet = read_sheet(written([cells[::-1]], HEADER[::-1]))
+    assert [(w.field, w.kind) for w in sheet.warnings[0]] == [("A1", "full_width"), ("B14", "excel_date")]
+    assert (sheet.batches[0].A1, sheet.batches[0].B14) == (300.0, 70.0)
+
+
+def test_a_yield_column_is_optional_required_or_passed_over():
+    without = written([row()[:-1]], HEADER[:-1])
+    assert read_sheet(without).yields is None
+    assert refused(without, with_yield=True) == [f"line 1: missing column {YIELD_COLUMN}"]
+    assert read_sheet(written([row(**{YIELD_COLUMN: "lost"})]), with_yield=False).yields is None
+    assert read_sheet(written([row(**{YIELD_COLUMN: " "})])).yields == [None]
+
+
+GOOD = written([row()])
+
+
+@pytest.mark.parametrize(
+    ("data", "where", "problem"),
+    [
+        (b"", "line 1", "empty"),
+        (b" \r\n\r\n", "line 1", "empty"),
+        (written([]), "line 1", "no batches"),
+        (written([], encoding="UTF-8-SIG") + b"\n,,\n", "line 1", "no batches"),
+        (written([row()], encoding="UTF-16"), "line 1", "NUL byte"),
+        (GOOD + b"\0", "line 3", "NUL byte"),
+        (GOOD + b"\xff\xff", "line 3", "neither UTF-8 nor GB18030"),
+        (written([row()], encoding="UTF-8-SIG") + "样".encode("gb18030"), "line 3", "byte order mark"),
+        (written([row()[:-2]], [n for n in HEADER if n not in ("A7", "B2")]), "line 1", "missing column A7, B2"),
+        (written([[*row(), "", ""]], [*HEADER, "A29", ""]), "line 1", "unknown column A29, number 46 without a name"),
+        (written([[*row(), ""]], [*HEADER, "A1"]), "line 1", "repeated column A1"),
+        (GOOD.replace(b",", b";"), "line 1", "separated by commas"),
+        (written([row(), row()[:-1], row(), [*row(), ""]]), "line 3", "expected 44 cells, found 43"),
+        (written([row(), row()[:-1], row(), [*row(), ""]]), "line 5", "expected 44 cells, found 45"),
+        (written([row(), [], row()]), "line 3", "blank line"),
+        (written([row(), [""] * 44, row()]), f"line 3, column {ID_COLUMN}", "blank"),
+        (written([row(), row(**{ID_COLUMN: "x" * 129})]), f"line 3, column {ID_COLUMN}", "129 characters"),
+        (written([row(), row(**{YIELD_COLUMN: "92%"})]), f"line 3, column {YIELD_COLUMN}", "'92%' is not a number"),
+        (written([row(**{YIELD_COLUMN: "NaN"})]), f"line 2, column {YIELD_COLUMN}", "'NaN' is not a number"),
+        (GOOD + b'sample_2,"300\n' + GOOD, "line 3", "quote"),
+        (GOOD + b'sample_2,"300"0,\n', "line 3", "quote"),
+        (written([row(), row(A5="7:00\n")]), "line 3", "line break inside a cell"),
+        (written([row(), row(A5="x" * 200_000)]), "line 3", "field limit"),
+    ],
+)
+def test_what_makes_a_table_doubtful_is_refused_with_its_place(data, where, problem):
+    assert any(told.startswith(f"{where}: ") and problem in told for told in refused(data))
+
+
+def test_everything_wrong_is_told_at_once_but_not_without_end():
+    told = refused(written([row(**{ID_COLUMN: "", YIELD_COLUMN: "?"})] * 50))
+    assert [v.partition(":")[0] for v in told[:3]] == [
+        f"line 2, column {ID_COLUMN}", f"line 2, column {YIELD_COLUMN}", f"line 3, column {ID_COLUMN}"
+    ]  # fmt: skip
+    assert (len(told), told[-1]) == (SHOWN + 1, "file: 80 more like these")
+
+
+MANY = 3 * TOGETHER + 5
+
+
+def test_a_long_file_is_read_as_its_rows_are():
+    rows = [row(**{ID_COLUMN: f"sample_{n}"}, A1=str(n), B14="７" if n % 50 == 0 else "") for n in range(1, MANY)]
+    rows[TOGETHER - 2 : TOGETHER + 1] = [row(A5="x" * 65)] * 3
+    sheet = read_sheet(written(rows) + b"\n" * 2 * TOGETHER)
+    alone = [read_sheet(written([cells])) for cells in rows]
+    assert sheet.batches == [one.batches[0] for one in alone]
+    assert sheet.yields == [0.92] * len(rows)
+    assert sheet.warnings == [one.warnings[0] for one in alone]
+
+
+def test_what_is_wrong_far_down_is_told_as_it_is_near_the_top():
+    rows = [row(A1=str(n)) for n in range(MANY)]
+    doubtful = [*rows, row(**{ID_COLUMN: ""}), *rows, row(**{YIELD_COLUMN: "?"})]
+    assert [told.partition(":")[0] for told in refused(written(doubtful))] == [
+        f"line {MANY + 2}, column {ID_COLUMN}",
+        f"line {2 * MANY + 3}, column {YIELD_COLUMN}",
+    ]
+    ragged = [*doubtful, [], row()[1:], *rows, row()[2:], *[[]] * MANY]
+    assert refused(written(ragged)) == [
+        f"line {2 * MANY + 4}: a blank line among the batches",
+        f"line {2 * MANY + 5}: expected 44 cells, found 43",
+        f"line {3 * MANY + 6}: expected 44 cells, found 42",
+    ]
+    for header in (HEADER, HEADER[1:]):
+        assert refused(written([*ragged, row(A5="7:00\n"), *rows], header)) == [
+            f"line {4 * MANY + 7}: a line break inside a cell: a quote too many?"
+        ]
+        (told,) = refused(written([*ragged, row(A5="7:00\n"), *rows], header) + b'"')
+        assert told.startswith(f"line {4 * MANY + 7}: cannot be split into cells")
+
+
+def test_rows_with_the_same_name_are_read_one_after_the_other():
+    sheet = read_sheet(written([row(A1="300"), row(A1="200")]))
+    assert [(b.id, b.A1) for b in sheet.batches] == [("sample_1", 300.0), ("sample_1", 200.0)]
+
+
+def test_answers_are_read_by_name():
+    assert read_answers(b"\xef\xbb\xbfsample_2,0.9\r\n sample_1 ,0.891\r\n\r\n") == {"sample_2": 0.9, "sample_1": 0.891}
+    assert refused(b"a,0.9\na,0.8\n,0.7\nb,\nc,x\n", read_answers) == [
+        "line 2, column id: comes twice",
+        "line 3, column id: blank: every batch needs a name",
+        "line 4, column yield: blank: every batch needs its yield",
+        "line 5, column yield: 'x' is not a number: a yield is a fraction near 0.92, or blank",
+    ]
+    assert refused(b"a,0.9,1\n", read_answers) == ["line 1: expected 2 cells, found 3"]
+
+
+@pytest.mark.real_data
+def test_the_real_files_are_read_whole(real_data):
+    train = read_sheet((real_data / "jinnan_round1_train_20181227.csv").read_bytes())
+    test = read_sheet((real_data / "jinnan_round1_testA_20181227.csv").read_bytes(), with_yield=None)
+    answers = read_answers((real_data / "jinnan_round1_ansA_20190125.csv").read_bytes())
+    assert (len(train.batches), len(test.batches)) == (1396, 150)
+    assert (train.encoding, test.encoding) == ("GB18030", "GB18030")
+    assert None not in train.yields
+    assert test.yields is None
+    assert set(answers) == {batch.id for batch in test.batches}
+    for ending in (b"\n", b"\r\n"):
+        text = (real_data / "jinnan_round1_train_20181227.csv").read_bytes().decode("GB18030")
+        for encoding in ENCODINGS:
+            again = read_sheet(text.encode(encoding).replace(b"\n", ending))
+            assert (again.batches, again.yields, again.warnings) == (train.batches, train.yields, train.warnings)
+
+
+READERS = {"clock": clock.read_clock, "range": clock.read_range, "number": clock.read_number}
+
+
+@pytest.mark.real_data
+def test_the_real_files_have_every_form_of_the_catalogue_and_each_is_read_as_documented(real_data):
+    dirty, kinds, dirty_rows = {}, Counter(), 0
+    for name in ("jinnan_round1_train_20181227.csv", "jinnan_round1_testA_20181227.csv"):
+        text = (real_data / name).read_bytes().decode("GB18030")
+        for cells in csv.DictReader(io.StringIO(text)):
+            read = {(KIND[n], cells[n]): READERS[KIND[n]](cells[n]) for n in NAMES}
+            found = {cell: reading for cell, reading in read.items() if reading.warning}
+            kinds.update(reading.warning[0] for reading in found.values())
+            dirty_rows += bool(found)
+            dirty |= found
+    assert 0.045 < dirty_rows / 1546 < 0.06
+    assert kinds == {
+        "semicolon": 27, "short_minute": 27, "full_width": 18, "excel_date": 9, "double_colon": 4, "stray_colon": 3,
+        "trailing": 3, "hour_24": 2, "no_colon": 2, "long_minute": 1, "no_hour": 1, "no_minute": 1, "quote": 1,
+    }  # fmt: skip
+    documented = {(column, cell): reading for rule in clock.RULES for column, cell, reading in rule.examples}
+    met = dirty.keys() & documented
+    assert {dirty[cell].warning[0] for cell in met} == set(kinds)
+    for column, cell in met:
+        assert dirty[column, cell][:-1] == READERS[column](documented[column, cell])[:-1]
+    missing = {cell for cell, reading in dirty.items() if reading[0] is None}
+    # A typed 29 is no hour, and 26:30 typed as one says no more than 223:00 does.
+    assert missing - met == {("clock", "1900/1/29 0:00"), ("clock", "1900/1/1 2:30")}

@@ -1,0 +1,474 @@
+"""A release rehearsed as it happens: from a tag, by way of a real package index, to a served prediction."""
+
+import base64
+import contextlib
+import hashlib
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import venv
+import zipfile
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+from support.commands import ROOT, run
+from support.service import REFERENCE, batches, card, linear_onnx, pin
+
+from batchyield.cli.__main__ import main
+from batchyield.errors import ArtifactError, InputError
+from batchyield.plant.simulator import simulate
+from batchyield.release.registry import NAME, read, resolve
+from batchyield.serving.artifact import FILES, MODEL, golden_rows, write_artifact
+from batchyield.serving.model_package import Packaged
+from batchyield.versioning import git as workspace
+from batchyield.versioning.git import git
+from batchyield.versioning.lock_diff import LOCK
+from batchyield.versioning.storage import embedded_s3, raw_data, remotes, s3_objects
+from batchyield.versioning.storage.content_store import place
+
+TOKEN = "tok-3n-of-the-index"
+ME = {f"GIT_{who}_{what}": said for who in ("AUTHOR", "COMMITTER") for what, said in (("NAME", "t"), ("EMAIL", "t@l"))}
+
+
+def md5(data):
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def store(root, data):
+    """Keeps bytes as `dvc push` does after `dvc commit`: in the cache and in the storage."""
+    kept = place(root, md5(data))
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_bytes(data)
+    remote = remotes.s3_client("storage", root)
+    remote.client.put_object(Bucket=remote.bucket, Key=s3_objects.stored(remote, md5(data)), Body=data)
+
+
+def train(root, constant, subject, code=("bounds", "clock"), param="level"):
+    """A commit with a model that answers `constant`, stored; stands for `make repro && dvc push`."""
+    onnx = linear_onnx(constant)
+    write_artifact(root / "data/model", onnx, card(name=NAME), golden_rows(onnx, batches(20)), REFERENCE)
+    pin(root)
+    lock = yaml.safe_load((root / LOCK).read_text())
+    read = [f"src/batchyield/{name}.py" for name in code]
+    deps = [{"path": path, "hash": "md5", "md5": md5((root / path).read_bytes())} for path in read]
+    value = yaml.safe_load((root / "params.yaml").read_text())["intervals"][param]
+    lock["stages"]["train"] |= {"deps": deps, "params": {"params.yaml": {f"intervals.{param}": value}}}
+    (root / LOCK).write_text(yaml.safe_dump(lock, sort_keys=False))
+    for name in FILES:
+        store(root, (root / "data/model" / name).read_bytes())
+    return commit(root, subject)
+
+
+def commit(root, subject):
+    git("add", "-A", cwd=root)
+    git("commit", "-qm", subject, cwd=root)
+    return git("rev-parse", "HEAD", cwd=root).strip()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def me():
+    """Whoever commits and tags here."""
+    with pytest.MonkeyPatch.context() as patch:
+        for variable, value in ME.items():
+            patch.setenv(variable, value)
+        yield
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory):
+    """Two releases, the first in prod and the second in staging, in a bare remote; the storage is up."""
+    root = workspace.copy(ROOT, tmp_path_factory.mktemp("release") / "checkout")
+    bare = root.parent / "origin.git"
+    git("init", "-q", "--bare", "-b", "main", str(bare), cwd=root)
+    git("remote", "add", "origin", str(bare), cwd=root)
+    with embedded_s3.running(remotes.embedded(embedded_s3.free_port(), root)):
+        store(root, (data := b"the raw data of this rehearsal"))
+        pinned = yaml.safe_load((root / raw_data.PIN).read_text())
+        pinned["outs"][0] |= {"md5": md5(data), "size": len(data)}
+        (root / raw_data.PIN).write_text(yaml.safe_dump(pinned))
+        said = [train(root, 0.5, "Train the first"), at(root, "release", "--version", "1.0.0", "--push")]
+        said += [at(root, "promote", "prod", "--push")]
+        figures = json.loads((root / "data/metrics/test.json").read_text())
+        (root / "data/metrics/test.json").write_text(json.dumps(figures | {"r2": 0.75}))
+        said += [
+            train(root, 0.5625, "Train again: the line was too low", ("bounds", "batch"), "cut"),
+            at(root, "release", "--bump", "minor", "--push"),
+        ]
+        said += [at(root, "promote", "staging", "1.1.0", "--push"), at(root, "promote", "dev", "1.1.0")]
+        git("push", "-q", "origin", "main", cwd=root)
+        yield root, bare, said
+
+
+def at(root, *arguments):
+    """`batchyield ARGUMENTS` in `root`: what it printed."""
+    said = io.StringIO()
+    with contextlib.chdir(root), contextlib.redirect_stdout(said):
+        assert main([*arguments]) == 0, said.getvalue()
+    return said.getvalue()
+
+
+@pytest.fixture
+def clone(origin, tmp_path):
+    """A second clone, as CI has it; its DVC cache is empty."""
+    root, bare, _ = origin
+    git("clone", "-q", str(bare), str(tmp_path / "clone"), cwd=tmp_path)
+    remotes.lend(root, tmp_path / "clone")
+    return tmp_path / "clone"
+
+
+@pytest.fixture
+def inside(clone, monkeypatch):
+    monkeypatch.chdir(clone)
+    return clone
+
+
+def test_a_release_is_a_tag_with_its_pins_and_a_second_clone_resolves_it(origin, clone):
+    _, _, (first, released, promoted, second, *_) = origin
+    assert "FAILED" not in released
+    assert "yield-model@v1.0.0 is pushed" in released
+    assert "yield-model#prod#1 is pushed" in promoted
+    assert [(one.version, one.revision, one.stages) for one in read(clone).releases] == [
+        ("1.1.0", second, ("staging",)),  # dev was not pushed
+        ("1.0.0", first, ("prod",)),
+    ]
+    assert resolve(root=clone, stage="prod").revision == first
+    assert resolve(root=clone).version == "1.1.0"
+    lock = (git("show", f"{second}:dvc.lock", cwd=clone)).splitlines()
+    told = git("tag", "--list", "--format=%(contents)", "yield-model@v1.1.0", cwd=clone)
+    for name in FILES:
+        assert f"data/model/{name} md5 {lock[lock.index(f'    - path: data/model/{name}') + 2].split()[-1]}" in told
+    assert "raw data md5 " in told
+    # DVC itself reads the same registry.
+    shown = run("dvc", "artifacts", "get", ".", NAME, "--stage", "prod", "-o", "got", cwd=clone)
+    assert shown.returncode == 0
+    assert (clone / "got" / MODEL).read_bytes() == linear_onnx(0.5)
+
+
+def test_promote_goes_back_and_forth_and_refuses_what_is_not_there(inside, origin, capsys):
+    def stages():
+        return {stage: versions[-1] for stage, versions in read().stages().items()}
+
+    assert stages() == {"prod": "1.0.0", "staging": "1.1.0"}
+    assert main(["promote", "prod", "1.1.0"]) == 0
+    assert stages()["prod"] == "1.1.0"
+    assert main(["promote", "prod", "--back"]) == 0
+    assert stages()["prod"] == "1.0.0"
+    assert main(["promote", "prod", "v1.0.0"]) == 0
+    assert "holds yield-model 1.0.0 already" in capsys.readouterr().out
+    for arguments, said in (
+        (["promote", "prod", "--back"], "it holds 1.0.0, its first"),
+        (["promote", "production"], "Allowed stages are"),
+        (["promote", "prod", "2.0.0"], "has no version 2.0.0; this clone knows 1.1.0, 1.0.0"),
+        (["promote", "prod", "newest"], "newest is not a version"),
+        (["serve", "--stage", "dev"], "no version of yield-model is in stage dev; this clone knows"),
+        (["serve", "--model", "other"], "no model other is released from here"),
+    ):
+        assert main(arguments) == 2
+        assert said in capsys.readouterr().err
+    assert main(["models", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [move["tag"] for move in told["moves"]] == [
+        "yield-model#prod#1",
+        "yield-model#staging#2",
+        "yield-model#prod#3",
+        "yield-model#prod#4",
+    ]
+    # The other clone moved on meanwhile, under the number that is next here too: neither is lost, this one is told.
+    git("push", "-q", "origin", "HEAD~1:refs/tags/yield-model#prod#5", cwd=inside)
+    before = git("tag", cwd=inside)
+    assert main(["promote", "prod", "1.1.0", "--push"]) == 2
+    assert "could not be pushed and is taken back" in capsys.readouterr().err
+    assert git("tag", cwd=inside) == before
+    git("push", "-q", "origin", ":refs/tags/yield-model#prod#5", cwd=inside)
+
+
+def test_a_tag_says_what_it_releases_or_moves_unless_its_annotation_is_lost(inside, origin, capsys):
+    _, _, (first, _, _, second, *_) = origin
+    for tag, version, revision, stage in (
+        ("yield-model@v1.1.0", "1.1.0", second, ""),
+        ("yield-model#prod#1", "1.0.0", first, "prod"),
+    ):
+        assert main(["tagged", tag]) == 0
+        assert capsys.readouterr().out == f"version={version}\nrevision={revision}\nstage={stage}\n"
+    git("tag", "--force", "yield-model#prod#1", first, cwd=inside)  # as actions/checkout does with the tag of its run
+    for arguments in (["tagged", "yield-model#prod#1"], ["serve", "--stage", "prod"]):
+        assert main(arguments) == 2
+        assert "yield-model#prod#1 is here without its annotation" in capsys.readouterr().err
+    git("fetch", "-q", "--force", "--tags", cwd=inside)
+    assert main(["tagged", "yield-model#prod#1"]) == 0
+
+
+def test_the_service_without_dvc_says_that_it_holds_one_model(tmp_path):
+    bare = bare_environment(tmp_path / "image")
+    done = run(
+        *(str(bare), "-m", "api", "--model", NAME, "--stage", "prod"),
+        cwd=tmp_path,
+        check=False,
+        PYTHONPATH=f"{ROOT / 'src'}{os.pathsep}{ROOT}",
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "an image holds one model: start it without --model" in done.stderr
+
+
+def test_a_shallow_clone_is_told_what_it_lacks(origin, tmp_path, monkeypatch, capsys):
+    git("clone", "-q", "--depth", "1", f"file://{origin[1]}", str(tmp_path / "shallow"), cwd=tmp_path)
+    monkeypatch.chdir(tmp_path / "shallow")
+    for arguments in (["serve", "--stage", "prod"], ["package", "1.0.0"], ["promote", "prod"], ["release"]):
+        assert main(arguments) == 2
+        assert "`git fetch --unshallow --tags`" in capsys.readouterr().err
+
+
+def test_what_must_not_be_released_is_refused_with_every_reason(inside, capsys):
+    code = inside / "src/batchyield/plant/contract_params.py"
+    code.write_text(code.read_text() + "# changed\n")
+    figures = inside / "data/metrics/forward.json"
+    figures.write_text(figures.read_text().replace("0.97309417", "0.2"))
+    commit(inside, "Change code under the same version")
+    (inside / "scratch.txt").write_text("not committed")
+    assert main(["release", "--dry-run"]) == 1
+    told = capsys.readouterr()
+    for said in (
+        "scratch.txt differs",
+        "FAILED  forward coverage 0.2000",
+        "is not what yield-model@v1.1.0 released as batchyield",
+        "passed  the storage holds all",
+    ):
+        assert said in told.out
+    assert "1.1.1 is not released" in told.err
+    assert main(["release", "--version", "1.0.5"]) == 2
+    assert "1.0.5 is not above 1.1.0" in capsys.readouterr().err
+
+
+def test_what_was_not_pushed_is_not_released(inside, capsys):
+    onnx = linear_onnx(0.25)
+    write_artifact(inside / "data/model", onnx, card(), golden_rows(onnx, batches(20)), REFERENCE)
+    pin(inside)
+    for name in FILES:
+        data = (inside / "data/model" / name).read_bytes()
+        place(inside, md5(data)).parent.mkdir(parents=True, exist_ok=True)
+        place(inside, md5(data)).write_bytes(data)
+    commit(inside, "Forget dvc push")
+    assert main(["release", "--dry-run"]) == 1
+    assert "data/model/model.onnx is missing in s3://" in capsys.readouterr().out
+    assert main(["release", "--dry-run", "--offline"]) == 0
+    assert "1.1.1 could be released" in capsys.readouterr().out
+    assert "yield-model@v1.1.1" not in git("tag", cwd=inside)
+
+
+def test_notes_and_card_say_what_changed(inside, origin, capsys):
+    _, _, (first, _, _, second, *_) = origin
+    before = json.loads((ROOT / "data/metrics/test.json").read_text())["r2"]
+    assert main(["notes", "1.1.0"]) == 0
+    notes = capsys.readouterr().out
+    for said in (
+        f"commit `{second}`, after 1.0.0.",
+        f"| model.onnx | `{md5(linear_onnx(0.5625))}` |",
+        f"| test batches | r2 | {before:.4g} | 0.75 | {0.75 - before:+.4g} |",
+        "Train again: the line was too low",
+    ):
+        assert said in notes
+    assert "Train the first" not in notes
+    assert changed(notes) == [
+        "- params: intervals.level in params.yaml, 0.9 before, nothing now",
+        "- params: intervals.cut in params.yaml, nothing before, periods now",
+        "- code: src/batchyield/plant/cells.py, src/batchyield/plant/batch.py",
+    ]
+    assert main(["notes", "--all"]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith(notes)
+    assert changed(told.removeprefix(notes)) == ["There is no version before."]
+    assert main(["card", first]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith(f"# {NAME}\n")
+    assert f"Commit `{first}`" in told
+    assert "| seed | 1 |" in told
+
+
+def changed(notes):
+    """What the notes of a release say under `Changed`."""
+    return notes.partition("## Changed\n\n")[2].partition("\n\n")[0].splitlines()
+
+
+def test_notes_of_the_same_inputs_say_so_and_many_files_are_cut_short(inside, capsys):
+    same = Path(LOCK).read_text()
+    for version, many in (
+        ("1.2.0", ""),
+        ("1.3.0", "".join(f"    - {{path: src/{n}.py, md5: '{n}'}}\n" for n in range(60))),
+    ):
+        Path(LOCK).write_text(same.replace("    deps:\n", f"    deps:\n{many}"))
+        git("commit", "-qam", f"Release {version}", "--allow-empty", cwd=inside)
+        git("tag", "-a", f"yield-model@v{version}", "-m", "yield-model", cwd=inside)
+    assert main(["notes", "1.2.0"]) == 0
+    assert changed(capsys.readouterr().out) == ["The same data, code and params as before."]
+    assert main(["notes", "1.3.0"]) == 0
+    (told,) = changed(capsys.readouterr().out)
+    assert re.fullmatch(r"- code: (src/\d+\.py, )+src/\d+\.py and \d+ more", told)
+
+
+class Index:
+    """A real package index on loopback; whoever uploads or downloads needs the password."""
+
+    def __init__(self, folder):
+        self.port, self.folder = embedded_s3.free_port(), folder
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self):
+        (self.folder / "packages").mkdir(parents=True)
+        digest = base64.b64encode(hashlib.sha1(TOKEN.encode(), usedforsecurity=False).digest()).decode()
+        (self.folder / "passwords").write_text(f"plant:{{SHA}}{digest}\n")
+        where = ["-i", "127.0.0.1", "-p", str(self.port), "--disable-fallback"]
+        who = ["-P", str(self.folder / "passwords"), "-a", "update,download,list"]
+        command = [sys.executable, "-m", "pypiserver", "run", *where, *who, str(self.folder / "packages")]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None
+            try:
+                if httpx.get(f"{self.url}/health").status_code == 200:
+                    return self
+            except httpx.TransportError:
+                time.sleep(0.05)
+        raise AssertionError("the index did not come up in 20 s")
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait(timeout=10)
+
+
+@pytest.fixture
+def index(tmp_path):
+    with Index(tmp_path / "index") as running:
+        yield running
+
+
+def served(root, *options):
+    """`python -m api OPTIONS` in `root`: what it answers to three batches, and what it says of its model."""
+    port = embedded_s3.free_port()
+    ours = ("BATCHYIELD_", "PYTHONPATH")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "api", *options, "--port", str(port)], cwd=root, env=environment | {"PYTHONPATH": "src"}
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            assert process.poll() is None
+            try:
+                if httpx.get(f"http://127.0.0.1:{port}/health/ready").status_code == 200:
+                    break
+            except httpx.TransportError:
+                time.sleep(0.05)
+        return httpx.post(f"http://127.0.0.1:{port}/v1/predictions", json={"inputs": INPUTS}).json()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 0
+
+
+INPUTS = [{"id": f"batch {n}", "A1": 300, "A5": "13:30:00", "A20": "21:00-21:30", "B14": 400 + n} for n in range(3)]
+
+PREDICT = """
+import json, sys, msgspec, batchyield, batchyield_model
+from batchyield_model import predict, model, pin, __version__
+forbidden = {"dvc", "sklearn", "pandas"} & set(sys.modules)
+print(json.dumps({"predictions": msgspec.to_builtins(predict(json.loads(sys.argv[1]))), "version": __version__,
+    "md5": model().md5, "pin": msgspec.to_builtins(pin), "at": [batchyield.__file__, batchyield_model.__file__],
+    "forbidden": sorted(forbidden)}))
+"""
+
+
+def bare_environment(folder):
+    """A fresh environment without our library; what the library needs comes from the one that runs the tests."""
+    venv.create(folder, with_pip=False, symlinks=True)
+    (site,) = folder.glob("lib/python*/site-packages")
+    for name in ("msgspec", "numpy", "onnxruntime", "yaml", "numpy.libs", "flatbuffers", "google", "packaging"):
+        found = Path(sys.modules["numpy"].__file__).parents[1] / name
+        if found.exists():
+            (site / name).symlink_to(found)
+    return folder / "bin/python"
+
+
+def publish(root, **environment):
+    """`make publish` in `root`, with the environment of the tests instead of one of its own."""
+    return run("make", "-o", ".venv/.made-from-locks", "publish", cwd=root, check=False, **environment)
+
+
+def test_from_the_tag_by_way_of_an_index_to_the_prediction_that_the_service_gives(clone, index, tmp_path, monkeypatch):
+    wheels = [Path(line) for line in at(clone, "package", "1.0.0").splitlines()]
+    assert [wheel.name.split("-")[0] for wheel in wheels] == ["batchyield_model", "batchyield"]
+    wheels_at = [clone / wheel for wheel in wheels]
+    again = [Path(line) for line in at(clone, "package", "1.0.0", "--out", str(tmp_path / "again")).splitlines()]
+    assert [one.read_bytes() for one in wheels_at] == [two.read_bytes() for two in again]
+
+    assert publish(clone).returncode != 0, "without TWINE_REPOSITORY_URL nothing goes to PyPI"
+    refused = publish(clone, TWINE_REPOSITORY_URL=index.url, TWINE_USERNAME="plant", TWINE_PASSWORD="wr0ng-token")
+    assert refused.returncode != 0
+    assert "403" in refused.stdout + refused.stderr
+    address = index.url.replace("//", f"//plant:{TOKEN}@")  # as hosted indexes give it out
+    done = publish(clone, TWINE_REPOSITORY_URL=address)
+    assert done.returncode == 0, done.stderr
+    for told, token in ((refused, "wr0ng-token"), (done, TOKEN)):
+        assert token not in told.stdout + told.stderr
+
+    python = bare_environment(tmp_path / "plant")
+    run(
+        *(sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-cache-dir"),
+        *("--disable-pip-version-check", "--index-url", f"{address}/simple/"),
+        *("batchyield-model==1.0.0", f"batchyield=={wheels[1].name.split('-')[1]}"),
+        cwd=tmp_path,
+    )
+    done = run(str(python), "-I", "-c", PREDICT, json.dumps(INPUTS), cwd=tmp_path)
+    installed = json.loads(done.stdout)
+    assert all(path.startswith(str(tmp_path / "plant")) for path in installed["at"])
+    assert installed["forbidden"] == []
+
+    answered = served(clone, "--model", NAME, "--stage", "prod")
+    assert answered["predictions"] == installed["predictions"]
+    assert answered["predictions"][1]["yield"] == pytest.approx(0.901)
+    release = resolve(root=clone, stage="prod")
+    assert answered["model"] == {"version": "1.0.0", "revision": release.revision, "md5": installed["md5"]}
+    assert installed["pin"]["files"][MODEL] == installed["md5"] == md5(linear_onnx(0.5))
+    assert (installed["pin"]["revision"], installed["version"]) == (release.revision, "1.0.0")
+
+
+@pytest.fixture
+def packaged(inside):
+    """The package of the first release, unpacked."""
+    (written,) = at(inside, "package", "1.0.0", "--model-only").splitlines()
+    with zipfile.ZipFile(inside / written) as archive:
+        assert archive.testzip() is None
+        assert {entry.date_time for entry in archive.infolist()} == {(2020, 2, 2, 0, 0, 0)}
+        archive.extractall(inside / "unpacked")
+    return inside / "unpacked/batchyield_model"
+
+
+def test_a_packaged_model_takes_batches_mappings_and_sheets_and_says_what_it_cannot_read(packaged, tmp_path):
+    model = Packaged(packaged)
+    expected = [prediction.yield_ for prediction in model.predict(batches(2))]
+    assert [prediction.yield_ for prediction in model.predict({"B14": 400.0})] == expected[:1]
+    sheet = tmp_path / "plant.csv"
+    sheet.write_bytes(simulate(rows=5).csv())
+    assert len(model.predict(sheet)) == len(model.predict(str(sheet))) == 5
+    assert model.predict([]) == []
+    with pytest.raises(InputError, match=r"\$\[1\].*unknown field `B15`"):
+        model.predict([{"B14": 1}, {"B15": 1}])
+    with pytest.raises(InputError, match=r"\$\[0\]\.B14: Expected"):
+        model.predict({"B14": "much"})
+    with pytest.raises(InputError, match="cannot be read"):
+        model.predict(tmp_path / "no.csv")
+
+
+def test_a_package_whose_bytes_are_not_the_pinned_ones_does_not_answer(packaged):
+    onnx = packaged / MODEL
+    onnx.write_bytes(onnx.read_bytes()[:-1] + b"\0")
+    with pytest.raises(ArtifactError, match="is not the pinned file"):
+        Packaged(packaged).predict(batches(1))
+    (packaged / "pin.json").unlink()
+    with pytest.raises(ArtifactError, match=r"pin\.json: cannot be read.*\n.*pip install"):
+        _ = Packaged(packaged).pin

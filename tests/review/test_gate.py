@@ -1,0 +1,59 @@
+import json
+import math
+
+import pytest
+from support.commands import ROOT, run
+
+from batchyield.errors import ParamsError, SetupError
+from batchyield.modelling.params import Bounds, parse
+from batchyield.review.gate import judge
+from batchyield.serving.artifact import canonical_json
+
+GATE = {"test": {"coverage": Bounds(at_least=0.87, at_most=0.93)}}
+
+
+@pytest.mark.parametrize(("coverage", "passed"), [("0.9", True), ("0.87", True), ("0.8699", False), ("0.931", False)])
+def test_a_figure_passes_between_its_bounds_only(tmp_path, coverage, passed):
+    (tmp_path / "test.json").write_text(json.dumps({"coverage": 0.5}).replace("0.5", coverage))
+    (verdict,) = judge(GATE, tmp_path)
+    assert verdict.passed is passed
+    assert ("passed" if passed else "FAILED") in str(verdict)
+
+
+@pytest.mark.parametrize("bounds", [Bounds(at_least=-1e9), Bounds(at_most=1e9)])
+def test_nan_fails(tmp_path, bounds):
+    """A metric that is NaN fails the gate in both directions."""
+    (tmp_path / "test.json").write_bytes(canonical_json({"coverage": math.nan}))
+    (verdict,) = judge({"test": {"coverage": bounds}}, tmp_path)
+    assert not verdict.passed
+
+
+def test_a_figure_that_was_not_measured_is_no_pass(tmp_path):
+    with pytest.raises(SetupError, match=r"test\.json cannot be read"):
+        judge(GATE, tmp_path)
+    (tmp_path / "test.json").write_text('{"score": 1}')
+    with pytest.raises(SetupError, match=r"has no coverage.*\n.*it has score"):
+        judge(GATE, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "place"),
+    [
+        ("at_lest: 0.87", r"\$\.gate\[\.\.\.\]\[\.\.\.\]: .*at_lest"),
+        ("at_least: high", r"\$\.gate\[\.\.\.\]\[\.\.\.\]\.at_least: expected float"),
+    ],
+)
+def test_a_wrong_gate_is_said_so(wrong, place):
+    text = (ROOT / "params.yaml").read_text()
+    with pytest.raises(ParamsError, match=place):
+        parse(text.replace("at_least: 0.87", wrong))
+
+
+def test_the_committed_model_passes_and_another_gate_stops_it(tmp_path):
+    done = run("batchyield", "gate", cwd=ROOT)
+    assert "FAILED" not in done.stdout
+    strict = tmp_path / "strict.yaml"
+    strict.write_text((ROOT / "params.yaml").read_text().replace("at_least: 0.5", "at_least: 0.999"))
+    done = run("batchyield", "gate", "--params", str(strict), cwd=ROOT, check=False)
+    assert done.returncode == 1
+    assert "FAILED  test r2" in done.stdout

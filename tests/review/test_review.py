@@ -1,0 +1,372 @@
+"""A pull request reviewed as the workflow does it: a remote, a branch with a changed param, the steps of pr.yml."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from support.commands import EVALUATED, QUICK, ROOT, run
+
+from batchyield.errors import ArtifactError, SetupError
+from batchyield.modelling.params import Bounds, Change
+from batchyield.modelling.train import Answers
+from batchyield.review import comment_target
+from batchyield.review.baseline_regression import Outcome, compare
+from batchyield.review.gate import Judgement, Verdict, labelled
+from batchyield.review.paired_bootstrap import ENOUGH, Rows, paired, read_rows
+from batchyield.review.report import report_attachments, report_inputs
+from batchyield.review.report.markdown import cell, table
+from batchyield.review.report.report import report as page
+from batchyield.review.report.report_charts import xychart
+from batchyield.review.review import review
+from batchyield.versioning import git, hydra_params
+from batchyield.versioning.storage import embedded_s3, raw_data, remotes
+
+HERE = {"make setup", "make lint", "make test"}
+"""Steps of pr.yml that are not rehearsed: they make the environment that this suite runs in, and run the suite."""
+
+MERMAID = Path(os.environ.get("BATCHYIELD_MERMAID", "/nonexistent"))
+
+
+def answered(n=200, error=0.01, seed=0):
+    rng = np.random.default_rng(seed)
+    actual = rng.uniform(0.8, 1.0, n)
+    yields = actual + rng.normal(0, error, n)
+    return Rows([f"b_{i}" for i in range(n)], actual, Answers(yields, yields - 0.03, yields + 0.03))
+
+
+def compared(base, head, rule, name="score"):
+    pair = paired(base, head, 300, 0.9, 1)
+    figures = {"test": {name: 0.5}}
+    (found,) = compare({"test": {name: Bounds(change=rule)}}, figures, figures, pair)
+    return found
+
+
+NOISY = Change(better="lower", beyond_noise=True)
+
+
+def test_equal_answers_are_the_same_and_a_plain_loss_is_worse_and_a_gain_better():
+    base = answered()
+    worse = base._replace(answers=Answers(base.answers.yields + 0.02, base.answers.lower, base.answers.upper))
+    assert compared(base, base, NOISY).outcome is Outcome.SAME
+    assert compared(base, worse, NOISY).outcome is Outcome.WORSE
+    assert compared(worse, base, NOISY).outcome is Outcome.BETTER
+    assert compared(worse, base, Change(better="higher", beyond_noise=True)).outcome is Outcome.WORSE
+    assert compared(base, worse, Change(better="lower", tolerance=1e6)).outcome is Outcome.TOLERATED
+
+
+def test_a_loss_that_another_draw_would_not_show_passes_as_noise():
+    base = answered()
+    yields = base.answers.yields.copy()
+    yields[0] = base.measured[0] + 0.1
+    head = base._replace(answers=base.answers._replace(yields=yields))
+    found = compared(base, head, NOISY)
+    assert found.outcome is Outcome.NOISE
+    assert found.low <= 0 < found.head - found.base
+    assert compared(base, head, Change(better="lower")).outcome is Outcome.WORSE
+
+
+@given(st.integers(0, 99), st.permutations(range(ENOUGH)))
+def test_the_order_of_rows_does_not_matter_to_the_change_and_rows_of_one_side_are_left_out(seed, order):
+    base, head = answered(ENOUGH, seed=seed), answered(ENOUGH + 30, seed=seed)
+    there = paired(base.take(order), head, 20, 0.9, 1)
+    assert there is not None
+    assert there.rows == ENOUGH
+    assert there == paired(base, head, 20, 0.9, 1)
+
+
+def test_too_few_common_batches_cannot_pass_silently():
+    found = compared(answered(ENOUGH - 1), answered(ENOUGH - 1), NOISY)
+    assert found.outcome is Outcome.UNTOLD
+    assert not found.passed
+
+
+def test_what_the_base_has_not_is_new_and_noise_without_rows_is_refused():
+    rules = {"forward": {"score": Bounds(change=Change(better="lower"))}}
+    (found,) = compare(rules, {}, {"forward": {"score": 1.0}}, None)
+    assert (found.outcome, found.passed) == (Outcome.NEW, True)
+    with pytest.raises(SetupError, match=r"gate\.forward\.score\.change asks for noise"):
+        compare({"forward": {"score": Bounds(change=NOISY)}}, {}, {"forward": {"score": 1.0}}, None)
+    with pytest.raises(ArtifactError, match="has not the columns"):
+        read_rows(b"a,b\n1,2\n", "predicted.csv")
+
+
+def test_the_label_lets_a_failure_through_and_says_so():
+    failing = Verdict("test", "r2", 0.1, Bounds(at_least=0.5))
+    assert not Judgement([failing], [], labelled("bug")).passed
+    overridden = Judgement([failing], [], labelled("bug, gate-override"))
+    assert overridden.passed
+    assert "FAILED" in str(overridden)
+    assert "OVERRIDDEN" in str(overridden)
+
+
+@given(st.text())
+def test_no_value_breaks_out_of_its_cell(text):
+    shown = cell(text)
+    assert not set(shown.replace("&#", "")) & set("\\`*_[]<>|@!~$\n\r")
+    assert table(["a"], [[shown]])[2].count("|") == 2
+
+
+def test_what_other_commands_found_is_told(tmp_path):
+    moves = {"batches": 9, "changed": 3, "mean": 0.001, "mean_absolute": 0.002, "p95": 0.003, "largest": -0.01}
+    moves |= {"at": 4, "outside": 1, "width": 0.0}
+    replayed = {"baseline": "journal", "candidate": "ab|c", "overall": moves, "measured": 5, "since": 1}
+    replayed["slices"] = [{"by": "spins", "label": "2", "differences": moves}]
+    replayed["live"] = {"baseline": {"rmse": 0.02}, "candidate": {"rmse": 0.01}}
+    target = {"what": "1 row, share of the echo's rate", "found": "90%", "bound": "≥ 80 %", "met": False}
+    found = {
+        "stage": "train",
+        "path": "data/model/model.onnx",
+        "verdict": "different",
+        "committed": "a",
+        "rebuilt": "b",
+    }
+    verified = {
+        "revision": "c" * 40,
+        "findings": [found | {"rebuilt": "b", "distance": "far"}],
+        "environment": [],
+        "seconds": 1.0,
+    }
+    files = {
+        "replay": replayed,
+        "bench": {"machine": "m", "targets": [target], "figures": {}},
+        "verification": verified | {"causes": ["code: x.py"]},
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_text(json.dumps(content))
+    given = report_attachments.Extras(**{name: tmp_path / name for name in files})
+    told = "\n".join(
+        [*report_attachments.replay(given), *report_attachments.bench(given), *report_attachments.reproduction(given)]
+    )
+    assert "journal → ab&#124;c: 9 batches, 3 changed" in told
+    assert "By 5 measured yields: RMSE 0.02 → 0.01." in told
+    assert "| 1 row, share of the echo's rate | 90% | ≥ 80 % | **miss** |" in told
+    assert "is not what its code builds" in told
+    assert "- code: x.py" in told
+    (tmp_path / "replay").write_text("{}")
+    with pytest.raises(SetupError, match=r"write it anew: `batchyield replay --json"):
+        report_attachments.replay(given)
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=5))
+def test_a_chart_has_plain_decimals_alone(heights):
+    drawn = xychart("t", ("x", ["a"] * len(heights)), ("y", min(heights), 1e-9), [("line", heights)], ["#000"])
+    (line,) = [text for text in drawn if text.startswith("  line")]
+    told = line.removeprefix("  line [").removesuffix("]").split(", ")
+    assert all(re.fullmatch(r"-?\d+(\.\d+)?", one) for one in told)
+    assert [float(one) for one in told] == pytest.approx(heights, abs=1e-6)
+
+
+@pytest.fixture(scope="module")
+def origin(quick, tmp_path_factory):
+    """A remote whose main was built with quick choices, and the clone that pushed its outputs."""
+    folder = tmp_path_factory.mktemp("review")
+    git.git("clone", "-q", "--bare", str(quick), str(folder / "origin.git"), cwd=folder)
+    author = folder / "author"
+    git.git("clone", "-q", str(folder / "origin.git"), str(author), cwd=folder)
+    remotes.lend(quick, author)
+    shutil.copytree(quick / ".dvc/cache", author / ".dvc/cache")
+    run("dvc", "checkout", "--quiet", cwd=author)
+    run("dvc", "push", "--quiet", cwd=author)
+    return folder
+
+
+def proposed(author, branch, *choices):
+    """Changes params on a branch, builds and commits."""
+    run("git", "checkout", "-q", "-B", branch, "main", cwd=author)
+    hydra_params.write(author, list(choices))
+    run("dvc", "repro", "--quiet", cwd=author)
+    identity = ("-c", "user.name=t", "-c", "user.email=t@localhost")
+    run("git", *identity, "commit", "-qam", branch, cwd=author)
+
+
+def pushed(author, branch):
+    """Code and data to where others find them."""
+    run("git", "push", "-q", "origin", branch, cwd=author)
+    run("dvc", "push", "--quiet", cwd=author)
+
+
+def rehearsed(origin, rebuilt, branch, labels=""):
+    """Runs the steps of pr.yml in order in a fresh clone; the report, the exit code of each step, and the clone."""
+    clone = origin / f"ci-{branch}"
+    git.git("clone", "-q", "--branch", branch, str(origin / "origin.git"), str(clone), cwd=origin)
+    remotes.lend(rebuilt, clone)
+    stamp = clone / ".rehearsed/.made-from-locks"
+    stamp.parent.mkdir()
+    stamp.touch()
+    os.utime(stamp, (time.time() + 3600,) * 2)  # `setup` has nothing to do: the suite's own environment is used
+    steps = yaml.safe_load((ROOT / ".github/workflows/pr.yml").read_text())["jobs"]["review"]["steps"]
+    commands = [step["run"] for step in steps if "run" in step]
+    assert set(commands) >= HERE
+    given = {"BASE": "origin/main", "PR_NUMBER": "7", "PR_LABELS": labels}
+    given |= {
+        "GITHUB_STEP_SUMMARY": str(clone / "summary.md"),
+        "VENV": ".rehearsed",
+        "MAKEFLAGS": "--environment-overrides",
+    }
+    codes = {}
+    for command in commands:
+        if command not in HERE and not command.startswith("sudo "):  # what an empty machine lacks
+            done = run("bash", "-c", command, cwd=clone, check=False, **given)
+            codes[command] = (done.returncode, done.stdout + done.stderr)
+    return (clone / ".cache/review/report.md").read_text(), codes, clone
+
+
+@pytest.mark.slow
+def test_a_change_within_noise_passes_and_its_report_is_whole(origin, rebuilt):
+    proposed(origin / "author", "quiet", *QUICK, "model.alpha=0.55")
+    pushed(origin / "author", "quiet")
+    report, codes, clone = rehearsed(origin, rebuilt, "quiet")
+    assert {step: code for step, (code, _) in codes.items() if code} == {}, codes
+    assert list(codes) == ["make pull", "make verification", "make report", "make pr-number", "make gate"]
+    assert report.startswith("## ✅ The gate lets this change through")
+    assert "| <code>model.alpha</code> | <code>0.5</code> | <code>0.55</code> |" in report
+    assert "A rebuild of <code>" in report
+    assert report.count("```mermaid") == 4
+    assert (clone / "summary.md").read_text() == report
+    assert (clone / ".cache/review/number").read_text() == "7\n"
+    headings = [line for line in report.splitlines() if line.startswith("### ")]
+    assert headings == [
+        f"### {name}"
+        for name in (
+            *("Metrics", "Slices that got worse", "Params", "Data", "Answers that moved", "Plots"),
+            *("Reproduction", "Try it"),
+        )
+    ]
+    other_data(clone, report)
+
+
+def other_data(clone, before):
+    """The same change with other raw data: what is told of them."""
+    made = review("origin/main", root=clone)
+    assert "The same raw data in both" in "\n".join(report_inputs.data(made))
+    lines = (clone / raw_data.DATA).read_bytes().splitlines(keepends=True)
+    hotter = [lines[0], *(line.replace(b",80,", b",95,") for line in lines[2:])]
+    (clone / raw_data.DATA).unlink()
+    (clone / raw_data.DATA).write_bytes(b"".join(hotter))
+    pin = (clone / raw_data.PIN).read_text()
+    (clone / raw_data.PIN).write_text(
+        pin.replace(raw_data.parse_pin(pin).md5, run("md5sum", str(clone / raw_data.DATA), cwd=clone).stdout[:32])
+    )
+    told = "\n".join(report_inputs.data(review("origin/main", root=clone)))
+    assert f"| rows | {len(lines) - 1} | {len(lines) - 2} |" in told
+    assert "| rows removed | 1 |" in told
+    assert "readings have moved" in told
+    assert "The columns are the same 44" in told
+
+
+@pytest.fixture(scope="module")
+def worse(origin):
+    """The author's clone on a branch that made the model worse."""
+    proposed(origin / "author", "worse", *EVALUATED, "model=mean")
+    return origin / "author"
+
+
+@pytest.mark.slow
+def test_a_fork_without_keys_to_the_storage_rebuilds_both_sides_to_the_pinned_bytes(worse, tmp_path):
+    fork = tmp_path / "fork"
+    git.git("clone", "-q", "--branch", "worse", str(worse), str(fork), cwd=tmp_path)
+    base = git.git("rev-parse", "origin/main", cwd=fork)[:8]
+    told = run(
+        "batchyield", "pull", "--base", "origin/main", "--s3-port", str(embedded_s3.free_port()), cwd=fork
+    ).stdout
+    assert "put the sample plant's batches at raw/batches.csv" in told
+    assert "HEAD     rebuilt, raw data from the source bucket" in told
+    assert f"{base} rebuilt, since neither cache nor storage has its outputs" in told
+    assert git.git("status", "--porcelain", cwd=fork) == "", "what was built is what is pinned"
+    assert "WORSE" in run("batchyield", "gate", "--base", "origin/main", cwd=fork, check=False).stdout
+
+
+@pytest.mark.slow
+def test_a_worse_change_is_stopped_unless_the_label_says_otherwise(worse):
+    done = run("batchyield", "gate", "--base", "main", cwd=worse, check=False)
+    assert done.returncode == 1
+    assert "WORSE" in done.stdout
+    done = run("batchyield", "gate", "--base", "main", "--json", cwd=worse, PR_LABELS="gate-override")
+    said = json.loads(done.stdout)
+    assert (said["passed"], said["overridden"], len(said["failures"]) > 2) == (True, True, True)
+    stopped = page(review("main", root=worse))
+    assert stopped.startswith("## ❌ The gate stops this change")
+    assert "**WORSE**" in stopped
+    overridden = page(review("main", "gate-override", root=worse))
+    assert overridden.startswith("## ⚠️ The gate fails, and the label")
+    assert "FAILED" in overridden
+    with pytest.raises(SetupError, match="nowhere is not a revision"):
+        review("nowhere", root=worse)
+
+
+@pytest.fixture
+def github():
+    """A stand-in of GitHub's API that knows one pull request."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self):
+            found = self.path == "/repos/o/r/pulls/7" and self.headers["Authorization"] == "Bearer t"
+            self.send_response(200 if found else 404)
+            self.end_headers()
+            self.wfile.write(b'{"head": {"sha": "abc"}}' if found else b"{}")
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("number", "head", "refused"),
+    [
+        ("7\n", "abc", None),
+        ("7", "other", "has head abc, and the report is of other"),
+        ("8", "abc", "does not tell the head"),
+        ("7/../8", "abc", "is no number"),
+        ("$(id)", "abc", "is no number"),
+    ],
+)
+def test_a_report_reaches_its_own_pull_request_alone(tmp_path, github, number, head, refused):
+    (tmp_path / "number").write_text(number)
+    (tmp_path / "report.md").write_text("é" * 70_000)
+    if refused:
+        with pytest.raises(SetupError, match=refused):
+            comment_target.target(tmp_path, github, "o/r", head, "t")
+        return
+    output = tmp_path / "output"
+    given = {"GITHUB_API_URL": github, "GITHUB_REPOSITORY": "o/r", "HEAD_SHA": head, "GITHUB_TOKEN": "t"}
+    run("make", "comment-target", f"REVIEW={tmp_path}", cwd=ROOT, GITHUB_OUTPUT=str(output), **given)
+    assert output.read_text() == "number=7\n"
+    assert len((tmp_path / "report.md").read_text()) == comment_target.LARGEST
+
+
+@pytest.mark.skipif(
+    not (MERMAID / "node_modules/mermaid").is_dir(), reason="BATCHYIELD_MERMAID names no folder with mermaid and jsdom"
+)
+def test_mermaid_itself_reads_the_charts(tmp_path):
+    drawn = xychart(
+        'a "title"', ("x", ["a", "b"]), ("y", -0.5, 1.5), [("bar", [0.1, 1e-7]), ("line", [1, 1])], ["#000"] * 2
+    )
+    source = json.dumps("\n".join(drawn[1:-2]))
+    script = f"""
+        const {{JSDOM}} = await import('jsdom');
+        globalThis.window = new JSDOM('').window;
+        globalThis.document = window.document;
+        const {{default: mermaid}} = await import('mermaid');
+        await mermaid.parse({source});
+        console.log('read');"""
+    done = subprocess.run(
+        ["node", "--input-type=module", "-e", script], cwd=MERMAID, capture_output=True, text=True, timeout=60
+    )
+    assert "read" in done.stdout, done.stderr

@@ -1,0 +1,151 @@
+"""`batchyield deploy`, `shadow`, `rollback` and `compare` as an operator types them, over a real checkout."""
+
+import json
+import re
+import shutil
+
+import httpx
+import pytest
+from support.deployments import A, B, Load, model, pins_of, until
+from support.scratch_repository import cache, commit
+from support.service import Running, batches, pin
+
+from batchyield.cli.__main__ import main
+from batchyield.review.model_comparison import Side, compare, render
+from batchyield.serving.artifact import MODEL, open_artifact
+from batchyield.serving.deployment.model_store import Models
+from batchyield.serving.deployment.prediction_diff import differences
+from batchyield.serving.deployment.rollout import alone
+from batchyield.serving.deployment.worker_registry import living
+from batchyield.versioning.git import git
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A checkout with a commit for each of three models, of which the workspace has the last; the third is refused."""
+    root = tmp_path / "checkout"
+    (root / ".dvc").mkdir(parents=True)
+    (root / ".gitignore").write_text("data/\n.cache/\n.dvc/cache/\n.serving/\n")
+    git("init", "-q", "-b", "main", cwd=root)
+    for constant, golden in ((B, None), (0.53125, A), (A, None)):
+        model(root / "data/model", constant, golden)
+        pin(root)
+        cache(root)
+        commit(root, f"the model {constant}")
+    git("tag", "line@v2.0.0", "HEAD~2", cwd=root)
+    monkeypatch.chdir(root)
+    monkeypatch.delenv("BATCHYIELD_MODELS", raising=False)
+    return root
+
+
+def revision(name, root):
+    return git("rev-parse", name, cwd=root).strip()
+
+
+def test_deploy_tells_what_changes_and_rollback_returns(checkout, capfd):
+    lock = pins_of(checkout / "data/model")[MODEL]
+    with Running(checkout, "--workers", "2") as running, Load(running.url) as load:
+        until(lambda: living(checkout / ".serving/workers"), 2)
+        assert main(["deploy", "line@v2.0.0"]) == 0
+        said = capfd.readouterr().out
+        assert "20 batches, 20 changed: mean +0.06250, 95 % within 0.06250, largest +0.06250, 20 outside" in said
+        assert "on the candidate's golden rows" in said
+        assert re.search(r"charge 300 kg +20 batches, mean \+0.06250", said)
+        assert "batch 0: 0.9000 -> 0.9625, outside its interval" in said
+        for status in living(checkout / ".serving/workers"):
+            expected = f"{status.serving.md5[:12]}, version 2.0.0, revision {revision('HEAD~2', checkout)[:12]}"
+            assert f"worker {status.pid} serves {expected}" in said
+        told = httpx.get(f"{running.url}/v1/model").json()
+        assert (told["version"], told["revision"]) == ("2.0.0", revision("HEAD~2", checkout))
+
+        assert main(["deploy", "HEAD~1"]) == 2, "a model that this code refuses reaches no worker"
+        assert "is not answered as it was" in capfd.readouterr().err
+        assert httpx.get(f"{running.url}/v1/model").json() == told
+
+        assert main(["shadow", "HEAD", "--json"]) == 0
+        assert json.loads(capfd.readouterr().out)["rollout"]["workers"][0]["shadow"]["pins"][MODEL] == lock
+        until(lambda: [1] if httpx.get(f"{running.url}/v1/monitoring").json()["shadow"]["mean"] == -0.0625 else [])
+        assert main(["shadow", "off"]) == 0
+        assert "in the shadow" not in capfd.readouterr().out
+
+        shutil.rmtree(checkout / ".cache")
+        (checkout / "data/model" / MODEL).write_bytes(b"the workspace has moved on")
+        assert main(["rollback"]) == 0
+        assert f"serves {lock[:12]}, version unreleased, revision {'1' * 12}" in capfd.readouterr().out
+        assert main(["rollback"]) == 2
+        assert "remembers no model that served before" in capfd.readouterr().err
+        assert main(["rollback", "2.0.0~0"]) == 2
+        assert main(["rollback", "HEAD~2"]) == 0
+        assert httpx.get(f"{running.url}/v1/model").json()["version"] == "2.0.0"
+    assert {reply.status for reply in load.replies} == {200}
+    assert {reply.answer for reply in load.replies} <= {0.9, 0.9625}
+
+
+def test_a_worker_that_refuses_what_the_command_found_good_fails_the_deployment(checkout, capfd):
+    with Running(checkout) as running:
+        [status] = until(lambda: living(checkout / ".serving/workers"))
+        models = Models(checkout / ".serving")
+        wish, spoiled = Models.wish, []
+
+        def spoiling(self, desired):
+            if desired.serving and not spoiled:
+                spoiled.append((self.path(desired.serving) / MODEL).write_bytes(b"spoiled on its way"))
+            wish(self, desired)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Models, "wish", spoiling)
+            assert main(["deploy", "HEAD~2"]) == 1
+        said = capfd.readouterr().out
+        assert "REFUSED, what was wanted before is put back" in said
+        assert f"worker {status.pid}: " in said
+        assert "model.onnx: is not the pinned file" in said
+        assert httpx.get(f"{running.url}/v1/model").json()["refused"] == []
+        assert models.desired().serving is None
+        assert main(["deploy", "HEAD~2"]) == 0, "the store is mended by the next deployment"
+
+
+def test_deploying_without_a_running_worker_is_for_the_next_start(checkout, capfd):
+    assert main(["deploy", "HEAD~2", "--models", "elsewhere", "--wait", "0"]) == 0
+    assert "no worker is running; the next one to start serves" in capfd.readouterr().out
+    with Running(checkout, BATCHYIELD_MODELS=str(checkout / "elsewhere")) as running:
+        assert httpx.get(f"{running.url}/v1/model").json()["version"] == "2.0.0"
+
+
+def test_compare_names_two_revisions_or_one_beside_what_serves(checkout, capfd):
+    assert main(["compare", "HEAD~2", "HEAD", "--json"]) == 0
+    made = json.loads(capfd.readouterr().out)
+    assert made["overall"]["mean"] == -0.0625
+    assert made["files"] == ["model.onnx", "golden.json"]
+    assert made["baseline"]["version"] == "2.0.0"
+    assert main(["compare", "HEAD~2"]) == 0
+    assert "mean +0.06250" in capfd.readouterr().out
+    assert main(["compare", "HEAD", "HEAD"]) == 0
+    assert "the same bytes in all four files" in capfd.readouterr().out
+
+
+def test_a_comparison_is_that_of_differences_on_the_test_batches(tmp_path):
+    import pandas as pd
+
+    from batchyield.modelling.parquet import write_table
+    from batchyield.plant.batch import NAMES
+
+    rows = batches(30)
+    frame = pd.DataFrame({name: [getattr(row, name) for row in rows] for name in ("id", *NAMES)})
+    write_table(tmp_path / "data/split/test.parquet", frame)
+    sides = []
+    for name, constant in (("a", A), ("b", B)):
+        model(tmp_path / name, constant)
+        artifact = open_artifact(tmp_path / name, pins_of(tmp_path / name))
+        sides.append((artifact, Side(artifact.md5, "v1", "1" * 40)))
+    made = compare(*sides, tmp_path)
+    assert made.overall == differences(*(artifact.predictor.predict(rows) for artifact, _ in sides))
+    assert made.rows == "data/split/test.parquet"
+    assert len(made.movers) == 10
+    assert {one.by for one in made.slices} == {"period", "spins", "charge", "reagent", "cells"}
+    assert "on data/split/test.parquet: 30 batches, 30 changed" in render(made)
+
+
+def test_two_deployments_at_once_are_refused(checkout, capfd):
+    with alone(Models(checkout / ".serving")):
+        assert main(["deploy", "HEAD~2"]) == 2
+    assert "another deployment into .serving is under way" in capfd.readouterr().err

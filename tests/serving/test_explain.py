@@ -1,0 +1,268 @@
+"""Explanations are Shapley values of the served model against the typical batch."""
+
+import math
+from functools import cache
+from itertools import combinations
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+from support.batches import plant, trained
+from support.service import NAMES, REFERENCE, ROOT, WIDTH, batches, linear_onnx
+
+from batchyield.errors import ArtifactError
+from batchyield.modelling.onnx_export import to_onnx
+from batchyield.plant.batch import Batch
+from batchyield.plant.features import featurize
+from batchyield.serving.artifact import canonical_json
+from batchyield.serving.predictor import Predictor
+from batchyield.serving.reference_profile import read_reference, reference
+from batchyield.serving.responses import Explanation
+from batchyield.serving.shapley import PAIRS, TOP, Explainer
+
+CLEAN = Batch(id="clean", A1=300.0, A5="6:00:00", B9="17:00-18:30", B14=400.0)
+UNLIKE = Batch(id="unlike", A1=250.0, A3=405.0, A5="7:00:00", A6=29.0, B12=1200.0, B14=380.0)
+
+
+def onnx_of(weights, factors=()):
+    """A model in double precision: 0.5 + weights @ features + the product of some; what is missing counts as nought."""
+    column = np.zeros((WIDTH, 1))
+    for name, weight in weights.items():
+        column[NAMES.index(name), 0] = weight
+    constants = {
+        "weights": column,
+        "constant": np.float64([0.5]),
+        "nought": np.float64([0]),
+        "flat": np.int64([-1]),
+        "factors": np.int64([NAMES.index(name) for name in factors]),
+        "axis": np.int64([1]),
+        "scale": np.float64([1e-6 if factors else 0]),
+    }
+    nodes = [
+        helper.make_node("Cast", ["features"], ["double"], to=TensorProto.DOUBLE),
+        helper.make_node("IsNaN", ["double"], ["missing"]),
+        helper.make_node("Where", ["missing", "nought", "double"], ["filled"]),
+        helper.make_node("MatMul", ["filled", "weights"], ["sum"]),
+        helper.make_node("Gather", ["filled", "factors"], ["chosen"], axis=1),
+        helper.make_node("ReduceProd", ["chosen", "axis"], ["product"], keepdims=1),
+        helper.make_node("Mul", ["product", "scale"], ["scaled"]),
+        helper.make_node("Add", ["sum", "scaled"], ["both"]),
+        helper.make_node("Add", ["both", "constant"], ["column"]),
+        *(helper.make_node("Reshape", ["column", "flat"], [name]) for name in ("yield", "lower", "upper")),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, [None, WIDTH])],
+        [helper.make_tensor_value_info(name, TensorProto.DOUBLE, [None]) for name in ("yield", "lower", "upper")],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9).SerializeToString()
+
+
+def small(weights, factors=()):
+    predictor = Predictor(onnx_of(weights, factors))
+    return predictor, Explainer(predictor, read_reference(REFERENCE))
+
+
+@cache
+def of_plant():
+    """The project's kind of model over a simulated plant, with its features."""
+    values = plant()[0].values
+    predictor = Predictor(to_onnx(trained("line_trees")))
+    profile = reference(NAMES, values, predictor.yields(values), {}, np.arange(len(values)))
+    return predictor, Explainer(predictor, profile), values
+
+
+def changed(typical, **values):
+    """The typical batch, but for some features."""
+    row = typical.copy()
+    for name, value in values.items():
+        row[NAMES.index(name)] = value
+    return row
+
+
+def exact(predictor, typical, row):
+    """Shapley values from their definition: every subset of the features that differ."""
+    differ = [i for i in range(WIDTH) if not np.array_equal(row[i], typical[i], equal_nan=True)]
+    subsets = [s for size in range(len(differ) + 1) for s in combinations(differ, size)]
+    rows = np.tile(typical, (len(subsets), 1))
+    for i, subset in enumerate(subsets):
+        rows[i, list(subset)] = row[list(subset)]
+    yields = dict(zip(subsets, predictor.yields(rows).tolist(), strict=True))
+    values = np.zeros(WIDTH)
+    for i in differ:
+        for subset in subsets:
+            if i not in subset:
+                weight = 1 / (len(differ) * math.comb(len(differ) - 1, len(subset)))
+                values[i] += weight * (yields[tuple(sorted((*subset, i)))] - yields[subset])
+    return values
+
+
+def total(explanation):
+    return explanation.baseline + sum(c.effect for c in explanation.contributions) + explanation.rest
+
+
+def test_the_typical_batch_has_the_medians_and_lacks_what_most_lack():
+    _, explainer, values = of_plant()
+    blank = np.isnan(values).mean(axis=0) > 0.5
+    assert blank.any()
+    assert np.isnan(explainer.typical[blank]).all()
+    present = values[:, ~blank].astype(np.float64)
+    medians = np.nanquantile(present, 0.5, axis=0, method="inverted_cdf")
+    assert explainer.typical[~blank] == pytest.approx(medians)
+    assert explainer.baseline == explainer._predictor.yields(explainer.typical[None])[0]
+
+
+def test_of_a_linear_model_each_effect_is_its_weight_times_the_difference():
+    weights = {"B14": 0.001, "A1": -0.002, "A6": 0.003, "B12": 0.0001}
+    _, explainer = small(weights)
+    row = featurize([UNLIKE]).values[0]
+    effects = explainer.effects(row)
+    difference = np.nan_to_num(row).astype(np.float64) - np.nan_to_num(explainer.typical)
+    for name, weight in weights.items():
+        i = NAMES.index(name)
+        assert effects[i] == pytest.approx(weight * difference[i], abs=1e-12)
+    assert {NAMES[i] for i in np.flatnonzero(effects)} == set(weights)
+
+
+def test_where_features_act_in_pairs_there_is_no_error():
+    predictor, explainer = small({"A6": 0.001}, ("A1", "B14"))
+    row = changed(explainer.typical, A1=250, B14=380, A6=29, A3=405, A4=700)
+    expected = exact(predictor, explainer.typical, row)
+    assert explainer.effects(row) == pytest.approx(expected, abs=1e-12)
+    assert expected[NAMES.index("A1")] == pytest.approx(1e-6 * (250 - 300) * (409 + 380) / 2, abs=1e-12)
+
+
+def test_where_three_act_together_the_error_is_small():
+    predictor, explainer = small({}, ("A1", "B14", "A5_clock"))
+    row = changed(explainer.typical, A1=250, B14=380, A5_clock=365, A3=405, A4=700)
+    expected = exact(predictor, explainer.typical, row)
+    assert np.abs(explainer.effects(row) - expected).max() < 0.02 * np.abs(expected).max()
+
+
+@given(which=st.sets(st.integers(0, WIDTH - 1), max_size=7), batch=st.integers(0, 399))
+@settings(max_examples=25, deadline=None)
+def test_of_a_trained_model_it_comes_near_the_exact_values(which, batch):
+    predictor, explainer, values = of_plant()
+    row = explainer.typical.copy()
+    row[list(which)] = values[batch, list(which)]
+    assert np.abs(explainer.effects(row) - exact(predictor, explainer.typical, row)).max() < 1e-3
+
+
+@given(batch=st.integers(0, 399), blank=st.sets(st.integers(0, WIDTH - 1)))
+@settings(max_examples=25, deadline=None)
+def test_effects_sum_to_the_difference_and_are_nought_where_nothing_differs(batch, blank):
+    predictor, explainer, values = of_plant()
+    row = values[batch].copy()
+    row[list(blank)] = np.nan
+    effects = explainer.effects(row)
+    assert effects.sum() == pytest.approx(predictor.yields(row[None])[0] - explainer.baseline, abs=1e-12)
+    same = [np.array_equal(a, b, equal_nan=True) for a, b in zip(row, explainer.typical, strict=True)]
+    assert not effects[same].any()
+    # The batch number is always computed and by default never chosen.
+    assert effects[NAMES.index("id_number")] == 0
+
+
+readings = st.floats(-1e6, 1e6, width=32) | st.none()
+anything = st.builds(Batch, A1=readings, A3=readings, A6=readings, B1=readings, B12=readings, B14=readings)
+
+
+@given(batch=anything, top=st.integers(0, 12))
+@settings(max_examples=50, deadline=None)
+def test_an_explanation_sums_to_the_yield_that_is_answered(batch, top):
+    predictor, explainer, _ = of_plant()
+    (explanation,) = explainer.explain([batch], top)
+    assert total(explanation) == pytest.approx(predictor.predict([batch])[0].yield_, abs=1e-9)
+    sizes = [abs(c.effect) for c in explanation.contributions]
+    assert len(sizes) <= top
+    assert sizes == sorted(sizes, reverse=True)
+    assert 0 not in sizes
+
+
+@given(order=st.permutations(range(6)), count=st.integers(1, 6))
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_a_batch_is_explained_alike_in_any_company(order, count):
+    _, explainer, _ = of_plant()
+    asked = [*batches(4), UNLIKE, Batch()]
+    alone = [explainer.explain([batch])[0] for batch in asked]
+    assert explainer.explain([asked[n] for n in order[:count]]) == [alone[n] for n in order[:count]]
+
+
+def test_another_explainer_of_the_same_model_says_the_same():
+    predictor, explainer, values = of_plant()
+    profile = reference(NAMES, values, predictor.yields(values), {}, np.arange(len(values)))
+    another = Explainer(Predictor(to_onnx(trained("line_trees"))), profile)
+    assert another.explain([UNLIKE]) == explainer.explain([UNLIKE])
+
+
+def test_the_largest_are_told_with_their_values_and_the_others_are_summed():
+    weights = {"B14": 0.001, "A1": 0.0001, "A3": 0.0002}
+    _, explainer = small(weights)
+    (whole,) = explainer.explain([UNLIKE])
+    assert [(c.feature, c.value, c.typical) for c in whole.contributions] == [
+        ("A3", 405.0, None),
+        ("B14", 380.0, 409.0),
+        ("A1", 250.0, 300.0),
+    ]
+    assert [c.effect for c in whole.contributions] == pytest.approx([0.081, -0.029, -0.005])
+    assert whole.rest == 0
+    (short,) = explainer.explain([UNLIKE], top=1)
+    assert short.contributions == whole.contributions[:1]
+    assert short.rest == pytest.approx(-0.034)
+    assert total(short) == pytest.approx(total(whole))
+
+
+def test_a_missing_reading_has_an_effect_and_no_value():
+    _, explainer = small({"B14": 0.001})
+    (explanation,) = explainer.explain([Batch()])
+    (contribution,) = explanation.contributions
+    assert (contribution.feature, contribution.value, contribution.typical) == ("B14", None, 409.0)
+    assert contribution.effect == pytest.approx(-0.409)
+
+
+def test_the_typical_batch_itself_has_nothing_to_explain():
+    predictor = Predictor(onnx_of({"B14": 0.001}))
+    values = featurize([CLEAN]).values
+    explainer = Explainer(predictor, reference(NAMES, values, predictor.yields(values), {}, np.arange(len(values))))
+    assert explainer.explain([CLEAN]) == [Explanation(0.9, (), 0.0)]
+    assert msgspec.json.encode(explainer.explain([CLEAN])[0].rest) == b"0.0"
+
+
+def test_no_batches_get_no_explanations():
+    assert small({})[1].explain([]) == []
+
+
+@pytest.mark.parametrize(
+    ("profile", "problem"),
+    [
+        (b"{", "the profile: is no reference profile: "),
+        (b"{}", "the profile: is no reference profile: .*`rows`"),
+        (b"\xff", "the profile: is no reference profile: "),
+        (
+            canonical_json(msgspec.structs.replace(read_reference(REFERENCE), features={})),
+            "the profile: has no profile of the feature 'A1'",
+        ),
+    ],
+)
+def test_a_profile_that_cannot_be_used_is_refused(profile, problem):
+    with pytest.raises(ArtifactError, match=problem):
+        Explainer(Predictor(linear_onnx()), read_reference(profile, "the profile"), "the profile")
+
+
+def test_a_model_that_answers_with_no_number_is_refused():
+    with pytest.raises(ArtifactError, match=r"the profile: describes a typical batch; the model answers .* no number"):
+        Explainer(Predictor(onnx_of({"B14": math.inf})), read_reference(REFERENCE), "the profile")
+
+
+def test_the_guide_has_the_numbers_of_the_code():
+    guide = (ROOT / "docs/explanations.md").read_text()
+    assert f"**{PAIRS}**" in guide
+    assert f"the {TOP} largest" in guide
+    shown = msgspec.json.decode("{" + guide.split("```")[3] + "}", type=dict[str, Explanation])["explanation"]
+    assert len(shown.contributions) == TOP
+    assert all(c.feature in NAMES for c in shown.contributions)
+    assert total(shown) == pytest.approx(0.9334422, abs=1e-9)

@@ -1,0 +1,183 @@
+import math
+import os
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+from support.service import HALF_WIDTH, NAMES, ROOT, batches, linear_onnx
+
+from batchyield.errors import ArtifactError
+from batchyield.modelling.onnx_export import to_onnx
+from batchyield.modelling.params import load
+from batchyield.modelling.train import train
+from batchyield.plant.batch import Batch, CellWarning
+from batchyield.plant.csv_reader import read_sheet
+from batchyield.plant.features import featurize
+from batchyield.plant.simulator import simulate
+from batchyield.serving.predictor import Predictor, _decimals
+from batchyield.serving.responses import PREDICTION_DECIMALS, Prediction
+
+CLEAN = Batch(id="clean", B14=400.0)
+SLIPPED = Batch(id="slipped", B9="17；00-18:30", B14=420.0)
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    return Predictor(linear_onnx())
+
+
+def graph_answering(**values):
+    """A model whose answers are constants, one a row."""
+    nodes = [
+        helper.make_node("ReduceSum", ["features", "axis"], ["sum"], keepdims=0),
+        helper.make_node("IsNaN", ["sum"], ["missing"]),
+        helper.make_node("Not", ["missing"], ["known"]),
+        helper.make_node("Or", ["missing", "known"], ["any"]),
+    ]
+    axis = helper.make_tensor("axis", TensorProto.INT64, [1], [1])
+    constants = [axis]
+    for name, value in values.items():
+        constants.append(helper.make_tensor(f"{name}_is", TensorProto.FLOAT, [1], [value]))
+        nodes.append(helper.make_node("Where", ["any", f"{name}_is", f"{name}_is"], [name]))
+    graph = helper.make_graph(
+        nodes,
+        "constant",
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, [None, len(NAMES)])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None]) for name in values],
+        constants,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString()
+
+
+def test_answers_what_the_model_computes(predictor):
+    found = predictor.predict([CLEAN])
+    assert found == [Prediction("clean", 0.9, 0.9 - HALF_WIDTH, 0.9 + HALF_WIDTH)]
+
+
+def test_answers_in_order_with_each_batch_s_own_name(predictor):
+    asked = batches(50)
+    found = predictor.predict(asked)
+    assert [p.id for p in found] == [b.id for b in asked]
+    assert [p.yield_ for p in found] == pytest.approx([0.9 + n / 1000 for n in range(50)], abs=1e-6)
+
+
+def test_a_batch_without_a_name_or_a_reading_is_answered(predictor):
+    assert predictor.predict([Batch()])[0].id is None
+    assert predictor.predict([Batch()])[0].yield_ == 0.5
+
+
+def test_no_batches_get_no_predictions(predictor):
+    assert predictor.predict([]) == []
+
+
+def test_answers_are_plain_numbers(predictor):
+    prediction = predictor.predict([CLEAN])[0]
+    assert {type(prediction.yield_), type(prediction.lower), type(prediction.upper)} == {float}
+
+
+@given(order=st.permutations(range(12)), count=st.integers(1, 12))
+def test_a_batch_is_answered_alike_in_any_company(predictor, order, count):
+    asked = [*batches(10), CLEAN, SLIPPED]
+    alone = [predictor.predict([batch])[0] for batch in asked]
+    chosen = order[:count]
+    assert predictor.predict([asked[n] for n in chosen]) == [alone[n] for n in chosen]
+
+
+def test_repaired_cells_are_told(predictor):
+    clean, slipped = predictor.predict([CLEAN, SLIPPED])
+    assert clean.warnings == ()
+    assert [(w.field, w.kind) for w in slipped.warnings] == [("B9", "full_width")]
+
+
+def test_warnings_of_the_sheet_come_first_and_stay_with_their_row(predictor):
+    told = CellWarning("A1", "too_long", "a cell longer than any reading")
+    clean, slipped = predictor.predict([CLEAN, SLIPPED], [(), (told,)])
+    assert clean.warnings == ()
+    assert [w.field for w in slipped.warnings] == ["A1", "B9"]
+
+
+def test_warnings_of_another_sheet_are_not_taken(predictor):
+    with pytest.raises(ValueError, match="zip"):
+        predictor.predict([CLEAN, SLIPPED], [()])
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("output", ["yield", "lower", "upper"])
+def test_what_is_no_number_is_never_answered(bad, output):
+    answers = {"yield": 0.9, "lower": 0.8, "upper": 1.0} | {output: bad}
+    predictor = Predictor(graph_answering(**answers), "the model")
+    with pytest.raises(ArtifactError, match=r"the model: answered .* for row 0, which is no yield"):
+        predictor.predict([CLEAN, CLEAN])
+
+
+def test_infinities_that_cancel_are_not_answered():
+    predictor = Predictor(graph_answering(**{"yield": 0.9, "lower": float("-inf"), "upper": float("inf")}))
+    with pytest.raises(ArtifactError, match="no yield"):
+        predictor.predict([CLEAN])
+
+
+def test_bytes_that_are_no_model_are_refused():
+    with pytest.raises(ArtifactError, match="no model that onnxruntime can open"):
+        Predictor(b"not a model")
+
+
+def test_a_model_of_another_width_is_refused():
+    with pytest.raises(ArtifactError, match=f"this code sends 'features' with {len(NAMES)} columns"):
+        Predictor(linear_onnx(features=len(NAMES) + 1))
+
+
+def test_a_model_without_an_interval_is_refused():
+    with pytest.raises(ArtifactError, match="reads yield, lower, upper"):
+        Predictor(graph_answering(**{"yield": 0.9}))
+
+
+def test_the_model_of_the_tests_is_what_it_says():
+    model = onnx.load_model_from_string(linear_onnx())
+    weights = onnx.numpy_helper.to_array(model.graph.initializer[0])
+    assert np.flatnonzero(weights).tolist() == [NAMES.index("B14")]
+
+
+@pytest.fixture(scope="module")
+def plant():
+    """Simulated batches and the model that the project's own parameters make of them."""
+    sheet = read_sheet(simulate(rows=240, seed=5).csv())
+    values = featurize(sheet.batches).values
+    trained = train(values, np.array(sheet.yields, dtype=float), load(ROOT / "params.yaml"))
+    return sheet.batches, trained.answer(values), Predictor(to_onnx(trained))
+
+
+def test_a_trained_model_is_answered_for_as_it_was_trained(plant):
+    asked, answers, predictor = plant
+    found = predictor.predict(asked)
+    for name, expected in zip(("yield_", "lower", "upper"), answers, strict=True):
+        assert [getattr(p, name) for p in found] == pytest.approx(expected.tolist(), abs=1e-6)
+    assert all(p.lower <= p.yield_ <= p.upper for p in found)
+
+
+def test_a_trained_model_answers_alike_in_any_company(plant):
+    asked, _, predictor = plant
+    together = predictor.predict(asked)
+    assert [predictor.predict([batch])[0] for batch in asked] == together
+    assert predictor.predict(asked[::-1]) == together[::-1]
+    assert predictor.predict(asked[7:16]) == together[7:16]
+
+
+def test_the_engine_does_not_report_its_use(tmp_path):
+    # Where it does, it begins by leaving an identifier below the home folder; with CI set it never does.
+    silenced = {"CI", "GITHUB_ACTIONS", "ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME"}
+    environment = {name: value for name, value in os.environ.items() if name not in silenced} | {"HOME": str(tmp_path)}
+    code = "import sys; from batchyield.serving.predictor import Predictor; Predictor(sys.stdin.buffer.read())"
+    subprocess.run([sys.executable, "-c", code], input=linear_onnx(), env=environment, check=True, timeout=60)
+    assert list(tmp_path.rglob("*")) == []
+
+
+@given(st.lists(st.integers(0, 2 * 10**7).map(lambda half: half / 2 / 10**7), min_size=24, max_size=40), st.booleans())
+def test_many_numbers_are_rounded_as_one_is(numbers, up):
+    near = [math.nextafter(number, 2.0 if up else -1.0) for number in numbers]
+    for given_numbers in (numbers, near):
+        assert _decimals(np.array(given_numbers)) == [round(number, PREDICTION_DECIMALS) for number in given_numbers]

@@ -1,0 +1,25 @@
+"""Commands run as a user runs them, and the overrides that make a rebuild quick."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+MARK = "TESTS_OF"
+"""Environment variable that all processes of one pytest run share; watchdog.py finds them by it."""
+
+EVALUATED = ["evaluation=quick", "evaluation.folds=2", "evaluation.repeats=2", "evaluation.bootstrap=50"]
+QUICK = [*EVALUATED, "model=ridge"]
+"""What makes a rebuild take seconds."""
+
+
+def run(*command, cwd, check=True, **environment):
+    """Runs a command as a user would in an activated environment; returns the completed process, output as text."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        command, cwd=cwd, env=os.environ | {"PATH": path} | environment, capture_output=True, text=True, timeout=540
+    )
+    assert not check or done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done

@@ -1,0 +1,133 @@
+"""A real Dask scheduler and real workers, each a process of its own on loopback."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+
+from distributed import Client
+from support.service import ROOT
+
+from batchyield.versioning.storage.embedded_s3 import free_port
+
+PRELOADED = """
+import os, signal, sys
+from pathlib import Path
+
+doomed, be = Path(os.environ["DOOMED"]), os.environ["BE"]
+
+
+def changed(member):
+    version, lines_of = member.version, member.lines_of
+
+    def mortal(predictor, part):
+        if part.file.endswith("defect.csv"):
+            raise ZeroDivisionError("a defect")
+        try:
+            doomed.unlink()  # one worker alone can do that
+        except FileNotFoundError:
+            return lines_of(predictor, part)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    member.lines_of = mortal
+    if be == "another":
+        member.version = lambda name: "1.0.0" if name == "numpy" else version(name)
+
+
+def dask_setup(worker):
+    if be == "without":
+        sys.modules["batchyield.scoring.dask"] = sys.modules["batchyield.scoring.dask.worker"] = None
+    else:
+        from batchyield.scoring.dask import member
+
+        changed(member)
+"""
+"""What makes a worker be another version, lack what it needs, fail over a file of that name, or die over a part."""
+
+
+class Members:
+    """A scheduler and its workers.
+
+    Attributes:
+        address: of the scheduler.
+        doomed: while this file exists, the worker that gets the next part removes it and is killed over the part.
+    """
+
+    def __init__(self, folder, *tls, protocol="tcp", **more):
+        self._folder, self._tls, self.doomed = folder, tls, folder / "doomed"
+        self._preload = folder / "preloaded.py"
+        self._preload.write_text(PRELOADED)
+        self.processes = []
+        self._protocol, self._more = protocol, more
+        self.start_scheduler(free_port())
+
+    def start_scheduler(self, port):
+        self.address = f"{self._protocol}://127.0.0.1:{port}"
+        self.scheduler = self._start(
+            "scheduler",
+            "--host",
+            f"{self._protocol}://127.0.0.1",
+            "--port",
+            str(port),
+            "--dashboard-address",
+            "127.0.0.1:0",
+        )
+
+    def _start(self, what, *options, be="well"):
+        command = [sys.executable, "-m", "dask", what, *options, "--no-dashboard", *self._tls]
+        environment = (
+            os.environ
+            | {
+                "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}",
+                "DOOMED": str(self.doomed),
+                "BE": be,
+                "DASK_TEMPORARY_DIRECTORY": str(self._folder),
+                "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "5s",  # how long the killed are looked for
+            }
+            | self._more
+        )
+        with (self._folder / f"{what}-{len(self.processes)}.log").open("wb") as log:
+            process = subprocess.Popen(command, env=environment, cwd=self._folder, stdout=log, stderr=log)
+        self.processes.append(process)
+        return process
+
+    @contextlib.contextmanager
+    def worker(self, be="well", client=None):
+        """One more worker while the block runs, known to the scheduler when it begins if there is a client to ask."""
+        name = f"worker-{len(self.processes)}"
+        options = ["--name", name, "--nthreads", "1", "--no-nanny", "--preload", str(self._preload)]
+        process = self._start("worker", self.address, "--host", "127.0.0.1", *options, be=be)
+        try:
+            while client and name not in {told["name"] for told in client.scheduler_info()["workers"].values()}:
+                assert process.poll() is None, (self._folder / f"{name}.log").read_text()
+                time.sleep(0.05)
+            yield process
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
+
+    def close(self):
+        for process in reversed(self.processes):  # a worker that has lost its scheduler waits for it
+            process.terminate()
+            process.wait(timeout=20)
+
+
+@contextlib.contextmanager
+def members(folder, count, *tls, **more):
+    """A scheduler with so many workers."""
+    made = Members(folder, *tls, **more)
+    with contextlib.ExitStack() as stack:
+        stack.callback(made.close)
+        for _ in range(count):
+            stack.enter_context(made.worker())
+        yield made
+
+
+@contextlib.contextmanager
+def client_of(made, workers):
+    """A client, once so many workers are there."""
+    with Client(made.address, timeout=30, set_as_default=False) as client:
+        if workers:
+            client.wait_for_workers(workers, timeout=60)
+        yield client

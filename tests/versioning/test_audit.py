@@ -1,0 +1,387 @@
+"""Does S3 still hold what a checkout pins? Asked of an S3 without versions (rclone) and of one with them (moto)."""
+
+import hashlib
+import http.server
+import json
+import subprocess
+import threading
+import urllib.request
+
+import botocore.exceptions
+import botocore.session
+import pytest
+from botocore.stub import Stubber
+from moto.server import ThreadedMotoServer
+
+from batchyield.cli import __main__
+from batchyield.errors import ArtifactError, SetupError
+from batchyield.versioning.storage import embedded_s3, remotes, s3_objects
+from batchyield.versioning.storage.audit import audit, render
+from batchyield.versioning.storage.s3_objects import State, Versioning
+
+RAW = b"id,yield\na,0.91\n"
+MODEL, PLOT, METRICS = b"the model", b"points", b'{"score": 1}'
+FOLDER = {"golden/a.json": b"first", "golden/b.json": b"second"}
+CONFIG = """[core]
+    remote = storage
+['remote "storage"']
+    url = s3://batchyield/dvc
+['remote "source"']
+    url = s3://batchyield
+"""
+PIPELINE = """stages:
+  train:
+    cmd: "true"
+    outs:
+      - data/model.onnx
+      - data/golden
+    plots:
+      - data/plot.csv
+    metrics:
+      - data/metrics.json:
+          cache: false
+"""
+
+
+def md5(data):
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+LISTED = json.dumps([{"md5": md5(data), "relpath": name.split("/")[1]} for name, data in FOLDER.items()]).encode()
+TREE = f"{md5(LISTED)}.dir"
+
+
+def key(digest):
+    return f"dvc/files/md5/{digest[:2]}/{digest[2:]}"
+
+
+STORED = {key(md5(data)): data for data in (RAW, MODEL, PLOT, *FOLDER.values())} | {key(TREE): LISTED}
+
+
+def write_lock(root, model=MODEL):
+    outs = {"data/model.onnx": md5(model), "data/golden": TREE, "data/plot.csv": md5(PLOT)}
+    outs["data/metrics.json"] = md5(METRICS)
+    listed = "".join(f"    - path: {path}\n      hash: md5\n      md5: {of}\n" for path, of in outs.items())
+    (root / "dvc.lock").write_text(f"schema: '2.0'\nstages:\n  train:\n    cmd: 'true'\n    outs:\n{listed}")
+
+
+def write_pin(root, data=RAW, version=None):
+    (root / "data/raw").mkdir(parents=True, exist_ok=True)
+    (root / "data/raw/batches.csv.dvc").write_text(
+        f"frozen: true\ndeps:\n- etag: {md5(data)}\n  size: {len(data)}\n"
+        + (f"  version_id: {version}\n" if version else "")
+        + f"  path: remote://source/raw/batches.csv\nouts:\n- md5: {md5(data)}\n  path: batches.csv\n"
+    )
+
+
+def git(root, *arguments):
+    identity = ("-c", "user.name=t", "-c", "user.email=t@localhost", "-c", "commit.gpgsign=false")
+    subprocess.run(["git", *identity, *arguments], cwd=root, check=True, capture_output=True)
+
+
+def commit(root):
+    git(root, "add", "-A")
+    git(root, "commit", "-qm", "pins")
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A checkout with a pin and a lock, and no S3 yet."""
+    root = tmp_path / "project"
+    (root / ".dvc").mkdir(parents=True)
+    (root / ".dvc/config").write_text(CONFIG)
+    (root / ".gitignore").write_text("/.s3\n/.dvc/config.local\n")
+    (root / "dvc.yaml").write_text(PIPELINE)
+    write_lock(root)
+    write_pin(root)
+    git(root, "init", "-q", "-b", "main")
+    commit(root)
+    return root
+
+
+@pytest.fixture
+def plain(project):
+    """The same with all it pins in an S3 that keeps no versions: yields its client."""
+    with embedded_s3.running(remotes.embedded(embedded_s3.free_port(), project)) as server:
+        client = embedded_s3.client(server)
+        fill(client)
+        yield client
+
+
+def fill(client):
+    for name, data in STORED.items():
+        put(client, name, data)
+    put(client, "raw/batches.csv", RAW)
+
+
+def put(client, name, data):
+    return client.put_object(Bucket=embedded_s3.BUCKET, Key=name, Body=data)
+
+
+def states(made):
+    return {copy.path: copy.state for copy in made.copies}
+
+
+def test_a_checkout_whose_pins_are_all_there_is_sound(project, plain):
+    made = audit(project)
+    assert made.sound
+    assert made.orphans == ()
+    assert states(made) == dict.fromkeys(
+        [
+            "data/raw/batches.csv",
+            "data/model.onnx",
+            "data/golden",
+            *(f"data/{name}" for name in FOLDER),
+            "data/plot.csv",
+        ],
+        State.INTACT,
+    ), "metrics stand in git, so no copy of them is asked for"
+    assert made.source.state is State.INTACT
+    assert made.source.versioning is Versioning.OFF
+    assert len(made.warnings) == 1
+    assert "the copy in the storage is the only other one" in made.warnings[0]
+    assert render(made).startswith("SOUND")
+
+
+def test_each_thing_that_is_wrong_is_named(project, plain):
+    put(plain, key(md5(MODEL)), b"the modem")
+    plain.delete_object(Bucket=embedded_s3.BUCKET, Key=key(md5(PLOT)))
+    put(plain, "raw/batches.csv", b"another file")
+    put(plain, "dvc/files/md5/00/stray", b"12345")
+    made = audit(project)
+    assert not made.sound
+    source, model, plot = made.problems
+    assert "s3://batchyield/raw/batches.csv" in source
+    assert md5(b"another file") in source
+    assert md5(RAW) in source
+    assert "data/model.onnx is corrupt" in model
+    assert md5(b"the modem") in model
+    assert "data/plot.csv has no copy" in plot
+    assert key(md5(PLOT)) in plot
+    assert {path for path, state in states(made).items() if state is not State.INTACT} == {
+        "data/model.onnx",
+        "data/plot.csv",
+    }
+    assert [(orphan.key, orphan.size) for orphan in made.orphans] == [("dvc/files/md5/00/stray", 5)]
+    said = render(made)
+    assert said.startswith("NOT SOUND: 3 problems")
+    assert "dvc/files/md5/00/stray" in said
+
+
+def test_the_bytes_are_read_not_the_servers_word_for_them(project, plain):
+    """A disk that rots under the server: same name, same size, other bytes."""
+    file = project / ".s3" / embedded_s3.BUCKET / key(md5(MODEL))
+    file.write_bytes(MODEL[::-1])
+    assert states(audit(project))["data/model.onnx"] is State.CORRUPT
+
+
+def test_a_lost_file_of_a_folder_is_named_and_a_lost_folder_too(project, plain):
+    plain.delete_object(Bucket=embedded_s3.BUCKET, Key=key(md5(b"second")))
+    assert [problem.split(" has")[0] for problem in audit(project).problems] == ["data/golden/b.json"]
+    plain.delete_object(Bucket=embedded_s3.BUCKET, Key=key(TREE))
+    assert [problem.split(" has")[0] for problem in audit(project).problems] == ["data/golden"]
+
+
+def test_a_source_object_that_is_gone_is_said_so(project, plain):
+    plain.delete_object(Bucket=embedded_s3.BUCKET, Key="raw/batches.csv")
+    made = audit(project)
+    assert made.source.state is State.MISSING
+    assert "gone from the source" in made.problems[0]
+
+
+@pytest.mark.parametrize("kept", ["branch", "tag", "parent commit", "branch merged away", "working tree", "stash"])
+def test_what_any_revision_pins_is_no_orphan(project, plain, kept):
+    put(plain, key(md5(b"older model")), b"older model")
+    assert [orphan.key for orphan in audit(project).orphans] == [key(md5(b"older model"))]
+    put(plain, key(md5(MODEL)), MODEL)
+    if kept in ("branch", "tag", "branch merged away"):
+        git(project, "checkout", "-q", "-b", "other")
+    write_lock(project, b"older model")
+    if kept == "stash":
+        git(project, "stash")
+    elif kept != "working tree":
+        commit(project)
+    if kept == "tag":
+        git(project, "tag", "v1")
+    if kept in ("branch", "tag", "branch merged away"):
+        git(project, "checkout", "-q", "main")
+        git(project, "commit", "-q", "--allow-empty", "-m", "aside")
+    if kept == "branch merged away":
+        git(project, "merge", "-q", "-s", "ours", "-m", "merge", "other")
+    if kept in ("tag", "branch merged away"):
+        git(project, "branch", "-q", "-D", "other")
+    if kept == "parent commit":
+        write_lock(project)
+        commit(project)
+    assert audit(project).orphans == ()
+
+
+def test_a_shallow_clone_says_that_orphans_may_be_none(project, plain, tmp_path):
+    write_lock(project)
+    (project / "more").write_text("a second commit")
+    commit(project)
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "-q", "--depth=1", project.as_uri(), str(clone))
+    remotes.lend(project, clone)
+    assert any("shallow" in warning for warning in audit(clone).warnings)
+
+
+@pytest.fixture
+def versioned(project, monkeypatch):
+    """The same in an S3 that keeps versions, whose endpoint and keys stand in the DVC config alone."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        _, port = server.get_host_and_port()
+        endpoint = f"http://localhost:{port}"
+        urllib.request.urlopen(f"{endpoint}/moto-api/reset", b"").close()  # all its servers in a process share objects
+        point(project, endpoint)
+        client = remotes.s3_client("source", project).client
+        client.create_bucket(Bucket=embedded_s3.BUCKET)
+        enabled = {"Status": "Enabled"}
+        client.put_bucket_versioning(Bucket=embedded_s3.BUCKET, VersioningConfiguration=enabled)
+        fill(client)
+        yield client
+    finally:
+        server.stop()
+
+
+def point(root, endpoint):
+    keys = f"    endpointurl = {endpoint}\n    access_key_id = plant\n    secret_access_key = sesame\n"
+    lines = [f"['remote \"{name}\"']\n{keys}    region = us-east-1\n" for name in remotes.REMOTES]
+    (root / ".dvc/config.local").write_text("".join(lines))
+
+
+def test_a_versioned_source_is_reported_as_such_and_warns_of_nothing(project, versioned):
+    made = audit(project)
+    assert made.source.versioning is Versioning.ON
+    assert made.source.version
+    assert (made.problems, made.warnings) == ((), ())
+
+
+@pytest.mark.parametrize("spoil", ["overwrite", "delete"])
+def test_a_pinned_object_that_its_bucket_keeps_as_a_version_is_found(project, versioned, spoil):
+    pinned = versioned.head_object(Bucket=embedded_s3.BUCKET, Key="raw/batches.csv")["VersionId"]
+    if spoil == "overwrite":
+        put(versioned, "raw/batches.csv", b"another file")
+    else:
+        versioned.delete_object(Bucket=embedded_s3.BUCKET, Key="raw/batches.csv")
+    made = audit(project)
+    assert made.sound
+    assert (made.source.state, made.source.version) == (State.OLDER, pinned)
+    assert pinned in made.warnings[0]
+
+
+def test_a_pin_by_version_is_asked_for_by_version(project, versioned):
+    pinned = versioned.head_object(Bucket=embedded_s3.BUCKET, Key="raw/batches.csv")["VersionId"]
+    write_pin(project, version=pinned)
+    put(versioned, "raw/batches.csv", b"another file")
+    assert audit(project).source.state is State.INTACT
+    versioned.delete_object(Bucket=embedded_s3.BUCKET, Key="raw/batches.csv", VersionId=pinned)
+    put(versioned, "raw/batches.csv", RAW)  # the same bytes, but DVC would ask for the version
+    made = audit(project)
+    assert made.source.state is State.MISSING
+    assert pinned in made.problems[0]
+
+
+def test_bytes_that_their_own_checksum_disowns_are_corrupt_not_an_error(project):
+    class Rotten(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", "9")
+            self.send_header("x-amz-checksum-crc32", "AAAAAA==")
+            self.end_headers()
+            self.wfile.write(b"the modem")
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Rotten) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        point(project, f"http://localhost:{server.server_port}")
+        found = s3_objects.copy(remotes.s3_client("storage", project), "storage", "data/model.onnx", md5(MODEL))
+    assert found.state is State.CORRUPT
+    assert md5(b"the modem") in found.found
+
+
+def test_suspended_versioning_warns(project, versioned):
+    versioned.put_bucket_versioning(Bucket=embedded_s3.BUCKET, VersioningConfiguration={"Status": "Suspended"})
+    made = audit(project)
+    assert made.source.versioning is Versioning.SUSPENDED
+    assert "suspended" in made.warnings[0]
+
+
+@pytest.mark.parametrize(("code", "status"), [("NotImplemented", 501), ("AccessDenied", 403)])
+def test_versioning_is_unknown_where_the_server_does_not_say(code, status):
+    client = botocore.session.Session().create_client(
+        "s3", region_name="us-east-1", aws_access_key_id="k", aws_secret_access_key="s"
+    )
+    with Stubber(client) as stub:
+        stub.add_client_error("get_bucket_versioning", code, http_status_code=status)
+        assert s3_objects.versioning(remotes.Remote(client, "b", "")) is Versioning.UNKNOWN
+        stub.add_client_error("get_bucket_versioning", "NoSuchBucket", http_status_code=404)
+        with pytest.raises(botocore.exceptions.ClientError):
+            s3_objects.versioning(remotes.Remote(client, "b", ""))
+
+
+def test_an_s3_that_does_not_answer_is_named_with_what_to_do(project):
+    point(project, f"http://localhost:{embedded_s3.free_port()}")
+    with pytest.raises(SetupError, match=r"remote source cannot be asked.*\n.*endpointurl.*config\.local"):
+        audit(project)
+
+
+def test_a_missing_bucket_or_remote_is_named_with_what_to_do(project, versioned):
+    (project / ".dvc/config").write_text(CONFIG.replace("s3://batchyield/dvc", "s3://nowhere/dvc"))
+    with pytest.raises(SetupError, match=r"remote storage .*NoSuchBucket.*\n.*url"):
+        audit(project)
+    with pytest.raises(SetupError, match=r"remote attic is not in the DVC config\n.*dvc remote add"):
+        remotes.s3_client("attic", project)
+
+
+def test_a_profile_that_does_not_exist_is_named(project):
+    with (project / ".dvc/config").open("a") as config:
+        config.write("    profile = nobody\n")
+    with pytest.raises(SetupError, match=r"nobody.*\n.*profile"):
+        remotes.s3_client("source", project)
+
+
+def test_keys_and_region_come_from_the_chain_where_the_config_has_none(project, tmp_path, monkeypatch):
+    shared = tmp_path / "credentials"
+    shared.write_text("[lab]\naws_access_key_id = shared\naws_secret_access_key = secret\n")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SHARED_CREDENTIALS_FILE", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    with (project / ".dvc/config").open("a") as config:
+        config.write(f"    profile = lab\n    credentialpath = {shared}\n    region = eu-west-1\n")
+    remote = remotes.s3_client("source", project)
+    assert remote.client._request_signer._credentials.access_key == "shared"
+    assert remote.client.meta.region_name == "eu-west-1"
+    assert remote.client.meta.endpoint_url == "https://s3.eu-west-1.amazonaws.com"
+    assert (remote.bucket, remote.prefix) == ("batchyield", "")
+
+
+@pytest.mark.parametrize("file", ["data/raw/batches.csv.dvc", "dvc.lock", "dvc.yaml"])
+@pytest.mark.parametrize("spoil", ["remove", "garble"])
+def test_an_unreadable_pin_is_refused_by_name(project, file, spoil):
+    if spoil == "remove":
+        (project / file).unlink()
+    else:
+        (project / file).write_text("- nothing\n- of: the kind\n")
+    with pytest.raises(ArtifactError, match=file):
+        audit(project)
+
+
+def test_the_command_ends_with_the_verdict_and_warnings_do_not_fail_it(project, plain, monkeypatch, capsys):
+    monkeypatch.chdir(project)
+    put(plain, "dvc/files/md5/00/stray", b"12345")
+    assert __main__.main(["audit"]) == 0
+    assert "pinned by no revision, yet in the storage: 1 object, 5 bytes" in capsys.readouterr().out
+    plain.delete_object(Bucket=embedded_s3.BUCKET, Key=key(md5(PLOT)))
+    assert __main__.main(["audit", "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert len(told["problems"]) == 1
+    assert told["orphans"] == [{"key": "dvc/files/md5/00/stray", "size": 5}]
+    (project / "dvc.lock").unlink()
+    assert __main__.main(["audit"]) == 2
+    assert "dvc.lock" in capsys.readouterr().err
