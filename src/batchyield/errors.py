@@ -1,15 +1,23 @@
-"""Everything batchyield refuses, drawn once.
+"""The exceptions that batchyield raises on purpose; the command line prints them without a traceback.
 
 BatchyieldError
-├── InputError            what a caller sent cannot be used; carries where and why
-├── ParamsError           params.yaml or a conf choice is wrong
-├── ContractError         the raw data breaks the data contract
-├── ChangedInputError     what a stage reads was changed while it ran
-├── ArtifactError         the model's bytes are not the pinned ones, or do not answer as they did
-└── SetupError            something this machine needs is missing or in the way
-    └── DatabaseUnavailableError   a database that does not answer now, and may later
+├── InputError            a request or a file cannot be read as batches; carries place and reason
+├── ParamsError           params.yaml or a choice in conf/ is wrong
+├── ContractError         the raw data break the data contract
+├── ChangedInputError     an input of a stage changed while the stage ran
+├── ArtifactError         the model's bytes are not the pinned ones, or its golden rows are not answered as recorded
+├── ConfigError           a setting, an option or a file of this installation is missing or wrong
+├── MissingToolError      a program or a package is not installed
+├── RevisionError         a git revision, tag, version or hash cannot be resolved here
+├── StorageError          S3 or the DVC cache is out of reach, refuses, or holds other bytes than the pinned ones
+├── WriteError            a file cannot be written
+├── CommandError          git, dvc or another program failed
+├── ConflictError         the command would overwrite or lose something, or another process holds it
+├── ServiceError          a server or a cluster cannot be started or reached
+└── JournalError          the journal has another schema or cannot be used
+    └── DatabaseUnavailableError   its database does not answer now, and may later
 
-Raisers pass facts; the class writes the sentence. Every message ends with what to do where that is known.
+The raiser passes facts and the next step; the class writes the message.
 """
 
 from dataclasses import dataclass
@@ -84,11 +92,47 @@ class ArtifactError(BatchyieldError):
 
 
 class SetupError(BatchyieldError):
-    """The machine lacks something, or something is in the way."""
+    """Base of the errors below; raise one of them."""
 
     def __init__(self, problem: str, remedy: str) -> None:
         super().__init__(f"{problem}\n  {remedy}")
 
 
-class DatabaseUnavailableError(SetupError):
-    """The database cannot be opened now, and may be later."""
+class ConfigError(SetupError):
+    """A setting, an option or a file of this installation is missing or wrong."""
+
+
+class MissingToolError(SetupError):
+    """A program or a package that this command needs is not installed."""
+
+
+class RevisionError(SetupError):
+    """A git revision, tag, version or hash cannot be resolved in this clone."""
+
+
+class StorageError(SetupError):
+    """S3 or the DVC cache is out of reach, refuses the request, or holds other bytes than the pinned ones."""
+
+
+class WriteError(SetupError):
+    """A file cannot be written: the disk is full, or permissions forbid it."""
+
+
+class CommandError(SetupError):
+    """git, dvc or another program that was called ended with an error."""
+
+
+class ConflictError(SetupError):
+    """The command would overwrite or lose something, or another process holds it."""
+
+
+class ServiceError(SetupError):
+    """A server or a cluster cannot be started or reached."""
+
+
+class JournalError(SetupError):
+    """The journal has another schema than this code, or cannot be used."""
+
+
+class DatabaseUnavailableError(JournalError):
+    """The journal's database cannot be opened now, and may be later."""
