@@ -168,7 +168,7 @@ secrets: setup ## make secrets/ and .env for Docker Compose, as far as they are 
 
 image: setup ## bring the pinned model, check it, and build the image of the service: make image [VERSION=1.4.0] [PROFILE=scale]
 	@batchyield s3 start $(S3) && { dvc pull --quiet train || $(MAKE) --no-print-directory repro; }
-	@python -c 'from api import settings, swap; swap.open_pinned(settings.read_settings())'
+	@python -c 'from api.inference.hot_swap import open_pinned; from api.settings import read_settings; open_pinned(read_settings())'
 	@REVISION=$$(git rev-parse HEAD)$$(git diff --quiet HEAD -- Dockerfile api dvc.lock requirements src || echo -dirty) \
 	  $(COMPOSE) build api $(if $(filter scale,$(PROFILE)),scheduler)
 

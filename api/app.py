@@ -17,19 +17,19 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from api.http.error_handlers import EXCEPTION_HANDLERS
 from api.http.shutdown import Drain
-from api.inference.hot_swap import Swap, open_wanted
+from api.inference.hot_swap import ModelHotSwapper, open_desired
+from api.inference.served_model import ServedModel
 from api.inference.service import Service
-from api.inference.serving import Serving
 from api.middleware.auth import Keyring
-from api.middleware.authorization import Admission
-from api.middleware.rate_limit import Rates
-from api.middleware.request_context import Envelope
-from api.monitoring.drift_gauges import Gauges
-from api.monitoring.drift_watcher import Watch
+from api.middleware.authorization import AccessControl
+from api.middleware.rate_limit import RateLimiter
+from api.middleware.request_context import RequestContextMiddleware
+from api.monitoring.drift_gauges import DriftGauges
+from api.monitoring.drift_watcher import DriftWatcher
 from api.monitoring.routes import monitoring_routes
 from api.openapi.document import document
 from api.pages import Page, page_routes
-from api.routes.operations import plain_routes
+from api.routes.operations import operation_routes
 from api.routes.outcomes import outcome_routes
 from api.routes.predictions import prediction_routes
 from api.settings import Settings, read_settings
@@ -38,7 +38,7 @@ from api.telemetry.metrics import MULTIPROC_DIR
 from batchyield.errors import BatchyieldError
 
 
-def create_app(settings: Settings, serving: Serving | None = None, log: Log | None = None) -> ASGIApp:
+def create_app(settings: Settings, serving: ServedModel | None = None, log: Log | None = None) -> ASGIApp:
     """The service as an ASGI application.
 
     Args:
@@ -50,8 +50,8 @@ def create_app(settings: Settings, serving: Serving | None = None, log: Log | No
         SetupError: the keys cannot be read.
     """
     service = Service(settings, serving)
-    metrics, keyring, watch = service.metrics, Keyring(settings), Watch(service, settings)
-    metrics.show(Gauges(watch.found, watch.enabled))
+    metrics, keyring, watch = service.metrics, Keyring(settings), DriftWatcher(service, settings)
+    metrics.show(DriftGauges(watch.found, watch.enabled))
     drain = Drain(settings.drain_seconds, metrics.leaves)
     if log is not None:
         log.count_dropped(metrics.line_dropped)
@@ -59,8 +59,8 @@ def create_app(settings: Settings, serving: Serving | None = None, log: Log | No
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         if not service.ready:
-            service.serve(open_wanted(settings))
-        swap = Swap(service)
+            service.serve(open_desired(settings))
+        swap = ModelHotSwapper(service)
         watching = asyncio.create_task(keyring.watch(metrics.keys_read))
         service.journal.start()
         watch.start()
@@ -75,7 +75,7 @@ def create_app(settings: Settings, serving: Serving | None = None, log: Log | No
             service.journal.close()
 
     hot = prediction_routes(service)
-    typed = [*plain_routes(service, drain), *monitoring_routes(service, watch), *page_routes()]
+    typed = [*operation_routes(service, drain), *monitoring_routes(service, watch), *page_routes()]
     app = Litestar(
         [*hot, *outcome_routes(service), *typed],
         state=State({"document": cache(lambda: Page(document(typed), "application/json"))}),
@@ -84,12 +84,12 @@ def create_app(settings: Settings, serving: Serving | None = None, log: Log | No
         openapi_config=None,  # the document is generated apart: it describes the raw ASGI routes too
         logging_config=None,
     )
-    admission = Admission(keyring, _rates(settings), settings.max_in_flight)
+    admission = AccessControl(keyring, _rates(settings), settings.max_in_flight)
     straight = {path: route.fn for route in hot for path in route.paths}
-    return Envelope(Shortcut(app, straight), settings, admission, metrics, drain, log)
+    return RequestContextMiddleware(RouterBypass(app, straight), settings, admission, metrics, drain, log)
 
 
-class Shortcut:
+class RouterBypass:
     """ASGI application that calls the handlers of exact paths directly and Litestar's router for all others.
 
     For a single batch the router costs more than to decode the body and encode the answer.
@@ -121,15 +121,15 @@ def from_environment() -> ASGIApp:
     """The service as the environment describes it, for a server that starts its own workers."""
     try:
         settings = read_settings()
-        app = create_app(settings, open_wanted(settings), open_log(settings))
+        app = create_app(settings, open_desired(settings), open_log(settings))
     except BatchyieldError as error:
         print(f"batchyield: {error}", file=sys.stderr)
         sys.exit(uvicorn.config.STARTUP_FAILURE)  # which the server's supervisor takes as a reason not to try again
-    spare_collector()
+    freeze_garbage_collector()
     return app
 
 
-def spare_collector() -> None:
+def freeze_garbage_collector() -> None:
     """Exclude the objects made so far from garbage collection, and look at new ones less often.
 
     Else each full collection stops all threads while it goes over some hundred thousand objects that stay.
@@ -139,7 +139,7 @@ def spare_collector() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
-def _rates(settings: Settings) -> Rates:
+def _rates(settings: Settings) -> RateLimiter:
     folder = os.environ.get(MULTIPROC_DIR)
     shared = Path(folder) / "rates" if folder else None
-    return Rates(settings.rate_limit, settings.rate_limit_rows, settings.rate_burst_seconds, shared)
+    return RateLimiter(settings.rate_limit, settings.rate_limit_rows, settings.rate_burst_seconds, shared)

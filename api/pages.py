@@ -8,8 +8,8 @@ from litestar import MediaType, Request, Response, get
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
-from api.http.compression import LEVELS_ONCE, WORTH_IT, encoded, wanted
-from api.openapi.responses import PACKED, described
+from api.http.compression import LEVELS_ONCE, MIN_COMPRESS_BYTES, encoded, wanted
+from api.openapi.responses import COMPRESSION_HEADERS, described
 from api.problems import NOT_FOUND, RequestError
 
 CONSOLE = Path(__file__).parent / "console"
@@ -43,7 +43,7 @@ class Page:
         self._content, self._media_type = {"": content}, media_type
         self._headers = {"content-security-policy": policy, "cache-control": caching}
         self._tag = hashlib.sha256(content).hexdigest()[:20]
-        self._worth_packing = len(content) >= WORTH_IT
+        self._worth_packing = len(content) >= MIN_COMPRESS_BYTES
 
     def answer(self, request: AnyRequest, *vary: str) -> Response[Any]:
         """The file, or that it has not changed; `vary` names what else than the coding the answer depends on."""
@@ -107,5 +107,5 @@ def _page(path: Path, policy: str = POLICY, caching: str = REVALIDATE) -> Page:
 
 
 def _described(name: str, summary: str) -> dict[str, Any]:
-    headers = ("ETag", *PACKED)
+    headers = ("ETag", *COMPRESSION_HEADERS)
     return described(name, "Pages", summary, about="the page", headers=headers, guarded=False, unchanged=True)

@@ -6,13 +6,13 @@ from batchyield.errors import Violation
 from batchyield.serving.responses import Problem
 
 MEDIA_TYPE = "application/problem+json"
-MOST_VIOLATIONS = 20
+MAX_VIOLATIONS = 20
 LONGEST = 600
 
 encode = msgspec.json.Encoder().encode
 
 
-class Kind(msgspec.Struct, frozen=True):
+class ProblemKind(msgspec.Struct, frozen=True):
     """A kind of problem.
 
     Attributes:
@@ -46,7 +46,7 @@ _NO_NUMBER = Violation("$.inputs[0].A6 (line 1, column 18)", "NaN is no JSON; se
 _NO_READING = Violation("$.inputs[3].A6", "Expected `float | null`, got `str`")
 _RETRY = ("Retry-After",)
 
-MALFORMED = Kind(
+MALFORMED = ProblemKind(
     "malformed",
     400,
     "The body cannot be parsed",
@@ -54,47 +54,47 @@ MALFORMED = Kind(
     f"the body is not JSON: {_NO_NUMBER}",
     violations=(_NO_NUMBER,),
 )
-UNAUTHORIZED = Kind(
+UNAUTHORIZED = ProblemKind(
     "unauthorized", 401, "A key is needed",
     "keys are configured, and the request holds none of them",
     "send a key as `Authorization: Bearer KEY` or `X-API-Key: KEY`", ("WWW-Authenticate",),
 )  # fmt: skip
-FORBIDDEN = Kind(
+FORBIDDEN = ProblemKind(
     "forbidden", 403, "The key may not do this",
     "the key is valid, but lacks the scope that the path needs",
     "the key line-3 lacks the scope predict; ask the operator for one that has it",
 )  # fmt: skip
-NOT_FOUND = Kind(
+NOT_FOUND = ProblemKind(
     "not-found", 404, "Nothing is here",
     "there is nothing at this path",
     "nothing is here; GET /schema lists all there is",
 )  # fmt: skip
-METHOD_NOT_ALLOWED = Kind(
+METHOD_NOT_ALLOWED = ProblemKind(
     "method-not-allowed", 405, "The method is not possible here",
     "the path takes other methods; `Allow` names them",
     "DELETE is not possible here, only POST", ("Allow",),
 )  # fmt: skip
-TOO_SLOW = Kind(
+TOO_SLOW = ProblemKind(
     "too-slow", 408, "The body came too slowly",
     "the body did not arrive in time",
     "the body did not arrive within 30 s", ("Connection",),
 )  # fmt: skip
-JOURNAL_OFF = Kind(
+JOURNAL_OFF = ProblemKind(
     "journal-off", 409, "There is no journal",
     "the service keeps no journal, so nothing can be joined",
     "the service keeps no journal; its operator sets BATCHYIELD_JOURNAL",
 )  # fmt: skip
-TOO_LARGE = Kind(
+TOO_LARGE = ProblemKind(
     "too-large", 413, "The body is too large",
     "the body is larger than the service takes",
     "the body is larger than 16777216 bytes; send fewer batches at a time", ("Connection",),
 )  # fmt: skip
-UNSUPPORTED = Kind(
+UNSUPPORTED = ProblemKind(
     "unsupported-media-type", 415, "The body is of another type",
     "the path does not take this type or this encoding",
     "the Content-Type is text/xml; send application/json", ("Accept", "Accept-Encoding"),
 )  # fmt: skip
-INVALID = Kind(
+INVALID = ProblemKind(
     "invalid-input",
     422,
     "The input cannot be used",
@@ -102,39 +102,39 @@ INVALID = Kind(
     str(_NO_READING),
     violations=(_NO_READING,),
 )
-RATE_LIMITED = Kind(
+RATE_LIMITED = ProblemKind(
     "rate-limited", 429, "The key asks too often",
     "the key has used up its rate; come back after `Retry-After` seconds",
     "the key has used up its rate; come back in 2 s", ("Retry-After", "RateLimit", "RateLimit-Policy"),
 )  # fmt: skip
-HEAD_TOO_LARGE = Kind(
+HEAD_TOO_LARGE = ProblemKind(
     "head-too-large", 431, "The head is too large",
     "the head of the request is larger than 64 KiB",
     "the head of the request is larger than 64 KiB", ("Connection",),
 )  # fmt: skip
-INTERNAL = Kind(
+INTERNAL = ProblemKind(
     "internal", 500, "The service failed",
     "the service failed; its log says why under the request's id",
     "the service failed; the operator finds the cause in its log under 1f0c2b7a9d3e5f60",
 )  # fmt: skip
-NOT_READY = Kind(
+NOT_READY = ProblemKind(
     "not-ready", 503, "The service is not ready",
     "the model is not loaded yet, or the service is stopping",
     "the model is not loaded yet", _RETRY,
 )  # fmt: skip
-BUSY = Kind(
+BUSY = ProblemKind(
     "busy", 503, "The service is busy",
     "it has as many requests, large bodies, connections or answers that wait for the journal as it takes; come "
     "back after `Retry-After` seconds",
     "as many large bodies are here as the service takes", _RETRY,
 )  # fmt: skip
-NOT_JOURNALLED = Kind(
+NOT_JOURNALLED = ProblemKind(
     "not-journalled", 503, "The journal cannot be written",
     "the journal cannot be written (its disk is full, its database is away), and what is not journalled is not "
     "answered; come back after `Retry-After` seconds",
     "the journal cannot be written, and what is not journalled is not answered; send it again later", _RETRY,
 )  # fmt: skip
-JOURNAL_AWAY = Kind(
+JOURNAL_AWAY = ProblemKind(
     "journal-away", 503, "The journal cannot be read",
     "its database is away; come back after `Retry-After` seconds",
     "the journal cannot be read; ask again later", _RETRY,
@@ -156,13 +156,15 @@ class RequestError(Exception):
         headers: further headers of the answer.
     """
 
-    def __init__(self, kind: Kind, detail: str, *violations: Violation, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, kind: ProblemKind, detail: str, *violations: Violation, headers: dict[str, str] | None = None
+    ) -> None:
         super().__init__(detail)
         self.kind, self.detail, self.violations, self.headers = kind, detail, violations, headers or {}
 
     def problem(self, path: str) -> Problem:
         """What the caller is told, with no more of what it sent than needed."""
-        told = [Violation(_short(v.where), _short(v.problem)) for v in self.violations[:MOST_VIOLATIONS]]
+        told = [Violation(_short(v.where), _short(v.problem)) for v in self.violations[:MAX_VIOLATIONS]]
         kind = self.kind
         return Problem(kind.urn, kind.title, kind.status, _short(self.detail), _short(path), tuple(told))
 

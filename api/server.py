@@ -17,7 +17,7 @@ from uvicorn.supervisors import Multiprocess
 
 from api.http.uvicorn_protocol import BoundedConnection
 from api.middleware.auth import Keyring
-from api.middleware.rate_limit import RATES
+from api.middleware.rate_limit import RATE_FILE
 from api.monitoring.drift_watcher import FOUND
 from api.settings import Settings, read_settings, unknown_variables
 from api.telemetry.access_log import Log, open_log
@@ -115,14 +115,14 @@ def _taken(host: str, port: int, error: OSError) -> SetupError:
 
 
 def _serve_here(listener: socket.socket, settings: Settings, log: Log) -> None:
-    from api.app import create_app, spare_collector
+    from api.app import create_app, freeze_garbage_collector
     from api.inference.group_commit import prepare_journal
-    from api.inference.hot_swap import open_wanted
+    from api.inference.hot_swap import open_desired
 
-    serving = open_wanted(settings)
+    serving = open_desired(settings)
     prepare_journal(settings)
     app = create_app(settings, serving, log)
-    spare_collector()
+    freeze_garbage_collector()
     _listen(listener, serving, log)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn shuts down in order, then passes the signal on
     uvicorn.Server(_config(app)).run(sockets=[listener])
@@ -130,10 +130,10 @@ def _serve_here(listener: socket.socket, settings: Settings, log: Log) -> None:
 
 def _serve_with_workers(listener: socket.socket, settings: Settings, workers: int, log: Log) -> None:
     from api.inference.group_commit import prepare_journal
-    from api.inference.hot_swap import open_wanted
+    from api.inference.hot_swap import open_desired
 
     # Each worker opens the model for itself; once here, so that a wrong one is refused with one message.
-    serving = open_wanted(settings)
+    serving = open_desired(settings)
     prepare_journal(settings)
     _listen(listener, serving, log)
     config = _config("api.app:from_environment", factory=True, workers=workers)
@@ -166,7 +166,7 @@ def _shared_folder() -> Iterator[None]:
     given = os.environ.get(MULTIPROC_DIR)
     if given:
         Path(given).mkdir(parents=True, exist_ok=True)
-        for left_over in (*Path(given).glob("*.db"), Path(given) / RATES, Path(given) / FOUND):
+        for left_over in (*Path(given).glob("*.db"), Path(given) / RATE_FILE, Path(given) / FOUND):
             left_over.unlink(missing_ok=True)
         yield
         return

@@ -12,9 +12,9 @@ from types import SimpleNamespace
 
 from api.http.shutdown import Drain
 from api.middleware.auth import Keyring
-from api.middleware.authorization import Admission
-from api.middleware.rate_limit import Rates
-from api.middleware.request_context import Envelope
+from api.middleware.authorization import AccessControl
+from api.middleware.rate_limit import RateLimiter
+from api.middleware.request_context import RequestContextMiddleware
 from api.settings import Settings
 from api.telemetry.access_log import LineWriter, Log
 from api.telemetry.metrics import Metrics
@@ -64,14 +64,14 @@ def main():
         keyed = [*plain, (b"authorization", b"Bearer " + tokens[-1].encode())]
         log = Log(LineWriter(os.open(os.devnull, os.O_WRONLY)), "json", access=True)
         for what, settings, headers, rates, to in (
-            ("bare", open_settings, plain, Rates(0, 0, 5), None),
-            (f"one of {KEYS} keys", guarded, keyed, Rates(0, 0, 5), None),
-            ("and rates", guarded, keyed, Rates(1e9, 1e9, 5), None),
-            ("and the log", guarded, keyed, Rates(1e9, 1e9, 5), log),
-            ("the log alone", open_settings, plain, Rates(0, 0, 5), log),
+            ("bare", open_settings, plain, RateLimiter(0, 0, 5), None),
+            (f"one of {KEYS} keys", guarded, keyed, RateLimiter(0, 0, 5), None),
+            ("and rates", guarded, keyed, RateLimiter(1e9, 1e9, 5), None),
+            ("and the log", guarded, keyed, RateLimiter(1e9, 1e9, 5), log),
+            ("the log alone", open_settings, plain, RateLimiter(0, 0, 5), log),
         ):
-            admission = Admission(Keyring(settings), rates, 1000)
-            application = Envelope(nothing, settings, admission, Metrics(), Drain(0), to)
+            admission = AccessControl(Keyring(settings), rates, 1000)
+            application = RequestContextMiddleware(nothing, settings, admission, Metrics(), Drain(0), to)
             print(f"{what:20} {asyncio.run(measure(application, headers)):6.2f} µs a request")
 
 

@@ -20,11 +20,11 @@ import msgspec
 import uvloop
 
 from api.app import create_app
-from api.http.body import WHOLE
-from api.http.decoding import batches_of_json
+from api.http.body import BODY_COMPLETE
+from api.http.decoding import decode_batches
 from api.inference.hot_swap import open_pinned
+from api.inference.served_model import PredictionResult, ServedModel
 from api.inference.service import Service
-from api.inference.serving import Answered, Serving
 from api.settings import Settings, read_settings
 from batchyield.errors import BatchyieldError
 from batchyield.journal.database import Store, locate
@@ -47,7 +47,9 @@ REQUESTS = {1: (4_800, 16), 100: (800, 8)}
 """Requests by their batches, and how many of them come together."""
 
 
-def timed(serving: Serving, settings: Settings, store: Store, bodies: Sequence[bytes], together: int) -> list[float]:
+def timed(
+    serving: ServedModel, settings: Settings, store: Store, bodies: Sequence[bytes], together: int
+) -> list[float]:
     """Mean µs of each of `PARTS` for each request, without the slowest tenth of the groups."""
     service, predictor, writer = Service(settings, serving), serving.artifact.predictor, appender(store)
     rounds = []
@@ -59,7 +61,7 @@ def timed(serving: Serving, settings: Settings, store: Store, bodies: Sequence[b
         def mark(marks: list[int] = marks) -> None:
             marks.append(perf_counter_ns())
 
-        asked = [batches_of_json(body) for body in sent]
+        asked = [decode_batches(body) for body in sent]
         mark()
         batches = [batch for one in asked for batch in one]
         features = featurize(batches)
@@ -73,7 +75,7 @@ def timed(serving: Serving, settings: Settings, store: Store, bodies: Sequence[b
             said = predictions[first : first + len(one)]
             first += len(one)
             kept = parts(one, said, body)
-            Answered(serving, one, said, "json", kept).reply()
+            PredictionResult(serving, one, said, "json", kept).reply()
             part = kept[0]._replace(names=names[number])  # which count up, as a plant's do: all bodies have the same id
             entries.append(Entry(start, f"{start + number:016x}", "", "json", serving.journal_pin, part))
         mark()
@@ -88,14 +90,14 @@ def timed(serving: Serving, settings: Settings, store: Store, bodies: Sequence[b
     return [statistics.fmean(column) for column in zip(*usual, strict=True)]
 
 
-async def whole(serving: Serving, settings: Settings, bodies: Sequence[bytes], together: int) -> float:
+async def whole(serving: ServedModel, settings: Settings, bodies: Sequence[bytes], together: int) -> float:
     """Median µs of a request through the whole application without journal, with a server that costs nothing."""
     app: Any = create_app(settings, serving)
 
     async def ask(body: bytes) -> None:
         scope = {
             "type": "http", "http_version": "1.1", "scheme": "http", "method": "POST", "path": "/v1/predictions",
-            "raw_path": b"/v1/predictions", "root_path": "", "query_string": b"", "state": {WHOLE: True},
+            "raw_path": b"/v1/predictions", "root_path": "", "query_string": b"", "state": {BODY_COMPLETE: True},
             "client": ("127.0.0.1", 50000), "server": ("127.0.0.1", 8000), "asgi": {"version": "3.0"},
             "headers": [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))],
         }  # fmt: skip

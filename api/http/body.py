@@ -12,7 +12,7 @@ from api.settings import Settings
 LINGER_SECONDS = 10.0
 CLOSE = {"connection": "close"}
 
-WHOLE = "whole"
+BODY_COMPLETE = "whole"
 """In the state of a request whose body came with its head, in one piece."""
 
 
@@ -51,7 +51,7 @@ async def read_body(scope: HTTPScope, receive: Receive, settings: Settings) -> b
         ClientGoneError: the client left.
     """
     limit = settings.max_body_bytes
-    if WHOLE in scope["state"]:  # nothing is waited for, and a time limit would cost 6 µs
+    if BODY_COMPLETE in scope["state"]:  # nothing is waited for, and a time limit would cost 6 µs
         message = await receive()
         if message["type"] != "http.request":
             raise ClientGoneError

@@ -18,7 +18,7 @@ CODINGS = ("zstd", "gzip")
 ACCEPTED = ", ".join(CODINGS)
 ALIASES = {"x-gzip": "gzip"}
 
-WORTH_IT = 4096
+MIN_COMPRESS_BYTES = 4096
 """Bytes; a smaller answer costs more to compress than to send."""
 
 LEVELS = {"zstd": 1, "gzip": 1}
@@ -31,13 +31,13 @@ WINDOW = 2**23
 PIECE = 256
 """Bytes of zstd decoded at a time; even if each block is a bomb, they become no more than some megabytes."""
 
-MOST_MEMBERS = 64
+MAX_STREAMS = 64
 """Streams in one body: parallel compressors write a few; a body of empty ones would only cost time."""
 
 Headers = Iterable[tuple[bytes, bytes]]
 
 
-def coding_of(headers: Headers) -> str:
+def request_coding(headers: Headers) -> str:
     """Return the coding of a request's body: one of `CODINGS`, or `` for none.
 
     Raises:
@@ -72,7 +72,7 @@ def decoded(body: bytes, coding: str, settings: Settings) -> bytes:
 
 def _of_gzip(body: bytes, limit: int) -> bytes:
     whole = b""
-    for _ in range(MOST_MEMBERS):
+    for _ in range(MAX_STREAMS):
         stream = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
         whole += stream.decompress(body, limit + 1 - len(whole))
         _bounded(len(whole), limit)
@@ -81,7 +81,7 @@ def _of_gzip(body: bytes, limit: int) -> bytes:
         body = stream.unused_data
         if not body:
             return whole
-    raise EOFError(f"more than {MOST_MEMBERS} streams")
+    raise EOFError(f"more than {MAX_STREAMS} streams")
 
 
 def _of_zstd(body: bytes, limit: int) -> bytes:
@@ -92,8 +92,8 @@ def _of_zstd(body: bytes, limit: int) -> bytes:
         while piece:
             if stream.eof:
                 members += 1
-                if members == MOST_MEMBERS:
-                    raise EOFError(f"more than {MOST_MEMBERS} streams")
+                if members == MAX_STREAMS:
+                    raise EOFError(f"more than {MAX_STREAMS} streams")
                 stream = decoder.decompressobj()
             whole += stream.decompress(piece)
             _bounded(len(whole), limit)
@@ -129,7 +129,7 @@ def encoded(content: bytes, coding: str, levels: dict[str, int] = LEVELS) -> byt
 
 def packed(content: bytes, request_headers: Headers) -> tuple[bytes, list[tuple[bytes, bytes]]]:
     """Return an answer's content in the coding that its caller prefers, and the headers that go with it."""
-    if len(content) < WORTH_IT:
+    if len(content) < MIN_COMPRESS_BYTES:
         return content, []
     offered = b",".join([value for name, value in request_headers if name == b"accept-encoding"])
     coding = wanted(offered.decode("latin-1"))

@@ -9,7 +9,7 @@ import numpy as np
 from msgspec import Meta
 from multipart import MultipartError, MultipartParser, parse_options_header  # type: ignore[import-untyped]
 
-from api.problems import INVALID, MALFORMED, MOST_VIOLATIONS, RequestError, summary
+from api.problems import INVALID, MALFORMED, MAX_VIOLATIONS, RequestError, summary
 from batchyield.errors import Violation
 from batchyield.plant.batch import Batch
 from batchyield.plant.csv_reader import Sheet, read_sheet
@@ -48,7 +48,7 @@ BRACE = ord("{")
 UNKNOWN_FIELD = "Object contains unknown field `"
 
 
-def batches_of_json(body: bytes) -> list[Batch]:
+def decode_batches(body: bytes) -> list[Batch]:
     """The inputs of `{"inputs": [...]}`.
 
     Raises:
@@ -83,7 +83,7 @@ def _violations(body: bytes) -> tuple[Violation, ...]:
                 _batch.decode(raw)
             except msgspec.ValidationError as error:
                 found.append(_violation(error, f"$.inputs[{index}]"))
-                if len(found) == MOST_VIOLATIONS:
+                if len(found) == MAX_VIOLATIONS:
                     break
     except (ValueError, RecursionError):
         pass  # what comes before it is worth telling; what is wrong with the rest, the first decoding has said
@@ -102,7 +102,7 @@ def _violation(error: msgspec.ValidationError, root: str) -> Violation:
     return Violation(path, problem)
 
 
-def sheet_of_upload(body: bytes, content_type: str) -> Sheet:
+def decode_upload(body: bytes, content_type: str) -> Sheet:
     """The plant's file, as the body itself or as the one file of a form.
 
     Raises:

@@ -6,7 +6,7 @@ from typing import Any
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, MethodNotAllowedException
 
-from api.problems import INTERNAL, INVALID, KINDS, MEDIA_TYPE, NOT_FOUND, Kind, RequestError, encode, summary
+from api.problems import INTERNAL, INVALID, KINDS, MEDIA_TYPE, NOT_FOUND, ProblemKind, RequestError, encode, summary
 from batchyield.errors import InputError
 
 logger = logging.getLogger("batchyield.api")
@@ -35,7 +35,7 @@ def answer_input_error(request: AnyRequest, error: InputError) -> Response[bytes
 def answer_http_exception(request: AnyRequest, error: HTTPException) -> Response[bytes]:
     """Answers what the framework refuses."""
     status = error.status_code
-    kind = _BY_STATUS.get(status) or Kind(
+    kind = _BY_STATUS.get(status) or ProblemKind(
         "refused", status, "The request is refused", "the framework refuses it", error.detail
     )
     detail, headers = error.detail, dict(error.headers or {})

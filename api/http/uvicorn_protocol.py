@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from api.http.body import WHOLE
+from api.http.body import BODY_COMPLETE
 from api.http.shutdown import CLOSE
 from api.problems import BUSY, HEAD_TOO_LARGE, MALFORMED, MEDIA_TYPE, TOO_SLOW, RequestError, encode
 from api.settings import Settings
@@ -22,7 +22,7 @@ LINGER_SECONDS = 0.5
 STATE = "connections"
 """Key of the bounds in the lifespan state that the application gives the server."""
 
-WHOLE_ANSWER = "batchyield.answer"
+FULL_RESPONSE = "batchyield.answer"
 """Type of an ASGI message that is a whole answer: `status`, `headers` and the whole `body`, written in one piece.
 
 Its headers are not checked, since no caller can put text into them. It is also a key in the state of a request, which
@@ -34,7 +34,7 @@ _TOO_MANY = RequestError(
 )
 
 
-class Bounds(msgspec.Struct, frozen=True):
+class ConnectionLimits(msgspec.Struct, frozen=True):
     """The limits of connections.
 
     Attributes:
@@ -46,11 +46,11 @@ class Bounds(msgspec.Struct, frozen=True):
     refused: Callable[[str], None]
 
 
-class Cycle(RequestResponseCycle):
+class ResponseCycle(RequestResponseCycle):
     """A request and its answer, which the application may send as one message."""
 
     async def send(self, message: Any) -> None:
-        if message["type"] != WHOLE_ANSWER:
+        if message["type"] != FULL_RESPONSE:
             await super().send(message)
             return
         if self.flow.write_paused and not self.disconnected:
@@ -80,7 +80,7 @@ class BoundedConnection(HttpToolsProtocol):
 
     def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        bounds: Bounds = app_state[STATE]
+        bounds: ConnectionLimits = app_state[STATE]
         self._settings, self._refused = bounds.settings, bounds.refused
         self._timer: asyncio.TimerHandle | None = None
         self._between = True  # the last message is complete, the next head is not
@@ -123,14 +123,14 @@ class BoundedConnection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._between, self._waited_bytes = True, 0
-        self.scope["state"][WHOLE] = True  # set before the request is worked on if its body came with its head
+        self.scope["state"][BODY_COMPLETE] = True  # set before the request is worked on if its body came with its head
         if self._timer is not None:
             self._stop_waiting()
         super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        cycle.__class__ = Cycle  # uvicorn has no hook to construct another class
-        cycle.scope["state"][WHOLE_ANSWER] = True
+        cycle.__class__ = ResponseCycle  # uvicorn has no hook to construct another class
+        cycle.scope["state"][FULL_RESPONSE] = True
         super()._start_asgi_task(cycle, app)
 
     def send_400_response(self, msg: str) -> None:

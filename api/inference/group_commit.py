@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 from litestar.types import HTTPScope
 
-from api.inference.journal_maintenance import Upkeep
-from api.inference.serving import Answered
+from api.inference.journal_maintenance import JournalMaintenance
+from api.inference.served_model import PredictionResult
 from api.problems import BUSY, JOURNAL_OFF, NOT_JOURNALLED, RequestError
 from api.settings import Settings
 from api.telemetry.metrics import Metrics
@@ -64,7 +64,7 @@ class Journal:
         self._settings, self._metrics = settings, metrics
         self._store = store = None if url is None else Store(url, settings.journal_sync, SERVICE_MS)
         if store is not None:
-            self._upkeep = Upkeep(store, settings)
+            self._upkeep = JournalMaintenance(store, settings)
             self._writer = Writer(store, metrics.journalled, metrics.journal_failed)
         self._groups: SimpleQueue[Group | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -98,7 +98,7 @@ class Journal:
         if self._rows >= self._settings.journal_queue and self._settings.journal_required:
             raise RequestError(BUSY, f"{self._rows} answers wait for the journal", headers=RETRY_AFTER)
 
-    async def record(self, answered: Answered, scope: HTTPScope) -> None:
+    async def record(self, answered: PredictionResult, scope: HTTPScope) -> None:
         """Returns once the answer is in the journal, or is counted as one that is not, where the settings allow that.
 
         Raises:
@@ -106,14 +106,16 @@ class Journal:
         """
         if self._store is None:
             return
-        teller, loop = teller_of(scope), asyncio.get_running_loop()
+        teller, loop = request_origin(scope), asyncio.get_running_loop()
         for part in answered.parts:
             done: asyncio.Future[Exception | None] = loop.create_future()
             self.submit(answered, part, teller, done)
             if not self.settle(answered, await done, part.first):
                 return
 
-    def submit(self, answered: Answered, part: Part, teller: Teller, done: "asyncio.Future[Exception | None]") -> None:
+    def submit(
+        self, answered: PredictionResult, part: Part, teller: Teller, done: "asyncio.Future[Exception | None]"
+    ) -> None:
         """Has a part of the answer written; `done` tells None once it is, else what was in the way."""
         refused = part.first == 0 and self._rows >= self._settings.journal_queue and not self._settings.journal_required
         if self._store is None or refused:
@@ -132,7 +134,7 @@ class Journal:
             self._next = call
         return self._writing
 
-    def settle(self, answered: Answered, error: Exception | None, first: int = 0) -> bool:
+    def settle(self, answered: PredictionResult, error: Exception | None, first: int = 0) -> bool:
         """Whether the batches from `first` on are written, as `submit` told; counts those that are not.
 
         Raises:
@@ -193,7 +195,7 @@ class Journal:
             call()
 
 
-def teller_of(scope: Any) -> Teller:
+def request_origin(scope: Any) -> Teller:
     """When it is, and who asks."""
     state = scope["state"]
     return Teller(time.time_ns() // 1000, state.get("request_id", ""), state.get("caller", ""))

@@ -8,9 +8,9 @@ from time import monotonic
 
 import msgspec
 
+from api.inference.served_model import ServedModel, open_deployment
 from api.inference.service import Service
-from api.inference.serving import Serving, open_deployment
-from api.inference.shadow import Candidate
+from api.inference.shadow import ShadowCandidate
 from api.settings import Settings
 from batchyield.errors import ArtifactError, BatchyieldError
 from batchyield.serving.artifact import read_pins
@@ -27,7 +27,7 @@ REPORT_SECONDS = 1.0
 SERVING, SHADOW = "serving", "shadow"
 
 
-def open_pinned(settings: Settings) -> Serving:
+def open_pinned(settings: Settings) -> ServedModel:
     """The model that the lock pins, checked against its pins.
 
     Raises:
@@ -39,7 +39,7 @@ def open_pinned(settings: Settings) -> Serving:
     return open_deployment(deployment, directory)
 
 
-def open_wanted(settings: Settings) -> Serving:
+def open_desired(settings: Settings) -> ServedModel:
     """The model to start with: the wanted one; else the last that was good; else the one that the lock pins.
 
     Raises:
@@ -69,7 +69,7 @@ def _candidates(models: Models) -> Iterator[Deployment]:
         logger.warning("%s", error)
 
 
-class Swap:
+class ModelHotSwapper:
     """Watches what is wanted, in a thread of its own, off the path of requests.
 
     A model that is wanted is opened, compared with its pins and tried on its golden rows; only then one assignment
@@ -160,7 +160,7 @@ class Swap:
                 shadow.take(None)
             elif wanted != now:
                 opened = open_deployment(wanted, self._models.path(wanted))
-                shadow.take(Candidate(wanted, opened.artifact.predictor))
+                shadow.take(ShadowCandidate(wanted, opened.artifact.predictor))
                 self._service.metrics.models.changed_model(SHADOW, "taken")
                 logger.warning("model %s runs in the shadow", wanted)
         except Exception as error:
@@ -195,7 +195,7 @@ class Swap:
             if candidate and status.shadowed and status.shadowed.candidate == candidate.deployment.md5:
                 candidate.inherit(status.shadowed)
 
-    def _say(self, candidate: Candidate | None = None) -> None:
+    def _say(self, candidate: ShadowCandidate | None = None) -> None:
         """Tells the others, at once where a model changed, else once in a while."""
         if not self._seat:
             return

@@ -25,7 +25,7 @@ NICE = 10
 """Priority of the checkpoint thread: under full load a checkpoint is 10 ms of work per second, and answers go first."""
 
 
-class Upkeep:
+class JournalMaintenance:
     """Maintenance threads of a journal; a lock of the journal keeps other workers from the same step."""
 
     def __init__(self, store: Store, settings: Settings) -> None:

@@ -9,14 +9,14 @@ import asyncio
 
 from litestar.types import HTTPScope
 
-from api.inference.group_commit import teller_of
+from api.inference.group_commit import request_origin
+from api.inference.served_model import PredictionResult
 from api.inference.service import Service
-from api.inference.serving import Answered
 from batchyield.journal.outcomes import Teller
 from batchyield.journal.records import SLICE, parts
 from batchyield.plant.batch import Batch
 
-MOST_TOGETHER = SLICE
+MAX_GROUP_ROWS = SLICE
 """Batches that close a group, some 8 ms of work; a larger request is answered alone. A part of the journal."""
 
 
@@ -29,7 +29,7 @@ class _Waiting:
         self, batches: list[Batch], body: bytes, teller: Teller, done: asyncio.Future[Exception | None]
     ) -> None:
         self.batches, self.body, self.teller, self.done = batches, body, teller, done
-        self.answered: Answered
+        self.answered: PredictionResult
 
     def fail(self, error: Exception) -> None:
         if not self.done.done():  # else its request was cancelled
@@ -48,15 +48,15 @@ class MicroBatcher:
         self._waiting: list[_Waiting] = []
         self._batches = 0
 
-    async def answer(self, batches: list[Batch], body: bytes, scope: HTTPScope) -> Answered:
-        """Return the answer to a request of at most `MOST_TOGETHER` batches in JSON, once it is in the journal.
+    async def answer(self, batches: list[Batch], body: bytes, scope: HTTPScope) -> PredictionResult:
+        """Return the answer to a request of at most `MAX_GROUP_ROWS` batches in JSON, once it is in the journal.
 
         Raises:
             ArtifactError: a prediction is not a finite number.
             RequestError: the answer could not be journalled.
         """
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(batches, body, teller_of(scope), loop.create_future())
+        waiting = _Waiting(batches, body, request_origin(scope), loop.create_future())
         self._waiting.append(waiting)
         self._batches += len(batches)
         if len(self._waiting) == 1:
@@ -66,7 +66,7 @@ class MicroBatcher:
         return waiting.answered
 
     def _gather(self, seen: int) -> None:
-        if self._batches < MOST_TOGETHER:
+        if self._batches < MAX_GROUP_ROWS:
             if seen < len(self._waiting):  # others may be about to be read
                 asyncio.get_running_loop().call_soon(self._gather, len(self._waiting))
                 return
@@ -76,7 +76,7 @@ class MicroBatcher:
 
     def _answer_group(self) -> None:
         taken = batches = 0
-        while taken < len(self._waiting) and batches < MOST_TOGETHER:
+        while taken < len(self._waiting) and batches < MAX_GROUP_ROWS:
             batches += len(self._waiting[taken].batches)
             taken += 1
         group, self._waiting = self._waiting[:taken], self._waiting[taken:]
@@ -103,7 +103,7 @@ class MicroBatcher:
             first = last
             try:
                 kept = parts(one.batches, own, one.body)
-                one.answered = Answered(serving, one.batches, own, "json", kept)
+                one.answered = PredictionResult(serving, one.batches, own, "json", kept)
                 self._service.journal.submit(one.answered, kept[0], one.teller, one.done)
             except Exception as error:
                 one.fail(error)

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from api.inference.group_commit import Journal
-from api.inference.serving import Answered, Serving, pin_of
+from api.inference.served_model import PredictionResult, ServedModel, pin_of
 from api.inference.shadow import Shadow
 from api.problems import BUSY, NOT_READY, RequestError
 from api.settings import Settings
@@ -32,7 +32,7 @@ class Service:
         bulk: threads for large bodies; few, so that many such bodies queue instead of slowing each other.
     """
 
-    def __init__(self, settings: Settings, serving: Serving | None) -> None:
+    def __init__(self, settings: Settings, serving: ServedModel | None) -> None:
         self.settings = settings
         self.metrics = Metrics()
         self.journal = Journal(settings, self.metrics)
@@ -41,11 +41,11 @@ class Service:
         self.shadow = Shadow(self.metrics)
         self.bulk = ThreadPoolExecutor(BULK_THREADS, thread_name_prefix="bulk")
         self._bulk_free = settings.bulk_slots
-        self._serving: Serving | None = None
+        self._serving: ServedModel | None = None
         if serving is not None:
             self.serve(serving)
 
-    def serve(self, serving: Serving) -> None:
+    def serve(self, serving: ServedModel) -> None:
         """Answers with `serving` from now on; requests under way end with the model that they began with."""
         before, self._serving = self._serving, serving
         for one, value in ((before, 0), (serving, 1)):
@@ -59,7 +59,7 @@ class Service:
         return self._serving is not None
 
     @property
-    def serving(self) -> Serving:
+    def serving(self) -> ServedModel:
         """The model in service.
 
         Raises:
@@ -84,19 +84,19 @@ class Service:
         finally:
             self._bulk_free += 1
 
-    def answer(self, batches: Sequence[Batch], body: bytes) -> Answered:
+    def answer(self, batches: Sequence[Batch], body: bytes) -> PredictionResult:
         """Predicts what was decoded from a body of JSON."""
         serving, predictions = self.predict(batches, "json")
-        return Answered(serving, batches, predictions, "json", parts(batches, predictions, body))
+        return PredictionResult(serving, batches, predictions, "json", parts(batches, predictions, body))
 
-    def answer_sheet(self, sheet: Sheet) -> Answered:
+    def answer_sheet(self, sheet: Sheet) -> PredictionResult:
         """Predicts the batches of a sheet."""
         serving, predictions = self.predict(sheet.batches, "csv", sheet.warnings)
-        return Answered(serving, sheet.batches, predictions, "csv", parts(sheet.batches, predictions))
+        return PredictionResult(serving, sheet.batches, predictions, "csv", parts(sheet.batches, predictions))
 
     def predict(
         self, batches: Sequence[Batch], form: str, sheet_warnings: Sequence[tuple[CellWarning, ...]] | None = None
-    ) -> tuple[Serving, list[Prediction]]:
+    ) -> tuple[ServedModel, list[Prediction]]:
         """Predicts and counts; `form` is what the answer's caller sent, `json` or `csv`."""
         serving = self.serving
         features = featurize(batches)

@@ -18,7 +18,7 @@ from batchyield.serving.responses import Prediction
 
 logger = logging.getLogger("batchyield.models")
 
-MOST_WAITING = 20_000
+MAX_QUEUED_ROWS = 20_000
 """Batches in the queue: two of the largest requests."""
 
 AT_ONCE = 32
@@ -29,7 +29,7 @@ REST = 1.0
 
 
 @dataclass
-class Candidate:
+class ShadowCandidate:
     """A model in the shadow and what it has seen; written by the shadow's own thread alone, but `dropped`."""
 
     deployment: Deployment
@@ -51,7 +51,7 @@ class Candidate:
 
 
 class _Rows(NamedTuple):
-    candidate: Candidate
+    candidate: ShadowCandidate
     baseline: str
     batches: Sequence[Batch]
     predictions: Sequence[Prediction]
@@ -65,13 +65,13 @@ class Shadow:
     """
 
     def __init__(self, metrics: Metrics) -> None:
-        self.candidate: Candidate | None = None
+        self.candidate: ShadowCandidate | None = None
         self._metrics = metrics
         self._queue: SimpleQueue[_Rows | None] = SimpleQueue()
         self._handed = self._done = 0  # each written by one thread alone, so that no reply waits for a lock
         self._thread: threading.Thread | None = None
 
-    def take(self, candidate: Candidate | None) -> None:
+    def take(self, candidate: ShadowCandidate | None) -> None:
         """Has `candidate` see the rows from now on, or nobody."""
         if candidate is not None and self._thread is None:
             self._thread = threading.Thread(target=self._work, name="shadow", daemon=True)
@@ -90,7 +90,7 @@ class Shadow:
         if candidate is None:
             return
         count = len(batches)
-        if self._handed - self._done + count > MOST_WAITING:
+        if self._handed - self._done + count > MAX_QUEUED_ROWS:
             candidate.dropped += count
             self._metrics.models.not_shadowed(candidate.deployment.md5, "dropped", count)
             return
@@ -114,7 +114,7 @@ class Shadow:
                 time.sleep((time.perf_counter() - begun) * REST)
 
     def _compare(
-        self, candidate: Candidate, baseline: str, batches: Sequence[Batch], predictions: Sequence[Prediction]
+        self, candidate: ShadowCandidate, baseline: str, batches: Sequence[Batch], predictions: Sequence[Prediction]
     ) -> None:
         try:
             answers = candidate.predictor.predict(batches)

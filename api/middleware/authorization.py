@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from api.middleware.auth import Keyring
-from api.middleware.rate_limit import Rates
+from api.middleware.rate_limit import RateLimiter
 from api.problems import BUSY, FORBIDDEN, NOT_FOUND, UNAUTHORIZED, RequestError
 from batchyield.serving.auth.api_keys import ADMIN, PREDICT, READ
 
@@ -12,7 +12,7 @@ OPEN_PATHS = frozenset({"/", "/schema", "/schema/openapi.json", "/health/live", 
 OPEN_FOLDER = "/console/"
 """What needs no key: pages, which hold no data, and health."""
 
-NEEDED = {
+REQUIRED_SCOPES = {
     "/v1/predictions": PREDICT,
     "/v1/predictions/csv": PREDICT,
     "/v1/outcomes": PREDICT,
@@ -22,18 +22,18 @@ NEEDED = {
 }
 """The scope that a path needs; one that is not here needs `admin`."""
 
-UNMETERED = frozenset({"/metrics"})
+UNMETERED_PATHS = frozenset({"/metrics"})
 """What is answered however busy the service is, for that is when it is looked at."""
 
 
-class Admission:
+class AccessControl:
     """The gate in front of the application.
 
     Attributes:
         in_flight: metered requests that are being answered.
     """
 
-    def __init__(self, keyring: Keyring, rates: Rates, most_in_flight: int) -> None:
+    def __init__(self, keyring: Keyring, rates: RateLimiter, most_in_flight: int) -> None:
         self._keyring, self._rates, self._most = keyring, rates, most_in_flight
         self.in_flight = 0
 
@@ -49,7 +49,7 @@ class Admission:
         if key is None:
             detail = "send a key as `Authorization: Bearer KEY` or `X-API-Key: KEY`"
             raise RequestError(UNAUTHORIZED, detail, headers={"www-authenticate": "Bearer"})
-        needed = NEEDED.get(path) or NEEDED.get(path.rstrip("/"), ADMIN)
+        needed = REQUIRED_SCOPES.get(path) or REQUIRED_SCOPES.get(path.rstrip("/"), ADMIN)
         if not key.may(needed):
             if needed == ADMIN and not path.startswith("/v1/admin"):
                 raise RequestError(NOT_FOUND, "nothing is here for this key; GET /schema lists all there is")
@@ -74,7 +74,7 @@ class Admission:
             self._rates.pay(caller, len(answered.batches))
 
 
-def is_open(path: str) -> bool:
+def is_public(path: str) -> bool:
     """Whether a path needs no key."""
     # Only exact paths: a router that folds `//` must not open a way around a prefix.
     return path in OPEN_PATHS or (path.startswith(OPEN_FOLDER) and "//" not in path and ".." not in path)

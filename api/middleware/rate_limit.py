@@ -9,7 +9,7 @@ from pathlib import Path
 
 from api.problems import RATE_LIMITED, RequestError
 
-RATES = "rates"
+RATE_FILE = "rates"
 """The file in which workers share them, in the folder where they share their counters."""
 
 SLOTS = 1 << 14
@@ -19,7 +19,7 @@ WIDTH = 3
 Headers = list[tuple[bytes, bytes]]
 
 
-class Rates:
+class RateLimiter:
     """Two buckets for each caller, of requests and of rows, each kept as the moment at which it will be full again.
 
     Rows are known only once a body is read, so they are paid for afterwards: whoever asked for more than was saved up

@@ -12,8 +12,8 @@ from litestar.types import ASGIApp, Receive, Send
 
 from api.http.body import linger
 from api.http.shutdown import CLOSE, Drain
-from api.http.uvicorn_protocol import STATE, Bounds
-from api.middleware.authorization import NEEDED, OPEN_PATHS, UNMETERED, Admission, is_open
+from api.http.uvicorn_protocol import STATE, ConnectionLimits
+from api.middleware.authorization import OPEN_PATHS, REQUIRED_SCOPES, UNMETERED_PATHS, AccessControl, is_public
 from api.problems import MEDIA_TYPE, RequestError, encode
 from api.settings import Settings
 from api.telemetry.access_log import Log
@@ -28,7 +28,7 @@ HEADERS = [
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),
 ]
-KNOWN = NEEDED.keys() | OPEN_PATHS
+KNOWN = REQUIRED_SCOPES.keys() | OPEN_PATHS
 
 _draw = partial(random.Random(os.urandom(32)).getrandbits, 64)  # noqa: S311 - an id, not a secret
 """To ask the system for each id would be a call of its own."""
@@ -36,11 +36,17 @@ _draw = partial(random.Random(os.urandom(32)).getrandbits, 64)  # noqa: S311 - a
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 
 
-class Envelope:
+class RequestContextMiddleware:
     """Wraps the whole application, so that a refusal by the framework is stamped and counted like any answer."""
 
     def __init__(
-        self, app: ASGIApp, settings: Settings, admission: Admission, metrics: Metrics, drain: Drain, log: Log | None
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        admission: AccessControl,
+        metrics: Metrics,
+        drain: Drain,
+        log: Log | None,
     ) -> None:
         self._app, self._settings, self._admission, self._metrics = app, settings, admission, metrics
         self._drain, self._log = drain, log if log is not None and log.access else None
@@ -48,7 +54,7 @@ class Envelope:
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             if scope["type"] == "lifespan" and "state" in scope:
-                scope["state"][STATE] = Bounds(self._settings, self._metrics.refused)
+                scope["state"][STATE] = ConnectionLimits(self._settings, self._metrics.refused)
             await self._app(scope, _in_order(receive), send)
             return
         started = perf_counter()
@@ -87,9 +93,9 @@ class Envelope:
 
         metered = False
         try:
-            if not is_open(path):
+            if not is_public(path):
                 state["caller"] = caller = admission.caller(path, headers)
-                if path not in UNMETERED:
+                if path not in UNMETERED_PATHS:
                     more_headers = admission.meter(caller)
                     admission.in_flight += 1
                     metered = True

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from api.monitoring.drift_watcher import Look
+from api.monitoring.drift_watcher import DriftSnapshot
 from batchyield.monitoring.arrival_rate import Frequency
 from batchyield.monitoring.control_chart import Chart
 from batchyield.monitoring.drift_window import Shift, Verdict, YieldShift
@@ -14,7 +14,7 @@ from batchyield.monitoring.live_error import Estimate, Live
 Told = tuple[str, str, float | bool | None]
 
 
-class Gauges(Collector):
+class DriftGauges(Collector):
     """Reads the last look whenever Prometheus asks.
 
     Args:
@@ -22,7 +22,7 @@ class Gauges(Collector):
         enabled: whether there will be any.
     """
 
-    def __init__(self, found: Callable[[], Look | None], enabled: bool) -> None:
+    def __init__(self, found: Callable[[], DriftSnapshot | None], enabled: bool) -> None:
         self._found, self._enabled = found, enabled
 
     def collect(self) -> Iterator[GaugeMetricFamily]:

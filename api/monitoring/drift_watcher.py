@@ -16,8 +16,8 @@ from pathlib import Path
 import msgspec
 from sqlalchemy.exc import SQLAlchemyError
 
+from api.inference.served_model import ServedModel
 from api.inference.service import Service
-from api.inference.serving import Serving
 from api.settings import Settings
 from api.telemetry.metrics import MULTIPROC_DIR
 from batchyield.errors import BatchyieldError, DatabaseUnavailableError
@@ -33,7 +33,7 @@ STALE_PASSES = 3
 """After so many passes without success, who asks for findings is answered by a look of its own."""
 
 
-class Look(msgspec.Struct, frozen=True):
+class DriftSnapshot(msgspec.Struct, frozen=True):
     """One look: of which model, when it ended, in seconds since 1970, how long it took, and what was found."""
 
     md5: str
@@ -42,7 +42,7 @@ class Look(msgspec.Struct, frozen=True):
     findings: Findings
 
 
-class Watch:
+class DriftWatcher:
     """Looks every so many seconds, for as long as it runs and no other worker does."""
 
     def __init__(self, service: Service, settings: Settings) -> None:
@@ -51,7 +51,7 @@ class Watch:
         self._folder = Path(folder) if folder else None
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
-        self._kept: Look | None = None
+        self._kept: DriftSnapshot | None = None
         self._looking = threading.Lock()
         self._failing = False
 
@@ -72,19 +72,19 @@ class Watch:
         if self._thread is not None:
             self._thread.join()
 
-    def found(self) -> Look | None:
+    def found(self) -> DriftSnapshot | None:
         """The last look, by whichever worker; None where there is none, or it was at another model."""
         if not self._service.ready:
             return None
         kept = self._kept
         if self._folder is not None:
             try:
-                kept = msgspec.json.decode((self._folder / FOUND).read_bytes(), type=Look)
+                kept = msgspec.json.decode((self._folder / FOUND).read_bytes(), type=DriftSnapshot)
             except (OSError, msgspec.MsgspecError):
                 return None
         return kept if kept and kept.md5 == self._service.serving.pin.md5 else None
 
-    def fresh(self) -> Look:
+    def fresh(self) -> DriftSnapshot:
         """The last look, or a new one where that is too old.
 
         Raises:
@@ -97,12 +97,12 @@ class Watch:
                 return kept
             return self._look(self._service.serving)
 
-    def _look(self, serving: Serving) -> Look:
+    def _look(self, serving: ServedModel) -> DriftSnapshot:
         started = time.perf_counter()
         artifact = serving.artifact
         store, batches = self._service.journal.store, self._settings.watch_batches
         findings = look(store, serving.pin.md5, serving.reference, artifact.card, batches, Pace(self._ended.wait))
-        return Look(serving.pin.md5, time.time(), round(time.perf_counter() - started, 6), findings)
+        return DriftSnapshot(serving.pin.md5, time.time(), round(time.perf_counter() - started, 6), findings)
 
     def _run(self) -> None:
         with self._leader() as leads:

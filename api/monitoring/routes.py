@@ -9,9 +9,9 @@ from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Meta
 
+from api.inference.served_model import pin_of
 from api.inference.service import Service
-from api.inference.serving import pin_of
-from api.monitoring.drift_watcher import UNREADABLE, Watch
+from api.monitoring.drift_watcher import UNREADABLE, DriftWatcher
 from api.openapi.responses import described
 from api.problems import BUSY, JOURNAL_AWAY, NOT_READY, RATE_LIMITED, RequestError
 from batchyield.monitoring.arrival_rate import Frequency
@@ -72,7 +72,7 @@ class Monitoring(msgspec.Struct, frozen=True):
     frequency: Annotated[Frequency | None, Meta(description="how often batches come; null where none has come")]
 
 
-def monitoring_routes(service: Service, watch: Watch) -> list[HTTPRouteHandler]:
+def monitoring_routes(service: Service, watch: DriftWatcher) -> list[HTTPRouteHandler]:
     """`GET /v1/monitoring`."""
 
     @get(

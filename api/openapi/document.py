@@ -13,7 +13,7 @@ from litestar.params import Body, JSONBody, QueryParameter
 
 from api.http.decoding import PredictionRequest
 from api.monitoring.routes import Monitoring
-from api.openapi.responses import COMPONENTS, PACKED, described
+from api.openapi.responses import COMPONENTS, COMPRESSION_HEADERS, described
 from api.problems import (
     BUSY,
     INVALID,
@@ -70,7 +70,7 @@ TYPES = (
         description="One answer for each input, in order. Every reading may be null or absent; an unknown field or "
         "a wrong type is refused with its index and its name.",
         about=f"the predictions; with `{PARAMETER}=true`, each with its explanation",
-        headers=PACKED,
+        headers=COMPRESSION_HEADERS,
     ),
 )
 async def predict(
@@ -96,7 +96,7 @@ async def predict(
         "body itself or as the one file of a form. Answers `id,yield,lower,upper`, a line for each batch in the "
         "file's order; with `Accept: application/json`, what `/v1/predictions` answers, warnings included.",
         about="the predictions, as `text/csv` unless JSON is preferred",
-        headers=("X-Model-Version", "X-Model-Revision", "X-Model-Md5", "X-Cell-Warnings", *PACKED),
+        headers=("X-Model-Version", "X-Model-Revision", "X-Model-Md5", "X-Cell-Warnings", *COMPRESSION_HEADERS),
     ),
 )
 async def predict_sheet(

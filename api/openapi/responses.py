@@ -20,12 +20,12 @@ from litestar.openapi.spec import (
 )
 
 from api.openapi.examples import BODIES, REPLIES
-from api.problems import FORBIDDEN, HEAD_TOO_LARGE, INTERNAL, KINDS, METHOD_NOT_ALLOWED, UNAUTHORIZED, Kind
+from api.problems import FORBIDDEN, HEAD_TOO_LARGE, INTERNAL, KINDS, METHOD_NOT_ALLOWED, UNAUTHORIZED, ProblemKind
 from api.problems import MEDIA_TYPE as PROBLEM
 from batchyield.serving.responses import Problem
 
 SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"key": []}, {}]
-PACKED = ("Content-Encoding", "Vary")
+COMPRESSION_HEADERS = ("Content-Encoding", "Vary")
 
 HEADERS = {
     "X-Request-ID": ("the id that the request was sent with, or a new one; logs hold it", "string"),
@@ -106,7 +106,7 @@ def described(
     operation_id: str,
     tag: str,
     summary: str,
-    *kinds: Kind,
+    *kinds: ProblemKind,
     about: str,
     description: str | None = None,
     headers: tuple[str, ...] = (),
@@ -141,7 +141,7 @@ def described(
     }
 
 
-def _refusal(kinds: list[Kind]) -> ResponseSpec:
+def _refusal(kinds: list[ProblemKind]) -> ResponseSpec:
     return ResponseSpec(
         Problem,
         generate_examples=False,

@@ -9,7 +9,7 @@ from litestar.handlers import HTTPRouteHandler
 from api.http.compression import packed
 from api.http.shutdown import Drain
 from api.inference.service import Service
-from api.openapi.responses import PACKED, described
+from api.openapi.responses import COMPRESSION_HEADERS, described
 from api.problems import BUSY, NOT_READY, RATE_LIMITED
 from api.telemetry.metrics import MEDIA_TYPE
 from batchyield.serving.responses import Health, Model
@@ -17,7 +17,7 @@ from batchyield.serving.responses import Health, Model
 AnyRequest = Request[Any, Any, Any]
 
 
-def plain_routes(service: Service, drain: Drain) -> list[HTTPRouteHandler]:
+def operation_routes(service: Service, drain: Drain) -> list[HTTPRouteHandler]:
     """Return the routes of the model, of health and of metrics."""
 
     @get(
@@ -27,7 +27,7 @@ def plain_routes(service: Service, drain: Drain) -> list[HTTPRouteHandler]:
             *("model", "Model", "Describe the model", RATE_LIMITED, BUSY, NOT_READY),
             description="The model's card, and the pin of each file it consists of.",
             about="the model",
-            headers=PACKED,
+            headers=COMPRESSION_HEADERS,
         ),
     )
     def model(request: AnyRequest) -> Response[Model]:
@@ -57,7 +57,7 @@ def plain_routes(service: Service, drain: Drain) -> list[HTTPRouteHandler]:
         **described(
             *("metrics", "Operation", "Metrics for Prometheus"),
             about="Prometheus text, of all workers together",
-            headers=PACKED,
+            headers=COMPRESSION_HEADERS,
         ),
     )
     def metrics(request: AnyRequest) -> Response[str]:

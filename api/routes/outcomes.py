@@ -11,9 +11,9 @@ from msgspec import Meta
 from sqlalchemy.exc import DBAPIError
 
 from api.http.body import ClientGoneError, media_type, read_body
-from api.http.compression import coding_of, decoded
+from api.http.compression import decoded, request_coding
 from api.http.decoding import malformed
-from api.inference.group_commit import RETRY_AFTER, teller_of
+from api.inference.group_commit import RETRY_AFTER, request_origin
 from api.inference.service import Service
 from api.problems import INVALID, MALFORMED, NOT_JOURNALLED, RequestError
 from api.routes.predictions import JSON, post_only
@@ -43,13 +43,13 @@ def outcome_routes(service: Service) -> list[ASGIRouteHandler]:
     async def outcomes(scope: HTTPScope, receive: Receive, send: Send) -> None:
         post_only(scope)
         media_type(scope, (JSON,))
-        coding = coding_of(scope["headers"])
+        coding = request_coding(scope["headers"])
         service.journal.store  # noqa: B018 - refuses at once where there is none
         try:
             with service.bulk_slot():
                 body = await read_body(scope, receive, service.settings)
                 # Not in the bulk threads, which are for work: this mostly waits for the database.
-                content = await asyncio.to_thread(_keep, service, body, coding, teller_of(scope))
+                content = await asyncio.to_thread(_keep, service, body, coding, request_origin(scope))
         except ClientGoneError:
             return
         headers = [(b"content-type", JSON), (b"content-length", b"%d" % len(content))]
@@ -59,7 +59,7 @@ def outcome_routes(service: Service) -> list[ASGIRouteHandler]:
     return [outcomes]
 
 
-def outcomes_of_json(body: bytes) -> list[Outcome]:
+def decode_outcomes(body: bytes) -> list[Outcome]:
     """The outcomes of `{"outcomes": [...]}`.
 
     Raises:
@@ -77,7 +77,7 @@ def outcomes_of_json(body: bytes) -> list[Outcome]:
 
 
 def _keep(service: Service, body: bytes, coding: str, teller: Teller) -> bytes:
-    told, store = outcomes_of_json(decoded(body, coding, service.settings)), service.journal.store
+    told, store = decode_outcomes(decoded(body, coding, service.settings)), service.journal.store
     try:
         if store.file is None or not store.file.exists():
             prepare(store)

@@ -9,13 +9,13 @@ from litestar.handlers import ASGIRouteHandler, asgi
 from litestar.types import HTTPScope, Receive, Send
 
 from api.http.body import ClientGoneError, declared_length, media_type, read_body
-from api.http.compression import coding_of, decoded, packed
-from api.http.decoding import batches_of_json, sheet_of_upload
-from api.http.uvicorn_protocol import WHOLE_ANSWER
+from api.http.compression import decoded, packed, request_coding
+from api.http.decoding import decode_batches, decode_upload
+from api.http.uvicorn_protocol import FULL_RESPONSE
 from api.inference.deadline import in_time
-from api.inference.micro_batching import MOST_TOGETHER, MicroBatcher
+from api.inference.micro_batching import MAX_GROUP_ROWS, MicroBatcher
+from api.inference.served_model import PredictionResult
 from api.inference.service import Service
-from api.inference.serving import Answered
 from api.problems import INVALID, METHOD_NOT_ALLOWED, RequestError
 from batchyield.errors import Violation
 from batchyield.plant.batch import Batch
@@ -35,7 +35,7 @@ Headers = list[tuple[bytes, bytes]]
 class Answer(NamedTuple):
     """What was answered, and how it goes over the wire."""
 
-    answered: Answered
+    answered: PredictionResult
     content: bytes
     headers: Headers
 
@@ -50,7 +50,7 @@ def prediction_routes(service: Service) -> list[ASGIRouteHandler]:
         post_only(scope)
         media_type(scope, (JSON,))
         if scope["query_string"] and explanation_wanted(scope["query_string"]):
-            await _answer(service, scope, receive, send, lambda body: answer_explained(service, body), inline=False)
+            await _answer(service, scope, receive, send, lambda body: respond_explained(service, body), inline=False)
         else:
             await _answer_json(service, batcher, scope, receive, send)
 
@@ -61,31 +61,31 @@ def prediction_routes(service: Service) -> list[ASGIRouteHandler]:
         headers = scope["state"]["headers"]
         content_type = headers[b"content-type"].decode("latin-1")
         as_json = JSON in headers.get(b"accept", b"")
-        await _answer(service, scope, receive, send, lambda body: answer_csv(service, body, content_type, as_json))
+        await _answer(service, scope, receive, send, lambda body: respond_csv(service, body, content_type, as_json))
 
     return [predictions, predictions_csv]
 
 
-def answer_json(service: Service, body: bytes) -> Answer:
+def respond_json(service: Service, body: bytes) -> Answer:
     """JSON in, JSON out."""
-    return _as_json(service.answer(batches_of_json(body), body))
+    return _as_json(service.answer(decode_batches(body), body))
 
 
-def _as_json(answered: Answered) -> Answer:
+def _as_json(answered: PredictionResult) -> Answer:
     return Answer(answered, answered.reply(), [(b"content-type", JSON)])
 
 
-def answer_explained(service: Service, body: bytes) -> Answer:
+def respond_explained(service: Service, body: bytes) -> Answer:
     """JSON in, JSON with explanations out."""
-    batches = batches_of_json(body)
+    batches = decode_batches(body)
     check_explainable(batches)
     answered = service.answer(batches, body)
     return Answer(answered, msgspec.json.encode(explained(answered)), [(b"content-type", JSON)])
 
 
-def answer_csv(service: Service, body: bytes, content_type: str, as_json: bool) -> Answer:
+def respond_csv(service: Service, body: bytes, content_type: str, as_json: bool) -> Answer:
     """The plant's CSV in; `id,yield,lower,upper` out, or the JSON of the other route if that is preferred."""
-    sheet = sheet_of_upload(body, content_type)
+    sheet = decode_upload(body, content_type)
     answered = service.answer_sheet(sheet)
     if as_json:
         return Answer(answered, answered.reply(), [(b"content-type", JSON), (b"vary", b"accept")])
@@ -112,17 +112,17 @@ def post_only(scope: HTTPScope) -> None:
 
 async def _answer_json(service: Service, batcher: MicroBatcher, scope: HTTPScope, receive: Receive, send: Send) -> None:
     """Answers a body that is not large together with others like it, and any other as `_answer` does."""
-    if coding_of(scope["headers"]) or declared_length(scope) > service.settings.inline_body_bytes:
-        await _answer(service, scope, receive, send, lambda body: answer_json(service, body))
+    if request_coding(scope["headers"]) or declared_length(scope) > service.settings.inline_body_bytes:
+        await _answer(service, scope, receive, send, lambda body: respond_json(service, body))
         return
     service.serving  # noqa: B018 - refuses at once while there is none
     service.journal.admit()
     try:
         body = await read_body(scope, receive, service.settings)
-        batches = batches_of_json(body)
+        batches = decode_batches(body)
     except ClientGoneError:
         return
-    if len(batches) <= MOST_TOGETHER:
+    if len(batches) <= MAX_GROUP_ROWS:
         answer = _as_json(await batcher.answer(batches, body, scope))
     else:
         answer = _as_json(service.answer(batches, body))
@@ -142,7 +142,7 @@ async def _answer(
     service.serving  # noqa: B018 - refuses at once while there is none
     service.journal.admit()
     settings, sent_headers = service.settings, scope["headers"]
-    coding = coding_of(sent_headers)
+    coding = request_coding(sent_headers)
     try:
         if inline and not coding and declared_length(scope) <= settings.inline_body_bytes:
             answer = _packed(work(await read_body(scope, receive, settings)), sent_headers)
@@ -164,8 +164,8 @@ async def _answer(
 async def _send(service: Service, answer: Answer, scope: HTTPScope, send: Send) -> None:
     scope["state"]["answered"] = answer.answered
     headers = [*answer.headers, (b"content-length", b"%d" % len(answer.content))]
-    if WHOLE_ANSWER in scope["state"]:
-        whole: Any = {"type": WHOLE_ANSWER, "status": 200, "headers": headers, "body": answer.content}
+    if FULL_RESPONSE in scope["state"]:
+        whole: Any = {"type": FULL_RESPONSE, "status": 200, "headers": headers, "body": answer.content}
         await send(whole)
     else:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -208,7 +208,7 @@ def check_explainable(batches: Sequence[Batch]) -> None:
         raise RequestError(INVALID, f"$.inputs: {problem}", Violation("$.inputs", problem))
 
 
-def explained(answered: Answered) -> ExplainedPredictions:
+def explained(answered: PredictionResult) -> ExplainedPredictions:
     """Predictions with the explanation of each, by the model that made them."""
     explanations = answered.serving.explainer.explain(answered.batches)
     told = [

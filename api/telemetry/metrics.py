@@ -20,7 +20,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from api.telemetry.model_metrics import ModelMetrics
-from api.telemetry.prediction_metrics import Cells
+from api.telemetry.prediction_metrics import PredictionMetrics
 from batchyield.plant.features import Counts
 from batchyield.serving.responses import Prediction
 
@@ -61,7 +61,7 @@ class Metrics:
             "batchyield_log_lines_dropped", "lines of the log that nobody read in time", registry=self._registry
         )
         self.models = ModelMetrics(self._registry)
-        self._cells = Cells(self._registry)
+        self._cells = PredictionMetrics(self._registry)
         self._watch_failures = Counter("batchyield_watch_failures", "passes that failed", registry=self._registry)
         self._shown: list[Collector] = []
         self._journalled = Counter(

@@ -24,7 +24,7 @@ YIELDS = (0.5, 0.6, 0.7, 0.75, 0.8, *(round(0.82 + 0.01 * step, 2) for step in r
 WIDTHS = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08, 0.09, 0.1, 0.12, 0.15, 0.2, 0.3, 0.5)
 
 
-class Cells:
+class PredictionMetrics:
     """The counters; `add` is called for each answer, by any thread."""
 
     def __init__(self, registry: CollectorRegistry) -> None:

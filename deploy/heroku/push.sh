@@ -29,7 +29,7 @@ git -c advice.detachedHead=false checkout --quiet "$revision"
 [ ! -e "$checkout/.dvc/config.local" ] || cp "$checkout/.dvc/config.local" .dvc/
 dvc cache dir --quiet --local "$cache"
 dvc checkout --quiet train 2>/dev/null || dvc pull train >&2
-PYTHONPATH=src BATCHYIELD_LOCK=$work/dvc.lock python -B -c 'from api import settings, swap; swap.open_pinned(settings.read_settings())'
+PYTHONPATH=src BATCHYIELD_LOCK=$work/dvc.lock python -B -c 'from api.inference.hot_swap import open_pinned; from api.settings import read_settings; open_pinned(read_settings())'
 
 # Heroku hands the commands of heroku.yml to an entry point as arguments; without one, a shell runs them.
 sed -i 's/^ENTRYPOINT .*/ENTRYPOINT []/' Dockerfile

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.service import client_of, make_checkout, refusal
 
-from api.http.compression import MOST_MEMBERS, WORTH_IT, coding_of, decoded, encoded, wanted
+from api.http.compression import MAX_STREAMS, MIN_COMPRESS_BYTES, decoded, encoded, request_coding, wanted
 from api.openapi.examples import BATCH, INPUTS, sheet
 from api.problems import RequestError
 from api.settings import Settings
@@ -49,7 +49,7 @@ def test_a_compressed_body_is_answered_like_the_body(client, coding):
 def test_streams_one_after_the_other_are_one_body(client, coding):
     pack = PACK[coding]
     assert post(client, pack(BODY[:100]) + pack(BODY[100:]), coding).status_code == 200
-    refusal(post(client, pack(b"") * (MOST_MEMBERS + 1) + pack(BODY), coding), 400, "malformed")
+    refusal(post(client, pack(b"") * (MAX_STREAMS + 1) + pack(BODY), coding), 400, "malformed")
 
 
 def test_a_stream_that_does_not_say_its_size_is_read(client):
@@ -139,7 +139,7 @@ def test_any_accept_encoding_is_understood_somehow(accept):
 
 @given(st.binary(max_size=50))
 def test_any_content_encoding_is_known_or_refused(sent):
-    assert status_of(coding_of, [(b"content-encoding", sent)]) in (200, 415)
+    assert status_of(request_coding, [(b"content-encoding", sent)]) in (200, 415)
 
 
 LARGE = {"inputs": [BATCH] * 200}
@@ -161,7 +161,7 @@ def test_a_large_answer_is_compressed_for_who_asks(client, coding):
 
 def test_a_small_answer_is_sent_as_it_is(client):
     answer = client.post("/v1/predictions", json=INPUTS, headers={"accept-encoding": "gzip, zstd"})
-    assert len(answer.content) < WORTH_IT
+    assert len(answer.content) < MIN_COMPRESS_BYTES
     assert not {"content-encoding", "vary"} & set(answer.headers)
 
 
@@ -180,7 +180,7 @@ def test_a_small_answer_is_sent_as_it_is(client):
 def test_what_else_is_large_is_compressed_too(client, path, coding):
     plain, packed = client.get(path), client.get(path, headers={"accept-encoding": coding})
     assert packed.content == plain.content
-    if len(plain.content) < WORTH_IT:
+    if len(plain.content) < MIN_COMPRESS_BYTES:
         return
     assert packed.headers["content-encoding"] == coding
     assert "accept-encoding" in packed.headers["vary"]

@@ -10,7 +10,7 @@ from support.service import Running, client_of, make_checkout, refusal
 
 from api.app import create_app
 from api.middleware.auth import Keyring
-from api.middleware.authorization import NEEDED, is_open
+from api.middleware.authorization import REQUIRED_SCOPES, is_public
 from api.openapi.examples import INPUTS
 from api.settings import Settings
 from batchyield.errors import SetupError
@@ -117,10 +117,10 @@ def test_a_key_may_do_what_its_scopes_say(checkout, tmp_path, scopes, may):
 
 
 def test_each_route_says_which_scope_it_needs(checkout):
-    """A new route goes into `api.middleware.authorization.NEEDED`, or only `admin` may ask it."""
+    """A new route goes into `api.middleware.authorization.REQUIRED_SCOPES`, or only `admin` may ask it."""
     app = create_app(Settings(lock=str(checkout / "dvc.lock"), revision="1"))
     paths = {route.path for route in app._app._app.routes}
-    assert {path for path in paths if not is_open(path.replace("{name:path}", "a"))} <= NEEDED.keys()
+    assert {path for path in paths if not is_public(path.replace("{name:path}", "a"))} <= REQUIRED_SCOPES.keys()
 
 
 def test_a_key_that_has_ended_is_worth_nothing(checkout, tmp_path):

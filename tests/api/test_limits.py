@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.service import Running, client_of, make_checkout, refusal
 
-from api.middleware.rate_limit import Rates
+from api.middleware.rate_limit import RateLimiter
 from api.openapi.examples import INPUTS
 from api.problems import RequestError
 from batchyield.serving.predictor import Predictor
@@ -48,7 +48,7 @@ def left(headers):
 
 def test_a_caller_may_burst_and_then_keeps_to_its_rate():
     clock = Clock()
-    rates = Rates(requests=2, rows=0, burst=5, clock=clock)
+    rates = RateLimiter(requests=2, rows=0, burst=5, clock=clock)
     assert dict(rates.take("a"))[b"ratelimit-policy"] == b'"requests";q=10;w=5'
     for number in range(1, 10):
         assert left(rates.take("a")) == [(b"requests", b"%d" % (9 - number), b"%d" % -(-(number + 1) // 2))]
@@ -65,7 +65,7 @@ def test_a_caller_may_burst_and_then_keeps_to_its_rate():
 
 def test_rows_are_paid_for_afterwards():
     clock = Clock()
-    rates = Rates(requests=0, rows=100, burst=5, clock=clock)
+    rates = RateLimiter(requests=0, rows=100, burst=5, clock=clock)
     rates.take("a")
     rates.pay("a", 1500)
     with pytest.raises(RequestError) as caught:
@@ -78,7 +78,7 @@ def test_rows_are_paid_for_afterwards():
 
 def test_workers_share_the_buckets(tmp_path):
     clock = Clock()
-    one, other = (Rates(1, 0, 2, tmp_path / "rates", clock) for _ in range(2))
+    one, other = (RateLimiter(1, 0, 2, tmp_path / "rates", clock) for _ in range(2))
     one.take("a")
     other.take("a")
     for rates in (one, other):
@@ -90,7 +90,7 @@ def test_workers_share_the_buckets(tmp_path):
 @given(st.floats(0.1, 50), st.floats(0.1, 10), st.lists(st.floats(0, 3), max_size=60))
 def test_no_more_get_through_than_the_rate_and_the_burst(rate, burst, waits):
     clock = Clock()
-    rates = Rates(rate, 0, burst, clock=clock)
+    rates = RateLimiter(rate, 0, burst, clock=clock)
     admitted = 0
     for wait in waits:
         clock.now += wait

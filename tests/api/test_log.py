@@ -88,10 +88,10 @@ def test_an_error_is_one_line_with_its_trace_and_no_cell(checkout):
         "import sys; from batchyield.serving.predictor import Predictor\n"
         "def fail(self, batches, *_): raise ValueError(f'cannot use {batches[0].id}')\n"
         "import api.server, api.inference.hot_swap\n"
-        "opened = api.inference.hot_swap.open_wanted\n"
+        "opened = api.inference.hot_swap.open_desired\n"
         "def spoilt(settings):\n"
         "    serving = opened(settings); Predictor.predict = fail; return serving\n"
-        "api.inference.hot_swap.open_wanted = spoilt\n"
+        "api.inference.hot_swap.open_desired = spoilt\n"
         "api.server.serve('127.0.0.1', int(sys.argv[1]), 1)\n"
     )
     with Running(checkout, code=code) as running:

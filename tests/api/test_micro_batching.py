@@ -8,9 +8,9 @@ from support.journal_database import rows_of
 from support.service import NAMES, REVISION, batches, linear_onnx, make_checkout
 
 from api.inference.hot_swap import open_pinned
-from api.inference.micro_batching import MOST_TOGETHER, MicroBatcher
+from api.inference.micro_batching import MAX_GROUP_ROWS, MicroBatcher
 from api.inference.service import Service
-from api.routes.predictions import answer_json
+from api.routes.predictions import respond_json
 from api.settings import Settings
 from batchyield.errors import ArtifactError
 from batchyield.journal.records import encoded
@@ -42,7 +42,7 @@ def answered_together(service, sent, bodies=None):
 
 
 def alone(service, sent):
-    return [answer_json(service, encoded(one)).answered.predictions for one in sent]
+    return [respond_json(service, encoded(one)).answered.predictions for one in sent]
 
 
 def test_each_is_answered_as_alone_and_all_are_one_commit(tmp_path):
@@ -64,7 +64,7 @@ def test_a_group_closes_when_it_is_large(tmp_path):
     assert [one.predictions for one in together] == alone(service, sent)
     rows = rows_of(tmp_path / "journal.sqlite")
     assert [row.batch.id for row in rows] == [batch.id for one in sent for batch in one]
-    assert len(sent[0]) + len(sent[1]) > MOST_TOGETHER
+    assert len(sent[0]) + len(sent[1]) > MAX_GROUP_ROWS
 
 
 def test_one_that_cannot_be_answered_takes_no_other_with_it(tmp_path):

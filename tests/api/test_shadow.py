@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.deployments import A, B, Load, acted, stored, until, wish
 from support.service import Running, client_of, make_checkout
 
-from api.inference.shadow import MOST_WAITING, Candidate, Shadow
+from api.inference.shadow import MAX_QUEUED_ROWS, Shadow, ShadowCandidate
 from api.openapi.examples import BATCH, INPUTS, MISTYPED, sheet
 from api.telemetry.metrics import Metrics
 from batchyield.errors import ArtifactError
@@ -140,7 +140,7 @@ def test_a_bad_shadow_changes_nothing_and_is_told(tmp_path):
 
 def candidate(predict):
     deployment = Deployment("made-up", {"model.onnx": "c" * 32}, "1", "1")
-    return Candidate(deployment, SimpleNamespace(predict=predict))
+    return ShadowCandidate(deployment, SimpleNamespace(predict=predict))
 
 
 def answered(count):
@@ -174,14 +174,14 @@ def test_a_slow_shadow_drops_rows_and_delays_nobody():
     slow, seeing = candidate(predict), Shadow(Metrics())
     seeing.take(slow)
     for _ in range(5):
-        seeing.offer("b" * 32, *answered(MOST_WAITING // 4))  # returns while the shadow is stuck
-    assert slow.dropped == MOST_WAITING // 4
+        seeing.offer("b" * 32, *answered(MAX_QUEUED_ROWS // 4))  # returns while the shadow is stuck
+    assert slow.dropped == MAX_QUEUED_ROWS // 4
     assert slow.by_baseline == {}
     go.set()
-    until(lambda: [t for t in slow.by_baseline.values() if t.batches == MOST_WAITING])
+    until(lambda: [t for t in slow.by_baseline.values() if t.batches == MAX_QUEUED_ROWS])
     seeing.offer("b" * 32, *answered(1))
     seeing.close()
-    assert slow.by_baseline["b" * 32].batches == MOST_WAITING + 1, "there is room again"
+    assert slow.by_baseline["b" * 32].batches == MAX_QUEUED_ROWS + 1, "there is room again"
     assert slow.by_baseline["b" * 32].changed == 0
 
 

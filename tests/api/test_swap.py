@@ -15,7 +15,7 @@ import pytest
 from support.deployments import A, B, Load, acted, pins_of, stored, until, wish
 from support.service import Running, client_of, linear_onnx, make_checkout, refused
 
-from api.inference.hot_swap import Swap, open_wanted
+from api.inference.hot_swap import ModelHotSwapper, open_desired
 from api.inference.service import Service
 from api.openapi.examples import BATCH, INPUTS, sheet
 from api.settings import Settings
@@ -86,8 +86,8 @@ def test_the_old_model_is_let_go(tmp_path):
     root = make_checkout(tmp_path)
     b = stored(root, B)
     settings = Settings(lock=str(root / "dvc.lock"), revision="1" * 40)
-    service = Service(settings, open_wanted(settings))
-    swap = Swap(service)
+    service = Service(settings, open_desired(settings))
+    swap = ModelHotSwapper(service)
     old = weakref.ref(service.serving.artifact.predictor)
     service.predict([Batch(B14=400.0)], "json")
     acted(root, wish(root, serving=b))

@@ -23,7 +23,7 @@ def pin_of(deployment: Deployment) -> ModelPin:
 
 
 @dataclass(frozen=True)
-class Serving:
+class ServedModel:
     """A model in service. A request takes one reference to it, so that no answer mixes two models.
 
     Attributes:
@@ -60,7 +60,7 @@ class Serving:
         ]
 
 
-def open_deployment(deployment: Deployment, directory: Path) -> Serving:
+def open_deployment(deployment: Deployment, directory: Path) -> ServedModel:
     """Open a model: compare its files with their hashes and replay its golden rows.
 
     Args:
@@ -73,10 +73,10 @@ def open_deployment(deployment: Deployment, directory: Path) -> Serving:
     artifact = open_artifact(directory, deployment.pins)
     reference = read_reference(artifact.reference, REFERENCE)
     explainer = Explainer(artifact.predictor, reference, REFERENCE)
-    return Serving(deployment, artifact, pin_of(deployment), reference, explainer)
+    return ServedModel(deployment, artifact, pin_of(deployment), reference, explainer)
 
 
-class Answered(NamedTuple):
+class PredictionResult(NamedTuple):
     """Batches with their predictions.
 
     Attributes:
@@ -87,7 +87,7 @@ class Answered(NamedTuple):
         parts: what the journal stores.
     """
 
-    serving: Serving
+    serving: ServedModel
     batches: Sequence[Batch]
     predictions: Sequence[Prediction]
     form: str
