@@ -12,7 +12,7 @@ from msgspec import Meta
 from sqlalchemy import URL
 
 from batchyield.errors import SetupError
-from batchyield.journal.database import locate
+from batchyield.journal.database import locate_journal
 from batchyield.serving.deployment.model_store import FOLDER
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -109,7 +109,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=l
         Raises:
             SetupError: what is given names no database that can hold one.
         """
-        return locate(self.journal, self.journal_url_file, self.lock_path.parent)
+        return locate_journal(self.journal, self.journal_url_file, self.lock_path.parent)
 
     @property
     def models_directory(self) -> Path:

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from batchyield.monitoring.control_chart import Chart, control_chart
-from batchyield.monitoring.drift_window import WATCHED, Shift, Verdict, compare
+from batchyield.monitoring.control_chart import ControlChart, compute_control_chart
+from batchyield.monitoring.drift_window import FEATURE_OF_READING, DriftVerdict, WindowDrift, compute_window_drift
 from batchyield.plant.batch import NAMES, Batch
 from batchyield.plant.csv_reader import read_sheet
 from batchyield.plant.features import FEATURES, INDEX, featurize
@@ -47,12 +47,12 @@ class Plant:
         blank = dict(zip(NAMES, self.blank[rows].mean(axis=0).tolist(), strict=True))
         return reference(COLUMNS, self.values[rows], self.yields[rows], blank, np.arange(len(rows)))
 
-    def window(self, of: Reference, rows: Sequence[int], values: Values | None = None) -> Shift:
+    def window(self, of: Reference, rows: Sequence[int], values: Values | None = None) -> WindowDrift:
         chosen = self.values[rows] if values is None else values
-        return compare(of, [self.batches[i] for i in rows], chosen, self.yields[rows])
+        return compute_window_drift(of, [self.batches[i] for i in rows], chosen, self.yields[rows])
 
-    def chart(self, of: Reference, rows: Sequence[int]) -> Chart | None:
-        return control_chart(of.subgroups, self.yields[rows]) if of.subgroups else None
+    def chart(self, of: Reference, rows: Sequence[int]) -> ControlChart | None:
+        return compute_control_chart(of.subgroups, self.yields[rows]) if of.subgroups else None
 
 
 def rounds(plant: Plant, count: int, size: int, seed: int) -> list[tuple[Reference, Sequence[int]]]:
@@ -72,7 +72,7 @@ def steady(plant: Plant, count: int) -> None:
         drawn = rounds(plant, count, size, 1)
         found = [plant.window(of, rows) for of, rows in drawn]
         readings = np.mean([bool(shift.drifted) for shift in found])
-        yields = np.mean([shift.prediction.verdict is Verdict.DRIFTED for shift in found])
+        yields = np.mean([shift.prediction.verdict is DriftVerdict.DRIFTED for shift in found])
         charts = [chart for of, rows in drawn if (chart := plant.chart(of, rows))]
         newest = np.mean([not chart.in_control for chart in charts])
         some = np.mean([any(point.out for point in chart.points) for chart in charts])
@@ -110,7 +110,7 @@ def power(plant: Plant, count: int) -> None:
     print("\n| one reading moved by | " + " | ".join(f"{size} batches" for size in WINDOWS) + " |")
     print("|---|" + "---|" * len(WINDOWS))
     chance = np.random.default_rng(3)
-    varied = [name for name in NUMBERS if spread(plant, INDEX[WATCHED[name]]) > 1e-6]
+    varied = [name for name in NUMBERS if spread(plant, INDEX[FEATURE_OF_READING[name]]) > 1e-6]
     for by in SHIFTS:
         row = []
         for size in WINDOWS:
@@ -118,7 +118,7 @@ def power(plant: Plant, count: int) -> None:
             for of, rows in rounds(plant, count, size, 2):
                 for name in varied:
                     values = plant.values[rows].copy()
-                    move(plant, values, INDEX[WATCHED[name]], by, chance)
+                    move(plant, values, INDEX[FEATURE_OF_READING[name]], by, chance)
                     shift = plant.window(of, rows, values)
                     named += name in shift.drifted
                     blamed += bool(set(shift.drifted) - {name})

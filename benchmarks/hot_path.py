@@ -27,10 +27,10 @@ from api.inference.served_model import PredictionResult, ServedModel
 from api.inference.service import Service
 from api.settings import Settings, read_settings
 from batchyield.errors import BatchyieldError
-from batchyield.journal.database import Store, locate
-from batchyield.journal.insert import appender
-from batchyield.journal.migrate import upgrade
-from batchyield.journal.records import Entry, parts
+from batchyield.journal.database import Database, locate_journal
+from batchyield.journal.insert import open_appender
+from batchyield.journal.migrate import upgrade_schema
+from batchyield.journal.records import JournalEntry, split_request
 from batchyield.plant.features import FEATURES, featurize
 from benchmarks.bodies import write_bodies
 
@@ -48,10 +48,10 @@ REQUESTS = {1: (4_800, 16), 100: (800, 8)}
 
 
 def timed(
-    serving: ServedModel, settings: Settings, store: Store, bodies: Sequence[bytes], together: int
+    serving: ServedModel, settings: Settings, store: Database, bodies: Sequence[bytes], together: int
 ) -> list[float]:
     """Mean µs of each of `PARTS` for each request, without the slowest tenth of the groups."""
-    service, predictor, writer = Service(settings, serving), serving.artifact.predictor, appender(store)
+    service, predictor, writer = Service(settings, serving), serving.artifact.predictor, open_appender(store)
     rounds = []
     for start in range(0, len(bodies), together):
         sent = bodies[start : start + together]
@@ -74,10 +74,10 @@ def timed(
         for number, (body, one) in enumerate(zip(sent, asked, strict=True)):
             said = predictions[first : first + len(one)]
             first += len(one)
-            kept = parts(one, said, body)
+            kept = split_request(one, said, body)
             PredictionResult(serving, one, said, "json", kept).reply()
             part = kept[0]._replace(names=names[number])  # which count up, as a plant's do: all bodies have the same id
-            entries.append(Entry(start, f"{start + number:016x}", "", "json", serving.journal_pin, part))
+            entries.append(JournalEntry(start, f"{start + number:016x}", "", "json", serving.journal_pin, part))
         mark()
         for _ in asked:
             service.metrics.answered("POST", "/v1/predictions", 200, 0.001)
@@ -134,8 +134,8 @@ def main() -> int:
             count, together = REQUESTS[batches]
             bodies = file.read_bytes().splitlines()
             bodies = (bodies * (count // len(bodies) + 1))[:count]
-            store = Store(locate(str(folder / f"{batches}.sqlite"), "", folder))
-            upgrade(store)
+            store = Database(locate_journal(str(folder / f"{batches}.sqlite"), "", folder))
+            upgrade_schema(store)
             found = timed(serving, settings, store, bodies, together)
             store.close()
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

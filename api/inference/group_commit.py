@@ -22,11 +22,11 @@ from api.problems import BUSY, JOURNAL_OFF, NOT_JOURNALLED, RequestError
 from api.settings import Settings
 from api.telemetry.metrics import Metrics
 from batchyield.errors import DatabaseUnavailableError
-from batchyield.journal.database import SERVICE_MS, Store
-from batchyield.journal.migrate import prepare
-from batchyield.journal.outcomes import Teller
-from batchyield.journal.records import Entry, Part
-from batchyield.journal.writer import Writer
+from batchyield.journal.database import SERVICE_TIMEOUT_MS, Database
+from batchyield.journal.migrate import ensure_schema
+from batchyield.journal.outcomes import OutcomeSource
+from batchyield.journal.records import JournalEntry, RequestPart
+from batchyield.journal.writer import JournalWriter
 
 logger = logging.getLogger("batchyield.journal")
 
@@ -45,7 +45,7 @@ _FULL = DatabaseUnavailableError(
 
 
 class _Waiting(NamedTuple):
-    entry: Entry
+    entry: JournalEntry
     done: "asyncio.Future[Exception | None]"
 
 
@@ -62,10 +62,10 @@ class Journal:
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         url = settings.journal_url
         self._settings, self._metrics = settings, metrics
-        self._store = store = None if url is None else Store(url, settings.journal_sync, SERVICE_MS)
+        self._store = store = None if url is None else Database(url, settings.journal_sync, SERVICE_TIMEOUT_MS)
         if store is not None:
             self._upkeep = JournalMaintenance(store, settings)
-            self._writer = Writer(store, metrics.journalled, metrics.journal_failed)
+            self._writer = JournalWriter(store, metrics.journalled, metrics.journal_failed)
         self._groups: SimpleQueue[Group | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._gathered: Group = []
@@ -79,7 +79,7 @@ class Journal:
         return self._store is not None
 
     @property
-    def store(self) -> Store:
+    def store(self) -> Database:
         """What the journal is kept in.
 
         Raises:
@@ -114,7 +114,11 @@ class Journal:
                 return
 
     def submit(
-        self, answered: PredictionResult, part: Part, teller: Teller, done: "asyncio.Future[Exception | None]"
+        self,
+        answered: PredictionResult,
+        part: RequestPart,
+        teller: OutcomeSource,
+        done: "asyncio.Future[Exception | None]",
     ) -> None:
         """Has a part of the answer written; `done` tells None once it is, else what was in the way."""
         refused = part.first == 0 and self._rows >= self._settings.journal_queue and not self._settings.journal_required
@@ -122,8 +126,8 @@ class Journal:
             if not done.done():  # else its request was cancelled
                 done.set_result(_FULL if refused else None)
             return
-        self._rows += len(part.names)
-        self._gathered.append(_Waiting(Entry(*teller, answered.form, answered.serving.journal_pin, part), done))
+        self._rows += len(part.ids)
+        self._gathered.append(_Waiting(JournalEntry(*teller, answered.form, answered.serving.journal_pin, part), done))
         if not self._writing:
             self._writing = True
             done.get_loop().call_soon(self._hand_over)
@@ -182,7 +186,7 @@ class Journal:
 
     def _wake(self, group: Group, outcomes: list[Exception | None]) -> None:
         for (entry, done), outcome in zip(group, outcomes, strict=True):
-            self._rows -= len(entry.part.names)
+            self._rows -= len(entry.part.ids)
             if not done.done():  # else its request was cancelled
                 done.set_result(outcome)
         self._metrics.journal_waits(self._rows)
@@ -195,10 +199,10 @@ class Journal:
             call()
 
 
-def request_origin(scope: Any) -> Teller:
+def request_origin(scope: Any) -> OutcomeSource:
     """When it is, and who asks."""
     state = scope["state"]
-    return Teller(time.time_ns() // 1000, state.get("request_id", ""), state.get("caller", ""))
+    return OutcomeSource(time.time_ns() // 1000, state.get("request_id", ""), state.get("caller", ""))
 
 
 def prepare_journal(settings: Settings) -> None:
@@ -211,9 +215,9 @@ def prepare_journal(settings: Settings) -> None:
     url = settings.journal_url
     if url is None:
         return
-    store = Store(url, settings.journal_sync, SERVICE_MS)
+    store = Database(url, settings.journal_sync, SERVICE_TIMEOUT_MS)
     try:
-        prepare(store)
+        ensure_schema(store)
     except DatabaseUnavailableError as error:
         if settings.journal_required:
             raise

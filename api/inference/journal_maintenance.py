@@ -11,9 +11,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.settings import Settings
 from batchyield.errors import SetupError
-from batchyield.journal.database import CHECKPOINT, UPKEEP, Store
-from batchyield.journal.migrate import revision
-from batchyield.journal.retention import checkpoint, prune
+from batchyield.journal.database import CHECKPOINT_LOCK, MAINTENANCE_LOCK, Database
+from batchyield.journal.migrate import read_revision
+from batchyield.journal.retention import checkpoint_wal, prune
 from batchyield.monitoring.arrival_rate import DAY_US
 
 logger = logging.getLogger("batchyield.journal")
@@ -28,7 +28,7 @@ NICE = 10
 class JournalMaintenance:
     """Maintenance threads of a journal; a lock of the journal keeps other workers from the same step."""
 
-    def __init__(self, store: Store, settings: Settings) -> None:
+    def __init__(self, store: Database, settings: Settings) -> None:
         self._store, self._keep = store, settings.journal_retention_days * DAY_US
         self._ended = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -57,25 +57,25 @@ class JournalMaintenance:
         with contextlib.suppress(AttributeError, OSError):  # Linux alone knows priorities of threads
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         while not self._ended.wait(CHECKPOINT_SECONDS):
-            self._alone(CHECKPOINT, lambda: checkpoint(self._store))
+            self._alone(CHECKPOINT_LOCK, lambda: checkpoint_wal(self._store))
 
     def _prune_all(self) -> None:
         pause = CHECKPOINT_SECONDS
         while not self._ended.wait(pause):
-            self._alone(UPKEEP, self._prune)
+            self._alone(MAINTENANCE_LOCK, self._prune)
             pause = PRUNE_SECONDS
 
     def _prune(self) -> None:
-        if revision(self._store):
+        if read_revision(self._store):
             prune(self._store, round(time.time() * 1e6 - self._keep), lambda: not self._ended.is_set())
 
     def _alone(self, lock: int, step: Callable[[], None]) -> None:
         if self._store.file is not None and not self._store.file.exists():
             return
         try:
-            with self._store.alone(lock, wait=False) as ours:
+            with self._store.exclusive_lock(lock, wait=False) as ours:
                 if ours:
                     step()
-        except (SQLAlchemyError, SetupError, self._store.error, OSError) as error:
+        except (SQLAlchemyError, SetupError, self._store.driver_error, OSError) as error:
             # The journal's writer reports a journal that is away; the next step tries again.
             logger.warning("the journal's upkeep failed: %s", getattr(error, "orig", error))

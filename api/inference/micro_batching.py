@@ -12,11 +12,11 @@ from litestar.types import HTTPScope
 from api.inference.group_commit import request_origin
 from api.inference.served_model import PredictionResult
 from api.inference.service import Service
-from batchyield.journal.outcomes import Teller
-from batchyield.journal.records import SLICE, parts
+from batchyield.journal.outcomes import OutcomeSource
+from batchyield.journal.records import MAX_PART_BATCHES, split_request
 from batchyield.plant.batch import Batch
 
-MAX_GROUP_ROWS = SLICE
+MAX_GROUP_ROWS = MAX_PART_BATCHES
 """Batches that close a group, some 8 ms of work; a larger request is answered alone. A part of the journal."""
 
 
@@ -26,7 +26,7 @@ class _Waiting:
     __slots__ = ("answered", "batches", "body", "done", "teller")
 
     def __init__(
-        self, batches: list[Batch], body: bytes, teller: Teller, done: asyncio.Future[Exception | None]
+        self, batches: list[Batch], body: bytes, teller: OutcomeSource, done: asyncio.Future[Exception | None]
     ) -> None:
         self.batches, self.body, self.teller, self.done = batches, body, teller, done
         self.answered: PredictionResult
@@ -102,7 +102,7 @@ class MicroBatcher:
             own = predictions[first:last]
             first = last
             try:
-                kept = parts(one.batches, own, one.body)
+                kept = split_request(one.batches, own, one.body)
                 one.answered = PredictionResult(serving, one.batches, own, "json", kept)
                 self._service.journal.submit(one.answered, kept[0], one.teller, one.done)
             except Exception as error:

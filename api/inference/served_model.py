@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from batchyield.journal.records import Part, Pin
+from batchyield.journal.records import AnsweringModel, RequestPart
 from batchyield.plant.batch import Batch
 from batchyield.serving.artifact import REFERENCE, Artifact, open_artifact
 from batchyield.serving.deployment.model_store import Deployment
@@ -41,9 +41,9 @@ class ServedModel:
     explainer: Explainer
 
     @cached_property
-    def journal_pin(self) -> Pin:
+    def journal_pin(self) -> AnsweringModel:
         """Return the pin as the journal keeps it."""
-        return Pin(self.pin.version, self.pin.revision, self.pin.md5)
+        return AnsweringModel(self.pin.version, self.pin.revision, self.pin.md5)
 
     @cached_property
     def head(self) -> bytes:
@@ -91,7 +91,7 @@ class PredictionResult(NamedTuple):
     batches: Sequence[Batch]
     predictions: Sequence[Prediction]
     form: str
-    parts: Sequence[Part]
+    parts: Sequence[RequestPart]
 
     def reply(self) -> bytes:
         """Return the response body, `Predictions` as JSON, from the bytes that were encoded for the journal."""

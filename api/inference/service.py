@@ -10,7 +10,7 @@ from api.inference.shadow import Shadow
 from api.problems import BUSY, NOT_READY, RequestError
 from api.settings import Settings
 from api.telemetry.metrics import Metrics
-from batchyield.journal.records import parts
+from batchyield.journal.records import split_request
 from batchyield.plant.batch import Batch, CellWarning
 from batchyield.plant.csv_reader import Sheet
 from batchyield.plant.features import featurize
@@ -87,12 +87,12 @@ class Service:
     def answer(self, batches: Sequence[Batch], body: bytes) -> PredictionResult:
         """Predicts what was decoded from a body of JSON."""
         serving, predictions = self.predict(batches, "json")
-        return PredictionResult(serving, batches, predictions, "json", parts(batches, predictions, body))
+        return PredictionResult(serving, batches, predictions, "json", split_request(batches, predictions, body))
 
     def answer_sheet(self, sheet: Sheet) -> PredictionResult:
         """Predicts the batches of a sheet."""
         serving, predictions = self.predict(sheet.batches, "csv", sheet.warnings)
-        return PredictionResult(serving, sheet.batches, predictions, "csv", parts(sheet.batches, predictions))
+        return PredictionResult(serving, sheet.batches, predictions, "csv", split_request(sheet.batches, predictions))
 
     def predict(
         self, batches: Sequence[Batch], form: str, sheet_warnings: Sequence[tuple[CellWarning, ...]] | None = None

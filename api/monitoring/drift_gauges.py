@@ -6,10 +6,10 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from api.monitoring.drift_watcher import DriftSnapshot
-from batchyield.monitoring.arrival_rate import Frequency
-from batchyield.monitoring.control_chart import Chart
-from batchyield.monitoring.drift_window import Shift, Verdict, YieldShift
-from batchyield.monitoring.live_error import Estimate, Live
+from batchyield.monitoring.arrival_rate import ArrivalRate
+from batchyield.monitoring.control_chart import ControlChart
+from batchyield.monitoring.drift_window import DriftVerdict, PredictionDrift, WindowDrift
+from batchyield.monitoring.live_error import EstimateWithLimits, LiveError
 
 Told = tuple[str, str, float | bool | None]
 
@@ -35,11 +35,11 @@ class DriftGauges(Collector):
         yield _family("batchyield_watch_seconds", "how long it took", look.seconds)
         found = look.findings
         for told in (
-            *_window(found.window, found.frequency),
+            *_window(found.window, found.arrival_rate),
             *_prediction(found.window.prediction),
             *_chart(found.chart),
-            *_frequency(found.frequency),
-            *_live(found.live),
+            *_frequency(found.arrival_rate),
+            *_live(found.live_error),
         ):
             yield _family(*told)
         yield from _readings(found.window)
@@ -49,11 +49,11 @@ def _family(name: str, about: str, value: float | bool | None) -> GaugeMetricFam
     return GaugeMetricFamily(name, about, value=None if value is None else float(value))
 
 
-def _verdict(verdict: Verdict) -> bool | None:
-    return None if verdict is Verdict.UNTOLD else verdict is Verdict.DRIFTED
+def _verdict(verdict: DriftVerdict) -> bool | None:
+    return None if verdict is DriftVerdict.TOO_FEW else verdict is DriftVerdict.DRIFTED
 
 
-def _window(shift: Shift, times: Frequency | None) -> Iterator[Told]:
+def _window(shift: WindowDrift, times: ArrivalRate | None) -> Iterator[Told]:
     told = shift.batches >= shift.needed
     name = "batchyield_drift_window"
     yield f"{name}_batches", "distinct batches in the window", shift.batches
@@ -64,7 +64,7 @@ def _window(shift: Shift, times: Frequency | None) -> Iterator[Told]:
     yield "batchyield_drift_readings", "readings that drifted", len(shift.drifted) if told else None
 
 
-def _readings(shift: Shift) -> Iterator[GaugeMetricFamily]:
+def _readings(shift: WindowDrift) -> Iterator[GaugeMetricFamily]:
     blank = [one.blank if shift.batches else None for one in shift.readings]
     for name, about, values in (
         ("verdict", "1 drifted, 0 steady", [_verdict(one.verdict) for one in shift.readings]),
@@ -83,7 +83,7 @@ def _readings(shift: Shift) -> Iterator[GaugeMetricFamily]:
         yield family
 
 
-def _prediction(shift: YieldShift) -> Iterator[Told]:
+def _prediction(shift: PredictionDrift) -> Iterator[Told]:
     name = "batchyield_prediction"
     yield f"{name}_mean", "mean predicted yield of the window", shift.mean
     yield f"{name}_mean_reference", "the same in the training", shift.mean_trained
@@ -93,7 +93,7 @@ def _prediction(shift: YieldShift) -> Iterator[Told]:
     yield f"{name}_drifted", "1 drifted, 0 steady", _verdict(shift.verdict)
 
 
-def _chart(chart: Chart | None) -> Iterator[Told]:
+def _chart(chart: ControlChart | None) -> Iterator[Told]:
     if chart is None:
         return
     newest = chart.points[-1] if chart.points else None
@@ -106,7 +106,7 @@ def _chart(chart: Chart | None) -> Iterator[Told]:
     yield f"{name}_out", "1 where the newest point is beyond a limit", newest.out if newest else None
 
 
-def _frequency(times: Frequency | None) -> Iterator[Told]:
+def _frequency(times: ArrivalRate | None) -> Iterator[Told]:
     if times is None:
         return
     name = "batchyield_frequency"
@@ -115,7 +115,7 @@ def _frequency(times: Frequency | None) -> Iterator[Told]:
     yield f"{name}_dispersion", "variance over mean of the counts", times.dispersion
 
 
-def _live(live: Live) -> Iterator[Told]:
+def _live(live: LiveError) -> Iterator[Told]:
     name = "batchyield_live"
     yield "batchyield_outcomes_window", "batches with prediction and measured yield", live.outcomes
     yield "batchyield_outcomes_needed", "of them before there is a verdict", live.needed
@@ -129,5 +129,5 @@ def _live(live: Live) -> Iterator[Told]:
     yield f"{name}_verdict", "1 worse than promised, 0 as promised", _verdict(live.verdict)
 
 
-def _value(estimate: Estimate | None) -> float | None:
+def _value(estimate: EstimateWithLimits | None) -> float | None:
     return estimate.value if estimate else None

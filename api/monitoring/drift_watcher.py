@@ -22,8 +22,8 @@ from api.settings import Settings
 from api.telemetry.metrics import MULTIPROC_DIR
 from batchyield.errors import BatchyieldError, DatabaseUnavailableError
 from batchyield.files import write_atomic
-from batchyield.monitoring.findings import Findings, look
-from batchyield.monitoring.throttle import Pace
+from batchyield.monitoring.findings import Findings, read_findings
+from batchyield.monitoring.throttle import Throttle
 
 logger = logging.getLogger("batchyield.watch")
 
@@ -101,7 +101,9 @@ class DriftWatcher:
         started = time.perf_counter()
         artifact = serving.artifact
         store, batches = self._service.journal.store, self._settings.watch_batches
-        findings = look(store, serving.pin.md5, serving.reference, artifact.card, batches, Pace(self._ended.wait))
+        findings = read_findings(
+            store, serving.pin.md5, serving.reference, artifact.card, batches, Throttle(self._ended.wait)
+        )
         return DriftSnapshot(serving.pin.md5, time.time(), round(time.perf_counter() - started, 6), findings)
 
     def _run(self) -> None:

@@ -14,10 +14,10 @@ from api.inference.service import Service
 from api.monitoring.drift_watcher import UNREADABLE, DriftWatcher
 from api.openapi.responses import described
 from api.problems import BUSY, JOURNAL_AWAY, NOT_READY, RATE_LIMITED, RequestError
-from batchyield.monitoring.arrival_rate import Frequency
-from batchyield.monitoring.control_chart import Chart
-from batchyield.monitoring.drift_window import Shift
-from batchyield.monitoring.live_error import Live
+from batchyield.monitoring.arrival_rate import ArrivalRate
+from batchyield.monitoring.control_chart import ControlChart
+from batchyield.monitoring.drift_window import WindowDrift
+from batchyield.monitoring.live_error import LiveError
 from batchyield.serving.deployment.prediction_diff import EDGES, Totals
 from batchyield.serving.deployment.worker_registry import Shadowed
 from batchyield.serving.responses import ModelPin, Refusal
@@ -66,10 +66,12 @@ class Monitoring(msgspec.Struct, frozen=True):
     shadow: Annotated[ShadowReport | None, Meta(description="null where no model runs in the shadow")]
     at: Annotated[str | None, Meta(description="when the journal was looked at; null where there is none")]
     off: Annotated[str | None, Meta(description="why nothing is told; null where it is")]
-    window: Annotated[Shift | None, Meta(description="the newest batches, each once, against the training")]
-    chart: Annotated[Chart | None, Meta(description="control chart of their predicted yields")]
-    live: Annotated[Live | None, Meta(description="the newest batches with a measured yield: error, bias, coverage")]
-    frequency: Annotated[Frequency | None, Meta(description="how often batches come; null where none has come")]
+    window: Annotated[WindowDrift | None, Meta(description="the newest batches, each once, against the training")]
+    chart: Annotated[ControlChart | None, Meta(description="control chart of their predicted yields")]
+    live: Annotated[
+        LiveError | None, Meta(description="the newest batches with a measured yield: error, bias, coverage")
+    ]
+    frequency: Annotated[ArrivalRate | None, Meta(description="how often batches come; null where none has come")]
 
 
 def monitoring_routes(service: Service, watch: DriftWatcher) -> list[HTTPRouteHandler]:
@@ -96,7 +98,7 @@ def monitoring_routes(service: Service, watch: DriftWatcher) -> list[HTTPRouteHa
             raise RequestError(JOURNAL_AWAY, detail, headers={"retry-after": "5"}) from None
         at = datetime.fromtimestamp(look.at, UTC).isoformat(timespec="seconds")
         found = look.findings
-        return Monitoring(*standing, at, None, found.window, found.chart, found.live, found.frequency)
+        return Monitoring(*standing, at, None, found.window, found.chart, found.live_error, found.arrival_rate)
 
     return [monitoring]
 

@@ -18,8 +18,8 @@ from api.inference.service import Service
 from api.problems import INVALID, MALFORMED, NOT_JOURNALLED, RequestError
 from api.routes.predictions import JSON, post_only
 from batchyield.errors import DatabaseUnavailableError, Violation
-from batchyield.journal.migrate import prepare
-from batchyield.journal.outcomes import Teller, keep
+from batchyield.journal.migrate import ensure_schema
+from batchyield.journal.outcomes import OutcomeSource, record_outcomes
 from batchyield.serving.outcomes import MOST_OUTCOMES, Outcome, OutcomeKept, summed
 
 
@@ -76,12 +76,12 @@ def decode_outcomes(body: bytes) -> list[Outcome]:
         raise RequestError(MALFORMED, f"the body is not JSON: {violation}", violation) from None
 
 
-def _keep(service: Service, body: bytes, coding: str, teller: Teller) -> bytes:
+def _keep(service: Service, body: bytes, coding: str, teller: OutcomeSource) -> bytes:
     told, store = decode_outcomes(decoded(body, coding, service.settings)), service.journal.store
     try:
         if store.file is None or not store.file.exists():
-            prepare(store)
-        kept = keep(store, told, teller)
+            ensure_schema(store)
+        kept = record_outcomes(store, told, teller)
     except (DatabaseUnavailableError, DBAPIError):
         detail = "the journal cannot be written; nothing was kept, so send all of it again later"
         raise RequestError(NOT_JOURNALLED, detail, headers=RETRY_AFTER) from None

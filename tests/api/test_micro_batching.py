@@ -13,7 +13,7 @@ from api.inference.service import Service
 from api.routes.predictions import respond_json
 from api.settings import Settings
 from batchyield.errors import ArtifactError
-from batchyield.journal.records import encoded
+from batchyield.journal.records import encode_inputs
 from batchyield.plant.batch import Batch
 
 SENT = [batches(20)[start : start + size] for start, size in ((0, 1), (3, 4), (7, 1), (9, 11), (2, 1))]
@@ -25,7 +25,7 @@ def answering(root, journal):
 
 
 def answered_together(service, sent, bodies=None):
-    bodies = bodies or [encoded(one) for one in sent]
+    bodies = bodies or [encode_inputs(one) for one in sent]
 
     async def all_at_once():
         batcher = MicroBatcher(service)
@@ -42,7 +42,7 @@ def answered_together(service, sent, bodies=None):
 
 
 def alone(service, sent):
-    return [respond_json(service, encoded(one)).answered.predictions for one in sent]
+    return [respond_json(service, encode_inputs(one)).answered.predictions for one in sent]
 
 
 def test_each_is_answered_as_alone_and_all_are_one_commit(tmp_path):
@@ -84,7 +84,7 @@ def test_one_that_cannot_be_kept_takes_no_other_with_it(tmp_path):
     """An id that cannot be encoded as UTF-8 fails after the group's prediction, when the journal's text is made."""
     service = answering(make_checkout(tmp_path), str(tmp_path / "journal.sqlite"))
     sent = [batches(1), [Batch(id="\ud800")], batches(2)]
-    bodies = [encoded(batches(1)), b"x" * 2**20, encoded(batches(2))]  # so long a body is encoded again
+    bodies = [encode_inputs(batches(1)), b"x" * 2**20, encode_inputs(batches(2))]  # so long a body is encoded again
     first, second, third = answered_together(service, sent, bodies)
     assert isinstance(second, UnicodeError)
     assert [first.predictions, third.predictions] == alone(service, [sent[0], sent[2]])

@@ -17,7 +17,7 @@ from api.inference.group_commit import prepare_journal
 from api.monitoring.routes import Monitoring
 from api.openapi.examples import BATCH, MISTYPED
 from api.settings import Settings
-from batchyield.monitoring.drift_window import Verdict
+from batchyield.monitoring.drift_window import DriftVerdict
 from batchyield.plant.batch import NAMES
 
 
@@ -63,20 +63,20 @@ def test_drift_error_and_frequency_are_told_of_what_was_answered(root):
         steady = seen(client)
         assert steady.window.batches == 150
         assert steady.window.drifted == ()
-        assert {one.verdict for one in steady.window.readings} == {Verdict.STEADY}
-        assert steady.live.verdict is Verdict.UNTOLD
+        assert {one.verdict for one in steady.window.readings} == {DriftVerdict.STEADY}
+        assert steady.live_error.verdict is DriftVerdict.TOO_FEW
         answers = ask(client, coming(350, 150, B14=raised(-40), B8=None))
         told = [{"id": one["id"], "yield": round(one["yield"] - 0.03, 6)} for one in answers[:60]]
         assert client.post("/v1/outcomes", json={"outcomes": told}).status_code == 200
         moved = seen(client)
     assert moved.window.batches == 500
     assert {"B14", "B8"} <= set(moved.window.drifted)
-    assert moved.window.prediction.verdict is Verdict.DRIFTED
+    assert moved.window.prediction.verdict is DriftVerdict.DRIFTED
     assert not moved.chart.in_control
-    assert moved.live.outcomes == 60
-    assert moved.live.verdict is Verdict.DRIFTED
-    assert moved.live.bias.value == pytest.approx(0.03, abs=1e-6)
-    assert moved.frequency.since <= moved.frequency.until
+    assert moved.live_error.outcomes == 60
+    assert moved.live_error.verdict is DriftVerdict.DRIFTED
+    assert moved.live_error.bias.value == pytest.approx(0.03, abs=1e-6)
+    assert moved.arrival_rate.since <= moved.arrival_rate.until
     assert moved.model.md5 == client_md5(root)
 
 
@@ -133,7 +133,7 @@ def test_the_gauges_are_what_the_route_says(root):
         of_reading = ("reading", one.reading)
         assert told["batchyield_drift_psi", of_reading] == one.psi
         assert told["batchyield_drift_blank_share", of_reading] == one.blank
-        assert told["batchyield_drift_verdict", of_reading] == (one.verdict is Verdict.DRIFTED)
+        assert told["batchyield_drift_verdict", of_reading] == (one.verdict is DriftVerdict.DRIFTED)
     assert told["batchyield_drift_readings",] == len(found.window.drifted) >= 1
     assert told["batchyield_prediction_z",] == found.window.prediction.z
     assert told["batchyield_chart_mean",] == found.chart.points[-1].mean

@@ -301,7 +301,7 @@ class TestErrors:
 
 def test_the_journal_is_opened_by_the_password_that_stands_beside_its_url(postgres_server, monkeypatch):
     monkeypatch.setenv("PGPASSWORD", "from the secret")
-    with opened(postgres_server.get_uri()) as store, store.reading() as connection:
+    with opened(postgres_server.get_uri()) as store, store.read_transaction() as connection:
         assert connection.connection.driver_connection.info.password == "from the secret"
         assert connection.exec_driver_sql("select 1").scalar() == 1
 

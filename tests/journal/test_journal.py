@@ -22,22 +22,28 @@ from api.openapi.examples import BATCH, INPUTS, MISTYPED, OUTCOMES, OUTCOMES_KEP
 from batchyield.cli.__main__ import main
 from batchyield.errors import SetupError
 from batchyield.journal import retention
-from batchyield.journal.database import locate, masked
-from batchyield.journal.export import moment
-from batchyield.journal.insert import appender
-from batchyield.journal.migrate import migrate, newest, prepare, revision, upgrade
-from batchyield.journal.outcomes import Teller, keep
-from batchyield.journal.queries import PAGE, answered, counts
-from batchyield.journal.records import ROOMY, SLICE, Entry, Pin, parts
+from batchyield.journal.database import locate_journal, mask_url
+from batchyield.journal.insert import open_appender
+from batchyield.journal.migrate import ensure_schema, newest_revision, read_revision, run_migrations, upgrade_schema
+from batchyield.journal.outcomes import OutcomeSource, record_outcomes
+from batchyield.journal.queries import PAGE_BATCHES, read_counts, read_predictions
+from batchyield.journal.records import (
+    MAX_PART_BATCHES,
+    MAX_VERBATIM_BYTES_PER_BATCH,
+    AnsweringModel,
+    JournalEntry,
+    split_request,
+)
 from batchyield.journal.retention import prune
 from batchyield.journal.tables import metadata
-from batchyield.journal.writer import Writer
+from batchyield.journal.timestamps import parse_time
+from batchyield.journal.writer import JournalWriter
 from batchyield.monitoring.arrival_rate import DAY_US
 from batchyield.plant.batch import NAMES, READINGS, Batch, CellWarning
 from batchyield.serving.outcomes import MOST_OUTCOMES, Outcome
 from batchyield.serving.responses import Prediction
 
-PIN = Pin("1.0.0", REVISION, "2" * 32)
+PIN = AnsweringModel("1.0.0", REVISION, "2" * 32)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +57,7 @@ def url(request, tmp_path):
     if request.param == "sqlite":
         file = tmp_path / "journal.sqlite"
         with opened(file) as store:
-            upgrade(store)
+            upgrade_schema(store)
         yield str(file)
     else:
         with database(request.getfixturevalue("postgres_server")) as url:
@@ -66,12 +72,12 @@ def store(url):
 
 def entry(*batches, at=1_000_000, caller="", yield_=0.9, pin=PIN, warnings=()):
     predictions = [Prediction(batch.id, yield_, yield_ - 0.03, yield_ + 0.03, warnings) for batch in batches]
-    (part,) = parts(batches, predictions)
-    return Entry(at, "request", caller, "json", pin, part)
+    (part,) = split_request(batches, predictions)
+    return JournalEntry(at, "request", caller, "json", pin, part)
 
 
 def append(store, *entries):
-    writer = appender(store)
+    writer = open_appender(store)
     try:
         return writer.append(entries)
     finally:
@@ -140,11 +146,11 @@ warned = st.lists(st.builds(CellWarning, st.sampled_from(NAMES), st.just("dash")
 @given(batches=st.lists(anything, min_size=1, max_size=5), yield_=st.floats(0, 1.2), warnings=warned)
 def test_any_batch_comes_back_as_it_went_in(store, batches, yield_, warnings):
     said = [Prediction(batch.id, yield_, yield_ - 0.03, yield_ + 0.03, warnings) for batch in batches]
-    with store.writing() as connection:
+    with store.write_transaction() as connection:
         connection.execute(metadata.tables["answer"].delete())
         connection.execute(metadata.tables["asked"].delete())
     append(store, entry(*batches, yield_=yield_, warnings=warnings))
-    came = list(answered(store))
+    came = list(read_predictions(store))
     assert [row.batch for row in came] == batches
     assert [row.prediction for row in came] == said
 
@@ -153,33 +159,33 @@ def test_any_batch_comes_back_as_it_went_in(store, batches, yield_, warnings):
 def test_groups_of_every_size_are_whole(store, count):
     requests = [[Batch(id=f"{n} {row}") for row in range(1 + n % 3)] for n in range(count)]
     assert append(store, *(entry(*one, at=n) for n, one in enumerate(requests))) == sum(map(len, requests))
-    assert [row.batch for row in answered(store)] == [batch for one in requests for batch in one]
+    assert [row.batch for row in read_predictions(store)] == [batch for one in requests for batch in one]
 
 
 def test_answers_are_read_by_time_and_page(store):
-    append(store, *(entry(Batch(id=str(n)), at=n // 7) for n in range(PAGE + 100)))
-    ids = [int(row.batch.id) for row in answered(store)]
-    assert ids == list(range(PAGE + 100))
-    assert [int(row.batch.id) for row in answered(store, since=10, until=12)] == list(range(70, 84))
-    assert [int(row.batch.id) for row in answered(store, limit=10)] == ids[-10:]
-    assert [int(row.batch.id) for row in answered(store, until=12, limit=10)] == list(range(74, 84))
-    assert len(list(answered(store, limit=10**6))) == PAGE + 100
+    append(store, *(entry(Batch(id=str(n)), at=n // 7) for n in range(PAGE_BATCHES + 100)))
+    ids = [int(row.batch.id) for row in read_predictions(store)]
+    assert ids == list(range(PAGE_BATCHES + 100))
+    assert [int(row.batch.id) for row in read_predictions(store, since=10, until=12)] == list(range(70, 84))
+    assert [int(row.batch.id) for row in read_predictions(store, limit=10)] == ids[-10:]
+    assert [int(row.batch.id) for row in read_predictions(store, until=12, limit=10)] == list(range(74, 84))
+    assert len(list(read_predictions(store, limit=10**6))) == PAGE_BATCHES + 100
 
 
 def test_one_entry_that_cannot_be_written_takes_no_other_with_it(store):
     # No request can make such an entry: ids and callers are checked long before.
     spoilt = entry(Batch(id="bad"), pin=PIN)._replace(caller=object())
     failures = []
-    writer = Writer(store, lambda *_: None, lambda: failures.append(1))
+    writer = JournalWriter(store, lambda *_: None, lambda: failures.append(1))
     outcomes = writer.write([entry(Batch(id="a")), spoilt, entry(Batch(id="b"))])
     writer.close()
     assert [outcome is None for outcome in outcomes] == [True, False, True]
-    assert [row.batch.id for row in answered(store)] == ["a", "b"]
+    assert [row.batch.id for row in read_predictions(store)] == ["a", "b"]
     assert failures
 
 
 def test_a_large_request_is_journalled_whole_and_in_order(checkout, tmp_path):
-    many = 2 * SLICE + 7
+    many = 2 * MAX_PART_BATCHES + 7
     with client_of(checkout, journal=str(tmp_path / "journal.sqlite")) as client:
         inputs = [{"id": f"{n}", "B14": 300 + n / 100} for n in range(many)]
         answer = client.post("/v1/predictions", json={"inputs": inputs}).json()
@@ -219,14 +225,14 @@ def test_outcomes_are_idempotent_and_corrected(checkout, url):
         assert 'batchyield_outcomes_total{matched="true",result="recorded"} 1.0' in metrics
         assert 'batchyield_outcomes_total{matched="false",result="corrected"} 1.0' in metrics
     with opened(url) as store:
-        found = counts(store)
+        found = read_counts(store)
         assert (found.outcomes, found.matched, found.corrections) == (4, 2, 3)
-        assert {row.batch.id: row.measured for row in answered(store)} == {
+        assert {row.batch.id: row.measured for row in read_predictions(store)} == {
             "sample_1": 0.918,
             "sample_2": None,
             "later": 0.9,
         }
-        with store.reading() as connection:
+        with store.read_transaction() as connection:
             earlier = connection.execute(text('SELECT batch, "yield" FROM correction ORDER BY id')).all()
         assert [tuple(row) for row in earlier] == [("sample_1", 0.91), ("new", 0.8), ("sample_1", 0.92)]
 
@@ -236,9 +242,9 @@ def test_outcomes_find_each_batch_of_an_answer_of_any_size(store, count):
     names = [(f"b{n}", None, f"n\0{n}")[n % 3] for n in range(count)]
     append(store, entry(*(Batch(id=name) for name in names)), entry(Batch(id="b0")))
     asked = [name for name in names if name]
-    found = keep(store, [Outcome(name, 0.9) for name in asked], Teller(1, "request", ""))
+    found = record_outcomes(store, [Outcome(name, 0.9) for name in asked], OutcomeSource(1, "request", ""))
     assert [one.matched for one in found] == [2, *[1] * (len(asked) - 1)]
-    with store.reading() as connection:
+    with store.read_transaction() as connection:
         places = (
             connection.execute(text("SELECT position FROM asked WHERE answer = 1 ORDER BY position")).scalars().all()
         )
@@ -247,16 +253,22 @@ def test_outcomes_find_each_batch_of_an_answer_of_any_size(store, count):
 
 def test_a_batch_without_an_id_has_no_outcome_whatever_others_are_called(store):
     append(store, entry(Batch(id="None"), Batch(), Batch(id="")))
-    keep(store, [Outcome("None", 0.9)], Teller(1, "request", ""))
-    assert [row.measured for row in answered(store)] == [0.9, None, None]
+    record_outcomes(store, [Outcome("None", 0.9)], OutcomeSource(1, "request", ""))
+    assert [row.measured for row in read_predictions(store)] == [0.9, None, None]
 
 
 def test_many_outcomes_at_once(store):
-    append(store, *(entry(*(Batch(id=str(n)) for n in range(first, first + SLICE))) for first in (0, SLICE, 2 * SLICE)))
+    append(
+        store,
+        *(
+            entry(*(Batch(id=str(n)) for n in range(first, first + MAX_PART_BATCHES)))
+            for first in (0, MAX_PART_BATCHES, 2 * MAX_PART_BATCHES)
+        ),
+    )
     told = [Outcome(str(n), 0.9) for n in range(MOST_OUTCOMES)]
-    kept = keep(store, told, Teller(1, "request", ""))
+    kept = record_outcomes(store, told, OutcomeSource(1, "request", ""))
     assert [one.matched for one in kept] == [1] * 3000 + [0] * 7000
-    assert {one.result for one in keep(store, told, Teller(2, "request", ""))} == {"unchanged"}
+    assert {one.result for one in record_outcomes(store, told, OutcomeSource(2, "request", ""))} == {"unchanged"}
 
 
 @pytest.mark.parametrize(
@@ -296,22 +308,22 @@ def test_the_example_of_kept_outcomes_is_as_documented():
 
 def test_a_new_journal_has_the_tables_of_the_schema_and_the_migrations_make_the_same(store):
     def made():
-        with store.reading() as connection:
+        with store.read_transaction() as connection:
             assert compare_metadata(MigrationContext.configure(connection), metadata) == []
-        return revision(store)
+        return read_revision(store)
 
     new = made()
-    with store.writing() as connection:
+    with store.write_transaction() as connection:
         metadata.drop_all(connection)
         connection.execute(text("DELETE FROM alembic_version"))
-        migrate(connection)
-    assert made() == new == newest()
+        run_migrations(connection)
+    assert made() == new == newest_revision()
 
 
 @pytest.mark.parametrize("old", ["0001", "0003"])
 def test_a_journal_from_before_the_first_release_is_refused_unchanged(store, url, checkout, capsys, old):
     append(store, entry(Batch(id="a")))
-    with store.writing() as connection:
+    with store.write_transaction() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = :old"), {"old": old})
         connection.execute(text("CREATE TABLE prediction (id INTEGER, inputs TEXT)"))
         connection.execute(text("INSERT INTO prediction VALUES (1, 'kept')"))
@@ -326,21 +338,21 @@ def test_a_journal_from_before_the_first_release_is_refused_unchanged(store, url
         )
     code, errors = refused(checkout, BATCHYIELD_JOURNAL=url)
     assert (code, said in errors, "Traceback" in errors) == (2, True, False)
-    assert revision(store) == old
-    with store.reading() as connection:
+    assert read_revision(store) == old
+    with store.read_transaction() as connection:
         assert connection.execute(text("SELECT id, inputs FROM prediction")).all() == [(1, "kept")]
-    assert [row.batch.id for row in answered(store)] == ["a"]
+    assert [row.batch.id for row in read_predictions(store)] == ["a"]
 
 
 def test_a_body_is_kept_as_it_was_sent_unless_it_is_mostly_blanks(checkout, tmp_path):
     journal = str(tmp_path / "journal.sqlite")
     sent = '{ "inputs": [ {"id": "\\u0041", "A1": 1e2, "A1": 300, "B14": null} ]\n}'
-    blank = f'{{"inputs": [{" " * ROOMY}{{"id": "B"}}]}}'
+    blank = f'{{"inputs": [{" " * MAX_VERBATIM_BYTES_PER_BATCH}{{"id": "B"}}]}}'
     with client_of(checkout, journal=journal) as client:
         for body in (sent, blank):
             answer = client.post("/v1/predictions", content=body, headers={"content-type": "application/json"})
             assert answer.status_code == 200
-    with opened(journal) as store, store.reading() as connection:
+    with opened(journal) as store, store.read_transaction() as connection:
         kept = connection.execute(text("SELECT inputs, typeof(inputs), predictions FROM answer ORDER BY id")).all()
     assert [row[:2] for row in kept] == [(sent, "text"), ('{"inputs":[{"id":"B"}]}', "text")]
     assert json.loads(kept[1].predictions) == answer.json()["predictions"]
@@ -360,10 +372,10 @@ print("alembic" in sys.modules)
 
 
 def test_a_schema_of_the_future_is_refused(store, url, checkout):
-    with store.writing() as connection:
+    with store.write_transaction() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(SetupError, match=r"at revision 9999, which this version .*\n  use the version"):
-        prepare(store)
+        ensure_schema(store)
     code, errors = refused(checkout, BATCHYIELD_JOURNAL=url)
     assert (code, "9999" in errors, "Traceback" in errors) == (2, True, False)
 
@@ -377,10 +389,10 @@ def test_a_postgresql_is_upgraded_by_the_command_alone(postgres_server, checkout
     assert "batchyield journal upgrade" in errors
     assert main(["journal", "upgrade", "--journal", url]) == 0
     assert main(["journal", "upgrade", "--journal", url]) == 0
-    assert f"is at {newest()} now\n" in (said := capsys.readouterr().out)
-    assert f"was at {newest()} already\n" in said
+    assert f"is at {newest_revision()} now\n" in (said := capsys.readouterr().out)
+    assert f"was at {newest_revision()} already\n" in said
     with opened(url) as store:
-        prepare(store)
+        ensure_schema(store)
 
 
 def test_a_database_that_is_away_is_refused_at_the_start_without_its_password(checkout, tmp_path):
@@ -406,76 +418,79 @@ def test_a_database_that_is_away_is_refused_at_the_start_without_its_password(ch
 )
 def test_what_can_hold_no_journal_is_refused(given, problem, tmp_path):
     with pytest.raises(SetupError, match=problem) as refused:
-        locate(given, "", tmp_path)
+        locate_journal(given, "", tmp_path)
     assert "b@c" not in str(refused.value)
 
 
 def test_where_the_journal_is(tmp_path):
-    assert locate("off", "", tmp_path) is None
-    assert locate("", "", tmp_path).database == str(tmp_path / ".journal/journal.sqlite")
-    assert locate("sqlite:////a/b.sqlite", "", tmp_path).database == "/a/b.sqlite"
-    assert masked(locate("postgres://a:b@c/d?password=e", "", tmp_path)) == "postgresql://a:***@c/d"
+    assert locate_journal("off", "", tmp_path) is None
+    assert locate_journal("", "", tmp_path).database == str(tmp_path / ".journal/journal.sqlite")
+    assert locate_journal("sqlite:////a/b.sqlite", "", tmp_path).database == "/a/b.sqlite"
+    assert mask_url(locate_journal("postgres://a:b@c/d?password=e", "", tmp_path)) == "postgresql://a:***@c/d"
     (tmp_path / "empty").write_text("\n")
     for name in ("empty", "none"):
         with pytest.raises(SetupError):
-            locate("", str(tmp_path / name), tmp_path)
+            locate_journal("", str(tmp_path / name), tmp_path)
 
 
 def test_what_is_older_is_removed_in_steps(store):
     append(store, *(entry(Batch(id=str(n)), at=n) for n in range(1200)))
     for at, value in ((10, 0.9), (2000, 0.8)):
-        keep(store, [Outcome("a", value), Outcome(f"at {at}", 0.9)], Teller(at, "", ""))
+        record_outcomes(store, [Outcome("a", value), Outcome(f"at {at}", 0.9)], OutcomeSource(at, "", ""))
     assert prune(store, 1100) == 1100
-    assert [row.at for row in answered(store)] == list(range(1100, 1200))
-    found = counts(store)
+    assert [row.at for row in read_predictions(store)] == list(range(1100, 1200))
+    found = read_counts(store)
     assert (found.outcomes, found.corrections) == (2, 0)
     assert prune(store, 1100) == 0
-    matched = [one.matched for one in keep(store, [Outcome("1099", 1), Outcome("1100", 1)], Teller(3000, "", ""))]
+    matched = [
+        one.matched
+        for one in record_outcomes(store, [Outcome("1099", 1), Outcome("1100", 1)], OutcomeSource(3000, "", ""))
+    ]
     assert matched == [0, 1]
     assert prune(store, 10_000) == 100
-    with store.reading() as connection:
+    with store.read_transaction() as connection:
         assert connection.execute(text("SELECT count(*) FROM asked")).scalar() == 0
 
 
 def test_a_large_answer_is_removed_as_a_whole(store):
-    append(store, *(entry(*(Batch(id=f"{at} {n}") for n in range(SLICE)), at=at) for at in (1, 2)))
-    assert prune(store, 2) == SLICE
-    assert {row.at for row in answered(store)} == {2}
-    assert len(list(answered(store, limit=7))) == 7
+    append(store, *(entry(*(Batch(id=f"{at} {n}") for n in range(MAX_PART_BATCHES)), at=at) for at in (1, 2)))
+    assert prune(store, 2) == MAX_PART_BATCHES
+    assert {row.at for row in read_predictions(store)} == {2}
+    assert len(list(read_predictions(store, limit=7))) == 7
 
 
 def test_the_service_removes_what_is_too_old_and_keeps_its_log_short(checkout, tmp_path):
     journal = tmp_path / "journal.sqlite"
     with opened(journal) as store:
-        upgrade(store)
+        upgrade_schema(store)
         now = round(time.time() * 1e6)
         append(store, *(entry(Batch(id=f"{age}"), at=now - age * DAY_US) for age in (9, 8, 6, 0)))
         environment = {"BATCHYIELD_JOURNAL": str(journal), "BATCHYIELD_JOURNAL_RETENTION_DAYS": "7"}
         with Running(checkout, "--workers", "2", **environment):
             deadline = time.monotonic() + 20
-            while (left := [row.batch.id for row in answered(store)]) != ["6", "0"]:
+            while (left := [row.batch.id for row in read_predictions(store)]) != ["6", "0"]:
                 assert time.monotonic() < deadline, left
                 time.sleep(0.05)
 
 
 def test_a_log_that_has_grown_is_emptied_into_the_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(retention, "LOG_BYTES", 2**16)
+    monkeypatch.setattr(retention, "WAL_BYTES", 2**16)
     journal = tmp_path / "journal.sqlite"
     log = tmp_path / "journal.sqlite-wal"
     with opened(journal) as store:
-        upgrade(store)
-        writer = appender(store)  # which keeps the file open, or SQLite would empty the log itself
-        writer.append([entry(*(Batch(id=str(n)) for n in range(SLICE))) for _ in range(2)])
+        upgrade_schema(store)
+        writer = open_appender(store)  # which keeps the file open, or SQLite would empty the log itself
+        writer.append([entry(*(Batch(id=str(n)) for n in range(MAX_PART_BATCHES))) for _ in range(2)])
         before = journal.stat().st_size
-        retention.checkpoint(store)
+        retention.checkpoint_wal(store)
         assert journal.stat().st_size > before
         assert log.stat().st_size > 2**16
-        monkeypatch.setattr(retention, "LONGEST_LOG_BYTES", 2**16)
-        retention.checkpoint(store)
+        monkeypatch.setattr(retention, "MAX_WAL_BYTES", 2**16)
+        retention.checkpoint_wal(store)
         assert log.stat().st_size == 0
         writer.append([entry(Batch(id="later"))])
         writer.close()
-        assert len(list(answered(store))) == 2001
+        assert len(list(read_predictions(store))) == 2001
 
 
 @pytest.mark.parametrize(
@@ -487,15 +502,15 @@ def test_a_log_that_has_grown_is_emptied_into_the_file(tmp_path, monkeypatch):
     ],
 )
 def test_moments(given, expected):
-    assert moment(given) == expected
+    assert parse_time(given) == expected
 
 
 def test_moments_ago_and_none():
-    assert abs(moment("7d") / 1e6 - (time.time() - 7 * 86400)) < 5
-    assert moment("90m") > moment("2h")
+    assert abs(parse_time("7d") / 1e6 - (time.time() - 7 * 86400)) < 5
+    assert parse_time("90m") > parse_time("2h")
     for wrong in ("yesterday", "", "7 d", "9999999999d"):
-        with pytest.raises(SetupError, match="is no time"):
-            moment(wrong)
+        with pytest.raises(SetupError, match="invalid time"):
+            parse_time(wrong)
 
 
 # Commands

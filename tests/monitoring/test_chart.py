@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from batchyield.monitoring.control_chart import control_chart
+from batchyield.monitoring.control_chart import compute_control_chart
 from batchyield.serving.reference_profile import Subgroups
 
 STEADY = Subgroups(size=25, count=40, mean=0.92, sd=0.002)
@@ -14,13 +14,13 @@ def yields(points, of=0.92, seed=1):
 
 
 def alarms(of, points=40, rounds=100):
-    charts = [control_chart(STEADY, yields(points, of, seed)) for seed in range(rounds)]
+    charts = [compute_control_chart(STEADY, yields(points, of, seed)) for seed in range(rounds)]
     return np.mean([any(p.out for p in chart.points) for chart in charts])
 
 
 def test_a_plant_that_wanders_as_in_training_is_in_control():
     assert alarms(0.92) < 0.35, "40 points, each beyond three standard deviations of two figures once in some 300"
-    assert control_chart(STEADY, yields(40)).in_control
+    assert compute_control_chart(STEADY, yields(40)).in_control
 
 
 def test_a_lasting_shift_of_one_standard_deviation_is_seen():
@@ -28,13 +28,13 @@ def test_a_lasting_shift_of_one_standard_deviation_is_seen():
 
 
 def test_one_far_point_is_out_at_once():
-    chart = control_chart(STEADY, np.append(yields(3), np.full(25, 0.9)))
+    chart = compute_control_chart(STEADY, np.append(yields(3), np.full(25, 0.9)))
     assert [p.out for p in chart.points] == [False, False, False, True]
     assert not chart.in_control
 
 
 def test_limits_and_points_are_those_of_the_definition():
-    chart = control_chart(STEADY, np.append(np.full(7, 0.5), np.full(50, 0.921)))
+    chart = compute_control_chart(STEADY, np.append(np.full(7, 0.5), np.full(50, 0.921)))
     assert (chart.center, chart.lower, chart.upper) == (0.92, pytest.approx(0.914), pytest.approx(0.926))
     assert [p.mean for p in chart.points] == [0.921, 0.921], "the seven oldest fill no subgroup"
     assert chart.points[0].average == pytest.approx(0.9202)
@@ -43,7 +43,7 @@ def test_limits_and_points_are_those_of_the_definition():
 
 
 def test_too_few_batches_give_no_points_and_too_little_training_no_chart():
-    chart = control_chart(STEADY, np.full(24, 0.5))
+    chart = compute_control_chart(STEADY, np.full(24, 0.5))
     assert chart.points == ()
     assert chart.in_control
-    assert control_chart(Subgroups(25, 1, 0.92, None), np.full(100, 0.9)) is None
+    assert compute_control_chart(Subgroups(25, 1, 0.92, None), np.full(100, 0.9)) is None

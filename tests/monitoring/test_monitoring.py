@@ -6,21 +6,21 @@ from support.journal_database import database, opened
 from support.monitored_plant import MD5, MINUTES, START, coming, journal, raised, tell, trained
 
 from batchyield.errors import DatabaseUnavailableError
-from batchyield.journal.database import Store, locate
-from batchyield.journal.migrate import prepare
+from batchyield.journal.database import Database, locate_journal
+from batchyield.journal.migrate import ensure_schema
 from batchyield.monitoring import recent_batches as journal_recent
-from batchyield.monitoring.arrival_rate import DAY_US, HOUR_US, frequency
-from batchyield.monitoring.drift_window import Verdict
-from batchyield.monitoring.findings import look
-from batchyield.monitoring.live_error import ENOUGH, Z95, live_error, wilson
-from batchyield.monitoring.recent_batches import models, recent
+from batchyield.monitoring.arrival_rate import DAY_US, HOUR_US, compute_arrival_rate
+from batchyield.monitoring.drift_window import DriftVerdict
+from batchyield.monitoring.findings import read_findings
+from batchyield.monitoring.live_error import MIN_OUTCOMES, Z_95, compute_live_error, wilson_interval
+from batchyield.monitoring.recent_batches import count_by_model, read_recent_batches
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store(request, tmp_path):
     if request.param == "sqlite":
         with opened(tmp_path / "journal.sqlite") as made:
-            prepare(made)
+            ensure_schema(made)
             yield made
         return
     with database(request.getfixturevalue("postgres_server")) as url, opened(url) as made:
@@ -39,37 +39,37 @@ def test_the_newest_batches_of_one_model_each_once(store):
     for row in nameless:
         row.id = None
     journal(store, nameless, start=START + 3000 * MINUTES)
-    rows = recent(store, MD5, 100)
+    rows = read_recent_batches(store, MD5, 100)
     assert names(rows) == ["batch_2", "batch_3", "batch_4", "batch_5", "batch_0", "batch_1", None, None]
     assert [row.prediction.yield_ for row in rows[4:6]] == [one.yield_ for one in again]
-    assert names(recent(store, MD5, 3)) == ["batch_1", None, None]
-    assert names(recent(store, MD5, 9, until=START + 100 * MINUTES)) == ["batch_0", "batch_1", "batch_2"]
-    assert names(recent(store, MD5, 9, horizon=3)) == ["batch_1", None, None]
-    assert names(recent(store, "c" * 32, 9)) == []
-    assert [(md5, count) for _, _, md5, count in models(store)] == [(MD5, 10), ("b" * 32, 4)]
+    assert names(read_recent_batches(store, MD5, 3)) == ["batch_1", None, None]
+    assert names(read_recent_batches(store, MD5, 9, until=START + 100 * MINUTES)) == ["batch_0", "batch_1", "batch_2"]
+    assert names(read_recent_batches(store, MD5, 9, horizon=3)) == ["batch_1", None, None]
+    assert names(read_recent_batches(store, "c" * 32, 9)) == []
+    assert [(md5, count) for _, _, md5, count in count_by_model(store)] == [(MD5, 10), ("b" * 32, 4)]
 
 
 def test_measured_batches_alone(store):
     predictions = journal(store, coming(8))
     tell(store, predictions[2:4])
-    assert names(recent(store, MD5, 100, measured=True)) == ["batch_2", "batch_3"]
+    assert names(read_recent_batches(store, MD5, 100, measured=True)) == ["batch_2", "batch_3"]
 
 
 def test_batches_that_come_again_and_again_do_not_hide_older_ones(store, monkeypatch):
-    monkeypatch.setattr(journal_recent, "AT_ONCE", 4)
+    monkeypatch.setattr(journal_recent, "STEP_BATCHES", 4)
     journal(store, coming(4))
     for again in range(3):
         journal(store, coming(2, start=4), start=START + (again + 4) * 1000 * MINUTES)
-    assert names(recent(store, MD5, 2)) == ["batch_4", "batch_5"]
-    assert names(recent(store, MD5, 5)) == ["batch_1", "batch_2", "batch_3", "batch_4", "batch_5"]
-    assert names(recent(store, MD5, 5, horizon=6)) == ["batch_4", "batch_5"]
+    assert names(read_recent_batches(store, MD5, 2)) == ["batch_4", "batch_5"]
+    assert names(read_recent_batches(store, MD5, 5)) == ["batch_1", "batch_2", "batch_3", "batch_4", "batch_5"]
+    assert names(read_recent_batches(store, MD5, 5, horizon=6)) == ["batch_4", "batch_5"]
 
 
 def test_a_look_finds_what_moved(store):
     reference, card = trained()
     tell(store, journal(store, coming(200, B14=raised(-40))))
-    found = look(store, MD5, reference, card)
-    assert found.window.batches == found.live.outcomes == 200
+    found = read_findings(store, MD5, reference, card)
+    assert found.window.batches == found.live_error.outcomes == 200
     assert "B14" in found.window.drifted
     assert not found.chart.in_control
 
@@ -84,15 +84,15 @@ def test_outcomes_that_arrive_during_a_look(store):
         if late:  # one more outcome at each pause of the look
             tell(store, [late.pop()])
 
-    live = look(store, MD5, reference, card, rest=rest).live
+    live = read_findings(store, MD5, reference, card, rest=rest).live_error
     assert live.outcomes > 1
     assert all(np.isfinite(figure.value) for figure in (live.mae, live.bias, live.coverage))
 
 
 def test_a_journal_that_is_not_there_is_away_and_not_made(tmp_path):
-    store = Store(locate(str(tmp_path / "none.sqlite"), "", None))
+    store = Database(locate_journal(str(tmp_path / "none.sqlite"), "", None))
     with pytest.raises(DatabaseUnavailableError, match="there is no journal at"):
-        look(store, MD5, *trained())
+        read_findings(store, MD5, *trained())
     assert not list(tmp_path.iterdir())
 
 
@@ -107,43 +107,45 @@ def errors(count, off=0.0, spread=0.0125, seed=1):
     ("given", "worse"),
     [
         (errors(400), ()),
-        (errors(ENOUGH - 1, 0.05), ()),
+        (errors(MIN_OUTCOMES - 1, 0.05), ()),
         (errors(400, 0.006), ("bias",)),
         (errors(400, 0.0, 0.02), ("mae", "coverage")),
         (errors(400, 0.03), ("mae", "bias", "coverage")),
     ],
 )
 def test_what_is_worse_than_promised_is_named(given, worse):
-    found = live_error(*given)
+    found = compute_live_error(*given)
     assert found.worse == worse
-    told = len(given[0]) >= ENOUGH
-    assert found.verdict is (Verdict.UNTOLD if not told else Verdict.DRIFTED if worse else Verdict.STEADY)
+    told = len(given[0]) >= MIN_OUTCOMES
+    assert found.verdict is (
+        DriftVerdict.TOO_FEW if not told else DriftVerdict.DRIFTED if worse else DriftVerdict.STEADY
+    )
 
 
 def test_a_model_that_holds_its_promise_is_seldom_blamed():
-    blamed = [bool(live_error(*errors(100, seed=seed)).worse) for seed in range(500)]
+    blamed = [bool(compute_live_error(*errors(100, seed=seed)).worse) for seed in range(500)]
     assert np.mean(blamed) <= 0.01
 
 
 def test_a_card_that_promises_no_error_is_judged_by_its_intervals():
     measured, answered, lower, upper, _, level = errors(400, 0.0, 0.02)
-    assert live_error(measured, answered, lower, upper, {}, level).worse == ("coverage",)
+    assert compute_live_error(measured, answered, lower, upper, {}, level).worse == ("coverage",)
 
 
 def test_wilsons_limits_are_those_of_the_book():
     # Newcombe 1998, table I: 81 of 263, 15 of 148, 0 of 20.
     for hits, n, lower, upper in ((81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611)):
-        found = wilson(hits, n, Z95)
+        found = wilson_interval(hits, n, Z_95)
         assert (round(found.lower, 4), round(found.upper, 4)) == (lower, upper)
 
 
 def test_frequency_counts_hours_days_and_gaps():
-    hourly = frequency(START + np.arange(0, 49) * (HOUR_US // 2))
+    hourly = compute_arrival_rate(START + np.arange(0, 49) * (HOUR_US // 2))
     assert (hourly.unit, hourly.low, hourly.median, hourly.high, hourly.empty) == ("hour", 2, 2, 2, 0)
     assert hourly.per_day == 48
     assert hourly.dispersion == 0
     at = START + np.concatenate([np.arange(0, 41) * HOUR_US, 7 * DAY_US + np.arange(0, 24) * HOUR_US])
-    broken = frequency(at)
+    broken = compute_arrival_rate(at)
     assert broken.unit == "day"
     assert broken.longest_gap_seconds == (7 * DAY_US - 40 * HOUR_US) / 1e6
     assert broken.empty == 5
@@ -152,6 +154,6 @@ def test_frequency_counts_hours_days_and_gaps():
 
 @pytest.mark.parametrize("count", [1, 5])
 def test_what_came_at_once_has_no_frequency(count):
-    found = frequency(np.full(count, START))
+    found = compute_arrival_rate(np.full(count, START))
     assert found.per_day is found.median is found.dispersion is None
     assert found.longest_gap_seconds == 0

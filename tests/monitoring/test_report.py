@@ -9,7 +9,7 @@ from support.journal_database import opened
 from support.monitored_plant import MINUTES, START, coming, journal, make_plant, raised, tell
 
 from batchyield.cli.__main__ import main
-from batchyield.journal.migrate import prepare
+from batchyield.journal.migrate import ensure_schema
 from batchyield.plant.batch import NAMES
 from batchyield.review.journal_replay import open_candidate
 
@@ -26,7 +26,7 @@ def report(model, tmp_path):
     def made(fill, *options):
         journalled, out = tmp_path / "journal.sqlite", tmp_path / "report.html"
         with opened(journalled) as store:
-            prepare(store)
+            ensure_schema(store)
             fill(store, open_candidate(model).md5)
         of = ("--since", "2026-01-01", "--journal", str(journalled), "--model", str(model), "--out", str(out))
         return main(["drift-report", *of, *options]), out.read_text()

@@ -6,7 +6,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from batchyield.monitoring.drift_window import ENOUGH, WATCHED, Verdict, compare
+from batchyield.monitoring.drift_window import (
+    FEATURE_OF_READING,
+    MIN_WINDOW_BATCHES,
+    DriftVerdict,
+    compute_window_drift,
+)
 from batchyield.plant.batch import NAMES
 from batchyield.plant.csv_reader import read_sheet
 from batchyield.plant.features import FEATURES, INDEX, featurize
@@ -38,7 +43,7 @@ def trained():
 
 
 def window(batches):
-    return compare(trained(), batches, featurize(batches).values, yields_of(batches))
+    return compute_window_drift(trained(), batches, featurize(batches).values, yields_of(batches))
 
 
 def later(count=400, **changes):
@@ -56,15 +61,15 @@ def later(count=400, **changes):
 
 
 def test_every_reading_is_watched_by_a_feature_of_its_own():
-    assert list(WATCHED) == list(NAMES)
-    assert len(set(WATCHED.values())) == len(NAMES)
-    assert set(WATCHED.values()) <= set(COLUMNS)
+    assert list(FEATURE_OF_READING) == list(NAMES)
+    assert len(set(FEATURE_OF_READING.values())) == len(NAMES)
+    assert set(FEATURE_OF_READING.values()) <= set(COLUMNS)
 
 
 def test_a_steady_plant_is_steady():
     found = window(later())
     assert found.drifted == ()
-    assert found.prediction.verdict is Verdict.STEADY
+    assert found.prediction.verdict is DriftVerdict.STEADY
     assert [r.reading for r in found.readings] == list(NAMES)
 
 
@@ -93,22 +98,22 @@ def test_a_new_level_is_told():
     found = window(later(B12=lambda v: 950.0 if v == 1200.0 else v))
     shift = next(r for r in found.readings if r.reading == "B12")
     assert shift.new > 0.3
-    assert shift.verdict is Verdict.DRIFTED
+    assert shift.verdict is DriftVerdict.DRIFTED
 
 
 def test_yields_that_moved_are_told_with_their_z():
     found = window(later(B14=lambda v: v - 40))
-    assert found.prediction.verdict is Verdict.DRIFTED
+    assert found.prediction.verdict is DriftVerdict.DRIFTED
     assert found.prediction.z < -10
     assert found.prediction.mean < found.prediction.mean_trained
 
 
 def test_nothing_is_said_of_too_few():
-    found = window(later(ENOUGH - 1, A6=lambda v: v + 30))
+    found = window(later(MIN_WINDOW_BATCHES - 1, A6=lambda v: v + 30))
     assert found.drifted == ()
-    assert {r.verdict for r in found.readings} == {Verdict.UNTOLD}
-    assert found.prediction.verdict is Verdict.UNTOLD
-    assert found.needed == ENOUGH
+    assert {r.verdict for r in found.readings} == {DriftVerdict.TOO_FEW}
+    assert found.prediction.verdict is DriftVerdict.TOO_FEW
+    assert found.needed == MIN_WINDOW_BATCHES
 
 
 @pytest.mark.parametrize("count", [0, 1])
@@ -124,5 +129,5 @@ def test_a_reading_that_never_came_in_training_is_new_when_it_comes():
     without = [msgspec.structs.replace(row, A23=None) for row in rows]
     values = featurize(without).values
     made = reference(COLUMNS, values, yields_of(without), {"A23": 1.0}, values[:, INDEX["id_number"]])
-    found = compare(made, more, featurize(more).values, yields_of(more))
+    found = compute_window_drift(made, more, featurize(more).values, yields_of(more))
     assert "A23" in found.drifted

@@ -10,7 +10,7 @@ from support.journal_database import opened
 from support.service import REFERENCE, batches, card, client_of, linear_onnx, pin
 
 from batchyield.cli.__main__ import main
-from batchyield.journal.queries import answered
+from batchyield.journal.queries import read_predictions
 from batchyield.review.journal_replay import FIGURES, open_candidate, replay
 from batchyield.serving.artifact import FILES, golden_rows, write_artifact
 
@@ -134,7 +134,7 @@ def test_what_cannot_be_replayed_is_refused(here, capsys, options, said):
 
 def test_without_outcomes_a_bound_on_the_live_error_fails(asked):
     with opened(asked / ".journal/journal.sqlite") as store:
-        rows = [row for row in answered(store) if row.measured is None]
+        rows = [row for row in read_predictions(store) if row.measured is None]
     made = replay(rows, open_candidate(asked / "data/model"))
     assert made.live == {}
     assert FIGURES["live_rmse"](made) is None

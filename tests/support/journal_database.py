@@ -9,9 +9,9 @@ from collections import Counter
 
 import httpx
 
-from batchyield.journal.database import Store, locate
-from batchyield.journal.migrate import upgrade
-from batchyield.journal.queries import answered
+from batchyield.journal.database import Database, locate_journal
+from batchyield.journal.migrate import upgrade_schema
+from batchyield.journal.queries import read_predictions
 
 
 @contextlib.contextmanager
@@ -37,14 +37,14 @@ def database(server):
     server.psql(f"create database {name};")
     url = server.get_uri(database=name)
     with opened(url) as store:
-        upgrade(store)
+        upgrade_schema(store)
     yield url
 
 
 @contextlib.contextmanager
 def opened(url):
     """The journal at a URL or a file."""
-    store = Store(locate(str(url), "", None))
+    store = Database(locate_journal(str(url), "", None))
     try:
         yield store
     finally:
@@ -54,7 +54,7 @@ def opened(url):
 def rows_of(url):
     """All that is in the journal."""
     with opened(url) as store:
-        return list(answered(store))
+        return list(read_predictions(store))
 
 
 class Load:

@@ -6,10 +6,10 @@ import msgspec
 import numpy as np
 from support.service import batches, card, linear_onnx, make_checkout, pin
 
-from batchyield.journal.insert import appender
-from batchyield.journal.migrate import prepare
-from batchyield.journal.outcomes import Teller, keep
-from batchyield.journal.records import Entry, Pin, parts
+from batchyield.journal.insert import open_appender
+from batchyield.journal.migrate import ensure_schema
+from batchyield.journal.outcomes import OutcomeSource, record_outcomes
+from batchyield.journal.records import AnsweringModel, JournalEntry, split_request
 from batchyield.plant.batch import NAMES
 from batchyield.plant.csv_reader import read_sheet
 from batchyield.plant.features import FEATURES, INDEX, featurize
@@ -69,13 +69,20 @@ def raised(by):
 
 def journal(store, rows, md5=MD5, start=START, minutes=36):
     """Predicts batches at even times and writes them to the journal, each as a request; the predictions."""
-    prepare(store)
+    ensure_schema(store)
     predictions = predictor().predict(rows)
-    writer = appender(store)
-    model = Pin("1.0.0", "1" * 40, md5)
+    writer = open_appender(store)
+    model = AnsweringModel("1.0.0", "1" * 40, md5)
     writer.append(
         [
-            Entry(start + n * minutes * MINUTES, f"request {n}", "plant", "json", model, *parts([row], [prediction]))
+            JournalEntry(
+                start + n * minutes * MINUTES,
+                f"request {n}",
+                "plant",
+                "json",
+                model,
+                *split_request([row], [prediction]),
+            )
             for n, (row, prediction) in enumerate(zip(rows, predictions, strict=True))
         ]
     )
@@ -87,7 +94,7 @@ def tell(store, predictions, error=0.0, spread=0.0125, seed=1):
     """Measured yields of predicted batches: off by normal errors, and by a constant."""
     errors = np.random.default_rng(seed).normal(error, spread, len(predictions))
     outcomes = [Outcome(p.id, round(p.yield_ + e, 6)) for p, e in zip(predictions, errors, strict=True)]
-    keep(store, outcomes, Teller(START, "told", "laboratory"))
+    record_outcomes(store, outcomes, OutcomeSource(START, "told", "laboratory"))
 
 
 def make_plant(root):

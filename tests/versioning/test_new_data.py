@@ -12,7 +12,7 @@ from moto.server import ThreadedMotoServer
 from support.commands import run
 
 from batchyield.files import md5_of
-from batchyield.monitoring.drift_window import ENOUGH
+from batchyield.monitoring.drift_window import MIN_WINDOW_BATCHES
 from batchyield.plant.batch import ENCODING
 from batchyield.plant.csv_reader import read_sheet
 from batchyield.plant.simulator import simulate
@@ -54,12 +54,12 @@ def test_a_difference_names_batches_columns_and_what_moved_most():
 def test_drift_is_told_of_the_added_batches_alone_where_they_are_enough_to_tell():
     header, *lines = FILE.decode().splitlines()
     at = header.split(",").index("A10")
-    later = [line.split(",") for line in lines[-ENOUGH:]]
+    later = [line.split(",") for line in lines[-MIN_WINDOW_BATCHES:]]
     hotter = [
         [f"sample_{9000 + n}", *row[1:at], f"{float(row[at] or 80) + 9:g}", *row[at + 1 :]]
         for n, row in enumerate(later)
     ]
-    for rows, told in ((hotter, f"the {ENOUGH} added"), (hotter[1:], f"all {399 + ENOUGH}")):
+    for rows, told in ((hotter, f"the {MIN_WINDOW_BATCHES} added"), (hotter[1:], f"all {399 + MIN_WINDOW_BATCHES}")):
         made = difference(FILE, "\n".join([header, *lines, *map(",".join, rows)]).encode())
         assert "A10" in made.drift.drifted
         assert f"drift     of {told} batches: {len(made.drift.drifted)}: A10" in "\n".join(render(made))

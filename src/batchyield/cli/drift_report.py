@@ -35,22 +35,22 @@ def add(commands: Commands) -> None:
 
 def _drift_report(options: argparse.Namespace) -> int:
     from batchyield.files import write_atomic
-    from batchyield.journal.export import moment
-    from batchyield.monitoring.report.collect import gather
-    from batchyield.monitoring.report.narrative import BAD, headline
+    from batchyield.journal.timestamps import parse_time
+    from batchyield.monitoring.report.collect import collect_report
+    from batchyield.monitoring.report.narrative import BAD, summarize
     from batchyield.review.journal_replay import open_candidate
 
-    since, until = moment(options.since), moment(options.until) if options.until else None
+    since, until = parse_time(options.since), parse_time(options.until) if options.until else None
     artifact = open_candidate(model_folder(options.model))
     with opened(options) as store:
-        found = gather(store, artifact, since, until)
+        found = collect_report(store, artifact, since, until)
     try:
-        from batchyield.monitoring.report.html import page
+        from batchyield.monitoring.report.html import render_page
     except ModuleNotFoundError as error:
         raise SetupError(
             f"{error.name} is not installed", "install the extra: `pip install batchyield[report]`"
         ) from None
-    write_atomic(options.out, page(found).encode())
-    said = headline(found)
+    write_atomic(options.out, render_page(found).encode())
+    said = summarize(found)
     print(f"{options.out}: {said.text}", file=sys.stderr)
     return 1 if options.fail_on_drift and said.tone == BAD else 0

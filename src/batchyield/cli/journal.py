@@ -12,7 +12,7 @@ from batchyield.cli.options import Commands, show, with_json
 from batchyield.errors import SetupError
 
 if TYPE_CHECKING:
-    from batchyield.journal.database import Store
+    from batchyield.journal.database import Database
 
 SINCE = "7d, 12h or 30m (ago), 2026-11-01, or a time of ISO 8601"
 
@@ -77,80 +77,87 @@ def _journal(options: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def opened(options: argparse.Namespace, made: bool = True) -> Iterator["Store"]:
+def opened(options: argparse.Namespace, made: bool = True) -> Iterator["Database"]:
     """The journal that is meant; `made`: its schema must be there and up to date."""
     from sqlalchemy.exc import DBAPIError
 
-    from batchyield.journal.database import FILE_VARIABLE, REMEDY, VARIABLE, Store, locate
-    from batchyield.journal.migrate import prepare
+    from batchyield.journal.database import (
+        LOCATION_REMEDY,
+        LOCATION_VARIABLE,
+        URL_FILE_VARIABLE,
+        Database,
+        locate_journal,
+    )
+    from batchyield.journal.migrate import ensure_schema
 
-    given = options.journal or os.environ.get(VARIABLE, "")
-    url = locate(given, "" if options.journal else os.environ.get(FILE_VARIABLE, ""), Path())
+    given = options.journal or os.environ.get(LOCATION_VARIABLE, "")
+    url = locate_journal(given, "" if options.journal else os.environ.get(URL_FILE_VARIABLE, ""), Path())
     if url is None:
-        raise SetupError("no journal is kept", REMEDY)
-    store = Store(url)
+        raise SetupError("no journal is kept", LOCATION_REMEDY)
+    store = Database(url)
     try:
         if made and store.file is not None and not store.file.exists():
             raise SetupError(f"there is no journal at {store.name}", "name it with --journal; a service makes it")
         if made:
-            prepare(store)
+            ensure_schema(store)
         yield store
     except DBAPIError as error:
-        raise SetupError(f"the journal {store.name} cannot be used: {error.orig}", REMEDY) from None
+        raise SetupError(f"the journal {store.name} cannot be used: {error.orig}", LOCATION_REMEDY) from None
     finally:
         store.close()
 
 
 def _status(options: argparse.Namespace) -> int:
-    from batchyield.journal.export import render, status
+    from batchyield.journal.export import read_status, render_status
 
     with opened(options) as store:
-        show(status(store), options, render)
+        show(read_status(store), options, render_status)
     return 0
 
 
 def _upgrade(options: argparse.Namespace) -> int:
-    from batchyield.journal.migrate import upgrade
+    from batchyield.journal.migrate import upgrade_schema
 
     with opened(options, made=False) as store:
-        before, now = upgrade(store)
+        before, now = upgrade_schema(store)
         print(f"the journal {store.name} " + (f"was at {now} already" if before == now else f"is at {now} now"))
     return 0
 
 
 def _prune(options: argparse.Namespace) -> int:
-    from batchyield.journal.export import moment
     from batchyield.journal.retention import prune
+    from batchyield.journal.timestamps import parse_time
 
     with opened(options) as store:
-        print(f"removed {prune(store, moment(options.before))} predictions")
+        print(f"removed {prune(store, parse_time(options.before))} predictions")
     return 0
 
 
 def _export(options: argparse.Namespace) -> int:
-    from batchyield.journal.export import csv_lines, json_lines, moment
-    from batchyield.journal.queries import answered
+    from batchyield.journal.export import format_csv_lines, format_json_lines
+    from batchyield.journal.queries import read_predictions
+    from batchyield.journal.timestamps import parse_time
 
-    since, until = (moment(given) if given else None for given in (options.since, options.until))
+    since, until = (parse_time(given) if given else None for given in (options.since, options.until))
     with opened(options) as store:
-        lines = csv_lines if options.format == "csv" else json_lines
-        sys.stdout.writelines(lines(answered(store, since, until)))
+        lines = format_csv_lines if options.format == "csv" else format_json_lines
+        sys.stdout.writelines(lines(read_predictions(store, since, until)))
     return 0
 
 
 def _replay(options: argparse.Namespace) -> int:
     import msgspec
 
-    from batchyield.journal.export import moment
-    from batchyield.journal.queries import answered
+    from batchyield.journal.queries import read_predictions
+    from batchyield.journal.timestamps import parse_time
     from batchyield.review.journal_replay import bounds, open_candidate, render, replay
 
     limits = _limits(options.fail_over)
-    since, until = moment(options.since), moment(options.until) if options.until else None
+    since, until = parse_time(options.since), parse_time(options.until) if options.until else None
     candidate = open_candidate(model_folder(options.model))
     baseline = None if options.baseline == "journal" else open_candidate(model_folder(options.baseline))
     with opened(options) as store:
-        made = replay(answered(store, since, until, options.limit), candidate, baseline)
+        made = replay(read_predictions(store, since, until, options.limit), candidate, baseline)
     verdicts = bounds(made, limits)
     if options.json:
         told = msgspec.to_builtins(made) | {

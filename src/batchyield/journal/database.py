@@ -11,21 +11,21 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from batchyield.errors import DatabaseUnavailableError, SetupError
 
-OFF = "off"
-DEFAULT = Path(".journal/journal.sqlite")
-SECRETS = ("password", "sslpassword")
-VARIABLE = "BATCHYIELD_JOURNAL"
-FILE_VARIABLE = "BATCHYIELD_JOURNAL_URL_FILE"
-REMEDY = f"set {VARIABLE} to a file, to postgresql://USER@HOST/DATABASE, or to `{OFF}`"
+JOURNAL_OFF = "off"
+DEFAULT_PATH = Path(".journal/journal.sqlite")
+SECRET_PARAMETERS = ("password", "sslpassword")
+LOCATION_VARIABLE = "BATCHYIELD_JOURNAL"
+URL_FILE_VARIABLE = "BATCHYIELD_JOURNAL_URL_FILE"
+LOCATION_REMEDY = f"set {LOCATION_VARIABLE} to a file, to postgresql://USER@HOST/DATABASE, or to `{JOURNAL_OFF}`"
 
-SERVICE_MS, COMMAND_MS = 5_000, 600_000
+SERVICE_TIMEOUT_MS, COMMAND_TIMEOUT_MS = 5_000, 600_000
 """How long a statement may take, or wait for another process's transaction, each of which takes a few milliseconds."""
 
-UPGRADE, UPKEEP, CHECKPOINT = 7_243_001, 7_243_002, 7_243_003
+UPGRADE_LOCK, MAINTENANCE_LOCK, CHECKPOINT_LOCK = 7_243_001, 7_243_002, 7_243_003
 """The locks of the journal, as PostgreSQL numbers them."""
 
 
-def locate(given: str, url_file: str, root: Path) -> URL | None:
+def locate_journal(given: str, url_file: str, root: Path) -> URL | None:
     """The database that holds the journal; None where there is to be none.
 
     Args:
@@ -40,31 +40,33 @@ def locate(given: str, url_file: str, root: Path) -> URL | None:
         try:
             given = Path(url_file).read_text().strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise SetupError(f"{url_file} cannot be read: {error}", f"correct {FILE_VARIABLE}") from None
+            raise SetupError(f"{url_file} cannot be read: {error}", f"correct {URL_FILE_VARIABLE}") from None
         if not given:
             raise SetupError(f"{url_file} is empty", "write the journal's URL into it")
-    if given == OFF:
+    if given == JOURNAL_OFF:
         return None
     if "://" not in given:
-        return _sqlite(Path(given) if given else root / DEFAULT)
+        return _sqlite(Path(given) if given else root / DEFAULT_PATH)
     try:
         url = make_url(given)
     except (ArgumentError, ValueError):
-        raise SetupError("the journal's URL cannot be read as one", REMEDY) from None  # not shown: it may hold a secret
+        raise SetupError(
+            "the journal's URL cannot be read as one", LOCATION_REMEDY
+        ) from None  # not shown: it may hold a secret
     match url.get_backend_name():
         case "sqlite" if url.database and url.database != ":memory:":
             return _sqlite(Path(url.database))
         case "postgresql" | "postgres":
             return url.set(drivername="postgresql+psycopg")
         case other:
-            raise SetupError(f"the journal cannot be kept in {other}, or no file is named", REMEDY)
+            raise SetupError(f"the journal cannot be kept in {other}, or no file is named", LOCATION_REMEDY)
 
 
-def masked(url: URL) -> str:
+def mask_url(url: URL) -> str:
     """The URL for people and logs, with nothing secret in it."""
     if url.get_backend_name() == "sqlite":
         return str(url.database)
-    shown = url.difference_update_query(SECRETS).set(drivername="postgresql")
+    shown = url.difference_update_query(SECRET_PARAMETERS).set(drivername="postgresql")
     return shown.render_as_string(hide_password=True)
 
 
@@ -72,39 +74,39 @@ def _sqlite(file: Path) -> URL:
     return URL.create("sqlite", database=str(file.absolute()))
 
 
-class Store:
+class Database:
     """A journal's database. Opens nothing until it is asked.
 
     Args:
         url: from `locate`.
         sync: of SQLite: `normal` keeps what is committed when the process is killed, `full` when the power fails too.
-        patience: in milliseconds, with each statement.
+        timeout_ms: in milliseconds, with each statement.
     """
 
-    def __init__(self, url: URL, sync: str = "normal", patience: int = COMMAND_MS) -> None:
-        self.name = masked(url)
+    def __init__(self, url: URL, sync: str = "normal", timeout_ms: int = COMMAND_TIMEOUT_MS) -> None:
+        self.name = mask_url(url)
         self.embedded = url.get_backend_name() == "sqlite"
         self.file = Path(str(url.database)) if self.embedded else None
-        options = {} if self.embedded else _postgres_options(url, patience)
+        options = {} if self.embedded else _postgres_options(url, timeout_ms)
         self._engine = create_engine(url, connect_args=options, hide_parameters=True, pool_pre_ping=not self.embedded)
         if self.embedded:
-            event.listen(self._engine, "connect", lambda raw, _: _set_up(raw, sync, patience))
+            event.listen(self._engine, "connect", lambda raw, _: _set_up(raw, sync, timeout_ms))
             event.listen(self._engine, "begin", _begin)
 
     @contextlib.contextmanager
-    def reading(self) -> Iterator[Connection]:
+    def read_transaction(self) -> Iterator[Connection]:
         """A transaction that only reads: it waits for no writer.
 
         Raises:
             DatabaseUnavailableError: the database cannot be opened, or its file is missing; reading makes none.
         """
         if self.file is not None and not self.file.exists():
-            raise DatabaseUnavailableError(f"there is no journal at {self.file}", REMEDY)
+            raise DatabaseUnavailableError(f"there is no journal at {self.file}", LOCATION_REMEDY)
         with self._connected() as connection, connection.begin():
             yield connection
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[Connection]:
+    def write_transaction(self) -> Iterator[Connection]:
         """A transaction that is committed at the end of the block.
 
         Raises:
@@ -116,25 +118,25 @@ class Store:
             with connection.begin():
                 yield connection
 
-    def driver(self) -> PoolProxiedConnection:
+    def raw_connection(self) -> PoolProxiedConnection:
         """A connection of the database's own driver, for the one statement that must be quick."""
         self._make_folder()
         return self._engine.raw_connection()
 
     @property
-    def operational(self) -> type[Exception]:
+    def operational_error(self) -> type[Exception]:
         """What the driver raises where the database is away, full or locked."""
         found: type[Exception] = self._engine.dialect.loaded_dbapi.OperationalError
         return found
 
     @property
-    def error(self) -> type[Exception]:
+    def driver_error(self) -> type[Exception]:
         """What the driver raises at all."""
         found: type[Exception] = self._engine.dialect.loaded_dbapi.Error
         return found
 
     @contextlib.contextmanager
-    def alone(self, lock: int, wait: bool = True) -> Iterator[bool]:
+    def exclusive_lock(self, lock: int, wait: bool = True) -> Iterator[bool]:
         """Holds a lock of the journal against other processes; False where it is taken and not to be waited for."""
         if self.file is None:
             with self._connected() as connection:
@@ -168,7 +170,9 @@ class Store:
             connection = self._engine.connect()
         except DBAPIError as error:
             said = " ".join(str(error.orig).split())
-            raise DatabaseUnavailableError(f"the journal {self.name} cannot be opened: {said}", REMEDY) from None
+            raise DatabaseUnavailableError(
+                f"the journal {self.name} cannot be opened: {said}", LOCATION_REMEDY
+            ) from None
         with connection:
             yield connection
 
@@ -178,25 +182,25 @@ class Store:
         try:
             self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # readings are nobody else's business
         except OSError as error:
-            raise SetupError(f"{self.file.parent} cannot be made: {error.strerror}", REMEDY) from None
+            raise SetupError(f"{self.file.parent} cannot be made: {error.strerror}", LOCATION_REMEDY) from None
 
 
-def _postgres_options(url: URL, patience: int) -> dict[str, Any]:
+def _postgres_options(url: URL, timeout_ms: int) -> dict[str, Any]:
     """So that a database which is away is noticed in seconds; what the URL says goes first."""
     ours = {
         "connect_timeout": 3,
-        "tcp_user_timeout": SERVICE_MS,
+        "tcp_user_timeout": SERVICE_TIMEOUT_MS,
         "keepalives_idle": 10,
-        "options": f"-c statement_timeout={patience} -c lock_timeout={patience}",
+        "options": f"-c statement_timeout={timeout_ms} -c lock_timeout={timeout_ms}",
         "application_name": "batchyield",
     }
     return {name: value for name, value in ours.items() if name not in url.query}
 
 
-def _set_up(raw: sqlite3.Connection, sync: str, patience: int) -> None:
+def _set_up(raw: sqlite3.Connection, sync: str, timeout_ms: int) -> None:
     raw.isolation_level = None  # the driver's own idea of when a transaction begins leaves DDL outside of it
     for pragma in (
-        f"busy_timeout={patience}",
+        f"busy_timeout={timeout_ms}",
         "journal_mode=WAL",
         f"synchronous={sync.upper()}",
         "wal_autocheckpoint=0",  # upkeep does it, so that no request waits for it

@@ -12,13 +12,13 @@ from typing import Any, Protocol
 
 import msgspec
 
-from batchyield.journal.database import Store
-from batchyield.journal.records import Entry, Pin, key, named
+from batchyield.journal.database import Database
+from batchyield.journal.records import AnsweringModel, JournalEntry, list_ids, normalize_id
 
-ANSWER = ("at", "request", "first", "batches", "caller", "format", "pin", "inputs", "predictions")
-ASKED = ("batch", "answer", "position")
+ANSWER_COLUMNS = ("at", "request", "first", "batches", "caller", "format", "pin", "inputs", "predictions")
+ASKED_COLUMNS = ("batch", "answer", "position")
 
-MOST_ROWS = 32
+MAX_STATEMENT_ROWS = 32
 """Of a SQLite statement: one for each number up to it stays prepared."""
 
 _PLACES = "?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), CAST(? AS TEXT)"
@@ -48,7 +48,7 @@ FROM unnest(%b::text[], %b::int[], %b::int[]) AS named (batch, entry, position) 
 class Appender(Protocol):
     """A connection that writes."""
 
-    def append(self, entries: Sequence[Entry]) -> int:
+    def append(self, entries: Sequence[JournalEntry]) -> int:
         """Writes all or nothing, and returns once it is committed: the number of predictions."""
 
     def close(self) -> None:
@@ -59,7 +59,7 @@ class LostFileError(OSError):
     """The journal's file is no longer the one that was opened."""
 
 
-def appender(store: Store) -> Appender:
+def open_appender(store: Database) -> Appender:
     """A writer for the journal, whose schema must be up to date."""
     return SqliteAppender(store) if store.embedded else PostgresAppender(store)
 
@@ -67,14 +67,14 @@ def appender(store: Store) -> Appender:
 class SqliteAppender:
     """Writes by statements of many rows each."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Database) -> None:
         self._file = Path(str(store.file))
-        self._proxied = store.driver()
+        self._proxied = store.raw_connection()
         self._connection: Any = self._proxied.driver_connection
         self._opened = self._file.stat().st_ino
-        self._pins: dict[Pin, int] = {}
+        self._pins: dict[AnsweringModel, int] = {}
 
-    def append(self, entries: Sequence[Entry]) -> int:
+    def append(self, entries: Sequence[JournalEntry]) -> int:
         """Writes all or nothing."""
         self._check_file()
         run = self._connection.execute
@@ -88,23 +88,23 @@ class SqliteAppender:
             numbers: list[int] = []
             for portion in _portions(answers):
                 last = run(
-                    _statement(len(portion), "answer", ANSWER, _PLACES), list(chain.from_iterable(portion))
+                    _statement(len(portion), "answer", ANSWER_COLUMNS, _PLACES), list(chain.from_iterable(portion))
                 ).lastrowid
                 numbers += range(last - len(portion) + 1, last + 1)  # they count up: nobody else can write meanwhile
             places: list[tuple[str, int, int]] = []
             for (*_, part), number in zip(entries, numbers, strict=True):
-                if len(part.names) > MOST_ROWS:
-                    run(_NAMED, (number, part.first, msgspec.json.encode(list(map(key, part.names))).decode()))
+                if len(part.ids) > MAX_STATEMENT_ROWS:
+                    run(_NAMED, (number, part.first, msgspec.json.encode(list(map(normalize_id, part.ids))).decode()))
                 else:
-                    places += [(name, number, position) for name, position in named(part)]
+                    places += [(name, number, position) for name, position in list_ids(part)]
             for portion in _portions(places):
-                run(_statement(len(portion), "asked", ASKED), list(chain.from_iterable(portion)))
+                run(_statement(len(portion), "asked", ASKED_COLUMNS), list(chain.from_iterable(portion)))
             run("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
                 run("ROLLBACK")
             raise
-        return sum(len(entry.part.names) for entry in entries)
+        return sum(len(entry.part.ids) for entry in entries)
 
     def close(self) -> None:
         """Gives the connection up."""
@@ -123,14 +123,14 @@ class SqliteAppender:
 class PostgresAppender:
     """Writes by a statement that takes its rows as arrays."""
 
-    def __init__(self, store: Store) -> None:
-        self._proxied = store.driver()
+    def __init__(self, store: Database) -> None:
+        self._proxied = store.raw_connection()
         connection: Any = self._proxied.driver_connection
         connection.autocommit = True
         self._connection = connection
-        self._pins: dict[Pin, int] = {}
+        self._pins: dict[AnsweringModel, int] = {}
 
-    def append(self, entries: Sequence[Entry]) -> int:
+    def append(self, entries: Sequence[JournalEntry]) -> int:
         """Writes all or nothing."""
         for pin in {entry.pin for entry in entries} - self._pins.keys():
             self._connection.execute(
@@ -142,27 +142,27 @@ class PostgresAppender:
             self._pins[pin] = found[0]
         *told, inputs, predictions = zip(*(_answer(entry, self._pins) for entry in entries), strict=True)
         texts = [[text.decode() for text in column] for column in (inputs, predictions)]
-        asked = [(name, n, position) for n, entry in enumerate(entries, 1) for name, position in named(entry.part)]
+        asked = [(name, n, position) for n, entry in enumerate(entries, 1) for name, position in list_ids(entry.part)]
         places = map(list, zip(*asked, strict=True)) if asked else ([], [], [])
         self._connection.execute(_POSTGRES, (*map(list, told), *texts, *places))
-        return sum(len(entry.part.names) for entry in entries)
+        return sum(len(entry.part.ids) for entry in entries)
 
     def close(self) -> None:
         """Gives the connection up."""
         self._proxied.invalidate()
 
 
-def _answer(entry: Entry, pins: dict[Pin, int]) -> tuple[Any, ...]:
+def _answer(entry: JournalEntry, pins: dict[AnsweringModel, int]) -> tuple[Any, ...]:
     """Its row of `answer`, in the order of `ANSWER`; the two texts are still bytes."""
     at, request, caller, form, pin, part = entry
-    return at, request, part.first, len(part.names), caller, form, pins[pin], part.inputs, part.predictions
+    return at, request, part.first, len(part.ids), caller, form, pins[pin], part.inputs, part.predictions
 
 
 def _portions(rows: list[tuple[Any, ...]]) -> Iterable[list[tuple[Any, ...]]]:
-    return (rows[start : start + MOST_ROWS] for start in range(0, len(rows), MOST_ROWS))
+    return (rows[start : start + MAX_STATEMENT_ROWS] for start in range(0, len(rows), MAX_STATEMENT_ROWS))
 
 
-@lru_cache(2 * MOST_ROWS)
+@lru_cache(2 * MAX_STATEMENT_ROWS)
 def _statement(count: int, table: str, columns: tuple[str, ...], places: str = "?, ?, ?") -> str:
     names = ", ".join(columns)
     return f"INSERT INTO {table} ({names}) VALUES {', '.join([f'({places})'] * count)}"  # noqa: S608 - our own names

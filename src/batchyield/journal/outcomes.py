@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, insert, select, text, update
 
-from batchyield.journal.database import Store
-from batchyield.journal.queries import in_queries
-from batchyield.journal.records import key
+from batchyield.journal.database import Database
+from batchyield.journal.queries import split_ids
+from batchyield.journal.records import normalize_id
 from batchyield.journal.tables import answer, asked, correction, outcome, pin
 from batchyield.serving.outcomes import CORRECTED, RECORDED, UNCHANGED, Outcome
 
@@ -15,7 +15,7 @@ _LOCK = "LOCK TABLE outcome IN SHARE ROW EXCLUSIVE MODE"
 """Of two that tell of one batch at once, the second must see what the first told. SQLite has one writer anyway."""
 
 
-class Kept(NamedTuple):
+class RecordedOutcome(NamedTuple):
     """What became of an outcome.
 
     Attributes:
@@ -29,7 +29,7 @@ class Kept(NamedTuple):
     models: tuple[str, ...]
 
 
-class Teller(NamedTuple):
+class OutcomeSource(NamedTuple):
     """When an outcome was told, in microseconds, and by whom."""
 
     at: int
@@ -37,13 +37,13 @@ class Teller(NamedTuple):
     caller: str
 
 
-def keep(store: Store, outcomes: Sequence[Outcome], teller: Teller) -> list[Kept]:
+def record_outcomes(store: Database, outcomes: Sequence[Outcome], teller: OutcomeSource) -> list[RecordedOutcome]:
     """Writes outcomes, all or none, in their order: of one batch told twice, the last counts.
 
     Telling the same again changes nothing. An outcome of a batch that was never predicted is kept all the same.
     """
-    names = [key(one.id) for one in outcomes]
-    with store.writing() as connection:
+    names = [normalize_id(one.id) for one in outcomes]
+    with store.write_transaction() as connection:
         if not store.embedded:
             connection.execute(text(_LOCK))
         known = _known(connection, names)
@@ -62,7 +62,7 @@ def keep(store: Store, outcomes: Sequence[Outcome], teller: Teller) -> list[Kept
             known[name] = {"batch": name, "yield": one.yield_, **teller._asdict()}
         _write(connection, known, stored, earlier)
         matches = _matches(connection, names)
-    return [Kept(result, *matches.get(name, (0, ()))) for name, result in zip(names, results, strict=True)]
+    return [RecordedOutcome(result, *matches.get(name, (0, ()))) for name, result in zip(names, results, strict=True)]
 
 
 def _write(connection: Connection, known: dict[str, Any], stored: dict[str, Any], earlier: list[Any]) -> None:
@@ -78,7 +78,7 @@ def _write(connection: Connection, known: dict[str, Any], stored: dict[str, Any]
 
 def _known(connection: Connection, names: Sequence[str]) -> dict[str, Any]:
     found = {}
-    for part in in_queries(names):
+    for part in split_ids(names):
         for row in connection.execute(select(outcome).where(outcome.c.batch.in_(part))):
             found[row.batch] = dict(row._mapping)
     return found
@@ -86,7 +86,7 @@ def _known(connection: Connection, names: Sequence[str]) -> dict[str, Any]:
 
 def _matches(connection: Connection, names: Sequence[str]) -> dict[str, tuple[int, tuple[str, ...]]]:
     found: dict[str, tuple[int, tuple[str, ...]]] = {}
-    for part in in_queries(names):
+    for part in split_ids(names):
         query = (
             select(asked.c.batch, pin.c.md5, func.count())
             .join_from(asked, answer, answer.c.id == asked.c.answer)

@@ -7,24 +7,24 @@ import msgspec
 from msgspec import Meta
 from sqlalchemy import Connection, Select, func, select, tuple_
 
-from batchyield.journal.database import Store
-from batchyield.journal.records import Pin, key
+from batchyield.journal.database import Database
+from batchyield.journal.records import AnsweringModel, normalize_id
 from batchyield.journal.tables import answer, asked, correction, outcome, pin
 from batchyield.plant.batch import Batch
 from batchyield.serving.responses import Prediction
 
-PAGE = 2_000
+PAGE_BATCHES = 2_000
 """Predictions read at a time, each page by a transaction of its own: a long one would keep SQLite's log from being
 emptied."""
 
-IN_ONE_QUERY = 500
+MAX_IDS_PER_QUERY = 500
 """Batches that are looked up by their ids at a time."""
 
 _place = tuple_(answer.c.at, answer.c.id)
 """What answers are in order by."""
 
 
-class Journalled(msgspec.Struct, frozen=True):
+class JournalledPrediction(msgspec.Struct, frozen=True):
     """One prediction as it was answered.
 
     Attributes:
@@ -46,13 +46,13 @@ class Journalled(msgspec.Struct, frozen=True):
     position: int
     caller: str
     form: str
-    pin: Pin
+    pin: AnsweringModel
     batch: Batch
     prediction: Prediction
     measured: float | None
 
 
-class PinCount(msgspec.Struct, frozen=True):
+class ModelCount(msgspec.Struct, frozen=True):
     """How many predictions a model made."""
 
     version: str
@@ -61,19 +61,19 @@ class PinCount(msgspec.Struct, frozen=True):
     predictions: int
 
 
-class Counts(msgspec.Struct, frozen=True):
+class JournalCounts(msgspec.Struct, frozen=True):
     """What the journal holds; times in microseconds since 1970, UTC."""
 
     predictions: int
     oldest: int | None
     newest: int | None
-    models: list[PinCount]
+    models: list[ModelCount]
     outcomes: int
     matched: Annotated[int, Meta(description="outcomes of batches that were predicted")]
     corrections: int
 
 
-class Place(NamedTuple):
+class AnswerKey(NamedTuple):
     """Where an answer stands in the journal, and how many batches it holds."""
 
     at: int
@@ -99,9 +99,9 @@ _names = msgspec.json.Decoder(_Names)
 _predictions = msgspec.json.Decoder(list[Prediction])
 
 
-def answered(
-    store: Store, since: int | None = None, until: int | None = None, limit: int | None = None
-) -> Iterator[Journalled]:
+def read_predictions(
+    store: Database, since: int | None = None, until: int | None = None, limit: int | None = None
+) -> Iterator[JournalledPrediction]:
     """Predictions in the order of their answers; of one request, in the order of its inputs.
 
     Args:
@@ -115,24 +115,24 @@ def answered(
         return
     after: tuple[int, int] | None = first and (first.at, first.id - 1)
     while True:
-        with store.reading() as connection:
-            page = places(connection, since, until, after=after)
-            rows = read(connection, [place.id for place in page])
+        with store.read_transaction() as connection:
+            page = select_answers(connection, since, until, after=after)
+            rows = read_answers(connection, [place.id for place in page])
         yield from rows[skipped:]
         if not page:
             return
         after, skipped = (page[-1].at, page[-1].id), 0
 
 
-def places(
+def select_answers(
     connection: Connection,
     since: int | None,
     until: int | None,
     after: tuple[int, int] | None = None,
     before: tuple[int, int] | None = None,
     newest: bool = False,
-    most: int = PAGE,
-) -> list[Place]:
+    most: int = PAGE_BATCHES,
+) -> list[AnswerKey]:
     """The next answers with `most` batches together, or a single one that has more; none at the end.
 
     Args:
@@ -145,67 +145,67 @@ def places(
         most: batches of them together.
     """
     chosen = select(answer.c.at, answer.c.id, answer.c.batches, pin.c.md5).join_from(answer, pin)
-    query: Select[Any] = between(chosen, since, until)
+    query: Select[Any] = where_between(chosen, since, until)
     if after is not None:
         query = query.where(_place > after)
     if before is not None:
         query = query.where(_place < before)
     order = (answer.c.at.desc(), answer.c.id.desc()) if newest else (answer.c.at, answer.c.id)
-    found: list[Place] = []
+    found: list[AnswerKey] = []
     batches = 0
     for row in connection.execute(query.order_by(*order).limit(most)):
         batches += row.batches
         if found and batches > most:
             break
-        found.append(Place(*row))
+        found.append(AnswerKey(*row))
     return found
 
 
-def read(connection: Connection, numbers: Sequence[int]) -> list[Journalled]:
+def read_answers(connection: Connection, numbers: Sequence[int]) -> list[JournalledPrediction]:
     """The predictions of the answers of these numbers, in the order of `answered`."""
     query = select(answer, pin.c.version, pin.c.revision, pin.c.md5).join_from(answer, pin)
     query = query.where(answer.c.id.in_(numbers)).order_by(answer.c.at, answer.c.id)
-    made: list[Journalled] = []
+    made: list[JournalledPrediction] = []
     told = [(row, _inputs.decode(row.inputs).inputs) for row in connection.execute(query)]
-    yields = yields_of(connection, [batch.id for _, batches in told for batch in batches if batch.id is not None])
+    yields = read_yields(connection, [batch.id for _, batches in told for batch in batches if batch.id is not None])
     for row, batches in told:
-        model = Pin(row.version, row.revision, row.md5)
+        model = AnsweringModel(row.version, row.revision, row.md5)
         said = zip(batches, _predictions.decode(row.predictions), strict=True)
         made += [
-            Journalled(
+            JournalledPrediction(
                 *(row.id, row.at, row.request, position, row.caller, row.format, model),
-                *(batch, prediction, yields.get(key(batch.id or ""))),
+                *(batch, prediction, yields.get(normalize_id(batch.id or ""))),
             )
             for position, (batch, prediction) in enumerate(said, row.first)
         ]
     return made
 
 
-def names_of(connection: Connection, numbers: Sequence[int]) -> dict[int, tuple[int, list[str | None]]]:
+def read_batch_ids(connection: Connection, numbers: Sequence[int]) -> dict[int, tuple[int, list[str | None]]]:
     """By number of an answer: the position of its first batch, and the ids of all as the tables have them."""
     query = select(answer.c.id, answer.c.first, answer.c.inputs).where(answer.c.id.in_(numbers))
     told = connection.execute(query)
-    return {row.id: (row.first, [key(one.id) for one in _names.decode(row.inputs).inputs]) for row in told}
+    return {row.id: (row.first, [normalize_id(one.id) for one in _names.decode(row.inputs).inputs]) for row in told}
 
 
-def in_queries(names: Iterable[str]) -> Iterable[list[str]]:
+def split_ids(names: Iterable[str]) -> Iterable[list[str]]:
     """Ids, each once, as many together as one query takes."""
     distinct = list(dict.fromkeys(names))
-    return (distinct[start : start + IN_ONE_QUERY] for start in range(0, len(distinct), IN_ONE_QUERY))
+    return (distinct[start : start + MAX_IDS_PER_QUERY] for start in range(0, len(distinct), MAX_IDS_PER_QUERY))
 
 
-def yields_of(connection: Connection, names: Sequence[str]) -> dict[str, float]:
+def read_yields(connection: Connection, names: Sequence[str]) -> dict[str, float]:
     """The yields that were told of batches of these ids, by id as the tables have it."""
     found: dict[str, float] = {}
-    for some in in_queries(map(key, names)):
+    for some in split_ids(map(normalize_id, names)):
         query = select(outcome.c.batch, outcome.c["yield"]).where(outcome.c.batch.in_(some))
         found.update((row[0], row[1]) for row in connection.execute(query))
     return found
 
 
-def counts(store: Store) -> Counts:
+def read_counts(store: Database) -> JournalCounts:
     """What the journal holds."""
-    with store.reading() as connection:
+    with store.read_transaction() as connection:
         total, oldest, newest = connection.execute(
             select(func.coalesce(func.sum(answer.c.batches), 0), func.min(answer.c.at), func.max(answer.c.at))
         ).one()
@@ -219,23 +219,23 @@ def counts(store: Store) -> Counts:
         predicted = select(asked.c.batch).where(asked.c.batch == outcome.c.batch).exists()
         matched = connection.execute(select(func.count()).select_from(outcome).where(predicted)).scalar_one()
         corrected = connection.execute(select(func.count()).select_from(correction)).scalar_one()
-    return Counts(total, oldest, newest, [PinCount(*row) for row in models], known, matched, corrected)
+    return JournalCounts(total, oldest, newest, [ModelCount(*row) for row in models], known, matched, corrected)
 
 
-def between(query: Select[Any], since: int | None, until: int | None) -> Select[Any]:
+def where_between(query: Select[Any], since: int | None, until: int | None) -> Select[Any]:
     """The query for answers from `since` on and before `until`, in microseconds."""
     if since is not None:
         query = query.where(answer.c.at >= since)
     return query if until is None else query.where(answer.c.at < until)
 
 
-def _latest(store: Store, since: int | None, until: int | None, limit: int) -> tuple[Place | None, int]:
+def _latest(store: Database, since: int | None, until: int | None, limit: int) -> tuple[AnswerKey | None, int]:
     """The oldest answer that is not older than the latest `limit` predictions, and how many of it are."""
-    oldest: Place | None = None
+    oldest: AnswerKey | None = None
     while limit > 0:
-        with store.reading() as connection:
+        with store.read_transaction() as connection:
             before = oldest and (oldest.at, oldest.id)
-            page = places(connection, since, until, before=before, newest=True)
+            page = select_answers(connection, since, until, before=before, newest=True)
         for oldest in page:
             limit -= oldest.batches
             if limit <= 0:

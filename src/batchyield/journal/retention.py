@@ -6,18 +6,18 @@ from collections.abc import Callable
 
 from sqlalchemy import Column, Table, delete, select
 
-from batchyield.journal.database import Store
-from batchyield.journal.queries import in_queries, names_of, places
+from batchyield.journal.database import Database
+from batchyield.journal.queries import read_batch_ids, select_answers, split_ids
 from batchyield.journal.tables import answer, asked, correction, outcome
 
-STEP = 500
+STEP_ROWS = 500
 PAUSE_SECONDS = 0.05
-LOG_BYTES, LONGEST_LOG_BYTES = 4 * 2**20, 256 * 2**20
+WAL_BYTES, MAX_WAL_BYTES = 4 * 2**20, 256 * 2**20
 
-AGED: tuple[tuple[Table, str], ...] = ((correction, "id"), (outcome, "batch"))
+AGED_TABLES: tuple[tuple[Table, str], ...] = ((correction, "id"), (outcome, "batch"))
 
 
-def prune(store: Store, before: int, go_on: Callable[[], bool] = lambda: True) -> int:
+def prune(store: Database, before: int, go_on: Callable[[], bool] = lambda: True) -> int:
     """Removes what is older than `before`, in microseconds: predictions, and outcomes that were told before it.
 
     Args:
@@ -32,32 +32,32 @@ def prune(store: Store, before: int, go_on: Callable[[], bool] = lambda: True) -
     while go_on() and (count := _remove_answers(store, before)):
         removed += count
         time.sleep(PAUSE_SECONDS)
-    for table, name in AGED:
+    for table, name in AGED_TABLES:
         column: Column[object] = table.c[name]
-        oldest = select(column).where(table.c.at < before).order_by(table.c.at).limit(STEP)
+        oldest = select(column).where(table.c.at < before).order_by(table.c.at).limit(STEP_ROWS)
         while go_on():
-            with store.writing() as connection:
+            with store.write_transaction() as connection:
                 count = connection.execute(delete(table).where(column.in_(oldest))).rowcount
-            if count < STEP:
+            if count < STEP_ROWS:
                 break
             time.sleep(PAUSE_SECONDS)
     return removed
 
 
-def _remove_answers(store: Store, before: int) -> int:
+def _remove_answers(store: Database, before: int) -> int:
     """One step of answers, with the ids of their batches; the number of predictions in them."""
-    with store.writing() as connection:
-        oldest = places(connection, None, before, most=STEP)
+    with store.write_transaction() as connection:
+        oldest = select_answers(connection, None, before, most=STEP_ROWS)
         numbers = [place.id for place in oldest]
-        named = names_of(connection, numbers).values()
+        named = read_batch_ids(connection, numbers).values()
         names = [name for _, of_answer in named for name in of_answer if name is not None]
-        for some in in_queries(names):
+        for some in split_ids(names):
             connection.execute(delete(asked).where(asked.c.batch.in_(some), asked.c.answer.in_(numbers)))
         connection.execute(delete(answer).where(answer.c.id.in_(numbers)))
     return sum(place.batches for place in oldest)
 
 
-def checkpoint(store: Store) -> None:
+def checkpoint_wal(store: Database) -> None:
     """Moves what SQLite's log holds into the file, where it has grown; nothing to do for PostgreSQL.
 
     A passive checkpoint waits for nobody and nobody waits for it. Under a load without a gap it never quite reaches the
@@ -70,9 +70,9 @@ def checkpoint(store: Store) -> None:
         size = store.file.with_name(f"{store.file.name}-wal").stat().st_size
     except OSError:
         return
-    if size <= LOG_BYTES:
+    if size <= WAL_BYTES:
         return
-    with contextlib.closing(store.driver()) as raw:
+    with contextlib.closing(store.raw_connection()) as raw:
         raw.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)")
-        if size > LONGEST_LOG_BYTES:
+        if size > MAX_WAL_BYTES:
             raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -5,18 +5,18 @@ import time
 from collections.abc import Callable, Sequence
 
 from batchyield.errors import BatchyieldError
-from batchyield.journal.database import Store
-from batchyield.journal.insert import Appender, appender
-from batchyield.journal.migrate import prepare
-from batchyield.journal.records import Entry
+from batchyield.journal.database import Database
+from batchyield.journal.insert import Appender, open_appender
+from batchyield.journal.migrate import ensure_schema
+from batchyield.journal.records import JournalEntry
 
 logger = logging.getLogger("batchyield.journal")
 
-PAUSE_SECONDS = 0.25
+RETRY_SECONDS = 0.25
 """After a failure nothing is tried for so long: a database which is away costs no request a timeout of its own."""
 
 
-class Writer:
+class JournalWriter:
     """Writes groups of entries, each group in one transaction. For one thread at a time.
 
     Args:
@@ -25,13 +25,13 @@ class Writer:
         failed: told of each attempt that failed.
     """
 
-    def __init__(self, store: Store, committed: Callable[[int, float], None], failed: Callable[[], None]) -> None:
+    def __init__(self, store: Database, committed: Callable[[int, float], None], failed: Callable[[], None]) -> None:
         self._store, self._committed, self._failed = store, committed, failed
         self._appender: Appender | None = None
         self._failure: Exception | None = None
         self._retry_at = 0.0
 
-    def write(self, entries: Sequence[Entry]) -> list[Exception | None]:
+    def write(self, entries: Sequence[JournalEntry]) -> list[Exception | None]:
         """For each entry None once it is committed, or what was in the way."""
         if self._failure is not None and time.monotonic() < self._retry_at:
             return [self._failure] * len(entries)
@@ -62,17 +62,19 @@ class Writer:
 
     def _connected(self) -> Appender:
         if self._appender is None:
-            prepare(self._store)
-            self._appender = appender(self._store)
+            ensure_schema(self._store)
+            self._appender = open_appender(self._store)
         return self._appender
 
     def _is_of_an_entry(self, error: Exception) -> bool:
         """Whether the fault may lie in one entry, which then must not take the others with it."""
-        return self._appender is not None and not isinstance(error, (BatchyieldError, OSError, self._store.operational))
+        return self._appender is not None and not isinstance(
+            error, (BatchyieldError, OSError, self._store.operational_error)
+        )
 
     def _lost(self, error: Exception) -> None:
         if self._failure is None:
             logger.error("the journal %s cannot be written: %s", self._store.name, " ".join(str(error).split()))
-        self._failure, self._retry_at = error, time.monotonic() + PAUSE_SECONDS
+        self._failure, self._retry_at = error, time.monotonic() + RETRY_SECONDS
         self.close()
         self._store.close()  # whoever reads is not to go on with a file or a server that is gone

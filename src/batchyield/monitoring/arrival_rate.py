@@ -11,11 +11,11 @@ from batchyield.monitoring.drift_tests import MONITORING_DECIMALS
 
 HOUR_US, DAY_US = 3_600_000_000, 86_400_000_000
 
-LONG_US = 3 * DAY_US
+HOURLY_UP_TO_US = 3 * DAY_US
 """A window of no more is counted by the hour."""
 
 
-class Frequency(msgspec.Struct, frozen=True):
+class ArrivalRate(msgspec.Struct, frozen=True):
     """When the batches of a window were answered."""
 
     since: Annotated[int, Meta(description="answer to the oldest batch, in microseconds since 1970, UTC")]
@@ -32,7 +32,7 @@ class Frequency(msgspec.Struct, frozen=True):
     longest_gap_seconds: Annotated[float, Meta(description="longest time between two answers")]
 
 
-def frequency(at: NDArray[np.int64]) -> Frequency | None:
+def compute_arrival_rate(at: NDArray[np.int64]) -> ArrivalRate | None:
     """Counts answers.
 
     Args:
@@ -45,7 +45,7 @@ def frequency(at: NDArray[np.int64]) -> Frequency | None:
         return None
     since, until = int(at[0]), int(at[-1])
     span = until - since
-    unit = HOUR_US if span <= LONG_US else DAY_US
+    unit = HOUR_US if span <= HOURLY_UP_TO_US else DAY_US
     # Counted back from the newest, so that the units are whole and the newest one is among them.
     counts = np.bincount((until - at) // unit)[: span // unit]
     low = median = high = dispersion = None
@@ -53,7 +53,7 @@ def frequency(at: NDArray[np.int64]) -> Frequency | None:
         low, median, high = (round(float(q), MONITORING_DECIMALS) for q in np.quantile(counts, (0.05, 0.5, 0.95)))
     if len(counts) > 1 and counts.any():
         dispersion = round(float(counts.var(ddof=1) / counts.mean()), MONITORING_DECIMALS)
-    return Frequency(
+    return ArrivalRate(
         since=since,
         until=until,
         per_day=round((len(at) - 1) / span * DAY_US, MONITORING_DECIMALS) if span else None,

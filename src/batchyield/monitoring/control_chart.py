@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from batchyield.monitoring.drift_tests import MONITORING_DECIMALS
 from batchyield.serving.reference_profile import Subgroups, subgroup_means
 
-WIDTH = 3.0
+LIMIT_SDS = 3.0
 """Limits in standard deviations of a subgroup's mean: Shewhart's, left by chance once in 370 points."""
 
-WEIGHT = 0.2
+EWMA_WEIGHT = 0.2
 """Of the newest point in the moving average: a lasting shift of one standard deviation is seen in some ten points."""
 
 
-class Point(msgspec.Struct, frozen=True):
+class ChartPoint(msgspec.Struct, frozen=True):
     """One subgroup of the chart."""
 
     mean: Annotated[float, Meta(description="mean predicted yield of the subgroup")]
@@ -28,14 +28,16 @@ class Point(msgspec.Struct, frozen=True):
     out: Annotated[bool, Meta(description="whether mean or average is beyond its limits")]
 
 
-class Chart(msgspec.Struct, frozen=True):
+class ControlChart(msgspec.Struct, frozen=True):
     """Means of subgroups of predictions in time order, oldest first."""
 
     size: Annotated[int, Meta(description="batches in a subgroup")]
     center: Annotated[float, Meta(description="mean of the subgroups in the training")]
     lower: Annotated[float, Meta(description="lower limit of a subgroup's mean")]
     upper: Annotated[float, Meta(description="upper limit of a subgroup's mean")]
-    points: Annotated[tuple[Point, ...], Meta(description="the subgroups; batches that fill none yet are left out")]
+    points: Annotated[
+        tuple[ChartPoint, ...], Meta(description="the subgroups; batches that fill none yet are left out")
+    ]
 
     @property
     def in_control(self) -> bool:
@@ -43,7 +45,7 @@ class Chart(msgspec.Struct, frozen=True):
         return not self.points or not self.points[-1].out
 
 
-def control_chart(steady: Subgroups, yields: NDArray[np.floating]) -> Chart | None:
+def compute_control_chart(steady: Subgroups, yields: NDArray[np.floating]) -> ControlChart | None:
     """Lays the predictions on the limits that the training's own wandering sets.
 
     Batches of one campaign are alike, so the standard deviation of single yields over the root of the subgroup's size
@@ -60,22 +62,22 @@ def control_chart(steady: Subgroups, yields: NDArray[np.floating]) -> Chart | No
         return None
     rest = len(yields) % steady.size
     means = subgroup_means(yields[rest:], steady.size).tolist()
-    return Chart(
+    return ControlChart(
         steady.size,
         steady.mean,
-        round(steady.mean - WIDTH * steady.sd, MONITORING_DECIMALS),
-        round(steady.mean + WIDTH * steady.sd, MONITORING_DECIMALS),
+        round(steady.mean - LIMIT_SDS * steady.sd, MONITORING_DECIMALS),
+        round(steady.mean + LIMIT_SDS * steady.sd, MONITORING_DECIMALS),
         tuple(_points(means, steady.mean, steady.sd)),
     )
 
 
-def _points(means: Sequence[float], center: float, sd: float) -> list[Point]:
+def _points(means: Sequence[float], center: float, sd: float) -> list[ChartPoint]:
     points, average = [], center
     for i, mean in enumerate(means, 1):
-        average = WEIGHT * mean + (1 - WEIGHT) * average
-        reach = WIDTH * sd * (WEIGHT / (2 - WEIGHT) * (1 - (1 - WEIGHT) ** (2 * i))) ** 0.5
-        out = abs(mean - center) > WIDTH * sd or abs(average - center) > reach
+        average = EWMA_WEIGHT * mean + (1 - EWMA_WEIGHT) * average
+        reach = LIMIT_SDS * sd * (EWMA_WEIGHT / (2 - EWMA_WEIGHT) * (1 - (1 - EWMA_WEIGHT) ** (2 * i))) ** 0.5
+        out = abs(mean - center) > LIMIT_SDS * sd or abs(average - center) > reach
         numbers = (mean, average, center - reach, center + reach)
         m, a, lower, upper = (round(number, MONITORING_DECIMALS) for number in numbers)
-        points.append(Point(m, a, lower, upper, out))
+        points.append(ChartPoint(m, a, lower, upper, out))
     return points

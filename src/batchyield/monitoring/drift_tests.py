@@ -10,16 +10,16 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-RESOLUTION = 0.01
+QUANTILE_RESOLUTION = 0.01
 """The reference's distribution function is known at its percentiles, so to no more than this."""
 
-TERMS = 100
+SERIES_TERMS = 100
 
 MONITORING_DECIMALS = 6
 """To which all that monitoring measures is rounded."""
 
 
-def psi(expected: Sequence[float], counts: NDArray[np.integer]) -> float:
+def population_stability_index(expected: Sequence[float], counts: NDArray[np.integer]) -> float:
     """Population stability index of a window's bin counts against the reference's shares.
 
     Half a value is added to each bin of the window, and as many in proportion to the reference, so that an empty bin
@@ -47,7 +47,7 @@ def ks_distance(quantiles: Sequence[float], values: NDArray[np.floating]) -> flo
     up_to = np.searchsorted(ordered, at, side="right") / len(ordered)
     before = np.searchsorted(ordered, at[:1], side="left") / len(ordered)  # below all that the reference ever held
     distance = max(float(np.abs(up_to - known).max()), float(before[0]))
-    return max(0.0, distance - RESOLUTION)
+    return max(0.0, distance - QUANTILE_RESOLUTION)
 
 
 @lru_cache(256)  # the reference's, window after window
@@ -57,7 +57,7 @@ def _distribution(quantiles: tuple[float, ...]) -> tuple[NDArray[np.float64], ND
     return at, (len(quantiles) - 1 - last) / (len(quantiles) - 1)
 
 
-def ks_p(distance: float, n: int, m: int) -> float:
+def ks_p_value(distance: float, n: int, m: int) -> float:
     """Probability that two samples of the same distribution are this far apart; too large where values repeat.
 
     The limit distribution with Stephens' correction for finite samples (Press et al., Numerical Recipes, 14.3).
@@ -66,11 +66,11 @@ def ks_p(distance: float, n: int, m: int) -> float:
     at = (root + 0.12 + 0.11 / root) * distance
     if at < 0.2:  # where the series converges too slowly to be of use, and the probability is 1 to 12 digits
         return 1.0
-    tail = math.fsum((-1.0) ** (k - 1) * math.exp(-2 * (k * at) ** 2) for k in range(1, TERMS))
+    tail = math.fsum((-1.0) ** (k - 1) * math.exp(-2 * (k * at) ** 2) for k in range(1, SERIES_TERMS))
     return min(1.0, max(0.0, 2 * tail))
 
 
-def rank_p(quantiles: Sequence[float], values: NDArray[np.floating], m: int) -> float:
+def mann_whitney_p_value(quantiles: Sequence[float], values: NDArray[np.floating], m: int) -> float:
     """Probability of values lying so far up or down in the reference (Mann and Whitney); too large where they repeat.
 
     A few slips of the key, however wild, do not move a rank as they move a mean.
@@ -83,11 +83,11 @@ def rank_p(quantiles: Sequence[float], values: NDArray[np.floating], m: int) -> 
     below = np.searchsorted(quantiles, values, side="left") + np.searchsorted(quantiles, values, side="right")
     rank = float(below.mean()) / (2 * len(quantiles))
     n = len(values)
-    return normal_p((rank - 0.5) * math.sqrt(12 * n * m / (n + m)))
+    return normal_p_value((rank - 0.5) * math.sqrt(12 * n * m / (n + m)))
 
 
 @lru_cache(4096)  # most readings are never blank, window after window
-def share_p(k: int, n: int, share: float, m: int) -> float:
+def fisher_exact_p_value(k: int, n: int, share: float, m: int) -> float:
     """Fisher's exact test, both sides as twice the smaller tail, for a share against that of the reference.
 
     Args:
@@ -104,12 +104,12 @@ def share_p(k: int, n: int, share: float, m: int) -> float:
     return min(1.0, 2 * min(below, above))
 
 
-def normal_p(z: float) -> float:
+def normal_p_value(z: float) -> float:
     """Probability of a standard normal value this far from nought, on either side."""
     return math.erfc(abs(z) / math.sqrt(2))
 
 
-def holm(probabilities: Sequence[float]) -> list[float]:
+def holm_bonferroni(probabilities: Sequence[float]) -> list[float]:
     """Holm's correction: with it, the chance of any false alarm among all tests is at most the level, however they hang
     together.
 

@@ -13,29 +13,37 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from batchyield.monitoring.drift_tests import MONITORING_DECIMALS, holm, ks_distance, ks_p, psi, rank_p, share_p
-from batchyield.monitoring.throttle import Rest, on
+from batchyield.monitoring.drift_tests import (
+    MONITORING_DECIMALS,
+    fisher_exact_p_value,
+    holm_bonferroni,
+    ks_distance,
+    ks_p_value,
+    mann_whitney_p_value,
+    population_stability_index,
+)
+from batchyield.monitoring.throttle import Pause, no_throttle
 from batchyield.plant.batch import READINGS, Batch, Reading
 from batchyield.plant.features import INDEX
 from batchyield.plant.features.catalogue import STEPS
 from batchyield.serving.reference_profile import Profile, Reference
 
-ENOUGH = 100
+MIN_WINDOW_BATCHES = 100
 """Batches below which nothing is said: a shift of half a standard deviation would be missed as often as found."""
 
-LEVEL = 0.01
+FALSE_ALARM_RATE = 0.01
 """Chance of any false alarm in one window over all readings together."""
 
-PSI_LIMIT, BLANK_LIMIT, NEW_LIMIT = 0.1, 0.05, 0.02
+MIN_PSI, MIN_BLANK_CHANGE, MIN_NEW_SHARE = 0.1, 0.05, 0.02
 """What a difference must reach to matter, however sure it is: a large window finds every trifle significant."""
 
 
-class Verdict(StrEnum):
+class DriftVerdict(StrEnum):
     """What is said of a reading."""
 
     STEADY = "steady"
     DRIFTED = "drifted"
-    UNTOLD = "too few"
+    TOO_FEW = "too few"
 
 
 def _watched(reading: Reading) -> str:
@@ -47,22 +55,22 @@ def _watched(reading: Reading) -> str:
     return ends[0] if ends else f"{reading.name}_clock"
 
 
-WATCHED: Mapping[str, str] = {reading.name: _watched(reading) for reading in READINGS}
+FEATURE_OF_READING: Mapping[str, str] = {reading.name: _watched(reading) for reading in READINGS}
 """The feature that speaks for each reading: a number itself, a range by its length, a clock by the step it ends.
 
 The time of day itself is no property of a batch where batches start around the clock.
 """
 
 
-FIELDS = tuple(field.name for field in msgspec.structs.fields(Batch))
+BATCH_FIELDS = tuple(field.name for field in msgspec.structs.fields(Batch))
 
 
-class ReadingShift(msgspec.Struct, frozen=True):
+class ReadingDrift(msgspec.Struct, frozen=True):
     """One reading of the window against the training."""
 
     reading: Annotated[str, Meta(description="name of the reading")]
     feature: Annotated[str, Meta(description="the feature that speaks for it")]
-    verdict: Annotated[Verdict, Meta(description="`steady`, `drifted`, or `too few` batches to tell")]
+    verdict: Annotated[DriftVerdict, Meta(description="`steady`, `drifted`, or `too few` batches to tell")]
     p: Annotated[float, Meta(description="chance of as much in a steady plant, all readings tested at once")]
     psi: Annotated[float | None, Meta(description="population stability index; null where no value came")]
     ks: Annotated[float | None, Meta(description="Kolmogorov–Smirnov distance, 0..1; null where no value came")]
@@ -72,10 +80,10 @@ class ReadingShift(msgspec.Struct, frozen=True):
     new: Annotated[float, Meta(description="share of values outside the training's range, or none of its few levels")]
 
 
-class YieldShift(msgspec.Struct, frozen=True):
+class PredictionDrift(msgspec.Struct, frozen=True):
     """The predicted yields of the window against those of the training."""
 
-    verdict: Annotated[Verdict, Meta(description="`steady`, `drifted`, or `too few` batches to tell")]
+    verdict: Annotated[DriftVerdict, Meta(description="`steady`, `drifted`, or `too few` batches to tell")]
     p: Annotated[
         float, Meta(description="chance of as much in a steady plant, readings included in the count of tests")
     ]
@@ -86,24 +94,24 @@ class YieldShift(msgspec.Struct, frozen=True):
     ks: Annotated[float | None, Meta(description="Kolmogorov–Smirnov distance, 0..1")]
 
 
-class Shift(msgspec.Struct, frozen=True):
+class WindowDrift(msgspec.Struct, frozen=True):
     """A whole window against the training."""
 
     batches: Annotated[int, Meta(description="batches in the window")]
     needed: Annotated[int, Meta(description="batches before anything is said")]
     drifted: Annotated[tuple[str, ...], Meta(description="names of the readings that have moved, the surest first")]
-    prediction: YieldShift
-    readings: Annotated[tuple[ReadingShift, ...], Meta(description="all 42, in the plant's order")]
+    prediction: PredictionDrift
+    readings: Annotated[tuple[ReadingDrift, ...], Meta(description="all 42, in the plant's order")]
 
 
-def compare(
+def compute_window_drift(
     reference: Reference,
     batches: Sequence[Batch],
     values: NDArray[np.floating],
     yields: NDArray[np.floating],
-    level: float = LEVEL,
-    rest: Rest = on,
-) -> Shift:
+    level: float = FALSE_ALARM_RATE,
+    rest: Pause = no_throttle,
+) -> WindowDrift:
     """Lays a window beside the reference.
 
     Args:
@@ -116,74 +124,76 @@ def compare(
     """
     cells = list(zip(*map(msgspec.structs.astuple, batches), strict=True))
     measured = []
-    for name, feature in WATCHED.items():
-        blank = cells[FIELDS.index(name)].count(None) if cells else 0
+    for name, feature in FEATURE_OF_READING.items():
+        blank = cells[BATCH_FIELDS.index(name)].count(None) if cells else 0
         measured.append(_measure(reference, name, len(batches), blank, values[:, INDEX[feature]]))
         rest()
     profile = reference.prediction
-    adjusted = holm([*(min(1.0, 3 * min(tests)) for _, tests in measured), _distribution_p(profile, yields)])
-    told = len(batches) >= ENOUGH
+    adjusted = holm_bonferroni([*(min(1.0, 3 * min(tests)) for _, tests in measured), _distribution_p(profile, yields)])
+    told = len(batches) >= MIN_WINDOW_BATCHES
     readings = tuple(_judged(shift, p, told, level) for (shift, _), p in zip(measured, adjusted, strict=False))
-    drifted = sorted((r for r in readings if r.verdict is Verdict.DRIFTED), key=lambda r: (r.p, -(r.psi or 0.0)))
+    drifted = sorted((r for r in readings if r.verdict is DriftVerdict.DRIFTED), key=lambda r: (r.p, -(r.psi or 0.0)))
     names = tuple(r.reading for r in drifted)
-    return Shift(len(batches), ENOUGH, names, _prediction(profile, yields, adjusted[-1], told, level), readings)
+    return WindowDrift(
+        len(batches), MIN_WINDOW_BATCHES, names, _prediction(profile, yields, adjusted[-1], told, level), readings
+    )
 
 
 def _measure(
     reference: Reference, name: str, n: int, blank: int, column: NDArray[np.floating]
-) -> tuple[ReadingShift, tuple[float, float, float]]:
+) -> tuple[ReadingDrift, tuple[float, float, float]]:
     """The reading without its verdict, and the probabilities of its three tests: values, blanks, new values."""
-    profile, trained = reference.features[WATCHED[name]], reference.blank.get(name, 0.0)
+    profile, trained = reference.features[FEATURE_OF_READING[name]], reference.blank.get(name, 0.0)
     present = column[~np.isnan(column)]
     new = int(_unseen(profile, present).sum())
     tests = (
         _distribution_p(profile, present),
-        share_p(blank, n, trained, reference.rows) if n else 1.0,
-        share_p(new, len(present), profile.novelty, max(1, profile.count)) if len(present) else 1.0,
+        fisher_exact_p_value(blank, n, trained, reference.rows) if n else 1.0,
+        fisher_exact_p_value(new, len(present), profile.novelty, max(1, profile.count)) if len(present) else 1.0,
     )
     moved = None
     if len(present) and profile.mean is not None and profile.sd:
         moved = round((float(present.mean()) - profile.mean) / profile.sd, MONITORING_DECIMALS)
     stability, distance = _distances(profile, present)
     return (
-        ReadingShift(
-            *(name, WATCHED[name], Verdict.STEADY, 1.0, stability, distance, moved),
+        ReadingDrift(
+            *(name, FEATURE_OF_READING[name], DriftVerdict.STEADY, 1.0, stability, distance, moved),
             *(_share(blank, n), trained, _share(new, len(present))),
         ),
         tests,
     )
 
 
-def _judged(shift: ReadingShift, p: float, told: bool, level: float) -> ReadingShift:
+def _judged(shift: ReadingDrift, p: float, told: bool, level: float) -> ReadingDrift:
     matters = (
-        (shift.psi or 0.0) >= PSI_LIMIT
-        or abs(shift.blank - shift.blank_trained) >= BLANK_LIMIT
-        or shift.new >= NEW_LIMIT
+        (shift.psi or 0.0) >= MIN_PSI
+        or abs(shift.blank - shift.blank_trained) >= MIN_BLANK_CHANGE
+        or shift.new >= MIN_NEW_SHARE
     )
     return msgspec.structs.replace(shift, p=round(p, 12), verdict=_verdict(p < level and matters, told))
 
 
-def _prediction(profile: Profile, yields: NDArray[np.floating], p: float, told: bool, level: float) -> YieldShift:
+def _prediction(profile: Profile, yields: NDArray[np.floating], p: float, told: bool, level: float) -> PredictionDrift:
     stability, distance = _distances(profile, yields)
     mean = round(float(yields.mean()), MONITORING_DECIMALS) if len(yields) else None
     z = None
     if mean is not None and profile.mean is not None and profile.sd:
         z = round((mean - profile.mean) / (profile.sd / len(yields) ** 0.5), MONITORING_DECIMALS)
-    drifted = p < level and (stability or 0.0) >= PSI_LIMIT
-    return YieldShift(_verdict(drifted, told), round(p, 12), mean, profile.mean, z, stability, distance)
+    drifted = p < level and (stability or 0.0) >= MIN_PSI
+    return PredictionDrift(_verdict(drifted, told), round(p, 12), mean, profile.mean, z, stability, distance)
 
 
-def _verdict(drifted: bool, told: bool) -> Verdict:
+def _verdict(drifted: bool, told: bool) -> DriftVerdict:
     if not told:
-        return Verdict.UNTOLD
-    return Verdict.DRIFTED if drifted else Verdict.STEADY
+        return DriftVerdict.TOO_FEW
+    return DriftVerdict.DRIFTED if drifted else DriftVerdict.STEADY
 
 
 def _distances(profile: Profile, present: NDArray[np.floating]) -> tuple[float | None, float | None]:
     if not len(present) or not profile.count:
         return None, None
     counts = np.bincount(np.searchsorted(profile.edges, present, side="left"), minlength=len(profile.shares))
-    return round(psi(profile.shares, counts), MONITORING_DECIMALS), round(
+    return round(population_stability_index(profile.shares, counts), MONITORING_DECIMALS), round(
         ks_distance(profile.quantiles, present), MONITORING_DECIMALS
     )
 
@@ -192,9 +202,9 @@ def _distribution_p(profile: Profile, present: NDArray[np.floating]) -> float:
     if not len(present) or not profile.count:
         return 1.0
     n, m = len(present), profile.count
-    by_shape = ks_p(ks_distance(profile.quantiles, present), n, m)
+    by_shape = ks_p_value(ks_distance(profile.quantiles, present), n, m)
     # Ranks move before the shape shows it, a shape may move where its middle stays: the better of two, counted twice.
-    return min(1.0, 2 * min(by_shape, rank_p(profile.quantiles, present, m)))
+    return min(1.0, 2 * min(by_shape, mann_whitney_p_value(profile.quantiles, present, m)))
 
 
 def _unseen(profile: Profile, present: NDArray[np.floating]) -> NDArray[np.bool_]:

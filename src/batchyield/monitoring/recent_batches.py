@@ -4,32 +4,40 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from sqlalchemy import func, select
 
-from batchyield.journal.database import Store
-from batchyield.journal.queries import Journalled, Place, between, names_of, places, read, yields_of
+from batchyield.journal.database import Database
+from batchyield.journal.queries import (
+    AnswerKey,
+    JournalledPrediction,
+    read_answers,
+    read_batch_ids,
+    read_yields,
+    select_answers,
+    where_between,
+)
 from batchyield.journal.tables import answer, outcome, pin
-from batchyield.monitoring.throttle import Rest, on
+from batchyield.monitoring.throttle import Pause, no_throttle
 
-HORIZON = 100_000
+HORIZON_BATCHES = 100_000
 """Newest predictions that are looked through at the most: a look stays quick however much the journal holds."""
 
-AT_ONCE = 250
+STEP_BATCHES = 250
 """Predictions that are looked through, or read, between two rests, if one answer does not hold more."""
 
-Spot = tuple[int, int]
+BatchPosition = tuple[int, int]
 """Number of an answer, and position in its request."""
 
 
-def recent(
-    store: Store,
+def read_recent_batches(
+    store: Database,
     md5: str,
     limit: int,
     since: int | None = None,
     until: int | None = None,
     measured: bool = False,
-    horizon: int | None = HORIZON,
-    rest: Rest = on,
-    known: Iterable[Journalled] = (),
-) -> list[Journalled]:
+    horizon: int | None = HORIZON_BATCHES,
+    rest: Pause = no_throttle,
+    known: Iterable[JournalledPrediction] = (),
+) -> list[JournalledPrediction]:
     """The newest answers of a model, oldest first; a batch that was asked for again counts once, as answered last.
 
     Batches without an id cannot be told apart and count each.
@@ -47,7 +55,7 @@ def recent(
             their outcome may have arrived since.
     """
     enough = min(limit, _outcomes(store)) if measured else limit
-    newest: dict[str | Spot, Spot] = {}
+    newest: dict[str | BatchPosition, BatchPosition] = {}
     sizes: dict[int, int] = {}
     for page in _pages(store, since, until, horizon) if enough else ():
         asked = [(place, rows) for place, rows in page if place.md5 == md5]
@@ -62,8 +70,8 @@ def recent(
     rows = [found[spot] for spot in spots if spot in found]
     missing = spots - found.keys()
     for numbers in _together({number: sizes[number] for number, _ in missing}):
-        with store.reading() as connection:
-            part = read(connection, numbers)
+        with store.read_transaction() as connection:
+            part = read_answers(connection, numbers)
         rows += [row for row in part if (row.answer, row.position) in missing]
         rest()
     if measured:
@@ -71,7 +79,9 @@ def recent(
     return sorted(rows, key=lambda row: (row.at, row.answer, row.position))
 
 
-def models(store: Store, since: int | None = None, until: int | None = None) -> list[tuple[str, str, str, int]]:
+def count_by_model(
+    store: Database, since: int | None = None, until: int | None = None
+) -> list[tuple[str, str, str, int]]:
     """Version, revision and md5 of each model that answered, and its rows; the one that answered last comes first."""
     query = (
         select(pin.c.version, pin.c.revision, pin.c.md5, func.sum(answer.c.batches))
@@ -79,23 +89,23 @@ def models(store: Store, since: int | None = None, until: int | None = None) -> 
         .group_by(pin.c.id)
         .order_by(func.max(answer.c.at).desc(), pin.c.id.desc())
     )
-    with store.reading() as connection:
-        return [(row[0], row[1], row[2], row[3]) for row in connection.execute(between(query, since, until))]
+    with store.read_transaction() as connection:
+        return [(row[0], row[1], row[2], row[3]) for row in connection.execute(where_between(query, since, until))]
 
 
-def _outcomes(store: Store) -> int:
-    with store.reading() as connection:
+def _outcomes(store: Database) -> int:
+    with store.read_transaction() as connection:
         return connection.execute(select(func.count()).select_from(outcome)).scalar_one()
 
 
 def _pages(
-    store: Store, since: int | None, until: int | None, horizon: int | None
-) -> Iterator[list[tuple[Place, int]]]:
+    store: Database, since: int | None, until: int | None, horizon: int | None
+) -> Iterator[list[tuple[AnswerKey, int]]]:
     """Answers, the newest first, each with how many of its last predictions lie within the horizon."""
     before: tuple[int, int] | None = None
     while horizon is None or horizon > 0:
-        with store.reading() as connection:
-            page = places(connection, since, until, before=before, newest=True, most=AT_ONCE)
+        with store.read_transaction() as connection:
+            page = select_answers(connection, since, until, before=before, newest=True, most=STEP_BATCHES)
         if not page:
             return
         within = []
@@ -111,7 +121,7 @@ def _together(sizes: dict[int, int]) -> Iterator[list[int]]:
     numbers: list[int] = []
     batches = 0
     for number, size in sizes.items():
-        if numbers and batches + size > AT_ONCE:
+        if numbers and batches + size > STEP_BATCHES:
             yield numbers
             numbers, batches = [], 0
         numbers.append(number)
@@ -120,11 +130,13 @@ def _together(sizes: dict[int, int]) -> Iterator[list[int]]:
         yield numbers
 
 
-def _batches(store: Store, asked: Sequence[tuple[Place, int]], only_measured: bool) -> list[tuple[str | None, Spot]]:
+def _batches(
+    store: Database, asked: Sequence[tuple[AnswerKey, int]], only_measured: bool
+) -> list[tuple[str | None, BatchPosition]]:
     """Id and spot of the last predictions of some answers, the newest first."""
-    with store.reading() as connection:
-        told = names_of(connection, [place.id for place, _ in asked])
-        found: list[tuple[str | None, Spot]] = []
+    with store.read_transaction() as connection:
+        told = read_batch_ids(connection, [place.id for place, _ in asked])
+        found: list[tuple[str | None, BatchPosition]] = []
         for place, rows in asked:
             if place.id in told:  # else it was pruned meanwhile
                 first, names = told[place.id]
@@ -132,5 +144,5 @@ def _batches(store: Store, asked: Sequence[tuple[Place, int]], only_measured: bo
                 found += spots[: -rows - 1 : -1]
         if not only_measured:
             return found
-        known = yields_of(connection, [name for name, _ in found if name is not None])
+        known = read_yields(connection, [name for name, _ in found if name is not None])
     return [(name, spot) for name, spot in found if name in known]

@@ -3,18 +3,18 @@
 import time
 from collections.abc import Callable
 
-Rest = Callable[[], None]
+Pause = Callable[[], None]
 """Called between two steps."""
 
-STEP_SECONDS, SHARE = 0.0005, 0.2
+STEP_SECONDS, CPU_SHARE = 0.0005, 0.2
 """A step is some half a millisecond of work, after which so much of the time has been worked."""
 
 
-def on() -> None:
+def no_throttle() -> None:
     """Goes on without a rest."""
 
 
-class Pace:
+class Throttle:
     """Rests after each step; belongs to one thread.
 
     Work is measured as the thread's own time, of which waiting for the interpreter is no part.
@@ -31,5 +31,5 @@ class Pace:
         """Rests, where there was a step's work since the last rest."""
         worked = time.thread_time() - self._rested
         if worked >= STEP_SECONDS:
-            self._sleep(worked * (1 - SHARE) / SHARE)
+            self._sleep(worked * (1 - CPU_SHARE) / CPU_SHARE)
             self._rested = time.thread_time()

@@ -9,8 +9,8 @@ import msgspec
 import numpy as np
 
 from batchyield.errors import ArtifactError, SetupError
-from batchyield.journal.queries import Journalled
-from batchyield.journal.records import Pin
+from batchyield.journal.queries import JournalledPrediction
+from batchyield.journal.records import AnsweringModel
 from batchyield.modelling.metrics import labels, summary
 from batchyield.modelling.train import Answers
 from batchyield.plant.features import featurize
@@ -55,7 +55,7 @@ class Replay(msgspec.Struct, frozen=True):
     candidate: str
     since: int
     until: int
-    pins: tuple[Pin, ...]
+    pins: tuple[AnsweringModel, ...]
     overall: Differences
     slices: list[SliceDifferences]
     movers: list[Mover]
@@ -96,7 +96,7 @@ FIGURES: dict[str, Callable[[Replay], float | None]] = {
 that moved most, `live_rmse` how much farther from the measured yields the candidate is than the baseline."""
 
 
-def replay(rows: Iterable[Journalled], candidate: Artifact, baseline: Artifact | None = None) -> Replay:
+def replay(rows: Iterable[JournalledPrediction], candidate: Artifact, baseline: Artifact | None = None) -> Replay:
     """Answers journalled inputs again and compares.
 
     Args:
@@ -107,7 +107,7 @@ def replay(rows: Iterable[Journalled], candidate: Artifact, baseline: Artifact |
     Raises:
         SetupError: there are no rows.
     """
-    taken: list[Journalled] = []
+    taken: list[JournalledPrediction] = []
     before: list[Prediction] = []
     after: list[Prediction] = []
     aspects: dict[str, list[str]] = {}
@@ -155,13 +155,15 @@ def open_candidate(folder: Path) -> Artifact:
     return open_artifact(folder, named)
 
 
-def _parts(rows: Iterable[Journalled]) -> Iterable[list[Journalled]]:
+def _parts(rows: Iterable[JournalledPrediction]) -> Iterable[list[JournalledPrediction]]:
     rows = iter(rows)
     while part := list(islice(rows, AT_ONCE)):
         yield part
 
 
-def _movers(rows: Sequence[Journalled], before: Sequence[Prediction], after: Sequence[Prediction]) -> list[Mover]:
+def _movers(
+    rows: Sequence[JournalledPrediction], before: Sequence[Prediction], after: Sequence[Prediction]
+) -> list[Mover]:
     order = sorted(range(len(rows)), key=lambda at: -abs(after[at].yield_ - before[at].yield_))
     found: dict[tuple[str | None, float, float], Mover] = {}
     for at in order:
@@ -173,7 +175,9 @@ def _movers(rows: Sequence[Journalled], before: Sequence[Prediction], after: Seq
     return list(found.values())
 
 
-def _live(rows: Sequence[Journalled], answers: Mapping[str, Sequence[Prediction]]) -> dict[str, dict[str, float]]:
+def _live(
+    rows: Sequence[JournalledPrediction], answers: Mapping[str, Sequence[Prediction]]
+) -> dict[str, dict[str, float]]:
     known = [at for at, row in enumerate(rows) if row.measured is not None]
     if not known:
         return {}

@@ -8,8 +8,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from batchyield.monitoring.drift_window import ENOUGH, compare
-from batchyield.monitoring.drift_window import Shift as Drift
+from batchyield.monitoring.drift_window import MIN_WINDOW_BATCHES, compute_window_drift
+from batchyield.monitoring.drift_window import WindowDrift as Drift
 from batchyield.plant.batch import NAMES, READINGS
 from batchyield.plant.cells import read_clock, read_range
 from batchyield.plant.csv_reader import Sheet, read_sheet
@@ -75,7 +75,7 @@ class Difference(msgspec.Struct, frozen=True):
     @property
     def of_added(self) -> bool:
         """Whether the drift is that of the added batches alone."""
-        return len(self.added) >= ENOUGH
+        return len(self.added) >= MIN_WINDOW_BATCHES
 
 
 def difference(before: bytes, after: bytes) -> Difference:
@@ -102,7 +102,7 @@ def difference(before: bytes, after: bytes) -> Difference:
         columns=(_header(before, sheets[0].encoding), _header(after, sheets[1].encoding)),
         noticed=(sum(map(len, sheets[0].warnings)), sum(map(len, sheets[1].warnings))),
         shifts=shifts(*sheets),
-        drift=_drift(*sheets, set(added) if len(added) >= ENOUGH else set(now)),
+        drift=_drift(*sheets, set(added) if len(added) >= MIN_WINDOW_BATCHES else set(now)),
     )
 
 
@@ -173,7 +173,7 @@ def _drift(before: Sheet, after: Sheet, only: set[str]) -> Drift:
     trained = reference(names, values, measured[0], blank, values[:, INDEX["id_number"]])
     kept = [i for i, batch in enumerate(after.batches) if str(batch.id) in only]
     window = [after.batches[i] for i in kept]
-    return compare(trained, window, featurize(window).values, measured[1][kept])
+    return compute_window_drift(trained, window, featurize(window).values, measured[1][kept])
 
 
 def _quarters(quantiles: tuple[float, ...]) -> tuple[float, ...]:

@@ -9,10 +9,10 @@ import numpy as np
 import vl_convert
 from numpy.typing import NDArray
 
-from batchyield.journal.queries import Journalled
+from batchyield.journal.queries import JournalledPrediction
 from batchyield.monitoring.arrival_rate import DAY_US
-from batchyield.monitoring.control_chart import Chart
-from batchyield.monitoring.report.collect import Moved
+from batchyield.monitoring.control_chart import ControlChart
+from batchyield.monitoring.report.collect import ReadingComparison
 
 BINS = 24
 FEW = 12
@@ -28,7 +28,7 @@ INK, FAINT, GRID, TRAINED, NOW, ALARM = (
 FONT = "system-ui, sans-serif"
 
 
-def distribution(moved: Moved) -> str:
+def distribution(moved: ReadingComparison) -> str:
     """Shares of the values in the training (behind) and in the window (in front)."""
     quantiles = np.array(moved.profile.quantiles)
     levels = np.unique(np.round(np.concatenate([quantiles, moved.values]), 4))
@@ -62,7 +62,7 @@ def distribution(moved: Moved) -> str:
 BOTH = (("trained", TRAINED), ("now", NOW))
 
 
-def control(chart: Chart) -> str:
+def control_chart(chart: ControlChart) -> str:
     """Means of subgroups between their limits, with their moving average."""
     points = [
         {"group": n, "mean": point.mean, "average": point.average, "out": point.out}
@@ -84,7 +84,7 @@ def control(chart: Chart) -> str:
     return _svg(alt.layer(*lines), WIDE, LOW)
 
 
-def daily(rows: Sequence[Journalled]) -> str:
+def daily_counts(rows: Sequence[JournalledPrediction]) -> str:
     """Batches answered per day, UTC."""
     days = np.array([row.at // DAY_US for row in rows])
     counts = np.bincount(days - days[0])
@@ -109,7 +109,7 @@ def daily(rows: Sequence[Journalled]) -> str:
     return _svg(bars, WIDE, 130)
 
 
-def live_error(rows: Sequence[Journalled], promised: float | None) -> str:
+def live_error(rows: Sequence[JournalledPrediction], promised: float | None) -> str:
     """Mean absolute error of consecutive measured batches, beside what the card promises."""
     told = [row for row in rows if row.measured is not None]
     errors = [abs(row.prediction.yield_ - row.measured) for row in told if row.measured is not None]

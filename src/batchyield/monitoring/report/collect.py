@@ -6,22 +6,22 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from batchyield.journal.database import Store
-from batchyield.journal.queries import Journalled
-from batchyield.monitoring.drift_window import ReadingShift
-from batchyield.monitoring.findings import Findings, judge
-from batchyield.monitoring.recent_batches import models, recent
+from batchyield.journal.database import Database
+from batchyield.journal.queries import JournalledPrediction
+from batchyield.monitoring.drift_window import ReadingDrift
+from batchyield.monitoring.findings import Findings, compute_findings
+from batchyield.monitoring.recent_batches import count_by_model, read_recent_batches
 from batchyield.plant.batch import READINGS, Reading
 from batchyield.plant.features import FEATURES, INDEX, featurize
 from batchyield.plant.features.catalogue import Feature
 from batchyield.serving.artifact import Artifact
 from batchyield.serving.reference_profile import Profile, Reference, read_reference
 
-MOST = 20_000
+MAX_BATCHES = 20_000
 """Newest batches of a report: some eight years of the plant; what is older is left out, and that is said."""
 
 
-class Moved(NamedTuple):
+class ReadingComparison(NamedTuple):
     """A reading of the window beside the training.
 
     Attributes:
@@ -34,7 +34,7 @@ class Moved(NamedTuple):
 
     reading: Reading
     feature: Feature
-    shift: ReadingShift
+    shift: ReadingDrift
     profile: Profile
     values: NDArray[np.float64]
 
@@ -50,7 +50,7 @@ class Moved(NamedTuple):
         return float(np.median(self.values)) if len(self.values) else None
 
 
-class Gathered(NamedTuple):
+class ReportData(NamedTuple):
     """All that the page shows.
 
     Attributes:
@@ -66,13 +66,13 @@ class Gathered(NamedTuple):
     artifact: Artifact
     reference: Reference
     findings: Findings
-    rows: Sequence[Journalled]
-    readings: tuple[Moved, ...]
+    rows: Sequence[JournalledPrediction]
+    readings: tuple[ReadingComparison, ...]
     others: tuple[tuple[str, str, int], ...]
     cut: bool
 
 
-def gather(store: Store, artifact: Artifact, since: int | None, until: int | None) -> Gathered:
+def collect_report(store: Database, artifact: Artifact, since: int | None, until: int | None) -> ReportData:
     """Reads what the model answered.
 
     Args:
@@ -82,16 +82,18 @@ def gather(store: Store, artifact: Artifact, since: int | None, until: int | Non
         until: the first that no longer does.
     """
     reference = read_reference(artifact.reference)
-    rows = recent(store, artifact.md5, MOST + 1, since, until, horizon=None)
-    cut = len(rows) > MOST
-    rows = rows[-MOST:]
-    findings = judge(reference, artifact.card, rows, [row for row in rows if row.measured is not None])
+    rows = read_recent_batches(store, artifact.md5, MAX_BATCHES + 1, since, until, horizon=None)
+    cut = len(rows) > MAX_BATCHES
+    rows = rows[-MAX_BATCHES:]
+    findings = compute_findings(reference, artifact.card, rows, [row for row in rows if row.measured is not None])
     values = featurize([row.batch for row in rows]).values
     readings = []
     for reading, shift in zip(READINGS, findings.window.readings, strict=True):
         column = values[:, INDEX[shift.feature]].astype(np.float64)
         feature = FEATURES[INDEX[shift.feature]]
         present = column[~np.isnan(column)]
-        readings.append(Moved(reading, feature, shift, reference.features[shift.feature], present))
-    others = [(version, md5, count) for version, _, md5, count in models(store, since, until) if md5 != artifact.md5]
-    return Gathered(artifact, reference, findings, rows, tuple(readings), tuple(others), cut)
+        readings.append(ReadingComparison(reading, feature, shift, reference.features[shift.feature], present))
+    others = [
+        (version, md5, count) for version, _, md5, count in count_by_model(store, since, until) if md5 != artifact.md5
+    ]
+    return ReportData(artifact, reference, findings, rows, tuple(readings), tuple(others), cut)

@@ -6,16 +6,16 @@ from importlib.resources import files
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
-from batchyield.monitoring.drift_window import Verdict
+from batchyield.monitoring.drift_window import DriftVerdict
 from batchyield.monitoring.report import charts, narrative
-from batchyield.monitoring.report.collect import Gathered
+from batchyield.monitoring.report.collect import ReportData
 
 TEMPLATE = "page.html"
-MOST_SHOWN = 12
+MAX_CHARTS = 12
 """Readings that get a picture; the table has them all."""
 
 
-def page(found: Gathered) -> str:
+def render_page(found: ReportData) -> str:
     """The whole page; the same journal gives the same bytes."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
@@ -28,44 +28,44 @@ def page(found: Gathered) -> str:
     window, chart = found.findings.window, found.findings.chart
     by_name = {moved.reading.name: moved for moved in found.readings}
     drifted = [by_name[name] for name in window.drifted]
-    measured = found.findings.live.outcomes
+    measured = found.findings.live_error.outcomes
     return template.render(
         found=found,
         window=window,
-        live=found.findings.live,
-        frequency=found.findings.frequency,
+        live=found.findings.live_error,
+        frequency=found.findings.arrival_rate,
         chart=chart,
         card=found.artifact.card,
-        headline=narrative.headline(found),
-        statements=narrative.statements(found),
-        advice=narrative.advice(found),
+        headline=narrative.summarize(found),
+        statements=narrative.list_statements(found),
+        advice=narrative.list_advice(found),
         moved=[
             (
                 one,
-                narrative.story(one),
-                narrative.caption(one),
+                narrative.describe_reading(one),
+                narrative.describe_chart(one),
                 _picture(charts.distribution(one)) if len(one.values) else None,
             )
-            for one in drifted[:MOST_SHOWN]
+            for one in drifted[:MAX_CHARTS]
         ],
-        unshown=len(drifted[MOST_SHOWN:]),
+        unshown=len(drifted[MAX_CHARTS:]),
         blanks=_blanks(found),
-        control=_picture(charts.control(chart)) if chart and chart.points else None,
+        control=_picture(charts.control_chart(chart)) if chart and chart.points else None,
         beyond=sum(point.out for point in chart.points) if chart else 0,
-        daily=_picture(charts.daily(found.rows)) if found.rows else None,
-        error=_picture(charts.live_error(found.rows, found.findings.live.mae_promised)) if measured else None,
+        daily=_picture(charts.daily_counts(found.rows)) if found.rows else None,
+        error=_picture(charts.live_error(found.rows, found.findings.live_error.mae_promised)) if measured else None,
         untold=window.batches < window.needed,
-        DRIFTED=Verdict.DRIFTED,
-        STEADY=Verdict.STEADY,
+        DRIFTED=DriftVerdict.DRIFTED,
+        STEADY=DriftVerdict.STEADY,
     )
 
 
-def _blanks(found: Gathered) -> list[tuple[str, str, float, float, bool]]:
+def _blanks(found: ReportData) -> list[tuple[str, str, float, float, bool]]:
     """Readings that come blank more often or less often than in the training, the greatest difference first."""
     rows = [(m.reading, m.shift) for m in found.readings if abs(m.shift.blank - m.shift.blank_trained) >= 0.01]
     rows.sort(key=lambda row: -abs(row[1].blank - row[1].blank_trained))
     return [
-        (reading.name, reading.description, shift.blank_trained, shift.blank, shift.verdict is Verdict.DRIFTED)
+        (reading.name, reading.description, shift.blank_trained, shift.blank, shift.verdict is DriftVerdict.DRIFTED)
         for reading, shift in rows
     ]
 
