@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1
 # The service alone: locked wheels, its code and the pinned model. No DVC, no training library, no compiler.
-# `make image` builds it, having brought and checked the model; equal input gives equal layers.
+# `make image` fetches and checks the model, then builds it; equal input gives equal layers.
 # `--target dask` is the same with Dask beside it: scheduler and workers, and the client that has files scored by them.
 ARG PYTHON=3.11.14-slim-bookworm@sha256:65a93d69fa75478d554f4ad27c85c1e69fa184956261b4301ebaf6dbb0a3543d
 

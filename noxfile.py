@@ -14,7 +14,7 @@ PYTHONS = ("3.11", "3.12", "3.13")
 OF_TRAINING = ("dvc", "pandas", "sklearn", "scipy", "hydra", "pandera", "pyarrow", "onnx", "pytest")
 SUITE = ("--numprocesses", "auto", "--dist", "worksteal")
 
-# A Python that is not here is skipped with a message, and on CI, where a matrix brings each, an error.
+# A missing Python is skipped with a message; on CI, which installs each, it is an error.
 nox.options.download_python = "never"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.sessions = ["serve", "client", "package"]

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Looks up what the service runs on (requirements/serve.txt) in the advisory database, by pip-audit in an environment
-# of its own under .cache/audit. Exit code 0: no known vulnerability, or the database cannot be reached and that is
-# said; 1: there are some, listed. REQUIRE=1 makes an unreachable database exit code 2.
+# Looks up the packages of the service (requirements/serve.txt) in the advisory database, by pip-audit in an environment
+# of its own under .cache/audit. Exit code 0: no known vulnerability, or the database cannot be reached, with a message;
+# 1: it lists some. REQUIRE=1: exit code 2 if the database cannot be reached.
 set -eu
 cd "$(dirname "$0")/.."
 tool=.cache/audit

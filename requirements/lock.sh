@@ -1,5 +1,5 @@
 #!/bin/sh
-# Writes the hash-pinned locks anew from pyproject.toml; `dev` holds everything, the other two are cut from it.
+# Writes the hash-pinned locks from pyproject.toml; `dev` holds everything, the others are cut from it.
 # `bench` is the environment of the service that `make bench` compares with, `docs` the one of `make docs`. Pins stay where
 # they fit; `--upgrade` as the one argument takes the newest of everything.
 set -eu

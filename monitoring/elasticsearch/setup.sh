@@ -1,5 +1,5 @@
 #!/bin/sh
-# Brings Elasticsearch and Kibana into the state that the repository describes; may be run again.
+# Configures Elasticsearch and Kibana as the repository describes; may be run again.
 # setup.sh elasticsearch: users, retention, index template. setup.sh kibana: the saved dashboard.
 set -eu
 secrets=${SECRETS:-/run/secrets}
