@@ -147,13 +147,20 @@ def test_of_two_repros_at_once_one_is_refused_by_name_and_the_other_ends_well(fa
     assert ((faulty / LOCK).read_bytes(), found(faulty)) == (lock, outs)
 
 
-def test_a_corrupt_file_of_the_cache_is_named_and_healed(faulty):
+def test_a_corrupt_file_of_the_cache_stops_the_stage_that_reads_it_and_is_healed(faulty):
     lock, outs, path = (faulty / LOCK).read_bytes(), pinned(faulty), "data/split/train.parquet"
     flip(in_cache(faulty, path))
     (faulty / path).unlink()
     run("dvc", "checkout", path, cwd=faulty)
     assert md5(faulty / path) != outs[path], "DVC alone takes it for what it is called"
     assert path not in run("dvc", "status", cwd=faulty).stdout, "and says so"
+    done = again(faulty, "featurize", check=False)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert outs[path] in done.stderr
+    assert md5(faulty / path) in done.stderr
+    assert "fetch`" in done.stderr
+    assert (faulty / LOCK).read_bytes() == lock
     assert f"{path} was corrupt" in run("batchyield", "fetch", cwd=faulty).stdout
     assert not (faulty / path).exists()
     run("dvc", "repro", cwd=faulty)

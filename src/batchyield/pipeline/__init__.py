@@ -5,6 +5,7 @@ stage's inputs before any other of its code is read.
 """
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 
@@ -37,10 +38,12 @@ with _answering():
 def run(stage: Callable[[], None]) -> None:
     """Runs a stage as a command: a refusal is one readable message and an exit code, never a traceback.
 
-    Inputs that changed since this package was imported are one.
+    Inputs that differ from dvc.lock or changed since this package was imported are one.
     """
     with _answering():
         if _before is None:
             raise SetupError("which stage this is cannot be told", f"run it as dvc.yaml does: python -m {_NAME}STAGE")
+        if "DVC_STAGE" in os.environ:  # DVC is going to pin what this stage reads and writes
+            input_guard.check_against_lock(_before)
         with input_guard.unchanged(_before):
             stage()

@@ -2,6 +2,9 @@
 
 DVC hashes the inputs of a stage when its command has ended. A module, table or param that was edited in the meantime
 would be pinned although it is not what ran, so the stage compares the content of its inputs before and after.
+
+DVC does not hash a file that it takes from its cache either. In a `dvc repro`, a stage therefore also compares the
+outputs of earlier stages that it reads with dvc.lock.
 """
 
 import contextlib
@@ -12,11 +15,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from batchyield.errors import ChangedInputError, SetupError, Violation
+from batchyield.errors import ChangedInputError, SetupError, StorageError, Violation
 from batchyield.files import md5, sweep
+from batchyield.serving.lockfile import read_lock
 
 PIPELINE = Path("dvc.yaml")
 PARAMS = Path("params.yaml")
+LOCK = Path("dvc.lock")
 
 
 class Inputs(NamedTuple):
@@ -25,11 +30,13 @@ class Inputs(NamedTuple):
     Attributes:
         stage: its name in dvc.yaml.
         content: path of each file -> md5 and time of modification; each param, by its dotted name -> JSON.
+        md5s: path of each file -> md5.
         outputs: the files that the stage writes.
     """
 
     stage: str
     content: dict[str, str]
+    md5s: dict[str, str]
     outputs: list[Path]
 
 
@@ -42,17 +49,36 @@ def look(stage: str) -> Inputs:
     declared = _decoded(PIPELINE)["stages"].get(stage)
     if declared is None:
         raise SetupError(f"{PIPELINE} declares no stage {stage}", "run a stage in the checkout that declares it")
-    content = {
-        str(file): f"md5 {md5(file)}, modified at {file.stat().st_mtime_ns} ns"
+    files = [
+        file
         for path in _paths(declared.get("deps", ()))
         for file in ([path] if path.is_file() else sorted(path.rglob("*")))
         if file.is_file() and file.suffix != ".pyc"
-    }
+    ]
+    md5s = {file.as_posix(): md5(file) for file in files}
+    content = {name: f"md5 {digest}, modified at {Path(name).stat().st_mtime_ns} ns" for name, digest in md5s.items()}
     names = declared.get("params", ())
     params = _decoded(PARAMS) if names else {}
     content |= {f"{PARAMS}, {name}": _value(params, name) for name in names}
     outputs = [path for kind in ("outs", "metrics", "plots") for path in _paths(declared.get(kind, ()))]
-    return Inputs(stage, content, outputs)
+    return Inputs(stage, content, md5s, outputs)
+
+
+def check_against_lock(inputs: Inputs) -> None:
+    """Check that the outputs of earlier stages that a stage reads have the md5 of dvc.lock.
+
+    Raises:
+        StorageError: a file has other bytes, so its copy in the DVC cache is corrupt.
+    """
+    locked = read_lock(LOCK).outs() if LOCK.exists() else {}
+    for path, digest in inputs.md5s.items():
+        stage, expected = locked.get(path, ("", digest))
+        if digest != expected:
+            raise StorageError(
+                f"{inputs.stage}: {path} has md5 {digest}, but {LOCK} has {expected} from stage {stage}: its copy in "
+                "the DVC cache is corrupt, or the file was edited",
+                f"`rm {path}`, then `batchyield data fetch` to clean the cache, then `dvc repro`",
+            )
 
 
 @contextlib.contextmanager
