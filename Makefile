@@ -110,10 +110,9 @@ promote: setup ## put a version into a stage: make promote STAGE=prod [VERSION=1
 package: setup ## build the wheels of a release into dist/: make package [VERSION=1.2.0]
 	@batchyield package $(VERSION)
 
-publish: setup ## upload the wheels in dist/ to the index that TWINE_REPOSITORY_URL names, as TWINE_USERNAME with TWINE_PASSWORD
-	@: $${TWINE_REPOSITORY_URL:?set it to the upload address of the index}
-	@twine check --strict dist/*.whl
-	@twine upload --non-interactive --disable-progress-bar $(if $(findstring pypi.org/,$(TWINE_REPOSITORY_URL)),--skip-existing) dist/*.whl
+publish: setup ## upload the wheels in dist/ that the index UV_PUBLISH_CHECK_URL lacks to UV_PUBLISH_URL; see docs/release.md
+	@: $${UV_PUBLISH_URL:?set it to the upload address of the index} $${UV_PUBLISH_CHECK_URL:?set it to the address that pip installs from}
+	@uv publish --no-config --quiet dist/*.whl
 
 serve-stage: setup ## serve the version that is in a stage: make serve-stage [STAGE=prod]
 	@batchyield serve --stage $(or $(STAGE),prod) --host $(HOST) --port $(PORT)

@@ -50,13 +50,13 @@ def store(root, data):
     remote.client.put_object(Bucket=remote.bucket, Key=s3_objects.stored(remote, md5(data)), Body=data)
 
 
-def train(root, constant, subject, code=("bounds", "clock"), param="level"):
+def train(root, constant, subject, code=("contract_params", "cells"), param="level"):
     """A commit with a model that answers `constant`, stored; stands for `make repro && dvc push`."""
     onnx = linear_onnx(constant)
     write_artifact(root / "data/model", onnx, card(name=NAME), golden_rows(onnx, batches(20)), REFERENCE)
     pin(root)
     lock = yaml.safe_load((root / LOCK).read_text())
-    read = [f"src/batchyield/{name}.py" for name in code]
+    read = [f"src/batchyield/plant/{name}.py" for name in code]
     deps = [{"path": path, "hash": "md5", "md5": md5((root / path).read_bytes())} for path in read]
     value = yaml.safe_load((root / "params.yaml").read_text())["intervals"][param]
     lock["stages"]["train"] |= {"deps": deps, "params": {"params.yaml": {f"intervals.{param}": value}}}
@@ -98,7 +98,7 @@ def origin(tmp_path_factory):
         figures = json.loads((root / "data/metrics/test.json").read_text())
         (root / "data/metrics/test.json").write_text(json.dumps(figures | {"r2": 0.75}))
         said += [
-            train(root, 0.5625, "Train again: the line was too low", ("bounds", "batch"), "cut"),
+            train(root, 0.5625, "Train again: the line was too low", ("contract_params", "batch"), "cut"),
             at(root, "release", "--bump", "minor", "--push"),
         ]
         said += [at(root, "promote", "staging", "1.1.0", "--push"), at(root, "promote", "dev", "1.1.0")]
@@ -406,14 +406,20 @@ def test_from_the_tag_by_way_of_an_index_to_the_prediction_that_the_service_give
     again = [Path(line) for line in at(clone, "package", "1.0.0", "--out", str(tmp_path / "again")).splitlines()]
     assert [one.read_bytes() for one in wheels_at] == [two.read_bytes() for two in again]
 
-    assert publish(clone).returncode != 0, "without TWINE_REPOSITORY_URL nothing goes to PyPI"
-    refused = publish(clone, TWINE_REPOSITORY_URL=index.url, TWINE_USERNAME="plant", TWINE_PASSWORD="wr0ng-token")
+    assert publish(clone).returncode != 0, "without UV_PUBLISH_URL nothing goes to PyPI"
+    address = index.url.replace("//", f"//plant:{TOKEN}@")  # as hosted indexes give it out
+    simple = {"UV_PUBLISH_CHECK_URL": f"{address}/simple/"}
+    wrong = {"UV_PUBLISH_USERNAME": "plant", "UV_PUBLISH_PASSWORD": "wr0ng-token"}
+    refused = publish(clone, UV_PUBLISH_URL=index.url, **simple, **wrong)
     assert refused.returncode != 0
     assert "403" in refused.stdout + refused.stderr
-    address = index.url.replace("//", f"//plant:{TOKEN}@")  # as hosted indexes give it out
-    done = publish(clone, TWINE_REPOSITORY_URL=address)
+    done = publish(clone, UV_PUBLISH_URL=address, **simple)
     assert done.returncode == 0, done.stderr
-    for told, token in ((refused, "wr0ng-token"), (done, TOKEN)):
+    (index.folder / "packages" / wheels[1].name).unlink()
+    resumed = publish(clone, UV_PUBLISH_URL=address, **simple)
+    assert resumed.returncode == 0, "an upload that was cut off continues with the files that are missing"
+    assert sorted(file.name for file in (index.folder / "packages").iterdir()) == sorted(one.name for one in wheels)
+    for told, token in ((refused, "wr0ng-token"), (done, TOKEN), (resumed, TOKEN)):
         assert token not in told.stdout + told.stderr
 
     python = bare_environment(tmp_path / "plant")
