@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from batchyield.monitoring.control_chart import ControlChart, compute_control_chart
 from batchyield.monitoring.drift_window import FEATURE_OF_READING, DriftVerdict, WindowDrift, compute_window_drift
-from batchyield.plant.batch import NAMES, Batch
+from batchyield.plant.batch import READING_NAMES, Batch
 from batchyield.plant.csv_reader import read_sheet
 from batchyield.plant.features import FEATURES, INDEX, featurize
 from batchyield.plant.features.catalogue import NUMBERS
@@ -41,10 +41,10 @@ class Plant:
         self.values: Values = found[order]
         assert sheet.yields is not None
         self.yields = np.nan_to_num(np.array([sheet.yields[i] for i in order], dtype=float), nan=0.92)
-        self.blank = np.array([[getattr(b, name) is None for name in NAMES] for b in self.batches])
+        self.blank = np.array([[getattr(b, name) is None for name in READING_NAMES] for b in self.batches])
 
     def reference(self, rows: Sequence[int]) -> Reference:
-        blank = dict(zip(NAMES, self.blank[rows].mean(axis=0).tolist(), strict=True))
+        blank = dict(zip(READING_NAMES, self.blank[rows].mean(axis=0).tolist(), strict=True))
         return reference(COLUMNS, self.values[rows], self.yields[rows], blank, np.arange(len(rows)))
 
     def window(self, of: Reference, rows: Sequence[int], values: Values | None = None) -> WindowDrift:

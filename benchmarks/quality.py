@@ -19,8 +19,8 @@ from batchyield.modelling.estimators import Array, Matrix
 from batchyield.modelling.hyperparameter_search import cross_predict
 from batchyield.modelling.metrics import Estimate, bootstrap
 from batchyield.modelling.onnx_export import to_onnx
-from batchyield.modelling.params import Params, parse
-from batchyield.modelling.train import Answers, train
+from batchyield.modelling.params import Params, parse_params
+from batchyield.modelling.train import Predictions, train
 from batchyield.plant.csv_reader import read_answers, read_sheet
 from batchyield.plant.features import featurize
 from batchyield.serving.predictor import Predictor
@@ -120,7 +120,7 @@ def measure(plant: Plant, params: Params) -> Quality:
     trained = train(plant.values, plant.yields, params)
     seconds = perf_counter() - begun
     onnx = to_onnx(trained)
-    answers = Answers(*(np.array(side) for side in Predictor(onnx).answer(plant.test_values)))
+    answers = Predictions(*(np.array(side) for side in Predictor(onnx).answer(plant.test_values)))
     settings = params.evaluation
     found = bootstrap(plant.test_yields, answers, settings.bootstrap, settings.confidence, settings.seed)
     return Quality(
@@ -165,7 +165,9 @@ def verdict(found: Quality) -> list[tuple[bool, str]]:
 
 def composed(choice: str | None = None) -> Params:
     """The parameters of `conf/` with another model; with the default one where none is named."""
-    return parse(compose(ROOT, [f"model={choice}"] if choice else []), f"conf/ with model={choice or 'its default'}")
+    return parse_params(
+        compose(ROOT, [f"model={choice}"] if choice else []), f"conf/ with model={choice or 'its default'}"
+    )
 
 
 def report(folder: Path, only: list[str]) -> int:

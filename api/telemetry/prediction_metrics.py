@@ -12,9 +12,9 @@ import numpy as np
 from prometheus_client import CollectorRegistry, Counter
 
 from api.telemetry.prometheus_histogram import BulkHistogram
-from batchyield.plant.batch import NAMES
-from batchyield.plant.features import CELLS, Counts
-from batchyield.plant.features.plausibility import KINDS as OUT_OF_RANGE
+from batchyield.plant.batch import READING_NAMES
+from batchyield.plant.features import CELL_NAMES, Counts
+from batchyield.plant.features.plausibility import WARNING_KINDS as OUT_OF_RANGE
 from batchyield.serving.responses import Prediction
 
 GATHERED = 256
@@ -62,7 +62,7 @@ class PredictionMetrics:
             gathered, self._gathered, self._rows = self._gathered, [], 0
         if not gathered:
             return
-        for name, blank in zip(CELLS, np.add.reduce([blanks for _, blanks in gathered]).tolist(), strict=True):
+        for name, blank in zip(CELL_NAMES, np.add.reduce([blanks for _, blanks in gathered]).tolist(), strict=True):
             if blank:
                 self._missing[name].inc(blank)
         answers = [prediction for predictions, _ in gathered for prediction in predictions]
@@ -78,7 +78,7 @@ class PredictionMetrics:
 
 def _by_reading(registry: CollectorRegistry, what: str, about: str) -> dict[str, Counter]:
     counter = Counter(f"batchyield_cells_{what}", about, ("reading",), registry=registry)
-    return {name: counter.labels(name) for name in NAMES}
+    return {name: counter.labels(name) for name in READING_NAMES}
 
 
 def _count(counters: dict[str, Counter], fields: Iterable[str]) -> None:

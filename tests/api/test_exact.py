@@ -8,7 +8,7 @@ from support.service import Running
 
 from batchyield.cli.__main__ import main
 from batchyield.client import Client
-from batchyield.modelling.parquet import batches, read_table
+from batchyield.modelling.parquet import read_table, to_batches
 from batchyield.plant.batch import ENCODING
 
 pytestmark = pytest.mark.slow
@@ -25,7 +25,7 @@ def repro(rebuilt):
 
 @pytest.fixture(scope="module")
 def rows(rebuilt):
-    return batches(read_table(rebuilt / "data/split/test.parquet"))
+    return to_batches(read_table(rebuilt / "data/split/test.parquet"))
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from api.monitoring.routes import Monitoring
 from api.openapi.examples import BATCH, MISTYPED
 from api.settings import Settings
 from batchyield.monitoring.drift_window import DriftVerdict
-from batchyield.plant.batch import NAMES
+from batchyield.plant.batch import READING_NAMES
 
 
 @pytest.fixture
@@ -156,9 +156,9 @@ def test_cells_yields_and_widths_are_counted(root):
     with client_of(root) as client:
         client.post("/v1/predictions", json={"inputs": [MISTYPED, dirty]})
         told = series(client.get("/metrics").text)
-    missing = {name: (BATCH[name] is None) * 2 for name in NAMES}
+    missing = {name: (BATCH[name] is None) * 2 for name in READING_NAMES}
     missing |= {"A17": missing["A17"] + 1, "A23": missing["A23"] + 1}
-    assert {name: told["batchyield_cells_missing_total", ("reading", name)] for name in NAMES} == missing
+    assert {name: told["batchyield_cells_missing_total", ("reading", name)] for name in READING_NAMES} == missing
     assert told["batchyield_cells_repaired_total", ("reading", "B9")] == 1
     assert told["batchyield_cells_out_of_range_total", ("reading", "B9")] == 0
     assert told["batchyield_cells_out_of_range_total", ("reading", "A10")] == 1

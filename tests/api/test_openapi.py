@@ -19,7 +19,7 @@ from api.inference.hot_swap import open_pinned
 from api.openapi.examples import BATCH, EXPLAINED, MISTYPED, sheet
 from api.problems import KINDS
 from api.settings import Settings
-from batchyield.plant.batch import NAMES
+from batchyield.plant.batch import READING_NAMES
 from batchyield.serving.chunking import MOST_EXPLAINED
 
 DOCUMENT = openapi_document()
@@ -72,14 +72,14 @@ def test_every_path_is_served(client):
 
 def test_the_schema_of_a_batch_has_the_id_and_the_42_readings():
     batch = DOCUMENT["components"]["schemas"]["Batch"]
-    assert list(batch["properties"]) == ["id", *NAMES]
+    assert list(batch["properties"]) == ["id", *READING_NAMES]
     assert batch["additionalProperties"] is False
     assert all("null" in field["type"] for field in batch["properties"].values())
     assert all(field["description"] for field in batch["properties"].values())
 
 
 def test_example_batches_are_whole():
-    assert list(BATCH) == ["id", *NAMES]
+    assert list(BATCH) == ["id", *READING_NAMES]
     assert sheet([BATCH]).count(",") == 2 * 42
 
 

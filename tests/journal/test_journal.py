@@ -39,7 +39,7 @@ from batchyield.journal.tables import metadata
 from batchyield.journal.timestamps import parse_time
 from batchyield.journal.writer import JournalWriter
 from batchyield.monitoring.arrival_rate import DAY_US
-from batchyield.plant.batch import NAMES, READINGS, Batch, CellWarning
+from batchyield.plant.batch import READING_NAMES, READINGS, Batch, CellWarning
 from batchyield.serving.outcomes import MOST_OUTCOMES, Outcome
 from batchyield.serving.responses import Prediction
 
@@ -139,7 +139,9 @@ cells = {
 anything = st.fixed_dictionaries(
     {}, optional={"id": st.text(max_size=128), **{one.name: cells[one.kind] for one in READINGS}}
 ).map(lambda fields: Batch(**fields))
-warned = st.lists(st.builds(CellWarning, st.sampled_from(NAMES), st.just("dash"), st.text()), max_size=2).map(tuple)
+warned = st.lists(st.builds(CellWarning, st.sampled_from(READING_NAMES), st.just("dash"), st.text()), max_size=2).map(
+    tuple
+)
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))

@@ -6,7 +6,7 @@ from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 from support.batches import params, plant, small, trained
 
 from batchyield.modelling import metrics
-from batchyield.modelling.train import Answers
+from batchyield.modelling.train import Predictions
 from batchyield.plant.features import FEATURES, INDEX
 
 yields = st.floats(0.5, 1.1)
@@ -15,20 +15,20 @@ rows = st.lists(st.tuples(yields, yields, st.floats(0, 0.1), st.floats(0, 0.1)),
 
 def answered(given_rows):
     measured, answer, below, above = np.array(given_rows).T
-    return measured, Answers(answer, answer - below, answer + above)
+    return measured, Predictions(answer, answer - below, answer + above)
 
 
 def spread(n=300, seed=0, noise=0.02):
     rng = np.random.default_rng(seed)
     measured = rng.normal(0.92, 0.03, n)
     answer = measured + rng.normal(0, noise, n)
-    return measured, Answers(answer, answer - 0.03, answer + 0.03)
+    return measured, Predictions(answer, answer - 0.03, answer + 0.03)
 
 
 @given(rows)
 def test_the_figures_are_those_of_scikit_learn(given_rows):
     measured, answers = answered(given_rows)
-    found = metrics.summary(measured, answers)
+    found = metrics.compute_metrics(measured, answers)
     assert found["score"] == pytest.approx(mean_squared_error(measured, answers.yields) / 2, abs=1e-9)
     assert found["rmse"] == pytest.approx(mean_squared_error(measured, answers.yields) ** 0.5, abs=1e-8)
     assert found["mae"] == pytest.approx(mean_absolute_error(measured, answers.yields), abs=1e-8)
@@ -42,12 +42,12 @@ def test_the_figures_are_those_of_scikit_learn(given_rows):
 
 
 def test_yields_that_are_all_alike_have_no_r2():
-    assert metrics.summary(np.full(3, 0.9), Answers(*np.full((3, 3), 0.8)))["r2"] == 0
+    assert metrics.compute_metrics(np.full(3, 0.9), Predictions(*np.full((3, 3), 0.8)))["r2"] == 0
 
 
 def test_no_rows_give_no_figures():
     with pytest.raises(ValueError, match="no measured yields"):
-        metrics.summary(np.array([]), Answers(*np.empty((3, 0))))
+        metrics.compute_metrics(np.array([]), Predictions(*np.empty((3, 0))))
 
 
 def test_the_bootstrap_holds_the_value_and_repeats_itself():
@@ -56,7 +56,7 @@ def test_the_bootstrap_holds_the_value_and_repeats_itself():
     assert found == metrics.bootstrap(measured, answers, 500, 0.9, 1)
     assert found != metrics.bootstrap(measured, answers, 500, 0.9, 2)
     for name, estimate in found.items():
-        assert estimate.value == metrics.summary(measured, answers)[name]
+        assert estimate.value == metrics.compute_metrics(measured, answers)[name]
         assert estimate.low <= estimate.value <= estimate.high
 
 
@@ -102,9 +102,9 @@ def test_the_forward_figures_are_those_of_the_latest_batches():
     features, measured = plant()
     late = features.values[:, INDEX["id_number"]] >= np.quantile(features.values[:, INDEX["id_number"]], 0.8)
     moved = np.where(late, measured - 0.05, measured)
-    found = metrics.forward(features.values, moved, small("mean"), 0.2)
+    found = metrics.evaluate_forward(features.values, moved, small("mean"), 0.2)
     assert found["bias"] == pytest.approx(0.05, abs=0.02)
-    assert abs(metrics.forward(features.values, measured, small("mean"), 0.2)["bias"]) < 0.02
+    assert abs(metrics.evaluate_forward(features.values, measured, small("mean"), 0.2)["bias"]) < 0.02
 
 
 def test_forward_leaves_out_batches_without_a_number():
@@ -113,17 +113,17 @@ def test_forward_leaves_out_batches_without_a_number():
     nameless = features.values.copy()
     nameless[3, INDEX["id_number"]] = np.nan
     rest = np.arange(len(measured)) != 3
-    expected = metrics.forward(features.values[rest], measured[rest], small("mean"), 0.2)
-    assert metrics.forward(nameless, measured, small("mean"), 0.2) == expected
+    expected = metrics.evaluate_forward(features.values[rest], measured[rest], small("mean"), 0.2)
+    assert metrics.evaluate_forward(nameless, measured, small("mean"), 0.2) == expected
     nameless[:, INDEX["id_number"]] = np.nan
-    assert metrics.forward(nameless, measured, small("mean"), 0.2) == {}
+    assert metrics.evaluate_forward(nameless, measured, small("mean"), 0.2) == {}
 
 
 def test_the_slices_of_an_aspect_make_the_whole():
     features, measured = plant()
-    answers = trained("line_trees").answer(features.values)
-    whole = metrics.summary(measured, answers)
-    found = metrics.slices(measured, answers, metrics.labels(features))
+    answers = trained("line_trees").predict(features.values)
+    whole = metrics.compute_metrics(measured, answers)
+    found = metrics.slice_metrics(measured, answers, metrics.slice_labels(features))
     aspects = {part.by for part in found}
     assert aspects == {"period", "spins", "charge", "reagent", "cells"}
     for aspect in aspects:
@@ -154,7 +154,9 @@ def test_the_learning_curve_ends_with_all_batches():
 def test_importance_finds_what_the_model_uses():
     features, measured = plant()
     made = trained("line_trees")
-    grown = metrics.importance(made.model.predict, features.values, measured, metrics.by_feature(), 2, 1)
+    grown = metrics.permutation_importance(
+        made.model.predict, features.values, measured, metrics.feature_blocks(), 2, 1
+    )
     assert set(grown) == {feature.name for feature in FEATURES}
     assert next(iter(grown)) == "B14_per_A1"
     assert list(grown.values()) == sorted(grown.values(), reverse=True)
@@ -166,10 +168,12 @@ def test_importance_finds_what_the_model_uses():
 def test_the_columns_of_a_block_are_shuffled_together():
     values = np.repeat(np.random.default_rng(0).normal(size=(50, 1)), 2, axis=1)
     measured = np.zeros(50)
-    grown = metrics.importance(lambda x: x[:, 0] - x[:, 1], values, measured, {"both": [0, 1], "one": [0]}, 3, 1)
+    grown = metrics.permutation_importance(
+        lambda x: x[:, 0] - x[:, 1], values, measured, {"both": [0, 1], "one": [0]}, 3, 1
+    )
     assert grown["both"] == 0
     assert grown["one"] > 0.5
 
 
 def test_the_groups_share_out_all_columns():
-    assert sorted(i for block in metrics.by_group().values() for i in block) == list(range(len(FEATURES)))
+    assert sorted(i for block in metrics.group_blocks().values() for i in block) == list(range(len(FEATURES)))

@@ -14,12 +14,12 @@ from batchyield.modelling.conformal import (
     calibrate,
     conformal_quantile,
     groups,
-    out_of_fold,
-    parts,
+    make_folds,
+    predict_out_of_fold,
 )
 from batchyield.modelling.params import IntervalsParams
 from batchyield.modelling.train import train
-from batchyield.modelling.yield_model import build
+from batchyield.modelling.yield_model import build_model
 from batchyield.plant.features import FEATURES, INDEX
 
 residuals = st.lists(st.floats(-0.3, 0.3), min_size=100, max_size=200).map(np.array)
@@ -123,11 +123,12 @@ def test_groups_are_told_by_the_blank_spins():
 def test_a_batch_is_predicted_by_a_model_that_has_not_seen_it():
     features, yields = plant()
     chosen = small("extra_trees", "model.min_samples_leaf=1")
-    model = build(chosen.model, chosen.features, chosen.target)
+    model = build_model(chosen.model, chosen.features, chosen.target)
     marked = yields.copy()
     marked[5] += 0.05
     predicted = [
-        out_of_fold(model, features.values, y, parts(features.values, settings(folds=4))) for y in (yields, marked)
+        predict_out_of_fold(model, features.values, y, make_folds(features.values, settings(folds=4)))
+        for y in (yields, marked)
     ]
     assert predicted[0][5] == pytest.approx(predicted[1][5], abs=1e-3)
     assert (np.abs(predicted[0] - predicted[1]) > 1e-4).any()
@@ -136,7 +137,7 @@ def test_a_batch_is_predicted_by_a_model_that_has_not_seen_it():
 def test_the_answers_for_unseen_batches_come_with_the_model():
     features, yields = plant()
     made = trained("line_trees")
-    assert (made.answer(features.values).yields != made.unseen.yields).mean() > 0.9
+    assert (made.predict(features.values).yields != made.unseen.yields).mean() > 0.9
     inside = (made.unseen.lower <= yields) & (yields <= made.unseen.upper)
     assert inside.mean() == pytest.approx(0.9, abs=0.05)
 
@@ -145,7 +146,7 @@ def test_the_answers_for_unseen_batches_come_with_the_model():
 def test_the_parts_hold_every_batch_once(numbers, folds, cut):
     values = matrix(*[0] * 40)
     values[:, INDEX["id_number"]] = numbers
-    made = parts(values, settings(cut=cut, folds=folds))
+    made = make_folds(values, settings(cut=cut, folds=folds))
     assert len(made) == folds
     assert sorted(np.concatenate(made).tolist()) == list(range(40))
     if cut == "periods":
@@ -159,7 +160,7 @@ def test_periods_need_numbers():
     with pytest.raises(
         ParamsError, match=r"\$\.intervals\.cut: periods need a number in every id, and 1 of 3 have none"
     ):
-        parts(values, settings(cut="periods"))
+        make_folds(values, settings(cut="periods"))
 
 
 @pytest.mark.slow
@@ -172,6 +173,6 @@ def test_periods_hold_for_later_batches_what_random_folds_only_promise():
         made = train(
             features.values[earlier], yields[earlier], small("line_trees", f"intervals={choice}", "intervals.folds=5")
         )
-        answers = made.answer(features.values[latest])
+        answers = made.predict(features.values[latest])
         covered[choice] = ((answers.lower <= yields[latest]) & (yields[latest] <= answers.upper)).mean()
     assert covered["periods"] > covered["random"]

@@ -4,9 +4,9 @@ from sklearn.base import clone
 from support.batches import MODELS, params, plant, small
 
 from batchyield.errors import ParamsError
-from batchyield.modelling.conformal import out_of_fold
+from batchyield.modelling.conformal import predict_out_of_fold
 from batchyield.modelling.estimators import MassLine, WinsorLinear
-from batchyield.modelling.yield_model import build, columns
+from batchyield.modelling.yield_model import build_model, feature_columns
 from batchyield.plant.csv_reader import read_answers, read_sheet
 from batchyield.plant.features import FEATURES, INDEX
 
@@ -15,7 +15,7 @@ RATIO = INDEX["B14_per_A1"]
 
 def built(model, *overrides):
     chosen = small(model, *overrides)
-    return build(chosen.model, chosen.features, chosen.target)
+    return build_model(chosen.model, chosen.features, chosen.target)
 
 
 def data():
@@ -29,7 +29,7 @@ def folds(n, parts=5, seed=1):
 
 def predicted(model):
     values, yields = data()
-    return out_of_fold(built(model), values, yields, folds(len(yields)))
+    return predict_out_of_fold(built(model), values, yields, folds(len(yields)))
 
 
 def score(predicted, measured):
@@ -128,9 +128,11 @@ def test_a_feature_outside_the_chosen_groups_has_no_say(model):
 
 def test_columns_keep_the_order_of_the_matrix():
     assert (
-        columns(["missing", "readings"]) == columns(["readings", "missing"]) == sorted(columns(["readings", "missing"]))
+        feature_columns(["missing", "readings"])
+        == feature_columns(["readings", "missing"])
+        == sorted(feature_columns(["readings", "missing"]))
     )
-    assert [FEATURES[i].group for i in columns(["order"])] == ["order"]
+    assert [FEATURES[i].group for i in feature_columns(["order"])] == ["order"]
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -156,7 +158,7 @@ def test_a_linear_model_is_rounded_and_blind_to_extremes():
     model = built("ridge").fit(values, yields).members_[0]
     assert isinstance(model, WinsorLinear)
     np.testing.assert_array_equal(model.coef_, np.round(model.coef_, 6))
-    seen = values[:, columns(params().features.groups)]
+    seen = values[:, feature_columns(params().features.groups)]
     wild = np.where(np.isnan(seen), seen, seen * 1e4)
     assert np.abs(model.predict(wild)).max() < 10
 
@@ -164,21 +166,23 @@ def test_a_linear_model_is_rounded_and_blind_to_extremes():
 @pytest.mark.real_data
 @pytest.mark.slow
 def test_the_default_model_is_as_good_on_real_batches_as_promised(real_data):
-    from batchyield.modelling.metrics import summary
+    from batchyield.modelling.metrics import compute_metrics
     from batchyield.modelling.train import train
     from batchyield.plant.features import featurize
 
     sheet = read_sheet((real_data / "jinnan_round1_train_20181227.csv").read_bytes())
     values, yields = featurize(sheet.batches).values, np.array(sheet.yields)
     chosen = params()
-    model = build(chosen.model, chosen.features, chosen.target)
-    rounds = [score(out_of_fold(model, values, yields, folds(len(yields), seed=seed)), yields) for seed in (1, 2, 3)]
+    model = build_model(chosen.model, chosen.features, chosen.target)
+    rounds = [
+        score(predict_out_of_fold(model, values, yields, folds(len(yields), seed=seed)), yields) for seed in (1, 2, 3)
+    ]
     # Below 1.05 without the order of the batches something leaks.
     assert 1.05e-4 < np.mean(rounds) <= 1.24e-4
 
     test = read_sheet((real_data / "jinnan_round1_testA_20181227.csv").read_bytes())
     answers = read_answers((real_data / "jinnan_round1_ansA_20190125.csv").read_bytes())
     measured = np.array([answers[batch.id] for batch in test.batches])
-    found = summary(measured, train(values, yields, chosen).answer(featurize(test.batches).values))
+    found = compute_metrics(measured, train(values, yields, chosen).predict(featurize(test.batches).values))
     assert found["score"] <= 1.12e-4
     assert 0.87 <= found["coverage"] <= 0.93

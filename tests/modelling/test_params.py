@@ -6,7 +6,7 @@ from support.batches import CONF, composed
 
 from batchyield.errors import ParamsError
 from batchyield.modelling.model_params import LineTreesParams
-from batchyield.modelling.params import Group, Params, load, parse
+from batchyield.modelling.params import Group, Params, parse_params, read_params
 from batchyield.plant.contract_params import ContractParams
 from batchyield.plant.features import GROUPS
 
@@ -20,26 +20,26 @@ def test_there_is_a_folder_of_choices_for_every_group_of_parameters():
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_composes_into_valid_parameters(group, choice):
-    params = parse(composed(f"{group}={choice}"))
+    params = parse_params(composed(f"{group}={choice}"))
     assert msgspec.structs.replace(params, **{group: None}) == msgspec.structs.replace(
-        parse(composed()), **{group: None}
+        parse_params(composed()), **{group: None}
     )
 
 
 @pytest.mark.parametrize("group", sorted({group for group, _ in CHOICES}))
 def test_no_two_choices_of_a_group_are_alike(group):
-    made = [getattr(parse(composed(f"{group}={choice}")), group) for g, choice in CHOICES if g == group]
+    made = [getattr(parse_params(composed(f"{group}={choice}")), group) for g, choice in CHOICES if g == group]
     assert all(a != b for i, a in enumerate(made) for b in made[:i])
 
 
 def test_the_default_model_stands_on_the_line_and_sees_no_order():
-    params = parse(composed())
+    params = parse_params(composed())
     assert isinstance(params.model, LineTreesParams)
     assert "order" not in params.features.groups
 
 
 def test_the_default_contract_is_that_of_the_code():
-    assert parse(composed()).validate == ContractParams()
+    assert parse_params(composed()).validate == ContractParams()
 
 
 def test_the_groups_of_features_are_those_of_the_catalogue():
@@ -48,7 +48,7 @@ def test_the_groups_of_features_are_those_of_the_catalogue():
 
 def test_parameters_cannot_be_changed():
     with pytest.raises(AttributeError):
-        parse(composed()).split = None
+        parse_params(composed()).split = None
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_wrong_value_is_named_with_its_place(old, new, told):
     text = composed()
     assert old in text
     with pytest.raises(ParamsError) as error:
-        parse(text.replace(old, new, 1), "some.yaml")
+        parse_params(text.replace(old, new, 1), "some.yaml")
     assert str(error.value).startswith(f"some.yaml: {told}")
     assert "make params" in str(error.value)
 
@@ -84,21 +84,21 @@ def test_line_trees_need_trees():
     start = composed()
     text = start[: start.index("model:")] + "model:\n  kind: line_trees\n" + start[start.index("intervals:") :]
     with pytest.raises(ParamsError, match=r"\$\.model: expected at least one kind of trees, got none"):
-        parse(text)
+        parse_params(text)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "a: [", "model: 3", "\x00", "- 1"])
 def test_what_is_no_set_of_parameters_is_refused(text):
     with pytest.raises(ParamsError, match=r"params\.yaml"):
-        parse(text)
+        parse_params(text)
 
 
 def test_the_file_is_read_as_it_was_composed(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text(composed(), encoding="utf-8")
-    assert load(path) == parse(composed())
+    assert read_params(path) == parse_params(composed())
 
 
 def test_a_missing_file_names_itself_and_the_remedy(tmp_path):
     with pytest.raises(ParamsError, match=r"(?s)nowhere\.yaml.*make params"):
-        load(tmp_path / "nowhere.yaml")
+        read_params(tmp_path / "nowhere.yaml")

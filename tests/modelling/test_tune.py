@@ -12,10 +12,10 @@ from support.commands import ROOT
 
 from batchyield.errors import ParamsError, SetupError
 from batchyield.modelling import hyperparameter_search, metrics
-from batchyield.modelling.params import load, parse
+from batchyield.modelling.params import parse_params, read_params
 from batchyield.modelling.parquet import write_table
 from batchyield.modelling.search_space import load_space
-from batchyield.modelling.yield_model import build
+from batchyield.modelling.yield_model import build_model
 from batchyield.plant.features import FEATURES
 from batchyield.versioning import hydra_params as composition
 
@@ -213,9 +213,9 @@ class TestCommand:
             "# Written by `batchyield tune conf/search/space.yaml --write found`: the best of 9 trials, seed 3.\n"
         )
         composition.write(workspace, ["model=found", *QUICK])
-        chosen = load(workspace / "params.yaml")
+        chosen = read_params(workspace / "params.yaml")
         values, yields = plant()
-        assert build(chosen.model, chosen.features, chosen.target).fit(values.values, yields).members_
+        assert build_model(chosen.model, chosen.features, chosen.target).fit(values.values, yields).members_
         assert hyperparameter_search.run(workspace / path, write="found", force=True) == 0
         assert "trial" not in capsys.readouterr().err, "the study is finished"
         again = (workspace / "conf/model/found.yaml").read_text()
@@ -259,7 +259,7 @@ class TestChoice:
 
     def test_existing_model(self, workspace):
         """A model that is a choice already gets no second name."""
-        model = parse(composition.compose(workspace, ["model=line_blend"])).model
+        model = parse_params(composition.compose(workspace, ["model=line_blend"])).model
         told = hyperparameter_search.write_choice(hyperparameter_search.destination("again"), model, "anything")
         assert "conf/model/line_blend.yaml is this model already" in told
         assert not (workspace / "conf/model/again.yaml").exists()

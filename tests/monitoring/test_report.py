@@ -10,7 +10,7 @@ from support.monitored_plant import MINUTES, START, coming, journal, make_plant,
 
 from batchyield.cli.__main__ import main
 from batchyield.journal.migrate import ensure_schema
-from batchyield.plant.batch import NAMES
+from batchyield.plant.batch import READING_NAMES
 from batchyield.review.journal_replay import open_candidate
 
 
@@ -82,7 +82,7 @@ def test_what_moved_is_said_shown_and_advised(report, capsys):
     assert "worse than its card promises" in page.text
     assert "worse: mean error and bias" in page.text
     assert "5 predictions of another model" in page.text
-    assert all(f">{name}</th>" in text for name in NAMES)
+    assert all(f">{name}</th>" in text for name in READING_NAMES)
     figures = [dict_ for tag, dict_ in page.attributes if tag == "figure"]
     assert len(figures) == page.tags.count("svg") >= 5
     assert all(figure["role"] == "img" and figure["aria-label"] for figure in figures)

@@ -12,7 +12,7 @@ from batchyield.monitoring.drift_window import (
     DriftVerdict,
     compute_window_drift,
 )
-from batchyield.plant.batch import NAMES
+from batchyield.plant.batch import READING_NAMES
 from batchyield.plant.csv_reader import read_sheet
 from batchyield.plant.features import FEATURES, INDEX, featurize
 from batchyield.plant.simulator import simulate
@@ -38,7 +38,7 @@ def yields_of(batches):
 def trained():
     rows, _ = plant()
     values = featurize(rows).values
-    blank = {name: sum(getattr(row, name) is None for row in rows) / len(rows) for name in NAMES}
+    blank = {name: sum(getattr(row, name) is None for row in rows) / len(rows) for name in READING_NAMES}
     return reference(COLUMNS, values, yields_of(rows), blank, values[:, INDEX["id_number"]])
 
 
@@ -61,8 +61,8 @@ def later(count=400, **changes):
 
 
 def test_every_reading_is_watched_by_a_feature_of_its_own():
-    assert list(FEATURE_OF_READING) == list(NAMES)
-    assert len(set(FEATURE_OF_READING.values())) == len(NAMES)
+    assert list(FEATURE_OF_READING) == list(READING_NAMES)
+    assert len(set(FEATURE_OF_READING.values())) == len(READING_NAMES)
     assert set(FEATURE_OF_READING.values()) <= set(COLUMNS)
 
 
@@ -70,7 +70,7 @@ def test_a_steady_plant_is_steady():
     found = window(later())
     assert found.drifted == ()
     assert found.prediction.verdict is DriftVerdict.STEADY
-    assert [r.reading for r in found.readings] == list(NAMES)
+    assert [r.reading for r in found.readings] == list(READING_NAMES)
 
 
 @pytest.mark.parametrize(

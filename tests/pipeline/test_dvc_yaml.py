@@ -35,13 +35,13 @@ def hook(event, arguments):
     elif event == "os.rename":
         written.add(str(Path(os.path.abspath(arguments[1])).relative_to(root)))
 import batchyield.modelling.params
-asked, load = set(), batchyield.modelling.params.load
+asked, read_params = set(), batchyield.modelling.params.read_params
 class Watched:
     def __init__(self, params): self.__dict__["_"] = params
     def __getattr__(self, name):
         asked.add(name)
         return getattr(self._, name)
-batchyield.modelling.params.load = lambda: Watched(load())
+batchyield.modelling.params.read_params = lambda: Watched(read_params())
 sys.addaudithook(hook)
 sys.argv = [sys.argv[1]]
 runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from batchyield.plant.cells import KINDS, RULES, read_clock, read_number, read_range
+from batchyield.plant.cells import RULES, WARNING_KINDS, parse_clock, parse_number, parse_range
 
-READERS = {"clock": read_clock, "range": read_range, "number": read_number}
+READERS = {"clock": parse_clock, "range": parse_range, "number": parse_number}
 CATALOGUE = Path(__file__).parents[2] / "docs" / "cells.md"
 
 minutes = st.integers(0, 1439)
@@ -90,25 +90,25 @@ def test_any_text_is_answered_within_range(column, text):
     elif None in reading:
         assert warning is not None
     if warning:
-        assert warning[0] in KINDS
+        assert warning[0] in WARNING_KINDS
         assert warning[1].isprintable()
         assert len(warning[1]) < 150
 
 
 @given(minutes, st.sampled_from(FORMATS))
 def test_a_clean_clock_reads_as_written(minute, form):
-    assert read_clock(form(f"{minute // 60}:{minute % 60:02d}")) == (minute, None)
+    assert parse_clock(form(f"{minute // 60}:{minute % 60:02d}")) == (minute, None)
 
 
 @given(minutes, minutes, st.sampled_from(FORMATS[:4]))
 def test_a_clean_range_reads_as_written_across_midnight_too(start, end, form):
     text = "-".join(form(f"{m // 60}:{m % 60:02d}") for m in (start, end))
-    assert read_range(text) == (start, end, None)
+    assert parse_range(text) == (start, end, None)
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False), st.sampled_from(["{}", "{:.2f}", " {} ", "{:+e}"]))
 def test_a_clean_number_reads_as_written(value, form):
-    assert read_number(form.format(value)) == (float(form.format(value)), None)
+    assert parse_number(form.format(value)) == (float(form.format(value)), None)
 
 
 @pytest.mark.parametrize("corruption", CORRUPTIONS.values(), ids=CORRUPTIONS)
@@ -194,7 +194,7 @@ def test_every_example_of_the_table_reads_as_it_says(kind, column, cell, reading
 
 
 def test_every_kind_has_an_example_and_every_rule_a_kind():
-    assert set(KINDS) == {kind for kind, *_ in examples()} | {"unreadable"}
+    assert set(WARNING_KINDS) == {kind for kind, *_ in examples()} | {"unreadable"}
 
 
 def test_the_catalogue_for_readers_is_the_table():

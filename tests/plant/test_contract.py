@@ -6,10 +6,10 @@ import io
 import msgspec
 import pytest
 
-from batchyield.plant.batch import ID_COLUMN, NAMES, READINGS, YIELD_COLUMN, Batch
-from batchyield.plant.contract import check, frame
+from batchyield.plant.batch import ID_COLUMN, READING_NAMES, READINGS, YIELD_COLUMN, Batch
+from batchyield.plant.contract import check_contract, to_frame
 from batchyield.plant.contract_params import ContractParams
-from batchyield.plant.contract_report import report
+from batchyield.plant.contract_report import render_report
 from batchyield.plant.csv_reader import Sheet, read_sheet
 
 PARAMS = ContractParams(minimum_rows=10)
@@ -20,7 +20,7 @@ ORDINARY = {
 }
 
 
-def sheet(*spoiled, rows=20, columns=(ID_COLUMN, *NAMES, YIELD_COLUMN)):
+def sheet(*spoiled, rows=20, columns=(ID_COLUMN, *READING_NAMES, YIELD_COLUMN)):
     """Ordinary batches `sample_0`, `sample_1`, ...; each of `spoiled` is (row, column, cell), row None for all."""
     table = [{ID_COLUMN: f"sample_{i}", YIELD_COLUMN: "0.92"} | ORDINARY for i in range(rows)]
     for at, column, cell in spoiled:
@@ -34,11 +34,11 @@ def sheet(*spoiled, rows=20, columns=(ID_COLUMN, *NAMES, YIELD_COLUMN)):
 
 
 def broken(*spoiled, params=PARAMS, **options):
-    return [str(v) for v in check(sheet(*spoiled, **options), params).violations]
+    return [str(v) for v in check_contract(sheet(*spoiled, **options), params).violations]
 
 
 def test_an_ordinary_file_keeps_the_contract():
-    assert check(sheet(), PARAMS) == ([], [])
+    assert check_contract(sheet(), PARAMS) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_what_breaks_the_contract_is_named_with_row_and_column(spoiled, told):
 
 
 def test_too_few_batches_and_no_yields_are_named():
-    assert broken(rows=9, columns=(ID_COLUMN, *NAMES)) == [
+    assert broken(rows=9, columns=(ID_COLUMN, *READING_NAMES)) == [
         "file: 9 batches; at least 10 are needed",
         "column yield: missing",
     ]
@@ -89,7 +89,7 @@ def test_a_column_of_one_process_may_be_blank_altogether():
 
 
 def test_any_other_column_may_be_blank_up_to_the_limit():
-    others = [name for name in NAMES if name not in PARAMS.mostly_blank]
+    others = [name for name in READING_NAMES if name not in PARAMS.mostly_blank]
     assert broken(*[(i, column, "") for i in range(4) for column in others]) == []
     assert broken(*[(i, column, "") for i in range(5) for column in others]) == [
         f"column {column}: 25.0% missing or unreadable; at most 20.0% may be" for column in others
@@ -107,7 +107,7 @@ SLIPS = {
 @pytest.mark.parametrize("slip", SLIPS.values(), ids=SLIPS)
 def test_a_slip_of_the_key_is_told_and_stops_nothing(slip):
     slips = [(i, name, slip(f"{PARAMS.usual[name][1]:g}")) for i, name in enumerate(NUMBERS)]
-    result = check(sheet(*slips, rows=30), PARAMS)
+    result = check_contract(sheet(*slips, rows=30), PARAMS)
     assert result.violations == []
     assert [str(v) for v in result.unusual] == [
         f"line {i + 2} (sample_{i}), column {name}: {float(cell):g} is outside {low:g}..{high:g}"
@@ -119,8 +119,8 @@ def test_a_slip_of_the_key_is_told_and_stops_nothing(slip):
 
 def test_the_frame_has_a_typed_column_for_every_field_and_a_row_for_every_batch():
     cells = [(0, "A5", ""), (1, "A1", ""), (2, "A1", "1900/3/10 0:00"), (3, YIELD_COLUMN, "")]
-    table = frame(sheet(*cells))
-    assert list(table) == ["id", *NAMES, "yield"]
+    table = to_frame(sheet(*cells))
+    assert list(table) == ["id", *READING_NAMES, "yield"]
     assert {n: str(t) for n, t in table.dtypes.items()} == {
         n: "float64" if n in {*NUMBERS, "yield"} else "str" for n in table
     }
@@ -129,14 +129,14 @@ def test_the_frame_has_a_typed_column_for_every_field_and_a_row_for_every_batch(
     assert table["A1"].isna().tolist() == [False, True] + [False] * 18
     assert table["A1"].iloc[2] == 70
     assert table["yield"].isna().tolist() == [False] * 3 + [True] + [False] * 16
-    assert list(frame(sheet(columns=(ID_COLUMN, *NAMES)))) == ["id", *NAMES]
+    assert list(to_frame(sheet(columns=(ID_COLUMN, *READING_NAMES)))) == ["id", *READING_NAMES]
 
 
 def test_a_batch_without_a_name_is_named_by_its_line():
     nameless = Sheet(batches=[Batch()] * 10, yields=[0.9] * 10, warnings=[()] * 10, encoding="UTF-8")
-    told = [str(v) for v in check(nameless, PARAMS).violations]
+    told = [str(v) for v in check_contract(nameless, PARAMS).violations]
     assert sum("column id: blank" in v for v in told) == 10
-    assert sum("missing or unreadable" in v for v in told) == len(NAMES) - len(PARAMS.mostly_blank)
+    assert sum("missing or unreadable" in v for v in told) == len(READING_NAMES) - len(PARAMS.mostly_blank)
 
 
 @pytest.mark.parametrize(
@@ -171,8 +171,8 @@ SPOILED = [
 
 def test_the_report_says_the_verdict_first_and_counts_every_cell():
     spoiled = sheet(*SPOILED)
-    result = check(spoiled, PARAMS)
-    lines = report(result, spoiled).splitlines()
+    result = check_contract(spoiled, PARAMS)
+    lines = render_report(result, spoiled).splitlines()
     assert lines[:5] == [
         "# The data contract is broken in 1 place",
         "",
@@ -189,27 +189,27 @@ def test_the_report_says_the_verdict_first_and_counts_every_cell():
     assert "| yield | number | 0.0% | 0 | 0 | 2 | 0.92 | 0.92 | 1.5 |" in lines
     assert "- **semicolon**: 1, `;` for `:`" in lines
     assert "  - line 4 (sample_2), B9: '&lt;b&gt;' taken as missing: no known form" in lines
-    assert sum(line.startswith("| ") for line in lines) == 1 + len(NAMES) + 1
+    assert sum(line.startswith("| ") for line in lines) == 1 + len(READING_NAMES) + 1
 
 
 def test_the_report_of_a_kept_contract_has_no_section_to_worry_about():
     clean = sheet()
-    text = report(check(clean, PARAMS), clean)
+    text = render_report(check_contract(clean, PARAMS), clean)
     assert text.startswith("# The data contract is kept\n")
     assert [line for line in text.splitlines() if line.startswith("## ")] == ["## Columns"]
     assert text.endswith("|\n")
 
 
 def test_the_same_data_give_the_same_report():
-    assert len({report(check(s, PARAMS), s) for s in (sheet(*SPOILED), sheet(*SPOILED))}) == 1
+    assert len({render_report(check_contract(s, PARAMS), s) for s in (sheet(*SPOILED), sheet(*SPOILED))}) == 1
 
 
 @pytest.mark.real_data
 def test_the_real_training_file_keeps_the_contract_and_its_known_slips_are_told(real_data):
     train = read_sheet((real_data / "jinnan_round1_train_20181227.csv").read_bytes())
-    result = check(train, ContractParams())
+    result = check_contract(train, ContractParams())
     assert result.violations == []
     told = [str(v) for v in result.unusual]
     for slip in ("B14: 40 ", "A22: 3.5 ", "B1: 3.5 ", "A17: 89 ", "B8: 73 ", "B1: 1200 ", "B2: 0.15 "):
         assert any(f"column {slip}" in v for v in told)
-    assert "- cells not clean: 86 in 71 rows, 7 of them unreadable" in report(result, train).splitlines()
+    assert "- cells not clean: 86 in 71 rows, 7 of them unreadable" in render_report(result, train).splitlines()

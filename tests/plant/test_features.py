@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchyield.plant import cells, features
-from batchyield.plant.batch import NAMES, READINGS, Batch
-from batchyield.plant.features import FEATURES, GROUPS, INDEX, KINDS, featurize, id_number
+from batchyield.plant.batch import READING_NAMES, READINGS, Batch
+from batchyield.plant.features import FEATURES, GROUPS, INDEX, WARNING_KINDS, featurize, id_number
 from batchyield.plant.features.catalogue import RATIOS, STEPS, WARMINGS
 from batchyield.plant.features.data_dictionary import markdown
 
@@ -60,8 +60,8 @@ def test_any_batch_has_every_feature_and_no_infinity(given_batches):
     assert not np.isinf(made.values).any()
     for warnings in made.warnings:
         for warning in warnings:
-            assert warning.field in NAMES
-            assert warning.kind in KINDS | cells.KINDS
+            assert warning.field in READING_NAMES
+            assert warning.kind in WARNING_KINDS | cells.WARNING_KINDS
             assert warning.message
 
 
@@ -201,7 +201,7 @@ def test_an_impossible_range_has_no_length_and_is_told(text):
 def test_warnings_of_the_clock_are_passed_on():
     dirty = changed(A20="3：30-4;30")
     assert value(dirty, "A20_length") == 60
-    assert [field for field, kind in warned(dirty) if kind in cells.KINDS] == ["A20"]
+    assert [field for field, kind in warned(dirty) if kind in cells.WARNING_KINDS] == ["A20"]
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ def test_serving_needs_neither_pandas_nor_scikit_learn():
 def test_the_data_dictionary_is_that_of_the_code():
     page = Path(__file__).parents[2] / "docs" / "features.md"
     assert page.read_text(encoding="utf-8") == markdown(), "run `python -m batchyield.plant.features.data_dictionary`"
-    assert all(f"`{kind}`" in markdown() for kind in features.KINDS)
+    assert all(f"`{kind}`" in markdown() for kind in features.WARNING_KINDS)
 
 
 @pytest.mark.real_data

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from batchyield.errors import InputError
 from batchyield.plant import cells as clock
-from batchyield.plant.batch import ID_COLUMN, LARGEST, NAMES, READINGS, YIELD_COLUMN, Batch
-from batchyield.plant.csv_reader import KINDS, SHOWN, TOGETHER, read_answers, read_sheet
+from batchyield.plant.batch import ID_COLUMN, MAX_READING, READING_NAMES, READINGS, YIELD_COLUMN, Batch
+from batchyield.plant.csv_reader import CHUNK_ROWS, MAX_VIOLATIONS, WARNING_KINDS, read_answers, read_sheet
 
-HEADER = [ID_COLUMN, *NAMES, YIELD_COLUMN]
+HEADER = [ID_COLUMN, *READING_NAMES, YIELD_COLUMN]
 KIND = {r.name: r.kind for r in READINGS}
 ENCODINGS = ["UTF-8", "UTF-8-SIG", "GB18030"]
 
@@ -45,7 +45,7 @@ VALUES = {
     "clock": times.map("{}:00".format) | st.sampled_from(["1900/1/21 0:00", '22"00', "7点30", "70,5"]),
     "range": st.tuples(times, times).map("-".join) | st.sampled_from(["20；00-22:00", '22"00-0:00']),
 }
-batches = st.builds(Batch, id=names, **{n: st.none() | VALUES[KIND[n]] for n in NAMES})
+batches = st.builds(Batch, id=names, **{n: st.none() | VALUES[KIND[n]] for n in READING_NAMES})
 yields = st.none() | st.integers(0, 1200).map(lambda n: n / 1000)
 
 
@@ -103,7 +103,7 @@ spoiled = st.builds(
 def test_any_bytes_are_a_sheet_or_an_input_error(data):
     for reader in (read_sheet, read_answers):
         found = violations(reader, data)
-        assert len(found) <= SHOWN + 1
+        assert len(found) <= MAX_VIOLATIONS + 1
         assert all(v.where and v.problem for v in found)
 
 
@@ -118,7 +118,7 @@ def test_a_spoiled_file_keeps_every_row_in_its_line_or_is_refused(data):
     assert [batch.id for batch in sheet.batches] == [cells[0].strip() for cells in lines[1:]]
 
 
-@given(st.dictionaries(st.sampled_from(NAMES), st.text(max_size=80), max_size=5), st.sampled_from(ENCODINGS))
+@given(st.dictionaries(st.sampled_from(READING_NAMES), st.text(max_size=80), max_size=5), st.sampled_from(ENCODINGS))
 @example({"A1": "٣", "B14": "1e309", "A20": "\ufeff", "A5": "x" * 65}, "GB18030")
 def test_any_cell_is_a_reading_or_missing_with_a_warning_and_fits_the_schema(cells, encoding):
     clean = {n: "".join(c for c in text if c not in "\0\r\n") for n, text in cells.items()}
@@ -128,7 +128,7 @@ def test_any_cell_is_a_reading_or_missing_with_a_warning_and_fits_the_schema(cel
     assert second == Batch(id="sample_1", A1=300.0)
     assert sheet.warnings[1] == ()
     warned = {w.field: w.kind for w in sheet.warnings[0]}
-    assert set(warned.values()) <= set(clock.KINDS) | set(KINDS)
+    assert set(warned.values()) <= set(clock.WARNING_KINDS) | set(WARNING_KINDS)
     for name, text in clean.items():
         value = getattr(first, name)
         assert not text.strip() or value is not None or name in warned
@@ -141,7 +141,7 @@ def test_the_limits_of_a_batch_are_the_limits_of_a_cell():
     cells = {"A5": longest, "A7": f"{longest}y", "A20": f"  {longest} ", "A1": "1000000", "A2": "-1000000.5"}
     sheet = read_sheet(written([row(**cells, B1="nan", B2="Infinity", B3="0." + "1" * 64)]))
     batch = sheet.batches[0]
-    assert [longest, None, longest, LARGEST] == [batch.A5, batch.A7, batch.A20, batch.A1]
+    assert [longest, None, longest, MAX_READING] == [batch.A5, batch.A7, batch.A20, batch.A1]
     assert (batch.A2, batch.B1, batch.B2, batch.B3) == (None,) * 4
     kinds = [(w.field, w.kind) for w in sheet.warnings[0]]
     assert kinds == [("A2", "too_large"), ("A7", "too_long"), ("B1", "not_finite"), ("B2", "not_finite"),
@@ -203,16 +203,16 @@ def test_everything_wrong_is_told_at_once_but_not_without_end():
     assert [v.partition(":")[0] for v in told[:3]] == [
         f"line 2, column {ID_COLUMN}", f"line 2, column {YIELD_COLUMN}", f"line 3, column {ID_COLUMN}"
     ]  # fmt: skip
-    assert (len(told), told[-1]) == (SHOWN + 1, "file: 80 more like these")
+    assert (len(told), told[-1]) == (MAX_VIOLATIONS + 1, "file: 80 more like these")
 
 
-MANY = 3 * TOGETHER + 5
+MANY = 3 * CHUNK_ROWS + 5
 
 
 def test_a_long_file_is_read_as_its_rows_are():
     rows = [row(**{ID_COLUMN: f"sample_{n}"}, A1=str(n), B14="７" if n % 50 == 0 else "") for n in range(1, MANY)]
-    rows[TOGETHER - 2 : TOGETHER + 1] = [row(A5="x" * 65)] * 3
-    sheet = read_sheet(written(rows) + b"\n" * 2 * TOGETHER)
+    rows[CHUNK_ROWS - 2 : CHUNK_ROWS + 1] = [row(A5="x" * 65)] * 3
+    sheet = read_sheet(written(rows) + b"\n" * 2 * CHUNK_ROWS)
     alone = [read_sheet(written([cells])) for cells in rows]
     assert sheet.batches == [one.batches[0] for one in alone]
     assert sheet.yields == [0.92] * len(rows)
@@ -273,7 +273,7 @@ def test_the_real_files_are_read_whole(real_data):
             assert (again.batches, again.yields, again.warnings) == (train.batches, train.yields, train.warnings)
 
 
-READERS = {"clock": clock.read_clock, "range": clock.read_range, "number": clock.read_number}
+READERS = {"clock": clock.parse_clock, "range": clock.parse_range, "number": clock.parse_number}
 
 
 @pytest.mark.real_data
@@ -282,7 +282,7 @@ def test_the_real_files_have_every_form_of_the_catalogue_and_each_is_read_as_doc
     for name in ("jinnan_round1_train_20181227.csv", "jinnan_round1_testA_20181227.csv"):
         text = (real_data / name).read_bytes().decode("GB18030")
         for cells in csv.DictReader(io.StringIO(text)):
-            read = {(KIND[n], cells[n]): READERS[KIND[n]](cells[n]) for n in NAMES}
+            read = {(KIND[n], cells[n]): READERS[KIND[n]](cells[n]) for n in READING_NAMES}
             found = {cell: reading for cell, reading in read.items() if reading.warning}
             kinds.update(reading.warning[0] for reading in found.values())
             dirty_rows += bool(found)

@@ -13,10 +13,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from batchyield.errors import ParamsError
-from batchyield.plant.batch import NAMES, READINGS
+from batchyield.plant.batch import READING_NAMES, READINGS
 from batchyield.plant.csv_reader import read_sheet
 from batchyield.plant.features import featurize
-from batchyield.plant.simulator import Shift, simulate
+from batchyield.plant.simulator import ProcessChange, simulate
 from batchyield.plant.simulator.dirty_cells import serial_date
 
 
@@ -26,7 +26,7 @@ def default():
 
 
 def column(plant, name):
-    i = NAMES.index(name)
+    i = READING_NAMES.index(name)
     return [row.clean[i] for row in plant.rows]
 
 
@@ -52,7 +52,7 @@ def test_any_size_and_seed_has_the_form_of_the_plants_file(rows, seed):
     assert b"\r" not in data
     assert data.endswith(b"\n")
     header, *lines = data.decode("GB18030").removesuffix("\n").split("\n")
-    assert header == ",".join(("样本id", *NAMES, "收率"))
+    assert header == ",".join(("样本id", *READING_NAMES, "收率"))
     cells = [line.split(",") for line in lines]
     assert len(cells) == rows == len({line[0] for line in cells})
     for line in cells:
@@ -98,7 +98,7 @@ def test_steps_follow_each_other():
 
 def test_dirt_is_told_cell_by_cell():
     for row, clean, dirty in zip(default().rows, default().clean, default().dirty, strict=True):
-        assert {name for name in NAMES if clean[name] != dirty[name]} == {dirt.column for dirt in row.dirt}
+        assert {name for name in READING_NAMES if clean[name] != dirty[name]} == {dirt.column for dirt in row.dirt}
         assert len(row.dirt) == len({dirt.column for dirt in row.dirt})
         assert (row.clean is row.dirty) == (not row.dirt)
 
@@ -145,16 +145,20 @@ def test_serial_dates_are_the_spreadsheets(serial, shown):
 
 def test_shift_changes_the_plant_from_its_day_on():
     plain = {row.number: row for row in simulate(600, 3).rows}
-    plant = simulate(600, 3, shift=Shift(after=0.5, warmer=4, steps=-2))
+    plant = simulate(600, 3, change=ProcessChange(after=0.5, warmer=4, steps=-2))
     turned = round(plant.batches * 0.5)
     changed = [row for row in plant.rows if row.number > turned]
     assert all(row.clean == plain[row.number].clean for row in plant.rows if row.number <= turned)
-    warmth = [int(row.clean[NAMES.index("B6")]) - int(plain[row.number].clean[NAMES.index("B6")]) for row in changed]
+    warmth = [
+        int(row.clean[READING_NAMES.index("B6")]) - int(plain[row.number].clean[READING_NAMES.index("B6")])
+        for row in changed
+    ]
     assert set(warmth) == {4}
     fall = np.mean([float(row.outcome) - float(plain[row.number].outcome) for row in changed])
     assert fall == pytest.approx(-2 * 0.0113, abs=0.003)
-    richer = simulate(600, 3, shift=Shift(after=0.0, richer=20))
+    richer = simulate(600, 3, change=ProcessChange(after=0.0, richer=20))
     gain = [
-        float(row.clean[NAMES.index("B14")]) - float(plain[row.number].clean[NAMES.index("B14")]) for row in richer.rows
+        float(row.clean[READING_NAMES.index("B14")]) - float(plain[row.number].clean[READING_NAMES.index("B14")])
+        for row in richer.rows
     ]
     assert np.median(gain) == 20

@@ -9,8 +9,8 @@ import pytest
 from sklearn.model_selection import KFold
 
 from batchyield.modelling import model_params, params
-from batchyield.modelling.yield_model import build
-from batchyield.plant.batch import NAMES, READINGS
+from batchyield.modelling.yield_model import build_model
+from batchyield.plant.batch import READING_NAMES, READINGS
 from batchyield.plant.csv_reader import read_sheet
 from batchyield.plant.features import featurize
 from batchyield.plant.simulator import simulate
@@ -34,7 +34,7 @@ def default():
 
 
 def column(plant, name):
-    i = NAMES.index(name)
+    i = READING_NAMES.index(name)
     return [row.clean[i] for row in plant.rows]
 
 
@@ -57,7 +57,7 @@ def cross_validated(data, model):
     target = params.TargetParams(knee=1.167, outlier=0.09, lowest=0.55, highest=1.02)
     errors = np.zeros(len(yields))
     for train, test in KFold(5, shuffle=True, random_state=0).split(values):
-        fitted = build(model, groups, target).fit(values[train], yields[train])
+        fitted = build_model(model, groups, target).fit(values[train], yields[train])
         errors[test] = (fitted.predict(values[test]) - yields[test]) ** 2 / 2e-4
     core = (yields >= 0.85) & (yields <= 1.0)
     return errors.mean(), errors[core].mean()
@@ -102,7 +102,7 @@ def test_campaigns_and_regimes():
         "S": ("400", False, False),
     }
     for row in default().rows:
-        b10, b11, b12 = (row.clean[NAMES.index(name)] for name in ("B10", "B11", "B12"))
+        b10, b11, b12 = (row.clean[READING_NAMES.index(name)] for name in ("B10", "B11", "B12"))
         wash, second, third = marks[row.regime]
         assert (bool(b10), bool(b11)) == (second, third)
         assert b12 in (wash, "") or (row.regime == "O" and b12 == "900")
@@ -110,7 +110,7 @@ def test_campaigns_and_regimes():
 
 def test_blank_shares():
     expected = {"A2": 0.97, "A3": 0.03, "A7": 0.89, "A8": 0.89, "B10": 0.175, "B11": 0.61, "B1": 0.007}
-    for name in NAMES:
+    for name in READING_NAMES:
         blank = np.mean([not text for text in column(default(), name)])
         assert blank == pytest.approx(expected.get(name, 0.001), abs=0.03 if name in expected else 0.002), name
     assert all(bool(a2) != bool(a3) for a2, a3 in zip(column(default(), "A2"), column(default(), "A3"), strict=True))
@@ -137,7 +137,7 @@ def test_yields_lie_on_the_lattice_and_tie():
 def test_lines_of_the_new_process_take_turns():
     """Level and charge of N3 come back every third batch, drift over some fifty, and forget within a campaign."""
     rows = in_time(default(), "N3")
-    product = {row.number: float(row.clean[NAMES.index("B14")]) for row in rows}
+    product = {row.number: float(row.clean[READING_NAMES.index("B14")]) for row in rows}
     level = {row.number: float(row.outcome) / product[row.number] for row in rows}
     assert correlation(product, 1) < -0.1
     assert correlation(product, 2) < -0.1

@@ -5,7 +5,7 @@ import pytest
 from support.commands import ROOT, run
 
 from batchyield.errors import ParamsError, SetupError
-from batchyield.modelling.params import Bounds, parse
+from batchyield.modelling.params import Bounds, parse_params
 from batchyield.review.gate import judge
 from batchyield.serving.artifact import canonical_json
 
@@ -46,7 +46,7 @@ def test_a_figure_that_was_not_measured_is_no_pass(tmp_path):
 def test_a_wrong_gate_is_said_so(wrong, place):
     text = (ROOT / "params.yaml").read_text()
     with pytest.raises(ParamsError, match=place):
-        parse(text.replace("at_least: 0.87", wrong))
+        parse_params(text.replace("at_least: 0.87", wrong))
 
 
 def test_the_committed_model_passes_and_another_gate_stops_it(tmp_path):

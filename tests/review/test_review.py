@@ -19,7 +19,7 @@ from support.commands import EVALUATED, QUICK, ROOT, run
 
 from batchyield.errors import ArtifactError, SetupError
 from batchyield.modelling.params import Bounds, Change
-from batchyield.modelling.train import Answers
+from batchyield.modelling.train import Predictions
 from batchyield.review import comment_target
 from batchyield.review.baseline_regression import Outcome, compare
 from batchyield.review.gate import Judgement, Verdict, labelled
@@ -42,7 +42,7 @@ def answered(n=200, error=0.01, seed=0):
     rng = np.random.default_rng(seed)
     actual = rng.uniform(0.8, 1.0, n)
     yields = actual + rng.normal(0, error, n)
-    return Rows([f"b_{i}" for i in range(n)], actual, Answers(yields, yields - 0.03, yields + 0.03))
+    return Rows([f"b_{i}" for i in range(n)], actual, Predictions(yields, yields - 0.03, yields + 0.03))
 
 
 def compared(base, head, rule, name="score"):
@@ -57,7 +57,7 @@ NOISY = Change(better="lower", beyond_noise=True)
 
 def test_equal_answers_are_the_same_and_a_plain_loss_is_worse_and_a_gain_better():
     base = answered()
-    worse = base._replace(answers=Answers(base.answers.yields + 0.02, base.answers.lower, base.answers.upper))
+    worse = base._replace(answers=Predictions(base.answers.yields + 0.02, base.answers.lower, base.answers.upper))
     assert compared(base, base, NOISY).outcome is Outcome.SAME
     assert compared(base, worse, NOISY).outcome is Outcome.WORSE
     assert compared(worse, base, NOISY).outcome is Outcome.BETTER

@@ -127,10 +127,10 @@ def test_a_comparison_is_that_of_differences_on_the_test_batches(tmp_path):
     import pandas as pd
 
     from batchyield.modelling.parquet import write_table
-    from batchyield.plant.batch import NAMES
+    from batchyield.plant.batch import READING_NAMES
 
     rows = batches(30)
-    frame = pd.DataFrame({name: [getattr(row, name) for row in rows] for name in ("id", *NAMES)})
+    frame = pd.DataFrame({name: [getattr(row, name) for row in rows] for name in ("id", *READING_NAMES)})
     write_table(tmp_path / "data/split/test.parquet", frame)
     sides = []
     for name, constant in (("a", A), ("b", B)):

@@ -13,7 +13,7 @@ from support.service import HALF_WIDTH, NAMES, ROOT, batches, linear_onnx
 
 from batchyield.errors import ArtifactError
 from batchyield.modelling.onnx_export import to_onnx
-from batchyield.modelling.params import load
+from batchyield.modelling.params import read_params
 from batchyield.modelling.train import train
 from batchyield.plant.batch import Batch, CellWarning
 from batchyield.plant.csv_reader import read_sheet
@@ -147,7 +147,7 @@ def plant():
     """Simulated batches and the model that the project's own parameters make of them."""
     sheet = read_sheet(simulate(rows=240, seed=5).csv())
     values = featurize(sheet.batches).values
-    trained = train(values, np.array(sheet.yields, dtype=float), load(ROOT / "params.yaml"))
+    trained = train(values, np.array(sheet.yields, dtype=float), read_params(ROOT / "params.yaml"))
     return sheet.batches, trained.answer(values), Predictor(to_onnx(trained))
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from batchyield.modelling.params import parse
+from batchyield.modelling.params import parse_params
 from batchyield.modelling.train import train
 from batchyield.plant.csv_reader import read_sheet
 from batchyield.plant.features import featurize
@@ -34,7 +34,7 @@ def composed(*overrides):
 
 @cache
 def params(*overrides):
-    return parse(composed(*overrides))
+    return parse_params(composed(*overrides))
 
 
 def small(model, *overrides):

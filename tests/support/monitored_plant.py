@@ -10,7 +10,7 @@ from batchyield.journal.insert import open_appender
 from batchyield.journal.migrate import ensure_schema
 from batchyield.journal.outcomes import OutcomeSource, record_outcomes
 from batchyield.journal.records import AnsweringModel, JournalEntry, split_request
-from batchyield.plant.batch import NAMES
+from batchyield.plant.batch import READING_NAMES
 from batchyield.plant.csv_reader import read_sheet
 from batchyield.plant.features import FEATURES, INDEX, featurize
 from batchyield.plant.simulator import simulate
@@ -43,7 +43,7 @@ def trained():
     """The profile of the training, and the card that promises what is so."""
     rows, _ = plant()
     values = featurize(rows).values
-    blank = {name: sum(getattr(row, name) is None for row in rows) / len(rows) for name in NAMES}
+    blank = {name: sum(getattr(row, name) is None for row in rows) / len(rows) for name in READING_NAMES}
     yields = np.array(
         [answer.yield_ for answer in predictor().predict(rows)]
     )  # as answered: rounded, levels stay levels

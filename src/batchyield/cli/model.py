@@ -34,10 +34,10 @@ def _gate(options: argparse.Namespace) -> int:
 
         made = review(options.base, options.labels, params=options.params, metrics=options.metrics).judgement
     else:
-        from batchyield.modelling.params import load
+        from batchyield.modelling.params import read_params
         from batchyield.review.gate import judge
 
-        made = Judgement(judge(load(options.params).gate, options.metrics), [], labelled(options.labels))
+        made = Judgement(judge(read_params(options.params).gate, options.metrics), [], labelled(options.labels))
     show(made.as_json() if options.json else made, options, str)
     return 0 if made.passed else 1
 

@@ -10,7 +10,7 @@ from batchyield.journal.database import Database
 from batchyield.journal.migrate import read_revision
 from batchyield.journal.queries import JournalCounts, JournalledPrediction, read_counts
 from batchyield.journal.timestamps import format_time
-from batchyield.plant.batch import NAMES
+from batchyield.plant.batch import READING_NAMES
 
 CSV_COLUMNS = (
     "at", "request", "position", "caller", "format", "version", "revision", "md5",
@@ -62,7 +62,7 @@ def format_json_lines(rows: Iterable[JournalledPrediction]) -> Iterator[str]:
 
 def format_csv_lines(rows: Iterable[JournalledPrediction]) -> Iterator[str]:
     """A header, then a line for each prediction: what was answered, then the readings; warnings as `field kind`."""
-    yield _line([*CSV_COLUMNS, *NAMES])
+    yield _line([*CSV_COLUMNS, *READING_NAMES])
     for row in rows:
         p = row.prediction
         warned = "; ".join(f"{warning.field} {warning.kind}" for warning in p.warnings)
@@ -70,7 +70,7 @@ def format_csv_lines(rows: Iterable[JournalledPrediction]) -> Iterator[str]:
             [
                 *(format_time(row.at), row.request, row.position, row.caller, row.form, *row.pin),
                 *(p.id, p.yield_, p.lower, p.upper, warned, row.measured),
-                *(getattr(row.batch, name) for name in NAMES),
+                *(getattr(row.batch, name) for name in READING_NAMES),
             ]
         )
 

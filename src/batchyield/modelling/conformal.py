@@ -61,7 +61,7 @@ def groups(X: Matrix) -> npt.NDArray[np.int64]:  # noqa: N803
     return raised[:, 0] + 2 * raised[:, 1].astype(np.int64)
 
 
-def parts(X: Matrix, params: IntervalsParams) -> list[npt.NDArray[np.intp]]:  # noqa: N803
+def make_folds(X: Matrix, params: IntervalsParams) -> list[npt.NDArray[np.intp]]:  # noqa: N803
     """The rows of each fold: drawn at random, or in periods by the number in the id.
 
     Raises:
@@ -79,7 +79,7 @@ def parts(X: Matrix, params: IntervalsParams) -> list[npt.NDArray[np.intp]]:  # 
     return np.array_split(np.argsort(number, kind="stable"), params.folds)
 
 
-def out_of_fold(
+def predict_out_of_fold(
     model: YieldModel,
     X: Matrix,  # noqa: N803
     y: Array,

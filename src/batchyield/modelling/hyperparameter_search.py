@@ -21,14 +21,14 @@ from sklearn.model_selection import KFold
 
 from batchyield.errors import ParamsError, SetupError
 from batchyield.files import write_atomic
-from batchyield.modelling.conformal import out_of_fold
+from batchyield.modelling.conformal import predict_out_of_fold
 from batchyield.modelling.estimators import Array, Matrix
 from batchyield.modelling.metrics import METRIC_DECIMALS
 from batchyield.modelling.model_params import ModelParams
-from batchyield.modelling.params import Params, load
+from batchyield.modelling.params import Params, read_params
 from batchyield.modelling.parquet import read_features, read_table
 from batchyield.modelling.search_space import Number, SearchSpace, load_space, replace
-from batchyield.modelling.yield_model import build
+from batchyield.modelling.yield_model import build_model
 
 STUDIES = Path(".cache/search")
 CONFIDENCE = 0.9
@@ -67,8 +67,8 @@ def folds(X: Matrix, params: Params, repeat: int) -> list[Any]:  # noqa: N803 - 
 
 def cross_predict(X: Matrix, y: Array, params: Params) -> Array:  # noqa: N803
     """Return out-of-fold predictions [repeats, n], without fitting intervals."""
-    model = build(params.model, params.features, params.target)
-    return np.array([out_of_fold(model, X, y, folds(X, params, r)) for r in range(params.evaluation.repeats)])
+    model = build_model(params.model, params.features, params.target)
+    return np.array([predict_out_of_fold(model, X, y, folds(X, params, r)) for r in range(params.evaluation.repeats)])
 
 
 def corrected_half_width(variance: float, repeats: int, n_folds: int, confidence: float = CONFIDENCE) -> float:
@@ -118,8 +118,8 @@ def search(
     )
 
     def fold_scores(model: ModelParams, repeat: int) -> list[float]:
-        estimator, cut = build(model, params.features, params.target), folds(X, params, repeat)
-        cost = (out_of_fold(estimator, X, y, cut) - y) ** 2 / 2
+        estimator, cut = build_model(model, params.features, params.target), folds(X, params, repeat)
+        cost = (predict_out_of_fold(estimator, X, y, cut) - y) ** 2 / 2
         return [float(cost[test].mean()) for test in cut]
 
     repeats = range(params.evaluation.repeats)
@@ -196,7 +196,7 @@ def run(space_path: Path, write: str | None = None, force: bool = False) -> int:
         SetupError: the choice exists or its name is invalid, the features are not built, or Optuna is not installed.
     """
     path = None if write is None else destination(write, force)  # refuse before the search, not after it
-    space, params = load_space(space_path), load()
+    space, params = load_space(space_path), read_params()
     features, batches = Path("data/features/train.parquet"), Path("data/split/train.parquet")
     for needed in (features, batches):
         if not needed.is_file():

@@ -13,7 +13,7 @@ from sklearn.model_selection import KFold
 
 from batchyield.modelling.estimators import Array, Matrix
 from batchyield.modelling.params import Params
-from batchyield.modelling.train import Answers, train
+from batchyield.modelling.train import Predictions, train
 from batchyield.plant.features import FEATURES, INDEX, Features
 
 METRIC_DECIMALS = 9
@@ -52,7 +52,7 @@ class CrossValidation(msgspec.Struct, frozen=True):
     yields: list[float]
 
 
-def terms(measured: Array, answers: Answers) -> dict[str, Array]:
+def row_terms(measured: Array, answers: Predictions) -> dict[str, Array]:
     """The row-wise terms [n] whose means make every figure."""
     error = answers.yields - measured
     return {
@@ -66,7 +66,7 @@ def terms(measured: Array, answers: Answers) -> dict[str, Array]:
     }
 
 
-def figures_of(means: Mapping[str, Any]) -> dict[str, Any]:
+def metrics_of_means(means: Mapping[str, Any]) -> dict[str, Any]:
     """Figures from means of terms: of all rows, or [resamples] of them at once."""
     variance = means["yield_square"] - means["yield"] ** 2
     known = variance > 1e-12
@@ -81,7 +81,7 @@ def figures_of(means: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def summary(measured: Array, answers: Answers) -> dict[str, float]:
+def compute_metrics(measured: Array, answers: Predictions) -> dict[str, float]:
     """The figures of some answers.
 
     `score` is half the mean square error; `rmse`, `mae`, `bias` (answered less measured) and `width` (mean of the
@@ -93,27 +93,31 @@ def summary(measured: Array, answers: Answers) -> dict[str, float]:
     """
     if not len(measured):
         raise ValueError("no measured yields to judge the answers by")
-    means = {name: term.mean() for name, term in terms(measured, answers).items()}
-    return {name: round(float(value), METRIC_DECIMALS) for name, value in figures_of(means).items()}
+    means = {name: term.mean() for name, term in row_terms(measured, answers).items()}
+    return {name: round(float(value), METRIC_DECIMALS) for name, value in metrics_of_means(means).items()}
 
 
-def bootstrap(measured: Array, answers: Answers, resamples: int, confidence: float, seed: int) -> dict[str, Estimate]:
+def bootstrap(
+    measured: Array, answers: Predictions, resamples: int, confidence: float, seed: int
+) -> dict[str, Estimate]:
     """The figures with percentile intervals: how much another draw of as many test batches would change them."""
-    resampled = resample(measured, answers, draws(len(measured), resamples, seed))
-    return estimates(summary(measured, answers), resampled, confidence)
+    resampled = resample_metrics(measured, answers, draw_resamples(len(measured), resamples, seed))
+    return percentile_intervals(compute_metrics(measured, answers), resampled, confidence)
 
 
-def draws(rows: int, resamples: int, seed: int) -> npt.NDArray[np.int64]:
+def draw_resamples(rows: int, resamples: int, seed: int) -> npt.NDArray[np.int64]:
     """Row numbers [resamples, rows] drawn with replacement."""
     return np.random.default_rng(seed).integers(rows, size=(resamples, rows))
 
 
-def resample(measured: Array, answers: Answers, drawn: npt.NDArray[np.int64]) -> dict[str, Array]:
+def resample_metrics(measured: Array, answers: Predictions, drawn: npt.NDArray[np.int64]) -> dict[str, Array]:
     """The figures [resamples] of each draw of rows."""
-    return figures_of({name: term[drawn].mean(axis=1) for name, term in terms(measured, answers).items()})
+    return metrics_of_means({name: term[drawn].mean(axis=1) for name, term in row_terms(measured, answers).items()})
 
 
-def estimates(values: Mapping[str, float], resampled: Mapping[str, Array], confidence: float) -> dict[str, Estimate]:
+def percentile_intervals(
+    values: Mapping[str, float], resampled: Mapping[str, Array], confidence: float
+) -> dict[str, Estimate]:
     """Each value with the percentile interval of its resamples."""
     ends = [(1 - confidence) / 2, (1 + confidence) / 2]
     return {
@@ -125,7 +129,7 @@ def estimates(values: Mapping[str, float], resampled: Mapping[str, Array], confi
 def cross_validate(X: Matrix, y: Array, params: Params) -> CrossValidation:  # noqa: N803 - as scikit-learn
     """Train on all folds but one, intervals included, and judge on the one: every batch, `repeats` times."""
     rounds = [_folded(X, y, params, params.evaluation.seed + r) for r in range(params.evaluation.repeats)]
-    figures = [summary(y, answers) for answers in rounds]
+    figures = [compute_metrics(y, answers) for answers in rounds]
     return CrossValidation(
         {name: round(float(np.mean([f[name] for f in figures])), METRIC_DECIMALS) for name in figures[0]},
         round(float(np.std([f["score"] for f in figures])), METRIC_DECIMALS),
@@ -133,14 +137,14 @@ def cross_validate(X: Matrix, y: Array, params: Params) -> CrossValidation:  # n
     )
 
 
-def _folded(X: Matrix, y: Array, params: Params, seed: int) -> Answers:  # noqa: N803
+def _folded(X: Matrix, y: Array, params: Params, seed: int) -> Predictions:  # noqa: N803
     table = np.empty((3, len(y)))
     for fit, test in KFold(params.evaluation.folds, shuffle=True, random_state=seed).split(X):
-        table[:, test] = train(X[fit], y[fit], params).answer(X[test])
-    return Answers(*table)
+        table[:, test] = train(X[fit], y[fit], params).predict(X[test])
+    return Predictions(*table)
 
 
-def forward(X: Matrix, y: Array, params: Params, share: float) -> dict[str, float]:  # noqa: N803
+def evaluate_forward(X: Matrix, y: Array, params: Params, share: float) -> dict[str, float]:  # noqa: N803
     """Train on the earlier batches by id number and judge on the latest `share` of them: what a deployed model meets.
 
     Batches without a number in their id are left out; there are no figures if fewer than `SMALLEST_PART` remain.
@@ -151,10 +155,10 @@ def forward(X: Matrix, y: Array, params: Params, share: float) -> dict[str, floa
         return {}
     order = np.argsort(number, kind="stable")[:rows]  # NaN comes last
     earlier, latest = np.split(order, [rows - round(rows * share)])
-    return summary(y[latest], train(X[earlier], y[earlier], params).answer(X[latest]))
+    return compute_metrics(y[latest], train(X[earlier], y[earlier], params).predict(X[latest]))
 
 
-def labels(features: Features) -> dict[str, list[str]]:
+def slice_labels(features: Features) -> dict[str, list[str]]:
     """What to slice by: for each aspect, one label [n] a batch, from its features alone."""
     values = features.values
     number = values[:, INDEX["id_number"]]
@@ -170,15 +174,15 @@ def labels(features: Features) -> dict[str, list[str]]:
     }
 
 
-def slices(measured: Array, answers: Answers, by: Mapping[str, Sequence[str]]) -> list[Slice]:
+def slice_metrics(measured: Array, answers: Predictions, by: Mapping[str, Sequence[str]]) -> list[Slice]:
     """The figures of every label of every aspect, sorted by label."""
     found = []
     for aspect, given in by.items():
         column = np.array(given)
         for label in sorted(set(given)):
             rows = column == label
-            part = Answers(*(side[rows] for side in answers))
-            found.append(Slice(aspect, label, int(rows.sum()), summary(measured[rows], part)))
+            part = Predictions(*(side[rows] for side in answers))
+            found.append(Slice(aspect, label, int(rows.sum()), compute_metrics(measured[rows], part)))
     return found
 
 
@@ -195,16 +199,16 @@ def learning_curve(
     curve = []
     for share in shares:
         part = np.sort(order[: max(SMALLEST_PART, round(len(y) * share))])
-        curve.append((len(part), summary(y_test, train(X[part], y[part], params).answer(X_test))))
+        curve.append((len(part), compute_metrics(y_test, train(X[part], y[part], params).predict(X_test))))
     return curve
 
 
-def by_feature() -> dict[str, list[int]]:
+def feature_blocks() -> dict[str, list[int]]:
     """Every feature as a block of its own, for `importance`."""
     return {feature.name: [i] for i, feature in enumerate(FEATURES)}
 
 
-def by_group() -> dict[str, list[int]]:
+def group_blocks() -> dict[str, list[int]]:
     """The features of each group as a block, for `importance`: what the model loses when a whole group is noise."""
     blocks: dict[str, list[int]] = {}
     for i, feature in enumerate(FEATURES):
@@ -212,7 +216,7 @@ def by_group() -> dict[str, list[int]]:
     return blocks
 
 
-def importance(
+def permutation_importance(
     predict: Callable[[Matrix], npt.NDArray[np.floating[Any]]],
     X: Matrix,  # noqa: N803
     y: Array,

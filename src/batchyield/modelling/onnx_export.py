@@ -15,7 +15,7 @@ from batchyield.errors import ArtifactError
 from batchyield.modelling.conformal import FLAGS, GREATEST, LEAST
 from batchyield.modelling.estimators import PRODUCT_PER_CHARGE, MassLine, Matrix, WinsorLinear
 from batchyield.modelling.onnx_trees import TreeTable
-from batchyield.modelling.train import Trained
+from batchyield.modelling.train import TrainedModel
 from batchyield.plant.features import FEATURES
 from batchyield.serving.artifact import PREDICTION_TOLERANCE
 
@@ -69,7 +69,7 @@ class _Graph:
         return self.constant(f"number_{len(self.constants)}", value)
 
 
-def to_onnx(trained: Trained) -> bytes:
+def to_onnx(trained: TrainedModel) -> bytes:
     """Write the model and its intervals as one graph.
 
     Raises:
@@ -106,7 +106,7 @@ def to_onnx(trained: Trained) -> bytes:
     return bytes(built.SerializeToString(deterministic=True))
 
 
-def _answers(graph: _Graph, terms: list[str], base: float, trained: Trained) -> None:
+def _answers(graph: _Graph, terms: list[str], base: float, trained: TrainedModel) -> None:
     """Sum of the terms within the model's limits, and the interval around it."""
     model, intervals = trained.model, trained.intervals
     raw = graph.constant("base", base)
@@ -133,7 +133,7 @@ def _answers(graph: _Graph, terms: list[str], base: float, trained: Trained) -> 
     graph.do("Clip", "upper", graph.do("Add", "upper_raw", answer, above), least, greatest)
 
 
-def parity(written: bytes, trained: Trained, X: Matrix) -> float:  # noqa: N803 - as scikit-learn
+def parity(written: bytes, trained: TrainedModel, X: Matrix) -> float:  # noqa: N803 - as scikit-learn
     """The greatest difference between the written and the trained model on a feature matrix, in yield.
 
     Raises:
@@ -143,7 +143,7 @@ def parity(written: bytes, trained: Trained, X: Matrix) -> float:  # noqa: N803 
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(written, options, providers=["CPUExecutionProvider"])
     answers = session.run(["yield", "lower", "upper"], {"features": np.ascontiguousarray(X, dtype=np.float32)})
-    worst = max(float(np.abs(a - b).max(initial=0.0)) for a, b in zip(answers, trained.answer(X), strict=True))
+    worst = max(float(np.abs(a - b).max(initial=0.0)) for a, b in zip(answers, trained.predict(X), strict=True))
     if not worst <= PREDICTION_TOLERANCE:
         raise ArtifactError("model.onnx", f"differs from the trained model by up to {worst:g}", "do not serve it")
     return worst

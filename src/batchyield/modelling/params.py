@@ -141,7 +141,7 @@ class Params(Struct, frozen=True):
     gate: Gate
 
 
-def load(path: str | Path = "params.yaml") -> Params:
+def read_params(path: str | Path = "params.yaml") -> Params:
     """Read and check the parameters.
 
     Raises:
@@ -152,10 +152,10 @@ def load(path: str | Path = "params.yaml") -> Params:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ParamsError(str(path), f"cannot be read: {error}", "run `make params`") from error
-    return parse(text, str(path))
+    return parse_params(text, str(path))
 
 
-def parse(text: str, source: str = "params.yaml") -> Params:
+def parse_params(text: str, source: str = "params.yaml") -> Params:
     """`load` for text that is already read; `source` is what errors call it."""
     try:
         raw = yaml.safe_load(text)

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from batchyield.files import write_atomic
-from batchyield.plant.batch import NAMES, Batch
+from batchyield.plant.batch import READING_NAMES, Batch
 
 
 def write_table(path: Path, frame: pd.DataFrame) -> None:
@@ -28,9 +28,11 @@ def parse_table(data: bytes) -> pd.DataFrame:
     return pd.read_parquet(BytesIO(data), engine="pyarrow")
 
 
-def batches(frame: pd.DataFrame) -> list[Batch]:
+def to_batches(frame: pd.DataFrame) -> list[Batch]:
     """The rows of a frame with the columns `id` and the 42 readings as batches, in order; missing cells are None."""
-    columns = {name: frame[name].astype(object).where(frame[name].notna(), None).tolist() for name in ("id", *NAMES)}
+    columns = {
+        name: frame[name].astype(object).where(frame[name].notna(), None).tolist() for name in ("id", *READING_NAMES)
+    }
     return [Batch(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]
 
 

@@ -4,13 +4,13 @@ from typing import NamedTuple
 
 from sklearn.base import clone
 
-from batchyield.modelling.conformal import Intervals, calibrate, out_of_fold, parts
+from batchyield.modelling.conformal import Intervals, calibrate, make_folds, predict_out_of_fold
 from batchyield.modelling.estimators import Array, Matrix
 from batchyield.modelling.params import Params
-from batchyield.modelling.yield_model import YieldModel, build
+from batchyield.modelling.yield_model import YieldModel, build_model
 
 
-class Answers(NamedTuple):
+class Predictions(NamedTuple):
     """Predictions [n] and the ends [n] of their intervals, as yields."""
 
     yields: Array
@@ -18,7 +18,7 @@ class Answers(NamedTuple):
     upper: Array
 
 
-class Trained(NamedTuple):
+class TrainedModel(NamedTuple):
     """A fitted model and its intervals: all that `export` needs.
 
     Attributes:
@@ -29,21 +29,21 @@ class Trained(NamedTuple):
 
     model: YieldModel
     intervals: Intervals
-    unseen: Answers
+    unseen: Predictions
 
-    def answer(self, X: Matrix) -> Answers:  # noqa: N803 - as scikit-learn
+    def predict(self, X: Matrix) -> Predictions:  # noqa: N803 - as scikit-learn
         """What the service must answer for a feature matrix [n, len(FEATURES)]."""
         yields = self.model.predict(X)
-        return Answers(yields, *self.intervals.around(yields, X))
+        return Predictions(yields, *self.intervals.around(yields, X))
 
 
-def train(X: Matrix, y: Array, params: Params) -> Trained:  # noqa: N803
+def train(X: Matrix, y: Array, params: Params) -> TrainedModel:  # noqa: N803
     """Fit the model that the parameters describe on all given batches, and calibrate its intervals on the same.
 
     Raises:
         ParamsError: the parameters leave too few batches to learn from, or ask for periods of batches without number.
     """
-    model = build(params.model, params.features, params.target)
-    predicted = out_of_fold(model, X, y, parts(X, params.intervals))
+    model = build_model(params.model, params.features, params.target)
+    predicted = predict_out_of_fold(model, X, y, make_folds(X, params.intervals))
     intervals = calibrate(y - predicted, X, params.intervals)
-    return Trained(clone(model).fit(X, y), intervals, Answers(predicted, *intervals.around(predicted, X)))
+    return TrainedModel(clone(model).fit(X, y), intervals, Predictions(predicted, *intervals.around(predicted, X)))

@@ -86,18 +86,18 @@ class YieldModel(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(np.clip(answer, self.lowest, self.highest))
 
 
-def columns(groups: Sequence[str]) -> list[int]:
+def feature_columns(groups: Sequence[str]) -> list[int]:
     """Positions of the features of some groups, in the order of the matrix."""
     return [i for i, feature in enumerate(FEATURES) if feature.group in groups]
 
 
-def build(model: model_params.ModelParams, features: FeaturesParams, target: TargetParams) -> YieldModel:
+def build_model(model: model_params.ModelParams, features: FeaturesParams, target: TargetParams) -> YieldModel:
     """The unfitted model that the parameters describe. Single-threaded and seeded: the same bytes on every machine."""
     on_line = isinstance(model, model_params.LineTreesParams)
     return YieldModel(
         line=MassLine(target.knee),
         members=_members(model),
-        columns=columns(features.groups),
+        columns=feature_columns(features.groups),
         on_line=on_line,
         outlier=target.outlier,
         lowest=target.lowest,

@@ -12,9 +12,9 @@ from batchyield.files import write_atomic
 from batchyield.modelling import metrics as evaluation
 from batchyield.modelling.estimators import Array, Matrix
 from batchyield.modelling.metrics import partial_dependence
-from batchyield.modelling.params import load
-from batchyield.modelling.parquet import batches, read_features, read_table
-from batchyield.modelling.train import Answers
+from batchyield.modelling.params import read_params
+from batchyield.modelling.parquet import read_features, read_table, to_batches
+from batchyield.modelling.train import Predictions
 from batchyield.pipeline import run
 from batchyield.plant.features import featurize, id_number
 from batchyield.serving.artifact import canonical_json
@@ -34,24 +34,24 @@ LATEST = 0.2
 
 def main() -> None:
     """Reads `data/model/`, `data/split/` and `data/features/`; writes `data/metrics/` and `data/plots/`."""
-    params = load()
+    params = read_params()
     frame = read_table(Path("data/split/test.parquet"))
     values = read_features(Path("data/features/test.parquet"))
     measured = frame["yield"].to_numpy(dtype=float)
     model = Predictor(Path("data/model/model.onnx").read_bytes())
 
-    def answer(matrix: Matrix) -> Answers:
-        return Answers(*(np.array(side) for side in model.answer(matrix)))
+    def answer(matrix: Matrix) -> Predictions:
+        return Predictions(*(np.array(side) for side in model.answer(matrix)))
 
     answers = answer(values)
     settings = params.evaluation
-    metrics("test", evaluation.summary(measured, answers))
+    metrics("test", evaluation.compute_metrics(measured, answers))
     metrics(
         "confidence",
         evaluation.bootstrap(measured, answers, settings.bootstrap, settings.confidence, settings.seed),
     )
-    labels = evaluation.labels(featurize(batches(frame)))
-    parts = evaluation.slices(measured, answers, labels)
+    labels = evaluation.slice_labels(featurize(to_batches(frame)))
+    parts = evaluation.slice_metrics(measured, answers, labels)
     plot("slices", pd.DataFrame([{"by": p.by, "label": p.label, "batches": p.rows, **p.figures} for p in parts]))
     plot("predicted", {"id": frame["id"], "actual": measured, **answers._asdict()})
     numbers = [id_number(name) for name in frame["id"]]
@@ -64,9 +64,9 @@ def main() -> None:
     def predict(matrix: Matrix) -> Array:
         return answer(matrix).yields
 
-    blocks = {"groups": evaluation.by_group(), "importance": evaluation.by_feature()}
+    blocks = {"groups": evaluation.group_blocks(), "importance": evaluation.feature_blocks()}
     lost = {
-        name: evaluation.importance(predict, values, measured, block, SHUFFLES, settings.seed)
+        name: evaluation.permutation_importance(predict, values, measured, block, SHUFFLES, settings.seed)
         for name, block in blocks.items()
     }
     for name, by in lost.items():
@@ -78,7 +78,7 @@ def main() -> None:
     train_values = read_features(Path("data/features/train.parquet"))
     folded = evaluation.cross_validate(train_values, train_yields, params)
     metrics("cross_validation", folded.figures | {"score_spread": folded.spread})
-    forward = evaluation.forward(train_values, train_yields, params, LATEST)
+    forward = evaluation.evaluate_forward(train_values, train_yields, params, LATEST)
     if not forward:
         print("no forward metrics: too few ids end in a number that orders the batches by time", file=sys.stderr)
     metrics("forward", forward)

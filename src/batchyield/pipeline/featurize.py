@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from batchyield.modelling.parquet import batches, read_table, write_table
+from batchyield.modelling.parquet import read_table, to_batches, write_table
 from batchyield.pipeline import run
 from batchyield.plant.features import FEATURES, featurize
 
@@ -13,7 +13,7 @@ def main() -> None:
     """Reads `data/split/`; writes `data/features/`, one row per batch in the same order."""
     for part in ("train", "test"):
         frame = read_table(Path(f"data/split/{part}.parquet"))
-        matrix = pd.DataFrame(featurize(batches(frame)).values, columns=[feature.name for feature in FEATURES])
+        matrix = pd.DataFrame(featurize(to_batches(frame)).values, columns=[feature.name for feature in FEATURES])
         matrix.insert(0, "id", frame["id"].to_numpy())
         write_table(Path(f"data/features/{part}.parquet"), matrix)
 

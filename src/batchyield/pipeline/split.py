@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from batchyield.modelling.holdout import held_out
-from batchyield.modelling.params import load
+from batchyield.modelling.params import read_params
 from batchyield.modelling.parquet import read_table, write_table
 from batchyield.pipeline import run
 
@@ -11,7 +11,7 @@ from batchyield.pipeline import run
 def main() -> None:
     """Reads `data/validated/batches.parquet`; writes `data/split/`."""
     frame = read_table(Path("data/validated/batches.parquet"))
-    test = held_out(frame["id"].tolist(), load().split)
+    test = held_out(frame["id"].tolist(), read_params().split)
     write_table(Path("data/split/train.parquet"), frame[~test])
     write_table(Path("data/split/test.parquet"), frame[test])
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import msgspec
 
 from batchyield.files import md5
-from batchyield.modelling.metrics import summary
+from batchyield.modelling.metrics import compute_metrics
 from batchyield.modelling.onnx_export import parity, to_onnx
-from batchyield.modelling.params import load
-from batchyield.modelling.parquet import batches, read_features, read_table
+from batchyield.modelling.params import read_params
+from batchyield.modelling.parquet import read_features, read_table, to_batches
 from batchyield.modelling.train import train
 from batchyield.pipeline import run
-from batchyield.plant.batch import NAMES
+from batchyield.plant.batch import READING_NAMES
 from batchyield.plant.features import FEATURES, INDEX
 from batchyield.serving.artifact import canonical_json, golden_rows, write_artifact
 from batchyield.serving.reference_profile import PROFILE_DECIMALS, reference
@@ -24,11 +24,11 @@ GOLDEN_ROWS = 20
 
 def main() -> None:
     """Reads the training part of `data/split/` and `data/features/`; writes `data/model/`."""
-    params = load()
+    params = read_params()
     frame = read_table(Path("data/split/train.parquet"))
     values = read_features(Path("data/features/train.parquet"))
     yields = frame["yield"].to_numpy(dtype=float)
-    rows = batches(frame)
+    rows = to_batches(frame)
     trained = train(values, yields, params)
     onnx = to_onnx(trained)
     parity(onnx, trained, values)
@@ -41,11 +41,11 @@ def main() -> None:
         params={"model": msgspec.to_builtins(params.model), "features": msgspec.to_builtins(params.features)},
         data_md5=md5(Path("data/raw/batches.csv")),
         versions={name: version(name) for name in LIBRARIES},
-        metrics=summary(yields, trained.unseen),
+        metrics=compute_metrics(yields, trained.unseen),
         rows=len(frame),
         level=params.intervals.level,
     )
-    blank = {name: round(float(frame[name].isna().mean()), PROFILE_DECIMALS) for name in NAMES}
+    blank = {name: round(float(frame[name].isna().mean()), PROFILE_DECIMALS) for name in READING_NAMES}
     profile = reference(names, values, trained.unseen.yields, blank, values[:, INDEX["id_number"]])
     write_artifact(Path("data/model"), onnx, card, golden, canonical_json(profile))
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 from batchyield.errors import ContractError
 from batchyield.files import write_atomic
-from batchyield.modelling.params import load
+from batchyield.modelling.params import read_params
 from batchyield.modelling.parquet import write_table
 from batchyield.pipeline import run
-from batchyield.plant.contract import check, frame
-from batchyield.plant.contract_report import report
+from batchyield.plant.contract import check_contract, to_frame
+from batchyield.plant.contract_report import render_report
 from batchyield.plant.csv_reader import read_sheet
 
 RAW = Path("data/raw/batches.csv")
@@ -18,11 +18,11 @@ REPORT = Path("data/validated/report.md")
 def main() -> None:
     """Reads `data/raw/batches.csv`; writes `data/validated/`."""
     sheet = read_sheet(RAW.read_bytes())
-    result = check(sheet, load().validate)
-    write_atomic(REPORT, report(result, sheet).encode())
+    result = check_contract(sheet, read_params().validate)
+    write_atomic(REPORT, render_report(result, sheet).encode())
     if result.violations:
         raise ContractError(str(RAW), list(result.violations), str(REPORT))
-    write_table(Path("data/validated/batches.parquet"), frame(sheet))
+    write_table(Path("data/validated/batches.parquet"), to_frame(sheet))
 
 
 if __name__ == "__main__":

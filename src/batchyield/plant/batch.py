@@ -17,10 +17,10 @@ ENCODING = "GB18030"
 YIELD_BOUNDS = (0.0, 1.2)
 """Between which a measured yield may lie, as a fraction."""
 
-LARGEST = 1e6
+MAX_READING = 1e6
 """No reading of the plant comes near it; beyond it a number is a typing error, and float32 features would overflow."""
 
-Number = Annotated[float, Meta(ge=-LARGEST, le=LARGEST)] | None
+Number = Annotated[float, Meta(ge=-MAX_READING, le=MAX_READING)] | None
 Clock = Annotated[str, Meta(max_length=64, extra={"kind": "clock"})] | None
 Range = Annotated[str, Meta(max_length=64, extra={"kind": "range"})] | None
 
@@ -107,7 +107,7 @@ def _reading(field: msgspec.structs.FieldInfo) -> Reading:
 READINGS: tuple[Reading, ...] = tuple(_reading(f) for f in msgspec.structs.fields(Batch) if f.name != "id")
 """The 42 readings in the plant's order."""
 
-NAMES: tuple[str, ...] = tuple(r.name for r in READINGS)
+READING_NAMES: tuple[str, ...] = tuple(r.name for r in READINGS)
 
 
 class CellWarning(msgspec.Struct, frozen=True, gc=False):
@@ -115,7 +115,7 @@ class CellWarning(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         field: the reading, for example `B9`.
-        kind: a stable short name for counting: see `clock.KINDS` and `features.KINDS`.
+        kind: a stable short name for counting: see `cells.WARNING_KINDS` and `features.WARNING_KINDS`.
         message: what stood there and what was made of it.
     """
 

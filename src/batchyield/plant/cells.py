@@ -35,7 +35,7 @@ class Number(NamedTuple):
     warning: tuple[str, str] | None
 
 
-KINDS: dict[str, str] = {
+WARNING_KINDS: dict[str, str] = {
     "full_width": "full-width characters",
     "semicolon": "`;` for `:`",
     "quote": "a quote mark for `:`",
@@ -201,7 +201,7 @@ def _warning(kind: str, text: str, reading: str = "") -> tuple[str, str] | None:
     if not kind:
         return None
     shown = "".join(c if c.isprintable() else "\ufffd" for c in text[:40]) + "…" * (len(text) > 40)
-    return kind, f"'{shown}' {f'read as {reading}' if reading else 'taken as missing'}: {KINDS[kind]}"
+    return kind, f"'{shown}' {f'read as {reading}' if reading else 'taken as missing'}: {WARNING_KINDS[kind]}"
 
 
 def _time(minutes: int) -> str:
@@ -209,7 +209,7 @@ def _time(minutes: int) -> str:
 
 
 @lru_cache(maxsize=4096)
-def read_clock(text: str) -> Clock:
+def parse_clock(text: str) -> Clock:
     """Reads `13:30:00`, `13:30` or a dirty form of them; blank is missing unwarned; never raises."""
     text = text.strip()
     found, kind = _match("clock", text)
@@ -220,7 +220,7 @@ def read_clock(text: str) -> Clock:
 
 
 @lru_cache(maxsize=16384)
-def read_range(text: str) -> Span:
+def parse_range(text: str) -> Span:
     """Reads `21:00-21:30` or a dirty form of it, both ends or none; blank is missing unwarned; never raises."""
     text = text.strip()
     found, kind = _match("range", text)
@@ -231,7 +231,7 @@ def read_range(text: str) -> Span:
 
 
 @lru_cache(maxsize=16384)
-def read_number(text: str) -> Number:
+def parse_number(text: str) -> Number:
     """Reads `405`, `3.5` or a dirty form of them as a finite number; blank is missing unwarned; never raises."""
     text = text.strip()
     found, kind = _match("number", text)

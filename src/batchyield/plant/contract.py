@@ -8,7 +8,7 @@ import pandera.pandas as pa
 
 from batchyield.errors import Violation
 from batchyield.plant.batch import READINGS, Reading
-from batchyield.plant.cells import read_clock, read_range
+from batchyield.plant.cells import parse_clock, parse_range
 from batchyield.plant.contract_params import Bounds, ContractParams
 from batchyield.plant.csv_reader import Sheet
 
@@ -20,7 +20,7 @@ class ContractResult(NamedTuple):
     unusual: list[Violation]
 
 
-def frame(sheet: Sheet) -> pd.DataFrame:
+def to_frame(sheet: Sheet) -> pd.DataFrame:
     """A row a batch: `id` and texts as strings, numbers and `yield` as float64; no `yield` where the file has none."""
     kinds = {"id": "id"} | {r.name: r.kind for r in READINGS}
     columns = {
@@ -37,8 +37,8 @@ def reading_of(reading: Reading, cell: Any) -> tuple[Any, tuple[str, str] | None
     if cell is None or cell != cell or reading.kind == "number":
         return (None if cell != cell else cell), None
     if reading.kind == "clock":
-        return read_clock(cell)
-    span = read_range(cell)
+        return parse_clock(cell)
+    span = parse_range(cell)
     return (None if span.start is None else span[:2]), span.warning
 
 
@@ -95,9 +95,9 @@ def _violation(
     return (int(index), order[column], check), Violation(where, problem or f"{shown} is {check}")
 
 
-def check(sheet: Sheet, params: ContractParams) -> ContractResult:
+def check_contract(sheet: Sheet, params: ContractParams) -> ContractResult:
     """Everything that breaks the contract at once, and what is unusual."""
-    table = frame(sheet)
+    table = to_frame(sheet)
     named = pa.Check.str_matches(r"^\S+$", error="a name with blanks")
     enough = pa.Check(
         lambda rows: len(rows) >= params.minimum_rows,

@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from batchyield.plant.batch import NAMES, READINGS, YIELD_BOUNDS
+from batchyield.plant.batch import READING_NAMES, READINGS, YIELD_BOUNDS
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Bounds = tuple[float, float]
@@ -51,7 +51,11 @@ class ContractParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         numbers = {r.name: r.unit for r in READINGS if r.kind == "number"}
-        for known, named in ((NAMES, self.mostly_blank), (numbers, self.usual), (numbers.values(), self.possible)):
+        for known, named in (
+            (READING_NAMES, self.mostly_blank),
+            (numbers, self.usual),
+            (numbers.values(), self.possible),
+        ):
             if unknown := sorted(set(named) - set(known)):
                 raise ValueError(f"{', '.join(unknown)}: no such column or unit")
         for name, (low, high) in [("yield", self.yield_bounds), *self.possible.items(), *self.usual.items()]:

@@ -5,10 +5,10 @@ from html import escape
 from statistics import median
 from typing import Any, NamedTuple
 
-from batchyield.plant import cells as clock
-from batchyield.plant.batch import NAMES, READINGS, CellWarning, Reading
+from batchyield.plant import cells
+from batchyield.plant.batch import READING_NAMES, READINGS, CellWarning, Reading
 from batchyield.plant.contract import ContractResult, reading_of
-from batchyield.plant.csv_reader import KINDS, Sheet
+from batchyield.plant.csv_reader import WARNING_KINDS, Sheet
 
 EXAMPLES = 3
 
@@ -27,7 +27,7 @@ def _dirty(sheet: Sheet) -> list[_Cell]:
     for line, (batch, warnings) in enumerate(zip(sheet.batches, sheet.warnings, strict=True), 2):
         texts = [(r.name, reading_of(r, getattr(batch, r.name))[1]) for r in READINGS if r.kind != "number"]
         for warned in (*warnings, *(CellWarning(name, *warning) for name, warning in texts if warning)):
-            reading = READINGS[NAMES.index(warned.field)]
+            reading = READINGS[READING_NAMES.index(warned.field)]
             readable = reading_of(reading, getattr(batch, warned.field))[0] is not None
             cells.append(_Cell(line, batch.id, warned, readable))
     return cells
@@ -66,7 +66,7 @@ def _kinds(dirty: list[_Cell]) -> list[str]:
     """Every kind of dirt, the commonest first, with its first cells."""
     lines = []
     for kind, count in sorted(Counter(cell.warning.kind for cell in dirty).items(), key=lambda k: (-k[1], k[0])):
-        lines.append(f"- **{kind}**: {count}, {(clock.KINDS | KINDS)[kind]}")
+        lines.append(f"- **{kind}**: {count}, {(cells.WARNING_KINDS | WARNING_KINDS)[kind]}")
         examples = [cell for cell in dirty if cell.warning.kind == kind][:EXAMPLES]
         lines += [f"  - line {c.line} ({_plain(str(c.id))}), {_plain(_told(c.warning))}" for c in examples]
     return lines
@@ -98,7 +98,7 @@ def _section(title: str, text: str, lines: list[str]) -> list[str]:
     return [f"## {title}", "", text, "", *lines, ""] if lines else []
 
 
-def report(result: ContractResult, sheet: Sheet) -> str:
+def render_report(result: ContractResult, sheet: Sheet) -> str:
     """The verdict and what the data are like, in Markdown; the same data give the same bytes."""
     dirty = _dirty(sheet)
     lines = [

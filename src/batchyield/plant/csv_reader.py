@@ -14,11 +14,20 @@ from typing import Any, NoReturn
 import msgspec
 
 from batchyield.errors import InputError, Violation
-from batchyield.plant.batch import ENCODING, ID_COLUMN, NAMES, READINGS, YIELD_COLUMN, Batch, CellWarning, Reading
-from batchyield.plant.cells import read_number
+from batchyield.plant.batch import (
+    ENCODING,
+    ID_COLUMN,
+    READING_NAMES,
+    READINGS,
+    YIELD_COLUMN,
+    Batch,
+    CellWarning,
+    Reading,
+)
+from batchyield.plant.cells import parse_number
 
 BOM = "\ufeff"
-SHOWN = 20
+MAX_VIOLATIONS = 20
 """So many violations are told; a file that is wrong in more places is wrong as a whole."""
 
 Problem = tuple[int, str, str]
@@ -33,8 +42,8 @@ def refuse(problems: Iterable[Problem]) -> NoReturn:
     """
     listed = sorted(problems, key=lambda problem: problem[0])
     told = [Violation(f"line {line}{column and f', column {column}'}", problem) for line, column, problem in listed]
-    more = [Violation("file", f"{len(told) - SHOWN} more like these")] if len(told) > SHOWN else []
-    raise InputError(*told[:SHOWN], *more)
+    more = [Violation("file", f"{len(told) - MAX_VIOLATIONS} more like these")] if len(told) > MAX_VIOLATIONS else []
+    raise InputError(*told[:MAX_VIOLATIONS], *more)
 
 
 def decode(data: bytes) -> tuple[str, str]:
@@ -87,14 +96,14 @@ def lines_of(text: str) -> Iterator[list[str]]:
         refuse([(1, "", "the file is empty")])
 
 
-TOGETHER = 128
+CHUNK_ROWS = 128
 """So many rows are worked on together: their cells stay in the processor's cache, and little is held at a time."""
 
-KINDS: dict[str, str] = {
+WARNING_KINDS: dict[str, str] = {
     "too_long": "a cell longer than any reading",
     "too_large": "a number no reading of the plant comes near",
 }
-"""The kinds of warning a file adds to `clock.KINDS`."""
+"""The kinds of warning a file adds to `cells.WARNING_KINDS`."""
 
 
 def _limits(bound: str) -> dict[str, Any]:
@@ -126,7 +135,7 @@ class Sheet(msgspec.Struct, frozen=True):
 
 def _problems_of_header(names: list[str], with_yield: bool | None) -> list[Problem]:
     counts = Counter(names)
-    known = (ID_COLUMN, *NAMES, YIELD_COLUMN)
+    known = (ID_COLUMN, *READING_NAMES, YIELD_COLUMN)
     needed = known if with_yield else known[:-1]
     wrong = {
         "missing": [name for name in needed if name not in counts],
@@ -154,12 +163,12 @@ class _Column(dict[str, Any]):
 
     def _read(self, cell: str) -> tuple[float | str | None, tuple[str, str] | None]:
         if len(cell) > _LONGEST.get(self.name, _LONGEST_NUMBER):
-            return None, ("too_long", f"{len(cell)} characters taken as missing: {KINDS['too_long']}")
+            return None, ("too_long", f"{len(cell)} characters taken as missing: {WARNING_KINDS['too_long']}")
         if not self.is_number:
             return cell or None, None
-        value, warning = read_number(cell)
+        value, warning = parse_number(cell)
         if value is not None and not _LEAST[self.name] <= value <= _MOST[self.name]:
-            return None, ("too_large", f"'{cell}' taken as missing: {KINDS['too_large']}")
+            return None, ("too_large", f"'{cell}' taken as missing: {WARNING_KINDS['too_large']}")
         return value, warning
 
 
@@ -171,7 +180,7 @@ def _problem_of_id(cell: str) -> str:
 
 
 def _problem_of_yield(cell: str) -> str:
-    clean = len(cell) <= _LONGEST_NUMBER and read_number(cell).warning is None
+    clean = len(cell) <= _LONGEST_NUMBER and parse_number(cell).warning is None
     return "" if clean else f"'{cell[:40]}' is not a number: a yield is a fraction near 0.92, or blank"
 
 
@@ -220,7 +229,7 @@ class _Table:
         self.problems += _problems(ID_COLUMN, ids, _problem_of_id, first)
         if self._yield is not None and self.yields is not None:
             self.problems += _problems(YIELD_COLUMN, cells[self._yield], _problem_of_yield, first)
-            self.yields += [read_number(cell).value for cell in cells[self._yield]]
+            self.yields += [parse_number(cell).value for cell in cells[self._yield]]
         if self.problems:
             return
         batches = [Batch(id=name) for name in ids]
@@ -249,7 +258,7 @@ def read_sheet(data: bytes, with_yield: bool | None = None) -> Sheet:
         deque(lines, maxlen=0)  # a quote left open further down says more
         refuse(problems)
     table = _Table(names, with_yield)
-    while rows := list(islice(lines, TOGETHER)):
+    while rows := list(islice(lines, CHUNK_ROWS)):
         table.add(rows)
     if table.lines == 1:
         refuse([(1, "", "a header but no batches under it")])
@@ -270,7 +279,7 @@ def read_answers(data: bytes) -> dict[str, float]:
     problems: list[Problem] = []
     answers: dict[str, float] = {}
     for line, (name, cell) in enumerate(rows, 1):
-        value = read_number(cell).value
+        value = parse_number(cell).value
         problem = _problem_of_id(name) or ("comes twice" if name.strip() in answers else "")
         problems += [(line, "id", problem)] if problem else []
         if value is None or _problem_of_yield(cell):

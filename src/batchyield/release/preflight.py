@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from batchyield.errors import BatchyieldError, SetupError
-from batchyield.modelling.params import load
+from batchyield.modelling.params import read_params
 from batchyield.release.pinned_model import bring
 from batchyield.release.registry import read
 from batchyield.release.wheels import library_version
@@ -79,7 +79,7 @@ def _params(root: Path) -> list[str]:
 
 
 def _gate(root: Path) -> list[str]:
-    verdicts = judge(load(root / hydra_params.PARAMS).gate, root / "data/metrics")
+    verdicts = judge(read_params(root / hydra_params.PARAMS).gate, root / "data/metrics")
     return [str(verdict) for verdict in verdicts if not verdict.passed]
 
 

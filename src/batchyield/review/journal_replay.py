@@ -11,8 +11,8 @@ import numpy as np
 from batchyield.errors import ArtifactError, SetupError
 from batchyield.journal.queries import JournalledPrediction
 from batchyield.journal.records import AnsweringModel
-from batchyield.modelling.metrics import labels, summary
-from batchyield.modelling.train import Answers
+from batchyield.modelling.metrics import compute_metrics, slice_labels
+from batchyield.modelling.train import Predictions
 from batchyield.plant.features import featurize
 from batchyield.serving.artifact import FILES, Artifact, open_artifact, read_pins
 from batchyield.serving.deployment.prediction_diff import Differences, SliceDifferences, by_slice, differences
@@ -116,7 +116,7 @@ def replay(rows: Iterable[JournalledPrediction], candidate: Artifact, baseline: 
         taken += part
         before += [row.prediction for row in part] if baseline is None else baseline.predictor.predict(batches)
         after += candidate.predictor.predict(batches)
-        for aspect, given in labels(featurize(batches)).items():
+        for aspect, given in slice_labels(featurize(batches)).items():
             aspects.setdefault(aspect, []).extend(given)
     if not taken:
         raise SetupError("the journal holds no prediction of that time", "go back further with --since")
@@ -183,9 +183,9 @@ def _live(
         return {}
     measured = np.array([rows[at].measured for at in known], dtype=np.float64)
     return {
-        name: summary(
+        name: compute_metrics(
             measured,
-            Answers(*(np.array([getattr(given[at], end) for at in known]) for end in ("yield_", "lower", "upper"))),
+            Predictions(*(np.array([getattr(given[at], end) for at in known]) for end in ("yield_", "lower", "upper"))),
         )
         for name, given in answers.items()
     }

@@ -76,7 +76,7 @@ def compare(baseline: tuple[Artifact, Side], candidate: tuple[Artifact, Side], r
     Raises:
         ArtifactError: a model answers with something that is not a number.
     """
-    from batchyield.modelling.metrics import labels
+    from batchyield.modelling.metrics import slice_labels
     from batchyield.plant.features import featurize
 
     (before, was), (after, now) = baseline, candidate
@@ -88,7 +88,7 @@ def compare(baseline: tuple[Artifact, Side], candidate: tuple[Artifact, Side], r
         rows,
         tuple(name for name, pin in after.pins.items() if before.pins.get(name) != pin),
         differences(old, new),
-        by_slice(old, new, labels(featurize(batches))),
+        by_slice(old, new, slice_labels(featurize(batches))),
         _movers(old, new),
     )
 
@@ -96,10 +96,10 @@ def compare(baseline: tuple[Artifact, Side], candidate: tuple[Artifact, Side], r
 def _rows(artifact: Artifact, root: Path) -> tuple[Sequence[Batch], str]:
     if not (root / TEST).is_file():
         return artifact.golden.batches, "the candidate's golden rows"
-    from batchyield.modelling.parquet import batches, read_table
+    from batchyield.modelling.parquet import read_table, to_batches
 
     try:
-        return batches(read_table(root / TEST)), str(TEST)
+        return to_batches(read_table(root / TEST)), str(TEST)
     except (OSError, ValueError, KeyError) as error:
         raise ArtifactError(str(root / TEST), f"cannot be read: {error}", "`dvc checkout` brings it back") from error
 

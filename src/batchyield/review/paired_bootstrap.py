@@ -12,8 +12,15 @@ import pandas as pd
 
 from batchyield.errors import ArtifactError
 from batchyield.modelling.estimators import Array
-from batchyield.modelling.metrics import METRIC_DECIMALS, Estimate, draws, estimates, resample, summary
-from batchyield.modelling.train import Answers
+from batchyield.modelling.metrics import (
+    METRIC_DECIMALS,
+    Estimate,
+    compute_metrics,
+    draw_resamples,
+    percentile_intervals,
+    resample_metrics,
+)
+from batchyield.modelling.train import Predictions
 
 ENOUGH = 50
 """Common batches below which nothing is said."""
@@ -26,12 +33,12 @@ class Rows(NamedTuple):
 
     ids: list[str]
     measured: Array
-    answers: Answers
+    answers: Predictions
 
     def take(self, rows: Sequence[int]) -> "Rows":
         """Some of the rows, in the order given."""
         at = list(rows)
-        return Rows([self.ids[i] for i in at], self.measured[at], Answers(*(side[at] for side in self.answers)))
+        return Rows([self.ids[i] for i in at], self.measured[at], Predictions(*(side[at] for side in self.answers)))
 
 
 class Paired(msgspec.Struct, frozen=True):
@@ -60,7 +67,7 @@ def read_rows(data: bytes, source: str) -> Rows:
         columns = [frame[name].to_numpy(dtype=float) for name in COLUMNS[1:]]
     except (ValueError, KeyError) as error:
         raise ArtifactError(source, f"has not the columns {', '.join(COLUMNS)}: {error}", "run `dvc repro`") from error
-    return Rows(frame["id"].tolist(), columns[0], Answers(*columns[1:]))
+    return Rows(frame["id"].tolist(), columns[0], Predictions(*columns[1:]))
 
 
 def common(base: Rows, head: Rows) -> tuple[Rows, Rows]:
@@ -89,9 +96,9 @@ def paired(base: Rows, head: Rows, resamples: int, confidence: float, seed: int,
     n = len(here.ids)
     if n < enough:
         return None
-    drawn = draws(n, resamples, seed)
-    was, now = (resample(side.measured, side.answers, drawn) for side in (there, here))
-    before, after = (summary(side.measured, side.answers) for side in (there, here))
+    drawn = draw_resamples(n, resamples, seed)
+    was, now = (resample_metrics(side.measured, side.answers, drawn) for side in (there, here))
+    before, after = (compute_metrics(side.measured, side.answers) for side in (there, here))
     values = {name: round(after[name] - before[name], METRIC_DECIMALS) for name in after}
-    change = estimates(values, {name: now[name] - was[name] for name in values}, confidence)
+    change = percentile_intervals(values, {name: now[name] - was[name] for name in values}, confidence)
     return Paired(n, before, after, change)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import msgspec
 
 from batchyield.errors import SetupError
-from batchyield.modelling.params import Params, load
+from batchyield.modelling.params import Params, read_params
 from batchyield.review.baseline_regression import Figures, compare
 from batchyield.review.gate import Judgement, judge, labelled, read_figures
 from batchyield.review.paired_bootstrap import Paired, Rows, paired, read_rows
@@ -56,7 +56,7 @@ def review(
         SetupError: a figure or a file is missing.
         ArtifactError: a file is not the pinned one.
     """
-    settings, folder = load(params or root / "params.yaml"), metrics or root / METRICS
+    settings, folder = read_params(params or root / "params.yaml"), metrics or root / METRICS
     verdicts = judge(settings.gate, folder)
     there, here = base_of(base, root), Side(root)
     after = {name: read_figures(folder / f"{name}.json") for name in settings.gate}

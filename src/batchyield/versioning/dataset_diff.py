@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from batchyield.monitoring.drift_window import MIN_WINDOW_BATCHES, compute_window_drift
 from batchyield.monitoring.drift_window import WindowDrift as Drift
-from batchyield.plant.batch import NAMES, READINGS
-from batchyield.plant.cells import read_clock, read_range
+from batchyield.plant.batch import READING_NAMES, READINGS
+from batchyield.plant.cells import parse_clock, parse_range
 from batchyield.plant.csv_reader import Sheet, read_sheet
 from batchyield.plant.features import FEATURES, INDEX, featurize
 from batchyield.serving.reference_profile import PROFILE_DECIMALS, profile, reference
@@ -86,7 +86,7 @@ def difference(before: bytes, after: bytes) -> Difference:
     """
     sheets = read_sheet(before), read_sheet(after)
     was, now = map(_rows, sheets)
-    columns = [(name, i) for i, name in enumerate((*NAMES, YIELD))]
+    columns = [(name, i) for i, name in enumerate((*READING_NAMES, YIELD))]
     changed = (
         Changed(name, tuple(column for column, i in columns if was[name][i] != now[name][i]))
         for name in now
@@ -115,7 +115,7 @@ def shifts(before: Sheet, after: Sheet) -> tuple[Shift, ...]:
 
 def _rows(sheet: Sheet) -> dict[str, tuple[object, ...]]:
     return {
-        str(batch.id): (*(getattr(batch, name) for name in NAMES), measured)
+        str(batch.id): (*(getattr(batch, name) for name in READING_NAMES), measured)
         for batch, measured in zip(sheet.batches, _yields(sheet), strict=True)
     }
 
@@ -136,9 +136,9 @@ def _numbers(sheet: Sheet) -> dict[str, NDArray[np.float64]]:
         if reading.kind == "number":
             columns[reading.name] = cells
         elif reading.kind == "clock":
-            columns[reading.name] = [read_clock(cell or "").minutes for cell in cells]
+            columns[reading.name] = [parse_clock(cell or "").minutes for cell in cells]
         else:
-            spans = [read_range(cell or "") for cell in cells]
+            spans = [parse_range(cell or "") for cell in cells]
             columns[f"{reading.name} start"] = [span.start for span in spans]
             columns[f"{reading.name} length"] = [
                 None if span.start is None or span.end is None else (span.end - span.start) % DAY_MINUTES
@@ -167,7 +167,8 @@ def _drift(before: Sheet, after: Sheet, only: set[str]) -> Drift:
     values = featurize(before.batches).values
     names = [feature.name for feature in FEATURES]
     blank = {
-        name: sum(getattr(batch, name) is None for batch in before.batches) / len(before.batches) for name in NAMES
+        name: sum(getattr(batch, name) is None for batch in before.batches) / len(before.batches)
+        for name in READING_NAMES
     }
     measured = [np.array(_yields(sheet), dtype=np.float64) for sheet in (before, after)]
     trained = reference(names, values, measured[0], blank, values[:, INDEX["id_number"]])

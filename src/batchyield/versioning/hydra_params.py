@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from batchyield.errors import ParamsError
 from batchyield.files import write_atomic
-from batchyield.modelling.params import parse
+from batchyield.modelling.params import parse_params
 from batchyield.versioning.lock_diff import flat
 
 PARAMS = Path("params.yaml")
@@ -52,7 +52,7 @@ def grid(root: Path, overrides: Sequence[str]) -> list[list[str]]:
         named = " ".join(point)
         text = compose(root, point)
         try:
-            parse(text, named)
+            parse_params(text, named)
         except ParamsError as error:
             problem = str(error).splitlines()[0].removeprefix(f"{named}: ")
             raise ParamsError(named, problem, "correct the override") from error

@@ -11,10 +11,21 @@ import numpy.typing as npt
 
 from batchyield.plant.batch import Batch, CellWarning
 from batchyield.plant.features.catalogue import FEATURES, GROUPS, INDEX, Feature
-from batchyield.plant.features.matrix import CELLS, Counts, id_number, rows
-from batchyield.plant.features.plausibility import KINDS
+from batchyield.plant.features.matrix import CELL_NAMES, Counts, id_number, rows
+from batchyield.plant.features.plausibility import WARNING_KINDS
 
-__all__ = ["CELLS", "FEATURES", "GROUPS", "INDEX", "KINDS", "Counts", "Feature", "Features", "featurize", "id_number"]
+__all__ = [
+    "CELL_NAMES",
+    "FEATURES",
+    "GROUPS",
+    "INDEX",
+    "WARNING_KINDS",
+    "Counts",
+    "Feature",
+    "Features",
+    "featurize",
+    "id_number",
+]
 
 
 class Features(NamedTuple):
@@ -23,7 +34,7 @@ class Features(NamedTuple):
     Attributes:
         values: float32 [n, len(FEATURES)], C order; NaN = missing, never infinite.
         warnings: for each batch, the cells that were repaired or taken as missing.
-        blanks: how many batches have no such cell, for each reading in the order of `CELLS` [len(CELLS)].
+        blanks: how many batches have no such cell, for each reading in the order of `CELL_NAMES` [len(CELL_NAMES)].
     """
 
     values: npt.NDArray[np.float32]
@@ -39,7 +50,7 @@ def featurize(batches: Sequence[Batch]) -> Features:
     """Compute every feature of every batch; one row in, one row out, in order. Never raises for a bad cell."""
     values = np.empty((len(batches), len(FEATURES)), dtype=np.float32)
     warnings: list[tuple[CellWarning, ...]] = []
-    blanks = np.zeros(len(CELLS), dtype=np.int64)
+    blanks = np.zeros(len(CELL_NAMES), dtype=np.int64)
     for start in range(0, len(batches), SLICE):
         made, found, absent = rows(batches[start : start + SLICE])
         values[start : start + SLICE] = made.T

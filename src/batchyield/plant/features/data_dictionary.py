@@ -2,7 +2,7 @@
 
 from batchyield.plant.features.catalogue import FEATURES, GROUPS
 from batchyield.plant.features.matrix import LONGEST_RANGE, LONGEST_STEP
-from batchyield.plant.features.plausibility import HIGHEST_PRODUCT, KINDS, LOWEST_PRODUCT, PLAUSIBLE
+from batchyield.plant.features.plausibility import HIGHEST_PRODUCT, LOWEST_PRODUCT, PLAUSIBLE, WARNING_KINDS
 
 
 def markdown() -> str:
@@ -39,7 +39,7 @@ def markdown() -> str:
         "",
         "| kind | problem and repair |",
         "|---|---|",
-        *(f"| `{kind}` | {about} |" for kind, about in KINDS.items()),
+        *(f"| `{kind}` | {about} |" for kind, about in WARNING_KINDS.items()),
         "",
         "A number outside these bounds is `implausible_number`:",
         "",

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from batchyield.plant.batch import READINGS, Batch, CellWarning
-from batchyield.plant.cells import read_clock, read_range
+from batchyield.plant.cells import parse_clock, parse_range
 from batchyield.plant.features.catalogue import CLOCKS as STARTED
 from batchyield.plant.features.catalogue import FEATURES, FLAGS, NUMBERS, RANGES, RATIOS, STEPS, WARMINGS
 from batchyield.plant.features.plausibility import NAN, Warned, repair
@@ -33,7 +33,7 @@ Problem = tuple[str, str]
 
 CLOCKS = tuple(r.name for r in READINGS if r.kind == "clock")
 TEXTS = (*CLOCKS, *RANGES)
-CELLS = (*NUMBERS, *TEXTS)
+CELL_NAMES = (*NUMBERS, *TEXTS)
 """The readings in the order in which their blanks are counted."""
 
 WATER = ("A4", "A19", "B1", "B12")
@@ -110,14 +110,14 @@ class _Cells(dict[str | None, bytes]):
 
 def _clock(text: str) -> tuple[float, float, float, Problem | None]:
     """Time of day [min], twice, and for how long the shift has run by then."""
-    clock = read_clock(text)
+    clock = parse_clock(text)
     minutes = NAN if clock.minutes is None else float(clock.minutes)
     return minutes, minutes, (minutes - FIRST_SHIFT) % SHIFT, clock.warning
 
 
 def _range(text: str) -> tuple[float, float, float, Problem | None]:
     """Start, end and length [min] of a range; the length is missing where it is impossible."""
-    span = read_range(text)
+    span = parse_range(text)
     if span.start is None or span.end is None:
         return NAN, NAN, NAN, span.warning
     length = (span.end - span.start) % DAY_MINUTES

@@ -10,10 +10,10 @@ from collections.abc import MutableMapping
 import numpy as np
 import numpy.typing as npt
 
-from batchyield.plant.batch import LARGEST, CellWarning
+from batchyield.plant.batch import MAX_READING, CellWarning
 from batchyield.plant.features.catalogue import NUMBERS
 
-KINDS: dict[str, str] = {
+WARNING_KINDS: dict[str, str] = {
     "implausible_number": "a number no batch can have; taken as missing",
     "charge_from_reagents": "A1 contradicts A3 and A4, which agree; taken from them",
     "charge_from_product": "B14 is more than A1 can give; A1 taken as the next usual charge that can",
@@ -22,7 +22,7 @@ KINDS: dict[str, str] = {
     "long_step": "a step of 20 hours or more: one of two clocks is wrong; taken as missing",
     "impossible_range": "a range of no length or over 6 hours; taken as missing",
 }
-"""The kinds of warning that repairs give, beside those of `clock.KINDS`."""
+"""The kinds of warning that repairs give, beside those of `cells.WARNING_KINDS`."""
 
 NAN = math.nan
 _A1, _A3, _A4, _B14 = map(NUMBERS.index, ("A1", "A3", "A4", "B14"))
@@ -45,7 +45,9 @@ PLAUSIBLE: dict[str, tuple[float, float]] = {
 }
 """Outside these a reading is a slip of the key or another column's: the plant never ran there."""
 
-_LOW, _HIGH = (np.array([[PLAUSIBLE.get(name, (-LARGEST, LARGEST))[end]] for name in NUMBERS]) for end in (0, 1))
+_LOW, _HIGH = (
+    np.array([[PLAUSIBLE.get(name, (-MAX_READING, MAX_READING))[end]] for name in NUMBERS]) for end in (0, 1)
+)
 
 USUAL_CHARGES = (200.0, 250.0, 300.0)
 A3_PER_A1, LOWEST_REAGENT, HIGHEST_REAGENT = 1.35, 1.2, 1.5

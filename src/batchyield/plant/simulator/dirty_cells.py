@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 
-from batchyield.plant.batch import NAMES
+from batchyield.plant.batch import READING_NAMES
 from batchyield.plant.simulator.campaigns import ROUND
 from batchyield.plant.simulator.random_draws import Deck, Draws, weighted
 from batchyield.plant.simulator.rows import Dirt, Kind
@@ -264,5 +264,5 @@ class DirtPass:
         if not change or taken & change.keys():
             return False
         self.dirty[place] = self.dirty[place] | change
-        self.dirt[place] += tuple(Dirt(column, kind) for column in sorted(change, key=NAMES.index))
+        self.dirt[place] += tuple(Dirt(column, kind) for column in sorted(change, key=READING_NAMES.index))
         return True

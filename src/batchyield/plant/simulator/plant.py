@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from sys import intern
 
 from batchyield.errors import ParamsError
-from batchyield.plant.batch import NAMES
+from batchyield.plant.batch import READING_NAMES
 from batchyield.plant.simulator.campaigns import ROUND, Regime, periods
 from batchyield.plant.simulator.dirty_cells import DirtPass
 from batchyield.plant.simulator.new_process import NewProcess
@@ -20,7 +20,7 @@ DEFAULT_SEED = 10
 
 
 @dataclass(frozen=True)
-class Shift:
+class ProcessChange:
     """A change of the plant at some point of its history, for tests of drift.
 
     Attributes:
@@ -36,7 +36,7 @@ class Shift:
     steps: int = 0
 
 
-def simulate(rows: int = DEFAULT_ROWS, seed: int = DEFAULT_SEED, *, shift: Shift | None = None) -> Plant:
+def simulate(rows: int = DEFAULT_ROWS, seed: int = DEFAULT_SEED, *, change: ProcessChange | None = None) -> Plant:
     """Simulates the plant and draws a file from its history.
 
     The default stands for the 1,396 training rows out of batches 1..1994. Other sizes cut that history short or go on
@@ -45,7 +45,7 @@ def simulate(rows: int = DEFAULT_ROWS, seed: int = DEFAULT_SEED, *, shift: Shift
     Args:
         rows: rows of the file, at least 1.
         seed: of everything; the dirt has a stream of its own.
-        shift: what changes in the plant, and when.
+        change: what changes in the plant, and when.
 
     Returns:
         The rows in file order, each with what was typed and what was meant.
@@ -58,7 +58,7 @@ def simulate(rows: int = DEFAULT_ROWS, seed: int = DEFAULT_SEED, *, shift: Shift
     batches = max(rows, (rows * ROUND + DEFAULT_ROWS // 2) // DEFAULT_ROWS)
     draws = Draws(seed, "file")
     kept = set(draws.sample(batches, rows))
-    made = _history(seed, batches, kept, shift)
+    made = _history(seed, batches, kept, change)
     befall(made, seed)
     cells = [m.recipe.cells for m in made]
     dirt = DirtPass(cells, seed)
@@ -67,9 +67,9 @@ def simulate(rows: int = DEFAULT_ROWS, seed: int = DEFAULT_SEED, *, shift: Shift
     return Plant(tuple(out[i] for i in draws.sample(rows, rows)), batches)
 
 
-def _history(seed: int, batches: int, kept: set[int], shift: Shift | None) -> list[Made]:
+def _history(seed: int, batches: int, kept: set[int], change: ProcessChange | None) -> list[Made]:
     """Every batch is run, in time order, because levels and clocks carry on; only those of the file are kept."""
-    changed = batches + 1 if shift is None else round(batches * shift.after) + 1
+    changed = batches + 1 if change is None else round(batches * change.after) + 1
     old, new = OldProcess(seed), NewProcess(seed)
     process: dict[Regime, OldProcess | NewProcess] = {"O": old, "S": old, "N3": new, "N1": new}
     levels, made = Levels(seed), []
@@ -79,22 +79,22 @@ def _history(seed: int, batches: int, kept: set[int], shift: Shift | None) -> li
         for number in range(period.first, period.last + 1):
             recipe = running.run(number)
             step = levels.step(period, recipe)
-            if shift is not None and number >= changed:
-                step += 1000 * shift.steps
-                _change(recipe, shift)
+            if change is not None and number >= changed:
+                step += 1000 * change.steps
+                _change(recipe, change)
             if number - 1 in kept:
                 made.append(Made(number, period, recipe, step))
     return made
 
 
-def _change(recipe: Recipe, shift: Shift) -> None:
-    recipe.product += shift.richer
+def _change(recipe: Recipe, change: ProcessChange) -> None:
+    recipe.product += change.richer
     recipe.cells["B14"] = str(recipe.product)
     for column in ("A25", "A27", "B6"):
-        recipe.cells[column] = str(int(recipe.cells[column]) + shift.warmer)
+        recipe.cells[column] = str(int(recipe.cells[column]) + change.warmer)
 
 
 def _row(m: Made, dirty: dict[str, str], marks: tuple[Dirt, ...]) -> Row:
-    clean = tuple(intern(m.recipe.cells.get(name, "")) for name in NAMES)
-    typed = tuple(intern(dirty.get(name, "")) for name in NAMES) if marks else clean
+    clean = tuple(intern(m.recipe.cells.get(name, "")) for name in READING_NAMES)
+    typed = tuple(intern(dirty.get(name, "")) for name in READING_NAMES) if marks else clean
     return Row(m.number, m.period.regime, clean, typed, yield_text(m.step, m.recipe, m.decimals), marks)

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from batchyield.plant.batch import ENCODING, ID_COLUMN, NAMES, READINGS, YIELD_COLUMN, Batch
+from batchyield.plant.batch import ENCODING, ID_COLUMN, READING_NAMES, READINGS, YIELD_COLUMN, Batch
 from batchyield.plant.simulator.campaigns import Regime
 
 Kind = Literal[
@@ -49,7 +49,7 @@ class Row:
     Attributes:
         number: place in time, the N of `sample_N`.
         regime: the process that ran it.
-        clean: 42 cell texts as they should read, in the order of `batch.NAMES`; blank is the empty text.
+        clean: 42 cell texts as they should read, in the order of `batch.READING_NAMES`; blank is the empty text.
         dirty: the same as the plant typed them; the same tuple where nothing is wrong.
         outcome: the yield as the plant prints it.
         dirt: which cells of `dirty` differ from `clean`, and how.
@@ -69,7 +69,7 @@ class Row:
 
     def batch(self) -> Batch:
         """The clean row as a `Batch`: numbers as floats, blanks as None."""
-        values = {n: (float(v) if n in NUMERIC else v) for n, v in zip(NAMES, self.clean, strict=True) if v}
+        values = {n: (float(v) if n in NUMERIC else v) for n, v in zip(READING_NAMES, self.clean, strict=True) if v}
         return msgspec.convert({"id": self.id, **values}, Batch)
 
 
@@ -88,12 +88,12 @@ class Plant:
     @cached_property
     def clean(self) -> list[dict[str, str]]:
         """Cell texts by column as they should read, one dict per row."""
-        return [dict(zip(NAMES, row.clean, strict=True)) for row in self.rows]
+        return [dict(zip(READING_NAMES, row.clean, strict=True)) for row in self.rows]
 
     @cached_property
     def dirty(self) -> list[dict[str, str]]:
         """Cell texts by column as they stand in the file, one dict per row."""
-        return [dict(zip(NAMES, row.dirty, strict=True)) for row in self.rows]
+        return [dict(zip(READING_NAMES, row.dirty, strict=True)) for row in self.rows]
 
     @property
     def yields(self) -> list[float]:
@@ -102,6 +102,6 @@ class Plant:
 
     def csv(self, *, clean: bool = False) -> bytes:
         """The plant's file: header with Chinese names, GB18030, LF; as typed, or as meant."""
-        header = ",".join((ID_COLUMN, *NAMES, YIELD_COLUMN))
+        header = ",".join((ID_COLUMN, *READING_NAMES, YIELD_COLUMN))
         lines = (",".join((row.id, *(row.clean if clean else row.dirty), row.outcome)) for row in self.rows)
         return "\n".join((header, *lines, "")).encode(ENCODING)

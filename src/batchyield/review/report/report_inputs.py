@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from batchyield.errors import BatchyieldError
-from batchyield.plant.batch import ID_COLUMN, NAMES, YIELD_COLUMN
+from batchyield.plant.batch import ID_COLUMN, READING_NAMES, YIELD_COLUMN
 from batchyield.review.report.markdown import cell, code, details, number, table
 from batchyield.review.review import Review
 from batchyield.versioning.dataset_diff import YIELD, Difference, difference
@@ -98,7 +98,7 @@ def _laid(made: Difference) -> Iterator[str]:
 
 
 def _column(name: str) -> str:
-    return name if name in (ID_COLUMN, *NAMES, YIELD_COLUMN) else f"{name} (unknown)"
+    return name if name in (ID_COLUMN, *READING_NAMES, YIELD_COLUMN) else f"{name} (unknown)"
 
 
 def _told(value: float | None) -> str:

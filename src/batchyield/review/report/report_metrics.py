@@ -6,7 +6,7 @@ import yaml
 
 from batchyield.modelling import metrics
 from batchyield.modelling.metrics import Estimate
-from batchyield.modelling.parquet import batches, parse_table
+from batchyield.modelling.parquet import parse_table, to_batches
 from batchyield.plant.features import featurize
 from batchyield.review.baseline_regression import Comparison, Outcome, why_untold
 from batchyield.review.gate import OVERRIDE
@@ -123,7 +123,7 @@ def slices(review: Review) -> list[str]:
 
 def _slices(review: Review, there: Rows, here: Rows) -> list[tuple[str, Paired]]:
     frame = parse_table(review.head.read(TEST)).set_index("id", drop=False).loc[here.ids]
-    labels = metrics.labels(featurize(batches(frame)))
+    labels = metrics.slice_labels(featurize(to_batches(frame)))
     parts = [
         (f"{aspect} {label}", rows)
         for aspect, given in labels.items()

@@ -9,9 +9,9 @@ import msgspec
 
 from batchyield.errors import ArtifactError, BatchyieldError, ContractError, InputError, SetupError, Violation
 from batchyield.files import md5_of, write_atomic
-from batchyield.modelling.params import load
-from batchyield.plant.contract import check
-from batchyield.plant.contract_report import report
+from batchyield.modelling.params import read_params
+from batchyield.plant.contract import check_contract
+from batchyield.plant.contract_report import render_report
 from batchyield.plant.csv_reader import read_sheet
 from batchyield.versioning.dataset_diff import Difference, difference
 from batchyield.versioning.dataset_diff import render as rendered
@@ -175,9 +175,9 @@ def _accepted(file: Path, root: Path) -> bytes:
         sheet = read_sheet(data, with_yield=True)
     except InputError as error:
         raise InputError(*(Violation(f"{file}, {v.where}", v.problem) for v in error.violations)) from error
-    result = check(sheet, load(root / "params.yaml").validate)
+    result = check_contract(sheet, read_params(root / "params.yaml").validate)
     if result.violations:
-        write_atomic(root / REPORT, report(result, sheet).encode())
+        write_atomic(root / REPORT, render_report(result, sheet).encode())
         raise ContractError(str(file), result.violations, str(REPORT))
     return data
 
