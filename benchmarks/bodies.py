@@ -1,4 +1,4 @@
-"""What is sent: rows of the sample plant, all different, so that no memory of cells is flattered."""
+"""Request bodies: rows of the sample plant, all different, so that the cache of cells gains nothing by repetition."""
 
 import random
 from collections.abc import Sequence

@@ -120,7 +120,7 @@ class Running:
         )
         while not self._answers(body):
             if self._process.poll() is not None or time.perf_counter() - begun > STARTUP_SECONDS:
-                raise SetupError(f"the server '{self.name}' did not start", f"it said: {self.stop()}")
+                raise SetupError(f"the server '{self.name}' did not start", f"its output: {self.stop()}")
             time.sleep(0.002)
         self.first_answer = time.perf_counter() - begun
 
@@ -144,11 +144,11 @@ class Running:
         try:
             connection.request("POST", path, body, headers)
             answer = connection.getresponse()
-            said = answer.read()
+            content = answer.read()
         finally:
             connection.close()
         if answer.status != 200:
-            raise SetupError(f"the server '{self.name}' answered {answer.status}: {said[:300]!r}", "see its log")
+            raise SetupError(f"the server '{self.name}' answered {answer.status}: {content[:300]!r}", "see its log")
         return time.perf_counter() - begun
 
     def workers(self) -> list[psutil.Process]:

@@ -1,6 +1,6 @@
-"""How often drift is seen where there is none, and where there is some.
+"""False-alarm rate and power of the drift tests.
 
-Each round draws training and window anew from the same batches, so a steady plant is steady by construction; the
+Each round samples training and window from the same batches, so a steady plant is steady by construction; the
 shifted windows are those same batches with one reading moved. The last table takes windows in time order, as they came.
 """
 
@@ -56,7 +56,7 @@ class Plant:
 
 
 def rounds(plant: Plant, count: int, size: int, seed: int) -> list[tuple[Reference, Sequence[int]]]:
-    """Training and window, drawn anew each time."""
+    """Return training and window of each round, sampled from the same batches."""
     chance = np.random.default_rng(seed)
     drawn = [chance.permutation(len(plant.batches)) for _ in range(count)]
     return [(plant.reference(rows[:TRAINED]), rows[TRAINED : TRAINED + size]) for rows in drawn]

@@ -1,8 +1,8 @@
 """The fitting step on emulated processors: does another CPU model write the same bytes of `data/model/`?
 
 Debian's qemu-user runs this very Python, NumPy, OpenBLAS and scikit-learn instruction by instruction on the named CPU
-model, so that they choose the code they would choose there. Every choice of model is fitted natively first. What does
-not run is told as that. Some 30 s a cell; see docs/reproduction.md.
+model, so that they choose the code they would choose there. Every choice of model is fitted natively first. A cell that
+does not run is reported as such. Some 30 s per cell; see docs/reproduction.md.
 """
 
 import argparse
@@ -91,7 +91,7 @@ def fitted(root: Path) -> dict[str, bytes]:
 
 
 def emulate(cpu: str, root: Path, expected: dict[str, bytes]) -> Cell:
-    """Fits the choice in force on an emulated CPU and lays what it wrote beside the native bytes."""
+    """Fit the choice of params.yaml on an emulated CPU and compare the files with the native ones."""
     for name in expected:
         (root / MODEL / name).unlink(missing_ok=True)
     begun, how = time.monotonic(), ""
@@ -103,8 +103,8 @@ def emulate(cpu: str, root: Path, expected: dict[str, bytes]) -> Cell:
         return Cell("did not run", f"not ready after {SECONDS} s", SECONDS)
     seconds = time.monotonic() - begun
     if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.strip() and "warning: TCG" not in line]
-        return Cell("did not run", said[-1] if said else f"exit code {done.returncode}", seconds)
+        lines = [line for line in done.stderr.splitlines() if line.strip() and "warning: TCG" not in line]
+        return Cell("did not run", lines[-1] if lines else f"exit code {done.returncode}", seconds)
     found = fitted(root)
     measured = {name: distance(name, data, found[name]) for name, data in expected.items()}
     others = {name: far for name, far in measured.items() if far.verdict is not Verdict.SAME}
@@ -116,7 +116,7 @@ def emulate(cpu: str, root: Path, expected: dict[str, bytes]) -> Cell:
 
 
 def table(models: list[str], cpus: list[str], root: Path) -> dict[tuple[str, str], Cell]:
-    """Prints the table as it grows, a row a choice of model, and returns its cells by model and CPU."""
+    """Print the table as it grows, a row a choice of model, and return its cells by model and CPU."""
     print(f"| model | native | {' | '.join(cpus)} |\n|---|---|{'---|' * len(cpus)}")
     cells = {}
     for model in models:
@@ -133,13 +133,13 @@ def table(models: list[str], cpus: list[str], root: Path) -> dict[tuple[str, str
 
 
 def main() -> int:
-    """Prints table and reasons as Markdown; exit code 1 where other bytes came out, 2 where it cannot be told."""
+    """Print table and reasons as Markdown; exit code 1: other bytes came out; 2: the check could not run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=MODELS, choices=MODELS, help="choices in conf/model/ (all)")
     parser.add_argument("--cpus", nargs="+", default=CPUS, help=f"models of `{EMULATOR} -cpu help` ({' '.join(CPUS)})")
     options = parser.parse_args()
     if not shutil.which(EMULATOR):
-        print(f"{EMULATOR} is not installed\n  `apt-get install qemu-user` brings it", file=sys.stderr)
+        print(f"{EMULATOR} is not installed\n  run `apt-get install qemu-user`", file=sys.stderr)
         return 2
     try:
         with prepared() as root:

@@ -72,10 +72,10 @@ def timed(
         mark()
         first, entries = 0, []
         for number, (body, one) in enumerate(zip(sent, asked, strict=True)):
-            said = predictions[first : first + len(one)]
+            replies = predictions[first : first + len(one)]
             first += len(one)
-            kept = split_request(one, said, body)
-            PredictionResult(serving, one, said, "json", kept).reply()
+            kept = split_request(one, replies, body)
+            PredictionResult(serving, one, replies, "json", kept).reply()
             part = kept[0]._replace(names=names[number])  # which count up, as a plant's do: all bodies have the same id
             entries.append(JournalEntry(start, f"{start + number:016x}", "", "json", serving.journal_pin, part))
         mark()

@@ -57,7 +57,7 @@ def load(server: Running, bodies: Path, seconds: float, connections: int = CONNE
     pinned = ("taskset", "-c", str(cores()[1]))
     wrk = ("wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "30s", "-s", str(SCRIPT))
     before = server.cpu_seconds()
-    said = subprocess.run(
+    output = subprocess.run(
         [*pinned, *wrk, f"http://{HOST}:{server.port}{PATH}", "--", str(bodies), str(next(_campaigns))],
         capture_output=True,
         text=True,
@@ -65,7 +65,7 @@ def load(server: Running, bodies: Path, seconds: float, connections: int = CONNE
     ).stdout
     cpu = server.cpu_seconds() - before
     _wait_until_idle(server)
-    found = msgspec.json.decode(said.splitlines()[-1], type=Round)
+    found = msgspec.json.decode(output.splitlines()[-1], type=Round)
     if found.errors or not found.requests:
         raise SetupError(f"'{server.name}' failed {found.errors} of {found.requests} requests", "see its log")
     return msgspec.structs.replace(found, cpu=cpu / found.requests * 1e6)

@@ -189,8 +189,8 @@ def report(folder: Path, only: list[str]) -> int:
     for anchor in ANCHORS:
         print(f"| {' | '.join(anchor)} |")
     print()
-    for met, told in judged:
-        print(f"{'PASS' if met else 'FAIL'} {told}")
+    for met, message in judged:
+        print(f"{'PASS' if met else 'FAIL'} {message}")
     if not judged:
         print("no verdict: the default choice was not measured")
     return 0 if all(met for met, _ in judged) else 1

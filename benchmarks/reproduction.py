@@ -62,7 +62,7 @@ def rebuild(condition: Condition, root: Path) -> tuple[str, float]:
         )
     seconds = time.monotonic() - begun
     if done.returncode == 2:
-        return f"not told: {done.stderr.strip().splitlines()[-2]}", seconds
+        return f"unknown: {done.stderr.strip().splitlines()[-2]}", seconds
     findings = json.loads(done.stdout)["findings"]
     others = [f"{finding['path']}: {finding['distance']}" for finding in findings if finding["verdict"] != "same"]
     return "; ".join(others) or f"same ({len(findings)} of {len(findings)})", seconds

@@ -1,7 +1,7 @@
 """Rows a second of `batchyield score`: this process, then so many worker processes, over one file; and what they hold.
 
 Each row of the table is the command as a user runs it, from its start to its end: opening the model and starting the
-workers count. All outputs must be the same bytes. Memory is the most that was seen, ten times a second, of the client
+workers count. All outputs must be the same bytes. Memory is the maximum, sampled ten times a second, of the client
 and of its largest worker.
 """
 
@@ -72,9 +72,9 @@ def run(file: Path, workers: int, out: Path) -> Run:
                 pass
             time.sleep(0.1)
         assert process.stdout is not None
-        told = process.stdout.read()
+        output = process.stdout.read()
     assert process.returncode == 0
-    return Run(workers, time.monotonic() - begun, json.loads(told)["md5"], cpu, client // MIB, worker // MIB)
+    return Run(workers, time.monotonic() - begun, json.loads(output)["md5"], cpu, client // MIB, worker // MIB)
 
 
 def main() -> None:

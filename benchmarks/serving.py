@@ -171,8 +171,8 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit_code
     judged = targets(found)
     if options.json:
-        told = {"machine": machine(), "figures": found._asdict(), "targets": [one._asdict() for one in judged]}
-        print(msgspec.json.encode(told).decode())
+        report = {"machine": machine(), "figures": found._asdict(), "targets": [one._asdict() for one in judged]}
+        print(msgspec.json.encode(report).decode())
     else:
         print(table(found))
     return int(options.check and not all(one.met for one in judged))

@@ -73,11 +73,11 @@ def _measure(url: str, shadowed: bool, sheets: bool, seconds: float) -> None:
         stop.set()
         if sheets:
             bulk.join()
-        told = client.get(f"{url}/v1/monitoring").json()["shadow"]
+        status = client.get(f"{url}/v1/monitoring").json()["shadow"]
     p99 = statistics.quantiles(took, n=100)[98]
-    lost = told["dropped"] if told else 0
-    said = f"{'on' if shadowed else 'off':<8}{'yes' if sheets else 'no':<15}"
-    print(f"{said}{statistics.median(took):>8.2f}{p99:>8.2f}{max(took):>8.1f}{lost:>9}", flush=True)
+    lost = status["dropped"] if status else 0
+    cells = f"{'on' if shadowed else 'off':<8}{'yes' if sheets else 'no':<15}"
+    print(f"{cells}{statistics.median(took):>8.2f}{p99:>8.2f}{max(took):>8.1f}{lost:>9}", flush=True)
 
 
 def _sheets(url: str, stop: threading.Event) -> None:

@@ -37,7 +37,7 @@ async def app(scope: Any, receive: Receive, send: Send) -> None:
 
 
 def main() -> None:
-    """Serves until told to stop."""
+    """Serve until a signal stops the process."""
     listener = socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=BACKLOG)
     uvicorn.Server(_config(app)).run(sockets=[listener])
 
