@@ -64,7 +64,7 @@ def test_drift_error_and_frequency_are_told_of_what_was_answered(root):
         assert steady.window.batches == 150
         assert steady.window.drifted == ()
         assert {one.verdict for one in steady.window.readings} == {DriftVerdict.STEADY}
-        assert steady.live_error.verdict is DriftVerdict.TOO_FEW
+        assert steady.live.verdict is DriftVerdict.TOO_FEW
         answers = ask(client, coming(350, 150, B14=raised(-40), B8=None))
         told = [{"id": one["id"], "yield": round(one["yield"] - 0.03, 6)} for one in answers[:60]]
         assert client.post("/v1/outcomes", json={"outcomes": told}).status_code == 200
@@ -73,10 +73,10 @@ def test_drift_error_and_frequency_are_told_of_what_was_answered(root):
     assert {"B14", "B8"} <= set(moved.window.drifted)
     assert moved.window.prediction.verdict is DriftVerdict.DRIFTED
     assert not moved.chart.in_control
-    assert moved.live_error.outcomes == 60
-    assert moved.live_error.verdict is DriftVerdict.DRIFTED
-    assert moved.live_error.bias.value == pytest.approx(0.03, abs=1e-6)
-    assert moved.arrival_rate.since <= moved.arrival_rate.until
+    assert moved.live.outcomes == 60
+    assert moved.live.verdict is DriftVerdict.DRIFTED
+    assert moved.live.bias.value == pytest.approx(0.03, abs=1e-6)
+    assert moved.frequency.since <= moved.arrival_rate.until
     assert moved.model.md5 == client_md5(root)
 
 
