@@ -1,9 +1,8 @@
-"""The new process: three shifts, the same steps every day, two recipes of temperatures that cover most batches.
+"""The new process: three shifts, the same steps every day, two temperature profiles that cover most batches.
 
-First the habits of a period: the values its people preferred and how often each is met, as shares of batches.
+The constants are the values a crew may prefer and their weights, as shares of batches. A batch is run by the book, by
+one of the crew's own few profiles, or freely.
 """
-
-from typing import NamedTuple
 
 from batchyield.plant.simulator.campaigns import Period
 from batchyield.plant.simulator.random_draws import Deck, Draws, weighted
@@ -29,9 +28,9 @@ STANDARD1: tuple[Profile, ...] = weighted(
         (30, 103, 103, 104, 105): 4,
     }
 )
-"""A6, A10, A12, A15 and A17 of a batch by the book."""
+"""A6, A10, A12, A15 and A17 of a batch run by the book, °C."""
 
-WAYS3: tuple[Profile, ...] = weighted(
+PROFILES3: tuple[Profile, ...] = weighted(
     {
         (29, 101, 103, 105, 107): 18, (29, 102, 103, 105, 107): 13, (30, 101, 103, 105, 107): 13,
         (30, 101, 103, 104, 105): 10, (29, 101, 102, 104, 105): 10, (30, 102, 103, 104, 105): 10,
@@ -40,8 +39,8 @@ WAYS3: tuple[Profile, ...] = weighted(
         (29, 102, 103, 105, 104): 5, (29, 100, 102, 103, 105): 4, (28, 102, 103, 104, 105): 4,
     }
 )  # fmt: skip
-"""The same of a batch run in a way of the crew's own; a crew has a few of them at a time."""
-ENDS3: tuple[tuple[Ending, ...], ...] = (
+"""The same for a batch run by one of the crew's own profiles."""
+ENDINGS3: tuple[tuple[Ending, ...], ...] = (
     weighted({(79, 73, 80): 22, (80, 73, 79): 14, (80, 72, 80): 8, (78, 72, 80): 6, (78, 73, 79): 4}),
     weighted(
         {
@@ -56,13 +55,13 @@ ENDS3: tuple[tuple[Ending, ...], ...] = (
         }
     ),
 )  # fmt: skip
-"""A25, A27 and B6 of such a batch, by how closely the book is followed: closely, usually, loosely."""
+"""A25, A27 and B6 of such a batch, °C; one entry for each level of care: close, usual, loose."""
 
 FREE_A10 = weighted({101: 45, 102: 30, 100: 22, 103: 3})
 FREE_A12 = weighted({2: 50, 1: 25, 3: 22, 0: 3})
 FREE_A15 = weighted({1: 55, 2: 42, 0: 3})
 FREE_A17 = weighted({2: 36, 1: 54, 0: 6, -1: 4})
-"""Neither: A10, and what each next check adds."""
+"""A free batch: A10, and the increase at each following check, °C."""
 
 START3 = (weighted({29: 90, 30: 10}), weighted({29: 74, 30: 24, 28: 2}), weighted({29: 70, 27: 12, 30: 10, 28: 8}))
 START1 = (weighted({30: 45, 27: 30, 29: 25}), weighted({29: 50, 30: 40, 28: 10}), weighted({28: 36, 30: 40, 27: 24}))
@@ -82,65 +81,41 @@ DOSING_AT_FREE = (
     weighted({80: 62, 79: 24, 78: 14}),
     weighted({80: 32, 75: 26, 74: 18, 78: 12, 73: 5, 76: 5, 72: 2}),
 )
-"""A6, A25, A27 and B6 of the other batches, by how closely the book was followed: closely, usually, loosely."""
+"""A6, A25, A27 and B6 of a free batch, °C; one entry for each level of care: close, usual, loose."""
 
 CRYSTAL2_LONG = weighted({73: 99, 75: 1})
 
 CARE = weighted({0: 6, 1: 8, 2: 4})
+"""Level of care in a period."""
 BY_BOOK = (700, 400, 270)
-CARE_LEAN = (-250, 0, 600)
-"""How closely the book is followed in a period, how many batches in a thousand then are by the book, and what it does
-to the yield in thousandths of a lattice step: the weak trace that the readings bear of the level."""
-ODD_LEAN = -1_350
-"""The same at the odd shifts."""
+"""Per mille of the batches run by the book, for each level of care."""
+CARE_YIELD, ODD_SHIFTS_YIELD = (-250, 0, 600), -1_350
+"""Effect of care, or of the odd shifts, on the yield, thousandths of a lattice step: the weak trace of the yield level
+in the readings."""
 
 RICH_SHIFT = weighted({0: 1, 1: 4, 2: 5})
-"""Which shift of the day starts the larger charge."""
+"""The shift of the day that starts the larger charge."""
+
+OWN_WAY = 620
+"""Per mille of the batches not by the book that follow one of the crew's own profiles."""
+UNSETTLED_YIELD = -1_900
+"""Effect on the yield of a batch run while the crew returns to this process, thousandths of a lattice step."""
+
+ODD_B1 = (310, 300, 330, 260, 360, 340)
+"""B1 of one batch in forty, kg."""
+ODD_STEPS = (
+    ("heat", 90), ("heat", 60), ("wait_quench", 10), ("quench", 30), ("crystal2", 30), ("wait_transfer", 30),
+    ("dosing", 90), ("wait_cooling", 30), ("cooling", 60), ("cooling", 240), ("wait_spin1", 60),
+)  # fmt: skip
+"""Steps of one batch in twenty that took another time, minutes."""
 
 
-class NewHabits(NamedTuple):
-    """How the new process was run during one period.
-
-    Attributes:
-        shifts, turn: start hours, and how far the lines are turned against them.
-        rich, rich_share, rich_line2: the line with the larger charge, how often it gets it (per mille), and whether the
-            next line gets it too.
-        by_book: per mille of the batches run by the book.
-        ways, ends: what most of the others are run by; the other tuples are drawn from for the rest.
-        long_spin3: per mille of third spins of 90 minutes.
-        long_spin1: whether one line spins 150 and 120 minutes.
-        late_dosing: whether the rich line waits a shift before dosing.
-        short_line, short_spin: the line that cuts the one long spin short, and to how many minutes.
-        lean, steady: see `Recipe`.
-    """
-
-    shifts: tuple[int, ...]
-    turn: int
-    rich: int
-    rich_share: int
-    rich_line2: bool
-    by_book: int
-    ways: tuple[Profile, ...]
-    ends: tuple[Ending, ...]
-    start_at: tuple[int, ...]
-    crystal1: tuple[int, ...]
-    crystal1_free: tuple[int, ...]
-    crystal2_free: tuple[int, ...]
-    dosing_at_free: tuple[int, ...]
-    long_spin3: int
-    long_spin1: bool
-    late_dosing: bool
-    short_line: int
-    short_spin: int
-    lean: int
-    steady: bool
-
-
-class NewDecks:
-    """Deals the habits of one period after another."""
+class NewProcess:
+    """Simulates batches of the new process, one period after another; each period gets new habits."""
 
     def __init__(self, seed: int) -> None:
-        draws = self._draws = Draws(seed, "new")
+        self._seed = seed
+        draws = self._habit_draws = Draws(seed, "new")
         self._shifts3, self._shifts1 = Deck(draws, SHIFTS3), Deck(draws, SHIFTS1)
         self._rich_shift, self._rich1 = Deck(draws, RICH_SHIFT), Deck(draws, (0, 0, 840, 840))
         self._care, self._crystal1 = Deck(draws, CARE), Deck(draws, CRYSTAL1)
@@ -148,137 +123,106 @@ class NewDecks:
         self._spin3 = Deck(draws, (0,) * 7 + (120, 300, 400))
         self._spin1, self._dosing = Deck(draws, (False,) * 16 + (True,)), Deck(draws, (False,) * 6 + (True,))
 
-    def habits(self, period: Period) -> NewHabits:
-        """The habits of a period; lines keep to one shift while it lasts."""
-        three = period.regime == "N3"
-        care = self._care.deal() if three else 0
-        rich = self._draws.below(3)
-        shifts = (self._shifts3 if three else self._shifts1).deal()
-        odd = shifts == ODD_SHIFTS
-        return NewHabits(
-            shifts=shifts,
-            turn=(self._rich_shift.deal() if three else 1) - rich,
-            rich=rich,
-            rich_share=940 if three else self._rich1.deal(),
-            rich_line2=three and self._draws.chance(40),
-            by_book=BY_BOOK[care] if three else self._by_book1.deal(),
-            ways=tuple(self._draws.pick(WAYS3 if three else STANDARD1) for _ in range(4)),
-            ends=tuple(self._draws.pick(ENDS3[care]) for _ in range(3)) if three else ((80, 73, 80),),
-            start_at=(START3 if three else START1)[self._start.deal()],
-            crystal1=self._crystal1.deal() if three else (80,),
-            crystal1_free=CRYSTAL1_FREE[care] if three else (80,),
-            crystal2_free=CRYSTAL2_FREE[care] if three else CRYSTAL2_LONG,
-            dosing_at_free=DOSING_AT_FREE[care] if three else (80,),
-            long_spin3=self._spin3.deal() if three else 0,
-            long_spin1=three and self._spin1.deal(),
-            late_dosing=three and self._dosing.deal(),
-            short_line=self._draws.below(3),
-            short_spin=self._draws.pick((180, 180, 180, 210)),
-            lean=ODD_LEAN if odd else CARE_LEAN[care],
-            steady=odd,
-        )
-
-
-OWN_WAY = 620
-"""Per mille of the batches not by the book that follow one of the crew's own ways."""
-UNSETTLED = -1_900
-"""What a batch loses while the crew comes back to the process, thousandths of a lattice step."""
-
-ODD_B1 = (310, 300, 330, 260, 360, 340)
-"""B1 of a batch in forty, kg."""
-ODD_STEPS = (
-    ("heat", 90), ("heat", 60), ("wait_quench", 10), ("quench", 30), ("crystal2", 30), ("wait_transfer", 30),
-    ("dosing", 90), ("wait_cooling", 30), ("cooling", 60), ("cooling", 240), ("wait_spin1", 60),
-)  # fmt: skip
-"""Steps of a batch in twenty that did not go by the clock, minutes."""
-
-
-class NewProcess:
-    """Runs batches of the new process, one period after another."""
-
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-        self._decks = NewDecks(seed)
-
     def begin(self, period: Period) -> None:
-        """Takes up the habits of a period."""
-        self._period = period
-        self._draws = Draws(self._seed, "period", period.number)
-        self._habits = self._decks.habits(period)
+        """Draw the habits of a period; lines keep to one shift while it lasts."""
+        self.period, self.draws = period, Draws(self._seed, "period", period.number)
+        draws = self._habit_draws
+        three = self.three_spins = period.regime == "N3"
+        care = self._care.deal() if three else 0
+        self.rich_line = draws.below(3)  # the line with the larger charge
+        self.shifts = (self._shifts3 if three else self._shifts1).deal()
+        self.turn = (self._rich_shift.deal() if three else 1) - self.rich_line  # offset of the lines against the shifts
+        self.rich_share = 940 if three else self._rich1.deal()  # per mille of its batches
+        self.two_rich_lines = three and draws.chance(40)
+        self.by_book = BY_BOOK[care] if three else self._by_book1.deal()  # per mille
+        self.profiles = tuple(draws.pick(PROFILES3 if three else STANDARD1) for _ in range(4))
+        self.endings = tuple(draws.pick(ENDINGS3[care]) for _ in range(3)) if three else ((80, 73, 80),)
+        self.start_at = (START3 if three else START1)[self._start.deal()]
+        self.crystal1 = self._crystal1.deal() if three else (80,)
+        self.crystal1_free = CRYSTAL1_FREE[care] if three else (80,)
+        self.crystal2_free = CRYSTAL2_FREE[care] if three else CRYSTAL2_LONG
+        self.dosing_at_free = DOSING_AT_FREE[care] if three else (80,)
+        self.long_spin3 = self._spin3.deal() if three else 0  # per mille of third spins of 90 minutes
+        self.long_spin1 = three and self._spin1.deal()  # one line spins 150 and 120 minutes
+        self.late_dosing = three and self._dosing.deal()  # the rich line waits a shift before dosing
+        self.short_line = draws.below(3)  # the line that shortens the one long spin
+        self.short_spin = draws.pick((180, 180, 180, 210))  # and to how many minutes
+        self.odd_shifts = self.shifts == ODD_SHIFTS
+        self.yield_effect = ODD_SHIFTS_YIELD if self.odd_shifts else CARE_YIELD[care]
 
     def run(self, number: int) -> Recipe:
-        """Batch `number`; lines take turns by number."""
-        draws, h, period = self._draws, self._habits, self._period
-        three, line = period.regime == "N3", number % 3
-        unsettled = period.settling and three and number - period.first < 6 and draws.chance(400)
-        hour = h.shifts[(line + h.turn) % len(h.shifts)]
+        """Return the recipe of batch `number`; the three lines take turns by number."""
+        draws, period = self.draws, self.period
+        line = number % 3
+        unsettled = period.settling and self.three_spins and number - period.first < 6 and draws.chance(400)
+        hour = self.shifts[(line + self.turn) % len(self.shifts)]
         start = 60 * hour if draws.chance(975) else 30 * draws.below(48)
-        s = _steps(draws, h, period, line)
-        by_book = draws.chance(h.by_book)
-        a6, a10, a12, a15, a17 = _profile(draws, h, by_book or draws.chance(280), three)
-        a25, a27, b6 = _ending(draws, h, by_book or draws.chance(330))
+        steps = self._steps(line)
+        by_book = draws.chance(self.by_book)
+        a6, a10, a12, a15, a17 = self._profile(by_book or draws.chance(280))
+        a25, a27, b6 = self._ending(by_book or draws.chance(330))
         b1 = 320 if draws.chance(975) else draws.pick(ODD_B1)
         if unsettled:
-            s = s._replace(heat=90, spin1=60, spin2=60, crystal2=30)
+            steps = steps._replace(heat=90, spin1=60, spin2=60, crystal2=30)
             a6, b1, b6 = draws.pick((17, 18, 20, 26)), 380, 70
-        product = _product(draws, h, period, line)
+        product = self._product(line)
         numbers = {"A6": a6, "A10": a10, "A12": a12, "A15": a15, "A17": a17, "A19": 200, "A25": a25, "A27": a27}
         numbers |= {"B1": b1, "B6": b6, "B8": 45 if draws.chance(992) else 46, "B12": 1200, "B14": product}
         if draws.chance(8):
-            numbers |= {"A22": 8} if three else {"A21": 45}
-        cells = TYPICAL | timetable(start, s) | {name: number_text(value) for name, value in numbers.items()}
-        return Recipe(cells, 300, product, line, UNSETTLED if unsettled else h.lean, unsettled or h.steady)
+            numbers |= {"A22": 8} if self.three_spins else {"A21": 45}
+        cells = TYPICAL | timetable(start, steps) | {name: number_text(value) for name, value in numbers.items()}
+        effect = UNSETTLED_YIELD if unsettled else self.yield_effect
+        return Recipe(cells, 300, product, line, effect, unsettled or self.odd_shifts)
 
+    def _steps(self, line: int) -> Steps:
+        """Step lengths of one batch: the same every day, except for a few."""
+        draws, steps = self.draws, Steps()
+        if self.three_spins:
+            if self.long_spin1 and line == self.short_line:
+                steps = steps._replace(spin1=150, spin2=120)
+            if self.late_dosing and line == self.rich_line:
+                steps = steps._replace(wait_dosing=480)
+            if draws.chance(self.long_spin3):
+                steps = steps._replace(spin3=90)
+            if draws.chance(20):
+                steps = steps._replace(spin1=60, spin2=60, wait_spin2=30)
+        else:
+            short = line == self.short_line and draws.chance(280)
+            steps = steps._replace(spin1=self.short_spin if short else 240, spin2=None, spin3=None)
+        if draws.chance(45):
+            name, minutes = draws.pick(ODD_STEPS)
+            steps = steps._replace(**{name: minutes})
+        return steps
 
-def _steps(draws: Draws, h: NewHabits, period: Period, line: int) -> Steps:
-    """Step lengths of one batch: by the clock but for a few."""
-    s = Steps()
-    if period.regime == "N1":
-        short = line == h.short_line and draws.chance(280)
-        s = s._replace(spin1=h.short_spin if short else 240, spin2=None, spin3=None)
-    else:
-        if h.long_spin1 and line == h.short_line:
-            s = s._replace(spin1=150, spin2=120)
-        if h.late_dosing and line == h.rich:
-            s = s._replace(wait_dosing=480)
-        if draws.chance(h.long_spin3):
-            s = s._replace(spin3=90)
-        if draws.chance(20):
-            s = s._replace(spin1=60, spin2=60, wait_spin2=30)
-    if draws.chance(45):
-        name, minutes = draws.pick(ODD_STEPS)
-        s = s._replace(**{name: minutes})
-    return s
+    def _profile(self, by_book: bool) -> Profile:
+        """A6 and the temperatures along the hydrolysis, °C."""
+        draws = self.draws
+        if by_book:
+            return draws.pick(STANDARD3 if self.three_spins else STANDARD1)
+        if draws.chance(OWN_WAY):
+            return draws.pick(self.profiles)
+        a10 = draws.pick(FREE_A10)
+        a12 = a10 + draws.pick(FREE_A12)
+        a15 = a12 + draws.pick(FREE_A15)
+        return draws.pick(self.start_at), a10, a12, a15, a15 + draws.pick(FREE_A17)
 
+    def _ending(self, by_book: bool) -> Ending:
+        """A25, A27 and B6, °C."""
+        draws = self.draws
+        if by_book:
+            return draws.pick(self.crystal1), 73, 80
+        if draws.chance(OWN_WAY):
+            return draws.pick(self.endings)
+        return draws.pick(self.crystal1_free), draws.pick(self.crystal2_free), draws.pick(self.dosing_at_free)
 
-def _profile(draws: Draws, h: NewHabits, by_book: bool, three: bool) -> Profile:
-    """A6 and the temperatures along the hydrolysis, °C."""
-    if by_book:
-        return draws.pick(STANDARD3 if three else STANDARD1)
-    if draws.chance(OWN_WAY):
-        return draws.pick(h.ways)
-    a10 = draws.pick(FREE_A10)
-    a12 = a10 + draws.pick(FREE_A12)
-    a15 = a12 + draws.pick(FREE_A15)
-    return draws.pick(h.start_at), a10, a12, a15, a15 + draws.pick(FREE_A17)
-
-
-def _ending(draws: Draws, h: NewHabits, by_book: bool) -> Ending:
-    """A25, A27 and B6, °C."""
-    if by_book:
-        return draws.pick(h.crystal1), 73, 80
-    if draws.chance(OWN_WAY):
-        return draws.pick(h.ends)
-    return draws.pick(h.crystal1_free), draws.pick(h.crystal2_free), draws.pick(h.dosing_at_free)
-
-
-def _product(draws: Draws, h: NewHabits, period: Period, line: int) -> int:
-    """B14, kg: one line of three is charged more than the others."""
-    rich = line == h.rich or (h.rich_line2 and line == (h.rich + 1) % 3)
-    if period.variant == "heavy":
-        return draws.pick((440, 420))
-    if period.regime == "N3":
-        return 420 if draws.chance(h.rich_share if rich else 10) else 400
-    if draws.chance(25):
-        return draws.pick((400, 420, 420, 420))
-    return 460 if rich and draws.chance(h.rich_share) else 440
+    def _product(self, line: int) -> int:
+        """B14, kg: one line of three is charged more than the others."""
+        draws = self.draws
+        rich = line == self.rich_line or (self.two_rich_lines and line == (self.rich_line + 1) % 3)
+        if self.period.variant == "heavy":
+            return draws.pick((440, 420))
+        if self.three_spins:
+            return 420 if draws.chance(self.rich_share if rich else 10) else 400
+        if draws.chance(25):
+            return draws.pick((400, 420, 420, 420))
+        return 460 if rich and draws.chance(self.rich_share) else 440

@@ -1,9 +1,8 @@
-"""The old process: any half hour may be a start, and steps wait for people.
+"""The old process: a batch may start at any half hour, and steps wait for staff.
 
-First the habits of a period: the values its people preferred and how often each is met, as shares of batches.
+The constants are the values a crew may prefer and their weights, as shares of batches. A key that is a tuple holds the
+values that one crew draws from.
 """
-
-from typing import NamedTuple
 
 from batchyield.plant.simulator.campaigns import Period
 from batchyield.plant.simulator.random_draws import Deck, Draws, weighted
@@ -62,17 +61,10 @@ WATER = weighted({(300,): 13, (200,): 4, (300, 200): 2, (200, 100): 2})
 """A19, kg."""
 COOLING = weighted(
     {
-        (70, 78): 12,
-        (70, 77): 1,
-        (70, 76): 1,
-        (70, 74): 1,
-        (80, 78): 1,
-        (75, 70): 1,
-        (80, 70): 1,
-        (70, 75): 2,
+        (70, 78): 12, (70, 77): 1, (70, 76): 1, (70, 74): 1, (80, 78): 1, (75, 70): 1, (80, 70): 1, (70, 75): 2,
         (71, 79): 1,
     }
-)
+)  # fmt: skip
 """A25 and A27, °C; single batches deviate by a degree or two."""
 VESSEL = weighted(
     {(300, 300, 310): 5, (290, 300, 280): 5, (340, 340, 350, 330): 4, (350, 360): 4, (380, 370): 1, (310, 300, 320): 2}
@@ -108,172 +100,136 @@ QUENCH_WAIT: tuple[Waits, ...] = (
 HEAT_HELD = weighted({120: 30, 90: 22, 110: 14, 150: 10, 100: 9, 105: 7, 130: 4, 135: 2, 140: 2})
 HEAT_PROMPT: tuple[Waits, ...] = ((60,), (60, 90), (120, 90, 60))
 HEAT_PLAIN: tuple[Waits, ...] = ((90, 90, 90, 90, 60), (90,), (90, 60))
+COOLING_PROMPT = (120, 120, 120, 120, 60, 150)
+COOLING_PLAIN = (90, 120, 120, 150, 150, 180, 180, 210, 240, 270)
 """Minutes."""
 
+MORNING_MINUTES = 480
+"""The day crew starts at 8:00; a vessel that is cold earlier waits for it."""
 
-class OldHabits(NamedTuple):
-    """Preferences of one period; a tuple is drawn from batch by batch."""
+HOLD_AT = weighted({80: 78, 73: 11, 74: 6, 82: 3, 81: 2})
+"""A8, °C."""
 
-    held: bool
-    prompt: bool
-    start_at: tuple[int, ...]
-    profile: tuple[Profile, ...]
-    acid: tuple[int, ...]
-    second_ph: int
-    water: tuple[int, ...]
-    cooling: tuple[int, int]
-    vessel: tuple[int, ...]
-    dosing_at: tuple[int, ...]
-    cooled_to: tuple[int, ...]
-    product: tuple[int, ...]
-    wash: str
-    heat: Waits
-    quench_wait: Waits
-    grid: int
-    spacing: Waits
+ODD_PRODUCT = (380, 380, 395, 392, 387, 405, 418, 380)
+"""B14 of one batch in seventy, kg."""
+
+TRIAL = weighted({(200, 270, 470, (256, 260, 280, 280, 280)): 6, (250, 340, 590, (340, 340, 350)): 4})
+"""A1, A3, A4 and the possible B14 of the small trial charges, kg."""
 
 
-class OldDecks:
-    """Deals the habits of one period after another."""
+class OldProcess:
+    """Simulates batches of the old process, one period after another; each period gets new habits."""
 
     def __init__(self, seed: int) -> None:
-        draws = self._draws = Draws(seed, "old")
+        self._seed = seed
+        draws = self._habit_draws = Draws(seed, "old")
         self._way = Deck(draws, weighted({"held": 5, "prompt": 6, "plain": 9}))
         self._start = Deck(draws, weighted({"low": 9, "mild": 4, "hot": 2, "cold": 1}))
         self._acid, self._second_ph, self._water = Deck(draws, ACID), Deck(draws, SECOND_PH), Deck(draws, WATER)
         self._cooling, self._product = Deck(draws, COOLING), Deck(draws, PRODUCT)
         self._vessel, self._vessel_held = Deck(draws, VESSEL), Deck(draws, VESSEL_HELD)
         self._dosing_at, self._cooled_to = Deck(draws, DOSING_AT), Deck(draws, COOLED_TO)
-        self._wash = Deck(draws, ("800",) * 20 + ("900",))
-
-    def habits(self, period: Period) -> OldHabits:
-        """The habits of a period."""
-        pick = self._draws.pick
-        special = period.variant == "substitute" or period.regime == "S"
-        way = "plain" if special else self._way.deal()
-        held, prompt = way == "held", way == "prompt"
-        steep = prompt and self._draws.chance(650)
-        return OldHabits(
-            held=held,
-            prompt=prompt,
-            start_at=START["hold" if held else "low" if special else self._start.deal()],
-            profile=HELD if held else STEEP if steep else FLAT,
-            acid=(50,) if held else self._acid.deal(),
-            second_ph=pick((0, 100, 200)) if held else self._second_ph.deal(),
-            water=(300,) if held or special else self._water.deal(),
-            cooling=(70, 75) if held else self._cooling.deal(),
-            vessel=(self._vessel_held if held else self._vessel).deal(),
-            dosing_at=DOSING_AT_HELD if held else self._dosing_at.deal(),
-            cooled_to=COOLED_TO_HELD if held else self._cooled_to.deal(),
-            product=PRODUCT_SUBSTITUTE if special else self._product.deal(),
-            wash=self._wash.deal(),
-            heat=HEAT_HELD if held else pick(HEAT_PROMPT if prompt else HEAT_PLAIN),
-            quench_wait=(0, 0, 30, 10) if prompt else QUENCH_WAIT[0] if held else pick(QUENCH_WAIT),
-            grid=10 if prompt and self._draws.chance(350) else 30,
-            spacing=(360, 360, 480) if prompt else (540, 570, 600, 630, 660, 720, 480),
-        )
-
-
-MORNING = 480
-"""The day crew starts at 8:00; a vessel that is cold in the small hours is left for it."""
-
-HOLD_AT = weighted({80: 78, 73: 11, 74: 6, 82: 3, 81: 2})
-"""A8, °C."""
-
-ODD_PRODUCT = (380, 380, 395, 392, 387, 405, 418, 380)
-"""B14 of a batch in seventy, kg."""
-
-TRIAL = weighted({(200, 270, 470, (256, 260, 280, 280, 280)): 6, (250, 340, 590, (340, 340, 350)): 4})
-"""A1, A3, A4 and the B14 that goes with them in the small trial charges, kg."""
-
-
-class OldProcess:
-    """Runs batches of the old process, one period after another."""
-
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-        self._decks = OldDecks(seed)
-        self._now = 0
+        self._wash = Deck(draws, (800,) * 20 + (900,))
+        self._minute = 0
 
     def begin(self, period: Period) -> None:
-        """Takes up the habits of a period."""
-        self._period = period
-        self._draws = Draws(self._seed, "period", period.number)
-        self._habits = self._decks.habits(period)
+        """Draw the habits of a period: values, or tuples from which each batch draws one."""
+        self.period, self.draws = period, Draws(self._seed, "period", period.number)
+        draws = self._habit_draws
+        special = period.variant == "substitute" or period.regime == "S"
+        way = "plain" if special else self._way.deal()
+        held, prompt = self.held, self.prompt = way == "held", way == "prompt"
+        steep = prompt and draws.chance(650)
+        self.start_at = START["hold" if held else "low" if special else self._start.deal()]
+        self.profile = HELD if held else STEEP if steep else FLAT
+        self.acid = (50,) if held else self._acid.deal()
+        self.second_ph = draws.pick((0, 100, 200)) if held else self._second_ph.deal()
+        self.water = (300,) if held or special else self._water.deal()
+        self.cooling = (70, 75) if held else self._cooling.deal()
+        self.vessel = (self._vessel_held if held else self._vessel).deal()
+        self.dosing_at = DOSING_AT_HELD if held else self._dosing_at.deal()
+        self.cooled_to = COOLED_TO_HELD if held else self._cooled_to.deal()
+        self.product = PRODUCT_SUBSTITUTE if special else self._product.deal()
+        self.wash = self._wash.deal()
+        self.heat = HEAT_HELD if held else draws.pick(HEAT_PROMPT if prompt else HEAT_PLAIN)
+        self.quench_wait = (0, 0, 30, 10) if prompt else QUENCH_WAIT[0] if held else draws.pick(QUENCH_WAIT)
+        self.grid = 10 if prompt and draws.chance(350) else 30  # minutes to which clocks are rounded
+        self.spacing = (360, 360, 480) if prompt else (540, 570, 600, 630, 660, 720, 480)  # between batches, minutes
 
     def run(self, _: int) -> Recipe:
-        """The next batch; its number tells nothing here."""
-        draws, h = self._draws, self._habits
-        self._now += draws.pick(h.spacing)
-        s = _steps(draws, h, self._now)
-        cells = dict(TYPICAL)
-        charge, product = 300, draws.pick(ODD_PRODUCT) if draws.chance(14) else draws.pick(h.product)
-        a12, a15, a17 = draws.pick(h.profile)
-        a25, a27 = h.cooling
-        cells |= {
-            "A6": number_text(draws.pick(h.start_at)),
-            "A10": "101" if draws.chance(33) else "100",
-            "A12": number_text(a12),
-            "A15": number_text(a15 if draws.chance(850) else a15 + 1),
-            "A17": number_text(a17 if draws.chance(850) else a17 + draws.pick((1, -1))),
-            "A19": number_text(draws.pick(h.water)),
-            "A21": number_text(draws.pick(h.acid)),
-            "A22": "10" if draws.chance(h.second_ph) else "9",
-            "A25": number_text(a25 if draws.chance(955) else a25 + draws.pick((1, 1, 2, 5))),
-            "A27": number_text(a27 if draws.chance(890) else a27 + draws.pick((-1, -1, 1, 2, -4))),
-            "B1": number_text(draws.pick(h.vessel)),
-            "B6": number_text(draws.pick(h.dosing_at)),
-            "B8": number_text(draws.pick(h.cooled_to)),
-            "B12": h.wash,
+        """Return the recipe of the next batch; its number has no effect here."""
+        draws, period = self.draws, self.period
+        self._minute += draws.pick(self.spacing)
+        steps = self._steps(self._minute)
+        charge, product = 300, draws.pick(ODD_PRODUCT) if draws.chance(14) else draws.pick(self.product)
+        a12, a15, a17 = draws.pick(self.profile)
+        a25, a27 = self.cooling
+        numbers = {
+            "A6": draws.pick(self.start_at),
+            "A10": 101 if draws.chance(33) else 100,
+            "A12": a12,
+            "A15": a15 if draws.chance(850) else a15 + 1,
+            "A17": a17 if draws.chance(850) else a17 + draws.pick((1, -1)),
+            "A19": draws.pick(self.water),
+            "A21": draws.pick(self.acid),
+            "A22": 10 if draws.chance(self.second_ph) else 9,
+            "A25": a25 if draws.chance(955) else a25 + draws.pick((1, 1, 2, 5)),
+            "A27": a27 if draws.chance(890) else a27 + draws.pick((-1, -1, 1, 2, -4)),
+            "B1": draws.pick(self.vessel),
+            "B6": draws.pick(self.dosing_at),
+            "B8": draws.pick(self.cooled_to),
+            "B12": self.wash,
         }
-        if h.held:
-            cells["A8"] = number_text(draws.pick(HOLD_AT))
-        if self._period.variant == "substitute":
+        cells = TYPICAL.copy()
+        if self.held:
+            numbers["A8"] = draws.pick(HOLD_AT)
+        if period.variant == "substitute":
             del cells["A3"]
-            cells |= {"A2": "125", "A4": "980"}
-        if self._period.regime == "S":
+            numbers |= {"A2": 125, "A4": 980}
+        if period.regime == "S":
             charge, a3, a4, products = draws.pick(TRIAL)
             product = draws.pick(products)
-            s = s._replace(spin1=120, spin2=None)
-            cells |= {
-                "A1": number_text(charge),
-                "A3": number_text(a3),
-                "A4": number_text(a4),
-                "A21": number_text(draws.pick((30, 30, 30, 25))),
-            }
-            cells |= {"B1": number_text(draws.pick((190, 200, 230, 240))), "B12": "400", "B13": "0.03"}
-        cells["B14"] = number_text(product)
-        return Recipe(cells | timetable(self._now, s), charge, product)
+            steps = steps._replace(spin1=120, spin2=None)
+            numbers |= {"A1": charge, "A3": a3, "A4": a4, "A21": draws.pick((30, 30, 30, 25))}
+            numbers |= {"B1": draws.pick((190, 200, 230, 240)), "B12": 400}
+            cells["B13"] = "0.03"
+        numbers["B14"] = product
+        cells |= {name: number_text(value) for name, value in numbers.items()}
+        return Recipe(cells | timetable(self._minute, steps), charge, product)
 
-
-def _steps(draws: Draws, h: OldHabits, start: int) -> Steps:
-    """Step lengths of a batch that starts at `start`."""
-    jitter = 10 * (draws.below(5) - 2) if h.grid == 10 else 0
-    heat = draws.pick(h.heat) + jitter
-    s = Steps(
-        hold=min(draws.pick((10, 10, 10, 10, 15, 15, 20, 30, 30)), heat) if h.held else None,
-        heat=heat,
-        check1=60 if draws.chance(975) else 90,
-        check2=60 if draws.chance(985) else 90,
-        wait_quench=abs(jitter) if h.grid == 10 else draws.pick(h.quench_wait),
-        quench=60 if draws.chance(280 if h.prompt else 60) else 30 if h.grid == 30 else draws.pick((20, 30, 30, 40)),
-        wait_crystal1=draws.pick((0, 20, 30, 30, 30) if h.prompt else (0, 30)),
-        crystal2=30 if draws.chance(955) else 60,
-        wait_transfer=0 if h.prompt and draws.chance(920) else draws.pick(NIGHT),
-        transfer=30 if draws.chance(930 if h.held else 60) else 60 if draws.chance(950) else 70,
-        wait_dosing=0 if draws.chance(880) else draws.pick((30, 30, 60)),
-        dosing=draws.pick((120, 120, 120, 60, 90) if h.held else (60, 60, 60, 60, 90) if h.prompt else (60, 90, 90)),
-        wait_cooling=0 if draws.chance(975) else 30,
-        cooling=draws.pick(
-            (120, 120, 120, 120, 60, 150) if h.prompt else (90, 120, 120, 150, 150, 180, 180, 210, 240, 270)
-        ),
-        wait_spin1=draws.pick((0, 0, 0, 10) if h.prompt else (0, 0, 0, 0, 30, 60, 90, 120)),
-        spin1=90 if draws.chance(850) else draws.pick((60, 60, 120, 70, 80)),
-        wait_spin2=draws.pick((30, 30, 30, 30, 60, 60, 60, 60, 90, 0)),
-        spin2=90 if draws.chance(770) else draws.pick((60, 60, 120, 70, 80)),
-        spin3=None,
-    )
-    cold = (start + sum(s[1:15])) % DAY_MINUTES
-    if MORNING - 240 <= cold < MORNING and draws.chance(500):
-        s = s._replace(cooling=s.cooling + MORNING - cold, wait_spin1=0)
-    return s
+    def _steps(self, start: int) -> Steps:
+        """Step lengths of a batch that starts at minute `start`."""
+        draws, prompt = self.draws, self.prompt
+        jitter = 10 * (draws.below(5) - 2) if self.grid == 10 else 0
+        heat = draws.pick(self.heat) + jitter
+        steps = Steps(
+            hold=min(draws.pick((10, 10, 10, 10, 15, 15, 20, 30, 30)), heat) if self.held else None,
+            heat=heat,
+            check1=60 if draws.chance(975) else 90,
+            check2=60 if draws.chance(985) else 90,
+            wait_quench=abs(jitter) if self.grid == 10 else draws.pick(self.quench_wait),
+            quench=60
+            if draws.chance(280 if prompt else 60)
+            else 30
+            if self.grid == 30
+            else draws.pick((20, 30, 30, 40)),
+            wait_crystal1=draws.pick((0, 20, 30, 30, 30) if prompt else (0, 30)),
+            crystal2=30 if draws.chance(955) else 60,
+            wait_transfer=0 if prompt and draws.chance(920) else draws.pick(NIGHT),
+            transfer=30 if draws.chance(930 if self.held else 60) else 60 if draws.chance(950) else 70,
+            wait_dosing=0 if draws.chance(880) else draws.pick((30, 30, 60)),
+            dosing=draws.pick(
+                (120, 120, 120, 60, 90) if self.held else (60, 60, 60, 60, 90) if prompt else (60, 90, 90)
+            ),
+            wait_cooling=0 if draws.chance(975) else 30,
+            cooling=draws.pick(COOLING_PROMPT if prompt else COOLING_PLAIN),
+            wait_spin1=draws.pick((0, 0, 0, 10) if prompt else (0, 0, 0, 0, 30, 60, 90, 120)),
+            spin1=90 if draws.chance(850) else draws.pick((60, 60, 120, 70, 80)),
+            wait_spin2=draws.pick((30, 30, 30, 30, 60, 60, 60, 60, 90, 0)),
+            spin2=90 if draws.chance(770) else draws.pick((60, 60, 120, 70, 80)),
+            spin3=None,
+        )
+        cold = (start + sum(steps[1:15])) % DAY_MINUTES
+        if MORNING_MINUTES - 240 <= cold < MORNING_MINUTES and draws.chance(500):
+            steps = steps._replace(cooling=steps.cooling + MORNING_MINUTES - cold, wait_spin1=0)
+        return steps
