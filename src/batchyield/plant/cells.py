@@ -12,6 +12,8 @@ from functools import lru_cache
 from math import isfinite
 from typing import NamedTuple
 
+DAY_MINUTES = 1440
+
 
 class Clock(NamedTuple):
     """Minutes after midnight, 0..1439, None when blank or unreadable; and (kind, message) when it was not clean."""
@@ -92,7 +94,7 @@ def _clock_from_date(found: re.Match[str]) -> str:
 
 
 def _clock_from_fraction(found: re.Match[str]) -> str:
-    minutes = float(found[0]) * 1440
+    minutes = float(found[0]) * DAY_MINUTES
     whole = round(minutes)
     return f"{whole // 60}:{whole % 60:02d}" if abs(minutes - whole) < 1e-3 else UNSURE
 
@@ -103,9 +105,9 @@ def _number_from_date(found: re.Match[str]) -> str:
     number = _excel_day(year, month, day)
     if number is None or year >= 1910 or hour > 23 or minute > 59:
         return UNSURE
-    minutes = number * 1440 + hour * 60 + minute
-    hundredths = -(-minutes * 100 // 1440)
-    return str(hundredths / 100) if hundredths * 1440 // 100 == minutes else UNSURE
+    minutes = number * DAY_MINUTES + hour * 60 + minute
+    hundredths = -(-minutes * 100 // DAY_MINUTES)
+    return str(hundredths / 100) if hundredths * DAY_MINUTES // 100 == minutes else UNSURE
 
 
 def _one_digit_less(found: re.Match[str]) -> str:
@@ -204,7 +206,8 @@ def _warning(kind: str, text: str, reading: str = "") -> tuple[str, str] | None:
     return kind, f"'{shown}' {f'read as {reading}' if reading else 'taken as missing'}: {WARNING_KINDS[kind]}"
 
 
-def _time(minutes: int) -> str:
+def format_time(minutes: int) -> str:
+    """Return minutes after midnight as `H:MM`."""
     return f"{minutes // 60}:{minutes % 60:02d}"
 
 
@@ -216,7 +219,7 @@ def parse_clock(text: str) -> Clock:
     if not found:
         return Clock(None, _warning(kind, text))
     minutes = int(found[1]) * 60 + int(found[2])
-    return Clock(minutes, _warning(kind, text, _time(minutes)))
+    return Clock(minutes, _warning(kind, text, format_time(minutes)))
 
 
 @lru_cache(maxsize=16384)
@@ -227,7 +230,7 @@ def parse_range(text: str) -> Span:
     if not found:
         return Span(None, None, _warning(kind, text))
     start, end = int(found[1]) * 60 + int(found[2]), int(found[3]) * 60 + int(found[4])
-    return Span(start, end, _warning(kind, text, f"{_time(start)}-{_time(end)}"))
+    return Span(start, end, _warning(kind, text, f"{format_time(start)}-{format_time(end)}"))
 
 
 @lru_cache(maxsize=16384)

@@ -36,7 +36,7 @@ def _dirty(sheet: Sheet) -> list[_Cell]:
 def _shown(kind: str, value: Any) -> str:
     if kind == "number":
         return f"{value:g}"
-    return "-".join(f"{m // 60}:{m % 60:02d}" for m in ([value] if kind == "clock" else value))
+    return "-".join(cells.format_time(m) for m in ([value] if kind == "clock" else value))
 
 
 def _summary(reading: Reading, cells: list[Any], dirty: list[_Cell]) -> str:

@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 from batchyield.monitoring.drift_window import MIN_WINDOW_BATCHES, compute_window_drift
 from batchyield.monitoring.drift_window import WindowDrift as Drift
 from batchyield.plant.batch import READING_NAMES, READINGS
-from batchyield.plant.cells import parse_clock, parse_range
+from batchyield.plant.cells import DAY_MINUTES, parse_clock, parse_range
 from batchyield.plant.csv_reader import Sheet, read_sheet
 from batchyield.plant.features import FEATURES, INDEX, featurize
 from batchyield.serving.reference_profile import PROFILE_DECIMALS, profile, reference
 
 SHOWN = 10
 YIELD = "yield"
-DAY_MINUTES = 1440
 QUARTERS = (25, 50, 75)
 
 

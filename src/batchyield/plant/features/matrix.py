@@ -14,12 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from batchyield.plant.batch import READINGS, Batch, CellWarning
-from batchyield.plant.cells import parse_clock, parse_range
+from batchyield.plant.cells import DAY_MINUTES, parse_clock, parse_range
 from batchyield.plant.features.catalogue import CLOCKS as STARTED
 from batchyield.plant.features.catalogue import FEATURES, FLAGS, NUMBERS, RANGES, RATIOS, STEPS, WARMINGS
 from batchyield.plant.features.plausibility import NAN, Warned, repair
 
-DAY_MINUTES = 1440.0
 SHIFT, FIRST_SHIFT = 480.0, 360.0
 LONGEST_STEP = 1200.0
 LONGEST_RANGE = 360.0

@@ -1,4 +1,4 @@
-"""The deterministic sample plant: data that behave like the real plant's, with no real row inside."""
+"""Deterministic simulator of a sample plant: data like the real plant's that contain none of its rows."""
 
 from batchyield.plant.simulator.plant import DEFAULT_ROWS, DEFAULT_SEED, ProcessChange, simulate
 from batchyield.plant.simulator.rows import Dirt, Plant, Row

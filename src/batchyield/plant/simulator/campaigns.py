@@ -1,7 +1,7 @@
-"""Which process runs when: campaigns of one regime, cut into periods that keep their habits.
+"""Campaigns of one process, cut into periods with constant habits.
 
-The regime belongs to a campaign, never to a row. Inside a campaign the operators' habits (shift clocks, doses,
-temperatures, who gets the larger charge) hold for some weeks and then change: a `Period` is one such stretch.
+The regime belongs to a campaign, never to a single batch. Within a campaign the habits of the operators (start hours,
+doses, temperatures, which line gets the larger charge) hold for some weeks: one `Period`.
 """
 
 from collections.abc import Iterator
@@ -13,53 +13,31 @@ Regime = Literal["O", "N3", "N1", "S"]
 """O: old process. N3: new, three spins. N1: new, one long spin. S: small trial charges of the old process."""
 
 Variant = Literal["", "substitute", "heavy"]
-"""substitute: A2 is charged in place of A3. heavy: N3 run with N1's charges, as after an N1 campaign."""
+"""substitute: A2 is charged in place of A3. heavy: N3 with the charges of N1, as after an N1 campaign."""
 
 LAYOUT: tuple[tuple[Regime, Variant, int], ...] = (
-    ("O", "", 71),
-    ("N3", "", 48),
-    ("O", "", 11),
-    ("N3", "", 110),
-    ("N1", "", 43),
-    ("O", "substitute", 22),
-    ("O", "", 116),
-    ("O", "substitute", 13),
-    ("O", "", 120),
-    ("N3", "", 28),
-    ("O", "", 23),
-    ("N3", "", 116),
-    ("N1", "", 118),
-    ("O", "substitute", 21),
-    ("O", "", 179),
-    ("S", "", 10),
-    ("O", "", 53),
-    ("N3", "", 179),
-    ("N1", "", 115),
-    ("N3", "heavy", 7),
-    ("O", "", 194),
-    ("S", "", 12),
-    ("O", "", 16),
-    ("N3", "", 83),
-    ("O", "", 12),
-    ("N3", "", 199),
-    ("N1", "", 50),
-    ("N3", "heavy", 25),
-)
-"""One round of the plant: 1,994 batches. A longer history repeats it with other lengths."""
+    ("O", "", 71), ("N3", "", 48), ("O", "", 11), ("N3", "", 110), ("N1", "", 43), ("O", "substitute", 22),
+    ("O", "", 116), ("O", "substitute", 13), ("O", "", 120), ("N3", "", 28), ("O", "", 23), ("N3", "", 116),
+    ("N1", "", 118), ("O", "substitute", 21), ("O", "", 179), ("S", "", 10), ("O", "", 53), ("N3", "", 179),
+    ("N1", "", 115), ("N3", "heavy", 7), ("O", "", 194), ("S", "", 12), ("O", "", 16), ("N3", "", 83),
+    ("O", "", 12), ("N3", "", 199), ("N1", "", 50), ("N3", "heavy", 25),
+)  # fmt: skip
+"""One round of campaigns with their batches; a longer history repeats it with other lengths."""
 
-ROUND = sum(length for *_, length in LAYOUT)
+ROUND_BATCHES = sum(length for *_, length in LAYOUT)
 
-PERIOD_LENGTH: dict[Regime, tuple[int, int]] = {"O": (22, 50), "N3": (36, 64), "N1": (24, 50), "S": (20, 20)}
+PERIOD_BATCHES: dict[Regime, tuple[int, int]] = {"O": (22, 50), "N3": (36, 64), "N1": (24, 50), "S": (20, 20)}
+"""Shortest and longest period."""
 
 
 class Period(NamedTuple):
-    """A stretch of batches with the same habits.
+    """Consecutive batches with the same habits.
 
     Attributes:
         number: counts from 0 over the whole history; seeds the habits.
         first, last: batch numbers, both included.
         campaign: counts from 0; a new one starts where the regime changes.
-        settling: whether it opens a campaign that follows another process.
+        settling: True for the first period of a campaign that follows another process.
     """
 
     number: int
@@ -72,7 +50,7 @@ class Period(NamedTuple):
 
 
 def periods(seed: int, batches: int) -> Iterator[Period]:
-    """The periods that cover batch numbers `1 .. batches`, in time order."""
+    """Yield the periods that cover batch numbers `1 .. batches`, in time order."""
     draws = Draws(seed, "campaigns")
     number = campaign = 0
     first, previous, turn = 1, "", 0
@@ -81,7 +59,7 @@ def periods(seed: int, batches: int) -> Iterator[Period]:
             end = first + (length if turn == 0 else max(1, length * (800 + draws.below(401)) // 1000))
             opens = regime != previous
             campaign += opens and previous != ""
-            low, high = PERIOD_LENGTH[regime]
+            low, high = PERIOD_BATCHES[regime]
             while first < end:
                 stop = min(first + low + draws.below(high - low + 1), end)
                 if end - stop < low // 2:

@@ -1,17 +1,18 @@
-"""The dirt pass, separate from the plant and separately seeded: kinds of dirt, how often, and what each spoils."""
+"""Adds typing errors to clean rows, from a random stream of its own: kinds, rates and the cells they change."""
 
 import re
 from collections.abc import Callable
 
 from batchyield.plant.batch import READING_NAMES
-from batchyield.plant.simulator.campaigns import ROUND
+from batchyield.plant.cells import DAY_MINUTES
+from batchyield.plant.simulator.campaigns import ROUND_BATCHES
 from batchyield.plant.simulator.random_draws import Deck, Draws, weighted
 from batchyield.plant.simulator.rows import Dirt, Kind
-from batchyield.plant.simulator.timetable import DAY_MINUTES, clock_text, range_text
+from batchyield.plant.simulator.timetable import clock_text, range_text
 
 Cells = dict[str, str]
 Change = dict[str, str] | None
-"""New texts by column, or None where the row offers nothing to spoil in this way."""
+"""New texts by column, or None if the row has no cell for this kind of dirt."""
 Spoil = Callable[[Cells, Draws], Change]
 
 RANGES = ("A20", "A28", "B4", "B9", "B10", "B11")
@@ -19,7 +20,7 @@ ORDER = ("A5", "A9", "A11", "A14", "A16", "A20", "A24", "A26", "A28", "B4", "B5"
 
 
 def minutes(text: str) -> tuple[int, int]:
-    """Start and end of a clean clock or range, minutes of the day."""
+    """Return start and end of a clean clock or range, in minutes after midnight."""
     parts = [int(h) * 60 + int(m) for h, m in re.findall(r"(\d+):(\d\d)", text)]
     return parts[0], parts[-1]
 
@@ -30,7 +31,7 @@ def _some_range(cells: Cells, draws: Draws, pattern: str) -> str | None:
 
 
 def _respell(pattern: str, replacement: str) -> Spoil:
-    """Spoils one place of one range; the place is drawn where several fit."""
+    """Replace one match of a pattern in one range, drawn among all."""
 
     def change(cells: Cells, draws: Draws) -> Change:
         column = _some_range(cells, draws, pattern)
@@ -44,7 +45,7 @@ def _respell(pattern: str, replacement: str) -> Spoil:
 
 
 def _colons(mark: str) -> Spoil:
-    """Another mark for the first, the second or both colons of a range."""
+    """Replace the first, the second or both colons of a range."""
 
     def change(cells: Cells, draws: Draws) -> Change:
         column = _some_range(cells, draws, ":")
@@ -52,15 +53,14 @@ def _colons(mark: str) -> Spoil:
             return None
         start, end = cells[column].split("-")
         which = draws.pick((1, 2, 2, 3))
-        return {
-            column: f"{start.replace(':', mark) if which & 1 else start}-{end.replace(':', mark) if which & 2 else end}"
-        }
+        start = start.replace(":", mark) if which & 1 else start
+        return {column: f"{start}-{end.replace(':', mark) if which & 2 else end}"}
 
     return change
 
 
 def serial_date(serial: int) -> str:
-    """The date a spreadsheet shows for a small number; 1900 is a leap year there."""
+    """Return the date that a spreadsheet shows for a small number; 1900 is a leap year there."""
     for month, days in enumerate((31, 29, 31, 30), start=1):
         if serial <= days:
             return f"1900/{month}/{serial} 0:00"
@@ -127,16 +127,14 @@ def _impossible_range(cells: Cells, draws: Draws) -> Change:
 
 
 PRODUCT_SLIPS = (("400", "40"), ("385", "785"), ("380", "280"), ("390", "290"), ("440", "340"))
-"""B14 as meant and as typed: a digit lost, or another key for the first."""
+"""B14 as it should be and as typed: a digit lost, or another first digit."""
 
 USUAL_PRODUCTS = {"400": "420", "420": "400"}
 
 
-def product_slip(meant: str, typed: str) -> Spoil:
-    """One of `PRODUCT_SLIPS`."""
-
+def _product_slip(correct: str, typed: str) -> Spoil:
     def change(cells: Cells, _: Draws) -> Change:
-        return {"B14": typed} if cells["B14"] == meant else None
+        return {"B14": typed} if cells["B14"] == correct else None
 
     return change
 
@@ -146,13 +144,9 @@ def _other_charge(cells: Cells, _: Draws) -> Change:
 
 
 _SLIPS = (
-    ("A19", ("700", "310", "320")),
-    ("A25", ("50",)),
-    ("A22", ("3.5",)),
-    ("B1", ("3.5",)),
-    ("A17", ("89",)),
+    ("A19", ("700", "310", "320")), ("A25", ("50",)), ("A22", ("3.5",)), ("B1", ("3.5",)), ("A17", ("89",)),
     ("B8", ("73",)),
-)
+)  # fmt: skip
 
 
 def _key_slip(cells: Cells, draws: Draws) -> Change:
@@ -165,61 +159,40 @@ def _wrong_scale(cells: Cells, _: Draws) -> Change:
     return {"A1": "200"} if cells["A1"] != "200" and "A3" in cells else None
 
 
-CHANGES: dict[Kind, Spoil] = {
-    "one_digit_minute": _respell(r":00", ":0"),
-    "semicolon": _colons(";"),
-    "fullwidth_semicolon": _colons("；"),
-    "excel_date": _excel_date,
-    "stray_colon": _either(_respell(r"-", ":-"), _respell(r":00-", ":-")),
-    "double_colon": _respell(r":", "::"),
-    "trailing_character": _respell(r"$", "分"),
-    "no_colon": _no_colon,
-    "twenty_four": _respell(r"\b0:00", "24:00"),
-    "quote": _respell(r"^(\d+):", r'\1"'),
-    "three_digit_minute": _respell(r"$", "2"),
-    "no_hour": _no_hour,
-    "backward_step": _backward_step,
-    "impossible_range": _impossible_range,
-    "key_slip": _key_slip,
-    "other_charge": _other_charge,
-    "wrong_scale": _wrong_scale,
+DIRT: dict[Kind, tuple[int, Spoil]] = {
+    "backward_step": (50_000, _backward_step),
+    "impossible_range": (6_500, _impossible_range),
+    "key_slip": (3_800, _key_slip),
+    "other_charge": (8_500, _other_charge),
+    "wrong_scale": (2_400, _wrong_scale),
+    "one_digit_minute": (17_900, _respell(r":00", ":0")),
+    "semicolon": (14_650, _colons(";")),
+    "fullwidth_semicolon": (9_750, _colons("；")),
+    "excel_date": (4_900, _excel_date),
+    "stray_colon": (2_150, _either(_respell(r"-", ":-"), _respell(r":00-", ":-"))),
+    "double_colon": (2_150, _respell(r":", "::")),
+    "trailing_character": (1_650, _respell(r"$", "分")),
+    "no_colon": (1_100, _no_colon),
+    "twenty_four": (1_100, _respell(r"\b0:00", "24:00")),
+    "quote": (550, _respell(r"^(\d+):", r'\1"')),
+    "three_digit_minute": (550, _respell(r"$", "2")),
+    "no_hour": (550, _no_hour),
 }
-
-
-RATES: dict[Kind, int] = {
-    "backward_step": 50_000,
-    "impossible_range": 6_500,
-    "key_slip": 3_800,
-    "other_charge": 8_500,
-    "wrong_scale": 2_400,
-    "one_digit_minute": 17_900,
-    "semicolon": 14_650,
-    "fullwidth_semicolon": 9_750,
-    "excel_date": 4_900,
-    "stray_colon": 2_150,
-    "double_colon": 2_150,
-    "trailing_character": 1_650,
-    "no_colon": 1_100,
-    "twenty_four": 1_100,
-    "quote": 550,
-    "three_digit_minute": 550,
-    "no_hour": 550,
-}
-"""Cells per million rows."""
-PRODUCT_SLIP = 2_700
+"""Kind -> cells per million rows, and the function that changes one; applied in this order."""
+PRODUCT_SLIP_RATE = 2_700
 CARELESS = 300
-"""Per mille of the dirty cells that are sought in the row spoilt last: a careless writer errs more than once."""
+"""Per mille of the dirty cells that start their search at the last dirty row: a careless writer errs more than once."""
 
 SWAPPED = (159, 185)
 """Batches of each round in which B1 and B2 were filled with B12 and B13."""
 
 
 class DirtPass:
-    """Spoils rows of clean cells.
+    """Makes dirty copies of clean rows.
 
     Args:
-        clean: cells of every row, blanks left out, in any fixed order.
-        seed: of this pass alone.
+        clean: cells of every row, without blanks, in any fixed order.
+        seed: of the plant; the pass derives its own stream.
     """
 
     def __init__(self, clean: list[Cells], seed: int) -> None:
@@ -230,25 +203,25 @@ class DirtPass:
         self._last = 0
 
     def run(self, numbers: list[int], swapped: list[bool]) -> None:
-        """Puts the dirt on.
+        """Apply all dirt: to `dirty`, the cells, and `dirt`, the list of changes of each row.
 
         Args:
             numbers: batch number of each row.
-            swapped: whether a row can have B1 and B2 filled with B12 and B13.
+            swapped: whether B1 and B2 of a row can be filled with B12 and B13.
         """
         for place, (number, can) in enumerate(zip(numbers, swapped, strict=True)):
             cells = self._clean[place]
-            if can and SWAPPED[0] <= (number - 1) % ROUND + 1 <= SWAPPED[1]:
+            if can and SWAPPED[0] <= (number - 1) % ROUND_BATCHES + 1 <= SWAPPED[1]:
                 self._apply(place, "wrong_column", {"B1": cells.get("B12", ""), "B2": cells.get("B13", "")})
         slips = Deck(self._draws, PRODUCT_SLIPS)
-        for _ in range(self._draws.count(len(numbers), PRODUCT_SLIP)):
-            self._somewhere("key_slip", product_slip(*slips.deal()))
-        for kind, rate in RATES.items():
+        for _ in range(self._draws.count(len(numbers), PRODUCT_SLIP_RATE)):
+            self._somewhere("key_slip", _product_slip(*slips.deal()))
+        for kind, (rate, spoil) in DIRT.items():
             for _ in range(self._draws.count(len(numbers), rate)):
-                self._somewhere(kind, CHANGES[kind])
+                self._somewhere(kind, spoil)
 
     def _somewhere(self, kind: Kind, spoil: Spoil) -> None:
-        """Spoils the first row, from a drawn one on, that offers such a cell which is still clean."""
+        """Change a cell of the first row, from a random one on, that has a clean cell for this kind of dirt."""
         careless = self._draws.chance(CARELESS)
         start = self._last if careless else self._draws.below(len(self._clean))
         for step in range(len(self._clean)):

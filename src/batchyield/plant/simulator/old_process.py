@@ -4,10 +4,11 @@ The constants are the values a crew may prefer and their weights, as shares of b
 values that one crew draws from.
 """
 
+from batchyield.plant.cells import DAY_MINUTES
 from batchyield.plant.simulator.campaigns import Period
 from batchyield.plant.simulator.random_draws import Deck, Draws, weighted
 from batchyield.plant.simulator.recipe import TYPICAL, Recipe, number_text
-from batchyield.plant.simulator.timetable import DAY_MINUTES, Steps, timetable
+from batchyield.plant.simulator.timetable import Steps, timetable
 
 Profile = tuple[int, int, int]
 Waits = tuple[int, ...]

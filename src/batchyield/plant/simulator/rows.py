@@ -1,4 +1,4 @@
-"""What the simulator hands over: rows of cell texts as the plant wrote them, beside what it meant."""
+"""The simulated data set: rows of cell texts, clean and as typed."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,27 +10,12 @@ from batchyield.plant.batch import ENCODING, ID_COLUMN, READING_NAMES, READINGS,
 from batchyield.plant.simulator.campaigns import Regime
 
 Kind = Literal[
-    "one_digit_minute",
-    "semicolon",
-    "fullwidth_semicolon",
-    "excel_date",
-    "stray_colon",
-    "double_colon",
-    "trailing_character",
-    "no_colon",
-    "twenty_four",
-    "quote",
-    "three_digit_minute",
-    "no_hour",
-    "backward_step",
-    "impossible_range",
-    "key_slip",
-    "other_charge",
-    "wrong_column",
-    "wrong_scale",
-]
-"""What can be wrong with a cell. Up to `no_hour` the cell shows that it is dirty; the rest is well
-formed, and at best its neighbours give it away. `other_charge` (B14 420 for 400 or back) shows in the yield alone."""
+    "one_digit_minute", "semicolon", "fullwidth_semicolon", "excel_date", "stray_colon", "double_colon",
+    "trailing_character", "no_colon", "twenty_four", "quote", "three_digit_minute", "no_hour",
+    "backward_step", "impossible_range", "key_slip", "other_charge", "wrong_column", "wrong_scale",
+]  # fmt: skip
+"""Kinds of dirt. Up to `no_hour` the cell itself is malformed. The others are well formed, and only other cells may
+reveal them; `other_charge` (B14 420 for 400 or back) shows only in the yield."""
 
 NUMERIC = frozenset(reading.name for reading in READINGS if reading.kind == "number")
 
@@ -49,8 +34,8 @@ class Row:
     Attributes:
         number: place in time, the N of `sample_N`.
         regime: the process that ran it.
-        clean: 42 cell texts as they should read, in the order of `batch.READING_NAMES`; blank is the empty text.
-        dirty: the same as the plant typed them; the same tuple where nothing is wrong.
+        clean: 42 correct cell texts in the order of `batch.READING_NAMES`; blank is the empty text.
+        dirty: the same as typed; the same tuple if nothing is wrong.
         outcome: the yield as the plant prints it.
         dirt: which cells of `dirty` differ from `clean`, and how.
     """
@@ -64,11 +49,11 @@ class Row:
 
     @property
     def id(self) -> str:
-        """`sample_N`."""
+        """Return `sample_N`."""
         return f"sample_{self.number}"
 
     def batch(self) -> Batch:
-        """The clean row as a `Batch`: numbers as floats, blanks as None."""
+        """Return the clean row as a `Batch`: numbers as floats, blanks as None."""
         values = {n: (float(v) if n in NUMERIC else v) for n, v in zip(READING_NAMES, self.clean, strict=True) if v}
         return msgspec.convert({"id": self.id, **values}, Batch)
 
@@ -79,7 +64,7 @@ class Plant:
 
     Attributes:
         rows: in file order, which is shuffled; sort by `number` for time order.
-        batches: how many batches the plant ran; rows are drawn from them.
+        batches: number of batches that the plant ran; the rows are drawn from them.
     """
 
     rows: tuple[Row, ...]
@@ -87,21 +72,21 @@ class Plant:
 
     @cached_property
     def clean(self) -> list[dict[str, str]]:
-        """Cell texts by column as they should read, one dict per row."""
+        """The correct cell texts by column, one dict per row."""
         return [dict(zip(READING_NAMES, row.clean, strict=True)) for row in self.rows]
 
     @cached_property
     def dirty(self) -> list[dict[str, str]]:
-        """Cell texts by column as they stand in the file, one dict per row."""
+        """The cell texts of the file by column, one dict per row."""
         return [dict(zip(READING_NAMES, row.dirty, strict=True)) for row in self.rows]
 
     @property
     def yields(self) -> list[float]:
-        """Yields, one per row, as a fraction."""
+        """The yields as fractions, one per row."""
         return [float(row.outcome) for row in self.rows]
 
     def csv(self, *, clean: bool = False) -> bytes:
-        """The plant's file: header with Chinese names, GB18030, LF; as typed, or as meant."""
+        """Return the plant's file with dirty or clean cells: header with Chinese names, GB18030, LF."""
         header = ",".join((ID_COLUMN, *READING_NAMES, YIELD_COLUMN))
         lines = (",".join((row.id, *(row.clean if clean else row.dirty), row.outcome)) for row in self.rows)
         return "\n".join((header, *lines, "")).encode(ENCODING)

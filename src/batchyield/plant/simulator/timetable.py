@@ -1,31 +1,30 @@
-"""A batch's day: lengths of its steps in, clock texts of the plant's file out."""
+"""Step lengths of a batch -> the clock and range texts of its row."""
 
 from functools import cache
 from typing import NamedTuple
 
-DAY_MINUTES = 1440
+from batchyield.plant.cells import DAY_MINUTES, format_time
 
-
-CLOCKS = tuple(f"{minute // 60}:{minute % 60:02d}:00" for minute in range(DAY_MINUTES))
+_CLOCKS = tuple(f"{format_time(minute)}:00" for minute in range(DAY_MINUTES))
 
 
 def clock_text(minute: int) -> str:
-    """`H:MM:00` without a leading zero; the minute may lie on a later day."""
-    return CLOCKS[minute % DAY_MINUTES]
+    """Return `H:MM:00` without a leading zero; the minute may lie on a later day."""
+    return _CLOCKS[minute % DAY_MINUTES]
 
 
 @cache
 def _range_text(start: int, end: int) -> str:
-    return f"{start // 60}:{start % 60:02d}-{end // 60}:{end % 60:02d}"
+    return f"{format_time(start)}-{format_time(end)}"
 
 
 def range_text(start: int, end: int) -> str:
-    """`H:MM-H:MM`; a range may run across midnight."""
+    """Return `H:MM-H:MM`; the minutes may lie on a later day."""
     return _range_text(start % DAY_MINUTES, end % DAY_MINUTES)
 
 
 class Steps(NamedTuple):
-    """Minutes, in the order of the process. A wait lies before the step it is named after; None means no such step."""
+    """Step lengths in minutes, in process order; a wait precedes the step it is named after, None skips a step."""
 
     hold: int | None = None
     heat: int = 120
@@ -51,34 +50,19 @@ class Steps(NamedTuple):
 
 
 def timetable(start: int, s: Steps) -> dict[str, str]:
-    """Clock and range cells of a batch that starts at minute `start` of its first day."""
-    cells = {"A5": clock_text(start)}
-    if s.hold is not None:
-        cells["A7"] = clock_text(start + s.hold)
-    now = start + s.heat
-    cells["A9"] = clock_text(now)
-    for name, minutes in (("A11", s.check1), ("A14", s.check2), ("A16", s.check3)):
-        now += minutes
-        cells[name] = clock_text(now)
-    now += s.wait_quench
-    cells["A20"] = range_text(now, now + s.quench)
-    now += s.quench + s.wait_crystal1
-    cells["A24"] = clock_text(now)
-    now += s.crystal2
-    cells["A26"] = clock_text(now)
-    now += s.wait_transfer
-    cells["A28"] = range_text(now, now + s.transfer)
-    now += s.transfer + s.wait_dosing
-    cells["B4"] = range_text(now, now + s.dosing)
-    now += s.dosing + s.wait_cooling
-    cells["B5"] = clock_text(now)
-    now += s.cooling
-    cells["B7"] = clock_text(now)
-    for name, wait, spin in (
-        ("B9", s.wait_spin1, s.spin1),
-        ("B10", s.wait_spin2, s.spin2),
-        ("B11", s.wait_spin3, s.spin3),
-    ):
+    """Return the clock and range cells of a batch that starts at minute `start` of its first day."""
+    cells = {} if s.hold is None else {"A7": clock_text(start + s.hold)}
+    now = start
+    for name, wait, length in (
+        ("A5", 0, None), ("A9", s.heat, None), ("A11", s.check1, None), ("A14", s.check2, None),
+        ("A16", s.check3, None), ("A20", s.wait_quench, s.quench), ("A24", s.wait_crystal1, None),
+        ("A26", s.crystal2, None), ("A28", s.wait_transfer, s.transfer), ("B4", s.wait_dosing, s.dosing),
+        ("B5", s.wait_cooling, None), ("B7", s.cooling, None), ("B9", s.wait_spin1, s.spin1),
+    ):  # fmt: skip
+        now += wait
+        cells[name] = clock_text(now) if length is None else range_text(now, now + length)
+        now += length or 0
+    for name, wait, spin in (("B10", s.wait_spin2, s.spin2), ("B11", s.wait_spin3, s.spin3)):
         if spin is not None:
             now += wait
             cells[name] = range_text(now, now + spin)
