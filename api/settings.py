@@ -13,7 +13,7 @@ from sqlalchemy import URL
 
 from batchyield.errors import SetupError
 from batchyield.journal.database import locate_journal
-from batchyield.serving.deployment.model_store import FOLDER
+from batchyield.serving.deployment.model_store import DEFAULT_MODELS_DIRECTORY
 
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout, or the folder of the image that holds `api/` and `dvc.lock`."""
@@ -113,7 +113,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=l
 
     @property
     def models_directory(self) -> Path:
-        return Path(self.models) if self.models else self.lock_path.parent / FOLDER
+        return Path(self.models) if self.models else self.lock_path.parent / DEFAULT_MODELS_DIRECTORY
 
 
 VARIABLES: tuple[str, ...] = tuple(field.encode_name for field in msgspec.structs.fields(Settings))

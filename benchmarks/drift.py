@@ -20,7 +20,7 @@ from batchyield.plant.csv_reader import read_sheet
 from batchyield.plant.features import FEATURES, INDEX, featurize
 from batchyield.plant.features.catalogue import NUMBERS
 from batchyield.plant.simulator import simulate
-from batchyield.serving.reference_profile import Reference, reference
+from batchyield.serving.reference_profile import Reference, build_reference
 
 COLUMNS = [feature.name for feature in FEATURES]
 TRAINED = 1000
@@ -45,7 +45,7 @@ class Plant:
 
     def reference(self, rows: Sequence[int]) -> Reference:
         blank = dict(zip(READING_NAMES, self.blank[rows].mean(axis=0).tolist(), strict=True))
-        return reference(COLUMNS, self.values[rows], self.yields[rows], blank, np.arange(len(rows)))
+        return build_reference(COLUMNS, self.values[rows], self.yields[rows], blank, np.arange(len(rows)))
 
     def window(self, of: Reference, rows: Sequence[int], values: Values | None = None) -> WindowDrift:
         chosen = self.values[rows] if values is None else values

@@ -57,7 +57,7 @@ def main():
         path = Path(folder) / "keys"
         tokens = [api_keys.new_token() for _ in range(KEYS)]
         path.write_bytes(
-            api_keys.encode([api_keys.new_key(f"k{n}", ["predict"], token) for n, token in enumerate(tokens)])
+            api_keys.encode_keys([api_keys.new_key(f"k{n}", ["predict"], token) for n, token in enumerate(tokens)])
         )
         open_settings, guarded = Settings(revision="1"), Settings(revision="1", api_keys_file=str(path))
         plain = [(b"host", b"a"), (b"content-type", b"application/json"), (b"content-length", b"900")]

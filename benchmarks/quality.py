@@ -120,7 +120,7 @@ def measure(plant: Plant, params: Params) -> Quality:
     trained = train(plant.values, plant.yields, params)
     seconds = perf_counter() - begun
     onnx = to_onnx(trained)
-    answers = Predictions(*(np.array(side) for side in Predictor(onnx).answer(plant.test_values)))
+    answers = Predictions(*(np.array(side) for side in Predictor(onnx).predict_matrix(plant.test_values)))
     settings = params.evaluation
     found = bootstrap(plant.test_yields, answers, settings.bootstrap, settings.confidence, settings.seed)
     return Quality(

@@ -21,9 +21,9 @@ import httpx
 
 from api.openapi.examples import BATCH
 from batchyield.serving.artifact import read_pins
-from batchyield.serving.deployment.model_store import Deployment, Models
-from batchyield.serving.deployment.rollout import shadow
-from batchyield.serving.deployment.worker_registry import living
+from batchyield.serving.deployment.model_store import Deployment, ModelStore
+from batchyield.serving.deployment.rollout import set_shadow
+from batchyield.serving.deployment.worker_registry import live_workers
 from batchyield.versioning.storage.embedded_s3 import free_port
 
 RATE = 200
@@ -38,18 +38,18 @@ def main() -> None:
     root, port = options.root.absolute(), free_port()
     pins = read_pins(root / "dvc.lock", root / "data/model")
     with tempfile.TemporaryDirectory() as folder:
-        models = Models(Path(folder))
+        models = ModelStore(Path(folder))
         environment = os.environ | {"BATCHYIELD_LOCK": str(root / "dvc.lock"), "BATCHYIELD_MODELS": folder}
         process = subprocess.Popen([sys.executable, "-m", "api", "--port", str(port)], env=environment)
         try:
-            while not living(models.workers):
+            while not live_workers(models.workers):
                 time.sleep(0.1)
-            deployment = models.keep(root / "data/model", Deployment("same", pins, "same", "same"))
+            deployment = models.add(root / "data/model", Deployment("same", pins, "same", "same"))
             print(f"{'shadow':<8}{'beside sheets':<15}{'p50 ms':>8}{'p99 ms':>8}{'worst':>8}{'dropped':>9}")
             for round_ in range(2):
                 for sheets in (False, True):
                     for wanted in (None, deployment):
-                        shadow(models, wanted, 20)
+                        set_shadow(models, wanted, 20)
                         _measure(f"http://127.0.0.1:{port}", wanted is not None, sheets, options.seconds / 2)
                 print(f"-- round {round_ + 1}")
         finally:

@@ -13,9 +13,9 @@ from api.problems import INVALID, MALFORMED, MAX_VIOLATIONS, RequestError, summa
 from batchyield.errors import Violation
 from batchyield.plant.batch import Batch
 from batchyield.plant.csv_reader import Sheet, read_sheet
-from batchyield.serving.chunking import MOST_BATCHES
+from batchyield.serving.chunking import MAX_BATCHES
 
-MOST_LINES = 2 * MOST_BATCHES
+MOST_LINES = 2 * MAX_BATCHES
 """Of a file: room for blank lines, and for breaks inside cells."""
 
 MOST_COLUMNS = 1_000
@@ -34,11 +34,11 @@ BYTE = re.compile(r"byte (\d+)")
 class PredictionRequest(msgspec.Struct, forbid_unknown_fields=True):
     """Batches to predict."""
 
-    inputs: Annotated[list[Batch], Meta(min_length=1, max_length=MOST_BATCHES, description="the batches, in any order")]
+    inputs: Annotated[list[Batch], Meta(min_length=1, max_length=MAX_BATCHES, description="the batches, in any order")]
 
 
 class _Unread(msgspec.Struct, forbid_unknown_fields=True):
-    inputs: Annotated[list[msgspec.Raw], Meta(min_length=1, max_length=MOST_BATCHES)]
+    inputs: Annotated[list[msgspec.Raw], Meta(min_length=1, max_length=MAX_BATCHES)]
 
 
 _request = msgspec.json.Decoder(PredictionRequest)
@@ -54,9 +54,9 @@ def decode_batches(body: bytes) -> list[Batch]:
     Raises:
         RequestError: it is not JSON (400), or not of this form (422), with the index and the field of each violation.
     """
-    if _braces(body) > MOST_BATCHES + 1 and _braces(STRING.sub(b"", body)) > MOST_BATCHES + 1:
+    if _braces(body) > MAX_BATCHES + 1 and _braces(STRING.sub(b"", body)) > MAX_BATCHES + 1:
         # The decoder looks at the length at the end only, by when millions of empty batches fill the memory.
-        violation = Violation("$.inputs", f"Expected `array` of length <= {MOST_BATCHES}")
+        violation = Violation("$.inputs", f"Expected `array` of length <= {MAX_BATCHES}")
         raise RequestError(INVALID, str(violation), violation)
     try:
         return _request.decode(body).inputs
@@ -118,13 +118,13 @@ def decode_upload(body: bytes, content_type: str) -> Sheet:
     if file.count(b",") > MOST_COLUMNS * (lines + 1):
         raise _too_many(f"has more than {MOST_COLUMNS} columns")
     sheet = read_sheet(file)
-    if len(sheet.batches) > MOST_BATCHES:
+    if len(sheet.batches) > MAX_BATCHES:
         raise _too_many(f"has {len(sheet.batches)} batches")
     return sheet
 
 
 def _too_many(found: str) -> RequestError:
-    problem = f"{found}; send at most {MOST_BATCHES} batches at a time"
+    problem = f"{found}; send at most {MAX_BATCHES} batches at a time"
     return RequestError(INVALID, f"the file {problem}", Violation("file", problem))
 
 

@@ -14,8 +14,8 @@ from api.inference.shadow import ShadowCandidate
 from api.settings import Settings
 from batchyield.errors import ArtifactError, BatchyieldError
 from batchyield.serving.artifact import read_pins
-from batchyield.serving.deployment.model_store import Deployment, Desired, Models
-from batchyield.serving.deployment.worker_registry import Seat, Status
+from batchyield.serving.deployment.model_store import Deployment, DesiredState, ModelStore
+from batchyield.serving.deployment.worker_registry import WorkerRegistration, WorkerStatus
 from batchyield.serving.responses import Refusal
 
 logger = logging.getLogger("batchyield.models")
@@ -45,7 +45,7 @@ def open_desired(settings: Settings) -> ServedModel:
     Raises:
         ArtifactError: none of them can be served.
     """
-    models = Models(settings.models_directory)
+    models = ModelStore(settings.models_directory)
     for deployment in _candidates(models):
         try:
             return open_deployment(deployment, models.path(deployment))
@@ -54,7 +54,7 @@ def open_desired(settings: Settings) -> ServedModel:
     return open_pinned(settings)
 
 
-def _candidates(models: Models) -> Iterator[Deployment]:
+def _candidates(models: ModelStore) -> Iterator[Deployment]:
     try:
         wanted = models.desired().serving
         if wanted is None:  # the lock's, whatever served before
@@ -63,7 +63,7 @@ def _candidates(models: Models) -> Iterator[Deployment]:
     except ArtifactError as error:
         logger.warning("%s", error)
     try:
-        if (good := models.good()) is not None:
+        if (good := models.last_known_good()) is not None:
             yield good
     except ArtifactError as error:
         logger.warning("%s", error)
@@ -79,14 +79,14 @@ class ModelHotSwapper:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._settings = service.settings
-        self._models = Models(service.settings.models_directory)
-        self._serial = 0
+        self._models = ModelStore(service.settings.models_directory)
+        self._desired_revision = 0
         self._refused: dict[str, Refusal] = {}
-        self._told: Status | None = None
+        self._told: WorkerStatus | None = None
         self._told_at = 0.0
         self._seat = self._sit()
-        service.others = self._seat.others if self._seat else list
-        self._seen = self._models.signature()
+        service.others = self._seat.other_workers if self._seat else list
+        self._seen = self._models.desired_version()
         self._heed()
         self._inherit()
         self._say()
@@ -102,11 +102,11 @@ class ModelHotSwapper:
         self._service.shadow.close()
         self._say(candidate)
         if self._seat:
-            self._seat.leave()
+            self._seat.release()
 
-    def _sit(self) -> Seat | None:
+    def _sit(self) -> WorkerRegistration | None:
         try:
-            return Seat(self._models.workers)
+            return WorkerRegistration(self._models.workers)
         except OSError as error:
             if self._settings.models:
                 logger.warning("%s: cannot be written to, so deployments are not seen: %s", self._models.root, error)
@@ -115,7 +115,7 @@ class ModelHotSwapper:
     def _watch(self) -> None:
         while not self._stop.wait(POLL_SECONDS):
             try:
-                signature = self._models.signature()
+                signature = self._models.desired_version()
                 if signature != self._seen:
                     self._seen = signature
                     self._heed()
@@ -132,10 +132,10 @@ class ModelHotSwapper:
         else:
             self._take_over(desired)
             self._take_shadow(desired)
-            self._serial = desired.serial
+            self._desired_revision = desired.revision
         self._service.refused = tuple(self._refused.values())
 
-    def _take_over(self, desired: Desired) -> None:
+    def _take_over(self, desired: DesiredState) -> None:
         wanted, now = desired.serving, self._service.serving.deployment
         try:
             if wanted != now and not (wanted is None and now.of_lock):
@@ -152,7 +152,7 @@ class ModelHotSwapper:
             self._accept(SERVING)
             self._remember()
 
-    def _take_shadow(self, desired: Desired) -> None:
+    def _take_shadow(self, desired: DesiredState) -> None:
         wanted, shadow = desired.shadow, self._service.shadow
         now = None if shadow.candidate is None else shadow.candidate.deployment
         try:
@@ -172,7 +172,7 @@ class ModelHotSwapper:
     def _remember(self) -> None:
         if self._seat:
             try:
-                self._models.found_good(self._service.serving.deployment)
+                self._models.mark_good(self._service.serving.deployment)
             except OSError as error:
                 logger.warning("%s: a worker that starts anew may not find it: %s", self._models.root, error)
 
@@ -191,7 +191,7 @@ class ModelHotSwapper:
 
     def _inherit(self) -> None:
         candidate = self._service.shadow.candidate
-        for status in self._seat.inherit() if self._seat else ():
+        for status in self._seat.adopt_dead() if self._seat else ():
             if candidate and status.shadowed and status.shadowed.candidate == candidate.deployment.md5:
                 candidate.inherit(status.shadowed)
 
@@ -201,9 +201,9 @@ class ModelHotSwapper:
             return
         last = candidate is not None
         candidate = candidate or self._service.shadow.candidate
-        status = Status(
+        status = WorkerStatus(
             os.getpid(),
-            self._serial,
+            self._desired_revision,
             self._service.serving.deployment,
             candidate.deployment if candidate else None,
             self._service.refused,
@@ -214,7 +214,7 @@ class ModelHotSwapper:
         if status == told or (same and not last and monotonic() - self._told_at < REPORT_SECONDS):
             return
         try:
-            self._seat.say(status)
+            self._seat.publish(status)
         except OSError as error:
             logger.warning("%s: %s", self._models.workers, error)
         self._told, self._told_at = status, monotonic()

@@ -15,7 +15,7 @@ from batchyield.plant.batch import Batch, CellWarning
 from batchyield.plant.csv_reader import Sheet
 from batchyield.plant.features import featurize
 from batchyield.serving.artifact import FILES
-from batchyield.serving.deployment.worker_registry import Status
+from batchyield.serving.deployment.worker_registry import WorkerStatus
 from batchyield.serving.responses import Model, Prediction, Refusal
 
 BULK_THREADS = 2
@@ -37,7 +37,7 @@ class Service:
         self.metrics = Metrics()
         self.journal = Journal(settings, self.metrics)
         self.refused: tuple[Refusal, ...] = ()
-        self.others: Callable[[], list[Status]] = list
+        self.others: Callable[[], list[WorkerStatus]] = list
         self.shadow = Shadow(self.metrics)
         self.bulk = ThreadPoolExecutor(BULK_THREADS, thread_name_prefix="bulk")
         self._bulk_free = settings.bulk_slots

@@ -11,8 +11,8 @@ from typing import NamedTuple
 from api.telemetry.metrics import Metrics
 from batchyield.plant.batch import Batch
 from batchyield.serving.deployment.model_store import Deployment
-from batchyield.serving.deployment.prediction_diff import Totals, moves, totals
-from batchyield.serving.deployment.worker_registry import Shadowed
+from batchyield.serving.deployment.prediction_diff import RunningDiff, running_diff, yield_changes
+from batchyield.serving.deployment.worker_registry import ShadowStats
 from batchyield.serving.predictor import Predictor
 from batchyield.serving.responses import Prediction
 
@@ -34,16 +34,16 @@ class ShadowCandidate:
 
     deployment: Deployment
     predictor: Predictor
-    by_baseline: dict[str, Totals] = field(default_factory=dict)
+    by_baseline: dict[str, RunningDiff] = field(default_factory=dict)
     dropped: int = 0
     failed: int = 0
     failure: str = ""
 
-    def seen(self) -> Shadowed:
+    def seen(self) -> ShadowStats:
         """What it has seen so far."""
-        return Shadowed(self.deployment.md5, dict(self.by_baseline), self.dropped, self.failed, self.failure)
+        return ShadowStats(self.deployment.md5, dict(self.by_baseline), self.dropped, self.failed, self.failure)
 
-    def inherit(self, seen: Shadowed) -> None:
+    def inherit(self, seen: ShadowStats) -> None:
         """Takes over what the same shadow saw in a worker that is dead."""
         both = self.seen() + seen
         self.by_baseline, self.dropped = dict(both.by_baseline), both.dropped
@@ -118,8 +118,10 @@ class Shadow:
     ) -> None:
         try:
             answers = candidate.predictor.predict(batches)
-            found = totals(predictions, answers)
-            self._metrics.models.shadowed(baseline, candidate.deployment.md5, moves(predictions, answers), found)
+            found = running_diff(predictions, answers)
+            self._metrics.models.shadowed(
+                baseline, candidate.deployment.md5, yield_changes(predictions, answers), found
+            )
         except Exception as error:
             if not candidate.failed:
                 logger.warning("shadow %s cannot answer: %s", candidate.deployment, error)
@@ -128,5 +130,5 @@ class Shadow:
             self._metrics.models.not_shadowed(candidate.deployment.md5, "failed", len(batches))
             return
         candidate.by_baseline = candidate.by_baseline | {
-            baseline: candidate.by_baseline.get(baseline, Totals()) + found
+            baseline: candidate.by_baseline.get(baseline, RunningDiff()) + found
         }

@@ -7,7 +7,15 @@ from pathlib import Path
 
 from api.settings import Settings
 from batchyield.errors import SetupError
-from batchyield.serving.auth.api_keys import ENVIRONMENT, MINIMUM_LENGTH, SCOPES, Key, digest, new_key, read_keys
+from batchyield.serving.auth.api_keys import (
+    ENVIRONMENT_KEY_NAME,
+    MIN_KEY_LENGTH,
+    SCOPES,
+    ApiKey,
+    hash_key,
+    new_key,
+    read_keys,
+)
 
 logger = logging.getLogger("batchyield.api")
 
@@ -30,14 +38,14 @@ class Keyring:
             SetupError: the file cannot be read or holds no valid key, or the key in the environment is too short.
         """
         self._path = Path(settings.api_keys_file) if settings.api_keys_file else None
-        self._own: dict[str, Key] = {}
+        self._own: dict[str, ApiKey] = {}
         if settings.api_key:
-            if len(settings.api_key) < MINIMUM_LENGTH:
+            if len(settings.api_key) < MIN_KEY_LENGTH:
                 raise SetupError(
-                    f"BATCHYIELD_API_KEY has {len(settings.api_key)} characters, fewer than {MINIMUM_LENGTH}",
+                    f"BATCHYIELD_API_KEY has {len(settings.api_key)} characters, fewer than {MIN_KEY_LENGTH}",
                     "make one with `python -c 'import secrets; print(secrets.token_urlsafe(32))'`",
                 )
-            key = new_key(ENVIRONMENT, SCOPES, settings.api_key)
+            key = new_key(ENVIRONMENT_KEY_NAME, SCOPES, settings.api_key)
             self._own[key.sha256] = key
         self._seen, self._keys = self._read()
         if self._path and all(key.is_expired() for key in self._keys.values()):
@@ -47,11 +55,11 @@ class Keyring:
             )
         self.guarded = bool(self._keys)
 
-    def holder(self, headers: Mapping[bytes, bytes]) -> Key | None:
+    def holder(self, headers: Mapping[bytes, bytes]) -> ApiKey | None:
         """Return the key of `Authorization: Bearer KEY` or `X-API-Key: KEY`; None: the request has no valid one."""
         scheme, _, bearer = headers.get(b"authorization", b"").partition(b" ")
         sent = bearer.strip() if scheme.lower() == b"bearer" else headers.get(b"x-api-key", b"")
-        key = self._keys.get(digest(sent))
+        key = self._keys.get(hash_key(sent))
         return None if key is None or key.is_expired() else key
 
     def refresh(self) -> bool:
@@ -82,7 +90,7 @@ class Keyring:
                 )
                 read(False)
 
-    def _read(self) -> tuple[State | None, dict[str, Key]]:
+    def _read(self) -> tuple[State | None, dict[str, ApiKey]]:
         if self._path is None:
             return None, self._own
         seen = _state(self._path)  # before reading: what is written meanwhile is seen the next time

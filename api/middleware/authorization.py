@@ -50,7 +50,7 @@ class AccessControl:
             detail = "send a key as `Authorization: Bearer KEY` or `X-API-Key: KEY`"
             raise RequestError(UNAUTHORIZED, detail, headers={"www-authenticate": "Bearer"})
         needed = REQUIRED_SCOPES.get(path) or REQUIRED_SCOPES.get(path.rstrip("/"), ADMIN)
-        if not key.may(needed):
+        if not key.has_scope(needed):
             if needed == ADMIN and not path.startswith("/v1/admin"):
                 raise RequestError(NOT_FOUND, "nothing is here for this key; GET /schema lists all there is")
             detail = f"the key {key.name} lacks the scope {needed}; ask the operator for one that has it"

@@ -18,8 +18,8 @@ from batchyield.monitoring.arrival_rate import ArrivalRate
 from batchyield.monitoring.control_chart import ControlChart
 from batchyield.monitoring.drift_window import WindowDrift
 from batchyield.monitoring.live_error import LiveError
-from batchyield.serving.deployment.prediction_diff import EDGES, Totals
-from batchyield.serving.deployment.worker_registry import Shadowed
+from batchyield.serving.deployment.prediction_diff import HISTOGRAM_EDGES, RunningDiff
+from batchyield.serving.deployment.worker_registry import ShadowStats
 from batchyield.serving.responses import ModelPin, Refusal
 
 OFF = "the service keeps no journal, so drift and error cannot be told; its operator sets BATCHYIELD_JOURNAL"
@@ -123,10 +123,10 @@ def shadow_of(service: Service) -> ShadowReport | None:
     for one in service.others():
         if one.shadowed and one.shadowed.candidate == seen.candidate:
             seen += one.shadowed
-    return _report(pin_of(candidate.deployment), seen, seen.by_baseline.get(service.serving.pin.md5, Totals()))
+    return _report(pin_of(candidate.deployment), seen, seen.by_baseline.get(service.serving.pin.md5, RunningDiff()))
 
 
-def _report(pin: ModelPin, seen: Shadowed, found: Totals) -> ShadowReport:
+def _report(pin: ModelPin, seen: ShadowStats, found: RunningDiff) -> ShadowReport:
     def mean(total: float) -> float | None:
         return round(total / found.batches, 9) if found.batches else None
 
@@ -142,5 +142,5 @@ def _report(pin: ModelPin, seen: Shadowed, found: Totals) -> ShadowReport:
         largest=found.largest,
         outside=mean(found.outside),
         width=mean(found.widened),
-        histogram=tuple(map(Bin, (*EDGES, None), found.histogram)),
+        histogram=tuple(map(Bin, (*HISTOGRAM_EDGES, None), found.histogram)),
     )

@@ -28,7 +28,7 @@ from api.problems import (
 )
 from api.routes.outcomes import OutcomeRequest
 from api.routes.predictions import PARAMETER
-from batchyield.serving.chunking import MOST_BATCHES, MOST_EXPLAINED
+from batchyield.serving.chunking import MAX_BATCHES, MAX_EXPLAINED_BATCHES
 from batchyield.serving.outcomes import OutcomesKept
 from batchyield.serving.responses import ExplainedPredictions, Health, Model, Predictions, Problem
 
@@ -40,7 +40,7 @@ DESCRIPTION = f"""Predicts the yield of chemical batches from the 42 readings th
 
 Every answer carries the pin of the model: the md5 of its bytes as `dvc.lock` names it, and the commit. A batch with bad
 cells is never refused for them: what can be repaired is, the rest is taken as missing, and each such cell is named in
-`warnings`. One request may hold up to {MOST_BATCHES:,} batches.
+`warnings`. One request may hold up to {MAX_BATCHES:,} batches.
 
 Bodies may be compressed with gzip or zstd (`Content-Encoding`); large answers are, for who sends `Accept-Encoding`.
 A request may carry an `X-Request-ID`, which comes back with its answer.
@@ -79,7 +79,7 @@ async def predict(
         Literal["true", "false"],
         QueryParameter(
             description="whether to tell with each prediction what made it differ from the typical batch's; for at "
-            f"most {MOST_EXPLAINED} batches at a time"
+            f"most {MAX_EXPLAINED_BATCHES} batches at a time"
         ),
     ] = "false",
 ) -> ExplainedPredictions | Predictions:

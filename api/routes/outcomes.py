@@ -20,7 +20,7 @@ from api.routes.predictions import JSON, post_only
 from batchyield.errors import DatabaseUnavailableError, Violation
 from batchyield.journal.migrate import ensure_schema
 from batchyield.journal.outcomes import OutcomeSource, record_outcomes
-from batchyield.serving.outcomes import MOST_OUTCOMES, Outcome, OutcomeKept, summed
+from batchyield.serving.outcomes import MAX_OUTCOMES, Outcome, OutcomeKept, summarize_outcomes
 
 
 class OutcomeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -28,7 +28,7 @@ class OutcomeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     outcomes: Annotated[
         list[Outcome],
-        Meta(min_length=1, max_length=MOST_OUTCOMES, description="of a batch that is given twice, the last counts"),
+        Meta(min_length=1, max_length=MAX_OUTCOMES, description="of a batch that is given twice, the last counts"),
     ]
 
 
@@ -87,4 +87,4 @@ def _keep(service: Service, body: bytes, coding: str, teller: OutcomeSource) -> 
         raise RequestError(NOT_JOURNALLED, detail, headers=RETRY_AFTER) from None
     for (result, matched), times in Counter((one.result, bool(one.matched)) for one in kept).items():
         service.metrics.outcome(result, matched, times)
-    return _encode(summed(OutcomeKept(one.id, *made) for one, made in zip(told, kept, strict=True)))
+    return _encode(summarize_outcomes(OutcomeKept(one.id, *made) for one, made in zip(told, kept, strict=True)))

@@ -19,8 +19,8 @@ from api.inference.service import Service
 from api.problems import INVALID, METHOD_NOT_ALLOWED, RequestError
 from batchyield.errors import Violation
 from batchyield.plant.batch import Batch
-from batchyield.serving.chunking import MOST_EXPLAINED
-from batchyield.serving.responses import ExplainedPrediction, ExplainedPredictions, csv_of_predictions
+from batchyield.serving.chunking import MAX_EXPLAINED_BATCHES
+from batchyield.serving.responses import ExplainedPrediction, ExplainedPredictions, encode_predictions_csv
 
 JSON = b"application/json"
 CSV = b"text/csv"
@@ -96,7 +96,7 @@ def respond_csv(service: Service, body: bytes, content_type: str, as_json: bool)
         (b"x-cell-warnings", b"%d" % warned),
         *answered.serving.pin_headers(),
     ]
-    return Answer(answered, csv_of_predictions(answered.predictions), headers)
+    return Answer(answered, encode_predictions_csv(answered.predictions), headers)
 
 
 def post_only(scope: HTTPScope) -> None:
@@ -200,9 +200,9 @@ def check_explainable(batches: Sequence[Batch]) -> None:
     Raises:
         RequestError: there are too many.
     """
-    if len(batches) > MOST_EXPLAINED:
+    if len(batches) > MAX_EXPLAINED_BATCHES:
         problem = (
-            f"holds {len(batches)} batches; with `{PARAMETER}=true`, send at most {MOST_EXPLAINED} at a time, "
+            f"holds {len(batches)} batches; with `{PARAMETER}=true`, send at most {MAX_EXPLAINED_BATCHES} at a time, "
             "or ask without it"
         )
         raise RequestError(INVALID, f"$.inputs: {problem}", Violation("$.inputs", problem))

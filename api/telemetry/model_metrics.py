@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from batchyield.serving.deployment.prediction_diff import EDGES, Totals
+from batchyield.serving.deployment.prediction_diff import HISTOGRAM_EDGES, RunningDiff
 
 
 class ModelMetrics:
@@ -88,7 +88,7 @@ class ModelMetrics:
             "batchyield_shadow_difference",
             "the shadow's yield less the one answered",
             of_pair,
-            buckets=EDGES,
+            buckets=HISTOGRAM_EDGES,
             registry=registry,
         )
         self._most: dict[tuple[str, str], float] = {}
@@ -112,7 +112,7 @@ class ModelMetrics:
         """Says whether what is wanted for a role is refused."""
         self._model_refused.labels(role).set(int(refused))
 
-    def shadowed(self, baseline: str, candidate: str, moves: Sequence[float], found: Totals) -> None:
+    def shadowed(self, baseline: str, candidate: str, moves: Sequence[float], found: RunningDiff) -> None:
         """Adds how a shadow's answers differ from those given."""
         pair = (baseline, candidate)
         self._shadow_changed.labels(*pair).inc(found.changed)

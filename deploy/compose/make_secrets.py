@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from batchyield.files import write_atomic
-from batchyield.serving.auth.api_keys import READ, SCOPES, encode, new_key, new_token
+from batchyield.serving.auth.api_keys import READ, SCOPES, encode_keys, new_key, new_token
 
 ROOT = Path(__file__).resolve().parents[2]
 PRIVATE, MOUNTED = 0o600, 0o644
@@ -24,7 +24,7 @@ def password() -> str:
 
 def key_file(operator: str, prometheus: str) -> str:
     """Return the content of `secrets/api_keys`: the hashes of the two keys."""
-    return encode([new_key("operator", SCOPES, operator), new_key("prometheus", [READ], prometheus)]).decode()
+    return encode_keys([new_key("operator", SCOPES, operator), new_key("prometheus", [READ], prometheus)]).decode()
 
 
 def make(root: Path) -> list[str]:

@@ -7,7 +7,7 @@ import pytest
 from support.service import ROOT, client_of, make_checkout, places, refusal
 
 from api.openapi.examples import BATCH, INPUTS, sheet
-from batchyield.serving.chunking import MOST_EXPLAINED
+from batchyield.serving.chunking import MAX_EXPLAINED_BATCHES
 from batchyield.serving.shapley import Explainer
 
 JSON = {"content-type": "application/json"}
@@ -66,15 +66,15 @@ def test_another_value_is_refused_by_the_name_of_the_parameter(client, query):
 
 
 def test_as_many_as_the_guide_says_are_explained_and_one_more_is_not(client):
-    assert f"at most {MOST_EXPLAINED} batches" in (ROOT / "docs/api.md").read_text()
-    inputs = {"inputs": [BATCH | {"id": str(n)} for n in range(MOST_EXPLAINED)]}
+    assert f"at most {MAX_EXPLAINED_BATCHES} batches" in (ROOT / "docs/api.md").read_text()
+    inputs = {"inputs": [BATCH | {"id": str(n)} for n in range(MAX_EXPLAINED_BATCHES)]}
     answer = post(client, "?explain=true", inputs).json()["predictions"]
-    assert [p["id"] for p in answer] == [str(n) for n in range(MOST_EXPLAINED)]
+    assert [p["id"] for p in answer] == [str(n) for n in range(MAX_EXPLAINED_BATCHES)]
     assert all(p["explanation"] == answer[0]["explanation"] for p in answer)
     inputs["inputs"].append(BATCH)
     problem = refusal(post(client, "?explain=true", inputs), 422, "invalid-input")
     assert places(problem) == ["$.inputs"]
-    assert f"at most {MOST_EXPLAINED} at a time" in problem["detail"]
+    assert f"at most {MAX_EXPLAINED_BATCHES} at a time" in problem["detail"]
     assert post(client, "?explain=false", inputs).status_code == 200
 
 

@@ -15,7 +15,7 @@ from api.openapi.examples import INPUTS
 from api.settings import Settings
 from batchyield.errors import SetupError
 from batchyield.serving.auth import api_keys
-from batchyield.serving.auth.api_keys import ADMIN, SCOPES, digest, new_key
+from batchyield.serving.auth.api_keys import ADMIN, SCOPES, hash_key, new_key
 
 KEY = "k" * 32
 OTHER = "z" * 40
@@ -31,7 +31,7 @@ def entry(token, name="line-1", scopes=SCOPES, **more):
 
 
 def text(*entries):
-    return api_keys.encode(entries).decode()
+    return api_keys.encode_keys(entries).decode()
 
 
 def bearer(token):
@@ -62,7 +62,7 @@ def test_without_a_key_there_is_no_answer(guarded, path):
     [
         {"x-api-key": "wrong" * 8}, {"x-api-key": ""}, {"authorization": f"Basic {KEY}"}, {"authorization": KEY},
         {"authorization": "Bearer"}, {"authorization": f"Bearer {KEY}x"}, {"x-api-key": KEY[:-1]},
-        {"authorization": "Bearer wrong", "x-api-key": KEY}, {"x-api-key": digest(KEY.encode())},
+        {"authorization": "Bearer wrong", "x-api-key": KEY}, {"x-api-key": hash_key(KEY.encode())},
     ],
 )  # fmt: skip
 def test_a_wrong_key_is_refused(guarded, headers):
@@ -141,14 +141,14 @@ def admits(keyring, token):
 
 def test_keys_are_read_again_when_the_file_changes(tmp_path):
     path = tmp_path / "keys"
-    first = api_keys.add(path, "a", ["predict"])
+    first = api_keys.add_key(path, "a", ["predict"])
     keyring = Keyring(settings_of(path))
     assert not keyring.refresh()
-    second, _ = api_keys.rotate(path, "a")
+    second, _ = api_keys.rotate_key(path, "a")
     assert keyring.refresh()
     assert admits(keyring, first)
     assert admits(keyring, second)
-    api_keys.revoke(path, "a", digest(first.encode())[:8])
+    api_keys.revoke_key(path, "a", hash_key(first.encode())[:8])
     assert keyring.refresh()
     assert not admits(keyring, first)
     assert admits(keyring, second)
@@ -183,9 +183,9 @@ def test_a_file_that_is_wrong_keeps_the_keys_as_they_were(tmp_path, spoil):
 
 def test_after_the_last_key_is_taken_back_nobody_is_let_in(tmp_path):
     path = tmp_path / "keys"
-    token = api_keys.add(path, "a", ["read"])
+    token = api_keys.add_key(path, "a", ["read"])
     keyring = Keyring(settings_of(path))
-    api_keys.revoke(path, "a")
+    api_keys.revoke_key(path, "a")
     assert keyring.refresh()
     assert keyring.guarded
     assert not admits(keyring, token)
@@ -201,12 +201,12 @@ def test_after_the_last_key_is_taken_back_nobody_is_let_in(tmp_path):
         (f"{KEY}\n", "line 1: JSON is malformed"),
         (text(entry(KEY)).replace('"sha256"', "sha256"), "line 10: JSON is malformed"),
         (text(entry(KEY)).replace("admin", KEY), "keys[0]: scopes: expected one or more of predict, read, admin"),
-        (text(entry(OTHER), entry(KEY)).replace(digest(KEY.encode()), KEY), "keys[1]: sha256: expected 64"),
+        (text(entry(OTHER), entry(KEY)).replace(hash_key(KEY.encode()), KEY), "keys[1]: sha256: expected 64"),
         (text(entry(KEY)).replace("line-1", f"{KEY} "), "keys[0]: name: expected 1 to 64 letters"),
         (text(entry(KEY)).replace('Z"', '"'), "keys[0].created: Expected `datetime` with a timezone"),
         (text(entry(KEY)).replace("created", "expire"), "keys[0]: Object contains unknown field `expire`"),
         (
-            text(entry(KEY), entry(OTHER)).replace(digest(OTHER.encode()), digest(KEY.encode())),
+            text(entry(KEY), entry(OTHER)).replace(hash_key(OTHER.encode()), hash_key(KEY.encode())),
             "keys[1] repeats the key of keys[0]",
         ),
         (text(entry(KEY)).replace("line-1", "environment"), "is the name of the key in BATCHYIELD_API_KEY"),
@@ -235,7 +235,7 @@ def test_the_file_is_watched_while_the_service_runs(checkout, tmp_path):
     import httpx
 
     path = tmp_path / "keys"
-    first = api_keys.add(path, "a", ["predict", "read"])
+    first = api_keys.add_key(path, "a", ["predict", "read"])
 
     def wait_for(status, token):
         deadline = time.monotonic() + 15
@@ -244,9 +244,9 @@ def test_the_file_is_watched_while_the_service_runs(checkout, tmp_path):
             time.sleep(0.05)
 
     with Running(checkout, "--workers", "1", BATCHYIELD_API_KEYS_FILE=str(path)) as running:
-        second, _ = api_keys.rotate(path, "a")
+        second, _ = api_keys.rotate_key(path, "a")
         wait_for(200, second)
-        api_keys.revoke(path, "a", api_keys.read_keys(path)[0].id)
+        api_keys.revoke_key(path, "a", api_keys.read_keys(path)[0].id)
         wait_for(401, first)
         path.write_text("half")
         deadline = time.monotonic() + 15

@@ -20,7 +20,7 @@ from api.openapi.examples import BATCH, EXPLAINED, MISTYPED, sheet
 from api.problems import KINDS
 from api.settings import Settings
 from batchyield.plant.batch import READING_NAMES
-from batchyield.serving.chunking import MOST_EXPLAINED
+from batchyield.serving.chunking import MAX_EXPLAINED_BATCHES
 
 DOCUMENT = openapi_document()
 OPERATIONS = [(path, method) for path, methods in DOCUMENT["paths"].items() for method in methods]
@@ -206,7 +206,7 @@ def test_generated_requests_are_answered_as_the_document_says(case, keyed_servic
     """All of schemathesis's checks, on valid and invalid requests, with and without the key."""
     inputs = case.body.get("inputs") if isinstance(case.body, dict) else None
     if "explain" in case.query and isinstance(inputs, list):
-        del inputs[MOST_EXPLAINED:]  # OpenAPI has no words for it; test_api_explanations.py has
+        del inputs[MAX_EXPLAINED_BATCHES:]  # OpenAPI has no words for it; test_api_explanations.py has
     if case.media_type == "multipart/form-data" and case.meta.generation.mode.is_positive:
         assume("样本id" in str(case.body))  # strings that were met elsewhere are tried too, and are no sheets
     case.call_and_validate()

@@ -16,10 +16,10 @@ from api.openapi.examples import BATCH, INPUTS, MISTYPED, sheet
 from api.telemetry.metrics import Metrics
 from batchyield.errors import ArtifactError
 from batchyield.plant.batch import Batch
-from batchyield.serving.deployment.model_store import Deployment, Models
-from batchyield.serving.deployment.prediction_diff import Totals, differences, moves, totals
-from batchyield.serving.deployment.rollout import shadow
-from batchyield.serving.deployment.worker_registry import living
+from batchyield.serving.deployment.model_store import Deployment, ModelStore
+from batchyield.serving.deployment.prediction_diff import RunningDiff, running_diff, summarize_diff, yield_changes
+from batchyield.serving.deployment.rollout import set_shadow
+from batchyield.serving.deployment.worker_registry import live_workers
 from batchyield.serving.predictor import Prediction
 
 ANSWERS = st.lists(st.tuples(st.integers(5000000, 9999999), st.integers(-900000, 900000)), min_size=1, max_size=40)
@@ -33,10 +33,10 @@ def predictions(yields, half=300000):
 def test_totals_of_parts_are_those_of_the_whole_and_agree_with_differences(answers, data):
     before = predictions([y for y, _ in answers])
     after = predictions([y + move for y, move in answers], half=310000)
-    whole, found = totals(before, after), differences(before, after)
+    whole, found = running_diff(before, after), summarize_diff(before, after)
     cut = data.draw(st.integers(0, len(answers)))
-    parts = [totals(before[part], after[part]) for part in (slice(cut), slice(cut, None)) if before[part]]
-    assert sum(parts, Totals()) == whole == sum(reversed(parts), Totals())
+    parts = [running_diff(before[part], after[part]) for part in (slice(cut), slice(cut, None)) if before[part]]
+    assert sum(parts, RunningDiff()) == whole == sum(reversed(parts), RunningDiff())
     assert (whole.batches, whole.changed, whole.outside) == (found.batches, found.changed, found.outside)
     assert abs(whole.largest) == abs(found.largest)
     assert whole.moved / whole.batches == pytest.approx(found.mean, abs=1e-7)
@@ -44,7 +44,7 @@ def test_totals_of_parts_are_those_of_the_whole_and_agree_with_differences(answe
     assert whole.widened / whole.batches == pytest.approx(found.width, abs=1e-7)
     assert whole.moved == round(sum(move for _, move in answers) / 1e7, 7), "sums are exact"
     assert sum(whole.histogram) == whole.batches
-    assert moves(before, after) == [move / 1e7 for _, move in answers]
+    assert yield_changes(before, after) == [move / 1e7 for _, move in answers]
 
 
 def report(client, batches, base=""):
@@ -104,14 +104,14 @@ def test_the_shadow_sees_every_row_and_differs_exactly(tmp_path):
 
 def test_the_workers_tell_of_their_shadows_together_and_across_a_restart(tmp_path):
     root = make_checkout(tmp_path)
-    models = Models(root / ".serving")
+    models = ModelStore(root / ".serving")
     b = stored(root, B)
     asked = 0
     for _ in range(2):
         with Running(root, "--workers", "2") as running:
-            until(lambda: living(models.workers), 2)
+            until(lambda: live_workers(models.workers), 2)
             if not asked:
-                assert shadow(models, b, 20).problem == ""
+                assert set_shadow(models, b, 20).problem == ""
             with Load(running.url) as load:
                 load.answered(40)
             assert {reply.status for reply in load.replies} == {200}

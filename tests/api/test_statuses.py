@@ -13,7 +13,7 @@ from api.openapi.examples import INPUTS, OUTCOMES, sheet
 from api.problems import KINDS
 from api.settings import Settings
 from batchyield.serving.artifact import golden_rows, write_artifact
-from batchyield.serving.auth.api_keys import encode, new_key
+from batchyield.serving.auth.api_keys import encode_keys, new_key
 
 KEY = "k" * 32
 READS, PREDICTS = b"r" * 32, b"p" * 32
@@ -147,7 +147,7 @@ async def provoked(root, overflowing, monkeypatch):
 def met(tmp_path_factory, overflowing):
     root = make_checkout(tmp_path_factory.mktemp("model"))
     held = [new_key(name, [name], key.decode()) for name, key in (("read", READS), ("predict", PREDICTS))]
-    (root / "keys").write_bytes(encode(held))
+    (root / "keys").write_bytes(encode_keys(held))
     with pytest.MonkeyPatch.context() as monkeypatch:
         return asyncio.run(provoked(root, overflowing, monkeypatch))
 

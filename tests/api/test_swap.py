@@ -21,9 +21,9 @@ from api.openapi.examples import BATCH, INPUTS, sheet
 from api.settings import Settings
 from batchyield.plant.batch import Batch
 from batchyield.serving.artifact import MODEL, canonical_json
-from batchyield.serving.deployment.model_store import Deployment, Desired, Models
+from batchyield.serving.deployment.model_store import Deployment, DesiredState, ModelStore
 from batchyield.serving.deployment.rollout import deploy, rollback
-from batchyield.serving.deployment.worker_registry import living
+from batchyield.serving.deployment.worker_registry import live_workers
 
 
 def answers(client, base=""):
@@ -34,18 +34,18 @@ def answers(client, base=""):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_swaps_under_load_fail_no_request_and_mix_no_models(tmp_path, workers):
     root = make_checkout(tmp_path)
-    models = Models(root / ".serving")
+    models = ModelStore(root / ".serving")
     a, b = stored(root, A), stored(root, B)
     yields = {a.md5: 0.9, b.md5: 0.9625}
     for one in (a, b):
         shutil.copytree(models.path(one), tmp_path / one.directory)
     settled = []
     with Running(root, "--workers", str(workers)) as running:
-        until(lambda: living(models.workers), workers)
+        until(lambda: live_workers(models.workers), workers)
         with Load(running.url) as load:
             load.answered(20)
             for wanted in (b, a, b, a, b):
-                made = deploy(models, models.keep(tmp_path / wanted.directory, wanted), 20)
+                made = deploy(models, models.add(tmp_path / wanted.directory, wanted), 20)
                 assert made.problem == ""
                 assert [status.serving for status in made.workers] == [wanted] * workers
                 begun = time.monotonic()
@@ -164,7 +164,7 @@ def test_a_bad_artifact_leaves_the_old_model_serving_and_says_so(service, spoil,
 
 
 @pytest.mark.parametrize(
-    "garbage", [b"", b"{", b"[]", b'{"serial": "x"}', b'{"serving": {"directory": 1}}', b"\xff\xfe"]
+    "garbage", [b"", b"{", b"[]", b'{"revision": "x"}', b'{"serving": {"directory": 1}}', b"\xff\xfe"]
 )
 def test_a_garbled_wish_leaves_the_old_model_serving_and_says_so(service, garbage):
     root, client = service
@@ -179,7 +179,7 @@ def test_a_garbled_wish_leaves_the_old_model_serving_and_says_so(service, garbag
 
 def test_headers_cannot_be_smuggled_in_by_a_wish(service):
     root, client = service
-    good = json.loads(canonical_json(Desired(99, serving=stored(root, A))))
+    good = json.loads(canonical_json(DesiredState(99, serving=stored(root, A))))
     good["serving"]["version"] = "v1\r\nx-evil: 1"
     (root / ".serving/desired.json").write_text(json.dumps(good))
     assert until(lambda: client.get("/v1/model").json()["refused"])
@@ -188,10 +188,10 @@ def test_headers_cannot_be_smuggled_in_by_a_wish(service):
 
 def test_one_refusal_puts_back_what_was_wanted(tmp_path):
     root = make_checkout(tmp_path)
-    models = Models(root / ".serving")
+    models = ModelStore(root / ".serving")
     a = stored(root, A)
     with Running(root, "--workers", "2") as running:
-        until(lambda: living(models.workers), 2)
+        until(lambda: live_workers(models.workers), 2)
         assert deploy(models, a, 20).problem == ""
         b, (bad, _) = stored(root, B), golden_mismatch(root)
         made = deploy(models, bad, 20)
@@ -211,15 +211,15 @@ def test_one_refusal_puts_back_what_was_wanted(tmp_path):
 
 def test_a_worker_that_dies_during_a_swap_comes_up_with_what_is_wanted(tmp_path):
     root = make_checkout(tmp_path)
-    models = Models(root / ".serving")
+    models = ModelStore(root / ".serving")
     b = stored(root, B)
     with Running(root, "--workers", "2") as running:
-        first, _ = until(lambda: living(models.workers), 2)
-        serial = wish(root, serving=b)
+        first, _ = until(lambda: live_workers(models.workers), 2)
+        revision = wish(root, serving=b)
         os.kill(first.pid, signal.SIGKILL)
-        after = acted(root, serial, 2)
-        until(lambda: [one for one in living(models.workers) if one.pid != first.pid], 2)
-        assert [one.serving for one in living(models.workers)] == [b, b]
+        after = acted(root, revision, 2)
+        until(lambda: [one for one in live_workers(models.workers) if one.pid != first.pid], 2)
+        assert [one.serving for one in live_workers(models.workers)] == [b, b]
         assert after
         for _ in range(10):
             assert answers(httpx, running.url) == (b.md5, 0.9625)
@@ -227,16 +227,16 @@ def test_a_worker_that_dies_during_a_swap_comes_up_with_what_is_wanted(tmp_path)
 
 def test_a_worker_that_starts_while_a_bad_model_is_wanted_has_the_last_good_one(tmp_path):
     root = make_checkout(tmp_path)
-    models = Models(root / ".serving")
+    models = ModelStore(root / ".serving")
     b = stored(root, B)
     bad, _ = flipped(root)
     with Running(root, "--workers", "2") as running:
-        first, _ = until(lambda: living(models.workers), 2)
+        first, _ = until(lambda: live_workers(models.workers), 2)
         acted(root, wish(root, serving=b), 2)
         acted(root, wish(root, serving=bad), 2)
         os.kill(first.pid, signal.SIGKILL)
-        until(lambda: [one for one in living(models.workers) if one.pid != first.pid], 2)
-        for one in living(models.workers):
+        until(lambda: [one for one in live_workers(models.workers) if one.pid != first.pid], 2)
+        for one in live_workers(models.workers):
             assert one.serving == b
             assert [refusal.md5 for refusal in one.refused] == [bad.md5]
         assert answers(httpx, running.url) == (b.md5, 0.9625)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from batchyield.cli.__main__ import main
 from batchyield.errors import SetupError
 from batchyield.serving.auth import api_keys
-from batchyield.serving.auth.api_keys import SCOPES, Key, digest, encode, read_keys
+from batchyield.serving.auth.api_keys import SCOPES, ApiKey, encode_keys, hash_key, read_keys
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_add_prints_the_key_and_keeps_its_hash(key, path):
     assert token not in said
     assert token not in path.read_text()
     (held,) = read_keys(path)
-    assert (held.name, held.scopes, held.sha256) == ("line-3", ("predict", "read"), digest(token.encode()))
+    assert (held.name, held.scopes, held.sha256) == ("line-3", ("predict", "read"), hash_key(token.encode()))
     assert held.expires == datetime(2100, 1, 1, tzinfo=UTC)
     assert abs(datetime.now(UTC) - held.created) < timedelta(minutes=10)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -46,7 +46,7 @@ def test_add_prints_the_key_and_keeps_its_hash(key, path):
 
 def test_an_existing_file_keeps_its_mode_and_its_link(key, path, tmp_path):
     real = tmp_path / "elsewhere"
-    real.write_bytes(encode([]))
+    real.write_bytes(encode_keys([]))
     real.chmod(0o640)
     path.symlink_to(real)
     key("add", "a", "--scope", "read")
@@ -74,7 +74,7 @@ def test_rotate_leaves_the_old_key_for_its_grace(key, path):
     code, second, said = key("rotate", "a", "--grace", "24h")
     older, newer = read_keys(path)
     assert code == 0
-    assert (older.sha256, newer.sha256) == (digest(first.encode()), digest(second.encode()))
+    assert (older.sha256, newer.sha256) == (hash_key(first.encode()), hash_key(second.encode()))
     assert (newer.name, newer.scopes, newer.expires) == ("a", ("predict",), None)
     assert abs(older.expires - datetime.now(UTC) - timedelta(days=1)) < timedelta(minutes=10)
     assert f"key revoke a --key {older.id}" in said
@@ -140,7 +140,7 @@ def test_the_file_may_be_said_by_the_environment(monkeypatch, path, capsys):
 
 
 def test_of_changes_at_the_same_time_none_is_lost(path):
-    threads = [threading.Thread(target=api_keys.add, args=(path, f"k{n}", ["read"])) for n in range(20)]
+    threads = [threading.Thread(target=api_keys.add_key, args=(path, f"k{n}", ["read"])) for n in range(20)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -151,7 +151,7 @@ def test_of_changes_at_the_same_time_none_is_lost(path):
 
 times = st.datetimes(timezones=st.just(UTC))
 entries = st.builds(
-    Key,
+    ApiKey,
     st.from_regex(r"[A-Za-z0-9._-]{1,64}", fullmatch=True).filter(lambda name: name != "environment"),
     st.lists(st.sampled_from(SCOPES), min_size=1, unique=True).map(tuple),
     st.binary(min_size=32, max_size=32).map(bytes.hex),
@@ -163,7 +163,7 @@ entries = st.builds(
 @given(st.lists(entries, max_size=5, unique_by=lambda key: key.sha256))
 def test_keys_survive_the_file(tmp_path_factory, held):
     path = tmp_path_factory.mktemp("keys") / "keys"
-    path.write_bytes(encode(held))
+    path.write_bytes(encode_keys(held))
     assert read_keys(path) == held
 
 

@@ -35,15 +35,15 @@ from batchyield.client import (
     UnavailableError,
     UnreachableError,
 )
-from batchyield.client.retry import seconds_of
+from batchyield.client.retry import parse_retry_after
 from batchyield.plant.batch import Batch
-from batchyield.serving.chunking import MOST_BATCHES, in_whole, of_batches, of_file
-from batchyield.serving.outcomes import MOST_OUTCOMES, Outcome
+from batchyield.serving.chunking import MAX_BATCHES, chunk_batches, chunk_csv, rebase_position
+from batchyield.serving.outcomes import MAX_OUTCOMES, Outcome
 from batchyield.versioning.storage.embedded_s3 import free_port
 
 KEY = "k" * 32
 AT_ONCE = Retry(attempts=3, first_wait=0.001)
-MANY = MOST_BATCHES + 50
+MANY = MAX_BATCHES + 50
 
 
 @pytest.fixture(scope="module")
@@ -132,14 +132,14 @@ def test_measured_yields_are_told_and_matched_and_may_be_told_again(client):
 
 
 def test_more_outcomes_than_a_request_may_hold_are_kept_in_order_and_a_wrong_one_is_placed(client):
-    told = [Outcome(f"outcome {n % (MOST_OUTCOMES + 1)}", 0.9) for n in range(MOST_OUTCOMES + 2)]
+    told = [Outcome(f"outcome {n % (MAX_OUTCOMES + 1)}", 0.9) for n in range(MAX_OUTCOMES + 2)]
     kept = client.record_outcomes(told)
     assert [one.id for one in kept.outcomes] == [one.id for one in told]
     assert [one.result for one in kept.outcomes[-2:]] == ["recorded", "unchanged"]
-    assert (kept.matched, kept.unmatched) == (0, MOST_OUTCOMES + 1)
+    assert (kept.matched, kept.unmatched) == (0, MAX_OUTCOMES + 1)
     with pytest.raises(RefusedError) as raised:
         client.record_outcomes([*told, {"id": "too much", "yield": 9}])
-    assert [v.where for v in raised.value.violations] == [f"$.outcomes[{MOST_OUTCOMES + 2}].yield"]
+    assert [v.where for v in raised.value.violations] == [f"$.outcomes[{MAX_OUTCOMES + 2}].yield"]
 
 
 def test_the_model_and_whether_it_is_ready_are_told(client):
@@ -150,15 +150,15 @@ def test_the_model_and_whether_it_is_ready_are_told(client):
 
 def test_a_refusal_tells_each_place_in_what_was_given(client, lines):
     with pytest.raises(RefusedError, match=r"422 The input cannot be used: \$\.inputs\[10002\]\.A6") as raised:
-        client.predict([{}] * (MOST_BATCHES + 2) + [{"A6": "hot"}])
+        client.predict([{}] * (MAX_BATCHES + 2) + [{"A6": "hot"}])
     assert [v.where for v in raised.value.violations] == ["$.inputs[10002].A6"]
     assert raised.value.kind == "invalid-input"
     assert re.fullmatch(r"[0-9a-f]{16}", raised.value.request_id)
     spoilt = lines.splitlines(keepends=True)
-    spoilt[MOST_BATCHES + 10] = b"1,2\n"
+    spoilt[MAX_BATCHES + 10] = b"1,2\n"
     with pytest.raises(RefusedError) as raised:
         client.predict_csv(b"".join(spoilt))
-    assert [v.where for v in raised.value.violations] == [f"line {MOST_BATCHES + 11}"]
+    assert [v.where for v in raised.value.violations] == [f"line {MAX_BATCHES + 11}"]
     with pytest.raises(RefusedError, match=">= 1"):
         client.predict([])
 
@@ -275,7 +275,7 @@ def test_what_does_not_pass_is_not_tried_again(status):
     transport, asked = playing(busy(status))
     with (
         Client("http://x", transport=transport, retry=AT_ONCE) as client,
-        pytest.raises(package.ServiceError) as raised,
+        pytest.raises(package.ClientError) as raised,
     ):
         client.predict([{}])
     assert len(asked) == 1
@@ -307,11 +307,11 @@ def test_waits_grow_and_end(monkeypatch):
 
 
 def test_retry_after_is_seconds_or_a_date():
-    assert seconds_of("5") == 5
-    assert 50 < seconds_of(format_datetime(datetime.now(UTC) + timedelta(minutes=1))) <= 60
-    assert seconds_of("Wed, 21 Oct 2015 07:28:00 GMT") == 0
+    assert parse_retry_after("5") == 5
+    assert 50 < parse_retry_after(format_datetime(datetime.now(UTC) + timedelta(minutes=1))) <= 60
+    assert parse_retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
     for neither in ("", "soon", "-1", "1.5", "²"):
-        assert seconds_of(neither) == 0
+        assert parse_retry_after(neither) == 0
 
 
 def test_where_nothing_listens_it_says_so():
@@ -337,7 +337,7 @@ def test_another_service_is_told_apart(content):
 
 
 def answered_by(*models):
-    sizes = itertools.cycle([MOST_BATCHES, 1])
+    sizes = itertools.cycle([MAX_BATCHES, 1])
     return [
         httpx.Response(200, json={"model": PIN | {"md5": md5}, "predictions": ANSWER["predictions"] * next(sizes)})
         for md5 in models
@@ -345,7 +345,7 @@ def answered_by(*models):
 
 
 def test_an_answer_of_two_models_is_refused_or_asked_for_again():
-    inputs = [{}] * (MOST_BATCHES + 1)
+    inputs = [{}] * (MAX_BATCHES + 1)
     transport, _ = playing(*answered_by("a", "b"))
     with (
         Client("http://x", transport=transport) as client,
@@ -382,7 +382,14 @@ def test_the_client_loads_no_model():
 
 def test_what_asks_predicts_or_reads_the_journal_loads_where_files_cannot_be_locked():
     """As on Windows, where the modules that only POSIX has are missing."""
-    modules = ("client", "predictor", "artifact", "packaged", "cli", "replay")
+    modules = (
+        "client",
+        "serving.predictor",
+        "serving.artifact",
+        "serving.model_package",
+        "cli",
+        "review.journal_replay",
+    )
     code = f"""
 import sys, importlib
 sys.modules.update(dict.fromkeys(("fcntl", "grp", "pwd", "resource", "termios")))
@@ -401,7 +408,7 @@ rows = st.lists(st.sampled_from([b"a,1\n", b"b,2\r\n", b"\n", b" , \n", b"\xd1\x
 @settings(deadline=None)
 def test_portions_of_a_file_hold_its_lines_in_order_but_blank_ones_at_its_end(rows, most, most_bytes):
     content = b"h,x\n" + b"".join(rows)
-    portions = list(of_file(io.BytesIO(content), most, most_bytes))
+    portions = list(chunk_csv(io.BytesIO(content), most, most_bytes))
     together = b"h,x\n" + b"".join(portion.content.removeprefix(b"h,x\n") for portion in portions)
     assert content.startswith(together)
     assert not content.removeprefix(together).strip(b" ,\r\n")
@@ -411,17 +418,17 @@ def test_portions_of_a_file_hold_its_lines_in_order_but_blank_ones_at_its_end(ro
 
 @given(st.lists(st.dictionaries(st.text(max_size=3), st.integers()), max_size=9), st.integers(1, 4), st.integers(1, 60))
 def test_portions_of_batches_hold_them_in_order(inputs, most, most_bytes):
-    portions = list(of_batches(inputs, most, most_bytes))
+    portions = list(chunk_batches(inputs, most, most_bytes))
     decoded = [msgspec.json.decode(portion.content)["inputs"] for portion in portions]
     assert [one for portion in decoded for one in portion] == inputs
     assert all(len(portion) <= most for portion in decoded)
 
 
 def test_places_are_told_of_the_whole():
-    assert in_whole("line 1, column A6", 10) == "line 1, column A6"
-    assert in_whole("line 2, column A6: and line 3", 10) == "line 12, column A6: and line 13"
-    assert in_whole("$.inputs[0].A6: x", 10) == "$.inputs[10].A6: x"
-    assert in_whole("a deadline 7", 10) == "a deadline 7"
+    assert rebase_position("line 1, column A6", 10) == "line 1, column A6"
+    assert rebase_position("line 2, column A6: and line 3", 10) == "line 12, column A6: and line 13"
+    assert rebase_position("$.inputs[0].A6: x", 10) == "$.inputs[10].A6: x"
+    assert rebase_position("a deadline 7", 10) == "a deadline 7"
 
 
 def scored(*arguments, capfdbinary):

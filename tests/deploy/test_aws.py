@@ -225,7 +225,7 @@ class TestStage:
     def test_keys(self, tmp_path):
         """The secret holds the hashes of the file, and the service starts new tasks."""
         file = tmp_path / "api_keys"
-        token = api_keys.add(file, "line-3", ["predict"])
+        token = api_keys.add_key(file, "line-3", ["predict"])
         assert "new tasks with these keys replace the running ones" in succeed("keys", "staging", str(file))
         secret = api("secretsmanager").get_secret_value(SecretId="batchyield/staging/api-keys")["SecretString"]
         assert "line-3" in secret
@@ -311,7 +311,7 @@ def test_the_keys_container_writes_what_the_service_reads(tmp_path):
     (keys,) = [one for one in service["ContainerDefinitions"] if one["Name"] == "keys"]
     (command,) = keys["Command"]
     file = tmp_path / "source"
-    api_keys.add(file, "line-3", ["predict"])
+    api_keys.add_key(file, "line-3", ["predict"])
     subprocess.run(
         ["sh", "-c", command.replace("/var/lib/batchyield/keys", str(tmp_path))],
         env={"API_KEYS": file.read_text(), "PATH": os.environ["PATH"]},

@@ -155,9 +155,9 @@ def test_secrets_are_made_once_and_shown_to_nobody(made):
     assert not [path.name for path, value in before.items() if value.decode() in said]
     assert len(set(before.values())) == len(before)
     operator, prometheus = read_keys(root / "secrets" / "api_keys")
-    assert operator.may("predict")
-    assert prometheus.may("read")
-    assert not prometheus.may("predict")
+    assert operator.has_scope("predict")
+    assert prometheus.has_scope("read")
+    assert not prometheus.has_scope("predict")
 
 
 def test_no_secret_is_in_git():

@@ -23,7 +23,7 @@ from api.openapi.examples import INPUTS
 from batchyield.files import md5
 from batchyield.release.registry import NAME
 from batchyield.serving.artifact import FILES, MODEL, golden_rows, write_artifact
-from batchyield.serving.auth.api_keys import encode, new_key, new_token
+from batchyield.serving.auth.api_keys import encode_keys, new_key, new_token
 from batchyield.versioning import git as workspace
 from batchyield.versioning.git import git
 from batchyield.versioning.storage import embedded_s3, remotes, s3_objects
@@ -93,7 +93,7 @@ def test_a_release_a_dyno_and_its_end(model, attached, tmp_path):
     token = new_token()
     told = {
         "DATABASE_URL": url,
-        "API_KEYS": encode([new_key("line-3", ["predict"], token)]).decode(),
+        "API_KEYS": encode_keys([new_key("line-3", ["predict"], token)]).decode(),
         "WEB_CONCURRENCY": "2",
         "BATCHYIELD_DRAIN_SECONDS": "0",
     }

@@ -40,7 +40,7 @@ from batchyield.journal.timestamps import parse_time
 from batchyield.journal.writer import JournalWriter
 from batchyield.monitoring.arrival_rate import DAY_US
 from batchyield.plant.batch import READING_NAMES, READINGS, Batch, CellWarning
-from batchyield.serving.outcomes import MOST_OUTCOMES, Outcome
+from batchyield.serving.outcomes import MAX_OUTCOMES, Outcome
 from batchyield.serving.responses import Prediction
 
 PIN = AnsweringModel("1.0.0", REVISION, "2" * 32)
@@ -267,7 +267,7 @@ def test_many_outcomes_at_once(store):
             for first in (0, MAX_PART_BATCHES, 2 * MAX_PART_BATCHES)
         ),
     )
-    told = [Outcome(str(n), 0.9) for n in range(MOST_OUTCOMES)]
+    told = [Outcome(str(n), 0.9) for n in range(MAX_OUTCOMES)]
     kept = record_outcomes(store, told, OutcomeSource(1, "request", ""))
     assert [one.matched for one in kept] == [1] * 3000 + [0] * 7000
     assert {one.result for one in record_outcomes(store, told, OutcomeSource(2, "request", ""))} == {"unchanged"}

@@ -3,13 +3,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchyield.serving.reference_profile import profile, reference
+from batchyield.serving.reference_profile import build_reference, profile_column
 
 
 @given(st.lists(st.floats(-1e6, 1e6, width=32) | st.just(float("nan")), min_size=1, max_size=300))
 def test_a_profile_accounts_for_every_value(values):
     column = np.array(values)
-    made = profile(column)
+    made = profile_column(column)
     present = column[~np.isnan(column)]
     assert made.count == len(present)
     assert made.missing == pytest.approx(1 - len(present) / len(column))
@@ -24,15 +24,15 @@ def test_a_profile_accounts_for_every_value(values):
 
 def test_the_profile_does_not_depend_on_the_order_of_the_batches():
     column = np.random.default_rng(1).normal(size=500)
-    assert profile(column) == profile(column[::-1])
+    assert profile_column(column) == profile_column(column[::-1])
 
 
 def test_equal_frequency_bins_hold_equal_shares():
-    assert set(profile(np.arange(1000.0)).shares) == {0.1}
+    assert set(profile_column(np.arange(1000.0)).shares) == {0.1}
 
 
 def test_a_reading_with_few_levels_keeps_one_bin_per_level():
-    made = profile(np.array([300.0] * 96 + [250.0] * 30 + [200.0] * 30))
+    made = profile_column(np.array([300.0] * 96 + [250.0] * 30 + [200.0] * 30))
     assert made.edges == (200.0, 250.0)
     assert made.shares == pytest.approx((30 / 156, 30 / 156, 96 / 156))
     assert made.levels == (200.0, 250.0, 300.0)
@@ -40,32 +40,32 @@ def test_a_reading_with_few_levels_keeps_one_bin_per_level():
 
 
 def test_levels_are_kept_only_where_they_are_few():
-    assert profile(np.arange(50.0)).levels == tuple(np.arange(50.0))
-    assert profile(np.arange(51.0)).levels == ()
+    assert profile_column(np.arange(50.0)).levels == tuple(np.arange(50.0))
+    assert profile_column(np.arange(51.0)).levels == ()
 
 
 def test_what_came_once_says_how_likely_the_next_value_is_new():
-    assert profile(np.array([1.0] * 8 + [2.0, 3.0])).novelty == 0.2
-    assert profile(np.arange(99.0)).novelty == 0.02
+    assert profile_column(np.array([1.0] * 8 + [2.0, 3.0])).novelty == 0.2
+    assert profile_column(np.arange(99.0)).novelty == 0.02
 
 
 def test_subgroups_follow_time_and_not_the_order_of_the_rows():
     drifting = np.linspace(0.8, 1.0, 100)
     shuffled = np.random.default_rng(1).permutation(100)
-    made = [reference(["a"], np.zeros((100, 1)), drifting[o], {}, o) for o in (np.arange(100), shuffled)]
+    made = [build_reference(["a"], np.zeros((100, 1)), drifting[o], {}, o) for o in (np.arange(100), shuffled)]
     assert made[0].subgroups == made[1].subgroups
     assert made[0].subgroups.count == 4
-    assert made[0].subgroups.sd > profile(drifting).sd / 5, "a wandering plant wanders more than chance"
+    assert made[0].subgroups.sd > profile_column(drifting).sd / 5, "a wandering plant wanders more than chance"
 
 
 def test_a_reading_that_never_came_is_all_missing():
-    made = profile(np.full(5, np.nan))
+    made = profile_column(np.full(5, np.nan))
     assert (made.count, made.missing, made.mean, made.shares) == (0, 1.0, None, ())
 
 
 def test_a_reference_names_every_feature():
     values, yields = np.array([[1, np.nan], [2, 3]], dtype=np.float32), np.array([0.9, 0.92])
-    made = reference(["a", "b"], values, yields, {"A1": 0.5}, np.array([2, 1]))
+    made = build_reference(["a", "b"], values, yields, {"A1": 0.5}, np.array([2, 1]))
     assert made.blank == {"A1": 0.5}
     assert made.subgroups is None, "two batches are no subgroup"
     assert made.rows == 2

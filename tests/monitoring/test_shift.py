@@ -14,7 +14,7 @@ from batchyield.monitoring.drift_tests import (
     normal_p_value,
     population_stability_index,
 )
-from batchyield.serving.reference_profile import profile
+from batchyield.serving.reference_profile import profile_column
 
 
 @given(st.floats(0, 1), st.integers(20, 2000), st.integers(20, 2000))
@@ -52,13 +52,13 @@ def test_ks_distance_is_that_of_the_samples_within_the_resolution_of_the_referen
     chance = np.random.default_rng(seed)
     trained, window = chance.normal(size=1200), chance.normal(moved, size=n)
     exact = stats.ks_2samp(trained, window).statistic
-    found = ks_distance(profile(trained).quantiles, window)
+    found = ks_distance(profile_column(trained).quantiles, window)
     assert exact - 2 * QUANTILE_RESOLUTION - 0.01 <= found <= exact
 
 
 def test_ks_distance_of_a_few_levels_and_beyond_the_range():
     trained = np.array([200.0] * 100 + [300.0] * 300)
-    quantiles = profile(trained).quantiles
+    quantiles = profile_column(trained).quantiles
     assert ks_distance(quantiles, np.array([200.0] * 25 + [300.0] * 75)) == 0
     assert ks_distance(quantiles, np.array([300.0] * 100)) == pytest.approx(0.25 - QUANTILE_RESOLUTION)
     assert ks_distance(quantiles, np.full(10, 100.0)) == pytest.approx(1 - QUANTILE_RESOLUTION)
@@ -70,14 +70,14 @@ def test_rank_p_is_near_that_of_mann_and_whitney(seed, moved):
     chance = np.random.default_rng(seed)
     trained, window = chance.normal(size=1000), chance.normal(moved, size=200)
     exact = stats.mannwhitneyu(trained, window).pvalue
-    found = mann_whitney_p_value(profile(trained).quantiles, window, 1000)
+    found = mann_whitney_p_value(profile_column(trained).quantiles, window, 1000)
     assert stats.norm.isf(found / 2) == pytest.approx(stats.norm.isf(exact / 2), abs=0.25)
 
 
 def test_a_wild_value_moves_no_rank():
     trained = np.random.default_rng(1).normal(size=1000)
     window = np.append(np.random.default_rng(2).normal(size=199), 1e6)
-    assert mann_whitney_p_value(profile(trained).quantiles, window, 1000) > 0.01
+    assert mann_whitney_p_value(profile_column(trained).quantiles, window, 1000) > 0.01
 
 
 def test_psi_is_nought_for_equal_shares_and_grows_with_the_move():

@@ -16,7 +16,7 @@ from batchyield.plant.batch import READING_NAMES
 from batchyield.plant.csv_reader import read_sheet
 from batchyield.plant.features import FEATURES, INDEX, featurize
 from batchyield.plant.simulator import simulate
-from batchyield.serving.reference_profile import reference
+from batchyield.serving.reference_profile import build_reference
 
 COLUMNS = [feature.name for feature in FEATURES]
 
@@ -39,7 +39,7 @@ def trained():
     rows, _ = plant()
     values = featurize(rows).values
     blank = {name: sum(getattr(row, name) is None for row in rows) / len(rows) for name in READING_NAMES}
-    return reference(COLUMNS, values, yields_of(rows), blank, values[:, INDEX["id_number"]])
+    return build_reference(COLUMNS, values, yields_of(rows), blank, values[:, INDEX["id_number"]])
 
 
 def window(batches):
@@ -128,6 +128,6 @@ def test_a_reading_that_never_came_in_training_is_new_when_it_comes():
     rows, more = plant()
     without = [msgspec.structs.replace(row, A23=None) for row in rows]
     values = featurize(without).values
-    made = reference(COLUMNS, values, yields_of(without), {"A23": 1.0}, values[:, INDEX["id_number"]])
+    made = build_reference(COLUMNS, values, yields_of(without), {"A23": 1.0}, values[:, INDEX["id_number"]])
     found = compute_window_drift(made, more, featurize(more).values, yields_of(more))
     assert "A23" in found.drifted

@@ -26,7 +26,7 @@ from batchyield.errors import ArtifactError, InputError
 from batchyield.plant.simulator import simulate
 from batchyield.release.registry import NAME, read, resolve
 from batchyield.serving.artifact import FILES, MODEL, golden_rows, write_artifact
-from batchyield.serving.model_package import Packaged
+from batchyield.serving.model_package import ModelPackage
 from batchyield.versioning import git as workspace
 from batchyield.versioning.git import git
 from batchyield.versioning.lock_diff import LOCK
@@ -455,7 +455,7 @@ def packaged(inside):
 
 
 def test_a_packaged_model_takes_batches_mappings_and_sheets_and_says_what_it_cannot_read(packaged, tmp_path):
-    model = Packaged(packaged)
+    model = ModelPackage(packaged)
     expected = [prediction.yield_ for prediction in model.predict(batches(2))]
     assert [prediction.yield_ for prediction in model.predict({"B14": 400.0})] == expected[:1]
     sheet = tmp_path / "plant.csv"
@@ -474,7 +474,7 @@ def test_a_package_whose_bytes_are_not_the_pinned_ones_does_not_answer(packaged)
     onnx = packaged / MODEL
     onnx.write_bytes(onnx.read_bytes()[:-1] + b"\0")
     with pytest.raises(ArtifactError, match="is not the pinned file"):
-        Packaged(packaged).predict(batches(1))
+        ModelPackage(packaged).predict(batches(1))
     (packaged / "pin.json").unlink()
     with pytest.raises(ArtifactError, match=r"pin\.json: cannot be read.*\n.*pip install"):
-        _ = Packaged(packaged).pin
+        _ = ModelPackage(packaged).pin

@@ -23,10 +23,10 @@ from batchyield.errors import BatchyieldError, SetupError
 from batchyield.files import write_atomic
 from batchyield.plant.simulator import simulate
 from batchyield.scoring.dask import cluster
-from batchyield.scoring.dask.score import agreed, score
-from batchyield.scoring.dask.worker import UnlikeError, described, ready, ship
-from batchyield.scoring.local import headed, parts_of
-from batchyield.scoring.local import score as score_here
+from batchyield.scoring.dask.score import check_workers, score_on_workers
+from batchyield.scoring.dask.worker import EnvironmentMismatchError, describe_environment, open_uploaded, upload_model
+from batchyield.scoring.local import read_chunks, with_header
+from batchyield.scoring.local import score_chunks as score_here
 from batchyield.serving.artifact import MODEL, read_pins
 from batchyield.versioning.storage.embedded_s3 import free_port
 
@@ -50,13 +50,13 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shipped(root):
-    return ship(root / "data/model", read_pins(root / "dvc.lock", root / "data/model"))
+    return upload_model(root / "data/model", read_pins(root / "dvc.lock", root / "data/model"))
 
 
 @pytest.fixture(scope="module")
 def expected(shipped, files):
     """What this process answers, in parts of any size."""
-    return b"".join(headed(score_here(ready(shipped).predictor, parts_of(files))))
+    return b"".join(with_header(score_here(open_uploaded(shipped).predictor, read_chunks(files))))
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,9 @@ def scored(capfdbinary, *arguments):
 
 
 def score_all(client, shipped, files):
-    return b"".join(headed(score(client, shipped, agreed(client, shipped).member, parts_of(files, FEW))))
+    return b"".join(
+        with_header(score_on_workers(client, shipped, check_workers(client, shipped).member, read_chunks(files, FEW)))
+    )
 
 
 def test_workers_make_the_bytes_that_this_process_makes(made, client, root, files, expected, tmp_path, capfdbinary):
@@ -121,7 +123,9 @@ def test_a_worker_that_is_killed_over_a_part_costs_nothing(made, client, shipped
 def test_a_part_that_kills_every_worker_is_an_error_that_says_so(deserted, shipped, files):
     with client_of(deserted, 0) as client, ThreadPoolExecutor(1) as pool:
         deserted.doomed.touch()
-        waiting = pool.submit(next, score(client, shipped, ready(shipped).member, parts_of(files)))
+        waiting = pool.submit(
+            next, score_on_workers(client, shipped, open_uploaded(shipped).member, read_chunks(files))
+        )
         with deserted.worker() as worker:
             assert worker.wait(timeout=60) == -signal.SIGKILL
         with pytest.raises(
@@ -132,14 +136,14 @@ def test_a_part_that_kills_every_worker_is_an_error_that_says_so(deserted, shipp
 
 @pytest.mark.parametrize(
     ("be", "told"),
-    [("another", r"numpy 1\.0\.0 and not 2\."), ("without", r"ModuleNotFoundError.*batchyield\.scale")],
+    [("another", r"numpy 1\.0\.0 and not 2\."), ("without", r"ModuleNotFoundError.*batchyield\.scoring\.dask")],
 )
 def test_a_worker_that_would_answer_otherwise_is_named_and_gets_no_part(
     made, client, shipped, root, be, told, capfdbinary, files
 ):
     with made.worker(be, client):
-        with pytest.raises(UnlikeError, match=told) as refusal:
-            agreed(client, shipped)
+        with pytest.raises(EnvironmentMismatchError, match=told) as refusal:
+            check_workers(client, shipped)
         (address,) = refusal.value.workers
         code, out, said = scored(capfdbinary, *files, "--scheduler", made.address, "--lock", root / "dvc.lock")
     assert (code, out) == (2, "")
@@ -148,9 +152,9 @@ def test_a_worker_that_would_answer_otherwise_is_named_and_gets_no_part(
 
 
 def test_a_worker_that_came_after_the_check_is_held_against_the_client_too(client, shipped, files):
-    other = msgspec.structs.replace(ready(shipped).member, code="0" * 32)
+    other = msgspec.structs.replace(open_uploaded(shipped).member, code="0" * 32)
     with pytest.raises(BatchyieldError, match=r"tcp://127\.0\.0\.1:\d+: code \w{32} and not 0{32}"):
-        next(score(client, shipped, other, parts_of(files)))
+        next(score_on_workers(client, shipped, other, read_chunks(files)))
 
 
 def test_a_defect_in_a_worker_is_an_error_and_no_silence(client, shipped, files, tmp_path):
@@ -176,16 +180,16 @@ def test_a_model_that_is_not_the_pinned_one_is_opened_nowhere(shipped):
     forged = replace(
         shipped, files=shipped.files | {MODEL: linear_onnx(0.4)}, pins=(*shipped.pins[1:], shipped.pins[0])
     )
-    assert "is not the pinned file" in described(forged).told
+    assert "is not the pinned file" in describe_environment(forged).told
 
 
 def test_where_nobody_is_there_it_is_said_what_to_start(root, files, deserted, capfdbinary, monkeypatch):
-    monkeypatch.setattr(cluster, "ARRIVE_SECONDS", 0.2)
+    monkeypatch.setattr(cluster, "WORKERS_TIMEOUT_SECONDS", 0.2)
     given = [files[0], "--lock", root / "dvc.lock", "--scheduler"]
     code, out, said = scored(capfdbinary, *given, deserted.address)
     assert (code, out) == (2, "")
     assert said.startswith(f"batchyield: the scheduler {deserted.address} has had no worker for 0.2 seconds\n")
-    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(cluster, "CONNECT_TIMEOUT_SECONDS", 0.2)
     address = f"tcp://127.0.0.1:{free_port()}"
     code, out, said = scored(capfdbinary, *given, address)
     assert (code, out) == (2, "")
@@ -195,7 +199,7 @@ def test_where_nobody_is_there_it_is_said_what_to_start(root, files, deserted, c
 
 def test_a_scheduler_that_goes_away_is_an_error_and_no_wait(tmp_path, shipped, files):
     with members(tmp_path, 1) as made, client_of(made, 1) as client:
-        lines = score(client, shipped, agreed(client, shipped).member, parts_of(files, FEW))
+        lines = score_on_workers(client, shipped, check_workers(client, shipped).member, read_chunks(files, FEW))
         assert next(lines)
         made.scheduler.kill()
         made.scheduler.wait(timeout=20)

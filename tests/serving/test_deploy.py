@@ -13,10 +13,10 @@ from support.service import Running, batches, pin
 from batchyield.cli.__main__ import main
 from batchyield.review.model_comparison import Side, compare, render
 from batchyield.serving.artifact import MODEL, open_artifact
-from batchyield.serving.deployment.model_store import Models
-from batchyield.serving.deployment.prediction_diff import differences
-from batchyield.serving.deployment.rollout import alone
-from batchyield.serving.deployment.worker_registry import living
+from batchyield.serving.deployment.model_store import ModelStore
+from batchyield.serving.deployment.prediction_diff import summarize_diff
+from batchyield.serving.deployment.rollout import exclusive_lock
+from batchyield.serving.deployment.worker_registry import live_workers
 from batchyield.versioning.git import git
 
 
@@ -45,14 +45,14 @@ def revision(name, root):
 def test_deploy_tells_what_changes_and_rollback_returns(checkout, capfd):
     lock = pins_of(checkout / "data/model")[MODEL]
     with Running(checkout, "--workers", "2") as running, Load(running.url) as load:
-        until(lambda: living(checkout / ".serving/workers"), 2)
+        until(lambda: live_workers(checkout / ".serving/workers"), 2)
         assert main(["deploy", "line@v2.0.0"]) == 0
         said = capfd.readouterr().out
         assert "20 batches, 20 changed: mean +0.06250, 95 % within 0.06250, largest +0.06250, 20 outside" in said
         assert "on the candidate's golden rows" in said
         assert re.search(r"charge 300 kg +20 batches, mean \+0.06250", said)
         assert "batch 0: 0.9000 -> 0.9625, outside its interval" in said
-        for status in living(checkout / ".serving/workers"):
+        for status in live_workers(checkout / ".serving/workers"):
             expected = f"{status.serving.md5[:12]}, version 2.0.0, revision {revision('HEAD~2', checkout)[:12]}"
             assert f"worker {status.pid} serves {expected}" in said
         told = httpx.get(f"{running.url}/v1/model").json()
@@ -83,9 +83,9 @@ def test_deploy_tells_what_changes_and_rollback_returns(checkout, capfd):
 
 def test_a_worker_that_refuses_what_the_command_found_good_fails_the_deployment(checkout, capfd):
     with Running(checkout) as running:
-        [status] = until(lambda: living(checkout / ".serving/workers"))
-        models = Models(checkout / ".serving")
-        wish, spoiled = Models.wish, []
+        [status] = until(lambda: live_workers(checkout / ".serving/workers"))
+        models = ModelStore(checkout / ".serving")
+        wish, spoiled = ModelStore.set_desired, []
 
         def spoiling(self, desired):
             if desired.serving and not spoiled:
@@ -93,7 +93,7 @@ def test_a_worker_that_refuses_what_the_command_found_good_fails_the_deployment(
             wish(self, desired)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Models, "wish", spoiling)
+            patch.setattr(ModelStore, "set_desired", spoiling)
             assert main(["deploy", "HEAD~2"]) == 1
         said = capfd.readouterr().out
         assert "REFUSED, what was wanted before is put back" in said
@@ -138,7 +138,7 @@ def test_a_comparison_is_that_of_differences_on_the_test_batches(tmp_path):
         artifact = open_artifact(tmp_path / name, pins_of(tmp_path / name))
         sides.append((artifact, Side(artifact.md5, "v1", "1" * 40)))
     made = compare(*sides, tmp_path)
-    assert made.overall == differences(*(artifact.predictor.predict(rows) for artifact, _ in sides))
+    assert made.overall == summarize_diff(*(artifact.predictor.predict(rows) for artifact, _ in sides))
     assert made.rows == "data/split/test.parquet"
     assert len(made.movers) == 10
     assert {one.by for one in made.slices} == {"period", "spins", "charge", "reagent", "cells"}
@@ -146,6 +146,6 @@ def test_a_comparison_is_that_of_differences_on_the_test_batches(tmp_path):
 
 
 def test_two_deployments_at_once_are_refused(checkout, capfd):
-    with alone(Models(checkout / ".serving")):
+    with exclusive_lock(ModelStore(checkout / ".serving")):
         assert main(["deploy", "HEAD~2"]) == 2
     assert "another deployment into .serving is under way" in capfd.readouterr().err

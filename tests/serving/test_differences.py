@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchyield.serving.deployment.prediction_diff import by_slice, differences
+from batchyield.serving.deployment.prediction_diff import diff_by_slice, summarize_diff
 from batchyield.serving.responses import Prediction
 
 yields = st.lists(st.floats(0.5, 1.02).map(lambda y: round(y, 6)), min_size=1, max_size=30)
@@ -13,7 +13,7 @@ def answers(values, half=0.02):
 
 
 def test_what_moved_is_counted_measured_and_named():
-    found = differences(answers([0.9, 0.8, 0.7]), answers([0.9, 0.81, 0.65], half=0.03))
+    found = summarize_diff(answers([0.9, 0.8, 0.7]), answers([0.9, 0.81, 0.65], half=0.03))
     assert (found.batches, found.changed, found.at, found.outside) == (3, 2, 2, 1)
     assert found.largest == pytest.approx(-0.05)
     assert found.mean == pytest.approx(-0.04 / 3, abs=1e-7)
@@ -23,7 +23,7 @@ def test_what_moved_is_counted_measured_and_named():
 
 @given(yields)
 def test_a_model_does_not_differ_from_itself(values):
-    found = differences(answers(values), answers(values))
+    found = summarize_diff(answers(values), answers(values))
     assert (found.changed, found.largest, found.at, found.outside) == (0, 0, None, 0)
     assert "none changed" in str(found)
 
@@ -32,15 +32,15 @@ def test_a_model_does_not_differ_from_itself(values):
 def test_slices_take_every_batch_apart_once(values, data):
     moved = answers([y + data.draw(st.floats(-0.1, 0.1)) for y in values])
     labels = {"spins": [data.draw(st.sampled_from("123")) for _ in values], "all": ["x"] * len(values)}
-    found = by_slice(answers(values), moved, labels)
+    found = diff_by_slice(answers(values), moved, labels)
     for aspect in labels:
         assert sum(one.differences.batches for one in found if one.by == aspect) == len(values)
     whole = next(one.differences for one in found if one.by == "all")
-    assert whole == differences(answers(values), moved)
+    assert whole == summarize_diff(answers(values), moved)
     sizes = [one.differences.mean_absolute for one in found]
     assert sizes == sorted(sizes, reverse=True)
 
 
 def test_answers_that_do_not_match_are_a_bug():
     with pytest.raises(ValueError, match="argument"):
-        differences(answers([0.9]), answers([0.9, 0.8]))
+        summarize_diff(answers([0.9]), answers([0.9, 0.8]))

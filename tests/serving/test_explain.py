@@ -19,9 +19,9 @@ from batchyield.plant.batch import Batch
 from batchyield.plant.features import featurize
 from batchyield.serving.artifact import canonical_json
 from batchyield.serving.predictor import Predictor
-from batchyield.serving.reference_profile import read_reference, reference
+from batchyield.serving.reference_profile import build_reference, read_reference
 from batchyield.serving.responses import Explanation
-from batchyield.serving.shapley import PAIRS, TOP, Explainer
+from batchyield.serving.shapley import PERMUTATION_PAIRS, TOP_CONTRIBUTIONS, Explainer
 
 CLEAN = Batch(id="clean", A1=300.0, A5="6:00:00", B9="17:00-18:30", B14=400.0)
 UNLIKE = Batch(id="unlike", A1=250.0, A3=405.0, A5="7:00:00", A6=29.0, B12=1200.0, B14=380.0)
@@ -73,7 +73,7 @@ def of_plant():
     """The project's kind of model over a simulated plant, with its features."""
     values = plant()[0].values
     predictor = Predictor(to_onnx(trained("line_trees")))
-    profile = reference(NAMES, values, predictor.yields(values), {}, np.arange(len(values)))
+    profile = build_reference(NAMES, values, predictor.predict_yields(values), {}, np.arange(len(values)))
     return predictor, Explainer(predictor, profile), values
 
 
@@ -92,7 +92,7 @@ def exact(predictor, typical, row):
     rows = np.tile(typical, (len(subsets), 1))
     for i, subset in enumerate(subsets):
         rows[i, list(subset)] = row[list(subset)]
-    yields = dict(zip(subsets, predictor.yields(rows).tolist(), strict=True))
+    yields = dict(zip(subsets, predictor.predict_yields(rows).tolist(), strict=True))
     values = np.zeros(WIDTH)
     for i in differ:
         for subset in subsets:
@@ -114,14 +114,14 @@ def test_the_typical_batch_has_the_medians_and_lacks_what_most_lack():
     present = values[:, ~blank].astype(np.float64)
     medians = np.nanquantile(present, 0.5, axis=0, method="inverted_cdf")
     assert explainer.typical[~blank] == pytest.approx(medians)
-    assert explainer.baseline == explainer._predictor.yields(explainer.typical[None])[0]
+    assert explainer.baseline == explainer._predictor.predict_yields(explainer.typical[None])[0]
 
 
 def test_of_a_linear_model_each_effect_is_its_weight_times_the_difference():
     weights = {"B14": 0.001, "A1": -0.002, "A6": 0.003, "B12": 0.0001}
     _, explainer = small(weights)
     row = featurize([UNLIKE]).values[0]
-    effects = explainer.effects(row)
+    effects = explainer.shapley_values(row)
     difference = np.nan_to_num(row).astype(np.float64) - np.nan_to_num(explainer.typical)
     for name, weight in weights.items():
         i = NAMES.index(name)
@@ -133,7 +133,7 @@ def test_where_features_act_in_pairs_there_is_no_error():
     predictor, explainer = small({"A6": 0.001}, ("A1", "B14"))
     row = changed(explainer.typical, A1=250, B14=380, A6=29, A3=405, A4=700)
     expected = exact(predictor, explainer.typical, row)
-    assert explainer.effects(row) == pytest.approx(expected, abs=1e-12)
+    assert explainer.shapley_values(row) == pytest.approx(expected, abs=1e-12)
     assert expected[NAMES.index("A1")] == pytest.approx(1e-6 * (250 - 300) * (409 + 380) / 2, abs=1e-12)
 
 
@@ -141,7 +141,7 @@ def test_where_three_act_together_the_error_is_small():
     predictor, explainer = small({}, ("A1", "B14", "A5_clock"))
     row = changed(explainer.typical, A1=250, B14=380, A5_clock=365, A3=405, A4=700)
     expected = exact(predictor, explainer.typical, row)
-    assert np.abs(explainer.effects(row) - expected).max() < 0.02 * np.abs(expected).max()
+    assert np.abs(explainer.shapley_values(row) - expected).max() < 0.02 * np.abs(expected).max()
 
 
 @given(which=st.sets(st.integers(0, WIDTH - 1), max_size=7), batch=st.integers(0, 399))
@@ -150,7 +150,7 @@ def test_of_a_trained_model_it_comes_near_the_exact_values(which, batch):
     predictor, explainer, values = of_plant()
     row = explainer.typical.copy()
     row[list(which)] = values[batch, list(which)]
-    assert np.abs(explainer.effects(row) - exact(predictor, explainer.typical, row)).max() < 1e-3
+    assert np.abs(explainer.shapley_values(row) - exact(predictor, explainer.typical, row)).max() < 1e-3
 
 
 @given(batch=st.integers(0, 399), blank=st.sets(st.integers(0, WIDTH - 1)))
@@ -159,8 +159,8 @@ def test_effects_sum_to_the_difference_and_are_nought_where_nothing_differs(batc
     predictor, explainer, values = of_plant()
     row = values[batch].copy()
     row[list(blank)] = np.nan
-    effects = explainer.effects(row)
-    assert effects.sum() == pytest.approx(predictor.yields(row[None])[0] - explainer.baseline, abs=1e-12)
+    effects = explainer.shapley_values(row)
+    assert effects.sum() == pytest.approx(predictor.predict_yields(row[None])[0] - explainer.baseline, abs=1e-12)
     same = [np.array_equal(a, b, equal_nan=True) for a, b in zip(row, explainer.typical, strict=True)]
     assert not effects[same].any()
     # The batch number is always computed and by default never chosen.
@@ -194,7 +194,7 @@ def test_a_batch_is_explained_alike_in_any_company(order, count):
 
 def test_another_explainer_of_the_same_model_says_the_same():
     predictor, explainer, values = of_plant()
-    profile = reference(NAMES, values, predictor.yields(values), {}, np.arange(len(values)))
+    profile = build_reference(NAMES, values, predictor.predict_yields(values), {}, np.arange(len(values)))
     another = Explainer(Predictor(to_onnx(trained("line_trees"))), profile)
     assert another.explain([UNLIKE]) == explainer.explain([UNLIKE])
 
@@ -227,7 +227,9 @@ def test_a_missing_reading_has_an_effect_and_no_value():
 def test_the_typical_batch_itself_has_nothing_to_explain():
     predictor = Predictor(onnx_of({"B14": 0.001}))
     values = featurize([CLEAN]).values
-    explainer = Explainer(predictor, reference(NAMES, values, predictor.yields(values), {}, np.arange(len(values))))
+    explainer = Explainer(
+        predictor, build_reference(NAMES, values, predictor.predict_yields(values), {}, np.arange(len(values)))
+    )
     assert explainer.explain([CLEAN]) == [Explanation(0.9, (), 0.0)]
     assert msgspec.json.encode(explainer.explain([CLEAN])[0].rest) == b"0.0"
 
@@ -260,9 +262,9 @@ def test_a_model_that_answers_with_no_number_is_refused():
 
 def test_the_guide_has_the_numbers_of_the_code():
     guide = (ROOT / "docs/explanations.md").read_text()
-    assert f"**{PAIRS}**" in guide
-    assert f"the {TOP} largest" in guide
+    assert f"**{PERMUTATION_PAIRS}**" in guide
+    assert f"the {TOP_CONTRIBUTIONS} largest" in guide
     shown = msgspec.json.decode("{" + guide.split("```")[3] + "}", type=dict[str, Explanation])["explanation"]
-    assert len(shown.contributions) == TOP
+    assert len(shown.contributions) == TOP_CONTRIBUTIONS
     assert all(c.feature in NAMES for c in shown.contributions)
     assert total(shown) == pytest.approx(0.9334422, abs=1e-9)

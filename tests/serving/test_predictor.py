@@ -148,7 +148,7 @@ def plant():
     sheet = read_sheet(simulate(rows=240, seed=5).csv())
     values = featurize(sheet.batches).values
     trained = train(values, np.array(sheet.yields, dtype=float), read_params(ROOT / "params.yaml"))
-    return sheet.batches, trained.answer(values), Predictor(to_onnx(trained))
+    return sheet.batches, trained.predict(values), Predictor(to_onnx(trained))
 
 
 def test_a_trained_model_is_answered_for_as_it_was_trained(plant):

@@ -18,8 +18,8 @@ from pathlib import Path
 doomed, be = Path(os.environ["DOOMED"]), os.environ["BE"]
 
 
-def changed(member):
-    version, lines_of = member.version, member.lines_of
+def changed(module):
+    version, score_chunk = module.version, module.score_chunk
 
     def mortal(predictor, part):
         if part.file.endswith("defect.csv"):
@@ -27,21 +27,21 @@ def changed(member):
         try:
             doomed.unlink()  # one worker alone can do that
         except FileNotFoundError:
-            return lines_of(predictor, part)
+            return score_chunk(predictor, part)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    member.lines_of = mortal
+    module.score_chunk = mortal
     if be == "another":
-        member.version = lambda name: "1.0.0" if name == "numpy" else version(name)
+        module.version = lambda name: "1.0.0" if name == "numpy" else version(name)
 
 
 def dask_setup(worker):
     if be == "without":
         sys.modules["batchyield.scoring.dask"] = sys.modules["batchyield.scoring.dask.worker"] = None
     else:
-        from batchyield.scoring.dask import member
+        from batchyield.scoring.dask import worker
 
-        changed(member)
+        changed(worker)
 """
 """What makes a worker be another version, lack what it needs, fail over a file of that name, or die over a part."""
 

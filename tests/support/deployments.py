@@ -10,8 +10,8 @@ from support.service import REFERENCE, batches, card, linear_onnx
 
 from api.openapi.examples import BATCH
 from batchyield.serving.artifact import FILES, golden_rows, write_artifact
-from batchyield.serving.deployment.model_store import Deployment, Desired, Models
-from batchyield.serving.deployment.worker_registry import living
+from batchyield.serving.deployment.model_store import Deployment, DesiredState, ModelStore
+from batchyield.serving.deployment.worker_registry import live_workers
 
 A, B = 0.5, 0.5625
 """Constants of two models: their answers to `BATCH` are 0.9 and 0.9625."""
@@ -30,7 +30,7 @@ def pins_of(folder):
 
 def stored(root, constant, name=None, **changes):
     """A model in the store of the service over `root`."""
-    models = Models(root / ".serving")
+    models = ModelStore(root / ".serving")
     name = name or f"model-{constant}"
     folder = models.path(Deployment(name, {}, "x", "x"))
     model(folder, constant, **changes)
@@ -39,16 +39,18 @@ def stored(root, constant, name=None, **changes):
 
 
 def wish(root, **wanted):
-    """Wants something else of the service over `root`, and returns the serial of the wish."""
-    models = Models(root / ".serving")
-    serial = 1 + max([0, *(status.serial for status in living(models.workers))])
-    models.wish(Desired(serial, **wanted))
-    return serial
+    """Wants something else of the service over `root`, and returns the revision of the wish."""
+    models = ModelStore(root / ".serving")
+    revision = 1 + max([0, *(status.desired_revision for status in live_workers(models.workers))])
+    models.set_desired(DesiredState(revision, **wanted))
+    return revision
 
 
-def acted(root, serial, workers=1):
+def acted(root, revision, workers=1):
     """Waits until as many workers have acted upon a wish; what they say."""
-    return until(lambda: [s for s in living(root / ".serving/workers") if s.serial >= serial], workers)
+    return until(
+        lambda: [s for s in live_workers(root / ".serving/workers") if s.desired_revision >= revision], workers
+    )
 
 
 def until(found, count=1, seconds=20):

@@ -17,7 +17,7 @@ from batchyield.plant.simulator import simulate
 from batchyield.serving.artifact import canonical_json, golden_rows, write_artifact
 from batchyield.serving.outcomes import Outcome
 from batchyield.serving.predictor import Predictor
-from batchyield.serving.reference_profile import reference
+from batchyield.serving.reference_profile import build_reference
 
 MD5 = "a" * 32
 START = 1_795_500_000_000_000  # 24 November 2026
@@ -48,7 +48,7 @@ def trained():
         [answer.yield_ for answer in predictor().predict(rows)]
     )  # as answered: rounded, levels stay levels
     names = [feature.name for feature in FEATURES]
-    made = reference(names, values, yields, blank, values[:, INDEX["id_number"]])
+    made = build_reference(names, values, yields, blank, values[:, INDEX["id_number"]])
     return made, card(metrics={"mae": 0.01}, rows=len(rows))
 
 

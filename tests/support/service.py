@@ -20,7 +20,7 @@ from api.settings import Settings
 from batchyield.plant.batch import Batch
 from batchyield.plant.features import FEATURES, featurize
 from batchyield.serving.artifact import FILES, canonical_json, golden_rows, write_artifact
-from batchyield.serving.reference_profile import reference
+from batchyield.serving.reference_profile import build_reference
 from batchyield.serving.responses import Card
 from batchyield.versioning.storage.embedded_s3 import free_port
 
@@ -84,7 +84,9 @@ def card(**changes):
 
 
 REFERENCE = canonical_json(
-    reference(NAMES, featurize(batches(20)).values, np.array([0.9 + n / 1000 for n in range(20)]), {}, np.arange(20))
+    build_reference(
+        NAMES, featurize(batches(20)).values, np.array([0.9 + n / 1000 for n in range(20)]), {}, np.arange(20)
+    )
 )
 """The profile of what is answered by default: its median of B14 is 409."""
 

@@ -11,7 +11,7 @@ from batchyield.cli.options import Commands, show, with_json
 if TYPE_CHECKING:
     from batchyield.review.model_comparison import Comparison, Side
     from batchyield.serving.artifact import Artifact
-    from batchyield.serving.deployment.model_store import Deployment, Models
+    from batchyield.serving.deployment.model_store import Deployment, ModelStore
     from batchyield.serving.deployment.rollout import Rollout
 
 WAIT = 60.0
@@ -55,18 +55,18 @@ def _with_service_of(added: argparse.ArgumentParser) -> None:
     with_json(added)
 
 
-def _models(options: argparse.Namespace) -> "Models":
-    from batchyield.serving.deployment.model_store import FOLDER, Models
+def _models(options: argparse.Namespace) -> "ModelStore":
+    from batchyield.serving.deployment.model_store import DEFAULT_MODELS_DIRECTORY, ModelStore
 
-    return Models(options.models or Path(os.environ.get("BATCHYIELD_MODELS") or FOLDER))
+    return ModelStore(options.models or Path(os.environ.get("BATCHYIELD_MODELS") or DEFAULT_MODELS_DIRECTORY))
 
 
 def _brought(revision: str) -> "tuple[Path, Deployment]":
     from batchyield.release.pinned_model import bring
-    from batchyield.serving.deployment.rollout import brought
+    from batchyield.serving.deployment.rollout import read_deployment
 
     folder = bring(revision)
-    return folder, brought(folder)
+    return folder, read_deployment(folder)
 
 
 def _deploy(options: argparse.Namespace) -> int:
@@ -77,23 +77,23 @@ def _deploy(options: argparse.Namespace) -> int:
 
     models = _models(options)
     folder, deployment = _brought(options.revision)
-    with rollout.alone(models):
+    with rollout.exclusive_lock(models):
         changes = _changes(models, folder, deployment)
         if changes and not options.json:
             print(model_comparison.render(changes), end="\n\n", flush=True)
-        return _tell(rollout.deploy(models, models.keep(folder, deployment), options.wait), options, changes)
+        return _tell(rollout.deploy(models, models.add(folder, deployment), options.wait), options, changes)
 
 
 def _shadow(options: argparse.Namespace) -> int:
     from batchyield.serving.deployment import rollout
 
     models = _models(options)
-    with rollout.alone(models):
+    with rollout.exclusive_lock(models):
         if options.revision == "off":
-            return _tell(rollout.shadow(models, None, options.wait), options)
+            return _tell(rollout.set_shadow(models, None, options.wait), options)
         folder, deployment = _brought(options.revision)
         _opened(folder, deployment)
-        return _tell(rollout.shadow(models, models.keep(folder, deployment), options.wait), options)
+        return _tell(rollout.set_shadow(models, models.add(folder, deployment), options.wait), options)
 
 
 def _rollback(options: argparse.Namespace) -> int:
@@ -103,7 +103,7 @@ def _rollback(options: argparse.Namespace) -> int:
         options.shadow = False
         return _deploy(options)
     models = _models(options)
-    with rollout.alone(models):
+    with rollout.exclusive_lock(models):
         return _tell(rollout.rollback(models, options.wait), options)
 
 
@@ -122,15 +122,15 @@ def _compare(options: argparse.Namespace) -> int:
     return 0
 
 
-def _changes(models: "Models", folder: Path, deployment: "Deployment") -> "Comparison | None":
+def _changes(models: "ModelStore", folder: Path, deployment: "Deployment") -> "Comparison | None":
     """What the candidate changes against what serves, or would serve; None where that is no model that opens."""
     from batchyield.errors import ArtifactError
     from batchyield.review import model_comparison
-    from batchyield.serving.deployment.rollout import running
+    from batchyield.serving.deployment.rollout import current_deployment
 
     candidate = _opened(folder, deployment)
     try:
-        now = running(models) or _of_workspace()
+        now = current_deployment(models) or _of_workspace()
         return model_comparison.compare(_opened(models.path(now), now), candidate)
     except ArtifactError as error:
         print(f"nothing to compare with: {error}", file=sys.stderr)
@@ -163,7 +163,7 @@ def _said(made: "Rollout") -> str:
         lines += [f"REFUSED, what was wanted before is put back:\n{made.problem}"]
     if not made.workers:
         lines += [
-            f"no worker is running; the next one to start serves {made.wanted.serving or 'the model of dvc.lock'}"
+            f"no worker is running; the next one to start serves {made.desired.serving or 'the model of dvc.lock'}"
         ]
     for one in made.workers:
         beside = f"; in the shadow {one.shadow}" if one.shadow else ""

@@ -44,7 +44,7 @@ def _add(options: argparse.Namespace) -> int:
     from batchyield.serving.auth import api_keys
 
     path = _file(options)
-    token = api_keys.add(path, options.name, options.scope.split(","), options.expires)
+    token = api_keys.add_key(path, options.name, options.scope.split(","), options.expires)
     print(f"{options.name}: this is the key; {path} holds only its hash, so keep it now", file=sys.stderr)
     print(token)
     return 0
@@ -61,12 +61,12 @@ def _list(options: argparse.Namespace) -> int:
             "name": key.name,
             "id": key.id,
             "scopes": key.scopes,
-            "created": api_keys.iso(key.created),
-            "expires": api_keys.iso(key.expires) if key.expires else None,
+            "created": api_keys.format_time(key.created),
+            "expires": api_keys.format_time(key.expires) if key.expires else None,
         }
         for key in found
     ]
-    show(listed, options, lambda _: api_keys.render(found))
+    show(listed, options, lambda _: api_keys.render_keys(found))
     return 0
 
 
@@ -74,9 +74,9 @@ def _rotate(options: argparse.Namespace) -> int:
     """Make a second key for a name and print it; the old one stays valid."""
     from batchyield.serving.auth import api_keys
 
-    token, older = api_keys.rotate(_file(options), options.name, options.grace)
+    token, older = api_keys.rotate_key(_file(options), options.name, options.grace)
     for key in older:
-        until = "until " + (api_keys.iso(key.expires) if key.expires else "it is revoked")
+        until = "until " + (api_keys.format_time(key.expires) if key.expires else "it is revoked")
         print(f"{key.name} {key.id}: valid {until}: `batchyield key revoke {key.name} --key {key.id}`", file=sys.stderr)
     print(token)
     return 0
@@ -86,7 +86,7 @@ def _revoke(options: argparse.Namespace) -> int:
     """Revoke the keys of a name."""
     from batchyield.serving.auth import api_keys
 
-    for key in api_keys.revoke(_file(options), options.name, options.key):
+    for key in api_keys.revoke_key(_file(options), options.name, options.key):
         print(f"{key.name} {key.id}: revoked")
     return 0
 

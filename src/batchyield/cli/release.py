@@ -136,10 +136,10 @@ def _notes(options: argparse.Namespace) -> int:
 def _card(options: argparse.Namespace) -> int:
     from batchyield.release.model_card import card
     from batchyield.release.pinned_model import bring
-    from batchyield.serving.deployment.rollout import brought
+    from batchyield.serving.deployment.rollout import read_deployment
 
     folder = bring(options.revision)
-    print(card(brought(folder).revision, Path(), folder), end="")
+    print(card(read_deployment(folder).revision, Path(), folder), end="")
     return 0
 
 

@@ -57,16 +57,16 @@ def _score(options: argparse.Namespace) -> int:
     import msgspec
 
     from batchyield.files import write_atomic
-    from batchyield.scoring.local import Progress, bytes_of, headed
+    from batchyield.scoring.local import Progress, total_bytes, with_header
 
     if options.json and not options.out:
         raise SetupError("standard output cannot take both the predictions and --json", "name a file with --out")
     scheduler = options.scheduler or os.environ.get(SCHEDULER, "")
     here = options.local or options.workers is not None or (scheduler and not options.url)
     digest = hashlib.md5(usedforsecurity=False)
-    progress, begun = Progress(bytes_of(options.file), options.quiet), time.monotonic()
+    progress, begun = Progress(total_bytes(options.file), options.quiet), time.monotonic()
     with _at_hand(options, scheduler, progress) if here else _of_service(options) as (lines, by):
-        parts = _hashed(headed(progress.answered(lines)), digest)
+        parts = _hashed(with_header(progress.answered(lines)), digest)
         if options.out:
             write_atomic(options.out, parts)
         else:
@@ -94,41 +94,41 @@ def _of_service(options: argparse.Namespace) -> Answers:
 
 @contextlib.contextmanager
 def _at_hand(options: argparse.Namespace, scheduler: str, progress: "Progress") -> Answers:
-    from batchyield.scoring.local import parts_of
+    from batchyield.scoring.local import read_chunks
     from batchyield.serving.artifact import read_pins
 
     folder = options.lock.parent / "data" / "model"
     pins = read_pins(options.lock, folder)
-    parts = progress.taken(parts_of(options.file))
+    parts = progress.taken(read_chunks(options.file))
     if options.local:
-        from batchyield.scoring.local import score
+        from batchyield.scoring.local import score_chunks
         from batchyield.serving.artifact import open_artifact
 
         artifact = open_artifact(folder, pins)
-        yield score(artifact.predictor, parts), {"model": artifact.md5, "workers": 0}
+        yield score_chunks(artifact.predictor, parts), {"model": artifact.md5, "workers": 0}
         return
     try:
         from batchyield.scoring.dask import score as scoring
-        from batchyield.scoring.dask.worker import ship
+        from batchyield.scoring.dask.worker import upload_model
     except ModuleNotFoundError as error:
         raise SetupError(f"{error.name} is not installed", "pip install 'batchyield[scale]', or use --local") from None
-    shipped = ship(folder, pins)
+    shipped = upload_model(folder, pins)
     with _cluster(options, scheduler) as client:
-        expected, workers = scoring.agreed(client, shipped)
+        expected, workers = scoring.check_workers(client, shipped)
         answer = "worker answers" if workers == 1 else "workers answer"
         if not options.quiet:
             print(f"{workers} {answer} with model {expected.model}", file=sys.stderr, flush=True)
-        yield scoring.score(client, shipped, expected, parts), {"model": expected.model, "workers": workers}
+        yield scoring.score_on_workers(client, shipped, expected, parts), {"model": expected.model, "workers": workers}
 
 
 def _cluster(options: argparse.Namespace, scheduler: str) -> contextlib.AbstractContextManager["Client"]:
-    from batchyield.scoring.dask.cluster import Tls, connected, started
+    from batchyield.scoring.dask.cluster import TlsFiles, connect, start_local_cluster
 
     if options.workers is None:
-        return connected(scheduler, Tls(options.tls_ca, options.tls_cert, options.tls_key))
+        return connect(scheduler, TlsFiles(options.tls_ca, options.tls_cert, options.tls_key))
     if options.workers < 1:
         raise SetupError(f"--workers {options.workers} would answer nothing", "give at least 1, or use --local")
-    return started(options.workers)
+    return start_local_cluster(options.workers)
 
 
 def _hashed(parts: Iterable[bytes], digest: "hashlib._Hash") -> Iterator[bytes]:

@@ -10,10 +10,10 @@ Neither NumPy nor the model is imported. What it raises is drawn in `batchyield.
 
 from batchyield.client.async_client import AsyncClient
 from batchyield.client.errors import (
+    ClientError,
     MixedModelsError,
     RefusedError,
     ReplyError,
-    ServiceError,
     UnauthorizedError,
     UnavailableError,
     UnreachableError,
@@ -24,11 +24,11 @@ from batchyield.client.sync_client import Client
 __all__ = [
     "AsyncClient",
     "Client",
+    "ClientError",
     "MixedModelsError",
     "RefusedError",
     "ReplyError",
     "Retry",
-    "ServiceError",
     "UnauthorizedError",
     "UnavailableError",
     "UnreachableError",

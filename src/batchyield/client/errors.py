@@ -1,6 +1,6 @@
 """What a client may meet, drawn once.
 
-ServiceError
+ClientError
 ├── UnreachableError      no answer, however often it was tried
 ├── UnavailableError      the service says that it cannot answer now, or that it failed
 ├── RefusedError          the request will never be answered as it is; carries where and why
@@ -13,11 +13,11 @@ from batchyield.errors import BatchyieldError, Violation
 from batchyield.serving.responses import ModelPin, Problem
 
 
-class ServiceError(BatchyieldError):
+class ClientError(BatchyieldError):
     """Base of all that a call may raise."""
 
 
-class UnreachableError(ServiceError):
+class UnreachableError(ClientError):
     """No answer, however often it was tried."""
 
     def __init__(self, url: str, attempts: int, problem: str) -> None:
@@ -25,7 +25,7 @@ class UnreachableError(ServiceError):
         super().__init__(f"{url} does not answer ({problem}; tried {tried})\n  is the service up, and is this its URL?")
 
 
-class _ProblemError(ServiceError):
+class _ProblemError(ClientError):
     """A problem that the service told.
 
     Attributes:
@@ -75,7 +75,7 @@ class UnauthorizedError(RefusedError):
         super().__init__(problem, request_id, "give the client a key, or set BATCHYIELD_API_KEY")
 
 
-class MixedModelsError(ServiceError):
+class MixedModelsError(ClientError):
     """The model was changed while a long request was answered, so that its parts are of two models."""
 
     def __init__(self, first: ModelPin, then: ModelPin) -> None:
@@ -83,7 +83,7 @@ class MixedModelsError(ServiceError):
         super().__init__(f"the first batches were answered by model {first.md5}, later ones by {then.md5}\n  ask again")
 
 
-class ReplyError(ServiceError):
+class ReplyError(ClientError):
     """An answer that is not the service's."""
 
     def __init__(self, url: str, problem: str) -> None:

@@ -13,8 +13,15 @@ import msgspec
 
 from batchyield.client.errors import MixedModelsError, RefusedError, ReplyError, UnauthorizedError, UnavailableError
 from batchyield.plant.batch import Batch
-from batchyield.serving.chunking import MOST_EXPLAINED, Portion, in_whole, of_batches, of_file, violation_in_whole
-from batchyield.serving.outcomes import MOST_OUTCOMES, Outcome, OutcomeKept, OutcomesKept, summed
+from batchyield.serving.chunking import (
+    MAX_EXPLAINED_BATCHES,
+    Chunk,
+    chunk_batches,
+    chunk_csv,
+    rebase_position,
+    rebase_violation,
+)
+from batchyield.serving.outcomes import MAX_OUTCOMES, Outcome, OutcomeKept, OutcomesKept, summarize_outcomes
 from batchyield.serving.responses import (
     CSV_HEADER,
     ExplainedPredictions,
@@ -37,16 +44,16 @@ Source: TypeAlias = str | Path | bytes | BinaryIO
 Reply = TypeVar("Reply", Predictions, ExplainedPredictions)
 Decoded = TypeVar("Decoded")
 Result = TypeVar("Result")
-Steps: TypeAlias = Generator[httpx.Request, httpx.Response | None, Result]
+RequestFlow: TypeAlias = Generator[httpx.Request, httpx.Response | None, Result]
 """A call: yields requests to send, is sent their responses, and returns the result."""
 
 URL_VARIABLE, KEY_VARIABLE = "BATCHYIELD_URL", "BATCHYIELD_API_KEY"
 DEFAULT_URL = "http://127.0.0.1:8000"
 
-COMPRESSED_FROM = 64 * 2**10
+MIN_COMPRESSED_BYTES = 64 * 2**10
 """Bytes; on loopback and in a data centre a smaller body is there before it is compressed."""
 
-ROUNDS = 3
+MAX_RESTARTS = 3
 """Times that a long request is begun, where it is to be answered by one model only."""
 
 JSON = {"content-type": "application/json"}
@@ -63,7 +70,7 @@ def http_options(url: str | None, key: str | None, timeout: float) -> dict[str, 
     }
 
 
-class Calls:
+class Endpoints:
     """The calls of one client.
 
     Args:
@@ -73,58 +80,58 @@ class Calls:
     """
 
     def __init__(self, build: Callable[..., httpx.Request], restart: bool, compressed_from: int | None) -> None:
-        self._build, self._rounds, self._compressed_from = build, ROUNDS if restart else 1, compressed_from
+        self._build, self._rounds, self._compressed_from = build, MAX_RESTARTS if restart else 1, compressed_from
 
-    def predict(self, inputs: Inputs) -> Steps[Predictions]:
+    def predict(self, inputs: Inputs) -> RequestFlow[Predictions]:
         """Return a prediction for each batch, in order; any number of batches, in requests of at most 10,000."""
-        return self._in_one(list(of_batches(inputs)), "/v1/predictions", JSON, Predictions)
+        return self._in_one(list(chunk_batches(inputs)), "/v1/predictions", JSON, Predictions)
 
-    def predict_one(self, batch: Batch | Mapping[str, Any]) -> Steps[Prediction]:
+    def predict_one(self, batch: Batch | Mapping[str, Any]) -> RequestFlow[Prediction]:
         """Return the prediction of one batch."""
         return (yield from self.predict([batch])).predictions[0]
 
-    def explain(self, inputs: Inputs) -> Steps[ExplainedPredictions]:
+    def explain(self, inputs: Inputs) -> RequestFlow[ExplainedPredictions]:
         """Return predictions, each with what made it differ from the typical batch's; about 4 ms a batch."""
-        portions = list(of_batches(inputs, MOST_EXPLAINED))
+        portions = list(chunk_batches(inputs, MAX_EXPLAINED_BATCHES))
         return self._in_one(portions, "/v1/predictions?explain=true", JSON, ExplainedPredictions)
 
-    def predict_csv(self, source: Source) -> Steps[Predictions]:
+    def predict_csv(self, source: Source) -> RequestFlow[Predictions]:
         """Return the predictions of the plant's file (a path, its bytes, or an open binary file), with warnings."""
         with _opened(source) as file:
-            portions = list(of_file(file))
+            portions = list(chunk_csv(file))
         return self._in_one(portions, "/v1/predictions/csv", CSV, Predictions)
 
-    def score_csv(self, source: Source) -> Iterator[Steps[bytes]]:
+    def score_csv(self, source: Source) -> Iterator[RequestFlow[bytes]]:
         """Yield parts of `id,yield,lower,upper`, a line for each batch; a file of any size is never held whole.
 
         What was yielded before an error stands; `restart_on_model_change` does not apply.
         """
         first: list[ModelPin] = []
         with _opened(source) as file:
-            for portion in of_file(file):
+            for portion in chunk_csv(file):
                 yield self._scored(portion, first)
 
-    def record_outcomes(self, outcomes: Outcomes) -> Steps[OutcomesKept]:
+    def record_outcomes(self, outcomes: Outcomes) -> RequestFlow[OutcomesKept]:
         """Record measured yields; return for each whether it was new or a correction, and the predictions it matched.
 
         Any number of them, in requests of at most 10,000, each of which is recorded whole or not at all. Recording the
         same again changes nothing, so that after an error all of them can be sent again.
         """
         kept: list[OutcomeKept] = []
-        for portion in of_batches(outcomes, MOST_OUTCOMES, field="outcomes"):
+        for portion in chunk_batches(outcomes, MAX_OUTCOMES, field="outcomes"):
             response = yield from self._post(portion, "/v1/outcomes", JSON)
             kept += _decoded(response, OutcomesKept).outcomes
-        return summed(kept)
+        return summarize_outcomes(kept)
 
-    def model(self) -> Steps[Model]:
+    def model(self) -> RequestFlow[Model]:
         """Return the serving model: its card, and the pin of each of its files."""
         return _decoded((yield from self._ask(self._build("GET", "/v1/model"))), Model)
 
-    def ready(self) -> Steps[Health]:
+    def ready(self) -> RequestFlow[Health]:
         """Return that the pinned model is loaded; raise while it is not."""
         return _decoded((yield from self._ask(self._build("GET", "/health/ready"))), Health)
 
-    def _scored(self, portion: Portion, first: list[ModelPin]) -> Steps[bytes]:
+    def _scored(self, portion: Chunk, first: list[ModelPin]) -> RequestFlow[bytes]:
         response = yield from self._post(portion, "/v1/predictions/csv", CSV | {"accept": "text/csv"})
         told = response.headers
         pin = ModelPin(*(told.get(f"x-model-{name}", "") for name in ("version", "revision", "md5")))
@@ -135,7 +142,9 @@ class Calls:
             raise MixedModelsError(first[0], pin)
         return response.content.removeprefix(CSV_HEADER) if portion.before else response.content
 
-    def _in_one(self, portions: list[Portion], path: str, headers: dict[str, str], kind: type[Reply]) -> Steps[Reply]:
+    def _in_one(
+        self, portions: list[Chunk], path: str, headers: dict[str, str], kind: type[Reply]
+    ) -> RequestFlow[Reply]:
         for _ in range(self._rounds):
             replies: list[Reply] = []
             for portion in portions:
@@ -148,7 +157,7 @@ class Calls:
                 return kind(replies[0].model, together)
         raise MixedModelsError(replies[0].model, replies[-1].model)
 
-    def _post(self, portion: Portion, path: str, headers: dict[str, str]) -> Steps[httpx.Response]:
+    def _post(self, portion: Chunk, path: str, headers: dict[str, str]) -> RequestFlow[httpx.Response]:
         content, of_coding = self._packed(portion.content)
         request = self._build("POST", path, content=content, headers=headers | of_coding)
         return self._ask(request, portion.before)
@@ -160,7 +169,7 @@ class Calls:
             return gzip.compress(content, 1), {"content-encoding": "gzip"}
         return zstandard.ZstdCompressor().compress(content), {"content-encoding": "zstd"}
 
-    def _ask(self, request: httpx.Request, before: int = 0) -> Steps[httpx.Response]:
+    def _ask(self, request: httpx.Request, before: int = 0) -> RequestFlow[httpx.Response]:
         response = yield request
         assert response is not None  # noqa: S101 - each request is answered, or the call ends
         if response.is_success:
@@ -178,8 +187,8 @@ def _problem(response: httpx.Response, before: int) -> Problem:
         problem = _decoded(response, Problem)
         return msgspec.structs.replace(
             problem,
-            detail=in_whole(problem.detail, before),
-            violations=tuple(violation_in_whole(violation, before) for violation in problem.violations),
+            detail=rebase_position(problem.detail, before),
+            violations=tuple(rebase_violation(violation, before) for violation in problem.violations),
         )
     # Something between here and the service.
     title = response.reason_phrase or "an answer without words"

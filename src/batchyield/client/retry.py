@@ -17,7 +17,7 @@ from tenacity.wait import wait_exponential
 
 from batchyield.client.errors import UnreachableError
 
-PASSING = frozenset({429, 502, 503, 504})
+RETRY_STATUSES = frozenset({429, 502, 503, 504})
 
 
 class Retry(msgspec.Struct, frozen=True):
@@ -55,7 +55,7 @@ class Retry(msgspec.Struct, frozen=True):
         assert state.outcome is not None  # noqa: S101 - tenacity sets it before it asks
         if error := state.outcome.exception():
             return isinstance(error, httpx.TransportError) and not isinstance(error, httpx.UnsupportedProtocol)
-        return state.outcome.result().status_code in PASSING and _asked(state) <= self.longest_wait
+        return state.outcome.result().status_code in RETRY_STATUSES and _asked(state) <= self.longest_wait
 
     def _wait(self, state: RetryCallState) -> float:
         backoff = wait_exponential(self.first_wait, self.longest_wait)(state)
@@ -65,10 +65,10 @@ class Retry(msgspec.Struct, frozen=True):
 def _asked(state: RetryCallState) -> float:
     if state.outcome is None or state.outcome.failed:
         return 0.0
-    return seconds_of(state.outcome.result().headers.get("retry-after", ""))
+    return parse_retry_after(state.outcome.result().headers.get("retry-after", ""))
 
 
-def seconds_of(retry_after: str) -> float:
+def parse_retry_after(retry_after: str) -> float:
     """Return the seconds of a `Retry-After` header, given as a number or as a date; 0 where it is neither."""
     if retry_after.isascii() and retry_after.isdigit():
         return float(retry_after)

@@ -8,7 +8,7 @@ from typing import Concatenate, ParamSpec, Self, TypeVar
 import httpx
 from tenacity import Retrying
 
-from batchyield.client.requests import COMPRESSED_FROM, Calls, Source, Steps, http_options
+from batchyield.client.requests import MIN_COMPRESSED_BYTES, Endpoints, RequestFlow, Source, http_options
 from batchyield.client.retry import Retry
 
 Parameters = ParamSpec("Parameters")
@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 
 def _call(
-    call: Callable[Concatenate[Calls, Parameters], Steps[Result]],
+    call: Callable[Concatenate[Endpoints, Parameters], RequestFlow[Result]],
 ) -> Callable[Concatenate["Client", Parameters], Result]:
     def blocking(self: "Client", /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         return self._run(call(self._calls, *args, **kwargs))
@@ -53,26 +53,26 @@ class Client:
         timeout: float = 30.0,
         retry: Retry = Retry(),  # noqa: B008 - frozen
         restart_on_model_change: bool = False,
-        compressed_from: int | None = COMPRESSED_FROM,
+        compressed_from: int | None = MIN_COMPRESSED_BYTES,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._http = httpx.Client(transport=transport, **http_options(url, key, timeout))
-        self._calls = Calls(self._http.build_request, restart_on_model_change, compressed_from)
+        self._calls = Endpoints(self._http.build_request, restart_on_model_change, compressed_from)
         self._retry = retry
 
-    predict = _call(Calls.predict)
-    predict_one = _call(Calls.predict_one)
-    explain = _call(Calls.explain)
-    predict_csv = _call(Calls.predict_csv)
-    record_outcomes = _call(Calls.record_outcomes)
-    model = _call(Calls.model)
-    ready = _call(Calls.ready)
+    predict = _call(Endpoints.predict)
+    predict_one = _call(Endpoints.predict_one)
+    explain = _call(Endpoints.explain)
+    predict_csv = _call(Endpoints.predict_csv)
+    record_outcomes = _call(Endpoints.record_outcomes)
+    model = _call(Endpoints.model)
+    ready = _call(Endpoints.ready)
 
     def score_csv(self, source: Source) -> Iterator[bytes]:
         for steps in self._calls.score_csv(source):
             yield self._run(steps)
 
-    score_csv.__doc__ = Calls.score_csv.__doc__
+    score_csv.__doc__ = Endpoints.score_csv.__doc__
 
     def close(self) -> None:
         """Close the connections."""
@@ -86,7 +86,7 @@ class Client:
     ) -> None:
         self.close()
 
-    def _run(self, steps: Steps[Result]) -> Result:
+    def _run(self, steps: RequestFlow[Result]) -> Result:
         response: httpx.Response | None = None
         while True:
             try:

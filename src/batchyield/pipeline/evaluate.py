@@ -40,10 +40,10 @@ def main() -> None:
     measured = frame["yield"].to_numpy(dtype=float)
     model = Predictor(Path("data/model/model.onnx").read_bytes())
 
-    def answer(matrix: Matrix) -> Predictions:
-        return Predictions(*(np.array(side) for side in model.answer(matrix)))
+    def predict_columns(matrix: Matrix) -> Predictions:
+        return Predictions(*(np.array(side) for side in model.predict_matrix(matrix)))
 
-    answers = answer(values)
+    answers = predict_columns(values)
     settings = params.evaluation
     metrics("test", evaluation.compute_metrics(measured, answers))
     metrics(
@@ -62,7 +62,7 @@ def main() -> None:
     )
 
     def predict(matrix: Matrix) -> Array:
-        return answer(matrix).yields
+        return predict_columns(matrix).yields
 
     blocks = {"groups": evaluation.group_blocks(), "importance": evaluation.feature_blocks()}
     lost = {

@@ -15,7 +15,7 @@ from batchyield.pipeline import run
 from batchyield.plant.batch import READING_NAMES
 from batchyield.plant.features import FEATURES, INDEX
 from batchyield.serving.artifact import canonical_json, golden_rows, write_artifact
-from batchyield.serving.reference_profile import PROFILE_DECIMALS, reference
+from batchyield.serving.reference_profile import PROFILE_DECIMALS, build_reference
 from batchyield.serving.responses import Card
 
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "onnx", "onnxruntime", "batchyield")
@@ -46,7 +46,7 @@ def main() -> None:
         level=params.intervals.level,
     )
     blank = {name: round(float(frame[name].isna().mean()), PROFILE_DECIMALS) for name in READING_NAMES}
-    profile = reference(names, values, trained.unseen.yields, blank, values[:, INDEX["id_number"]])
+    profile = build_reference(names, values, trained.unseen.yields, blank, values[:, INDEX["id_number"]])
     write_artifact(Path("data/model"), onnx, card, golden, canonical_json(profile))
 
 

@@ -9,7 +9,7 @@ import msgspec
 from batchyield.errors import ArtifactError, SetupError
 from batchyield.review.report.markdown import table
 from batchyield.serving.artifact import CARD, MODEL
-from batchyield.serving.deployment.rollout import brought
+from batchyield.serving.deployment.rollout import read_deployment
 from batchyield.serving.responses import Card as Facts
 from batchyield.versioning.lock_diff import flat
 from batchyield.versioning.provenance.lineage import raw_object
@@ -60,7 +60,7 @@ def card(revision: str, root: Path, folder: Path) -> str:
         raise SetupError(
             f"{CARD} of {revision[:12]} cannot be read: {error}", "use the code of the commit that trained it"
         ) from error
-    pinned = brought(folder).pins
+    pinned = read_deployment(folder).pins
     lines = [
         f"# {facts.name}",
         "",

@@ -10,8 +10,8 @@ from batchyield.errors import ArtifactError, SetupError
 from batchyield.files import md5, md5_of, write_atomic
 from batchyield.release.registry import Release
 from batchyield.serving.artifact import FILES, MODEL
-from batchyield.serving.deployment.model_store import lay
-from batchyield.serving.deployment.rollout import PINS, brought
+from batchyield.serving.deployment.model_store import write_directory
+from batchyield.serving.deployment.rollout import PINS_FILE, read_deployment
 from batchyield.versioning.git import git
 from batchyield.versioning.lock_diff import LOCK
 from batchyield.versioning.revisions import known, lock_at, text_at
@@ -51,8 +51,8 @@ def bring(revision: str, root: Path = Path()) -> Path:
     )
     folder = _folder(root / FOLDER, pins)
     if not _whole(folder, pins):
-        lay(folder, content_store.bring(root, pins, found[:12]))
-    write_atomic(folder / PINS, said + b"\n")
+        write_directory(folder, content_store.bring(root, pins, found[:12]))
+    write_atomic(folder / PINS_FILE, said + b"\n")
     return folder
 
 
@@ -101,7 +101,7 @@ def _folder(models: Path, pins: Mapping[str, str]) -> Path:
     """Its name tells the model; that of the second of two pins that share a model tells the rest, too."""
     folder = models / pins[MODEL]
     try:
-        if brought(folder).pins == pins:
+        if read_deployment(folder).pins == pins:
             return folder
     except ArtifactError:
         return folder

@@ -12,7 +12,7 @@ from batchyield.release.registry import read
 from batchyield.release.wheels import library_version
 from batchyield.review.gate import judge
 from batchyield.serving.artifact import open_artifact
-from batchyield.serving.deployment.rollout import brought
+from batchyield.serving.deployment.rollout import read_deployment
 from batchyield.versioning import hydra_params
 from batchyield.versioning.git import git
 from batchyield.versioning.provenance.trace import trace
@@ -85,7 +85,7 @@ def _gate(root: Path) -> list[str]:
 
 def _model(head: str, root: Path) -> list[str]:
     folder = bring(head, root)
-    open_artifact(folder, brought(folder).pins)
+    open_artifact(folder, read_deployment(folder).pins)
     return []
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from batchyield.release.model_card import METRICS, UNMEASURED, figure, metrics, pin_table
 from batchyield.release.registry import NAME, Release, read
 from batchyield.review.report.markdown import table
-from batchyield.serving.lockfile import Lock
+from batchyield.serving.lockfile import DvcLock
 from batchyield.versioning.git import git
 from batchyield.versioning.lock_diff import causes
 from batchyield.versioning.provenance.lineage import raw_object
@@ -43,7 +43,7 @@ def notes(release: Release, root: Path = Path()) -> str:
     return "\n".join(lines) + "\n"
 
 
-def model_files(lock: Lock) -> dict[str, str]:
+def model_files(lock: DvcLock) -> dict[str, str]:
     """Return the md5 of each file of the model that a lock pins, by its name."""
     return {path.removeprefix(OUTPUTS): md5 for path, (_, md5) in lock.outs().items() if path.startswith(OUTPUTS)}
 
@@ -62,7 +62,7 @@ def _figures(release: Release, before: Release | None, root: Path) -> list[str]:
     return table(("", "figure", "before", "now", "change"), rows)
 
 
-def _changes(was: Lock, now: Lock) -> list[str]:
+def _changes(was: DvcLock, now: DvcLock) -> list[str]:
     found = causes(was, now)
     told = [f"- {one.kind}: {one.what}, {_change(one.change)}" for one in found if one.kind != "code"]
     code = [one.what for one in found if one.kind == "code"]

@@ -13,8 +13,8 @@ from batchyield.release.model_card import card
 from batchyield.release.pinned_model import bring
 from batchyield.release.registry import NAME, Release
 from batchyield.serving.artifact import FILES, canonical_json
-from batchyield.serving.deployment.rollout import brought
-from batchyield.serving.model_package import PIN, Pin
+from batchyield.serving.deployment.rollout import read_deployment
+from batchyield.serving.model_package import PIN_FILE, PackagePin
 from batchyield.versioning.git import export
 from batchyield.versioning.lock_diff import LOCK
 from batchyield.versioning.provenance.lineage import raw_object
@@ -46,9 +46,9 @@ INIT = '''"""{name} {version}, from commit {revision}: `predict`, `model()` and 
 
 from pathlib import Path
 
-from batchyield.serving.model_package import Packaged
+from batchyield.serving.model_package import ModelPackage
 
-_packaged = Packaged(Path(__file__).parent)
+_packaged = ModelPackage(Path(__file__).parent)
 __version__ = _packaged.pin.version
 pin = _packaged.pin
 model = _packaged.model
@@ -58,12 +58,14 @@ __all__ = ["__version__", "model", "pin", "predict"]
 '''
 
 
-def pin_of(release: Release, folder: Path, root: Path = Path()) -> Pin:
+def pin_of(release: Release, folder: Path, root: Path = Path()) -> PackagePin:
     """Return the pin of a release; `folder` holds its model, from `artifacts.bring`."""
     lock = text_at(release.revision, LOCK, root) or ""
     digest = md5_of(lock.encode())
     raw = raw_object(release.revision, root)
-    return Pin(NAME, release.version, release.revision, brought(folder).pins, digest, raw.md5 if raw else "")
+    return PackagePin(
+        NAME, release.version, release.revision, read_deployment(folder).pins, digest, raw.md5 if raw else ""
+    )
 
 
 def package(release: Release, out: Path, root: Path = Path()) -> Path:
@@ -75,7 +77,7 @@ def package(release: Release, out: Path, root: Path = Path()) -> Path:
     """
     folder = bring(release.revision, root)
     files = {name: (folder / name).read_bytes() for name in FILES} | {
-        PIN: canonical_json(pin_of(release, folder, root)),
+        PIN_FILE: canonical_json(pin_of(release, folder, root)),
         "__init__.py": INIT.format(name=NAME, version=release.version, revision=release.revision[:12]).encode(),
         "py.typed": b"",
     }

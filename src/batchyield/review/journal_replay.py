@@ -15,8 +15,8 @@ from batchyield.modelling.metrics import compute_metrics, slice_labels
 from batchyield.modelling.train import Predictions
 from batchyield.plant.features import featurize
 from batchyield.serving.artifact import FILES, Artifact, open_artifact, read_pins
-from batchyield.serving.deployment.prediction_diff import Differences, SliceDifferences, by_slice, differences
-from batchyield.serving.deployment.rollout import PINS
+from batchyield.serving.deployment.prediction_diff import DiffSummary, SliceDiff, diff_by_slice, summarize_diff
+from batchyield.serving.deployment.rollout import PINS_FILE
 from batchyield.serving.responses import Prediction
 
 AT_ONCE = 2_000
@@ -56,8 +56,8 @@ class Replay(msgspec.Struct, frozen=True):
     since: int
     until: int
     pins: tuple[AnsweringModel, ...]
-    overall: Differences
-    slices: list[SliceDifferences]
+    overall: DiffSummary
+    slices: list[SliceDiff]
     movers: list[Mover]
     measured: int
     live: dict[str, dict[str, float]]
@@ -126,8 +126,8 @@ def replay(rows: Iterable[JournalledPrediction], candidate: Artifact, baseline: 
         since=taken[0].at,
         until=taken[-1].at,
         pins=tuple(dict.fromkeys(row.pin for row in taken)),
-        overall=differences(before, after),
-        slices=by_slice(before, after, aspects),
+        overall=summarize_diff(before, after),
+        slices=diff_by_slice(before, after, aspects),
         movers=_movers(taken, before, after),
         measured=sum(row.measured is not None for row in taken),
         live=_live(taken, {"baseline": before, "candidate": after}),
@@ -145,7 +145,7 @@ def open_candidate(folder: Path) -> Artifact:
     Raises:
         ArtifactError: it is not the pinned one, nothing pins it, or it does not answer as it did.
     """
-    pins = folder / PINS
+    pins = folder / PINS_FILE
     if not pins.exists():
         return open_artifact(folder, read_pins(folder.absolute().parent.parent / "dvc.lock", folder.absolute()))
     try:

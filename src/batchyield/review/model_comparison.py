@@ -8,7 +8,7 @@ import msgspec
 from batchyield.errors import ArtifactError
 from batchyield.plant.batch import Batch
 from batchyield.serving.artifact import PREDICTION_TOLERANCE, Artifact
-from batchyield.serving.deployment.prediction_diff import Differences, SliceDifferences, by_slice, differences
+from batchyield.serving.deployment.prediction_diff import DiffSummary, SliceDiff, diff_by_slice, summarize_diff
 from batchyield.serving.responses import Prediction
 
 TEST = Path("data/split/test.parquet")
@@ -60,8 +60,8 @@ class Comparison(msgspec.Struct, frozen=True):
     candidate: Side
     rows: str
     files: tuple[str, ...]
-    overall: Differences
-    slices: list[SliceDifferences]
+    overall: DiffSummary
+    slices: list[SliceDiff]
     movers: list[Mover]
 
 
@@ -87,8 +87,8 @@ def compare(baseline: tuple[Artifact, Side], candidate: tuple[Artifact, Side], r
         now,
         rows,
         tuple(name for name, pin in after.pins.items() if before.pins.get(name) != pin),
-        differences(old, new),
-        by_slice(old, new, slice_labels(featurize(batches))),
+        summarize_diff(old, new),
+        diff_by_slice(old, new, slice_labels(featurize(batches))),
         _movers(old, new),
     )
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from batchyield.errors import SetupError
 from batchyield.files import md5_of
-from batchyield.serving.lockfile import Lock, read_lock
+from batchyield.serving.lockfile import DvcLock, read_lock
 from batchyield.versioning.git import git
 from batchyield.versioning.lock_diff import LOCK
 from batchyield.versioning.revisions import known, lock_at, text_at
@@ -31,7 +31,7 @@ class Side:
             head = git("rev-parse", "HEAD", cwd=root).strip()[:12]
             changed = git("status", "--porcelain", "--untracked-files=no", cwd=root)
             self.name = f"{head}, with changes not committed" if changed else head
-            self.lock: Lock = read_lock(root / LOCK)
+            self.lock: DvcLock = read_lock(root / LOCK)
         else:
             self.name = revision[:12]
             self.lock = lock_at(revision, root)

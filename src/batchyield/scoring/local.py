@@ -12,19 +12,19 @@ from typing import NamedTuple
 
 from batchyield.errors import InputError, SetupError, Violation
 from batchyield.plant.csv_reader import read_sheet
-from batchyield.serving.chunking import MOST_BATCHES, Portion, of_file, violation_in_whole
+from batchyield.serving.chunking import MAX_BATCHES, Chunk, chunk_csv, rebase_violation
 from batchyield.serving.predictor import Predictor
-from batchyield.serving.responses import CSV_HEADER, csv_of_predictions
+from batchyield.serving.responses import CSV_HEADER, encode_predictions_csv
 
 
-class Part(NamedTuple):
+class FileChunk(NamedTuple):
     """Some batches of a file, under the file's header."""
 
     file: str
-    portion: Portion
+    portion: Chunk
 
 
-def parts_of(files: Iterable[Path], most: int = MOST_BATCHES) -> Iterator[Part]:
+def read_chunks(files: Iterable[Path], most: int = MAX_BATCHES) -> Iterator[FileChunk]:
     """Parts of the plant's CSVs, each of any size, in order; read as they are asked for.
 
     Args:
@@ -37,13 +37,13 @@ def parts_of(files: Iterable[Path], most: int = MOST_BATCHES) -> Iterator[Part]:
     for path in files:
         try:
             with path.open("rb") as file:
-                for portion in of_file(file, most):
-                    yield Part(str(path), portion)
+                for portion in chunk_csv(file, most):
+                    yield FileChunk(str(path), portion)
         except OSError as error:
             raise _unreadable(path, error) from None
 
 
-def bytes_of(files: Iterable[Path]) -> int:
+def total_bytes(files: Iterable[Path]) -> int:
     """How much there is to read; a pipe counts as nothing.
 
     Raises:
@@ -55,7 +55,7 @@ def bytes_of(files: Iterable[Path]) -> int:
         raise _unreadable(Path(error.filename), error) from None
 
 
-def lines_of(predictor: Predictor, part: Part) -> bytes:
+def score_chunk(predictor: Predictor, part: FileChunk) -> bytes:
     """`id,yield,lower,upper`, a line for each batch of the part, without the header.
 
     Raises:
@@ -64,21 +64,21 @@ def lines_of(predictor: Predictor, part: Part) -> bytes:
     try:
         sheet = read_sheet(part.portion.content)
     except InputError as error:
-        placed = (violation_in_whole(v, part.portion.before) for v in error.violations)
+        placed = (rebase_violation(v, part.portion.before) for v in error.violations)
         raise InputError(*(Violation(f"{part.file}, {v.where}", v.problem) for v in placed)) from None
-    return csv_of_predictions(predictor.predict(sheet.batches, sheet.warnings)).removeprefix(CSV_HEADER)
+    return encode_predictions_csv(predictor.predict(sheet.batches, sheet.warnings)).removeprefix(CSV_HEADER)
 
 
-def score(predictor: Predictor, parts: Iterable[Part]) -> Iterator[bytes]:
+def score_chunks(predictor: Predictor, parts: Iterable[FileChunk]) -> Iterator[bytes]:
     """The lines of each part, in order.
 
     Raises:
-        InputError: as `lines_of`.
+        InputError: as `score_chunk`.
     """
-    return (lines_of(predictor, part) for part in parts)
+    return (score_chunk(predictor, part) for part in parts)
 
 
-def headed(lines: Iterable[bytes]) -> Iterator[bytes]:
+def with_header(lines: Iterable[bytes]) -> Iterator[bytes]:
     """The CSV: its header comes with the first lines, so that there is none where those are refused."""
     for number, given in enumerate(lines):
         yield given if number else CSV_HEADER + given
@@ -100,7 +100,7 @@ class Progress:
         self._sizes: deque[int] = deque()
         self.batches = 0
 
-    def taken(self, parts: Iterable[Part]) -> Iterator[Part]:
+    def taken(self, parts: Iterable[FileChunk]) -> Iterator[FileChunk]:
         """Yield the same parts, noting the size of each until it is answered."""
         for part in parts:
             self._sizes.append(len(part.portion.content))

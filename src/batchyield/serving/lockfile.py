@@ -8,7 +8,7 @@ import msgspec
 from batchyield.errors import ArtifactError
 
 
-class Entry(msgspec.Struct, frozen=True):
+class LockedFile(msgspec.Struct, frozen=True):
     """A file that a stage read or wrote, by content."""
 
     path: str
@@ -16,43 +16,43 @@ class Entry(msgspec.Struct, frozen=True):
     size: int | None = None
 
 
-class Stage(msgspec.Struct, frozen=True):
+class LockedStage(msgspec.Struct, frozen=True):
     """One stage as it last ran: its command, and what went in and out."""
 
     cmd: str
-    deps: tuple[Entry, ...] = ()
+    deps: tuple[LockedFile, ...] = ()
     params: dict[str, Any] = {}
-    outs: tuple[Entry, ...] = ()
+    outs: tuple[LockedFile, ...] = ()
 
 
-class Lock(msgspec.Struct, frozen=True):
+class DvcLock(msgspec.Struct, frozen=True):
     """The whole pin."""
 
-    stages: dict[str, Stage]
+    stages: dict[str, LockedStage]
 
     def outs(self) -> dict[str, tuple[str, str]]:
         """Every output: path -> (stage, md5), in pipeline order."""
         return {out.path: (name, out.md5) for name, stage in self.stages.items() for out in stage.outs}
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[LockedFile]:
         """Return every output, then every input, of all stages."""
         stages = self.stages.values()
         return [out for stage in stages for out in stage.outs] + [dep for stage in stages for dep in stage.deps]
 
 
-def parse_lock(data: bytes | str, name: str = "dvc.lock") -> Lock:
+def parse_lock(data: bytes | str, name: str = "dvc.lock") -> DvcLock:
     """Reads the text of a dvc.lock.
 
     Raises:
         ArtifactError: it is not one.
     """
     try:
-        return msgspec.yaml.decode(data, type=Lock)
+        return msgspec.yaml.decode(data, type=DvcLock)
     except (msgspec.MsgspecError, ValueError) as error:
         raise ArtifactError(name, f"is not a readable DVC lock: {error}", "run `git checkout dvc.lock`") from error
 
 
-def read_lock(path: Path) -> Lock:
+def read_lock(path: Path) -> DvcLock:
     """Reads a dvc.lock file.
 
     Raises:

@@ -14,13 +14,13 @@ from batchyield.plant.csv_reader import read_sheet
 from batchyield.serving.artifact import Artifact, open_artifact
 from batchyield.serving.responses import Prediction
 
-PIN = "pin.json"
+PIN_FILE = "pin.json"
 REINSTALL = "install it again: `pip install --force-reinstall --no-deps batchyield-model`"
 
 Given = Batch | Mapping[str, Any]
 
 
-class Pin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class PackagePin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the package holds and where it comes from.
 
     Attributes:
@@ -40,7 +40,7 @@ class Pin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     raw: str
 
 
-class Packaged:
+class ModelPackage:
     """A released model in an installed package.
 
     Args:
@@ -53,16 +53,16 @@ class Packaged:
         self._opened: Artifact | None = None
 
     @cached_property
-    def pin(self) -> Pin:
+    def pin(self) -> PackagePin:
         """What the package holds.
 
         Raises:
             ArtifactError: `pin.json` is missing or no pin.
         """
         try:
-            return msgspec.json.decode((self._folder / PIN).read_bytes(), type=Pin)
+            return msgspec.json.decode((self._folder / PIN_FILE).read_bytes(), type=PackagePin)
         except (OSError, msgspec.MsgspecError, ValueError) as error:
-            raise ArtifactError(str(self._folder / PIN), f"cannot be read: {error}", REINSTALL) from error
+            raise ArtifactError(str(self._folder / PIN_FILE), f"cannot be read: {error}", REINSTALL) from error
 
     def model(self) -> Artifact:
         """The model, opened once: its bytes are those of the pin, and it answers its golden rows as it did.

@@ -11,7 +11,7 @@ from batchyield.plant.batch import YIELD_BOUNDS
 LOWEST, HIGHEST = YIELD_BOUNDS
 RECORDED, UNCHANGED, CORRECTED = RESULTS = ("recorded", "unchanged", "corrected")
 
-MOST_OUTCOMES = 10_000
+MAX_OUTCOMES = 10_000
 """Of one request."""
 
 
@@ -45,7 +45,7 @@ class OutcomesKept(msgspec.Struct, frozen=True):
     unmatched: Annotated[int, Meta(description="batches of which there are none yet; their outcomes are kept")]
 
 
-def summed(outcomes: Iterable[OutcomeKept]) -> OutcomesKept:
+def summarize_outcomes(outcomes: Iterable[OutcomeKept]) -> OutcomesKept:
     """The same, with the batches counted: one that is told twice is one."""
     kept = list(outcomes)
     found = {one.id: bool(one.matched) for one in kept}

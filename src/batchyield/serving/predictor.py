@@ -60,7 +60,7 @@ class Predictor:
             return []
         if features is None:
             features = featurize(batches)
-        yields, lower, upper = self.answer(features.values)
+        yields, lower, upper = self.predict_matrix(features.values)
         # A NaN or an infinity anywhere survives the sum, so the common case costs one pass.
         if not math.isfinite(sum(yields) + sum(lower) + sum(upper)):
             row = next(i for i, three in enumerate(zip(yields, lower, upper, strict=True)) if not _finite(three))
@@ -74,13 +74,13 @@ class Predictor:
             warnings = [of_sheet + own for of_sheet, own in zip(sheet_warnings, warnings, strict=True)]
         return list(map(Prediction, map(_id_of, batches), yields, lower, upper, warnings))
 
-    def answer(self, values: npt.NDArray[np.float32]) -> tuple[list[float], list[float], list[float]]:
+    def predict_matrix(self, values: npt.NDArray[np.float32]) -> tuple[list[float], list[float], list[float]]:
         """Yields and the lower and upper ends of their intervals for a feature matrix [n, len(FEATURES)]."""
         numbers = _decimals(np.concatenate(self._session.run(OUTPUTS, {INPUT: values}), dtype=np.float64))
         n = len(values)
         return numbers[:n], numbers[n : 2 * n], numbers[2 * n :]
 
-    def yields(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    def predict_yields(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """Yields alone [n], not rounded, for a feature matrix [n, len(FEATURES)]."""
         return np.asarray(self._session.run(OUTPUTS[:1], {INPUT: values})[0], dtype=np.float64)
 

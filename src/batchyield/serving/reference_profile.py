@@ -14,8 +14,8 @@ from batchyield.errors import ArtifactError
 
 BINS = 10
 QUANTILES = 101
-MOST_LEVELS = 50
-SUBGROUP = 25
+MAX_LEVELS = 50
+SUBGROUP_BATCHES = 25
 """Consecutive batches behind one point of the control chart: some four days of the plant."""
 
 PROFILE_DECIMALS = 9
@@ -32,7 +32,7 @@ class Profile(msgspec.Struct, frozen=True):
         edges: inner bin edges, ascending and distinct; bin i holds edges[i-1] < value <= edges[i].
         shares: of the values present per bin, len(edges) + 1 of them; empty where there are none.
         quantiles: the 0, 1, ..., 100 percent quantiles; empty where there are none.
-        levels: every distinct value, ascending, where there are at most `MOST_LEVELS`; empty where there are more.
+        levels: every distinct value, ascending, where there are at most `MAX_LEVELS`; empty where there are more.
         novelty: chance that the next value is none of the levels, or outside the range where there are none.
     """
 
@@ -101,7 +101,7 @@ def _rounded(values: NDArray[np.float64]) -> tuple[float, ...]:
     return tuple(np.round(values, PROFILE_DECIMALS).tolist())
 
 
-def profile(values: NDArray[np.floating]) -> Profile:
+def profile_column(values: NDArray[np.floating]) -> Profile:
     """Summarises one column.
 
     Args:
@@ -117,7 +117,7 @@ def profile(values: NDArray[np.floating]) -> Profile:
     counts = np.bincount(np.searchsorted(edges, present, side="left"), minlength=len(edges) + 1)
     mean, sd = _rounded(np.array([present.mean(), present.std()]))
     levels, times = np.unique(present, return_counts=True)
-    few = len(levels) <= MOST_LEVELS
+    few = len(levels) <= MAX_LEVELS
     # Good and Turing: what came once is as likely as what has not come yet. The ends of a range are two of n+1 gaps.
     novel = (times == 1).sum() / len(present) if few else 2 / (len(present) + 1)
     return Profile(
@@ -133,7 +133,7 @@ def profile(values: NDArray[np.floating]) -> Profile:
     )
 
 
-def subgroup_means(predictions: NDArray[np.floating], size: int = SUBGROUP) -> NDArray[np.float64]:
+def subgroup_means(predictions: NDArray[np.floating], size: int = SUBGROUP_BATCHES) -> NDArray[np.float64]:
     """Means of consecutive predictions, `size` at a time; the rest at the end is left out.
 
     Args:
@@ -150,10 +150,10 @@ def _subgroups(predictions: NDArray[np.floating]) -> Subgroups | None:
     if not len(means):
         return None
     sd = round(float(means.std(ddof=1)), PROFILE_DECIMALS) if len(means) > 1 else None
-    return Subgroups(SUBGROUP, len(means), round(float(means.mean()), PROFILE_DECIMALS), sd)
+    return Subgroups(SUBGROUP_BATCHES, len(means), round(float(means.mean()), PROFILE_DECIMALS), sd)
 
 
-def reference(
+def build_reference(
     names: Sequence[str],
     values: NDArray[np.floating],
     predictions: NDArray[np.floating],
@@ -169,6 +169,6 @@ def reference(
         blank: share of the batches without the reading, for each reading.
         order: shape [n], ascending with time; NaN where that is not known: those batches come last.
     """
-    columns = {name: profile(values[:, i]) for i, name in enumerate(names)}
+    columns = {name: profile_column(values[:, i]) for i, name in enumerate(names)}
     in_time = predictions[np.argsort(order, kind="stable")]
-    return Reference(len(values), columns, profile(predictions), blank, _subgroups(in_time))
+    return Reference(len(values), columns, profile_column(predictions), blank, _subgroups(in_time))

@@ -136,7 +136,7 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
 CSV_HEADER = b"id,yield,lower,upper\n"
 
 
-def csv_of_predictions(predictions: Sequence[Prediction]) -> bytes:
+def encode_predictions_csv(predictions: Sequence[Prediction]) -> bytes:
     """`id,yield,lower,upper`, a line for each prediction, in order."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([(p.id, p.yield_, p.lower, p.upper) for p in predictions])

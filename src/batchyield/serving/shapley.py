@@ -20,10 +20,10 @@ from batchyield.serving.predictor import Predictor
 from batchyield.serving.reference_profile import Profile, Reference
 from batchyield.serving.responses import PREDICTION_DECIMALS, Contribution, Explanation
 
-PAIRS = 64
+PERMUTATION_PAIRS = 64
 """Orders, each used forwards and backwards; docs/explanations.md has the error and the cost of other numbers."""
 
-TOP = 5
+TOP_CONTRIBUTIONS = 5
 SEED = 1
 MISSING = 0.5
 """Share of blanks in training above which the typical batch has a blank too."""
@@ -46,9 +46,9 @@ class Explainer:
         self.typical = _typical(reference, source)
         self.baseline = float(self._yields(self.typical[None])[0])
         # Drawn once for all features and then restricted to those that differ: a row's answer depends on it alone.
-        self._keys = np.random.default_rng(SEED).random((PAIRS, len(FEATURES)))
+        self._keys = np.random.default_rng(SEED).random((PERMUTATION_PAIRS, len(FEATURES)))
 
-    def explain(self, batches: Sequence[Batch], top: int = TOP) -> list[Explanation]:
+    def explain(self, batches: Sequence[Batch], top: int = TOP_CONTRIBUTIONS) -> list[Explanation]:
         """One explanation for each batch, in order; a batch is explained alike whatever stands beside it.
 
         Args:
@@ -61,10 +61,10 @@ class Explainer:
         if not batches:
             return []
         values = featurize(batches).values
-        yields, _, _ = self._predictor.answer(values)
-        return [self._told(row, yield_, top) for row, yield_ in zip(values, yields, strict=True)]
+        yields, _, _ = self._predictor.predict_matrix(values)
+        return [self._explain_row(row, yield_, top) for row, yield_ in zip(values, yields, strict=True)]
 
-    def effects(self, row: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    def shapley_values(self, row: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """The contribution of every feature, in yield, not rounded.
 
         Args:
@@ -96,8 +96,8 @@ class Explainer:
         mean: npt.NDArray[np.float64] = np.take_along_axis(np.diff(yields, axis=1), places, axis=1).mean(axis=0)
         return mean
 
-    def _told(self, row: npt.NDArray[np.float32], yield_: float, top: int) -> Explanation:
-        effects = np.round(self.effects(row), PREDICTION_DECIMALS)
+    def _explain_row(self, row: npt.NDArray[np.float32], yield_: float, top: int) -> Explanation:
+        effects = np.round(self.shapley_values(row), PREDICTION_DECIMALS)
         # A stable sort: among equals, the order of the features.
         largest = [i for i in np.argsort(-np.abs(effects), kind="stable")[:top].tolist() if effects[i]]
         baseline = round(self.baseline, PREDICTION_DECIMALS)
@@ -110,7 +110,7 @@ class Explainer:
         return Explanation(baseline, told, rest)
 
     def _yields(self, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        yields = self._predictor.yields(rows)
+        yields = self._predictor.predict_yields(rows)
         if not np.isfinite(yields).all():
             raise ArtifactError(
                 self._source,

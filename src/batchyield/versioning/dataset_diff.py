@@ -14,7 +14,7 @@ from batchyield.plant.batch import READING_NAMES, READINGS
 from batchyield.plant.cells import DAY_MINUTES, parse_clock, parse_range
 from batchyield.plant.csv_reader import Sheet, read_sheet
 from batchyield.plant.features import FEATURES, INDEX, featurize
-from batchyield.serving.reference_profile import PROFILE_DECIMALS, profile, reference
+from batchyield.serving.reference_profile import PROFILE_DECIMALS, build_reference, profile_column
 
 SHOWN = 10
 YIELD = "yield"
@@ -148,7 +148,7 @@ def _numbers(sheet: Sheet) -> dict[str, NDArray[np.float64]]:
 
 
 def _shift(name: str, before: NDArray[np.float64], after: NDArray[np.float64]) -> Shift:
-    was, now = profile(before), profile(after)
+    was, now = profile_column(before), profile_column(after)
     # Missing sorts below every value, so that a column which stops arriving has moved all the way.
     low = [np.sort(np.nan_to_num(side, nan=-np.inf)) for side in (before, after)]
     steps = np.concatenate(low)
@@ -170,7 +170,7 @@ def _drift(before: Sheet, after: Sheet, only: set[str]) -> Drift:
         for name in READING_NAMES
     }
     measured = [np.array(_yields(sheet), dtype=np.float64) for sheet in (before, after)]
-    trained = reference(names, values, measured[0], blank, values[:, INDEX["id_number"]])
+    trained = build_reference(names, values, measured[0], blank, values[:, INDEX["id_number"]])
     kept = [i for i, batch in enumerate(after.batches) if str(batch.id) in only]
     window = [after.batches[i] for i in kept]
     return compute_window_drift(trained, window, featurize(window).values, measured[1][kept])

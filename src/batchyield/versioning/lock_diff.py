@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from batchyield.serving.lockfile import Lock, Stage
+from batchyield.serving.lockfile import DvcLock, LockedStage
 
 LOCK = Path("dvc.lock")
 
@@ -22,7 +22,7 @@ class Row(NamedTuple):
         return self.committed == self.rebuilt
 
 
-def compare(committed: Lock, rebuilt: Lock) -> list[Row]:
+def compare(committed: DvcLock, rebuilt: DvcLock) -> list[Row]:
     """Every output of either lock, stage by stage."""
     before, after = committed.outs(), rebuilt.outs()
     return [
@@ -87,7 +87,7 @@ def flat(value: Any, where: str = "", *, lists: bool = False) -> dict[str, Any]:
     return {name: leaf for at, item in items for name, leaf in flat(item, at, lists=lists).items()}
 
 
-def _inputs(stage: Stage, made_here: set[str]) -> Iterator[tuple[str, str, Any]]:
+def _inputs(stage: LockedStage, made_here: set[str]) -> Iterator[tuple[str, str, Any]]:
     yield "command", "cmd", stage.cmd
     for dep in stage.deps:
         if dep.path not in made_here:  # an output of an earlier stage differs only because something before it does
@@ -98,7 +98,7 @@ def _inputs(stage: Stage, made_here: set[str]) -> Iterator[tuple[str, str, Any]]
             yield "params", f"{key} in {file}", value
 
 
-def causes(committed: Lock, rebuilt: Lock) -> list[Cause]:
+def causes(committed: DvcLock, rebuilt: DvcLock) -> list[Cause]:
     """The inputs from outside the pipeline that differ between two locks, in pipeline order, each named once."""
     made = set(committed.outs()) | set(rebuilt.outs())
     found: dict[tuple[str, str], Cause] = {}

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from batchyield.errors import ArtifactError, SetupError
-from batchyield.serving.lockfile import Entry, Lock, parse_lock
+from batchyield.serving.lockfile import DvcLock, LockedFile, parse_lock
 from batchyield.versioning.git import git
 from batchyield.versioning.lock_diff import LOCK
 
@@ -21,7 +21,7 @@ class Sighting(NamedTuple):
     """
 
     revision: str
-    lock: Lock
+    lock: DvcLock
     md5: str
     paths: tuple[str, ...]
 
@@ -63,7 +63,7 @@ def text_at(revision: str, path: str | Path, root: Path) -> str | None:
         raise ArtifactError(f"{revision[:12]}:{path}", f"is not text: {error}", _OTHER_REVISION) from error
 
 
-def lock_at(revision: str, root: Path, text: str | None = None) -> Lock:
+def lock_at(revision: str, root: Path, text: str | None = None) -> DvcLock:
     """The lock as git has it at a commit.
 
     Raises:
@@ -112,7 +112,7 @@ def find(prefix: str, root: Path) -> tuple[Sighting | None, tuple[str, ...]]:
     return None, tuple(unreadable)
 
 
-def _sighting(revision: str, lock: Lock, prefix: str, found: list[Entry]) -> Sighting:
+def _sighting(revision: str, lock: DvcLock, prefix: str, found: list[LockedFile]) -> Sighting:
     several = sorted({f"{entry.md5} ({entry.path})" for entry in found})
     if len({entry.md5 for entry in found}) > 1:
         raise SetupError(

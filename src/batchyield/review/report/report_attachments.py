@@ -7,7 +7,7 @@ import msgspec
 
 from batchyield.errors import SetupError
 from batchyield.review.report.markdown import cell, code, details, number, table
-from batchyield.serving.deployment.prediction_diff import Differences, SliceDifferences
+from batchyield.serving.deployment.prediction_diff import DiffSummary, SliceDiff
 from batchyield.versioning.provenance.output_diff import Verdict
 from batchyield.versioning.provenance.verify import Verification
 
@@ -19,8 +19,8 @@ class Replayed(msgspec.Struct, frozen=True):
 
     baseline: str
     candidate: str
-    overall: Differences
-    slices: list[SliceDifferences]
+    overall: DiffSummary
+    slices: list[SliceDiff]
     measured: int = 0
     live: dict[str, dict[str, float]] = {}
 
@@ -104,7 +104,7 @@ def replay(extras: Extras) -> list[str]:
     return lines
 
 
-def _moves(made: Differences) -> tuple[float, ...]:
+def _moves(made: DiffSummary) -> tuple[float, ...]:
     return made.mean, made.mean_absolute, made.p95, made.largest
 
 

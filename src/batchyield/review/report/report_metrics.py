@@ -13,7 +13,7 @@ from batchyield.review.gate import OVERRIDE
 from batchyield.review.paired_bootstrap import Paired, Rows, common, paired
 from batchyield.review.report.markdown import cell, code, details, number, signed, table
 from batchyield.review.review import Review
-from batchyield.serving.deployment.prediction_diff import Differences, differences
+from batchyield.serving.deployment.prediction_diff import DiffSummary, summarize_diff
 from batchyield.serving.responses import Prediction
 
 TEST = "data/split/test.parquet"
@@ -149,7 +149,7 @@ def moved(review: Review) -> list[str]:
     there, here = common(*review.rows)
     if not here.ids:
         return []
-    made: Differences = differences(_predictions(there), _predictions(here))
+    made: DiffSummary = summarize_diff(_predictions(there), _predictions(here))
     lines = ["### Answers that moved", "", f"Test batches: {made}."]
     if made.at is not None:
         at = made.at

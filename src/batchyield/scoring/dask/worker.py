@@ -14,17 +14,17 @@ import msgspec
 from distributed import get_worker
 
 from batchyield.errors import BatchyieldError, InputError, SetupError, Violation
-from batchyield.scoring.dask.cluster import SAME
-from batchyield.scoring.local import Part, lines_of
+from batchyield.scoring.dask.cluster import SAME_COMMIT_REMEDY
+from batchyield.scoring.local import FileChunk, score_chunk
 from batchyield.serving.artifact import FILES, open_artifact
 from batchyield.serving.predictor import Predictor
-from batchyield.serving.responses import csv_of_predictions
+from batchyield.serving.responses import encode_predictions_csv
 
-CODE = Path(__file__).parents[1]
+CODE = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
-class Shipped:
+class UploadedModel:
     """A model on its way to workers; two are equal if their pins are.
 
     Attributes:
@@ -36,7 +36,7 @@ class Shipped:
     files: Mapping[str, bytes] = field(compare=False, repr=False)
 
 
-class Member(msgspec.Struct, frozen=True):
+class WorkerEnvironment(msgspec.Struct, frozen=True):
     """What decides the bytes of an answer, in one process.
 
     Attributes:
@@ -55,21 +55,21 @@ class Member(msgspec.Struct, frozen=True):
     distributed: str
     answers: str
 
-    def unlike(self, other: "Member") -> str:
+    def unlike(self, other: "WorkerEnvironment") -> str:
         """What of `other` is not as here, for people; empty where they are alike."""
         pairs = ((name, getattr(self, name), getattr(other, name)) for name in self.__struct_fields__)
         return ", ".join(f"{name} {theirs} and not {ours}" for name, ours, theirs in pairs if ours != theirs)
 
 
-class Ready(NamedTuple):
+class OpenedModel(NamedTuple):
     """An opened model, and with what it is opened."""
 
     predictor: Predictor
-    member: Member
+    member: WorkerEnvironment
 
 
 @dataclass(frozen=True)
-class Failure:
+class WorkerFailure:
     """Why there is no answer. It is returned: Dask logs what is raised, and does not always deliver it."""
 
     told: str
@@ -80,7 +80,7 @@ class Failure:
         return InputError(*self.violations) if self.violations else BatchyieldError(self.told)
 
 
-class UnlikeError(SetupError):
+class EnvironmentMismatchError(SetupError):
     """Workers that would not answer as the client does.
 
     Attributes:
@@ -90,10 +90,10 @@ class UnlikeError(SetupError):
     def __init__(self, workers: Mapping[str, str]) -> None:
         self.workers = dict(workers)
         told = "\n".join(f"  {address}: {what}" for address, what in sorted(workers.items()))
-        super().__init__(f"not every worker answers as this client does:\n{told}", SAME)
+        super().__init__(f"not every worker answers as this client does:\n{told}", SAME_COMMIT_REMEDY)
 
 
-def ship(directory: Path, pins: Mapping[str, str]) -> Shipped:
+def upload_model(directory: Path, pins: Mapping[str, str]) -> UploadedModel:
     """Takes a model from its folder.
 
     Args:
@@ -104,13 +104,13 @@ def ship(directory: Path, pins: Mapping[str, str]) -> Shipped:
         ArtifactError: it must not be used.
     """
     open_artifact(directory, pins)
-    return Shipped(
+    return UploadedModel(
         tuple((name, pins[name]) for name in FILES), {name: (directory / name).read_bytes() for name in FILES}
     )
 
 
 @lru_cache(maxsize=4)
-def ready(shipped: Shipped) -> Ready:
+def open_uploaded(shipped: UploadedModel) -> OpenedModel:
     """Opens a model, once in a process.
 
     Raises:
@@ -120,10 +120,10 @@ def ready(shipped: Shipped) -> Ready:
         for name, data in shipped.files.items():
             Path(folder, name).write_bytes(data)
         artifact = open_artifact(Path(folder), dict(shipped.pins))
-    golden = csv_of_predictions(artifact.predictor.predict(artifact.golden.batches))
-    return Ready(
+    golden = encode_predictions_csv(artifact.predictor.predict(artifact.golden.batches))
+    return OpenedModel(
         artifact.predictor,
-        Member(
+        WorkerEnvironment(
             model=artifact.md5,
             code=_code(),
             **{name: version(name) for name in ("numpy", "onnxruntime", "distributed")},
@@ -132,15 +132,15 @@ def ready(shipped: Shipped) -> Ready:
     )
 
 
-def described(shipped: Shipped) -> Member | Failure:
+def describe_environment(shipped: UploadedModel) -> WorkerEnvironment | WorkerFailure:
     """With what this worker would answer."""
     try:
-        return ready(shipped).member
+        return open_uploaded(shipped).member
     except BatchyieldError as error:
-        return Failure(str(error))
+        return WorkerFailure(str(error))
 
 
-def answer(shipped: Shipped, expected: Member, part: Part) -> bytes | Failure:
+def score_on_worker(shipped: UploadedModel, expected: WorkerEnvironment, part: FileChunk) -> bytes | WorkerFailure:
     """The lines of a part.
 
     Args:
@@ -149,19 +149,19 @@ def answer(shipped: Shipped, expected: Member, part: Part) -> bytes | Failure:
         part: what to answer.
     """
     try:
-        here = ready(shipped)
+        here = open_uploaded(shipped)
         if differs := expected.unlike(here.member):
-            return Failure(str(UnlikeError({get_worker().address: differs})))
-        return lines_of(here.predictor, part)
+            return WorkerFailure(str(EnvironmentMismatchError({get_worker().address: differs})))
+        return score_chunk(here.predictor, part)
     except InputError as error:
-        return Failure(str(error), error.violations)
+        return WorkerFailure(str(error), error.violations)
     except BatchyieldError as error:
-        return Failure(str(error))
+        return WorkerFailure(str(error))
     except Exception as error:
         traceback.print_exc()
         problem = f"failed with {type(error).__name__}: {error}"
         where = f"{part.file}, a batch after number {part.portion.before}: the worker {get_worker().address}"
-        return Failure(f"{where} {problem}\n  this should not happen: its log has the traceback")
+        return WorkerFailure(f"{where} {problem}\n  this should not happen: its log has the traceback")
 
 
 def _code() -> str:

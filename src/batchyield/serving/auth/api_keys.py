@@ -26,18 +26,18 @@ SCOPES = (PREDICT, READ, ADMIN)
 """What a key may do: send batches and outcomes; read the model and its metrics; everything."""
 
 TOKEN_PREFIX = "byk_"  # noqa: S105 - what scanners for leaked keys look for, no key
-MINIMUM_LENGTH = 16
-ENVIRONMENT = "environment"
+MIN_KEY_LENGTH = 16
+ENVIRONMENT_KEY_NAME = "environment"
 """The name of the key that `BATCHYIELD_API_KEY` holds."""
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _BYTE = re.compile(r" \(byte (\d+)\)$")
 
-Time = Annotated[datetime, msgspec.Meta(tz=True)]
+UtcTime = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
-class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class ApiKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One API key, of which only the hash is stored.
 
     Attributes:
@@ -54,8 +54,8 @@ class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     name: str
     scopes: tuple[str, ...]
     sha256: str
-    created: Time
-    expires: Time | None = None
+    created: UtcTime
+    expires: UtcTime | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -70,7 +70,7 @@ class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
         """The first 8 digits of the hash, which tell two keys of one name apart."""
         return self.sha256[:8]
 
-    def may(self, scope: str) -> bool:
+    def has_scope(self, scope: str) -> bool:
         """Return whether the key has a scope; `admin` includes all."""
         return scope in self.scopes or ADMIN in self.scopes
 
@@ -80,13 +80,15 @@ class Key(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
-    keys: list[Key]
+    keys: list[ApiKey]
 
     def __post_init__(self) -> None:
         places: dict[str, int] = {}
         for place, key in enumerate(self.keys):
-            if key.name == ENVIRONMENT:
-                raise ValueError(f"keys[{place}].name: {ENVIRONMENT!r} is the name of the key in BATCHYIELD_API_KEY")
+            if key.name == ENVIRONMENT_KEY_NAME:
+                raise ValueError(
+                    f"keys[{place}].name: {ENVIRONMENT_KEY_NAME!r} is the name of the key in BATCHYIELD_API_KEY"
+                )
             if (first := places.setdefault(key.sha256, place)) != place:
                 raise ValueError(f"keys[{place}] repeats the key of keys[{first}]")
 
@@ -96,23 +98,23 @@ def new_token() -> str:
     return TOKEN_PREFIX + secrets.token_urlsafe(32)
 
 
-def digest(token: bytes) -> str:
+def hash_key(token: bytes) -> str:
     """Return the SHA-256 of a key, as the file holds it."""
     return hashlib.sha256(token).hexdigest()
 
 
-def new_key(name: str, scopes: Sequence[str], token: str, expires: datetime | None = None) -> Key:
-    """Return the entry of a key that is made now; raises ValueError as `Key` does."""
+def new_key(name: str, scopes: Sequence[str], token: str, expires: datetime | None = None) -> ApiKey:
+    """Return the entry of a key that is made now; raises ValueError as `ApiKey` does."""
     ordered = tuple(dict.fromkeys(sorted(scopes)))
-    return Key(name, ordered, digest(token.encode()), datetime.now(UTC).replace(microsecond=0), expires)
+    return ApiKey(name, ordered, hash_key(token.encode()), datetime.now(UTC).replace(microsecond=0), expires)
 
 
-def encode(keys: Sequence[Key]) -> bytes:
+def encode_keys(keys: Sequence[ApiKey]) -> bytes:
     """Return the content of a file of keys."""
     return msgspec.json.format(msgspec.json.encode(_File([*keys]))) + b"\n"
 
 
-def read_keys(path: Path) -> list[Key]:
+def read_keys(path: Path) -> list[ApiKey]:
     """Return the keys of a file, in its order.
 
     Raises:
@@ -131,7 +133,7 @@ def read_keys(path: Path) -> list[Key]:
         ) from None
 
 
-def add(path: Path, name: str, scopes: Sequence[str], expires: datetime | None = None) -> str:
+def add_key(path: Path, name: str, scopes: Sequence[str], expires: datetime | None = None) -> str:
     """Make a key, write its hash to the file and return the key, which cannot be recovered later.
 
     Raises:
@@ -149,7 +151,7 @@ def add(path: Path, name: str, scopes: Sequence[str], expires: datetime | None =
     return token
 
 
-def revoke(path: Path, name: str, start: str = "") -> list[Key]:
+def revoke_key(path: Path, name: str, start: str = "") -> list[ApiKey]:
     """Remove the keys of a name, or only the one whose hash begins with `start`; return those removed.
 
     Raises:
@@ -161,7 +163,7 @@ def revoke(path: Path, name: str, start: str = "") -> list[Key]:
     return found
 
 
-def rotate(path: Path, name: str, grace: timedelta | None = None) -> tuple[str, list[Key]]:
+def rotate_key(path: Path, name: str, grace: timedelta | None = None) -> tuple[str, list[ApiKey]]:
     """Make another key for a name, with the scopes of its latest one.
 
     Args:
@@ -188,19 +190,19 @@ def rotate(path: Path, name: str, grace: timedelta | None = None) -> tuple[str, 
     return token, older
 
 
-def iso(moment: datetime) -> str:
+def format_time(moment: datetime) -> str:
     """Return a time in ISO 8601, UTC, to the second."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def render(keys: Sequence[Key]) -> str:
+def render_keys(keys: Sequence[ApiKey]) -> str:
     """Return keys as a table of name, first digits of the hash, scopes and expiry."""
-    rows = [(key.name, key.id, ",".join(key.scopes), iso(key.expires) if key.expires else "") for key in keys]
+    rows = [(key.name, key.id, ",".join(key.scopes), format_time(key.expires) if key.expires else "") for key in keys]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows) if rows else "no keys"
 
 
-def _of(path: Path, keys: Sequence[Key], name: str, start: str = "") -> list[Key]:
+def _of(path: Path, keys: Sequence[ApiKey], name: str, start: str = "") -> list[ApiKey]:
     if found := [key for key in keys if key.name == name and key.sha256.startswith(start)]:
         return found
     beginning = f" that begins with {start}" if start else ""
@@ -218,11 +220,11 @@ def _explain(content: bytes, error: msgspec.DecodeError) -> str:
 
 
 @contextlib.contextmanager
-def _changing(path: Path) -> Iterator[list[Key]]:
+def _changing(path: Path) -> Iterator[list[ApiKey]]:
     """Yield the keys for changes; the file is then rewritten whole, while no other command can change it."""
     path = path.resolve()  # a link stays a link
     path.parent.mkdir(parents=True, exist_ok=True)
     with exclusively(path.parent):
         keys = read_keys(path) if path.exists() else []
         yield keys
-        write_atomic(path, encode(keys), 0o600)
+        write_atomic(path, encode_keys(keys), 0o600)

@@ -22,7 +22,7 @@ from batchyield.errors import ArtifactError
 from batchyield.files import write_atomic
 from batchyield.serving.artifact import MODEL, canonical_json
 
-FOLDER = ".serving"
+DEFAULT_MODELS_DIRECTORY = ".serving"
 
 Token = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._+@/-]{1,100}$")]
 """Goes into the headers of answers."""
@@ -57,16 +57,16 @@ class Deployment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"{self.md5[:12]}, version {self.version}, revision {self.revision[:12]}"
 
 
-class Desired(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class DesiredState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is wanted.
 
     Attributes:
-        serial: grows with every wish.
+        revision: grows with every wish.
         serving: what is to answer; None: the model that the lock pins.
         shadow: what is to see the same rows.
     """
 
-    serial: Annotated[int, Meta(ge=0)] = 0
+    revision: Annotated[int, Meta(ge=0)] = 0
     serving: Deployment | None = None
     shadow: Deployment | None = None
 
@@ -77,10 +77,10 @@ class History(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     served: tuple[Deployment, ...] = ()
 
 
-Told = TypeVar("Told", Desired, History, Deployment)
+Told = TypeVar("Told", DesiredState, History, Deployment)
 
 
-class Models:
+class ModelStore:
     """The folder of what is wanted.
 
     Attributes:
@@ -96,7 +96,7 @@ class Models:
         self._history = root / "history.json"
         self._store = root / "models"
 
-    def signature(self) -> tuple[int, int, int] | None:
+    def desired_version(self) -> tuple[int, int, int] | None:
         """Changes whenever something else is wanted; None where nothing is. Costs a `stat`."""
         try:
             found = self._desired.stat()
@@ -104,19 +104,19 @@ class Models:
             return None
         return found.st_mtime_ns, found.st_size, found.st_ino
 
-    def desired(self) -> Desired:
+    def desired(self) -> DesiredState:
         """What is wanted.
 
         Raises:
             ArtifactError: the file cannot be read as a wish.
         """
-        return _read(self._desired, Desired) or Desired()
+        return _read(self._desired, DesiredState) or DesiredState()
 
-    def wish(self, desired: Desired) -> None:
+    def set_desired(self, desired: DesiredState) -> None:
         """Says what is wanted from now on."""
         write_atomic(self._desired, canonical_json(desired))
 
-    def good(self) -> Deployment | None:
+    def last_known_good(self) -> Deployment | None:
         """The model that was last found good.
 
         Raises:
@@ -124,7 +124,7 @@ class Models:
         """
         return _read(self._good, Deployment)
 
-    def found_good(self, deployment: Deployment) -> None:
+    def mark_good(self, deployment: Deployment) -> None:
         """Remembers a model that was opened, unless it is the lock's, which needs no remembering."""
         if deployment.of_lock:
             self._good.unlink(missing_ok=True)
@@ -139,7 +139,7 @@ class Models:
         """
         return (_read(self._history, History) or History()).served
 
-    def remember(self, served: tuple[Deployment, ...]) -> None:
+    def set_history(self, served: tuple[Deployment, ...]) -> None:
         """Writes the history anew, and removes the models that nothing names any more.
 
         Raises:
@@ -147,7 +147,7 @@ class Models:
         """
         write_atomic(self._history, canonical_json(History(served)))
         desired = self.desired()
-        named = {one.directory for one in (*served, desired.serving, desired.shadow, self.good()) if one}
+        named = {one.directory for one in (*served, desired.serving, desired.shadow, self.last_known_good()) if one}
         for folder in self._store.glob("[!.]*"):
             if folder.name not in named:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -156,7 +156,7 @@ class Models:
         """Where a model's four files lie."""
         return self._store / deployment.directory
 
-    def keep(self, folder: Path, deployment: Deployment) -> Deployment:
+    def add(self, folder: Path, deployment: Deployment) -> Deployment:
         """Copies a model into the store; what is returned names the copy.
 
         Args:
@@ -172,11 +172,11 @@ class Models:
         except OSError as error:
             raise ArtifactError(str(folder), f"is not whole: {error.strerror}") from error
         if not _holds(self.path(kept), files):
-            lay(self.path(kept), files)
+            write_directory(self.path(kept), files)
         return kept
 
 
-def lay(folder: Path, files: Mapping[str, bytes]) -> None:
+def write_directory(folder: Path, files: Mapping[str, bytes]) -> None:
     """Writes a folder of files aside, then renames it into place; what was there goes."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))

@@ -11,11 +11,13 @@ from msgspec import Meta
 from batchyield.serving.artifact import PREDICTION_TOLERANCE
 from batchyield.serving.responses import PREDICTION_DECIMALS, Prediction
 
-EDGES = (-0.05, -0.02, -0.01, -0.005, -0.002, -0.001, -0.0001, 0.0001, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
-"""Of the histogram of moves, in yield: bin i holds EDGES[i-1] < move <= EDGES[i]."""
+HISTOGRAM_EDGES = (-0.05, -0.02, -0.01, -0.005, -0.002, -0.001, -0.0001, 0.0001, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
+"""Bin edges of the histogram of yield changes: bin i holds HISTOGRAM_EDGES[i-1] < change <= HISTOGRAM_EDGES[i]."""
+
+HISTOGRAM_BINS = len(HISTOGRAM_EDGES) + 1
 
 
-class Differences(msgspec.Struct, frozen=True):
+class DiffSummary(msgspec.Struct, frozen=True):
     """How the answers of a candidate differ from those of a baseline to the same batches; yields are fractions.
 
     Attributes:
@@ -50,7 +52,7 @@ class Differences(msgspec.Struct, frozen=True):
         )
 
 
-def differences(baseline: Sequence[Prediction], candidate: Sequence[Prediction]) -> Differences:
+def summarize_diff(baseline: Sequence[Prediction], candidate: Sequence[Prediction]) -> DiffSummary:
     """Compares two models' answers to the same batches, in the same order.
 
     Args:
@@ -62,7 +64,7 @@ def differences(baseline: Sequence[Prediction], candidate: Sequence[Prediction])
     sizes = [abs(move) for move in moves]
     most = max(range(len(sizes)), key=sizes.__getitem__)
     widths = [(after.upper - after.lower) - (before.upper - before.lower) for before, after in pairs]
-    return Differences(
+    return DiffSummary(
         batches=len(pairs),
         changed=sum(size > PREDICTION_TOLERANCE for size in sizes),
         mean=_mean(moves),
@@ -75,17 +77,17 @@ def differences(baseline: Sequence[Prediction], candidate: Sequence[Prediction])
     )
 
 
-class SliceDifferences(msgspec.Struct, frozen=True):
+class SliceDiff(msgspec.Struct, frozen=True):
     """The differences of the batches that share one label of one aspect, such as `spins` `2`."""
 
     by: str
     label: str
-    differences: Differences
+    differences: DiffSummary
 
 
-def by_slice(
+def diff_by_slice(
     baseline: Sequence[Prediction], candidate: Sequence[Prediction], labels: Mapping[str, Sequence[str]]
-) -> list[SliceDifferences]:
+) -> list[SliceDiff]:
     """The differences within each label of each aspect, those that moved most first.
 
     Args:
@@ -99,12 +101,12 @@ def by_slice(
         for row, label in enumerate(given):
             rows.setdefault(label, []).append(row)
         for label, of in rows.items():
-            part = differences([baseline[row] for row in of], [candidate[row] for row in of])
-            found.append(SliceDifferences(aspect, label, part))
+            part = summarize_diff([baseline[row] for row in of], [candidate[row] for row in of])
+            found.append(SliceDiff(aspect, label, part))
     return sorted(found, key=lambda one: (-one.differences.mean_absolute, one.by, one.label))
 
 
-class Totals(msgspec.Struct, frozen=True):
+class RunningDiff(msgspec.Struct, frozen=True):
     """Sums over the batches that both models answered; a move is the candidate's yield less the baseline's.
 
     Answers have seven decimals and sums are kept at as many, so that they do not depend on the order of adding.
@@ -117,10 +119,12 @@ class Totals(msgspec.Struct, frozen=True):
     largest: Annotated[float, Meta(description="the greatest move, with its sign")] = 0.0
     outside: Annotated[int, Meta(description="whose yield left the baseline's interval")] = 0
     widened: Annotated[float, Meta(description="sum of the intervals' widths less the baseline's")] = 0.0
-    histogram: Annotated[tuple[int, ...], Meta(description="batches in each bin of moves")] = (0,) * (len(EDGES) + 1)
+    histogram: Annotated[tuple[int, ...], Meta(description="batches in each bin of moves")] = (0,) * (
+        len(HISTOGRAM_EDGES) + 1
+    )
 
-    def __add__(self, other: "Totals") -> "Totals":
-        return Totals(
+    def __add__(self, other: "RunningDiff") -> "RunningDiff":
+        return RunningDiff(
             self.batches + other.batches,
             self.changed + other.changed,
             round(self.moved + other.moved, PREDICTION_DECIMALS),
@@ -132,7 +136,7 @@ class Totals(msgspec.Struct, frozen=True):
         )
 
 
-def moves(baseline: Sequence[Prediction], candidate: Sequence[Prediction]) -> list[float]:
+def yield_changes(baseline: Sequence[Prediction], candidate: Sequence[Prediction]) -> list[float]:
     """How far each batch's yield moved [n], at the answers' own decimals."""
     return [
         round(after.yield_ - before.yield_, PREDICTION_DECIMALS)
@@ -140,16 +144,16 @@ def moves(baseline: Sequence[Prediction], candidate: Sequence[Prediction]) -> li
     ]
 
 
-def totals(baseline: Sequence[Prediction], candidate: Sequence[Prediction]) -> Totals:
+def running_diff(baseline: Sequence[Prediction], candidate: Sequence[Prediction]) -> RunningDiff:
     """The sums for answers [n] to the same batches, in the same order; n at least 1."""
-    found = differences(baseline, candidate)
-    moved = moves(baseline, candidate)
-    histogram = [0] * (len(EDGES) + 1)
+    found = summarize_diff(baseline, candidate)
+    moved = yield_changes(baseline, candidate)
+    histogram = [0] * HISTOGRAM_BINS
     for move in moved:
-        histogram[bisect_left(EDGES, move)] += 1
+        histogram[bisect_left(HISTOGRAM_EDGES, move)] += 1
     pairs = zip(baseline, candidate, strict=True)
     widened = math.fsum((after.upper - after.lower) - (before.upper - before.lower) for before, after in pairs)
-    return Totals(
+    return RunningDiff(
         found.batches,
         found.changed,
         round(math.fsum(moved), PREDICTION_DECIMALS),

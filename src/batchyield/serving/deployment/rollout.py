@@ -10,13 +10,13 @@ import msgspec
 
 from batchyield.errors import ArtifactError, SetupError
 from batchyield.serving.artifact import FILES
-from batchyield.serving.deployment.model_store import Deployment, Desired, Models
-from batchyield.serving.deployment.worker_registry import Status, living
+from batchyield.serving.deployment.model_store import Deployment, DesiredState, ModelStore
+from batchyield.serving.deployment.worker_registry import WorkerStatus, live_workers
 
-PINS = "pins.json"
+PINS_FILE = "pins.json"
 """Beside a fetched model: the md5 of each of its files, its commit and its version."""
 
-LONGEST_HISTORY = 20
+MAX_HISTORY = 20
 POLL_SECONDS = 0.05
 
 
@@ -29,13 +29,13 @@ class Rollout(msgspec.Struct, frozen=True):
         problem: why the wish was taken back; empty where it was fulfilled.
     """
 
-    wanted: Desired
-    workers: tuple[Status, ...]
+    desired: DesiredState
+    workers: tuple[WorkerStatus, ...]
     problem: str = ""
 
 
 @contextlib.contextmanager
-def alone(models: Models) -> Iterator[None]:
+def exclusive_lock(models: ModelStore) -> Iterator[None]:
     """Keeps two commands from wishing at once.
 
     Raises:
@@ -58,13 +58,13 @@ def alone(models: Models) -> Iterator[None]:
         yield
 
 
-def brought(folder: Path) -> Deployment:
+def read_deployment(folder: Path) -> Deployment:
     """What lies in a folder that `pins.artifacts.bring` made.
 
     Raises:
         ArtifactError: its `pins.json` cannot be read.
     """
-    file = folder / PINS
+    file = folder / PINS_FILE
     try:
         said = msgspec.json.decode(file.read_bytes(), type=dict[str, str])
         return Deployment(
@@ -74,30 +74,30 @@ def brought(folder: Path) -> Deployment:
         raise ArtifactError(str(file), f"cannot be read: {error}", "remove the folder and bring it again") from error
 
 
-def running(models: Models) -> Deployment | None:
+def current_deployment(models: ModelStore) -> Deployment | None:
     """What answers now: as the living workers say, else as it is wanted; None where nothing says."""
-    for status in living(models.workers):
+    for status in live_workers(models.workers):
         return status.serving
     return models.desired().serving
 
 
-def deploy(models: Models, deployment: Deployment, wait: float) -> Rollout:
+def deploy(models: ModelStore, deployment: Deployment, wait: float) -> Rollout:
     """Has every worker serve a model that is in the store; what served until now is kept for a rollback."""
-    before = running(models)
+    before = current_deployment(models)
     if before and before.of_lock:
         try:  # the workspace may move on, and a rollback is to find these very bytes
-            before = models.keep(
+            before = models.add(
                 Path(before.directory), msgspec.structs.replace(before, directory=f"{before.md5}-workspace")
             )
         except ArtifactError:
             before = None
     made = _wish(models, serving=deployment, wait=wait)
     if not made.problem and before and before != deployment:
-        models.remember((*models.history(), before)[-LONGEST_HISTORY:])
+        models.set_history((*models.history(), before)[-MAX_HISTORY:])
     return made
 
 
-def rollback(models: Models, wait: float) -> Rollout:
+def rollback(models: ModelStore, wait: float) -> Rollout:
     """Has every worker serve what served before.
 
     Raises:
@@ -110,38 +110,38 @@ def rollback(models: Models, wait: float) -> Rollout:
         )
     made = _wish(models, serving=previous, wait=wait)
     if not made.problem:
-        models.remember(tuple(one for one in earlier if one))
+        models.set_history(tuple(one for one in earlier if one))
     return made
 
 
-def shadow(models: Models, deployment: Deployment | None, wait: float) -> Rollout:
+def set_shadow(models: ModelStore, deployment: Deployment | None, wait: float) -> Rollout:
     """Has every worker run a model in the shadow, or none."""
     return _wish(models, shadow=deployment, wait=wait)
 
 
-def _wish(models: Models, wait: float, **changes: Deployment | None) -> Rollout:
+def _wish(models: ModelStore, wait: float, **changes: Deployment | None) -> Rollout:
     try:
         before = models.desired()
     except ArtifactError:
-        before = Desired(serving=models.good())  # what is there cannot be put back
-    serial = max([before.serial, *(status.serial for status in living(models.workers))]) + 1
-    wanted = msgspec.structs.replace(before, serial=serial, **changes)
-    models.wish(wanted)
+        before = DesiredState(serving=models.last_known_good())  # what is there cannot be put back
+    revision = max([before.revision, *(status.desired_revision for status in live_workers(models.workers))]) + 1
+    wanted = msgspec.structs.replace(before, revision=revision, **changes)
+    models.set_desired(wanted)
     problem = _wait(models, wanted, wait, *changes) if wait else ""
     if problem:
-        restored = msgspec.structs.replace(before, serial=serial + 1)
-        models.wish(restored)
+        restored = msgspec.structs.replace(before, revision=revision + 1)
+        models.set_desired(restored)
         _wait(models, restored, wait, *changes)
-    return Rollout(wanted, tuple(living(models.workers)), problem)
+    return Rollout(wanted, tuple(live_workers(models.workers)), problem)
 
 
-def _wait(models: Models, wanted: Desired, seconds: float, role: str) -> str:
+def _wait(models: ModelStore, wanted: DesiredState, seconds: float, role: str) -> str:
     """Waits until every living worker has acted; says what is wrong with the model for `role`, or nothing."""
     deadline = time.monotonic() + seconds
     while True:
-        workers = living(models.workers)
-        late = [status.pid for status in workers if status.serial < wanted.serial]
-        acted = [status for status in workers if status.serial >= wanted.serial]
+        workers = live_workers(models.workers)
+        late = [status.pid for status in workers if status.desired_revision < wanted.revision]
+        acted = [status for status in workers if status.desired_revision >= wanted.revision]
         refused = {
             f"worker {status.pid}: {one.reason}" for status in acted for one in status.refused if one.role == role
         }

@@ -17,11 +17,11 @@ import msgspec
 from batchyield.files import write_atomic
 from batchyield.serving.artifact import canonical_json
 from batchyield.serving.deployment.model_store import Deployment
-from batchyield.serving.deployment.prediction_diff import Totals
+from batchyield.serving.deployment.prediction_diff import RunningDiff
 from batchyield.serving.responses import Refusal
 
 
-class Shadowed(msgspec.Struct, frozen=True):
+class ShadowStats(msgspec.Struct, frozen=True):
     """What a shadow has seen in one worker.
 
     Attributes:
@@ -33,15 +33,15 @@ class Shadowed(msgspec.Struct, frozen=True):
     """
 
     candidate: str
-    by_baseline: dict[str, Totals] = {}
+    by_baseline: dict[str, RunningDiff] = {}
     dropped: int = 0
     failed: int = 0
     failure: str = ""
 
-    def __add__(self, other: "Shadowed") -> "Shadowed":
+    def __add__(self, other: "ShadowStats") -> "ShadowStats":
         baselines = self.by_baseline.keys() | other.by_baseline.keys()
-        none = Totals()
-        return Shadowed(
+        none = RunningDiff()
+        return ShadowStats(
             self.candidate,
             {md5: self.by_baseline.get(md5, none) + other.by_baseline.get(md5, none) for md5 in sorted(baselines)},
             self.dropped + other.dropped,
@@ -50,12 +50,12 @@ class Shadowed(msgspec.Struct, frozen=True):
         )
 
 
-class Status(msgspec.Struct, frozen=True):
+class WorkerStatus(msgspec.Struct, frozen=True):
     """A worker.
 
     Attributes:
         pid: of its process.
-        serial: of the wish that it last acted upon.
+        desired_revision: of the wish that it last acted upon.
         serving: what answers.
         shadow: what sees the same rows.
         refused: what it was to use and does not.
@@ -63,14 +63,14 @@ class Status(msgspec.Struct, frozen=True):
     """
 
     pid: int
-    serial: int
+    desired_revision: int
     serving: Deployment
     shadow: Deployment | None = None
     refused: tuple[Refusal, ...] = ()
-    shadowed: Shadowed | None = None
+    shadowed: ShadowStats | None = None
 
 
-class Seat:
+class WorkerRegistration:
     """A living worker's place among the others."""
 
     def __init__(self, folder: Path) -> None:
@@ -89,15 +89,15 @@ class Seat:
                 break
             self._lock.close()
 
-    def say(self, status: Status) -> None:
+    def publish(self, status: WorkerStatus) -> None:
         """Tells the others."""
         write_atomic(self._folder / f"{self.name}.json", canonical_json(status))
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Gives the place up; what was said last stays for a successor to inherit."""
         self._lock.close()
 
-    def inherit(self) -> list[Status]:
+    def adopt_dead(self) -> list[WorkerStatus]:
         """What workers said that are dead now, each told to one successor alone."""
         left = []
         for lock in sorted(self._folder.glob("*.lock")):
@@ -110,17 +110,17 @@ class Seat:
             left += [said] if said else []
         return left
 
-    def others(self) -> list[Status]:
+    def other_workers(self) -> list[WorkerStatus]:
         """The other living workers."""
         return [status for name, status in _living(self._folder) if name != self.name]
 
 
-def living(folder: Path) -> list[Status]:
+def live_workers(folder: Path) -> list[WorkerStatus]:
     """All workers that live and have said something, by process id."""
     return sorted((status for _, status in _living(folder)), key=lambda status: status.pid)
 
 
-def _living(folder: Path) -> Iterator[tuple[str, Status]]:
+def _living(folder: Path) -> Iterator[tuple[str, WorkerStatus]]:
     for lock in sorted(folder.glob("*.lock")):
         if ended := _ended(lock):
             ended.close()
@@ -142,8 +142,8 @@ def _ended(lock: Path) -> BinaryIO | None:
     return file
 
 
-def _said(lock: Path) -> Status | None:
+def _said(lock: Path) -> WorkerStatus | None:
     try:
-        return msgspec.json.decode(lock.with_suffix(".json").read_bytes(), type=Status)
+        return msgspec.json.decode(lock.with_suffix(".json").read_bytes(), type=WorkerStatus)
     except (OSError, msgspec.MsgspecError, ValueError):
         return None

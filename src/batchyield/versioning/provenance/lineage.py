@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from batchyield.files import md5_of
-from batchyield.serving.lockfile import Entry, Lock
+from batchyield.serving.lockfile import DvcLock, LockedFile
 from batchyield.versioning.revisions import text_at
 from batchyield.versioning.storage.raw_data import DATA, PIN, parse_pin
 
@@ -48,19 +48,19 @@ class RawObject(msgspec.Struct, frozen=True):
     md5: str
 
 
-def entry(lock: Lock, path: str, md5: str = "") -> Entry | None:
+def entry(lock: DvcLock, path: str, md5: str = "") -> LockedFile | None:
     """What a lock says of a path, with this md5 where one is given: as an output, else as a stage's input; or None."""
     return next((e for e in lock.entries() if e.path == path and e.md5.startswith(md5)), None)
 
 
-def file(lock: Lock, named: Entry) -> File:
+def file(lock: DvcLock, named: LockedFile) -> File:
     """A file that a lock names, with its role."""
     maker = lock.outs().get(named.path)
     outside = "raw data" if named.path == str(DATA) else ROLES.get(named.path.split("/")[0], "data")
     return File(named.path, named.md5, named.size, "output" if maker else outside, maker[0] if maker else None)
 
 
-def walk(lock: Lock, subjects: Iterable[File]) -> tuple[Step, ...]:
+def walk(lock: DvcLock, subjects: Iterable[File]) -> tuple[Step, ...]:
     """The stages on the way from `subjects` back to what no stage makes, nearest first, each once."""
     steps: dict[str, Step] = {}
     ahead = [subject.stage for subject in subjects]
@@ -90,7 +90,7 @@ def raw_object(revision: str, root: Path) -> RawObject | None:
 
 
 def breaks(
-    lock: Lock, subjects: Iterable[File], steps: Iterable[Step], raw: RawObject | None, revision: str, root: Path
+    lock: DvcLock, subjects: Iterable[File], steps: Iterable[Step], raw: RawObject | None, revision: str, root: Path
 ) -> tuple[str, ...]:
     """Where a commit contradicts its own lock: a rebuild of it will not give the lock's bytes, or need not."""
     outs = lock.outs()

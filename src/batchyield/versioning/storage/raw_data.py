@@ -7,7 +7,7 @@ import msgspec
 from batchyield.errors import ArtifactError, SetupError
 from batchyield.files import md5, md5_of, write_atomic
 from batchyield.plant.simulator import simulate
-from batchyield.serving.lockfile import Entry, read_lock
+from batchyield.serving.lockfile import LockedFile, read_lock
 from batchyield.versioning.lock_diff import LOCK
 from batchyield.versioning.storage import content_store, embedded_s3, remotes, s3_objects
 from batchyield.versioning.storage.s3_objects import Source, State
@@ -30,7 +30,7 @@ class Pin(msgspec.Struct, frozen=True):
     """A `.dvc` file that imports one object."""
 
     deps: tuple[Import]
-    outs: tuple[Entry]
+    outs: tuple[LockedFile]
 
     @property
     def md5(self) -> str:
