@@ -22,9 +22,9 @@ from reproduction import WITHOUT_AVX2
 
 from batchyield.errors import BatchyieldError, SetupError
 from batchyield.versioning import git, hydra_params
-from batchyield.versioning.provenance.output_diff import Verdict, distance
+from batchyield.versioning.provenance.output_diff import OutputVerdict, diff_output
 from batchyield.versioning.storage import raw_data, remotes
-from batchyield.versioning.storage.demo_remote import seed
+from batchyield.versioning.storage.demo_remote import seed_bucket
 
 ROOT = Path(__file__).parents[1]
 EMULATOR = "qemu-x86_64"
@@ -74,11 +74,11 @@ def native(name: str, root: Path) -> None:
 def prepared() -> Iterator[Path]:
     """A copy of the working tree with the raw data and what is before the fitting, the same for every model."""
     with tempfile.TemporaryDirectory(prefix="batchyield-emulated-") as folder:
-        root = git.copy(ROOT, Path(folder) / "checkout")
-        with remotes.served(ROOT) as server:
+        root = git.copy_working_tree(ROOT, Path(folder) / "checkout")
+        with remotes.started(ROOT) as server:
             if server:
-                seed(server)
-            remotes.lend(ROOT, root)
+                seed_bucket(server)
+            remotes.copy_remotes(ROOT, root)
             raw_data.fetch(root)
         for name in BEFORE:
             native(name, root)
@@ -106,11 +106,15 @@ def emulate(cpu: str, root: Path, expected: dict[str, bytes]) -> Cell:
         lines = [line for line in done.stderr.splitlines() if line.strip() and "warning: TCG" not in line]
         return Cell("did not run", lines[-1] if lines else f"exit code {done.returncode}", seconds)
     found = fitted(root)
-    measured = {name: distance(name, data, found[name]) for name, data in expected.items()}
-    others = {name: far for name, far in measured.items() if far.verdict is not Verdict.SAME}
+    measured = {name: diff_output(name, data, found[name]) for name, data in expected.items()}
+    others = {name: far for name, far in measured.items() if far.verdict is not OutputVerdict.SAME}
     if not others:
         return Cell(f"same{how}", "", seconds)
-    worst = Verdict.DIFFERENT if Verdict.DIFFERENT in {far.verdict for far in others.values()} else Verdict.CLOSE
+    worst = (
+        OutputVerdict.DIFFERENT
+        if OutputVerdict.DIFFERENT in {far.verdict for far in others.values()}
+        else OutputVerdict.CLOSE
+    )
     why = "; ".join(f"{name} {far.verdict}: {far.said}" for name, far in others.items())
     return Cell(f"{worst}{how}", why, seconds)
 
@@ -120,7 +124,7 @@ def table(models: list[str], cpus: list[str], root: Path) -> dict[tuple[str, str
     print(f"| model | native | {' | '.join(cpus)} |\n|---|---|{'---|' * len(cpus)}")
     cells = {}
     for model in models:
-        hydra_params.write(root, [f"model={model}"])
+        hydra_params.write_params(root, [f"model={model}"])
         begun = time.monotonic()
         native("train", root)
         print(f"| {model} | {time.monotonic() - begun:.0f} s |", end="", flush=True)

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from batchyield.versioning.storage import remotes
-from batchyield.versioning.storage.demo_remote import seed
+from batchyield.versioning.storage.demo_remote import seed_bucket
 
 WITHOUT_AVX512 = "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX512_SPR X86_V4"
 WITHOUT_AVX2 = f"AVX2 FMA3 X86_V3 {WITHOUT_AVX512}"
@@ -76,9 +76,9 @@ def main() -> int:
     root = Path(__file__).parents[1]
     print("| condition | outputs | seconds |\n|---|---|---|")
     outcomes = []
-    with remotes.served(root) as server:
+    with remotes.started(root) as server:
         if server:
-            seed(server)
+            seed_bucket(server)
         for condition in conditions():
             if options.only in condition.name:
                 outcome, seconds = rebuild(condition, root)

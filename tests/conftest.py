@@ -12,11 +12,11 @@ import pytest
 from support.commands import MARK, QUICK, ROOT, run
 from support.journal_database import postgres
 
-from batchyield.files import exclusively
+from batchyield.files import exclusive_lock
 from batchyield.versioning import git, hydra_params
 from batchyield.versioning.lock_diff import LOCK
 from batchyield.versioning.storage import embedded_s3, raw_data, remotes
-from batchyield.versioning.storage.demo_remote import seed
+from batchyield.versioning.storage.demo_remote import seed_bucket
 
 hypothesis.settings.register_profile("suite", deadline=None)  # how long an example takes is the machine's affair
 hypothesis.settings.load_profile("suite")
@@ -56,9 +56,9 @@ def postgres_server():
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory):
     """A copy of this working tree as a repository of its own, its bucket served and seeded, nothing built."""
-    root = git.copy(ROOT, tmp_path_factory.mktemp("checkout"))
-    with embedded_s3.running(remotes.embedded(embedded_s3.free_port(), root)) as server:
-        seed(server)
+    root = git.copy_working_tree(ROOT, tmp_path_factory.mktemp("checkout"))
+    with embedded_s3.running(remotes.embedded_server(embedded_s3.free_port(), root)) as server:
+        seed_bucket(server)
         yield root
 
 
@@ -71,7 +71,7 @@ def once(tmp_path_factory, worker_id):
     def made(name, make):
         lock, folder, aside = (shared / f"{name}{suffix}" for suffix in (".lock", "", ".part"))
         lock.mkdir(parents=True, exist_ok=True)
-        with exclusively(lock):
+        with exclusive_lock(lock):
             if not folder.exists():
                 shutil.rmtree(aside, ignore_errors=True)
                 make(aside)
@@ -113,16 +113,16 @@ def quick(rebuilt, once, tmp_path_factory):
 
     def make(folder):
         git.git("clone", "-q", str(rebuilt), str(folder), cwd=rebuilt)
-        remotes.lend(rebuilt, folder)
+        remotes.copy_remotes(rebuilt, folder)
         raw_data.fetch(folder)
-        hydra_params.write(folder, QUICK)
+        hydra_params.write_params(folder, QUICK)
         run("dvc", "repro", cwd=folder)
         run("git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qam", "quick", cwd=folder)
 
     root = tmp_path_factory.mktemp("quick") / "checkout"
     ignored = shutil.ignore_patterns("config.local", "tmp")  # of another worker's server; what DVC noted of other paths
     shutil.copytree(once("quick", make), root, symlinks=True, ignore=ignored)
-    remotes.lend(rebuilt, root)
+    remotes.copy_remotes(rebuilt, root)
     return root
 
 
@@ -131,6 +131,6 @@ def spoilt(quick, tmp_path):
     """A quick checkout to spoil, its bucket too: yields the checkout, while its own S3 server runs."""
     root = tmp_path / "spoilt"
     shutil.copytree(quick, root, symlinks=True, ignore=shutil.ignore_patterns("config.local"))
-    with embedded_s3.running(remotes.embedded(embedded_s3.free_port(), root)) as server:
-        embedded_s3.put(server, raw_data.KEY, (root / raw_data.DATA).read_bytes())
+    with embedded_s3.running(remotes.embedded_server(embedded_s3.free_port(), root)) as server:
+        embedded_s3.put_object(server, raw_data.KEY, (root / raw_data.DATA).read_bytes())
         yield root

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from batchyield.errors import SetupError
 
-ASIDE = ".part"
+PARTIAL_SUFFIX = ".part"
 """How the name of a file ends that is still being written."""
 
 
@@ -33,15 +33,15 @@ def write_atomic(path: Path, data: bytes | Iterable[bytes], mode: int | None = N
         ) from error
 
 
-def sweep(path: Path) -> None:
+def remove_partial_files(path: Path) -> None:
     """Removes what writers of `path` left aside that were killed; to be called while nobody writes it."""
-    for aside in path.parent.glob(f".{path.name}.*{ASIDE}"):
+    for aside in path.parent.glob(f".{path.name}.*{PARTIAL_SUFFIX}"):
         aside.unlink(missing_ok=True)
 
 
 def _write(path: Path, data: bytes | Iterable[bytes], mode: int | None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=ASIDE)
+    handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PARTIAL_SUFFIX)
     try:
         with os.fdopen(handle, "wb") as file:
             file.writelines([data] if isinstance(data, bytes) else data)
@@ -63,7 +63,7 @@ def _write(path: Path, data: bytes | Iterable[bytes], mode: int | None) -> None:
 
 
 @contextlib.contextmanager
-def exclusively(folder: Path) -> Iterator[None]:
+def exclusive_lock(folder: Path) -> Iterator[None]:
     """Holds a folder against others who ask by this function too, so that of two changes none is lost."""
     import fcntl  # not on Windows, where what only reads files must still load
 
@@ -75,7 +75,7 @@ def exclusively(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def md5(path: Path) -> str:
+def md5_of_file(path: Path) -> str:
     """The content hash by which DVC names a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -20,14 +20,14 @@ from support.service import REFERENCE, ROOT, Running, batches, card, environment
 from support.tls import certificate, hosted
 
 from api.openapi.examples import INPUTS
-from batchyield.files import md5
+from batchyield.files import md5_of_file
 from batchyield.release.registry import NAME
 from batchyield.serving.artifact import FILES, MODEL, golden_rows, write_artifact
 from batchyield.serving.auth.api_keys import encode_keys, new_key, new_token
 from batchyield.versioning import git as workspace
 from batchyield.versioning.git import git
 from batchyield.versioning.storage import embedded_s3, remotes, s3_objects
-from batchyield.versioning.storage.content_store import place
+from batchyield.versioning.storage.content_store import cache_path
 
 DECLARED = yaml.safe_load((ROOT / "deploy/heroku/heroku.yml").read_text())
 (RELEASE,) = DECLARED["release"]["command"]
@@ -144,7 +144,7 @@ def test_a_dyno_that_lacks_something_does_not_start(model, tmp_path):
 @pytest.fixture(scope="module")
 def history(tmp_path_factory):
     """A checkout with a released commit and a later one, a model each in the DVC cache: (root, first, second)."""
-    root = workspace.copy(ROOT, tmp_path_factory.mktemp("heroku") / "checkout")
+    root = workspace.copy_working_tree(ROOT, tmp_path_factory.mktemp("heroku") / "checkout")
     made = []
     for constant in (0.5, 0.5625):
         model = linear_onnx(constant)
@@ -201,7 +201,7 @@ def test_what_is_pushed_is_what_the_image_is_made_from(history, heroku, tmp_path
     locked = {
         out["path"]: out["md5"] for out in yaml.safe_load(files["dvc.lock"].read_text())["stages"]["train"]["outs"]
     }
-    assert {name: md5(files[name]) for name in model} == locked
+    assert {name: md5_of_file(files[name]) for name in model} == locked
     told = yaml.safe_load(files["heroku.yml"].read_text())
     assert told.pop("build") == {
         "docker": {"web": "Dockerfile"},
@@ -232,14 +232,16 @@ def test_a_dry_run_shows_all_and_pushes_nothing(heroku):
 
 def test_a_model_with_other_bytes_than_pinned_is_not_pushed(history, heroku):
     root = history[0]
-    kept = place(root, md5(root / "data/model" / MODEL))
+    kept = cache_path(root, md5_of_file(root / "data/model" / MODEL))
     right = kept.read_bytes()
-    server = remotes.embedded(embedded_s3.free_port(), root)
+    server = remotes.embedded_server(embedded_s3.free_port(), root)
     with embedded_s3.running(server):
         remote = remotes.s3_client("storage", root)
         try:
             kept.write_bytes(b"not the model")
-            remote.client.put_object(Bucket=remote.bucket, Key=s3_objects.stored(remote, md5(kept)), Body=b"other")
+            remote.client.put_object(
+                Bucket=remote.bucket, Key=s3_objects.storage_key(remote, md5_of_file(kept)), Body=b"other"
+            )
             code, said, bare = heroku("my-app")
         finally:
             kept.write_bytes(right)

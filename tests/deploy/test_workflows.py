@@ -104,7 +104,7 @@ def test_every_command_is_one_that_a_shell_reads(workflow):
 def clone(tmp_path_factory):
     """What a runner has after its checkout, and an environment that is taken for a fresh one."""
     root = tmp_path_factory.mktemp("runner") / "clone"
-    git.copy(ROOT, root)
+    git.copy_working_tree(ROOT, root)
     (root / ".made").mkdir()
     (root / ".made/.made-from-locks").touch()
     os.utime(root / ".made/.made-from-locks", (2**32,) * 2)

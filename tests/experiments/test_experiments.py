@@ -45,7 +45,7 @@ def lab(quick, tmp_path_factory):
         for name, value in changes.items():
             text = re.sub(rf"\b{name}: .*", f"{name}: {value}", text)
         (root / "conf" / file).write_text(text)
-    hydra_params.check(root)
+    hydra_params.check_params(root)
     run("git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qam", "choose", cwd=root)
     dvc(root, "exp", "run", "--name", "alone", "-S", "model=elastic_net")
     dvc(root, "exp", "run", "--queue", "--name", "pair", "-S", "model=elastic_net,mean")
@@ -110,7 +110,7 @@ class TestExperiments:
         dvc(root, "exp", "push", str(tmp_path / "hub.git"), "pair-2")
         run("git", "clone", "-q", "hub.git", "colleague", cwd=tmp_path)
         theirs = tmp_path / "colleague"
-        remotes.lend(root, theirs)
+        remotes.copy_remotes(root, theirs)
         assert "pair-2" in dvc(theirs, "exp", "list", "origin")
         dvc(theirs, "exp", "pull", "origin", "pair-2")
         dvc(theirs, "exp", "apply", "pair-2")
@@ -217,12 +217,12 @@ class TestGrid:
     def test_wrong_point(self, overrides, problem):
         """One invalid point of a grid refuses the whole of it, with a suggestion where there is one."""
         with pytest.raises(hydra_params.ParamsError, match="correct the override") as refused:
-            hydra_params.grid(ROOT, overrides)
+            hydra_params.expand_grid(ROOT, overrides)
         assert problem in str(refused.value)
 
     def test_every_combination(self):
         """A grid has every combination, the last override changing first."""
-        assert hydra_params.grid(ROOT, ["model=ridge,mean", "intervals.level=0.8,0.9"]) == [
+        assert hydra_params.expand_grid(ROOT, ["model=ridge,mean", "intervals.level=0.8,0.9"]) == [
             [model, level]
             for model in ("model=ridge", "model=mean")
             for level in ("intervals.level=0.8", "intervals.level=0.9")

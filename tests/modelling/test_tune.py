@@ -188,7 +188,7 @@ def workspace(tmp_path, monkeypatch):
     """A folder with conf/, params.yaml and the features of a small plant, as `dvc repro featurize` leaves them."""
     shutil.copytree(CONF, tmp_path / "conf")
     monkeypatch.chdir(tmp_path)
-    composition.write(tmp_path, list(QUICK))
+    composition.write_params(tmp_path, list(QUICK))
     features, yields = plant()
     matrix = pd.DataFrame(features.values, columns=[feature.name for feature in FEATURES])
     matrix.insert(0, "id", np.arange(len(yields)).astype(str))
@@ -212,7 +212,7 @@ class TestCommand:
         assert text.startswith(
             "# Written by `batchyield tune conf/search/space.yaml --write found`: the best of 9 trials, seed 3.\n"
         )
-        composition.write(workspace, ["model=found", *QUICK])
+        composition.write_params(workspace, ["model=found", *QUICK])
         chosen = read_params(workspace / "params.yaml")
         values, yields = plant()
         assert build_model(chosen.model, chosen.features, chosen.target).fit(values.values, yields).members_

@@ -15,7 +15,7 @@ import pytest
 from support.commands import run
 from support.stage_fault import AT_FIRST_OUTPUT
 
-from batchyield.files import md5
+from batchyield.files import md5_of_file
 from batchyield.serving.lockfile import read_lock
 from batchyield.versioning.lock_diff import LOCK
 from batchyield.versioning.storage import embedded_s3, raw_data, remotes
@@ -42,7 +42,7 @@ def pinned(root):
 
 
 def found(root):
-    return {path: md5(root / path) for path in pinned(root) if (root / path).exists()}
+    return {path: md5_of_file(root / path) for path in pinned(root) if (root / path).exists()}
 
 
 def flip(file):
@@ -152,13 +152,13 @@ def test_a_corrupt_file_of_the_cache_stops_the_stage_that_reads_it_and_is_healed
     flip(in_cache(faulty, path))
     (faulty / path).unlink()
     run("dvc", "checkout", path, cwd=faulty)
-    assert md5(faulty / path) != outs[path], "DVC alone takes it for what it is called"
+    assert md5_of_file(faulty / path) != outs[path], "DVC alone takes it for what it is called"
     assert path not in run("dvc", "status", cwd=faulty).stdout, "and says so"
     done = again(faulty, "featurize", check=False)
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
     assert outs[path] in done.stderr
-    assert md5(faulty / path) in done.stderr
+    assert md5_of_file(faulty / path) in done.stderr
     assert "fetch`" in done.stderr
     assert (faulty / LOCK).read_bytes() == lock
     assert f"{path} was corrupt" in run("batchyield", "fetch", cwd=faulty).stdout
@@ -210,11 +210,11 @@ def bare(quick, tmp_path_factory):
     """A checkout with nothing at hand, behind a proxy to an S3 that holds its raw data and one output: yields both."""
     root = tmp_path_factory.mktemp("bare") / "checkout"
     shutil.copytree(quick, root, symlinks=True, ignore=shutil.ignore_patterns("config.local"))
-    with embedded_s3.running(remotes.embedded(embedded_s3.free_port(), root)) as server:
-        embedded_s3.put(server, raw_data.KEY, (root / raw_data.DATA).read_bytes())
+    with embedded_s3.running(remotes.embedded_server(embedded_s3.free_port(), root)) as server:
+        embedded_s3.put_object(server, raw_data.KEY, (root / raw_data.DATA).read_bytes())
         for path in ("data/split/train.parquet", raw_data.DATA.as_posix()):
             digest = pinned(root).get(path) or raw_data.read_pin(root).md5
-            embedded_s3.put(server, f"dvc/files/md5/{digest[:2]}/{digest[2:]}", (root / path).read_bytes())
+            embedded_s3.put_object(server, f"dvc/files/md5/{digest[:2]}/{digest[2:]}", (root / path).read_bytes())
         with http.server.ThreadingHTTPServer((embedded_s3.HOST, 0), Proxy) as proxy:
             proxy.behind, proxy.fault, proxy.daemon_threads = server.url, None, True
             threading.Thread(target=proxy.serve_forever, daemon=True).start()
@@ -248,7 +248,9 @@ def test_an_s3_that_fails_or_sends_too_little_is_told_and_nothing_of_it_is_taken
     pulled = run("dvc", "pull", "data/split/train.parquet", cwd=root, check=False)
     assert pulled.returncode != 0
     assert not (root / "data/split/train.parquet").exists()
-    assert all(md5(file) == f"{file.parent.name}{file.name}" for file in (root / ".dvc/cache").glob("files/md5/??/*"))
+    assert all(
+        md5_of_file(file) == f"{file.parent.name}{file.name}" for file in (root / ".dvc/cache").glob("files/md5/??/*")
+    )
     proxy.fault = None
     assert "from the DVC storage" in run("batchyield", "fetch", cwd=root).stdout
 

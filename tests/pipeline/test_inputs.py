@@ -7,7 +7,7 @@ from support.commands import run
 from support.stage_fault import AT_FIRST_OUTPUT
 
 from batchyield.errors import SetupError
-from batchyield.files import md5, sweep, write_atomic
+from batchyield.files import md5_of_file, remove_partial_files, write_atomic
 from batchyield.serving.lockfile import read_lock
 from batchyield.versioning.lock_diff import LOCK
 
@@ -37,7 +37,7 @@ def split(root, edit):
 @pytest.mark.parametrize("what", EDITED)
 def test_an_input_that_changes_while_a_stage_runs_fails_it_and_is_named(scratch, what):
     file, _ = EDITED[what]
-    before = md5(scratch / file)
+    before = md5_of_file(scratch / file)
     done = split(scratch, EDITED[what])
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
@@ -48,7 +48,7 @@ def test_an_input_that_changes_while_a_stage_runs_fails_it_and_is_named(scratch,
         assert '"seed": 7' in done.stderr
     else:
         assert before in done.stderr
-        assert "missing" in done.stderr if not (scratch / file).exists() else md5(scratch / file) in done.stderr
+        assert "missing" in done.stderr if not (scratch / file).exists() else md5_of_file(scratch / file) in done.stderr
     assert not list((scratch / "data/split").glob("*.parquet")), "its outputs belong to no input"
 
 
@@ -69,7 +69,7 @@ def test_dvc_keeps_its_lock_and_the_next_repro_makes_it_good(scratch):
     run("dvc", "repro", "--single-item", "split", cwd=scratch)
     now = read_lock(scratch / LOCK)
     assert now.outs() == was, "a comment changes no output"
-    assert {dep.path: dep.md5 for dep in now.stages["split"].deps}[file] == md5(scratch / file)
+    assert {dep.path: dep.md5 for dep in now.stages["split"].deps}[file] == md5_of_file(scratch / file)
 
 
 def test_a_stage_that_cannot_be_told_is_refused(scratch):
@@ -92,5 +92,5 @@ def test_what_a_killed_writer_left_is_swept_and_nothing_else(tmp_path):
     for file in kept:
         file.write_bytes(b"kept")
     (tmp_path / ".a.json.k3x9.part").write_bytes(b"half")
-    sweep(tmp_path / "a.json")
+    remove_partial_files(tmp_path / "a.json")
     assert sorted(tmp_path.iterdir()) == sorted(kept)

@@ -14,21 +14,21 @@ from support.commands import EVALUATED, ROOT, run
 from batchyield.plant.csv_reader import read_sheet
 from batchyield.serving.lockfile import read_lock
 from batchyield.versioning import git, hydra_params
-from batchyield.versioning.lock_diff import LOCK, compare
+from batchyield.versioning.lock_diff import LOCK, compare_outputs
 from batchyield.versioning.storage import embedded_s3, raw_data, remotes
 
 pytestmark = pytest.mark.slow
 
 
 def test_a_rebuild_gives_the_committed_bytes(rebuilt):
-    rows = compare(read_lock(ROOT / LOCK), read_lock(rebuilt / LOCK))
+    rows = compare_outputs(read_lock(ROOT / LOCK), read_lock(rebuilt / LOCK))
     assert len(rows) >= 10
     assert [row for row in rows if not row.same] == []
     assert run("git", "status", "--porcelain", cwd=rebuilt).stdout == "", "a rebuild changes no committed file"
 
 
 def test_params_yaml_is_conf_composed():
-    hydra_params.check(ROOT)
+    hydra_params.check_params(ROOT)
 
 
 def test_nothing_is_left_to_do_after_a_rebuild(rebuilt):
@@ -40,7 +40,7 @@ def test_another_clone_pulls_what_this_one_pushed(rebuilt, tmp_path):
     run("dvc", "push", cwd=rebuilt)
     clone = tmp_path / "clone"
     git.git("clone", "-q", str(rebuilt), str(clone), cwd=tmp_path)
-    remotes.lend(rebuilt, clone)
+    remotes.copy_remotes(rebuilt, clone)
     run("dvc", "pull", cwd=clone)
     assert "up to date" in run("dvc", "status", cwd=clone).stdout
     for path in read_lock(clone / LOCK).outs():
@@ -83,9 +83,9 @@ def test_a_broken_contract_stops_the_pipeline_and_names_rows_and_columns(scratch
 def test_raw_data_that_moved_on_are_refused_and_the_pin_stays(checkout, tmp_path):
     clone = tmp_path / "clone"
     git.git("clone", "-q", str(checkout), str(clone), cwd=tmp_path)
-    server = remotes.embedded(embedded_s3.free_port(), clone)
+    server = remotes.embedded_server(embedded_s3.free_port(), clone)
     with embedded_s3.running(server):
-        embedded_s3.put(server, raw_data.KEY, b"another file")
+        embedded_s3.put_object(server, raw_data.KEY, b"another file")
         pin = (clone / raw_data.PIN).read_bytes()
         with pytest.raises(Exception, match="no longer the object"):
             raw_data.fetch(clone)

@@ -10,11 +10,11 @@ from support.scratch_repository import cache, commit
 from support.service import linear_onnx, make_checkout
 
 from batchyield.errors import ArtifactError, SetupError
-from batchyield.release.pinned_model import bring
+from batchyield.release.pinned_model import fetch_model
 from batchyield.serving.artifact import FILES, MODEL, open_artifact
 from batchyield.versioning.git import git
 from batchyield.versioning.storage import embedded_s3, remotes, s3_objects
-from batchyield.versioning.storage.content_store import place
+from batchyield.versioning.storage.content_store import cache_path
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_each_revision_gives_its_own_model_without_a_storage(history):
     git("tag", "line@v1.10.0", second, cwd=root)
     git("tag", "line@v1.9.0", second, cwd=root)
     git("tag", "line#prod#1", second, cwd=root)
-    folders = {name: bring(name, root) for name in ("HEAD~1", first[:9], "HEAD", "line@v1.9.0")}
+    folders = {name: fetch_model(name, root) for name in ("HEAD~1", first[:9], "HEAD", "line@v1.9.0")}
     assert folders["HEAD~1"] == folders[first[:9]] != folders["HEAD"] == folders["line@v1.9.0"]
     for revision, version, folder in (
         (first, "0.9.0", folders["HEAD~1"]),
@@ -60,18 +60,18 @@ def test_each_revision_gives_its_own_model_without_a_storage(history):
 
 def test_what_was_brought_before_is_checked_and_taken(history):
     root, first, _ = history
-    folder = bring(first, root)
+    folder = fetch_model(first, root)
     before = {path.name: path.stat().st_ino for path in folder.iterdir() if path.name != "pins.json"}
     shutil.rmtree(root / ".dvc/cache")
-    assert bring(first, root) == folder
+    assert fetch_model(first, root) == folder
     assert {path.name: path.stat().st_ino for path in folder.iterdir() if path.name != "pins.json"} == before
 
 
 def test_what_was_damaged_is_brought_anew(history):
     root, first, _ = history
-    whole = (bring(first, root) / MODEL).read_bytes()
-    (bring(first, root) / MODEL).write_bytes(whole[:-1])
-    assert (bring(first, root) / MODEL).read_bytes() == whole
+    whole = (fetch_model(first, root) / MODEL).read_bytes()
+    (fetch_model(first, root) / MODEL).write_bytes(whole[:-1])
+    assert (fetch_model(first, root) / MODEL).read_bytes() == whole
 
 
 def test_two_pins_with_one_model_and_two_cards_have_a_folder_each(history):
@@ -80,37 +80,37 @@ def test_two_pins_with_one_model_and_two_cards_have_a_folder_each(history):
     cache(root)
     third = commit(root, "measured again")
     for revision, mse in ((second, 0.001), (third, 0.002), (second, 0.001)):
-        card = json.loads((bring(revision, root) / "card.json").read_text())
+        card = json.loads((fetch_model(revision, root) / "card.json").read_text())
         assert card["metrics"] == {"mse": mse}
 
 
 def test_what_the_cache_lacks_comes_from_the_storage_and_is_checked(history, tmp_path):
     root, first, second = history
-    server = remotes.embedded(embedded_s3.free_port(), root)
+    server = remotes.embedded_server(embedded_s3.free_port(), root)
     with embedded_s3.running(server):
         remote = remotes.s3_client("storage", root)
-        for name, pin in pins_of(bring(first, root)).items():
+        for name, pin in pins_of(fetch_model(first, root)).items():
             if name in FILES:
-                data = place(root, pin).read_bytes()
-                remote.client.put_object(Bucket=remote.bucket, Key=s3_objects.stored(remote, pin), Body=data)
+                data = cache_path(root, pin).read_bytes()
+                remote.client.put_object(Bucket=remote.bucket, Key=s3_objects.storage_key(remote, pin), Body=data)
         clone = tmp_path / "clone"
         git("clone", "-q", str(root), str(clone), cwd=tmp_path)
-        remotes.lend(root, clone)
-        damaged = place(clone, pins_of(bring(first, root))[MODEL])
+        remotes.copy_remotes(root, clone)
+        damaged = cache_path(clone, pins_of(fetch_model(first, root))[MODEL])
         damaged.parent.mkdir(parents=True)
         damaged.write_bytes(b"what a cache holds is not believed")
-        folder = bring(first, clone)
+        folder = fetch_model(first, clone)
         # the fixtures' golden rows are those of the model 0.5
         assert open_artifact(folder, pins_of(folder)).md5 == folder.name
 
         with pytest.raises(SetupError, match=r"(?s)lacks model\.onnx.*has no model\.onnx.*`dvc push`"):
-            bring(second, clone)
+            fetch_model(second, clone)
 
         shutil.rmtree(folder)
-        pin = pins_of(bring(first, root))[MODEL]
-        remote.client.put_object(Bucket=remote.bucket, Key=s3_objects.stored(remote, pin), Body=b"other bytes")
+        pin = pins_of(fetch_model(first, root))[MODEL]
+        remote.client.put_object(Bucket=remote.bucket, Key=s3_objects.storage_key(remote, pin), Body=b"other bytes")
         with pytest.raises(ArtifactError, match=r"is not the pinned model\.onnx"):
-            bring(first, clone)
+            fetch_model(first, clone)
         assert not folder.exists()
         assert list((clone / ".cache/models").iterdir()) == []
 
@@ -118,8 +118,8 @@ def test_what_the_cache_lacks_comes_from_the_storage_and_is_checked(history, tmp
 def test_a_revision_without_a_model_is_told(history):
     root, *_ = history
     with pytest.raises(SetupError, match=r"no-such-branch is not a revision.*\n.*git fetch --all --tags"):
-        bring("no-such-branch", root)
+        fetch_model("no-such-branch", root)
     (root / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
     commit(root, "nothing is pinned")
     with pytest.raises(SetupError, match=r"pins no data/model/model\.onnx"):
-        bring("HEAD", root)
+        fetch_model("HEAD", root)

@@ -24,14 +24,14 @@ from support.service import REFERENCE, batches, card, linear_onnx, pin
 from batchyield.cli.__main__ import main
 from batchyield.errors import ArtifactError, InputError
 from batchyield.plant.simulator import simulate
-from batchyield.release.registry import NAME, read, resolve
+from batchyield.release.registry import NAME, read_registry, resolve
 from batchyield.serving.artifact import FILES, MODEL, golden_rows, write_artifact
 from batchyield.serving.model_package import ModelPackage
 from batchyield.versioning import git as workspace
 from batchyield.versioning.git import git
 from batchyield.versioning.lock_diff import LOCK
 from batchyield.versioning.storage import embedded_s3, raw_data, remotes, s3_objects
-from batchyield.versioning.storage.content_store import place
+from batchyield.versioning.storage.content_store import cache_path
 
 TOKEN = "tok-3n-of-the-index"
 ME = {f"GIT_{who}_{what}": said for who in ("AUTHOR", "COMMITTER") for what, said in (("NAME", "t"), ("EMAIL", "t@l"))}
@@ -43,11 +43,11 @@ def md5(data):
 
 def store(root, data):
     """Keeps bytes as `dvc push` does after `dvc commit`: in the cache and in the storage."""
-    kept = place(root, md5(data))
+    kept = cache_path(root, md5(data))
     kept.parent.mkdir(parents=True, exist_ok=True)
     kept.write_bytes(data)
     remote = remotes.s3_client("storage", root)
-    remote.client.put_object(Bucket=remote.bucket, Key=s3_objects.stored(remote, md5(data)), Body=data)
+    remote.client.put_object(Bucket=remote.bucket, Key=s3_objects.storage_key(remote, md5(data)), Body=data)
 
 
 def train(root, constant, subject, code=("contract_params", "cells"), param="level"):
@@ -84,11 +84,11 @@ def me():
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory):
     """Two releases, the first in prod and the second in staging, in a bare remote; the storage is up."""
-    root = workspace.copy(ROOT, tmp_path_factory.mktemp("release") / "checkout")
+    root = workspace.copy_working_tree(ROOT, tmp_path_factory.mktemp("release") / "checkout")
     bare = root.parent / "origin.git"
     git("init", "-q", "--bare", "-b", "main", str(bare), cwd=root)
     git("remote", "add", "origin", str(bare), cwd=root)
-    with embedded_s3.running(remotes.embedded(embedded_s3.free_port(), root)):
+    with embedded_s3.running(remotes.embedded_server(embedded_s3.free_port(), root)):
         store(root, (data := b"the raw data of this rehearsal"))
         pinned = yaml.safe_load((root / raw_data.PIN).read_text())
         pinned["outs"][0] |= {"md5": md5(data), "size": len(data)}
@@ -119,7 +119,7 @@ def clone(origin, tmp_path):
     """A second clone, as CI has it; its DVC cache is empty."""
     root, bare, _ = origin
     git("clone", "-q", str(bare), str(tmp_path / "clone"), cwd=tmp_path)
-    remotes.lend(root, tmp_path / "clone")
+    remotes.copy_remotes(root, tmp_path / "clone")
     return tmp_path / "clone"
 
 
@@ -134,7 +134,7 @@ def test_a_release_is_a_tag_with_its_pins_and_a_second_clone_resolves_it(origin,
     assert "FAILED" not in released
     assert "yield-model@v1.0.0 is pushed" in released
     assert "yield-model#prod#1 is pushed" in promoted
-    assert [(one.version, one.revision, one.stages) for one in read(clone).releases] == [
+    assert [(one.version, one.revision, one.stages) for one in read_registry(clone).releases] == [
         ("1.1.0", second, ("staging",)),  # dev was not pushed
         ("1.0.0", first, ("prod",)),
     ]
@@ -153,7 +153,7 @@ def test_a_release_is_a_tag_with_its_pins_and_a_second_clone_resolves_it(origin,
 
 def test_promote_goes_back_and_forth_and_refuses_what_is_not_there(inside, origin, capsys):
     def stages():
-        return {stage: versions[-1] for stage, versions in read().stages().items()}
+        return {stage: versions[-1] for stage, versions in read_registry().stages().items()}
 
     assert stages() == {"prod": "1.0.0", "staging": "1.1.0"}
     assert main(["promote", "prod", "1.1.0"]) == 0
@@ -252,8 +252,8 @@ def test_what_was_not_pushed_is_not_released(inside, capsys):
     pin(inside)
     for name in FILES:
         data = (inside / "data/model" / name).read_bytes()
-        place(inside, md5(data)).parent.mkdir(parents=True, exist_ok=True)
-        place(inside, md5(data)).write_bytes(data)
+        cache_path(inside, md5(data)).parent.mkdir(parents=True, exist_ok=True)
+        cache_path(inside, md5(data)).write_bytes(data)
     commit(inside, "Forget dvc push")
     assert main(["release", "--dry-run"]) == 1
     assert "data/model/model.onnx is missing in s3://" in capsys.readouterr().out

@@ -174,7 +174,7 @@ def origin(quick, tmp_path_factory):
     git.git("clone", "-q", "--bare", str(quick), str(folder / "origin.git"), cwd=folder)
     author = folder / "author"
     git.git("clone", "-q", str(folder / "origin.git"), str(author), cwd=folder)
-    remotes.lend(quick, author)
+    remotes.copy_remotes(quick, author)
     shutil.copytree(quick / ".dvc/cache", author / ".dvc/cache")
     run("dvc", "checkout", "--quiet", cwd=author)
     run("dvc", "push", "--quiet", cwd=author)
@@ -184,7 +184,7 @@ def origin(quick, tmp_path_factory):
 def proposed(author, branch, *choices):
     """Changes params on a branch, builds and commits."""
     run("git", "checkout", "-q", "-B", branch, "main", cwd=author)
-    hydra_params.write(author, list(choices))
+    hydra_params.write_params(author, list(choices))
     run("dvc", "repro", "--quiet", cwd=author)
     identity = ("-c", "user.name=t", "-c", "user.email=t@localhost")
     run("git", *identity, "commit", "-qam", branch, cwd=author)
@@ -200,7 +200,7 @@ def rehearsed(origin, rebuilt, branch, labels=""):
     """Runs the steps of pr.yml in order in a fresh clone; the report, the exit code of each step, and the clone."""
     clone = origin / f"ci-{branch}"
     git.git("clone", "-q", "--branch", branch, str(origin / "origin.git"), str(clone), cwd=origin)
-    remotes.lend(rebuilt, clone)
+    remotes.copy_remotes(rebuilt, clone)
     stamp = clone / ".rehearsed/.made-from-locks"
     stamp.parent.mkdir()
     stamp.touch()

@@ -24,7 +24,7 @@ from moto.core.common_models import CloudFormationModel
 from moto.server import ThreadedMotoServer
 from support.commands import ROOT, run
 
-from batchyield.files import exclusively
+from batchyield.files import exclusive_lock
 
 REGION, ACCOUNT = "eu-central-1", "123456789012"
 CERTIFICATE = f"arn:aws:acm:{REGION}:{ACCOUNT}:certificate/0a1b"
@@ -181,7 +181,7 @@ full_name(moto.elbv2.models.FakeTargetGroup, "TargetGroupFullName")
 @pytest.fixture(scope="session")
 def awscli():
     """The folder of the AWS CLI's own environment, which `make aws-cli` makes."""
-    with exclusively(ROOT / ".cache"):
+    with exclusive_lock(ROOT / ".cache"):
         run("make", "aws-cli", cwd=ROOT)
     return ROOT / ".cache/awscli/bin"
 

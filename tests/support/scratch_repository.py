@@ -4,7 +4,7 @@ import hashlib
 
 from batchyield.serving.artifact import FILES
 from batchyield.versioning.git import git
-from batchyield.versioning.storage.content_store import place
+from batchyield.versioning.storage.content_store import cache_path
 
 
 def commit(root, subject):
@@ -17,6 +17,6 @@ def cache(root):
     """Keeps the model that is in the workspace as `dvc commit` does."""
     for name in FILES:
         data = (root / "data/model" / name).read_bytes()
-        kept = place(root, hashlib.md5(data, usedforsecurity=False).hexdigest())
+        kept = cache_path(root, hashlib.md5(data, usedforsecurity=False).hexdigest())
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_bytes(data)

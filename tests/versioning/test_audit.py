@@ -17,7 +17,7 @@ from batchyield.cli import __main__
 from batchyield.errors import ArtifactError, SetupError
 from batchyield.versioning.storage import embedded_s3, remotes, s3_objects
 from batchyield.versioning.storage.audit import audit, render
-from batchyield.versioning.storage.s3_objects import State, Versioning
+from batchyield.versioning.storage.s3_objects import ObjectState, Versioning
 
 RAW = b"id,yield\na,0.91\n"
 MODEL, PLOT, METRICS = b"the model", b"points", b'{"score": 1}'
@@ -102,7 +102,7 @@ def project(tmp_path):
 @pytest.fixture
 def plain(project):
     """The same with all it pins in an S3 that keeps no versions: yields its client."""
-    with embedded_s3.running(remotes.embedded(embedded_s3.free_port(), project)) as server:
+    with embedded_s3.running(remotes.embedded_server(embedded_s3.free_port(), project)) as server:
         client = embedded_s3.client(server)
         fill(client)
         yield client
@@ -134,9 +134,9 @@ def test_a_checkout_whose_pins_are_all_there_is_sound(project, plain):
             *(f"data/{name}" for name in FOLDER),
             "data/plot.csv",
         ],
-        State.INTACT,
+        ObjectState.INTACT,
     ), "metrics stand in git, so no copy of them is asked for"
-    assert made.source.state is State.INTACT
+    assert made.source.state is ObjectState.INTACT
     assert made.source.versioning is Versioning.OFF
     assert len(made.warnings) == 1
     assert "the copy in the storage is the only other one" in made.warnings[0]
@@ -158,7 +158,7 @@ def test_each_thing_that_is_wrong_is_named(project, plain):
     assert md5(b"the modem") in model
     assert "data/plot.csv has no copy" in plot
     assert key(md5(PLOT)) in plot
-    assert {path for path, state in states(made).items() if state is not State.INTACT} == {
+    assert {path for path, state in states(made).items() if state is not ObjectState.INTACT} == {
         "data/model.onnx",
         "data/plot.csv",
     }
@@ -172,7 +172,7 @@ def test_the_bytes_are_read_not_the_servers_word_for_them(project, plain):
     """A disk that rots under the server: same name, same size, other bytes."""
     file = project / ".s3" / embedded_s3.BUCKET / key(md5(MODEL))
     file.write_bytes(MODEL[::-1])
-    assert states(audit(project))["data/model.onnx"] is State.CORRUPT
+    assert states(audit(project))["data/model.onnx"] is ObjectState.CORRUPT
 
 
 def test_a_lost_file_of_a_folder_is_named_and_a_lost_folder_too(project, plain):
@@ -185,7 +185,7 @@ def test_a_lost_file_of_a_folder_is_named_and_a_lost_folder_too(project, plain):
 def test_a_source_object_that_is_gone_is_said_so(project, plain):
     plain.delete_object(Bucket=embedded_s3.BUCKET, Key="raw/batches.csv")
     made = audit(project)
-    assert made.source.state is State.MISSING
+    assert made.source.state is ObjectState.MISSING
     assert "gone from the source" in made.problems[0]
 
 
@@ -222,7 +222,7 @@ def test_a_shallow_clone_says_that_orphans_may_be_none(project, plain, tmp_path)
     commit(project)
     clone = tmp_path / "clone"
     git(tmp_path, "clone", "-q", "--depth=1", project.as_uri(), str(clone))
-    remotes.lend(project, clone)
+    remotes.copy_remotes(project, clone)
     assert any("shallow" in warning for warning in audit(clone).warnings)
 
 
@@ -270,7 +270,7 @@ def test_a_pinned_object_that_its_bucket_keeps_as_a_version_is_found(project, ve
         versioned.delete_object(Bucket=embedded_s3.BUCKET, Key="raw/batches.csv")
     made = audit(project)
     assert made.sound
-    assert (made.source.state, made.source.version) == (State.OLDER, pinned)
+    assert (made.source.state, made.source.version) == (ObjectState.OLDER, pinned)
     assert pinned in made.warnings[0]
 
 
@@ -278,11 +278,11 @@ def test_a_pin_by_version_is_asked_for_by_version(project, versioned):
     pinned = versioned.head_object(Bucket=embedded_s3.BUCKET, Key="raw/batches.csv")["VersionId"]
     write_pin(project, version=pinned)
     put(versioned, "raw/batches.csv", b"another file")
-    assert audit(project).source.state is State.INTACT
+    assert audit(project).source.state is ObjectState.INTACT
     versioned.delete_object(Bucket=embedded_s3.BUCKET, Key="raw/batches.csv", VersionId=pinned)
     put(versioned, "raw/batches.csv", RAW)  # the same bytes, but DVC would ask for the version
     made = audit(project)
-    assert made.source.state is State.MISSING
+    assert made.source.state is ObjectState.MISSING
     assert pinned in made.problems[0]
 
 
@@ -301,8 +301,8 @@ def test_bytes_that_their_own_checksum_disowns_are_corrupt_not_an_error(project)
     with http.server.HTTPServer(("127.0.0.1", 0), Rotten) as server:
         threading.Thread(target=server.handle_request, daemon=True).start()
         point(project, f"http://localhost:{server.server_port}")
-        found = s3_objects.copy(remotes.s3_client("storage", project), "storage", "data/model.onnx", md5(MODEL))
-    assert found.state is State.CORRUPT
+        found = s3_objects.check_copy(remotes.s3_client("storage", project), "storage", "data/model.onnx", md5(MODEL))
+    assert found.state is ObjectState.CORRUPT
     assert md5(b"the modem") in found.found
 
 
@@ -320,10 +320,10 @@ def test_versioning_is_unknown_where_the_server_does_not_say(code, status):
     )
     with Stubber(client) as stub:
         stub.add_client_error("get_bucket_versioning", code, http_status_code=status)
-        assert s3_objects.versioning(remotes.Remote(client, "b", "")) is Versioning.UNKNOWN
+        assert s3_objects.read_versioning(remotes.Remote(client, "b", "")) is Versioning.UNKNOWN
         stub.add_client_error("get_bucket_versioning", "NoSuchBucket", http_status_code=404)
         with pytest.raises(botocore.exceptions.ClientError):
-            s3_objects.versioning(remotes.Remote(client, "b", ""))
+            s3_objects.read_versioning(remotes.Remote(client, "b", ""))
 
 
 def test_an_s3_that_does_not_answer_is_named_with_what_to_do(project):

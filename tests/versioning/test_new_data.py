@@ -17,7 +17,7 @@ from batchyield.plant.batch import ENCODING
 from batchyield.plant.csv_reader import read_sheet
 from batchyield.plant.simulator import simulate
 from batchyield.versioning import git
-from batchyield.versioning.dataset_diff import difference, render
+from batchyield.versioning.dataset_diff import diff_datasets, render
 from batchyield.versioning.lock_diff import LOCK
 from batchyield.versioning.storage import content_store, embedded_s3, raw_data, remotes
 from batchyield.versioning.storage.audit import audit
@@ -39,7 +39,7 @@ def moved(data):
 
 
 def test_a_difference_names_batches_columns_and_what_moved_most():
-    made = difference(FILE, moved(FILE))
+    made = diff_datasets(FILE, moved(FILE))
     first, last = FILE.decode().splitlines()[4].split(",")[0], FILE.decode().splitlines()[-1].split(",")[0]
     assert (made.batches, made.added, made.removed) == ((400, 400), ("sample_9999",), (last,))
     assert ("A10", "yield") in [row.columns for row in made.changed if row.id == first]
@@ -60,7 +60,7 @@ def test_drift_is_told_of_the_added_batches_alone_where_they_are_enough_to_tell(
         for n, row in enumerate(later)
     ]
     for rows, told in ((hotter, f"the {MIN_WINDOW_BATCHES} added"), (hotter[1:], f"all {399 + MIN_WINDOW_BATCHES}")):
-        made = difference(FILE, "\n".join([header, *lines, *map(",".join, rows)]).encode())
+        made = diff_datasets(FILE, "\n".join([header, *lines, *map(",".join, rows)]).encode())
         assert "A10" in made.drift.drifted
         assert f"drift     of {told} batches: {len(made.drift.drifted)}: A10" in "\n".join(render(made))
 
@@ -71,7 +71,7 @@ def test_the_order_of_rows_is_no_difference(rng: random.Random):
     header, *lines = FILE.decode().splitlines()
     lines = lines[:40]
     shuffled = rng.sample(lines, len(lines))
-    made = difference("\n".join([header, *lines]).encode(), "\n".join([header, *shuffled]).encode())
+    made = diff_datasets("\n".join([header, *lines]).encode(), "\n".join([header, *shuffled]).encode())
     assert (made.added, made.removed, made.changed) == ((), (), ())
     assert {shift.moved for shift in made.shifts} == {0.0}
 
@@ -81,12 +81,12 @@ def test_a_column_that_stops_arriving_and_another_header_are_told():
     at = header.split(",").index("A2")
     rows = [line.split(",") for line in lines]
     emptied = "\n".join([header, *(",".join([*row[:at], "", *row[at + 1 :]]) for row in rows)]).encode()
-    shift = next(each for each in difference(FILE, emptied).shifts if each.reading == "A2")
+    shift = next(each for each in diff_datasets(FILE, emptied).shifts if each.reading == "A2")
     assert shift.missing[1] == 1
     assert shift.mean[1] is None
     assert shift.moved == pytest.approx(1 - shift.missing[0])
     turned = "\n".join(",".join(reversed(line.split(","))) for line in [header, *lines]).encode()
-    made = difference(FILE, turned)
+    made = diff_datasets(FILE, turned)
     assert made.columns[1] == tuple(reversed(made.columns[0]))
     assert made.changed == ()
 
@@ -112,7 +112,7 @@ def test_new_data_are_pinned_kept_rebuilt_and_compared(spoilt, tmp_path):
     assert made["next"][0].startswith("git add")
     assert "up to date" in run("dvc", "status", cwd=spoilt).stdout
     for data in (old, file.read_bytes()):
-        assert content_store.stored(spoilt, md5_of(data), raw_data.KEY) == data, (
+        assert content_store.read_stored(spoilt, md5_of(data), raw_data.KEY) == data, (
             "the old file is kept before it is overwritten"
         )
     again = run("batchyield", "new-data", str(file), cwd=spoilt)
@@ -222,7 +222,7 @@ def test_a_pin_by_version_keeps_a_mirror_that_outlives_the_version(versions, tmp
     client.delete_object(Bucket=embedded_s3.BUCKET, Key=raw_data.KEY, VersionId=made["version"])
     clone = tmp_path / "clone"
     git.git("clone", "-q", str(root), str(clone), cwd=tmp_path)
-    remotes.lend(root, clone)
+    remotes.copy_remotes(root, clone)
     assert run("dvc", "pull", str(raw_data.PIN), cwd=clone, check=False).returncode != 0, "DVC alone cannot bring it"
     assert "from the DVC storage" in run("batchyield", "fetch", cwd=clone).stdout
     assert (clone / raw_data.DATA).read_bytes() == file.read_bytes()
@@ -233,4 +233,4 @@ def test_a_pin_by_version_keeps_a_mirror_that_outlives_the_version(versions, tmp
     client.delete_object(Bucket=embedded_s3.BUCKET, Key=made["mirror"])
     assert "`batchyield mirror`" in " ".join(audit(clone).problems)
     run("batchyield", "mirror", cwd=clone)
-    assert content_store.stored(clone, made["md5"], raw_data.KEY) == file.read_bytes()
+    assert content_store.read_stored(clone, made["md5"], raw_data.KEY) == file.read_bytes()

@@ -33,7 +33,7 @@ def test_an_object_survives_the_server(server, tmp_path):
 def seen(server, key, *, expected):
     """Whether the server comes to say, within some seconds, that the object is there or is not."""
     for _ in range(50):
-        if embedded_s3.holds(server, key) is expected:
+        if embedded_s3.has_object(server, key) is expected:
             return True
         time.sleep(0.1)
     return False
@@ -41,7 +41,7 @@ def seen(server, key, *, expected):
 
 def test_an_object_put_into_or_taken_from_the_folder_by_hand_is_soon_seen(server):
     path = server.root / embedded_s3.BUCKET / "raw" / "batches.csv"
-    assert not embedded_s3.holds(server, "raw/batches.csv")
+    assert not embedded_s3.has_object(server, "raw/batches.csv")
     path.parent.mkdir()
     path.write_bytes(b"by hand")
     assert seen(server, "raw/batches.csv", expected=True)
@@ -56,7 +56,7 @@ def test_an_object_put_into_or_taken_from_the_folder_by_hand_is_soon_seen(server
 def test_many_objects_at_once_arrive_whole(server):
     bodies = {f"dvc/files/md5/{i % 4}/{i}": bytes([i]) * (i * 100_000 + 1) for i in range(24)}
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda item: embedded_s3.put(server, *item), bodies.items()))
+        list(pool.map(lambda item: embedded_s3.put_object(server, *item), bodies.items()))
     client = embedded_s3.client(server)
     for key, body in bodies.items():
         assert client.get_object(Bucket=embedded_s3.BUCKET, Key=key)["Body"].read() == body
@@ -65,7 +65,7 @@ def test_many_objects_at_once_arrive_whole(server):
 @pytest.mark.parametrize(("key", "secret"), [("plant", "wrong secret 12"), ("stranger", "open sesame 1234")])
 def test_only_its_own_keys_open_it(server, key, secret):
     stranger = embedded_s3.Server(server.root, server.port, key, secret)
-    assert not embedded_s3.healthy(stranger)
+    assert not embedded_s3.is_healthy(stranger)
     with pytest.raises(botocore.exceptions.ClientError):
         embedded_s3.client(stranger).list_objects_v2(Bucket=embedded_s3.BUCKET)
 
@@ -101,12 +101,12 @@ def project(tmp_path):
 
 def test_endpoint_and_keys_go_to_the_local_config_alone(project):
     before = (project / ".dvc" / "config").read_text()
-    server = remotes.embedded(9777, project)
+    server = remotes.embedded_server(9777, project)
     local = project / ".dvc" / "config.local"
     assert (project / ".dvc" / "config").read_text() == before
     assert server.secret in local.read_text()
     assert local.stat().st_mode & 0o077 == 0
-    assert remotes.embedded(9777, project) == server, "keys are made once"
+    assert remotes.embedded_server(9777, project) == server, "keys are made once"
 
 
 @pytest.mark.parametrize("setting", ["endpointurl = https://s3.example.org", "url = s3://plant.example.org/data"])
@@ -121,6 +121,6 @@ def test_remotes_of_a_real_s3_are_never_overwritten(project, file, setting):
     lines.insert(1, f"    {setting}")
     config.write_text("\n".join(lines) + "\n")
     with pytest.raises(SetupError, match=r"example\.org"):
-        remotes.embedded(9777, project)
+        remotes.embedded_server(9777, project)
     local = project / ".dvc" / "config.local"
     assert not local.exists() or "9777" not in local.read_text()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support.commands import run
 
 from batchyield.versioning import git
-from batchyield.versioning.provenance.output_diff import Verdict, distance
+from batchyield.versioning.provenance.output_diff import OutputVerdict, diff_output
 
 pytestmark = pytest.mark.slow
 
@@ -92,12 +92,12 @@ def test_a_distance_tells_rounding_from_change(figures, little, much):
         return json.dumps({name: value + by for name, value in figures.items()}).encode()
 
     was = moved(0)
-    assert distance("metrics.json", was, was).verdict is Verdict.SAME
-    assert distance("metrics.json", was, moved(little)).verdict is Verdict.CLOSE
-    assert distance("metrics.json", was, moved(much)).verdict is Verdict.DIFFERENT
+    assert diff_output("metrics.json", was, was).verdict is OutputVerdict.SAME
+    assert diff_output("metrics.json", was, moved(little)).verdict is OutputVerdict.CLOSE
+    assert diff_output("metrics.json", was, moved(much)).verdict is OutputVerdict.DIFFERENT
 
 
 def test_a_distance_names_the_place_and_the_size():
-    measured = distance("points.csv", b"id,yield\na,0.9\nb,0.8\n", b"id,yield\na,0.9\nb,0.7\n")
-    assert measured == (Verdict.DIFFERENT, "1 of 4 numbers, at most 0.1 at line 3, column yield")
-    assert "of another shape" in distance("points.csv", b"id\na\n", b"id\na\nb\n").said
+    measured = diff_output("points.csv", b"id,yield\na,0.9\nb,0.8\n", b"id,yield\na,0.9\nb,0.7\n")
+    assert measured == (OutputVerdict.DIFFERENT, "1 of 4 numbers, at most 0.1 at line 3, column yield")
+    assert "of another shape" in diff_output("points.csv", b"id\na\n", b"id\na\nb\n").said

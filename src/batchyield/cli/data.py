@@ -69,9 +69,9 @@ def _s3(options: argparse.Namespace) -> int:
     from batchyield.versioning.storage import embedded_s3 as s3
     from batchyield.versioning.storage import remotes
 
-    server = remotes.embedded(options.s3_port)
+    server = remotes.embedded_server(options.s3_port)
     if options.action == "status":
-        up = s3.healthy(server)
+        up = s3.is_healthy(server)
         print(f"{server.url} {'answers' if up else 'does not answer'}")
         return 0 if up else 1
     print(s3.start(server) if options.action == "start" else s3.stop(server))
@@ -81,7 +81,7 @@ def _s3(options: argparse.Namespace) -> int:
 def _fetch(_: argparse.Namespace) -> int:
     from batchyield.versioning.storage import raw_data
 
-    for said in raw_data.healed():
+    for said in raw_data.clean_cache():
         print(said)
     print(f"raw data {raw_data.fetch()}")
     return 0
@@ -90,7 +90,7 @@ def _fetch(_: argparse.Namespace) -> int:
 def _mirror(options: argparse.Namespace) -> int:
     from batchyield.versioning.storage import content_store, raw_data, remotes
 
-    with remotes.served(Path(), options.s3_port):
+    with remotes.started(Path(), options.s3_port):
         print(f"raw data {raw_data.fetch()}")
         made = content_store.mirror(Path(), raw_data.DATA.read_bytes(), raw_data.DATA.as_posix())
     print(f"mirrored at {made.key}: {made.state}")

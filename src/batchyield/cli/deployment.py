@@ -62,10 +62,10 @@ def _models(options: argparse.Namespace) -> "ModelStore":
 
 
 def _brought(revision: str) -> "tuple[Path, Deployment]":
-    from batchyield.release.pinned_model import bring
+    from batchyield.release.pinned_model import fetch_model
     from batchyield.serving.deployment.rollout import read_deployment
 
-    folder = bring(revision)
+    folder = fetch_model(revision)
     return folder, read_deployment(folder)
 
 

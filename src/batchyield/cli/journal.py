@@ -189,6 +189,6 @@ def model_folder(named: str) -> Path:
     """The folder of a model that is named by it, or by a revision, whose model is brought."""
     if Path(named).is_dir():
         return Path(named)
-    from batchyield.release.pinned_model import bring
+    from batchyield.release.pinned_model import fetch_model
 
-    return bring(named)
+    return fetch_model(named)

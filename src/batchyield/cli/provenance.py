@@ -50,7 +50,7 @@ def add(commands: Commands) -> None:
 def _params(options: argparse.Namespace) -> int:
     from batchyield.versioning import hydra_params as params
 
-    print(params.check() if options.check else params.write(overrides=options.overrides))
+    print(params.check_params() if options.check else params.write_params(overrides=options.overrides))
     return 0
 
 
@@ -103,5 +103,5 @@ def _pull(options: argparse.Namespace) -> int:
 def _environment(_: argparse.Namespace) -> int:
     from batchyield.versioning.provenance import environment
 
-    print(environment.write())
+    print(environment.write_fingerprint())
     return 0

@@ -65,11 +65,11 @@ def _with_push(added: argparse.ArgumentParser) -> None:
 
 
 def _release(options: argparse.Namespace) -> int:
-    from batchyield.release.preflight import ready
-    from batchyield.release.tagging import following, message, register
+    from batchyield.release.preflight import run_checks
+    from batchyield.release.tagging import next_version, register, tag_message
 
-    version = following(options.version, options.bump)
-    checks = ready(offline=options.offline, s3_port=options.s3_port)
+    version = next_version(options.version, options.bump)
+    checks = run_checks(offline=options.offline, s3_port=options.s3_port)
     print("\n".join(map(str, checks)), flush=True)
     if any(check.problems for check in checks):
         print(f"{NAME} {version} is not released", file=sys.stderr)
@@ -77,7 +77,7 @@ def _release(options: argparse.Namespace) -> int:
     if options.dry_run:
         print(f"{NAME} {version} could be released; nothing was tagged")
         return 0
-    made = register(version, message(version), push=options.push)
+    made = register(version, tag_message(version), push=options.push)
     _tell(f"{made.tag} releases {made.revision[:12]}", made.tag, options.push)
     return 0
 
@@ -86,7 +86,7 @@ def _promote(options: argparse.Namespace) -> int:
     from batchyield.release import tagging
 
     if options.back:
-        made, tag = tagging.back(options.stage, push=options.push)
+        made, tag = tagging.promote_previous(options.stage, push=options.push)
     else:
         made, tag = tagging.promote(options.stage, options.version, push=options.push)
     if not tag:
@@ -101,9 +101,9 @@ def _tell(done: str, tag: str, pushed: bool) -> None:
 
 
 def _models(options: argparse.Namespace) -> int:
-    from batchyield.release.registry import read
+    from batchyield.release.registry import read_registry
 
-    show(read(), options, _table)
+    show(read_registry(), options, _table)
     return 0
 
 
@@ -117,39 +117,39 @@ def _table(found: "Registry") -> str:
 
 
 def _tagged(options: argparse.Namespace) -> int:
-    from batchyield.release.registry import tagged
+    from batchyield.release.registry import resolve_tag
 
-    release, stage = tagged(options.tag)
+    release, stage = resolve_tag(options.tag)
     print(f"version={release.version}\nrevision={release.revision}\nstage={stage}")
     return 0
 
 
 def _notes(options: argparse.Namespace) -> int:
-    from batchyield.release.registry import read
-    from batchyield.release.release_notes import notes
+    from batchyield.release.registry import read_registry
+    from batchyield.release.release_notes import render_notes
 
-    releases = read().releases if options.all else (_resolved(options.version),)
-    print("\n".join(notes(release) for release in releases), end="")
+    releases = read_registry().releases if options.all else (_resolved(options.version),)
+    print("\n".join(render_notes(release) for release in releases), end="")
     return 0
 
 
 def _card(options: argparse.Namespace) -> int:
-    from batchyield.release.model_card import card
-    from batchyield.release.pinned_model import bring
+    from batchyield.release.model_card import render_card
+    from batchyield.release.pinned_model import fetch_model
     from batchyield.serving.deployment.rollout import read_deployment
 
-    folder = bring(options.revision)
-    print(card(read_deployment(folder).revision, Path(), folder), end="")
+    folder = fetch_model(options.revision)
+    print(render_card(read_deployment(folder).revision, Path(), folder), end="")
     return 0
 
 
 def _package(options: argparse.Namespace) -> int:
-    from batchyield.release.wheels import library, package
+    from batchyield.release.wheels import build_library_wheel, build_model_wheel
 
     release = _resolved(options.version)
-    print(package(release, options.out))
+    print(build_model_wheel(release, options.out))
     if not options.model_only:
-        print(library(release.revision, options.out))
+        print(build_library_wheel(release.revision, options.out))
     return 0
 
 
@@ -159,7 +159,7 @@ def _serve(options: argparse.Namespace) -> int:
     from batchyield.release import pinned_model, registry
 
     release = registry.resolve(options.model, stage=options.stage, version=options.version)
-    told = pinned_model.lay_out(release)
+    told = pinned_model.prepare_service(release)
     print(f"serving {NAME} {release.version}, commit {release.revision[:12]}", file=sys.stderr, flush=True)
     where = ["--host", options.host, "--port", str(options.port), "--workers", str(options.workers)]
     command = [sys.executable, "-m", "api", *where]

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from batchyield.versioning.dvc import dvc
-from batchyield.versioning.lock_diff import flat
+from batchyield.versioning.lock_diff import flatten
 
 
 class File(msgspec.Struct, frozen=True):
@@ -53,7 +53,7 @@ class Commit(msgspec.Struct, frozen=True):
     def settings(self) -> dict[str, Any]:
         """Return dotted param -> value; a list is one value."""
         files = self.data.params.values() if self.data else ()
-        return {name: value for file in files for name, value in flat(file.data).items()}
+        return {name: value for file in files for name, value in flatten(file.data).items()}
 
     def metric(self, file: str, name: str) -> float | None:
         """Return a metric of `data/metrics/FILE.json`, or None if it was not measured."""

@@ -9,7 +9,7 @@ import msgspec
 from batchyield.experiments import score_noise
 from batchyield.experiments.exp_show import Baseline, Commit
 from batchyield.experiments.score_noise import Difference
-from batchyield.versioning.storage.content_store import place
+from batchyield.versioning.storage.content_store import cache_path
 
 PREDICTED = "data/plots/predicted.csv"
 MEASURING = ("evaluation", "split", "validate")
@@ -123,7 +123,7 @@ def _differences(
 
 def _predicted(commit: Commit, root: Path) -> Path | None:
     output = commit.data.outs.get(PREDICTED) if commit.data else None
-    file = place(root, output.hash) if output and output.hash else None
+    file = cache_path(root, output.hash) if output and output.hash else None
     return file if file and file.exists() else None
 
 

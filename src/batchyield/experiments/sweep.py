@@ -20,9 +20,9 @@ from batchyield.experiments.ranking import render as table
 from batchyield.versioning import hydra_params
 from batchyield.versioning.dvc import dvc
 from batchyield.versioning.git import git
-from batchyield.versioning.lock_diff import flat
+from batchyield.versioning.lock_diff import flatten
 from batchyield.versioning.storage import raw_data, remotes
-from batchyield.versioning.storage.s3_objects import State as Kept
+from batchyield.versioning.storage.s3_objects import ObjectState as Kept
 
 LOOK_SECONDS = 5.0
 LOG_LINES = 6
@@ -84,10 +84,10 @@ def sweep(
     """
     begun = time.monotonic()
     overrides = tuple(overrides) or (f"model={','.join(sorted(f.stem for f in (root / 'conf/model').glob('*.yaml')))}",)
-    points = hydra_params.grid(root, overrides)
+    points = hydra_params.expand_grid(root, overrides)
     stem = name or _stem(root, overrides)
     grid = {f"{stem}-{i}" if len(points) > 1 else stem: point for i, point in enumerate(points, 1)}
-    with remotes.served(root, s3_port):  # DVC asks the source of the raw data for each experiment it queues
+    with remotes.started(root, s3_port):  # DVC asks the source of the raw data for each experiment it queues
         for note in [*_raw_data(root), *_uncommitted(root)]:
             print(f"note: {note}", file=stream, flush=True)
         try:
@@ -116,7 +116,7 @@ def _queue(root: Path, grid: dict[str, list[str]], stem: str, overrides: Sequenc
         )
     known = {name: found for name, found in shown(root).named().items() if name in grid}
     for name, found in known.items():
-        if found.revs[0].settings() != flat(yaml.safe_load(hydra_params.compose(root, grid[name]))):
+        if found.revs[0].settings() != flatten(yaml.safe_load(hydra_params.compose(root, grid[name]))):
             raise SetupError(
                 f"another experiment is named {name}",
                 f"choose another --name, or remove it: `dvc exp remove {name}`, `dvc queue remove {name}`",
@@ -227,7 +227,7 @@ def _log(path: str | None) -> tuple[str, ...]:
 def _raw_data(root: Path) -> list[str]:
     """Fetch the raw data into the cache, which is all that an experiment's own workspace sees; return notes."""
     raw_data.fetch(root)
-    source = raw_data.source(root, raw_data.read_pin(root))
+    source = raw_data.check_source(root, raw_data.read_pin(root))
     if source.state is Kept.INTACT:
         return []
     return [

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from batchyield.errors import ChangedInputError, SetupError, StorageError, Violation
-from batchyield.files import md5, sweep
+from batchyield.files import md5_of_file, remove_partial_files
 from batchyield.serving.lockfile import read_lock
 
 PIPELINE = Path("dvc.yaml")
@@ -55,7 +55,7 @@ def look(stage: str) -> Inputs:
         for file in ([path] if path.is_file() else sorted(path.rglob("*")))
         if file.is_file() and file.suffix != ".pyc"
     ]
-    md5s = {file.as_posix(): md5(file) for file in files}
+    md5s = {file.as_posix(): md5_of_file(file) for file in files}
     content = {name: f"md5 {digest}, modified at {Path(name).stat().st_mtime_ns} ns" for name, digest in md5s.items()}
     names = declared.get("params", ())
     params = _decoded(PARAMS) if names else {}
@@ -89,7 +89,7 @@ def unchanged(before: Inputs) -> Iterator[None]:
         ChangedInputError: an input changed; the outputs of the stage are removed.
     """
     for path in before.outputs:
-        sweep(path)
+        remove_partial_files(path)
     yield
     was, now = before.content, look(before.stage).content
     changes = [

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from batchyield.files import md5
+from batchyield.files import md5_of_file
 from batchyield.modelling.metrics import compute_metrics
 from batchyield.modelling.onnx_export import parity, to_onnx
 from batchyield.modelling.params import read_params
@@ -39,7 +39,7 @@ def main() -> None:
         name="yield-model",
         features=names,
         params={"model": msgspec.to_builtins(params.model), "features": msgspec.to_builtins(params.features)},
-        data_md5=md5(Path("data/raw/batches.csv")),
+        data_md5=md5_of_file(Path("data/raw/batches.csv")),
         versions={name: version(name) for name in LIBRARIES},
         metrics=compute_metrics(yields, trained.unseen),
         rows=len(frame),

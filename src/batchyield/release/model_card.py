@@ -11,9 +11,9 @@ from batchyield.review.report.markdown import table
 from batchyield.serving.artifact import CARD, MODEL
 from batchyield.serving.deployment.rollout import read_deployment
 from batchyield.serving.responses import Card as Facts
-from batchyield.versioning.lock_diff import flat
-from batchyield.versioning.provenance.lineage import raw_object
-from batchyield.versioning.revisions import text_at
+from batchyield.versioning.lock_diff import flatten
+from batchyield.versioning.provenance.lineage import read_raw_object
+from batchyield.versioning.revisions import read_text_at
 
 METRICS = {
     "cross_validation": "cross-validation",
@@ -26,7 +26,7 @@ METRICS = {
 UNMEASURED = "Nothing was measured at that commit."
 
 
-def metrics(revision: str, root: Path) -> dict[str, dict[str, float]]:
+def read_metrics(revision: str, root: Path) -> dict[str, dict[str, float]]:
     """The measured figures of a commit: file of `data/metrics/` -> figure -> value; only those it has.
 
     Raises:
@@ -35,7 +35,7 @@ def metrics(revision: str, root: Path) -> dict[str, dict[str, float]]:
     found = {}
     for name in METRICS:
         path = f"data/metrics/{name}.json"
-        if text := text_at(revision, path, root):
+        if text := read_text_at(revision, path, root):
             try:
                 found[name] = msgspec.json.decode(text, type=dict[str, float])
             except msgspec.MsgspecError as error:
@@ -43,7 +43,7 @@ def metrics(revision: str, root: Path) -> dict[str, dict[str, float]]:
     return found
 
 
-def card(revision: str, root: Path, folder: Path) -> str:
+def render_card(revision: str, root: Path, folder: Path) -> str:
     """The model card of a commit; the same text each time.
 
     Args:
@@ -82,7 +82,7 @@ def card(revision: str, root: Path, folder: Path) -> str:
         "",
         f"{facts.rows} batches, {len(facts.features)} features.",
         "",
-        *table(("parameter", "value"), [(k, _value(v)) for k, v in flat(facts.params).items() if v is not None]),
+        *table(("parameter", "value"), [(k, _value(v)) for k, v in flatten(facts.params).items() if v is not None]),
         "## Libraries",
         "",
         ", ".join(f"{name} {version}" for name, version in sorted(facts.versions.items())),
@@ -96,12 +96,12 @@ def pin_table(files: Mapping[str, str], raw: str) -> list[str]:
 
 
 def _source(revision: str, root: Path) -> list[str]:
-    raw = raw_object(revision, root)
+    raw = read_raw_object(revision, root)
     return [f"Raw data: `{raw.url}`, ETag `{raw.etag}`, {raw.size} bytes."] if raw else []
 
 
 def _measured(revision: str, root: Path) -> list[str]:
-    found = metrics(revision, root)
+    found = read_metrics(revision, root)
     if not found:
         return [UNMEASURED, ""]
     names = sorted({name for figures in found.values() for name in figures})
@@ -109,10 +109,10 @@ def _measured(revision: str, root: Path) -> list[str]:
     head = [METRICS[file] for file in found] + ([f"{_level(revision, root)} of test resamples"] if confidence else [])
     rows = []
     for name in names:
-        cells = [figure(figures.get(name)) for figures in found.values()]
+        cells = [format_metric(figures.get(name)) for figures in found.values()]
         if confidence:
             between = confidence.get(name)
-            cells.append(f"{figure(between.low)} to {figure(between.high)}" if between else "")
+            cells.append(f"{format_metric(between.low)} to {format_metric(between.high)}" if between else "")
         rows.append([name, *cells])
     return table(("figure", *head), rows)
 
@@ -123,7 +123,7 @@ class _Between(msgspec.Struct):
 
 
 def _confidence(revision: str, root: Path) -> dict[str, _Between]:
-    text = text_at(revision, "data/metrics/confidence.json", root)
+    text = read_text_at(revision, "data/metrics/confidence.json", root)
     try:
         return msgspec.json.decode(text, type=dict[str, _Between]) if text else {}
     except msgspec.MsgspecError:  # another form at that commit: the figures themselves are told all the same
@@ -132,13 +132,15 @@ def _confidence(revision: str, root: Path) -> dict[str, _Between]:
 
 def _level(revision: str, root: Path) -> str:
     try:
-        level: float = msgspec.yaml.decode(text_at(revision, "params.yaml", root) or "")["evaluation"]["confidence"]
+        level: float = msgspec.yaml.decode(read_text_at(revision, "params.yaml", root) or "")["evaluation"][
+            "confidence"
+        ]
     except (msgspec.MsgspecError, KeyError, TypeError):
         return "most"
     return f"{level:.0%}"
 
 
-def figure(value: float | None) -> str:
+def format_metric(value: float | None) -> str:
     """A figure for a table; empty where there is none."""
     return "" if value is None else f"{value:.4g}"
 

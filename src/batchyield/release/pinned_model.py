@@ -7,14 +7,14 @@ from pathlib import Path
 import msgspec
 
 from batchyield.errors import ArtifactError, SetupError
-from batchyield.files import md5, md5_of, write_atomic
+from batchyield.files import md5_of, md5_of_file, write_atomic
 from batchyield.release.registry import Release
 from batchyield.serving.artifact import FILES, MODEL
 from batchyield.serving.deployment.model_store import write_directory
 from batchyield.serving.deployment.rollout import PINS_FILE, read_deployment
 from batchyield.versioning.git import git
 from batchyield.versioning.lock_diff import LOCK
-from batchyield.versioning.revisions import known, lock_at, text_at
+from batchyield.versioning.revisions import read_lock_at, read_text_at, require_commit
 from batchyield.versioning.storage import content_store
 
 FOLDER = Path(".cache/models")
@@ -26,7 +26,7 @@ RELEASE = re.compile(r"(?:[\w-]+@)?v?(\d+)\.(\d+)\.(\d+)")
 """A tag that releases a version: `v1.2.0`, or `model@v1.2.0` as GTO writes it."""
 
 
-def bring(revision: str, root: Path = Path()) -> Path:
+def fetch_model(revision: str, root: Path = Path()) -> Path:
     """The folder with the four files that the lock of `revision` pins, and `pins.json`.
 
     From the DVC cache of the checkout where it has them, else from the DVC storage; a folder brought before is checked
@@ -44,19 +44,19 @@ def bring(revision: str, root: Path = Path()) -> Path:
         SetupError: there is no such revision, its lock pins no model, or neither cache nor storage has it.
         ArtifactError: the lock cannot be read, or the storage holds other bytes than the pinned ones.
     """
-    found = known(revision, root)
+    found = require_commit(revision, root)
     pins = _pins(found, root)
     said = msgspec.json.format(
-        msgspec.json.encode(pins | {"revision": found, "version": version_at(found, root)}), indent=2
+        msgspec.json.encode(pins | {"revision": found, "version": released_version(found, root)}), indent=2
     )
     folder = _folder(root / FOLDER, pins)
     if not _whole(folder, pins):
-        write_directory(folder, content_store.bring(root, pins, found[:12]))
+        write_directory(folder, content_store.read_pinned(root, pins, found[:12]))
     write_atomic(folder / PINS_FILE, said + b"\n")
     return folder
 
 
-def lay_out(release: Release, root: Path = Path()) -> dict[str, str]:
+def prepare_service(release: Release, root: Path = Path()) -> dict[str, str]:
     """Brings a release's model and lays its lock beside it.
 
     Returns:
@@ -66,11 +66,11 @@ def lay_out(release: Release, root: Path = Path()) -> dict[str, str]:
         SetupError: neither cache nor storage has it.
         ArtifactError: the storage holds other bytes than the pinned ones.
     """
-    brought = bring(release.revision, root)
+    brought = fetch_model(release.revision, root)
     folder = (root / RELEASES / brought.name).absolute()
     for file in brought.iterdir():
         write_atomic(folder / "data/model" / file.name, file.read_bytes())
-    write_atomic(folder / LOCK, (text_at(release.revision, LOCK, root) or "").encode())
+    write_atomic(folder / LOCK, (read_text_at(release.revision, LOCK, root) or "").encode())
     return {
         "BATCHYIELD_LOCK": str(folder / LOCK),
         "BATCHYIELD_MODEL_DIR": "",
@@ -79,7 +79,7 @@ def lay_out(release: Release, root: Path = Path()) -> dict[str, str]:
     }
 
 
-def version_at(found: str, root: Path) -> str:
+def released_version(found: str, root: Path) -> str:
     """The highest version that a tag on a commit releases; `unreleased` where none does."""
     tags = git("tag", "--points-at", found, cwd=root).split()
     released = [tuple(map(int, match.groups())) for tag in tags if (match := RELEASE.fullmatch(tag))]
@@ -87,7 +87,7 @@ def version_at(found: str, root: Path) -> str:
 
 
 def _pins(found: str, root: Path) -> dict[str, str]:
-    outs = lock_at(found, root).outs()
+    outs = read_lock_at(found, root).outs()
     lacking = [name for name in FILES if f"{OUTPUTS}/{name}" not in outs]
     if lacking:
         raise SetupError(
@@ -110,4 +110,4 @@ def _folder(models: Path, pins: Mapping[str, str]) -> Path:
 
 
 def _whole(folder: Path, pins: Mapping[str, str]) -> bool:
-    return all((folder / name).is_file() and md5(folder / name) == pin for name, pin in pins.items())
+    return all((folder / name).is_file() and md5_of_file(folder / name) == pin for name, pin in pins.items())

@@ -7,8 +7,8 @@ import msgspec
 
 from batchyield.errors import BatchyieldError, SetupError
 from batchyield.modelling.params import read_params
-from batchyield.release.pinned_model import bring
-from batchyield.release.registry import read
+from batchyield.release.pinned_model import fetch_model
+from batchyield.release.registry import read_registry
 from batchyield.release.wheels import library_version
 from batchyield.review.gate import judge
 from batchyield.serving.artifact import open_artifact
@@ -16,9 +16,9 @@ from batchyield.serving.deployment.rollout import read_deployment
 from batchyield.versioning import hydra_params
 from batchyield.versioning.git import git
 from batchyield.versioning.provenance.trace import trace
-from batchyield.versioning.revisions import commit
+from batchyield.versioning.revisions import resolve_commit
 from batchyield.versioning.storage.audit import audit
-from batchyield.versioning.storage.s3_objects import State
+from batchyield.versioning.storage.s3_objects import ObjectState
 
 LIBRARY = "src/batchyield"
 
@@ -34,7 +34,7 @@ class Check(msgspec.Struct, frozen=True):
         return "\n".join([f"{verdict}  {self.asked}", *(f"        {problem}" for problem in self.problems)])
 
 
-def ready(root: Path = Path(), *, offline: bool = False, s3_port: int | None = None) -> tuple[Check, ...]:
+def run_checks(root: Path = Path(), *, offline: bool = False, s3_port: int | None = None) -> tuple[Check, ...]:
     """Asks everything of HEAD, so that all that fails is told at once.
 
     Args:
@@ -45,7 +45,7 @@ def ready(root: Path = Path(), *, offline: bool = False, s3_port: int | None = N
     Raises:
         SetupError: `root` is no checkout with a commit.
     """
-    head = commit("HEAD", root)
+    head = resolve_commit("HEAD", root)
     if head is None:
         raise SetupError("there is no commit to release", "run the command in a checkout of batchyield")
     asked: dict[str, Callable[[], list[str]]] = {
@@ -74,7 +74,7 @@ def _tree(root: Path) -> list[str]:
 
 
 def _params(root: Path) -> list[str]:
-    hydra_params.check(root)
+    hydra_params.check_params(root)
     return []
 
 
@@ -84,7 +84,7 @@ def _gate(root: Path) -> list[str]:
 
 
 def _model(head: str, root: Path) -> list[str]:
-    folder = bring(head, root)
+    folder = fetch_model(head, root)
     open_artifact(folder, read_deployment(folder).pins)
     return []
 
@@ -92,7 +92,7 @@ def _model(head: str, root: Path) -> list[str]:
 def _library(head: str, root: Path) -> list[str]:
     """An index keeps the first wheel of a version, so other code under the same version would never be installed."""
     version = library_version(head, root)
-    same = [one for one in read(root).releases if library_version(one.revision, root) == version]
+    same = [one for one in read_registry(root).releases if library_version(one.revision, root) == version]
     changed = [one for one in same[:1] if git("diff", "--name-only", one.revision, head, "--", LIBRARY, cwd=root)]
     return [
         f"{LIBRARY} is not what {one.tag} released as batchyield {version}: raise version in pyproject.toml"
@@ -102,5 +102,5 @@ def _library(head: str, root: Path) -> list[str]:
 
 def _storage(root: Path, s3_port: int | None) -> list[str]:
     made = audit(root, s3_port=s3_port)
-    spoilt = [copy for copy in made.copies if copy.state is not State.INTACT]
+    spoilt = [copy for copy in made.copies if copy.state is not ObjectState.INTACT]
     return [f"{copy.path} is {copy.state} in {made.storage}: `dvc push`" for copy in spoilt]

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from batchyield.errors import SetupError
-from batchyield.versioning.git import UNSHALLOW, git, shallow
+from batchyield.versioning.git import UNSHALLOW, git, is_shallow
 
 NAME = "yield-model"
 """As `artifacts:` of dvc.yaml calls it."""
@@ -42,7 +42,7 @@ class Release(msgspec.Struct, frozen=True):
         return tuple(map(int, self.version.split(".")))
 
 
-class Move(msgspec.Struct, frozen=True):
+class StageMove(msgspec.Struct, frozen=True):
     """A stage that was given a version, or (`version` is None) emptied."""
 
     stage: str
@@ -60,7 +60,7 @@ class Registry(msgspec.Struct, frozen=True):
     """
 
     releases: tuple[Release, ...]
-    moves: tuple[Move, ...]
+    moves: tuple[StageMove, ...]
 
     def stages(self) -> dict[str, list[str]]:
         """Return for each stage its stack of versions, the current one last; empty stages are left out.
@@ -83,7 +83,7 @@ class Registry(msgspec.Struct, frozen=True):
         return next((one for one in self.releases if one.version == version), None)
 
 
-def read(root: Path = Path()) -> Registry:
+def read_registry(root: Path = Path()) -> Registry:
     """Return the registry of the clone at `root`.
 
     Raises:
@@ -96,7 +96,7 @@ def read(root: Path = Path()) -> Registry:
     try:
         events = api.history(root, NAME)
     except GTOException as error:
-        raise SetupError(f"GTO cannot read the release tags: {error}", lacking(root)) from error
+        raise SetupError(f"GTO cannot read the release tags: {error}", missing_tags_hint(root)) from error
     # Two assignments may fall into one second; the number that ends the tag orders them.
     events.sort(key=lambda event: (event["timestamp"], api.parse_tag(event["ref"]).get("counter", 0)))
     releases: dict[str, Release] = {}
@@ -108,7 +108,7 @@ def read(root: Path = Path()) -> Registry:
         elif event["event"] == "deregistration":
             releases.pop(version, None)
         elif event["stage"]:
-            moves.append(Move(event["stage"], version if event["event"] == "assignment" else None, tag, date))
+            moves.append(StageMove(event["stage"], version if event["event"] == "assignment" else None, tag, date))
     known = (m if m.version in releases else msgspec.structs.replace(m, version=None) for m in moves)
     newest = sorted(releases.values(), key=lambda one: one.order, reverse=True)
     registry = Registry(tuple(newest), tuple(known))
@@ -128,38 +128,38 @@ def resolve(name: str = NAME, root: Path = Path(), *, stage: str | None = None, 
     """
     if name != NAME:
         raise SetupError(f"no model {name} is released from here", f"dvc.yaml declares {NAME}")
-    registry = read(root)
+    registry = read_registry(root)
     held = registry.stages()
     if stage:
         version = held[stage][-1] if stage in held else None
     elif not version:
         version = registry.releases[0].version if registry.releases else None
-    found = registry.release(plain(version)) if version else None
+    found = registry.release(parse_version(version)) if version else None
     if found is None:
         what = f"no version of {NAME} is in stage {stage}" if stage else f"{NAME} has no version {version or 'at all'}"
         known = ", ".join(f"{one} ({versions[-1]})" for one, versions in held.items()) if stage else ""
         known = known or ", ".join(release.version for release in registry.releases[:10])
-        raise SetupError(f"{what}; this clone knows {known or 'none'}", lacking(root))
+        raise SetupError(f"{what}; this clone knows {known or 'none'}", missing_tags_hint(root))
     return found
 
 
-def tagged(tag: str, root: Path = Path()) -> tuple[Release, str]:
+def resolve_tag(tag: str, root: Path = Path()) -> tuple[Release, str]:
     """Return the release that a tag registers or assigns, and the stage; the stage is empty for a registration.
 
     Raises:
         SetupError: this clone has no such tag, or the tag revokes something.
     """
-    registry = read(root)
+    registry = read_registry(root)
     made = next((one for one in registry.releases if one.tag == tag), None)
     move = next((one for one in registry.moves if one.tag == tag), None)
     if move and move.version:
         made = registry.release(move.version)
     if made is None:
-        raise SetupError(f"{tag} neither releases a version nor puts one into a stage", lacking(root))
+        raise SetupError(f"{tag} neither releases a version nor puts one into a stage", missing_tags_hint(root))
     return made, move.stage if move else ""
 
 
-def plain(version: str) -> str:
+def parse_version(version: str) -> str:
     """Return a version as pip writes it, from that form or from the form of the git tag.
 
     Raises:
@@ -171,9 +171,9 @@ def plain(version: str) -> str:
     return found[1]
 
 
-def lacking(root: Path) -> str:
+def missing_tags_hint(root: Path) -> str:
     """Return how a clone gets the tags that it may lack."""
-    if shallow(root):
+    if is_shallow(root):
         return f"this clone is shallow and lacks tags: {UNSHALLOW}"
     patterns = (f"refs/tags/{NAME}@*", f"refs/tags/{NAME}#*")
     names = git("for-each-ref", "--format=%(objecttype) %(refname:short)", *patterns, cwd=root).splitlines()

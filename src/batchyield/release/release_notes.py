@@ -2,23 +2,23 @@
 
 from pathlib import Path
 
-from batchyield.release.model_card import METRICS, UNMEASURED, figure, metrics, pin_table
-from batchyield.release.registry import NAME, Release, read
+from batchyield.release.model_card import METRICS, UNMEASURED, format_metric, pin_table, read_metrics
+from batchyield.release.registry import NAME, Release, read_registry
 from batchyield.review.report.markdown import table
 from batchyield.serving.lockfile import DvcLock
 from batchyield.versioning.git import git
-from batchyield.versioning.lock_diff import causes
-from batchyield.versioning.provenance.lineage import raw_object
-from batchyield.versioning.revisions import lock_at
+from batchyield.versioning.lock_diff import changed_inputs
+from batchyield.versioning.provenance.lineage import read_raw_object
+from batchyield.versioning.revisions import read_lock_at
 
 OUTPUTS = "data/model/"
 SHOWN = 20
 
 
-def notes(release: Release, root: Path = Path()) -> str:
+def render_notes(release: Release, root: Path = Path()) -> str:
     """The notes of a release; the same text each time."""
-    before = next((one for one in read(root).releases if one.order < release.order), None)
-    lock, raw = lock_at(release.revision, root), raw_object(release.revision, root)
+    before = next((one for one in read_registry(root).releases if one.order < release.order), None)
+    lock, raw = read_lock_at(release.revision, root), read_raw_object(release.revision, root)
     lines = [
         f"# {NAME} {release.version}",
         "",
@@ -34,7 +34,7 @@ def notes(release: Release, root: Path = Path()) -> str:
         *_figures(release, before, root),
         "## Changed",
         "",
-        *(_changes(lock_at(before.revision, root), lock) if before else ["There is no version before."]),
+        *(_changes(read_lock_at(before.revision, root), lock) if before else ["There is no version before."]),
         "",
         "## Commits",
         "",
@@ -49,8 +49,8 @@ def model_files(lock: DvcLock) -> dict[str, str]:
 
 
 def _figures(release: Release, before: Release | None, root: Path) -> list[str]:
-    now = metrics(release.revision, root)
-    was = metrics(before.revision, root) if before else {}
+    now = read_metrics(release.revision, root)
+    was = read_metrics(before.revision, root) if before else {}
     if not now:
         return [UNMEASURED, ""]
     rows = []
@@ -58,12 +58,12 @@ def _figures(release: Release, before: Release | None, root: Path) -> list[str]:
         for name, value in sorted(figures.items()):
             old = was.get(file, {}).get(name)
             change = "" if old is None else "none" if old == value else f"{value - old:+.4g}"
-            rows.append((METRICS[file], name, figure(old), figure(value), change))
+            rows.append((METRICS[file], name, format_metric(old), format_metric(value), change))
     return table(("", "figure", "before", "now", "change"), rows)
 
 
 def _changes(was: DvcLock, now: DvcLock) -> list[str]:
-    found = causes(was, now)
+    found = changed_inputs(was, now)
     told = [f"- {one.kind}: {one.what}, {_change(one.change)}" for one in found if one.kind != "code"]
     code = [one.what for one in found if one.kind == "code"]
     if code:

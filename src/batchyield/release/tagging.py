@@ -8,31 +8,31 @@ from gto import api
 from gto.exceptions import GTOException
 
 from batchyield.errors import SetupError
-from batchyield.release.registry import FETCH, NAME, Release, plain, read, resolve
+from batchyield.release.registry import FETCH, NAME, Release, parse_version, read_registry, resolve
 from batchyield.release.release_notes import OUTPUTS, model_files
-from batchyield.versioning.git import UNSHALLOW, git, shallow
-from batchyield.versioning.provenance.lineage import raw_object
-from batchyield.versioning.revisions import lock_at
+from batchyield.versioning.git import UNSHALLOW, git, is_shallow
+from batchyield.versioning.provenance.lineage import read_raw_object
+from batchyield.versioning.revisions import read_lock_at
 
 BUMPS = ("major", "minor", "patch")
 FIRST = "0.1.0"
 
 
-def following(version: str | None, bump: str, root: Path = Path()) -> str:
+def next_version(version: str | None, bump: str, root: Path = Path()) -> str:
     """Return the given version, else the newest one bumped; the first is 0.1.0.
 
     Raises:
         SetupError: the version given is not above the newest, or the clone is shallow and cannot know.
     """
     _whole(root)
-    releases = read(root).releases
+    releases = read_registry(root).releases
     if version is None:
         if not releases:
             return FIRST
         parts = list(releases[0].order)
         at = BUMPS.index(bump)
         return ".".join(map(str, [*parts[:at], parts[at] + 1, *[0] * (2 - at)]))
-    version = plain(version)
+    version = parse_version(version)
     if releases and Release(version, "", "", "").order <= releases[0].order:
         raise SetupError(
             f"{version} is not above {releases[0].version}, the newest release",
@@ -57,10 +57,10 @@ def register(version: str, said: str, root: Path = Path(), *, push: bool = False
     return resolve(root=root, version=version)
 
 
-def message(version: str, root: Path = Path()) -> str:
+def tag_message(version: str, root: Path = Path()) -> str:
     """Return the message of the tag that releases HEAD: the hashes of the model and of the raw data."""
-    raw = raw_object("HEAD", root)
-    rows = [f"{OUTPUTS}{name} md5 {md5}" for name, md5 in model_files(lock_at("HEAD", root)).items()]
+    raw = read_raw_object("HEAD", root)
+    rows = [f"{OUTPUTS}{name} md5 {md5}" for name, md5 in model_files(read_lock_at("HEAD", root)).items()]
     rows += [f"raw data md5 {raw.md5}"] if raw else []
     return "\n".join([f"{NAME} {version}", "", *rows])
 
@@ -84,14 +84,14 @@ def promote(stage: str, version: str | None, root: Path = Path(), *, push: bool 
     return resolve(root=root, stage=stage), tag
 
 
-def back(stage: str, root: Path = Path(), *, push: bool = False) -> tuple[Release, str]:
+def promote_previous(stage: str, root: Path = Path(), *, push: bool = False) -> tuple[Release, str]:
     """Puts the version that was in a stage before the present one into it.
 
     Raises:
         SetupError: there was none, or the tag cannot be pushed.
     """
     _whole(root)
-    held = read(root).stages().get(stage, [])
+    held = read_registry(root).stages().get(stage, [])
     if len(held) < 2:
         now = f"holds {held[0]}, its first" if held else "holds none"
         raise SetupError(
@@ -102,7 +102,7 @@ def back(stage: str, root: Path = Path(), *, push: bool = False) -> tuple[Releas
 
 
 def _whole(root: Path) -> None:
-    if shallow(root):
+    if is_shallow(root):
         raise SetupError("this clone is shallow: it lacks releases, and would tag against them", UNSHALLOW)
 
 

@@ -9,16 +9,16 @@ from pathlib import Path
 
 from batchyield.errors import SetupError
 from batchyield.files import md5_of
-from batchyield.release.model_card import card
-from batchyield.release.pinned_model import bring
+from batchyield.release.model_card import render_card
+from batchyield.release.pinned_model import fetch_model
 from batchyield.release.registry import NAME, Release
 from batchyield.serving.artifact import FILES, canonical_json
 from batchyield.serving.deployment.rollout import read_deployment
 from batchyield.serving.model_package import PIN_FILE, PackagePin
-from batchyield.versioning.git import export
+from batchyield.versioning.git import export_revision
 from batchyield.versioning.lock_diff import LOCK
-from batchyield.versioning.provenance.lineage import raw_object
-from batchyield.versioning.revisions import text_at
+from batchyield.versioning.provenance.lineage import read_raw_object
+from batchyield.versioning.revisions import read_text_at
 
 PACKAGE = "batchyield_model"
 
@@ -58,26 +58,26 @@ __all__ = ["__version__", "model", "pin", "predict"]
 '''
 
 
-def pin_of(release: Release, folder: Path, root: Path = Path()) -> PackagePin:
+def release_pin(release: Release, folder: Path, root: Path = Path()) -> PackagePin:
     """Return the pin of a release; `folder` holds its model, from `artifacts.bring`."""
-    lock = text_at(release.revision, LOCK, root) or ""
+    lock = read_text_at(release.revision, LOCK, root) or ""
     digest = md5_of(lock.encode())
-    raw = raw_object(release.revision, root)
+    raw = read_raw_object(release.revision, root)
     return PackagePin(
         NAME, release.version, release.revision, read_deployment(folder).pins, digest, raw.md5 if raw else ""
     )
 
 
-def package(release: Release, out: Path, root: Path = Path()) -> Path:
+def build_model_wheel(release: Release, out: Path, root: Path = Path()) -> Path:
     """Build the wheel of a released model into `out`; the same bytes each time.
 
     Raises:
         SetupError: neither cache nor storage has the model, or hatchling is missing.
         ArtifactError: the storage holds other bytes than the pinned ones.
     """
-    folder = bring(release.revision, root)
+    folder = fetch_model(release.revision, root)
     files = {name: (folder / name).read_bytes() for name in FILES} | {
-        PIN_FILE: canonical_json(pin_of(release, folder, root)),
+        PIN_FILE: canonical_json(release_pin(release, folder, root)),
         "__init__.py": INIT.format(name=NAME, version=release.version, revision=release.revision[:12]).encode(),
         "py.typed": b"",
     }
@@ -87,7 +87,7 @@ def package(release: Release, out: Path, root: Path = Path()) -> Path:
         (project / PACKAGE).mkdir()
         for name, content in files.items():
             (project / PACKAGE / name).write_bytes(content)
-        (project / "README.md").write_text(card(release.revision, root, folder), encoding="utf-8")
+        (project / "README.md").write_text(render_card(release.revision, root, folder), encoding="utf-8")
         described = PROJECT.format(name=NAME, version=release.version, needed=needed, package=PACKAGE)
         (project / "pyproject.toml").write_text(described, encoding="utf-8")
         return _build(project, out)
@@ -100,7 +100,7 @@ def library_version(revision: str, root: Path) -> str:
         SetupError: its pyproject.toml says none.
     """
     try:
-        version: str = tomllib.loads(text_at(revision, "pyproject.toml", root) or "")["project"]["version"]
+        version: str = tomllib.loads(read_text_at(revision, "pyproject.toml", root) or "")["project"]["version"]
     except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         raise SetupError(
             f"pyproject.toml of {revision[:12]} names no version of the library", "release a commit whose does"
@@ -108,14 +108,14 @@ def library_version(revision: str, root: Path) -> str:
     return version
 
 
-def library(revision: str, out: Path, root: Path = Path()) -> Path:
+def build_library_wheel(revision: str, out: Path, root: Path = Path()) -> Path:
     """Build the wheel of the library from a commit, not from the working tree; the same bytes each time.
 
     Raises:
         SetupError: hatchling is missing or fails.
     """
     with tempfile.TemporaryDirectory(prefix="batchyield-library-") as scratch:
-        export(revision, Path(scratch), root)
+        export_revision(revision, Path(scratch), root)
         return _build(Path(scratch), out)
 
 

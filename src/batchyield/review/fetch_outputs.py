@@ -9,7 +9,7 @@ from batchyield.review.review import PREDICTED
 from batchyield.review.revision import Side, base_of
 from batchyield.versioning.dvc import dvc
 from batchyield.versioning.storage import raw_data, remotes
-from batchyield.versioning.storage.demo_remote import seed
+from batchyield.versioning.storage.demo_remote import seed_bucket
 
 
 def pull(
@@ -33,7 +33,7 @@ def pull(
     Raises:
         SetupError: the raw data are nowhere, or a stage failed.
     """
-    with remotes.served(root, s3_port):
+    with remotes.started(root, s3_port):
         _seed(root, s3_port, progress)
         try:
             dvc("pull", cwd=root, quiet=True)
@@ -47,10 +47,10 @@ def pull(
 
 def _seed(root: Path, s3_port: int | None, progress: Callable[[str], None]) -> None:
     try:
-        server = remotes.embedded(s3_port, root)
+        server = remotes.embedded_server(s3_port, root)
     except SetupError:  # the remotes are on a real S3
         return
-    progress(f"S3       {seed(server)}")
+    progress(f"S3       {seed_bucket(server)}")
 
 
 def _bring(base: Side, progress: Callable[[str], None]) -> None:
@@ -67,7 +67,7 @@ def _bring(base: Side, progress: Callable[[str], None]) -> None:
 def _rebuild(base: Side) -> None:
     """Rebuilds a revision in a scratch clone that shares the checkout's DVC cache."""
     root = base.root.resolve()
-    with remotes.clone(root, str(base.revision)) as scratch:
+    with remotes.scratch_clone(root, str(base.revision)) as scratch:
         dvc("cache", "dir", "--local", str(root / ".dvc" / "cache"), cwd=scratch, quiet=True)
         raw_data.fetch(scratch)
         dvc("repro", "--quiet", cwd=scratch)

@@ -8,7 +8,7 @@ from batchyield.files import md5_of
 from batchyield.serving.lockfile import DvcLock, read_lock
 from batchyield.versioning.git import git
 from batchyield.versioning.lock_diff import LOCK
-from batchyield.versioning.revisions import known, lock_at, text_at
+from batchyield.versioning.revisions import read_lock_at, read_text_at, require_commit
 from batchyield.versioning.storage import content_store, raw_data
 
 
@@ -34,7 +34,7 @@ class Side:
             self.lock: DvcLock = read_lock(root / LOCK)
         else:
             self.name = revision[:12]
-            self.lock = lock_at(revision, root)
+            self.lock = read_lock_at(revision, root)
 
     def text(self, path: Path | str) -> str:
         """The text of a file that git keeps.
@@ -46,7 +46,7 @@ class Side:
             file = self.root / path
             found = file.read_text(encoding="utf-8") if file.is_file() else None
         else:
-            found = text_at(self.revision, path, self.root)
+            found = read_text_at(self.revision, path, self.root)
         if found is None:
             raise SetupError(f"{self.name} has no {path}", "compare with a revision that has it: `git log --all`")
         return found
@@ -55,7 +55,7 @@ class Side:
         """Whether git keeps that file there."""
         if self.revision is None:
             return (self.root / path).is_file()
-        return text_at(self.revision, path, self.root) is not None
+        return read_text_at(self.revision, path, self.root) is not None
 
     def md5(self, path: str) -> str | None:
         """The content hash of an output of the pipeline, or of the raw data; None where it pins no such file."""
@@ -80,7 +80,7 @@ class Side:
                 self._brought[path] = data
             else:
                 lacking[path] = md5
-        self._brought |= content_store.bring(self.root, lacking, self.name)
+        self._brought |= content_store.read_pinned(self.root, lacking, self.name)
 
     def read(self, path: str) -> bytes:
         """The pinned bytes of a file; see `bring` for where from and errors."""
@@ -95,7 +95,7 @@ def base_of(revision: str, root: Path) -> Side:
     Raises:
         SetupError: there is no such revision.
     """
-    found = known(revision, root)
+    found = require_commit(revision, root)
     try:
         return Side(root, git("merge-base", found, "HEAD", cwd=root).strip())
     except SetupError:

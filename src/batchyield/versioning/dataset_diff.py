@@ -21,14 +21,14 @@ YIELD = "yield"
 QUARTERS = (25, 50, 75)
 
 
-class Changed(msgspec.Struct, frozen=True):
+class ChangedBatch(msgspec.Struct, frozen=True):
     """A batch that both files have, and the columns in which it is another one."""
 
     id: str
     columns: tuple[str, ...]
 
 
-class Shift(msgspec.Struct, frozen=True):
+class ColumnShift(msgspec.Struct, frozen=True):
     """How one number's distribution moved; clocks and starts of ranges in minutes after midnight, lengths in minutes.
 
     Attributes:
@@ -46,7 +46,7 @@ class Shift(msgspec.Struct, frozen=True):
     quarters: tuple[tuple[float, ...], tuple[float, ...]]
 
 
-class Difference(msgspec.Struct, frozen=True):
+class DatasetDiff(msgspec.Struct, frozen=True):
     """Two files side by side; pairs are before and after.
 
     Attributes:
@@ -64,11 +64,11 @@ class Difference(msgspec.Struct, frozen=True):
     batches: tuple[int, int]
     added: tuple[str, ...]
     removed: tuple[str, ...]
-    changed: tuple[Changed, ...]
+    changed: tuple[ChangedBatch, ...]
     encoding: tuple[str, str]
     columns: tuple[tuple[str, ...], tuple[str, ...]]
     noticed: tuple[int, int]
-    shifts: tuple[Shift, ...]
+    shifts: tuple[ColumnShift, ...]
     drift: Drift
 
     @property
@@ -77,7 +77,7 @@ class Difference(msgspec.Struct, frozen=True):
         return len(self.added) >= MIN_WINDOW_BATCHES
 
 
-def difference(before: bytes, after: bytes) -> Difference:
+def diff_datasets(before: bytes, after: bytes) -> DatasetDiff:
     """Lays two plant files side by side.
 
     Raises:
@@ -87,12 +87,12 @@ def difference(before: bytes, after: bytes) -> Difference:
     was, now = map(_rows, sheets)
     columns = [(name, i) for i, name in enumerate((*READING_NAMES, YIELD))]
     changed = (
-        Changed(name, tuple(column for column, i in columns if was[name][i] != now[name][i]))
+        ChangedBatch(name, tuple(column for column, i in columns if was[name][i] != now[name][i]))
         for name in now
         if name in was and was[name] != now[name]
     )
     added = tuple(name for name in now if name not in was)
-    return Difference(
+    return DatasetDiff(
         batches=(len(sheets[0].batches), len(sheets[1].batches)),
         added=added,
         removed=tuple(name for name in was if name not in now),
@@ -100,12 +100,12 @@ def difference(before: bytes, after: bytes) -> Difference:
         encoding=(sheets[0].encoding, sheets[1].encoding),
         columns=(_header(before, sheets[0].encoding), _header(after, sheets[1].encoding)),
         noticed=(sum(map(len, sheets[0].warnings)), sum(map(len, sheets[1].warnings))),
-        shifts=shifts(*sheets),
+        shifts=column_shifts(*sheets),
         drift=_drift(*sheets, set(added) if len(added) >= MIN_WINDOW_BATCHES else set(now)),
     )
 
 
-def shifts(before: Sheet, after: Sheet) -> tuple[Shift, ...]:
+def column_shifts(before: Sheet, after: Sheet) -> tuple[ColumnShift, ...]:
     """How every reading and the yield moved between two files, most moved first."""
     was, now = _numbers(before), _numbers(after)
     found = (_shift(name, was[name], now[name]) for name in was)
@@ -147,13 +147,13 @@ def _numbers(sheet: Sheet) -> dict[str, NDArray[np.float64]]:
     return {name: np.array(cells, dtype=np.float64) for name, cells in columns.items()}
 
 
-def _shift(name: str, before: NDArray[np.float64], after: NDArray[np.float64]) -> Shift:
+def _shift(name: str, before: NDArray[np.float64], after: NDArray[np.float64]) -> ColumnShift:
     was, now = profile_column(before), profile_column(after)
     # Missing sorts below every value, so that a column which stops arriving has moved all the way.
     low = [np.sort(np.nan_to_num(side, nan=-np.inf)) for side in (before, after)]
     steps = np.concatenate(low)
     shares = [np.searchsorted(side, steps, side="right") / len(side) for side in low]
-    return Shift(
+    return ColumnShift(
         reading=name,
         moved=round(float(np.abs(shares[0] - shares[1]).max()), PROFILE_DECIMALS),
         missing=(was.missing, now.missing),
@@ -180,7 +180,7 @@ def _quarters(quantiles: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(quantiles[percent] for percent in QUARTERS) if quantiles else ()
 
 
-def render(made: Difference) -> Iterator[str]:
+def render(made: DatasetDiff) -> Iterator[str]:
     """The difference for people, a line each; what is many is shortened."""
     yield f"batches   {made.batches[0]} before, {made.batches[1]} after"
     for what, ids in (("added", made.added), ("removed", made.removed)):

@@ -28,12 +28,12 @@ def git(*arguments: str, cwd: Path) -> str:
     return done.stdout
 
 
-def shallow(root: Path) -> bool:
+def is_shallow(root: Path) -> bool:
     """Return whether the clone holds only the end of the history."""
     return git("rev-parse", "--is-shallow-repository", cwd=root).strip() == "true"
 
 
-def copy(root: Path, target: Path) -> Path:
+def copy_working_tree(root: Path, target: Path) -> Path:
     """Copies what git tracks or would track below `root`, as it stands in the working tree, into `target`.
 
     The copy is a git repository of its own with one commit, since DVC's experiments need one. An earlier copy's DVC
@@ -54,7 +54,7 @@ def copy(root: Path, target: Path) -> Path:
     return target
 
 
-def export(revision: str, target: Path, root: Path, *paths: str) -> None:
+def export_revision(revision: str, target: Path, root: Path, *paths: str) -> None:
     """Lays what git has at `revision` into `target`: all of it, or what is at `paths`."""
     with tempfile.TemporaryDirectory(prefix="batchyield-export-") as scratch:
         packed = Path(scratch) / "tree.tar"

@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from batchyield.errors import ParamsError
 from batchyield.files import write_atomic
 from batchyield.modelling.params import parse_params
-from batchyield.versioning.lock_diff import flat
+from batchyield.versioning.lock_diff import flatten
 
 PARAMS = Path("params.yaml")
 
@@ -33,7 +33,7 @@ def compose(root: Path = Path(), overrides: Sequence[str] = ()) -> str:
         return OmegaConf.to_yaml(compose_with_hydra("config", list(overrides)), resolve=True)
 
 
-def grid(root: Path, overrides: Sequence[str]) -> list[list[str]]:
+def expand_grid(root: Path, overrides: Sequence[str]) -> list[list[str]]:
     """The points that `dvc exp run --queue` makes of overrides with commas, each checked as a stage would check it.
 
     Raises:
@@ -78,16 +78,16 @@ def _known(root: Path, overrides: Sequence[str]) -> list[str]:
     """Return the groups of choices and every dotted parameter of the choices that the overrides make."""
     groups = list(yaml.safe_load(compose(root)))
     chosen = [override for override in overrides if override.partition("=")[0] in groups]
-    return [*groups, *flat(yaml.safe_load(compose(root, chosen)))]
+    return [*groups, *flatten(yaml.safe_load(compose(root, chosen)))]
 
 
-def write(root: Path = Path(), overrides: Sequence[str] = ()) -> str:
+def write_params(root: Path = Path(), overrides: Sequence[str] = ()) -> str:
     """Composes `conf/` into `params.yaml`."""
     write_atomic(root / PARAMS, compose(root, overrides).encode())
     return f"composed conf/ into {PARAMS}"
 
 
-def check(root: Path = Path()) -> str:
+def check_params(root: Path = Path()) -> str:
     """Tells that `params.yaml` equals the composed `conf/`.
 
     Raises:

@@ -9,7 +9,7 @@ from batchyield.serving.lockfile import DvcLock, LockedStage
 LOCK = Path("dvc.lock")
 
 
-class Row(NamedTuple):
+class OutputPair(NamedTuple):
     """One output in both locks; a hash is None where that lock has no such output."""
 
     stage: str
@@ -22,11 +22,11 @@ class Row(NamedTuple):
         return self.committed == self.rebuilt
 
 
-def compare(committed: DvcLock, rebuilt: DvcLock) -> list[Row]:
+def compare_outputs(committed: DvcLock, rebuilt: DvcLock) -> list[OutputPair]:
     """Every output of either lock, stage by stage."""
     before, after = committed.outs(), rebuilt.outs()
     return [
-        Row(
+        OutputPair(
             (after.get(path) or before[path])[0],
             path,
             before[path][1] if path in before else None,
@@ -36,22 +36,22 @@ def compare(committed: DvcLock, rebuilt: DvcLock) -> list[Row]:
     ]
 
 
-def table(rows: list[Row]) -> list[str]:
+def format_outputs(rows: list[OutputPair]) -> list[str]:
     """Return the comparison as text, one line per output."""
-    return aligned(
+    return align_columns(
         (r.stage, r.path, r.rebuilt or "not built", "same" if r.same else f"DIFFERENT, committed {r.committed}")
         for r in rows
     )
 
 
-def aligned(rows: Iterable[Sequence[object]]) -> list[str]:
+def align_columns(rows: Iterable[Sequence[object]]) -> list[str]:
     """Return rows of cells as indented lines whose columns start at the same place."""
     cells = [[str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return [f"  {'  '.join(map(str.ljust, row, widths))}".rstrip() for row in cells]
 
 
-class Cause(NamedTuple):
+class ChangedInput(NamedTuple):
     """An input of a stage that is not what the lock says.
 
     Attributes:
@@ -70,7 +70,7 @@ class Cause(NamedTuple):
         return f"{self.kind}: {self.what} ({self.change}), read by {self.stage}"
 
 
-def flat(value: Any, where: str = "", *, lists: bool = False) -> dict[str, Any]:
+def flatten(value: Any, where: str = "", *, lists: bool = False) -> dict[str, Any]:
     """Return nested values by their dotted names; an empty mapping or list within them is a value itself.
 
     Args:
@@ -84,7 +84,7 @@ def flat(value: Any, where: str = "", *, lists: bool = False) -> dict[str, Any]:
         items = [(f"{where}[{index}]", item) for index, item in enumerate(value)]
     else:
         return {where: value}
-    return {name: leaf for at, item in items for name, leaf in flat(item, at, lists=lists).items()}
+    return {name: leaf for at, item in items for name, leaf in flatten(item, at, lists=lists).items()}
 
 
 def _inputs(stage: LockedStage, made_here: set[str]) -> Iterator[tuple[str, str, Any]]:
@@ -94,14 +94,14 @@ def _inputs(stage: LockedStage, made_here: set[str]) -> Iterator[tuple[str, str,
             kind = {"src": "code", "requirements": "environment"}.get(dep.path.split("/")[0], "data")
             yield kind, dep.path, dep.md5
     for file, params in stage.params.items():
-        for key, value in flat(params).items():
+        for key, value in flatten(params).items():
             yield "params", f"{key} in {file}", value
 
 
-def causes(committed: DvcLock, rebuilt: DvcLock) -> list[Cause]:
+def changed_inputs(committed: DvcLock, rebuilt: DvcLock) -> list[ChangedInput]:
     """The inputs from outside the pipeline that differ between two locks, in pipeline order, each named once."""
     made = set(committed.outs()) | set(rebuilt.outs())
-    found: dict[tuple[str, str], Cause] = {}
+    found: dict[tuple[str, str], ChangedInput] = {}
     for name in dict.fromkeys([*committed.stages, *rebuilt.stages]):
         sides = [
             {(kind, what): value for kind, what, value in _inputs(lock.stages[name], made)}
@@ -113,5 +113,5 @@ def causes(committed: DvcLock, rebuilt: DvcLock) -> list[Cause]:
         for key in dict.fromkeys([*before, *after]):
             if before.get(key) != after.get(key):
                 change = f"{before.get(key, 'nothing')} in the lock, {after.get(key, 'nothing')} now"
-                found.setdefault(key, Cause(name, *key, change))
+                found.setdefault(key, ChangedInput(name, *key, change))
     return list(found.values())

@@ -10,7 +10,7 @@ from batchyield.versioning.git import git
 from batchyield.versioning.lock_diff import LOCK
 
 
-class Sighting(NamedTuple):
+class LockMatch(NamedTuple):
     """A lock that names the hash that was looked for.
 
     Attributes:
@@ -26,20 +26,20 @@ class Sighting(NamedTuple):
     paths: tuple[str, ...]
 
 
-def commit(revision: str, root: Path) -> str | None:
+def resolve_commit(revision: str, root: Path) -> str | None:
     """The full hash of a revision's commit; None where git knows no such revision."""
     with contextlib.suppress(SetupError):
         return git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}", cwd=root).strip()
     return None
 
 
-def known(revision: str, root: Path) -> str:
+def require_commit(revision: str, root: Path) -> str:
     """Return the full hash of a revision's commit.
 
     Raises:
         SetupError: git knows no such revision.
     """
-    found = commit(revision, root)
+    found = resolve_commit(revision, root)
     if found is None:
         raise SetupError(
             f"{revision} is not a revision of this repository",
@@ -49,7 +49,7 @@ def known(revision: str, root: Path) -> str:
     return found
 
 
-def text_at(revision: str, path: str | Path, root: Path) -> str | None:
+def read_text_at(revision: str, path: str | Path, root: Path) -> str | None:
     """A file's text as git has it at a revision; None where it has none.
 
     Raises:
@@ -63,14 +63,14 @@ def text_at(revision: str, path: str | Path, root: Path) -> str | None:
         raise ArtifactError(f"{revision[:12]}:{path}", f"is not text: {error}", _OTHER_REVISION) from error
 
 
-def lock_at(revision: str, root: Path, text: str | None = None) -> DvcLock:
+def read_lock_at(revision: str, root: Path, text: str | None = None) -> DvcLock:
     """The lock as git has it at a commit.
 
     Raises:
         SetupError: the commit has no lock.
         ArtifactError: what it has is not readable as one.
     """
-    text = text_at(revision, LOCK, root) if text is None else text
+    text = read_text_at(revision, LOCK, root) if text is None else text
     if text is None:
         raise SetupError(f"{revision[:12]} has no {LOCK}", _OTHER_REVISION)
     try:
@@ -82,7 +82,7 @@ def lock_at(revision: str, root: Path, text: str | None = None) -> DvcLock:
         ) from error
 
 
-def find(prefix: str, root: Path) -> tuple[Sighting | None, tuple[str, ...]]:
+def find_md5(prefix: str, root: Path) -> tuple[LockMatch | None, tuple[str, ...]]:
     """Looks for a hash in the lock of HEAD, then in every lock of all branches and tags, newest first.
 
     Args:
@@ -98,12 +98,12 @@ def find(prefix: str, root: Path) -> tuple[Sighting | None, tuple[str, ...]]:
     unreadable: list[str] = []
     # --full-history: a lock that a merge left behind was built, too
     touched = git("log", "--all", "--full-history", "--format=%H", "--", f":/{LOCK}", cwd=root).split()
-    for revision in dict.fromkeys([*filter(None, [commit("HEAD", root)]), *touched]):
+    for revision in dict.fromkeys([*filter(None, [resolve_commit("HEAD", root)]), *touched]):
         try:
-            text = text_at(revision, LOCK, root)
+            text = read_text_at(revision, LOCK, root)
             if text is None or prefix not in text:  # spares reading most of a long history as YAML
                 continue
-            lock = lock_at(revision, root, text)
+            lock = read_lock_at(revision, root, text)
         except ArtifactError:
             unreadable.append(revision)
             continue
@@ -112,14 +112,14 @@ def find(prefix: str, root: Path) -> tuple[Sighting | None, tuple[str, ...]]:
     return None, tuple(unreadable)
 
 
-def _sighting(revision: str, lock: DvcLock, prefix: str, found: list[LockedFile]) -> Sighting:
+def _sighting(revision: str, lock: DvcLock, prefix: str, found: list[LockedFile]) -> LockMatch:
     several = sorted({f"{entry.md5} ({entry.path})" for entry in found})
     if len({entry.md5 for entry in found}) > 1:
         raise SetupError(
             f"{prefix} begins several hashes in the lock of {revision[:12]}: {', '.join(several)}",
             "give more digits of the one that is meant",
         )
-    return Sighting(revision, lock, found[0].md5, tuple(dict.fromkeys(entry.path for entry in found)))
+    return LockMatch(revision, lock, found[0].md5, tuple(dict.fromkeys(entry.path for entry in found)))
 
 
 _OTHER_REVISION = f"`git log --oneline --all -- {LOCK}` lists the revisions that changed it: name another one"

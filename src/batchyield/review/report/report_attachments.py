@@ -8,7 +8,7 @@ import msgspec
 from batchyield.errors import SetupError
 from batchyield.review.report.markdown import cell, code, details, number, table
 from batchyield.serving.deployment.prediction_diff import DiffSummary, SliceDiff
-from batchyield.versioning.provenance.output_diff import Verdict
+from batchyield.versioning.provenance.output_diff import OutputVerdict
 from batchyield.versioning.provenance.verify import Verification
 
 SHOWN = 8
@@ -64,7 +64,7 @@ def reproduction(extras: Extras) -> list[str]:
     if extras.verification is None:
         return ["### Reproduction", "", "Not verified here: `batchyield verify` rebuilds the commit elsewhere.", ""]
     made = _read(extras.verification, Verification, "batchyield verify --json")
-    counts = {verdict: sum(f.verdict is verdict for f in made.findings) for verdict in Verdict}
+    counts = {verdict: sum(f.verdict is verdict for f in made.findings) for verdict in OutputVerdict}
     said = ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n)
     lines = ["### Reproduction", ""]
     if made.same:

@@ -9,8 +9,8 @@ from batchyield.errors import BatchyieldError
 from batchyield.plant.batch import ID_COLUMN, READING_NAMES, YIELD_COLUMN
 from batchyield.review.report.markdown import cell, code, details, number, table
 from batchyield.review.review import Review
-from batchyield.versioning.dataset_diff import YIELD, Difference, difference
-from batchyield.versioning.lock_diff import causes, compare, flat
+from batchyield.versioning.dataset_diff import YIELD, DatasetDiff, diff_datasets
+from batchyield.versioning.lock_diff import changed_inputs, compare_outputs, flatten
 from batchyield.versioning.storage import raw_data
 
 SHOWN = 12
@@ -18,7 +18,7 @@ SHOWN = 12
 
 def params(review: Review) -> list[str]:
     """Every param that differs, with both values."""
-    before, after = (flat(yaml.safe_load(side.text("params.yaml"))) for side in (review.base, review.head))
+    before, after = (flatten(yaml.safe_load(side.text("params.yaml"))) for side in (review.base, review.head))
     rows = [
         [code(key), _value(before, key), _value(after, key)]
         for key in dict.fromkeys([*before, *after])
@@ -33,8 +33,10 @@ def _value(values: dict[str, Any], key: str) -> str:
 
 def inputs(review: Review) -> list[str]:
     """Code, commands and environment that differ, and the outputs that came of it."""
-    found = [cause for cause in causes(review.base.lock, review.head.lock) if cause.kind not in ("params", "data")]
-    rows = compare(review.base.lock, review.head.lock)
+    found = [
+        cause for cause in changed_inputs(review.base.lock, review.head.lock) if cause.kind not in ("params", "data")
+    ]
+    rows = compare_outputs(review.base.lock, review.head.lock)
     changed = [
         [code(row.path), code((row.committed or "–")[:8]), code((row.rebuilt or "–")[:8])]
         for row in rows
@@ -55,12 +57,12 @@ def data(review: Review) -> list[str]:
         return ["### Data", "", f"The same raw data in both, md5 {code(pins[1])}.", ""]
     lines = ["### Data", "", f"Raw data {code(pins[0])} → {code(pins[1])}.", ""]
     try:
-        return lines + list(_laid(difference(review.base.read(path), review.head.read(path))))
+        return lines + list(_laid(diff_datasets(review.base.read(path), review.head.read(path))))
     except BatchyieldError as error:
         return [*lines, f"They cannot be laid side by side: {cell(error)}", ""]
 
 
-def _laid(made: Difference) -> Iterator[str]:
+def _laid(made: DatasetDiff) -> Iterator[str]:
     mean = next(shift.mean for shift in made.shifts if shift.reading == YIELD)
     rows = [
         ["rows", *map(str, made.batches)],

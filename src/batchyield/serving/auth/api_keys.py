@@ -19,7 +19,7 @@ from typing import Annotated
 import msgspec
 
 from batchyield.errors import SetupError
-from batchyield.files import exclusively, write_atomic
+from batchyield.files import exclusive_lock, write_atomic
 
 PREDICT, READ, ADMIN = "predict", "read", "admin"
 SCOPES = (PREDICT, READ, ADMIN)
@@ -224,7 +224,7 @@ def _changing(path: Path) -> Iterator[list[ApiKey]]:
     """Yield the keys for changes; the file is then rewritten whole, while no other command can change it."""
     path = path.resolve()  # a link stays a link
     path.parent.mkdir(parents=True, exist_ok=True)
-    with exclusively(path.parent):
+    with exclusive_lock(path.parent):
         keys = read_keys(path) if path.exists() else []
         yield keys
         write_atomic(path, encode_keys(keys), 0o600)

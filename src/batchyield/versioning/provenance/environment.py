@@ -11,7 +11,7 @@ from typing import Any
 from batchyield.errors import SetupError
 from batchyield.files import write_atomic
 from batchyield.modelling.reproducibility import pin
-from batchyield.versioning.lock_diff import flat
+from batchyield.versioning.lock_diff import flatten
 
 FINGERPRINT = Path("requirements/environment.json")
 LIBRARIES = (
@@ -61,13 +61,13 @@ def _version(name: str) -> str:
         return "not installed"
 
 
-def write(root: Path = Path()) -> str:
+def write_fingerprint(root: Path = Path()) -> str:
     """Records this environment beside the locks, to be committed with dvc.lock."""
     write_atomic(root / FINGERPRINT, (json.dumps(fingerprint(), indent=2, sort_keys=True) + "\n").encode())
     return f"wrote {FINGERPRINT}"
 
 
-def differences(recorded: str) -> list[str]:
+def compare_fingerprint(recorded: str) -> list[str]:
     """What is another here than in a recorded fingerprint, one sentence each.
 
     Args:
@@ -90,7 +90,7 @@ def differences(recorded: str) -> list[str]:
 
 def _facts(found: dict[str, Any]) -> dict[str, Any]:
     cpu = dict.fromkeys(found.pop("cpu", ()), "yes")
-    return flat(found, lists=True) | {f"cpu {feature}": there for feature, there in cpu.items()}
+    return flatten(found, lists=True) | {f"cpu {feature}": there for feature, there in cpu.items()}
 
 
 if __name__ == "__main__":

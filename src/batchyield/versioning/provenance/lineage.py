@@ -8,7 +8,7 @@ import msgspec
 
 from batchyield.files import md5_of
 from batchyield.serving.lockfile import DvcLock, LockedFile
-from batchyield.versioning.revisions import text_at
+from batchyield.versioning.revisions import read_text_at
 from batchyield.versioning.storage.raw_data import DATA, PIN, parse_pin
 
 ROLES = {"src": "code", "requirements": "environment"}
@@ -48,19 +48,19 @@ class RawObject(msgspec.Struct, frozen=True):
     md5: str
 
 
-def entry(lock: DvcLock, path: str, md5: str = "") -> LockedFile | None:
+def find_entry(lock: DvcLock, path: str, md5: str = "") -> LockedFile | None:
     """What a lock says of a path, with this md5 where one is given: as an output, else as a stage's input; or None."""
     return next((e for e in lock.entries() if e.path == path and e.md5.startswith(md5)), None)
 
 
-def file(lock: DvcLock, named: LockedFile) -> File:
+def describe_file(lock: DvcLock, named: LockedFile) -> File:
     """A file that a lock names, with its role."""
     maker = lock.outs().get(named.path)
     outside = "raw data" if named.path == str(DATA) else ROLES.get(named.path.split("/")[0], "data")
     return File(named.path, named.md5, named.size, "output" if maker else outside, maker[0] if maker else None)
 
 
-def walk(lock: DvcLock, subjects: Iterable[File]) -> tuple[Step, ...]:
+def upstream_stages(lock: DvcLock, subjects: Iterable[File]) -> tuple[Step, ...]:
     """The stages on the way from `subjects` back to what no stage makes, nearest first, each once."""
     steps: dict[str, Step] = {}
     ahead = [subject.stage for subject in subjects]
@@ -69,19 +69,19 @@ def walk(lock: DvcLock, subjects: Iterable[File]) -> tuple[Step, ...]:
         if name is None or name in steps:
             continue
         stage = lock.stages[name]
-        inputs = tuple(file(lock, dep) for dep in stage.deps)
+        inputs = tuple(describe_file(lock, dep) for dep in stage.deps)
         steps[name] = Step(name, stage.cmd, stage.params, inputs)
         ahead += [read.stage for read in inputs]
     return tuple(steps.values())
 
 
-def raw_object(revision: str, root: Path) -> RawObject | None:
+def read_raw_object(revision: str, root: Path) -> RawObject | None:
     """Return the object that a revision's raw pin names; None if the revision has no such pin.
 
     Raises:
         ArtifactError: the pin cannot be read.
     """
-    text = text_at(revision, PIN, root)
+    text = read_text_at(revision, PIN, root)
     if text is None:
         return None
     pin = parse_pin(text)
@@ -89,7 +89,7 @@ def raw_object(revision: str, root: Path) -> RawObject | None:
     return RawObject(source.path, source.etag, source.size, pin.md5)
 
 
-def breaks(
+def find_contradictions(
     lock: DvcLock, subjects: Iterable[File], steps: Iterable[Step], raw: RawObject | None, revision: str, root: Path
 ) -> tuple[str, ...]:
     """Where a commit contradicts its own lock: a rebuild of it will not give the lock's bytes, or need not."""
@@ -111,7 +111,7 @@ def breaks(
 
 
 def _differs(read: File, revision: str, root: Path) -> str | None:
-    text = text_at(revision, read.path, root)
+    text = read_text_at(revision, read.path, root)
     if text is None:
         return "does not hold it"
     # git's output is read with universal newlines: a file written with CRLF comes back with LF

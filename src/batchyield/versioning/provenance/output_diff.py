@@ -9,10 +9,10 @@ from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from batchyield.serving.artifact import PREDICTION_TOLERANCE
-from batchyield.versioning.lock_diff import flat
+from batchyield.versioning.lock_diff import flatten
 
 
-class Verdict(StrEnum):
+class OutputVerdict(StrEnum):
     """What a rebuild made of an output."""
 
     SAME = "same"
@@ -20,10 +20,10 @@ class Verdict(StrEnum):
     DIFFERENT = "different"
 
 
-class Distance(NamedTuple):
+class OutputDiff(NamedTuple):
     """A verdict and, unless the bytes are equal, the sentence that measures it."""
 
-    verdict: Verdict
+    verdict: OutputVerdict
     said: str = ""
 
 
@@ -58,14 +58,14 @@ def _onnx(data: bytes) -> dict[str, Any]:
     for name, value in parts.items():
         if isinstance(value, onnx.TensorProto):
             parts[name] = onnx.numpy_helper.to_array(value).ravel().tolist()
-    return flat(parts, lists=True)
+    return flatten(parts, lists=True)
 
 
 def _cells(path: str, data: bytes) -> dict[str, Any]:
     """Return the values of an output by their place; of text without a known format, its lines."""
     match PurePath(path).suffix:
         case ".json":
-            return flat(json.loads(data), "$", lists=True)
+            return flatten(json.loads(data), "$", lists=True)
         case ".csv":
             return _csv(data)
         case ".parquet":
@@ -76,7 +76,7 @@ def _cells(path: str, data: bytes) -> dict[str, Any]:
             return {f"line {i}": line for i, line in enumerate(data.decode(errors="replace").splitlines(), 1)}
 
 
-def distance(path: str, committed: bytes, rebuilt: bytes) -> Distance:
+def diff_output(path: str, committed: bytes, rebuilt: bytes) -> OutputDiff:
     """Measures a rebuilt output against the committed one.
 
     Args:
@@ -85,25 +85,25 @@ def distance(path: str, committed: bytes, rebuilt: bytes) -> Distance:
         rebuilt: its bytes now.
     """
     if committed == rebuilt:
-        return Distance(Verdict.SAME)
+        return OutputDiff(OutputVerdict.SAME)
     before, after = _cells(path, committed), _cells(path, rebuilt)
     if before.keys() != after.keys():
         gone, new = len(before.keys() - after.keys()), len(after.keys() - before.keys())
-        return Distance(Verdict.DIFFERENT, f"of another shape: {gone} values gone, {new} new")
+        return OutputDiff(OutputVerdict.DIFFERENT, f"of another shape: {gone} values gone, {new} new")
     changed = [where for where in before if not _equal(before[where], after[where])]
     if not changed:
-        return Distance(Verdict.CLOSE, "the same values in other bytes")
+        return OutputDiff(OutputVerdict.CLOSE, "the same values in other bytes")
     texts = [where for where in changed if not (_measurable(before[where]) and _measurable(after[where]))]
     if texts:
         first = texts[0]
-        return Distance(
-            Verdict.DIFFERENT,
+        return OutputDiff(
+            OutputVerdict.DIFFERENT,
             f"{len(changed)} of {len(before)} values, first at {first}: {before[first]!r}, now {after[first]!r}",
         )
     worst = max(changed, key=lambda where: abs(before[where] - after[where]))
     near = all(abs(before[w] - after[w]) <= PREDICTION_TOLERANCE * max(1.0, abs(before[w])) for w in changed)
-    return Distance(
-        Verdict.CLOSE if near else Verdict.DIFFERENT,
+    return OutputDiff(
+        OutputVerdict.CLOSE if near else OutputVerdict.DIFFERENT,
         f"{len(changed)} of {len(before)} numbers, at most {abs(before[worst] - after[worst]):.3g} at {worst}",
     )
 

@@ -9,14 +9,23 @@ from typing import Any
 import msgspec
 
 from batchyield.errors import ArtifactError, BatchyieldError, SetupError
-from batchyield.files import md5
+from batchyield.files import md5_of_file
 from batchyield.serving.lockfile import read_lock
-from batchyield.versioning.git import git, shallow
+from batchyield.versioning.git import git, is_shallow
 from batchyield.versioning.lock_diff import LOCK
 from batchyield.versioning.provenance.environment import FINGERPRINT
-from batchyield.versioning.provenance.lineage import File, RawObject, Step, breaks, entry, file, raw_object, walk
+from batchyield.versioning.provenance.lineage import (
+    File,
+    RawObject,
+    Step,
+    describe_file,
+    find_contradictions,
+    find_entry,
+    read_raw_object,
+    upstream_stages,
+)
 from batchyield.versioning.provenance.trace_text import commands, tree
-from batchyield.versioning.revisions import Sighting, commit, find, lock_at, text_at
+from batchyield.versioning.revisions import LockMatch, find_md5, read_lock_at, read_text_at, resolve_commit
 
 MODEL = "data/model/model.onnx"
 HASH = re.compile(r"[0-9a-f]{6,32}(\.dir)?")
@@ -69,31 +78,31 @@ def trace(asked: str, *, root: Path = Path()) -> Trace:
     path = os.path.relpath(root / asked, root)
     if (root / asked).is_file():
         return _of_file(asked, path, root)
-    prefix, revision = asked.lower(), commit(asked, root)
-    sighting, unread = find(prefix, root) if HASH.fullmatch(prefix) else (None, ())
+    prefix, revision = asked.lower(), resolve_commit(asked, root)
+    sighting, unread = find_md5(prefix, root) if HASH.fullmatch(prefix) else (None, ())
     if sighting and revision:
         both = f"the md5 {sighting.md5} ({sighting.paths[0]}) and the revision {revision}"
         raise SetupError(f"{asked} names both {both}", "give more digits of the one that is meant")
     if sighting:
         return _trace(asked, sighting, root, *_unread(unread))
     if revision:
-        outs = sorted((lock := lock_at(revision, root)).outs(), key=lambda out: out != MODEL)
+        outs = sorted((lock := read_lock_at(revision, root)).outs(), key=lambda out: out != MODEL)
         if not outs:
             raise ArtifactError(f"{revision[:12]}:{LOCK}", "names no output", "name a revision whose lock does")
-        return _trace(asked, Sighting(revision, lock, "", tuple(outs)), root)
+        return _trace(asked, LockMatch(revision, lock, "", tuple(outs)), root)
     if said := _said_of(path, root):
         return _trace(asked, said, root, f"{path} is not in the workspace; this is what the lock of HEAD says of it")
     raise SetupError(
         "; ".join([f"{asked} is no file here, no revision, and the beginning of no md5 in any lock", *_unread(unread)]),
         "`git fetch --unshallow` brings the history that this shallow clone lacks"
-        if shallow(root)
+        if is_shallow(root)
         else "give an md5 (6 digits or more), a path or a revision; `git fetch --all --tags` brings what others pushed",
     )
 
 
 def _of_file(asked: str, path: str, root: Path) -> Trace:
-    here, said = md5(root / asked), _said_of(path, root)
-    sighting, unread = find(here, root)
+    here, said = md5_of_file(root / asked), _said_of(path, root)
+    sighting, unread = find_md5(here, root)
     notes = [*_unread(unread)]
     if said and said.md5 != here:
         notes.insert(0, f"the lock of HEAD says {said.md5} for {path}, so the workspace file differs from it")
@@ -107,7 +116,7 @@ def _of_file(asked: str, path: str, root: Path) -> Trace:
     if said and said.lock.outs().get(path):
         remedy += f", `dvc checkout {path}` brings it back"
     try:
-        fresh = entry(read_lock(root / LOCK), path)
+        fresh = find_entry(read_lock(root / LOCK), path)
     except BatchyieldError:
         fresh = None
     if fresh and fresh.md5 == here:
@@ -119,37 +128,37 @@ def _of_file(asked: str, path: str, root: Path) -> Trace:
     raise ArtifactError(asked, "; ".join(problem), remedy)
 
 
-def _said_of(path: str, root: Path) -> Sighting | None:
-    head = commit("HEAD", root)
-    if head is None or (text := text_at(head, LOCK, root)) is None:
+def _said_of(path: str, root: Path) -> LockMatch | None:
+    head = resolve_commit("HEAD", root)
+    if head is None or (text := read_text_at(head, LOCK, root)) is None:
         return None
-    lock = lock_at(head, root, text)
-    named = entry(lock, path)
-    return Sighting(head, lock, named.md5, (path,)) if named else None
+    lock = read_lock_at(head, root, text)
+    named = find_entry(lock, path)
+    return LockMatch(head, lock, named.md5, (path,)) if named else None
 
 
 def _unread(revisions: tuple[str, ...]) -> list[str]:
     return [f"the lock of {revision[:12]} cannot be read and was passed over" for revision in revisions]
 
 
-def _trace(asked: str, sighting: Sighting, root: Path, *notes: str) -> Trace:
+def _trace(asked: str, sighting: LockMatch, root: Path, *notes: str) -> Trace:
     revision, lock = sighting.revision, sighting.lock
     # a stage may have read, under the same path, other bytes than are made now: those that were asked for are meant
-    named = [e for path in sighting.paths if (e := entry(lock, path, sighting.md5))]
-    subjects = tuple(file(lock, e) for e in named)
-    steps = walk(lock, subjects)
+    named = [e for path in sighting.paths if (e := find_entry(lock, path, sighting.md5))]
+    subjects = tuple(describe_file(lock, e) for e in named)
+    steps = upstream_stages(lock, subjects)
     outside = {subject.path for subject in subjects if subject.stage is None}
     readers = tuple(name for name, stage in lock.stages.items() if outside & {dep.path for dep in stage.deps})
     reached = subjects + tuple(read for step in steps for read in step.inputs)
-    raw = raw_object(revision, root) if any(read.role == "raw data" for read in reached) else None
-    text = text_at(revision, FINGERPRINT, root)
+    raw = read_raw_object(revision, root) if any(read.role == "raw data" for read in reached) else None
+    text = read_text_at(revision, FINGERPRINT, root)
     try:
         environment = json.loads(text) if text else None
     except ValueError as error:
         environment, notes = None, (*notes, f"{FINGERPRINT} at that revision cannot be read: {error}")
     tags = git("tag", "--points-at", revision, cwd=root).split()
     title = git("show", "--no-patch", "--format=%cs %s", revision, cwd=root).strip()
-    head = commit("HEAD", root)
+    head = resolve_commit("HEAD", root)
     if revision != head:
         notes = (*notes, f"this is not the lock of HEAD ({head[:12] if head else 'no commit'})")
     return Trace(
@@ -161,7 +170,7 @@ def _trace(asked: str, sighting: Sighting, root: Path, *notes: str) -> Trace:
         raw,
         environment,
         readers,
-        breaks(lock, subjects, steps, raw, revision, root),
+        find_contradictions(lock, subjects, steps, raw, revision, root),
         notes,
         tuple(commands(subjects, revision, root)),
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from batchyield.versioning.git import git
-from batchyield.versioning.lock_diff import flat
+from batchyield.versioning.lock_diff import flatten
 from batchyield.versioning.provenance.lineage import File, RawObject, Step
 from batchyield.versioning.storage import remotes
 
@@ -57,7 +57,7 @@ def _step(step: Step, steps: dict[str, Step], raw: RawObject | None, told: set[s
     yield f"{pad}made by {step.stage}: {step.command}"
     inner = pad + " " * STEP
     for source, params in step.params.items():
-        values = [f"{name}={_json(value)}" for name, value in flat(params).items()]
+        values = [f"{name}={_json(value)}" for name, value in flatten(params).items()]
         yield from _listed(inner, source, values)
     for role in OUTSIDE:
         read = [f"{each.path}@{short(each.md5)}" for each in step.inputs if each.role == role]
@@ -105,7 +105,7 @@ def commands(subjects: tuple[File, ...], revision: str, root: Path) -> Iterator[
     elif all(subject.path in kept for subject in subjects):
         return
     folder = f"../batchyield-{short}"
-    embedded = (root / ".dvc").is_dir() and not remotes.elsewhere(root)
+    embedded = (root / ".dvc").is_dir() and not remotes.external_location(root)
     if embedded:
         yield "batchyield s3 start  # the embedded S3 server of this checkout, which has the raw data"
     yield f"git clone --no-checkout . {folder}"

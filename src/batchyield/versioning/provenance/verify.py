@@ -10,12 +10,12 @@ from batchyield.errors import BatchyieldError
 from batchyield.serving.lockfile import read_lock
 from batchyield.versioning.dvc import dvc
 from batchyield.versioning.git import git
-from batchyield.versioning.lock_diff import LOCK, Row, aligned, causes, compare
+from batchyield.versioning.lock_diff import LOCK, OutputPair, align_columns, changed_inputs, compare_outputs
 from batchyield.versioning.provenance import environment
-from batchyield.versioning.provenance.output_diff import Distance, Verdict, distance
-from batchyield.versioning.revisions import lock_at
+from batchyield.versioning.provenance.output_diff import OutputDiff, OutputVerdict, diff_output
+from batchyield.versioning.revisions import read_lock_at
 from batchyield.versioning.storage import raw_data, remotes
-from batchyield.versioning.storage.content_store import place
+from batchyield.versioning.storage.content_store import cache_path
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -23,7 +23,7 @@ class Finding(msgspec.Struct, frozen=True):
 
     stage: str
     path: str
-    verdict: Verdict
+    verdict: OutputVerdict
     committed: str | None
     rebuilt: str | None
     distance: str
@@ -49,7 +49,7 @@ class Verification(msgspec.Struct, frozen=True):
     @property
     def same(self) -> bool:
         """Whether every output came out with the committed bytes."""
-        return all(finding.verdict is Verdict.SAME for finding in self.findings)
+        return all(finding.verdict is OutputVerdict.SAME for finding in self.findings)
 
 
 def verify(
@@ -75,15 +75,19 @@ def verify(
     begun = time.monotonic()
     commit = git("rev-parse", "--verify", f"{revision}^{{commit}}", cwd=root).strip()
     progress(f"cloning {commit[:12]} into a scratch folder")
-    with remotes.served(root, s3_port), remotes.clone(root, commit) as scratch:
+    with remotes.started(root, s3_port), remotes.scratch_clone(root, commit) as scratch:
         progress(f"raw data {raw_data.fetch(scratch)}; nothing else is brought")
-        committed = lock_at("HEAD", scratch)
+        committed = read_lock_at("HEAD", scratch)
         _rebuild(scratch, len(committed.stages), progress)
         rebuilt = read_lock(scratch / LOCK)
-        findings = tuple(_finding(row, root, scratch) for row in compare(committed, rebuilt))
-        why = causes(committed, rebuilt)
+        findings = tuple(_finding(row, root, scratch) for row in compare_outputs(committed, rebuilt))
+        why = changed_inputs(committed, rebuilt)
         recorded = scratch / environment.FINGERPRINT
-        here = environment.differences(recorded.read_text()) if recorded.exists() else ["no fingerprint is committed"]
+        here = (
+            environment.compare_fingerprint(recorded.read_text())
+            if recorded.exists()
+            else ["no fingerprint is committed"]
+        )
     return Verification(commit, findings, tuple(map(str, why)), tuple(here), round(time.monotonic() - begun, 1))
 
 
@@ -94,30 +98,30 @@ def _rebuild(scratch: Path, stages: int, progress: Callable[[str], None]) -> Non
         dvc("repro", "--force", "--single-item", "--no-run-cache", "--quiet", stage, cwd=scratch, quiet=True)
 
 
-def _finding(row: Row, root: Path, scratch: Path) -> Finding:
-    measured = Distance(Verdict.SAME)
+def _finding(row: OutputPair, root: Path, scratch: Path) -> Finding:
+    measured = OutputDiff(OutputVerdict.SAME)
     if not row.same:
         measured = _measure(row, root, scratch)
     return Finding(row.stage, row.path, measured.verdict, row.committed, row.rebuilt, measured.said)
 
 
-def _measure(row: Row, root: Path, scratch: Path) -> Distance:
+def _measure(row: OutputPair, root: Path, scratch: Path) -> OutputDiff:
     if row.committed is None or row.rebuilt is None:
-        return Distance(Verdict.DIFFERENT, "not in the lock" if row.committed is None else "not built any more")
-    kept = place(root, row.committed)
+        return OutputDiff(OutputVerdict.DIFFERENT, "not in the lock" if row.committed is None else "not built any more")
+    kept = cache_path(root, row.committed)
     try:
         before = kept.read_bytes() if kept.exists() else git("show", f"HEAD:{row.path}", cwd=scratch).encode()
     except BatchyieldError:
-        return Distance(
-            Verdict.DIFFERENT, "how far is not known: `dvc fetch` brings the committed bytes to compare with"
+        return OutputDiff(
+            OutputVerdict.DIFFERENT, "how far is not known: `dvc fetch` brings the committed bytes to compare with"
         )
-    return distance(row.path, before, (scratch / row.path).read_bytes())
+    return diff_output(row.path, before, (scratch / row.path).read_bytes())
 
 
 def render(made: Verification) -> str:
     """The verification for people: a table, then what explains it."""
-    lines = aligned((f.stage, f.path, f.verdict, f.rebuilt or "-", f.distance) for f in made.findings)
-    different = sum(finding.verdict is not Verdict.SAME for finding in made.findings)
+    lines = align_columns((f.stage, f.path, f.verdict, f.rebuilt or "-", f.distance) for f in made.findings)
+    different = sum(finding.verdict is not OutputVerdict.SAME for finding in made.findings)
     if made.same:
         lines.append(
             f"\n{made.revision[:12]}: all {len(made.findings)} outputs are the committed bytes ({made.seconds} s)"

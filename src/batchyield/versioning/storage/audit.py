@@ -9,10 +9,10 @@ import msgspec
 
 from batchyield.errors import ArtifactError
 from batchyield.serving.lockfile import read_lock
-from batchyield.versioning.git import git, shallow
-from batchyield.versioning.lock_diff import LOCK, aligned
+from batchyield.versioning.git import git, is_shallow
+from batchyield.versioning.lock_diff import LOCK, align_columns
 from batchyield.versioning.storage import raw_data, remotes, s3_objects
-from batchyield.versioning.storage.s3_objects import Copy, Orphan, Source, State, Versioning
+from batchyield.versioning.storage.s3_objects import ObjectState, Orphan, SourceStatus, StoredCopy, Versioning
 
 SHOWN = 20
 PINS = ("dvc.lock", ".dvc")
@@ -34,9 +34,9 @@ class Audit(msgspec.Struct, frozen=True):
 
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
-    source: Source
+    source: SourceStatus
     storage: str
-    copies: tuple[Copy, ...]
+    copies: tuple[StoredCopy, ...]
     orphans: tuple[Orphan, ...]
     revisions: str
 
@@ -58,18 +58,18 @@ def audit(root: Path = Path(), *, s3_port: int | None = None) -> Audit:
         ArtifactError: lock or pin are not readable.
     """
     pin, expected = raw_data.read_pin(root), _expected(root)
-    with remotes.served(root, s3_port):
-        source = raw_data.source(root, pin)
+    with remotes.started(root, s3_port):
+        source = raw_data.check_source(root, pin)
         storage = remotes.s3_client("storage", root)
         copies = tuple(_copies(storage, [(raw_data.DATA.as_posix(), pin.outs[0].md5), *expected]))
-        ever = pinned_ever(root)
+        ever = read_pinned_hashes(root)
         orphans = _orphans(storage, ever, copies)
     problems = (*_source_problems(source, copies[0]), *map(_copy_problem, _spoilt(copies)))
     warnings = tuple(_warnings(source, copies[0], orphans, ever))
     return Audit(problems, warnings, source, storage.url(), copies, orphans, ever.said)
 
 
-class Pinned(NamedTuple):
+class PinnedHashes(NamedTuple):
     """What was looked through, and what it pins.
 
     Attributes:
@@ -83,7 +83,7 @@ class Pinned(NamedTuple):
     whole: bool
 
 
-def pinned_ever(root: Path = Path()) -> Pinned:
+def read_pinned_hashes(root: Path = Path()) -> PinnedHashes:
     """Reads the locks of the working tree and of every commit that any ref reaches.
 
     Hashes are picked from the text, so that an old lock which no longer parses still protects what it names.
@@ -102,7 +102,7 @@ def pinned_ever(root: Path = Path()) -> Pinned:
     texts += [file.read_text(errors="replace") for file in here if file.is_file()]
     commits = git("rev-list", "--count", "--all", "HEAD", cwd=root).strip()
     said = f"the working tree, HEAD and all {commits} commits of every local ref (branches, tags, experiments, stashes)"
-    return Pinned(frozenset(HASH.findall("\n".join(texts))), said, not shallow(root))
+    return PinnedHashes(frozenset(HASH.findall("\n".join(texts))), said, not is_shallow(root))
 
 
 def _expected(root: Path) -> list[tuple[str, str]]:
@@ -124,30 +124,30 @@ def _expected(root: Path) -> list[tuple[str, str]]:
     return [(path, md5) for path, (_, md5) in outs.items() if path not in elsewhere]
 
 
-def _copies(storage: remotes.Remote, pinned: list[tuple[str, str]]) -> Iterator[Copy]:
+def _copies(storage: remotes.Remote, pinned: list[tuple[str, str]]) -> Iterator[StoredCopy]:
     for path, md5 in pinned:
-        found = s3_objects.copy(storage, "storage", path, md5)
+        found = s3_objects.check_copy(storage, "storage", path, md5)
         yield found
-        yield from _copies(storage, s3_objects.members(storage, "storage", found))
+        yield from _copies(storage, s3_objects.list_members(storage, "storage", found))
 
 
-def _orphans(storage: remotes.Remote, ever: Pinned, copies: tuple[Copy, ...]) -> tuple[Orphan, ...]:
-    held = s3_objects.listing(storage, "storage")
-    named = {s3_objects.stored(storage, md5) for md5 in ever.md5s} | {copy.key for copy in copies}
+def _orphans(storage: remotes.Remote, ever: PinnedHashes, copies: tuple[StoredCopy, ...]) -> tuple[Orphan, ...]:
+    held = s3_objects.list_objects(storage, "storage")
+    named = {s3_objects.storage_key(storage, md5) for md5 in ever.md5s} | {copy.key for copy in copies}
     folders = [
-        ("", md5) for md5 in sorted(ever.md5s) if md5.endswith(".dir") and s3_objects.stored(storage, md5) in held
+        ("", md5) for md5 in sorted(ever.md5s) if md5.endswith(".dir") and s3_objects.storage_key(storage, md5) in held
     ]
     named |= {copy.key for copy in _copies(storage, folders)}
     return tuple(Orphan(key, size) for key, size in held.items() if key not in named)
 
 
-def _spoilt(copies: tuple[Copy, ...]) -> Iterator[Copy]:
-    return (copy for copy in copies if copy.state is not State.INTACT)
+def _spoilt(copies: tuple[StoredCopy, ...]) -> Iterator[StoredCopy]:
+    return (copy for copy in copies if copy.state is not ObjectState.INTACT)
 
 
-def _copy_problem(copy: Copy) -> str:
+def _copy_problem(copy: StoredCopy) -> str:
     remedy = "batchyield mirror" if copy.path == raw_data.DATA.as_posix() else "dvc push"
-    if copy.state is State.MISSING:
+    if copy.state is ObjectState.MISSING:
         return f"{copy.path} has no copy in the storage: {copy.key} is missing; `{remedy}` where the file is at hand"
     return (
         f"{copy.path} is corrupt in the storage: {copy.key} has {copy.found}; "
@@ -155,24 +155,26 @@ def _copy_problem(copy: Copy) -> str:
     )
 
 
-def _source_problems(source: Source, mirror: Copy) -> Iterator[str]:
+def _source_problems(source: SourceStatus, mirror: StoredCopy) -> Iterator[str]:
     kept = "; its mirror in our storage is intact, so `batchyield fetch` still brings it"
-    rest = kept if mirror.state is State.INTACT else ""
-    if source.state is State.MISSING:
+    rest = kept if mirror.state is ObjectState.INTACT else ""
+    if source.state is ObjectState.MISSING:
         which = f" in version {source.version}" if source.version else ""
         yield f"the pinned raw data are gone from the source: {source.url} does not exist{which}{rest}"
-    elif source.state is State.CHANGED:
+    elif source.state is ObjectState.CHANGED:
         told = f"{source.url} has {source.found}, pinned is {source.pinned}"
         yield f"the source is no longer what is pinned: {told}{rest}"
 
 
-def _warnings(source: Source, copy: Copy, orphans: tuple[Orphan, ...], ever: Pinned) -> Iterator[str]:
+def _warnings(source: SourceStatus, copy: StoredCopy, orphans: tuple[Orphan, ...], ever: PinnedHashes) -> Iterator[str]:
     if source.versioning is not Versioning.ON:
         rest = (
-            "the copy in the storage is the only other one" if copy.state is State.INTACT else "there is no other copy"
+            "the copy in the storage is the only other one"
+            if copy.state is ObjectState.INTACT
+            else "there is no other copy"
         )
         yield f"versioning of the source bucket is {source.versioning}: an overwritten object is gone, and {rest}"
-    if source.state is State.OLDER:
+    if source.state is ObjectState.OLDER:
         yield f"the source has moved on; the pinned raw data are its version {source.version}"
     if orphans:
         size = sum(orphan.size for orphan in orphans)
@@ -195,7 +197,7 @@ def render(made: Audit) -> str:
     lines += ["", f"source   {made.source.url}  {made.source.state}, versioning {made.source.versioning}"]
     lines += [f"         {made.source.pinned}" + (f", version {made.source.version}" if made.source.version else "")]
     lines += [f"mirror   of it in our storage: {made.copies[0].state}", f"storage  {made.storage}"]
-    lines += aligned((copy.state, copy.path, copy.md5) for copy in made.copies)
+    lines += align_columns((copy.state, copy.path, copy.md5) for copy in made.copies)
     lines += [f"orphans  {len(made.orphans)}, looking through {made.revisions}"]
     lines += [f"  {orphan.key}  {orphan.size} bytes" for orphan in made.orphans[:SHOWN]]
     if len(made.orphans) > SHOWN:

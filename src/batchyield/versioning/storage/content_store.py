@@ -4,31 +4,31 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from batchyield.errors import ArtifactError, SetupError
-from batchyield.files import md5, md5_of, write_atomic
+from batchyield.files import md5_of, md5_of_file, write_atomic
 from batchyield.versioning.storage import remotes, s3_objects
-from batchyield.versioning.storage.s3_objects import Copy, State
+from batchyield.versioning.storage.s3_objects import ObjectState, StoredCopy
 
 
-def cached(root: Path, digest: str) -> bytes | None:
+def read_cached(root: Path, digest: str) -> bytes | None:
     """The bytes from the DVC cache; None where it has none. A corrupt copy is removed, as DVC does where it looks."""
-    file = place(root, digest)
+    file = cache_path(root, digest)
     if not file.is_file():
         return None
-    if md5(file) != digest:
+    if md5_of_file(file) != digest:
         file.unlink()
         return None
     return file.read_bytes()
 
 
-def cache(root: Path, data: bytes) -> None:
+def add_to_cache(root: Path, data: bytes) -> None:
     """Puts bytes into the DVC cache, so that `dvc push` and `dvc checkout` find them."""
-    file = place(root, md5_of(data))
-    if cached(root, md5_of(data)) is None:
+    file = cache_path(root, md5_of(data))
+    if read_cached(root, md5_of(data)) is None:
         write_atomic(file, data)
         file.chmod(0o444)  # as DVC protects what is in its cache
 
 
-def heal(root: Path, pinned: dict[str, str]) -> list[str]:
+def remove_corrupt(root: Path, pinned: dict[str, str]) -> list[str]:
     """Removes corrupt files from the DVC cache, and from the workspace what was checked out of them.
 
     DVC takes a read-only file in its cache for what its name says. Once it is gone, `dvc repro` and `dvc pull` bring it
@@ -43,16 +43,16 @@ def heal(root: Path, pinned: dict[str, str]) -> list[str]:
     """
     found = []
     for path, digest in pinned.items():
-        copy, here = place(root, digest), root / path
-        if copy.is_file() and (spoilt := md5(copy)) != digest:
-            if here.is_file() and md5(here) == spoilt:
+        copy, here = cache_path(root, digest), root / path
+        if copy.is_file() and (spoilt := md5_of_file(copy)) != digest:
+            if here.is_file() and md5_of_file(here) == spoilt:
                 here.unlink()
             copy.unlink()
             found.append(path)
     return found
 
 
-def bring(root: Path, pinned: Mapping[str, str], revision: str) -> dict[str, bytes]:
+def read_pinned(root: Path, pinned: Mapping[str, str], revision: str) -> dict[str, bytes]:
     """Pinned files' bytes, from the DVC cache where it has them, else from our storage, which is started once for all.
 
     Args:
@@ -64,10 +64,10 @@ def bring(root: Path, pinned: Mapping[str, str], revision: str) -> dict[str, byt
         SetupError: neither has one, or the storage does not answer.
         ArtifactError: the storage has other bytes.
     """
-    have = {path: data for path, digest in pinned.items() if (data := cached(root, digest)) is not None}
+    have = {path: data for path, digest in pinned.items() if (data := read_cached(root, digest)) is not None}
     if lacking := {path: digest for path, digest in pinned.items() if path not in have}:
         try:
-            with remotes.served(root):
+            with remotes.started(root):
                 have |= {path: _stored(root, digest, path) for path, digest in lacking.items()}
         except SetupError as error:
             raise SetupError(
@@ -78,13 +78,13 @@ def bring(root: Path, pinned: Mapping[str, str], revision: str) -> dict[str, byt
 
 
 def _stored(root: Path, digest: str, path: str) -> bytes:
-    data = stored(root, digest, path)
+    data = read_stored(root, digest, path)
     if data is None:
         raise SetupError(f"it has no {path}", f"its md5 is {digest}")
     return data
 
 
-def stored(root: Path, digest: str, path: str) -> bytes | None:
+def read_stored(root: Path, digest: str, path: str) -> bytes | None:
     """The bytes from our storage; None where it has none.
 
     Args:
@@ -97,10 +97,10 @@ def stored(root: Path, digest: str, path: str) -> bytes | None:
         ArtifactError: its copy is corrupt.
     """
     storage = remotes.s3_client("storage", root)
-    data = s3_objects.read(storage, "storage", s3_objects.stored(storage, digest))
+    data = s3_objects.read_object(storage, "storage", s3_objects.storage_key(storage, digest))
     if data is not None and md5_of(data) != digest:
         raise ArtifactError(
-            storage.url(s3_objects.stored(storage, digest)),
+            storage.url(s3_objects.storage_key(storage, digest)),
             f"is corrupt, it has md5 {md5_of(data)} and is not the pinned {path}",
             "`batchyield audit` tells what else is damaged; delete that object, and where the file is at hand "
             "`dvc push`, or for the raw data `batchyield mirror`, mends it",
@@ -108,7 +108,7 @@ def stored(root: Path, digest: str, path: str) -> bytes | None:
     return data
 
 
-def mirror(root: Path, data: bytes, path: str) -> Copy:
+def mirror(root: Path, data: bytes, path: str) -> StoredCopy:
     """Keeps bytes in our storage where DVC would, and reads them back.
 
     DVC itself never pushes an import that is pinned by version (`push: false`): it trusts the bucket to keep it.
@@ -122,11 +122,11 @@ def mirror(root: Path, data: bytes, path: str) -> Copy:
         SetupError: the storage does not answer, refuses, or gives back other bytes.
     """
     storage = remotes.s3_client("storage", root)
-    made = s3_objects.copy(storage, "storage", path, md5_of(data))
-    if made.state is not State.INTACT:
-        s3_objects.write(storage, "storage", made.key, data)
-        made = s3_objects.copy(storage, "storage", path, made.md5)
-    if made.state is not State.INTACT:
+    made = s3_objects.check_copy(storage, "storage", path, md5_of(data))
+    if made.state is not ObjectState.INTACT:
+        s3_objects.write_object(storage, "storage", made.key, data)
+        made = s3_objects.check_copy(storage, "storage", path, made.md5)
+    if made.state is not ObjectState.INTACT:
         raise SetupError(
             f"{storage.url()} does not give back what was put there: {made.key} is {made.state} {made.found}".rstrip(),
             "mend the storage (`batchyield audit` says what else is wrong with it), then run the same command again",
@@ -134,6 +134,6 @@ def mirror(root: Path, data: bytes, path: str) -> Copy:
     return made
 
 
-def place(root: Path, digest: str) -> Path:
+def cache_path(root: Path, digest: str) -> Path:
     """Where the DVC cache has the file of that md5, if it has it."""
-    return remotes.cache_folder(root) / "files/md5" / digest[:2] / digest[2:]
+    return remotes.cache_dir(root) / "files/md5" / digest[:2] / digest[2:]

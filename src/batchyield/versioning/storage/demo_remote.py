@@ -11,8 +11,8 @@ from batchyield.plant.simulator import simulate
 from batchyield.serving.lockfile import read_lock
 from batchyield.versioning import git, hydra_params
 from batchyield.versioning.dvc import dvc
-from batchyield.versioning.lock_diff import LOCK, compare, table
-from batchyield.versioning.revisions import lock_at
+from batchyield.versioning.lock_diff import LOCK, compare_outputs, format_outputs
+from batchyield.versioning.revisions import read_lock_at
 from batchyield.versioning.storage import embedded_s3, raw_data, remotes
 
 
@@ -21,15 +21,15 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def seed(server: embedded_s3.Server) -> str:
+def seed_bucket(server: embedded_s3.Server) -> str:
     """Puts the sample plant's file into the embedded bucket, unless something stands there already."""
-    if embedded_s3.holds(server, raw_data.KEY):
+    if embedded_s3.has_object(server, raw_data.KEY):
         return f"the bucket already holds {raw_data.KEY}"
-    embedded_s3.put(server, raw_data.KEY, simulate().csv())
+    embedded_s3.put_object(server, raw_data.KEY, simulate().csv())
     return f"put the sample plant's batches at {raw_data.KEY}"
 
 
-def serve(root: Path, host: str, port: int) -> int:
+def run_service(root: Path, host: str, port: int) -> int:
     """Runs the service in `root` until it ends or Ctrl-C; returns its exit code."""
     with subprocess.Popen(  # noqa: S603 - our own fixed command
         [sys.executable, "-m", "api", "--host", host, "--port", str(port)],
@@ -50,16 +50,16 @@ def demo(s3_port: int | None, host: str, port: int, *, serving: bool = True) -> 
         ArtifactError: what was rebuilt is not what was committed.
     """
     begun = time.monotonic()
-    server = remotes.embedded(s3_port)
+    server = remotes.embedded_server(s3_port)
     with embedded_s3.running(server):
-        say(f"S3       {server.url} over {remotes.ROOT}/; {seed(server)}")
-        for said in raw_data.healed():
+        say(f"S3       {server.url} over {remotes.ROOT}/; {seed_bucket(server)}")
+        for said in raw_data.clean_cache():
             say(said)
         say(f"raw data {raw_data.fetch()}")
         dvc("repro")
-        rows = compare(lock_at("HEAD", Path()), read_lock(LOCK))
+        rows = compare_outputs(read_lock_at("HEAD", Path()), read_lock(LOCK))
         say("\nrebuilt against the committed dvc.lock")
-        for line in table(rows):
+        for line in format_outputs(rows):
             say(line)
         different = sum(not row.same for row in rows)
         if different:
@@ -69,7 +69,7 @@ def demo(s3_port: int | None, host: str, port: int, *, serving: bool = True) -> 
                 "`git diff dvc.lock params.yaml` shows what changed; a changed param or module is the usual reason",
             )
         say(f"  all {len(rows)} outputs are the committed bytes, after {time.monotonic() - begun:.0f} s\n")
-        code = serve(Path(), host, port) if serving else 0
+        code = run_service(Path(), host, port) if serving else 0
     say(
         "\nstopped. `make s3-start` starts the S3 server alone for `dvc push` and `dvc pull`; `make serve` the service."
     )
@@ -89,13 +89,13 @@ def rebuild_on(
     """
     if not data.is_file():
         raise SetupError(f"{data} is not a file", "name the plant's CSV: `make repro-real DATA=path/to/batches.csv`")
-    root = git.copy(Path(), target)
-    hydra_params.write(root, overrides)
-    server = remotes.embedded(s3_port, root, fallback=remotes.PORT + 1)
+    root = git.copy_working_tree(Path(), target)
+    hydra_params.write_params(root, overrides)
+    server = remotes.embedded_server(s3_port, root, fallback=remotes.PORT + 1)
     with embedded_s3.running(server):
-        embedded_s3.put(server, raw_data.KEY, data.read_bytes())
+        embedded_s3.put_object(server, raw_data.KEY, data.read_bytes())
         dvc("update", str(raw_data.PIN), cwd=root)
         dvc("repro", cwd=root)
         dvc("metrics", "show", cwd=root)
         say(f"\nrebuilt in {target}; look at {target}/data/validated/report.md, or `cd {target}` and use DVC there")
-        return serve(root, host, port) if serving else 0
+        return run_service(root, host, port) if serving else 0

@@ -66,7 +66,7 @@ def client(server: Server) -> Any:
     )
 
 
-def healthy(server: Server) -> bool:
+def is_healthy(server: Server) -> bool:
     """Whether a server answers there that accepts our keys."""
     import botocore.exceptions
 
@@ -77,12 +77,12 @@ def healthy(server: Server) -> bool:
     return True
 
 
-def put(server: Server, key: str, data: bytes) -> None:
+def put_object(server: Server, key: str, data: bytes) -> None:
     """Writes an object into the project's bucket."""
     client(server).put_object(Bucket=BUCKET, Key=key, Body=data)
 
 
-def holds(server: Server, key: str) -> bool:
+def has_object(server: Server, key: str) -> bool:
     """Whether the project's bucket has an object of that name."""
     return bool(client(server).list_objects_v2(Bucket=BUCKET, Prefix=key).get("KeyCount"))
 
@@ -131,7 +131,7 @@ def launch(server: Server) -> subprocess.Popen[bytes]:
     with server.log_file.open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)  # noqa: S603 - our own fixed command
     deadline = time.monotonic() + START_SECONDS
-    while not healthy(server):
+    while not is_healthy(server):
         if process.poll() is not None or time.monotonic() > deadline:
             process.kill()
             process.wait()
@@ -150,7 +150,7 @@ def _last_line(log: Path) -> str:
 @contextlib.contextmanager
 def running(server: Server) -> Iterator[Server]:
     """The server for as long as the block runs; one that is already up is used and left alone."""
-    if healthy(server):
+    if is_healthy(server):
         yield server
         return
     process = launch(server)
@@ -163,7 +163,7 @@ def running(server: Server) -> Iterator[Server]:
 
 def start(server: Server) -> str:
     """Starts the server in the background and says so; does nothing where it already runs."""
-    if healthy(server):
+    if is_healthy(server):
         return f"the embedded S3 server already answers at {server.url}"
     process = launch(server)
     server.pid_file.write_text(f"{process.pid}\n")

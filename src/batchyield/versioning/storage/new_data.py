@@ -13,18 +13,18 @@ from batchyield.modelling.params import read_params
 from batchyield.plant.contract import check_contract
 from batchyield.plant.contract_report import render_report
 from batchyield.plant.csv_reader import read_sheet
-from batchyield.versioning.dataset_diff import Difference, difference
+from batchyield.versioning.dataset_diff import DatasetDiff, diff_datasets
 from batchyield.versioning.dataset_diff import render as rendered
 from batchyield.versioning.dvc import dvc
 from batchyield.versioning.git import git
 from batchyield.versioning.storage import content_store, raw_data, remotes, s3_objects
-from batchyield.versioning.storage.s3_objects import State, Versioning
+from batchyield.versioning.storage.s3_objects import ObjectState, Versioning
 
 REPORT = Path(".cache/new-data/report.md")
 COMMITTED = (raw_data.PIN, Path("dvc.lock"), Path("data/metrics"))
 
 
-class Figure(msgspec.Struct, frozen=True):
+class MetricChange(msgspec.Struct, frozen=True):
     """One metric, committed and now; None where it is not there."""
 
     metric: str
@@ -51,8 +51,8 @@ class NewData(msgspec.Struct, frozen=True):
     version: str | None
     replaced: str
     mirror: str
-    data: Difference | None
-    metrics: tuple[Figure, ...] | None
+    data: DatasetDiff | None
+    metrics: tuple[MetricChange, ...] | None
     next: tuple[str, ...]
 
 
@@ -63,9 +63,9 @@ class SourceObject:
         self.root, (self.name, path) = root, pin.where
         self.remote = remotes.s3_client(self.name, root)
         self.key, self.url = self.remote.key(path), self.remote.url(path)
-        with remotes.asking(self.name):
-            self.versioning = s3_objects.versioning(self.remote)
-        self.old = s3_objects.read(self.remote, self.name, self.key)
+        with remotes.s3_errors(self.name):
+            self.versioning = s3_objects.read_versioning(self.remote)
+        self.old = s3_objects.read_object(self.remote, self.name, self.key)
         self.version: str | None = None
         self.touched = False
 
@@ -78,7 +78,10 @@ class SourceObject:
             content_store.mirror(self.root, self.old, raw_data.DATA.as_posix())
             return
         storage = remotes.s3_client("storage", self.root)
-        if force or s3_objects.copy(storage, "storage", raw_data.DATA.as_posix(), digest).state is State.INTACT:
+        if (
+            force
+            or s3_objects.check_copy(storage, "storage", raw_data.DATA.as_posix(), digest).state is ObjectState.INTACT
+        ):
             return
         raise SetupError(
             f"{self.url} holds {len(self.old)} bytes, md5 {digest}, that neither commit nor workspace pins and our "
@@ -91,7 +94,7 @@ class SourceObject:
         if data == self.old:
             return "the object has these bytes already"
         self.touched = True  # a request that fails may still have arrived
-        self.version = s3_objects.write(self.remote, self.name, self.key, data)
+        self.version = s3_objects.write_object(self.remote, self.name, self.key, data)
         return f"uploaded {len(data)} bytes"
 
     def put_back(self) -> None:
@@ -99,13 +102,13 @@ class SourceObject:
         if not self.touched:
             return
         if self.version and self.versioning is Versioning.ON:
-            with remotes.asking(self.name):
+            with remotes.s3_errors(self.name):
                 self.remote.client.delete_object(Bucket=self.remote.bucket, Key=self.key, VersionId=self.version)
         elif self.old is None:
-            with remotes.asking(self.name):
+            with remotes.s3_errors(self.name):
                 self.remote.client.delete_object(Bucket=self.remote.bucket, Key=self.key)
-        elif s3_objects.read(self.remote, self.name, self.key) != self.old:
-            s3_objects.write(self.remote, self.name, self.key, self.old)
+        elif s3_objects.read_object(self.remote, self.name, self.key) != self.old:
+            s3_objects.write_object(self.remote, self.name, self.key, self.old)
 
 
 def new_data(
@@ -138,8 +141,8 @@ def new_data(
     committed = raw_data.parse_pin(git("show", f"HEAD:{raw_data.PIN}", cwd=root))
     pinned = raw_data.read_pin(root)
     if md5_of(data) != (digest := pinned.md5) and file.resolve() != (root / raw_data.DATA).resolve():
-        raw_data.kept(root, digest)
-    with remotes.served(root, s3_port):
+        raw_data.is_current(root, digest)
+    with remotes.started(root, s3_port):
         bucket = SourceObject(root, pinned)
         old = _committed_bytes(root, committed)
         if by_version and bucket.versioning is not Versioning.ON:
@@ -160,7 +163,7 @@ def new_data(
         version=made.deps[0].version_id,
         replaced=committed.md5,
         mirror=mirror.key,
-        data=None if old is None else difference(old, data),
+        data=None if old is None else diff_datasets(old, data),
         metrics=metrics,
         next=(*(() if repro else ("dvc repro",)), f"git add {' '.join(map(str, COMMITTED))}", "git commit", "dvc push"),
     )
@@ -184,10 +187,10 @@ def _accepted(file: Path, root: Path) -> bytes:
 
 def _committed_bytes(root: Path, committed: raw_data.Pin) -> bytes | None:
     """The bytes that the commit pins, from wherever they are left."""
-    if (data := content_store.cached(root, committed.md5)) is not None:
+    if (data := content_store.read_cached(root, committed.md5)) is not None:
         return data
     with contextlib.suppress(SetupError, ArtifactError):
-        return content_store.stored(root, committed.md5, raw_data.DATA.as_posix())
+        return content_store.read_stored(root, committed.md5, raw_data.DATA.as_posix())
     return None
 
 
@@ -227,11 +230,11 @@ def _pinned(root: Path, data: bytes, convert: bool) -> raw_data.Pin:
             f"what was uploaded has md5 {md5_of(data)}, what DVC found there {made.md5}",
             "somebody else writes that object too: agree on who does",
         )
-    content_store.cache(root, data)
+    content_store.add_to_cache(root, data)
     return made
 
 
-def _rebuilt(root: Path, progress: Callable[[str], None]) -> tuple[Figure, ...]:
+def _rebuilt(root: Path, progress: Callable[[str], None]) -> tuple[MetricChange, ...]:
     progress("dvc repro")
     try:
         dvc("repro", cwd=root, quiet=True)
@@ -243,7 +246,7 @@ def _rebuilt(root: Path, progress: Callable[[str], None]) -> tuple[Figure, ...]:
         ) from error
     found = json.loads(dvc("metrics", "diff", "--json", "HEAD", cwd=root, quiet=True) or "{}")
     return tuple(
-        Figure(f"{Path(path).stem}.{name}", moved.get("old"), moved.get("new"))
+        MetricChange(f"{Path(path).stem}.{name}", moved.get("old"), moved.get("new"))
         for path, figures in found.items()
         for name, moved in figures.items()
     )

@@ -5,12 +5,12 @@ from pathlib import Path
 import msgspec
 
 from batchyield.errors import ArtifactError, SetupError
-from batchyield.files import md5, md5_of, write_atomic
+from batchyield.files import md5_of, md5_of_file, write_atomic
 from batchyield.plant.simulator import simulate
 from batchyield.serving.lockfile import LockedFile, read_lock
 from batchyield.versioning.lock_diff import LOCK
 from batchyield.versioning.storage import content_store, embedded_s3, remotes, s3_objects
-from batchyield.versioning.storage.s3_objects import Source, State
+from batchyield.versioning.storage.s3_objects import ObjectState, SourceStatus
 
 DATA = Path("data/raw/batches.csv")
 PIN = Path("data/raw/batches.csv.dvc")
@@ -70,10 +70,10 @@ def read_pin(root: Path = Path()) -> Pin:
         raise ArtifactError(str(PIN), f"cannot be read: {error.strerror}", f"`git checkout {PIN}`") from error
 
 
-def source(root: Path, pin: Pin) -> Source:
+def check_source(root: Path, pin: Pin) -> SourceStatus:
     """Lays the object that a pin imports beside it; see `objects.source`."""
     (name, path), dep = pin.where, pin.deps[0]
-    return s3_objects.source(remotes.s3_client(name, root), name, path, dep.etag, dep.size, dep.version_id)
+    return s3_objects.check_source(remotes.s3_client(name, root), name, path, dep.etag, dep.size, dep.version_id)
 
 
 def fetch(root: Path = Path()) -> str:
@@ -86,23 +86,25 @@ def fetch(root: Path = Path()) -> str:
         SetupError: no place has the pinned bytes, or the file in the workspace would be lost; all stays as it was.
     """
     pin = read_pin(root)
-    if not kept(root, pin.md5):
+    if not is_current(root, pin.md5):
         data, said = _brought(root, pin)
-        content_store.cache(root, data)
+        content_store.add_to_cache(root, data)
         write_atomic(root / DATA, data)
         return said
-    content_store.cache(root, (root / DATA).read_bytes())
+    content_store.add_to_cache(root, (root / DATA).read_bytes())
     return "stand in the workspace already"
 
 
-def healed(root: Path = Path()) -> list[str]:
+def clean_cache(root: Path = Path()) -> list[str]:
     """Cleans the DVC cache of what the pins of a checkout name, where that is corrupt; a sentence for each file."""
     pinned = {path: digest for path, (_, digest) in read_lock(root / LOCK).outs().items()}
     said = "was corrupt in the DVC cache and is removed: `dvc repro` makes it anew, `dvc pull` brings it"
-    return [f"{path} {said}" for path in content_store.heal(root, {DATA.as_posix(): read_pin(root).md5} | pinned)]
+    return [
+        f"{path} {said}" for path in content_store.remove_corrupt(root, {DATA.as_posix(): read_pin(root).md5} | pinned)
+    ]
 
 
-def kept(root: Path, digest: str) -> bool:
+def is_current(root: Path, digest: str) -> bool:
     """Whether the file in the workspace has this md5; where it has not, it is safe to overwrite.
 
     Raises:
@@ -111,8 +113,8 @@ def kept(root: Path, digest: str) -> bool:
     file = root / DATA
     if not file.exists():
         return False
-    found = md5(file)
-    if found != digest and content_store.cached(root, found) is None:
+    found = md5_of_file(file)
+    if found != digest and content_store.read_cached(root, found) is None:
         raise SetupError(
             f"{DATA} has md5 {found}, {PIN} pins {digest}, and the DVC cache has no copy of the former",
             f"move {DATA} away and try again; `batchyield new-data FILE` makes a file the pinned one",
@@ -121,11 +123,11 @@ def kept(root: Path, digest: str) -> bool:
 
 
 def _brought(root: Path, pin: Pin) -> tuple[bytes, str]:
-    if (data := content_store.cached(root, pin.md5)) is not None:
+    if (data := content_store.read_cached(root, pin.md5)) is not None:
         return data, "from the DVC cache"
     troubles = ["the DVC storage has no copy"]
     try:
-        if (data := content_store.stored(root, pin.md5, DATA.as_posix())) is not None:
+        if (data := content_store.read_stored(root, pin.md5, DATA.as_posix())) is not None:
             return data, "from the DVC storage"
     except (SetupError, ArtifactError) as error:
         troubles = [str(error)]
@@ -144,17 +146,17 @@ def _brought(root: Path, pin: Pin) -> tuple[bytes, str]:
 
 def _unfilled(root: Path) -> bool:
     """Whether the source is the embedded server of a laptop, answers, and has no raw data yet."""
-    if remotes.elsewhere(root):
+    if remotes.external_location(root):
         return False
-    server = remotes.embedded(root=root)
-    return embedded_s3.healthy(server) and not embedded_s3.holds(server, KEY)
+    server = remotes.embedded_server(root=root)
+    return embedded_s3.is_healthy(server) and not embedded_s3.has_object(server, KEY)
 
 
 def _imported(root: Path, pin: Pin) -> bytes:
-    (name, path), found = pin.where, source(root, pin)
+    (name, path), found = pin.where, check_source(root, pin)
     remote = remotes.s3_client(name, root)
-    if found.state in (State.INTACT, State.OLDER):
-        data = s3_objects.read(remote, name, remote.key(path), found.version)
+    if found.state in (ObjectState.INTACT, ObjectState.OLDER):
+        data = s3_objects.read_object(remote, name, remote.key(path), found.version)
         if data is not None and md5_of(data) == pin.md5:
             return data
         wrong = f"sent {len(data or b'')} bytes that are not the pinned ones"

@@ -48,7 +48,7 @@ def _config(root: Path) -> Config:
     return Config(dvc_dir=str(root / ".dvc"))
 
 
-def elsewhere(root: Path) -> str | None:
+def external_location(root: Path) -> str | None:
     """Where the remotes point if that is not the embedded server: another endpoint, or another bucket than its own.
 
     Raises:
@@ -63,7 +63,7 @@ def elsewhere(root: Path) -> str | None:
     return None if urlsplit(url).netloc == BUCKET else url
 
 
-def embedded(port: int | None = None, root: Path = Path(), *, fallback: int = PORT) -> Server:
+def embedded_server(port: int | None = None, root: Path = Path(), *, fallback: int = PORT) -> Server:
     """The embedded server that the checkout's config.local names, which is written where it is missing.
 
     Args:
@@ -74,7 +74,7 @@ def embedded(port: int | None = None, root: Path = Path(), *, fallback: int = PO
     Raises:
         SetupError: the remotes point at a real S3; the embedded one is then of no use, and nothing is overwritten.
     """
-    if where := elsewhere(root):
+    if where := external_location(root):
         raise SetupError(
             f"the DVC remotes of this checkout point at {where}, so no embedded server is used",
             "use `dvc repro` and `make serve` directly, or remove .dvc/config.local to return to the embedded one",
@@ -97,23 +97,23 @@ def _point(server: Server, root: Path) -> None:
     (root / ".dvc" / "config.local").chmod(0o600)  # it holds keys
 
 
-def cache_folder(root: Path) -> Path:
+def cache_dir(root: Path) -> Path:
     """The DVC cache of a checkout: `.dvc/cache`, or where its config puts it."""
     named = _config(root).get("cache", {}).get("dir")
     return Path(named) if named else root / ".dvc" / "cache"
 
 
 @contextlib.contextmanager
-def served(root: Path, port: int | None = None) -> Iterator[Server | None]:
+def started(root: Path, port: int | None = None) -> Iterator[Server | None]:
     """The remotes of a checkout, answering: the embedded server, for the block, or None where they point elsewhere."""
-    if elsewhere(root):
+    if external_location(root):
         yield None
     else:
-        with running(embedded(port, root)) as server:
+        with running(embedded_server(port, root)) as server:
             yield server
 
 
-def lend(root: Path, other: Path) -> None:
+def copy_remotes(root: Path, other: Path) -> None:
     """Gives another checkout this one's remotes with their keys, and nothing else of its local config."""
     remotes = _config(root).read()["remote"]
     with _config(other).edit("local") as local:
@@ -122,13 +122,13 @@ def lend(root: Path, other: Path) -> None:
 
 
 @contextlib.contextmanager
-def clone(root: Path, revision: str) -> Iterator[Path]:
+def scratch_clone(root: Path, revision: str) -> Iterator[Path]:
     """Yield a scratch clone of a checkout at a revision, with the keys of its remotes."""
     with tempfile.TemporaryDirectory(prefix="batchyield-") as folder:
         scratch = Path(folder) / "checkout"
         git("clone", "--quiet", "--no-checkout", str(root.resolve()), str(scratch), cwd=Path(folder))
         git("checkout", "--quiet", "--detach", revision, cwd=scratch)
-        lend(root, scratch)
+        copy_remotes(root, scratch)
         yield scratch
 
 
@@ -158,7 +158,7 @@ def s3_client(name: str, root: Path = Path()) -> Remote:
         if option in options and environment not in os.environ:  # DVC lets the environment win here
             session.set_config_variable(variable, options[option])
     settings: dict[str, Any] = {"signature_version": botocore.UNSIGNED} if options.get("allow_anonymous_login") else {}
-    with asking(name):
+    with s3_errors(name):
         client = session.create_client(
             "s3",
             region_name=options.get("region"),
@@ -180,7 +180,7 @@ def s3_client(name: str, root: Path = Path()) -> Remote:
 
 
 @contextlib.contextmanager
-def asking(name: str) -> Iterator[None]:
+def s3_errors(name: str) -> Iterator[None]:
     """Turns what botocore raises in the block into what is wrong with the remote `name` and what to do.
 
     Raises:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from batchyield.versioning.storage.remotes import Remote, asking
+from batchyield.versioning.storage.remotes import Remote, s3_errors
 
 CHUNK = 1 << 20
 ABSENT = {"404", "NoSuchKey", "NoSuchVersion"}
@@ -22,7 +22,7 @@ class Versioning(StrEnum):
     UNKNOWN = "unknown"
 
 
-class State(StrEnum):
+class ObjectState(StrEnum):
     """What became of a pinned object."""
 
     INTACT = "intact"
@@ -32,7 +32,7 @@ class State(StrEnum):
     MISSING = "missing"
 
 
-class Source(msgspec.Struct, frozen=True):
+class SourceStatus(msgspec.Struct, frozen=True):
     """The raw data where they came from.
 
     Attributes:
@@ -46,13 +46,13 @@ class Source(msgspec.Struct, frozen=True):
 
     url: str
     versioning: Versioning
-    state: State
+    state: ObjectState
     pinned: str
     found: str
     version: str | None = None
 
 
-class Copy(msgspec.Struct, frozen=True):
+class StoredCopy(msgspec.Struct, frozen=True):
     """One pinned file in our storage.
 
     Attributes:
@@ -66,7 +66,7 @@ class Copy(msgspec.Struct, frozen=True):
     path: str
     md5: str
     key: str
-    state: State
+    state: ObjectState
     found: str = ""
 
 
@@ -77,7 +77,7 @@ class Orphan(msgspec.Struct, frozen=True):
     size: int
 
 
-def versioning(remote: Remote) -> Versioning:
+def read_versioning(remote: Remote) -> Versioning:
     """Whether the remote's bucket keeps versions; unknown where the server or its policy does not say."""
     from botocore.exceptions import ClientError
 
@@ -90,7 +90,9 @@ def versioning(remote: Remote) -> Versioning:
     return {"Enabled": Versioning.ON, "Suspended": Versioning.SUSPENDED}.get(told.get("Status"), Versioning.OFF)
 
 
-def source(remote: Remote, name: str, path: str, etag: str, size: int | None, version: str | None) -> Source:
+def check_source(
+    remote: Remote, name: str, path: str, etag: str, size: int | None, version: str | None
+) -> SourceStatus:
     """Lays the source object beside its pin.
 
     Args:
@@ -101,75 +103,75 @@ def source(remote: Remote, name: str, path: str, etag: str, size: int | None, ve
         size: as pinned, in bytes.
         version: id as pinned, where the pin has one; no other version will do then.
     """
-    with asking(name):
-        kept = versioning(remote)
+    with s3_errors(name):
+        kept = read_versioning(remote)
         which = {"VersionId": version} if version else {}
         now = _asked(remote.client.head_object, Bucket=remote.bucket, Key=remote.key(path), **which)
-        state, found = State.MISSING, ""
+        state, found = ObjectState.MISSING, ""
         if now is not None:
             found = _said(_bare(now), now["ContentLength"])
             same = _bare(now) == etag and size in (None, now["ContentLength"])
-            state = State.INTACT if same else State.CHANGED
-        if state is State.INTACT and now:
+            state = ObjectState.INTACT if same else ObjectState.CHANGED
+        if state is ObjectState.INTACT and now:
             version = version or now.get("VersionId")
         elif not version and kept in (Versioning.ON, Versioning.SUSPENDED):  # DVC asks for a pinned version alone
             version = _version(remote, path, etag)
-            state = State.OLDER if version else state
-    return Source(remote.url(path), kept, state, _said(etag, size), found, version)
+            state = ObjectState.OLDER if version else state
+    return SourceStatus(remote.url(path), kept, state, _said(etag, size), found, version)
 
 
-def copy(remote: Remote, name: str, path: str, md5: str) -> Copy:
+def check_copy(remote: Remote, name: str, path: str, md5: str) -> StoredCopy:
     """Downloads one pinned object in chunks and says whether its bytes have the pinned md5."""
-    key = stored(remote, md5)
+    key = storage_key(remote, md5)
     digest, size = hashlib.md5(usedforsecurity=False), 0
-    with asking(name):
+    with s3_errors(name):
         answer = _asked(remote.client.get_object, Bucket=remote.bucket, Key=key)
         if answer is None:
-            return Copy(path, md5, key, State.MISSING)
+            return StoredCopy(path, md5, key, ObjectState.MISSING)
         for chunk in answer["Body"].iter_chunks(CHUNK):
             digest.update(chunk)
             size += len(chunk)
     if digest.hexdigest() == md5.removesuffix(".dir"):
-        return Copy(path, md5, key, State.INTACT)
-    return Copy(path, md5, key, State.CORRUPT, f"md5 {digest.hexdigest()}, {size} bytes")
+        return StoredCopy(path, md5, key, ObjectState.INTACT)
+    return StoredCopy(path, md5, key, ObjectState.CORRUPT, f"md5 {digest.hexdigest()}, {size} bytes")
 
 
-def read(remote: Remote, name: str, key: str, version: str | None = None) -> bytes | None:
+def read_object(remote: Remote, name: str, key: str, version: str | None = None) -> bytes | None:
     """An object's bytes; None where there is no such object.
 
     Raises:
         SetupError: the remote `name` does not answer, refuses, or breaks off.
     """
-    with asking(name):
+    with s3_errors(name):
         which = {"VersionId": version} if version else {}
         answer = _asked(remote.client.get_object, Bucket=remote.bucket, Key=key, **which)
         return None if answer is None else bytes(answer["Body"].read())
 
 
-def write(remote: Remote, name: str, key: str, data: bytes) -> str | None:
+def write_object(remote: Remote, name: str, key: str, data: bytes) -> str | None:
     """Puts an object and returns the id of its version, where the bucket keeps versions.
 
     Raises:
         SetupError: the remote `name` does not answer, or refuses.
     """
-    with asking(name):
+    with s3_errors(name):
         told = remote.client.put_object(Bucket=remote.bucket, Key=key, Body=data).get("VersionId")
         return None if told is None else str(told)
 
 
-def members(remote: Remote, name: str, folder: Copy) -> list[tuple[str, str]]:
+def list_members(remote: Remote, name: str, folder: StoredCopy) -> list[tuple[str, str]]:
     """Path and md5 of each file of an output that is a folder; none where `folder` is a file or not intact."""
-    if not folder.md5.endswith(".dir") or folder.state is not State.INTACT:
+    if not folder.md5.endswith(".dir") or folder.state is not ObjectState.INTACT:
         return []
-    with asking(name):
+    with s3_errors(name):
         listed = remote.client.get_object(Bucket=remote.bucket, Key=folder.key)["Body"].read()
     return [(f"{folder.path}/{file['relpath']}", file["md5"]) for file in msgspec.json.decode(listed)]
 
 
-def listing(remote: Remote, name: str) -> dict[str, int]:
+def list_objects(remote: Remote, name: str) -> dict[str, int]:
     """Every object of the remote: key -> size in bytes, in the order of the keys."""
     pages = remote.client.get_paginator("list_objects_v2")
-    with asking(name):
+    with s3_errors(name):
         found = {
             item["Key"]: int(item["Size"])
             for page in pages.paginate(Bucket=remote.bucket, Prefix=remote.key(""))
@@ -178,7 +180,7 @@ def listing(remote: Remote, name: str) -> dict[str, int]:
     return dict(sorted(found.items()))
 
 
-def stored(remote: Remote, md5: str) -> str:
+def storage_key(remote: Remote, md5: str) -> str:
     """The key under which DVC 3 stores a file of that md5."""
     return remote.key(f"files/md5/{md5[:2]}/{md5[2:]}")
 
