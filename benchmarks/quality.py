@@ -6,6 +6,7 @@ FOLDER holds the three files of the Tianchi competition's first round. Exit code
 """
 
 import argparse
+import csv
 import os
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ from batchyield.modelling.metrics import Estimate, bootstrap
 from batchyield.modelling.onnx_export import to_onnx
 from batchyield.modelling.params import Params, parse_params
 from batchyield.modelling.train import Predictions, train
-from batchyield.plant.csv_reader import read_answers, read_sheet
+from batchyield.plant.csv_reader import read_sheet
 from batchyield.plant.features import featurize
 from batchyield.serving.predictor import Predictor
 from batchyield.versioning.hydra_params import compose
@@ -98,7 +99,8 @@ def read(folder: Path) -> Plant:
             )
     sheet = read_sheet((folder / TRAIN).read_bytes(), with_yield=True)
     test = read_sheet((folder / TEST).read_bytes())
-    answers = read_answers((folder / ANSWERS).read_bytes())
+    with (folder / ANSWERS).open(encoding="utf-8-sig", newline="") as file:
+        answers = {name: float(cell) for name, cell in csv.reader(file)}
     if missing := [str(batch.id) for batch in test.batches if batch.id not in answers]:
         raise SetupError(
             f"{ANSWERS} has no yield for {', '.join(missing[:5])}", "take the answers that belong to the test file"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from batchyield.plant import cells, features
 from batchyield.plant.batch import READING_NAMES, READINGS, Batch
 from batchyield.plant.features import FEATURES, GROUPS, INDEX, WARNING_KINDS, featurize, id_number
-from batchyield.plant.features.catalogue import RATIOS, STEPS, WARMINGS
+from batchyield.plant.features.catalogue import RATIOS, STEPS, TEMPERATURE_DIFFERENCES
 from batchyield.plant.features.data_dictionary import markdown
 
 USUAL = Batch(
@@ -110,7 +110,7 @@ def test_product_per_all_water():
     assert value(USUAL, "B14_per_water") == np.float32(400 / (700 + 200 + 320 + 1200))
 
 
-@pytest.mark.parametrize(("first", "second"), WARMINGS)
+@pytest.mark.parametrize(("first", "second"), TEMPERATURE_DIFFERENCES)
 def test_differences_of_temperatures(first, second):
     assert value(USUAL, f"{first}_minus_{second}") == getattr(USUAL, first) - getattr(USUAL, second)
 

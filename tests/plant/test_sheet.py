@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from batchyield.errors import InputError
 from batchyield.plant import cells as clock
 from batchyield.plant.batch import ID_COLUMN, MAX_READING, READING_NAMES, READINGS, YIELD_COLUMN, Batch
-from batchyield.plant.csv_reader import CHUNK_ROWS, MAX_VIOLATIONS, WARNING_KINDS, read_answers, read_sheet
+from batchyield.plant.csv_reader import CHUNK_ROWS, MAX_VIOLATIONS, WARNING_KINDS, read_sheet
 
 HEADER = [ID_COLUMN, *READING_NAMES, YIELD_COLUMN]
 KIND = {r.name: r.kind for r in READINGS}
@@ -101,10 +101,9 @@ spoiled = st.builds(
 @example("样".encode("gb18030") + "样".encode())
 @example(b",".join([b"A1"] * 100_000))
 def test_any_bytes_are_a_sheet_or_an_input_error(data):
-    for reader in (read_sheet, read_answers):
-        found = violations(reader, data)
-        assert len(found) <= MAX_VIOLATIONS + 1
-        assert all(v.where and v.problem for v in found)
+    found = violations(read_sheet, data)
+    assert len(found) <= MAX_VIOLATIONS + 1
+    assert all(v.where and v.problem for v in found)
 
 
 @given(spoiled)
@@ -245,27 +244,14 @@ def test_rows_with_the_same_name_are_read_one_after_the_other():
     assert [(b.id, b.A1) for b in sheet.batches] == [("sample_1", 300.0), ("sample_1", 200.0)]
 
 
-def test_answers_are_read_by_name():
-    assert read_answers(b"\xef\xbb\xbfsample_2,0.9\r\n sample_1 ,0.891\r\n\r\n") == {"sample_2": 0.9, "sample_1": 0.891}
-    assert refused(b"a,0.9\na,0.8\n,0.7\nb,\nc,x\n", read_answers) == [
-        "line 2, column id: comes twice",
-        "line 3, column id: blank: every batch needs a name",
-        "line 4, column yield: blank: every batch needs its yield",
-        "line 5, column yield: 'x' is not a number: a yield is a fraction near 0.92, or blank",
-    ]
-    assert refused(b"a,0.9,1\n", read_answers) == ["line 1: expected 2 cells, found 3"]
-
-
 @pytest.mark.real_data
 def test_the_real_files_are_read_whole(real_data):
     train = read_sheet((real_data / "jinnan_round1_train_20181227.csv").read_bytes())
     test = read_sheet((real_data / "jinnan_round1_testA_20181227.csv").read_bytes(), with_yield=None)
-    answers = read_answers((real_data / "jinnan_round1_ansA_20190125.csv").read_bytes())
     assert (len(train.batches), len(test.batches)) == (1396, 150)
     assert (train.encoding, test.encoding) == ("GB18030", "GB18030")
     assert None not in train.yields
     assert test.yields is None
-    assert set(answers) == {batch.id for batch in test.batches}
     for ending in (b"\n", b"\r\n"):
         text = (real_data / "jinnan_round1_train_20181227.csv").read_bytes().decode("GB18030")
         for encoding in ENCODINGS:

@@ -1,8 +1,7 @@
-"""One cell of the plant's file -> minutes, or a number.
+"""Parses one cell of the plant's file: a clock or range into minutes after midnight, or a number.
 
-A clean cell takes a fast path. Any other goes through `RULES`, one ordered table of repairs. A repair is made only
-where the plant can have meant one thing; where it can have meant two, the cell is missing. Both say so in a warning.
-`docs/cells.md` is the same table for readers.
+A clean cell takes a fast path. Any other goes through `RULES`, one ordered table of repairs. A cell is repaired only
+if its meaning is certain; an ambiguous cell is missing. Both give a warning. `docs/cells.md` shows the same table.
 """
 
 import re
@@ -16,14 +15,14 @@ DAY_MINUTES = 1440
 
 
 class Clock(NamedTuple):
-    """Minutes after midnight, 0..1439, None when blank or unreadable; and (kind, message) when it was not clean."""
+    """Minutes after midnight, 0..1439, or None if blank or unreadable; (kind, message) if the cell was not clean."""
 
     minutes: int | None
     warning: tuple[str, str] | None
 
 
 class Span(NamedTuple):
-    """Minutes after midnight of start and end; `end < start` runs across midnight; both None when unreadable."""
+    """Start and end, minutes after midnight, both None if unreadable; `end < start` crosses midnight."""
 
     start: int | None
     end: int | None
@@ -31,7 +30,7 @@ class Span(NamedTuple):
 
 
 class Number(NamedTuple):
-    """A finite number, None when blank or unreadable; and (kind, message) when it was not clean."""
+    """A finite number, or None if blank or unreadable; (kind, message) if the cell was not clean."""
 
     value: float | None
     warning: tuple[str, str] | None
@@ -59,14 +58,14 @@ WARNING_KINDS: dict[str, str] = {
     "not_finite": "not a finite number",
     "unreadable": "no known form",
 }
-"""The stable short names of what can be wrong with a cell, and what each means."""
+"""Stable kinds of cell warnings, and what each means."""
 
-UNSURE = "?"
-"""What a repair puts where the plant can have meant more than one thing: no clean form has it."""
+AMBIGUOUS = "?"
+"""The result of a repair that has more than one possible meaning; no clean cell contains it."""
 
 
 def _excel_day(year: int, month: int, day: int) -> int | None:
-    """Excel's day number: 1 is 1900-01-01, 0 is written 1900-01-00, and 1900 counts as a leap year."""
+    """Excel's day number: 1 is 1900-01-01, 0 is shown as 1900-01-00, and 1900 counts as a leap year."""
     if (year, month, day) == (1900, 1, 0):
         return 0
     try:
@@ -78,46 +77,46 @@ def _excel_day(year: int, month: int, day: int) -> int | None:
 
 
 def _hour(day: int) -> str:
-    # Day 1 is what Excel makes of a typed `1` and of a typed `24:00`.
-    return f"{day}:00" if day <= 24 and day != 1 else UNSURE
+    # Excel turns both a typed `1` and a typed `24:00` into day 1.
+    return f"{day}:00" if day <= 24 and day != 1 else AMBIGUOUS
 
 
-def _clock_from_date(found: re.Match[str]) -> str:
-    year, month, day, hour, minute, second = (int(part or 0) for part in found.groups())
+def _clock_from_date(match: re.Match[str]) -> str:
+    year, month, day, hour, minute, second = (int(part or 0) for part in match.groups())
     number = _excel_day(year, month, day)
     if number is None:
-        return UNSURE
+        return AMBIGUOUS
     if not (hour or minute or second):
         return _hour(number)
-    # Excel shows a mistyped `223:00` as 1900/1/9 7:00: the hour is what is left of it, not what was meant.
-    return UNSURE if year == 1900 and number else f"{hour}:{minute:02d}:{second:02d}"
+    # Excel shows a mistyped `223:00` as 1900/1/9 7:00, so the hour shown is not the intended one.
+    return AMBIGUOUS if year == 1900 and number else f"{hour}:{minute:02d}:{second:02d}"
 
 
-def _clock_from_fraction(found: re.Match[str]) -> str:
-    minutes = float(found[0]) * DAY_MINUTES
+def _clock_from_fraction(match: re.Match[str]) -> str:
+    minutes = float(match[0]) * DAY_MINUTES
     whole = round(minutes)
-    return f"{whole // 60}:{whole % 60:02d}" if abs(minutes - whole) < 1e-3 else UNSURE
+    return f"{whole // 60}:{whole % 60:02d}" if abs(minutes - whole) < 1e-3 else AMBIGUOUS
 
 
-def _number_from_date(found: re.Match[str]) -> str:
-    """The one number of at most two decimals that Excel shows as this date; from 1910 on a date is meant as a date."""
-    year, month, day, hour, minute, _ = (int(part or 0) for part in found.groups())
+def _number_from_date(match: re.Match[str]) -> str:
+    """The only number of at most two decimals that Excel shows as this date; from 1910 on it is a real date."""
+    year, month, day, hour, minute, _ = (int(part or 0) for part in match.groups())
     number = _excel_day(year, month, day)
     if number is None or year >= 1910 or hour > 23 or minute > 59:
-        return UNSURE
+        return AMBIGUOUS
     minutes = number * DAY_MINUTES + hour * 60 + minute
     hundredths = -(-minutes * 100 // DAY_MINUTES)
-    return str(hundredths / 100) if hundredths * DAY_MINUTES // 100 == minutes else UNSURE
+    return str(hundredths / 100) if hundredths * DAY_MINUTES // 100 == minutes else AMBIGUOUS
 
 
-def _one_digit_less(found: re.Match[str]) -> str:
-    digits = found[0]
+def _one_digit_less(match: re.Match[str]) -> str:
+    digits = match[0]
     minutes = {left for i in range(3) if (left := digits[:i] + digits[i + 1 :]) < "60"}
-    return minutes.pop() if len(minutes) == 1 else UNSURE
+    return minutes.pop() if len(minutes) == 1 else AMBIGUOUS
 
 
 class Rule(NamedTuple):
-    """What to find in which columns and what to put there; examples are (column, cell, reading or '' for missing)."""
+    """A pattern in some columns and its replacement; examples are (column, cell, value or '' for missing)."""
 
     kind: str
     columns: str
@@ -131,7 +130,7 @@ _START, _END = r"(?<![^-])", r"(?![^-])"  # of a clock: an edge of the cell, or 
 _BOTH, _ALL = "clock range", "clock range number"
 
 RULES: tuple[Rule, ...] = (
-    Rule("full_width", _ALL, "[！-～]", lambda found: chr(ord(found[0]) - 0xFEE0), (
+    Rule("full_width", _ALL, "[！-～]", lambda match: chr(ord(match[0]) - 0xFEE0), (
         ("range", "20；00-22:00", "20:00-22:00"), ("clock", "１３：３０", "13:30"), ("number", "３．５", "3.5"))),
     Rule("full_width", "number", "(?<=[0-9])。(?=[0-9])", ".", (("number", "3。5", "3.5"),)),
     Rule("semicolon", _BOTH, ";", ":", (("range", "1:30-3;00", "1:30-3:00"),)),
@@ -142,33 +141,33 @@ RULES: tuple[Rule, ...] = (
     Rule("excel_date", "clock", _DATE, _clock_from_date, (
         ("clock", "1900/1/21 0:00", "21:00"), ("clock", "2018/12/27 7:00", "7:00"), ("clock", "1900/1/9 7:00", ""),
         ("clock", "1900/3/13 0:00", ""), ("clock", "1900/1/1 0:00", ""))),
-    Rule("excel_date", "clock", r"\A[0-9]{1,2}\Z", lambda found: _hour(int(found[0])), (
+    Rule("excel_date", "clock", r"\A[0-9]{1,2}\Z", lambda match: _hour(int(match[0])), (
         ("clock", "21", "21:00"), ("clock", "73", ""))),
     Rule("excel_date", "clock", r"\A0?\.[0-9]{3,}\Z", _clock_from_fraction, (("clock", "0.5625", "13:30"),)),
     Rule("excel_date", "number", _DATE, _number_from_date, (
         ("number", "1900/1/21 0:00", "21"), ("number", "1900/3/10 0:00", "70"), ("number", "1900/1/3 12:00", "3.5"),
         ("number", "2018/12/27 0:00", ""))),
     Rule("trailing", _BOTH, f"(?<=[0-9])[分秒.。,、]{_END}", "", (("range", "6:00-6:30分", "6:00-6:30"),)),
-    Rule("no_minute", "clock", r"\A[0-9]+::00\Z", UNSURE, (("clock", "14::00", ""),)),
+    Rule("no_minute", "clock", r"\A[0-9]+::00\Z", AMBIGUOUS, (("clock", "14::00", ""),)),
     Rule("double_colon", _BOTH, ":{2,}", ":", (
         ("range", "14::30-15:30", "14:30-15:30"), ("range", "2:00-4::00", "2:00-4:00"))),
-    Rule("no_hour", _BOTH, f"{_START}:", UNSURE, (("clock", ":30:00", ""),)),
+    Rule("no_hour", _BOTH, f"{_START}:", AMBIGUOUS, (("clock", ":30:00", ""),)),
     Rule("stray_colon", _BOTH, f"(?<=:[0-9]{{2}}):{_END}", "", (("range", "18:00:-18:30", "18:00-18:30"),)),
-    Rule("no_minute", _BOTH, f"(?<=[0-9]):{_END}", UNSURE, (("range", "19:-20:05", ""),)),
+    Rule("no_minute", _BOTH, f"(?<=[0-9]):{_END}", AMBIGUOUS, (("range", "19:-20:05", ""),)),
     Rule("short_minute", _BOTH, "(?<=:)0(?![0-9])", "00", (
         ("range", "10:00-11:0", "10:00-11:00"), ("range", "23:0-1:0", "23:00-1:00"))),
-    Rule("short_minute", _BOTH, "(?<=:)[1-9](?![0-9])", UNSURE, (("range", "10:00-11:3", ""),)),
+    Rule("short_minute", _BOTH, "(?<=:)[1-9](?![0-9])", AMBIGUOUS, (("range", "10:00-11:3", ""),)),
     Rule("long_minute", _BOTH, "(?<=:)[0-9]{3}(?![0-9])", _one_digit_less, (
         ("range", "16:00-17:000", "16:00-17:00"), ("range", "16:00-17:002", ""))),
     Rule("no_colon", _BOTH, f"{_START}([0-9]{{1,2}})([0-9]{{2}}){_END}", r"\1:\2", (
         ("clock", "700", "7:00"), ("range", "15:00-1600", "15:00-16:00"))),
     Rule("hour_24", _BOTH, rf"{_START}24:00(?=:00\Z|-|\Z)", "0:00", (("range", "23:00-24:00", "23:00-0:00"),)),
-    Rule("out_of_range", _BOTH, f"{_START}(2[4-9]|[3-9][0-9]|[0-9]{{3,}}):|:[6-9][0-9]", UNSURE, (
+    Rule("out_of_range", _BOTH, f"{_START}(2[4-9]|[3-9][0-9]|[0-9]{{3,}}):|:[6-9][0-9]", AMBIGUOUS, (
         ("clock", "25:00:00", ""), ("range", "10:00-11:75", ""))),
     Rule("seconds", _BOTH, f"(:[0-5][0-9]):(?!00)[0-5][0-9]{_END}", r"\1", (("clock", "13:30:15", "13:30"),)),
-    Rule("not_finite", "number", r"(?i)\A[+-]?(nan|inf(inity)?)\Z", UNSURE, (("number", "NaN", ""),)),
+    Rule("not_finite", "number", r"(?i)\A[+-]?(nan|inf(inity)?)\Z", AMBIGUOUS, (("number", "NaN", ""),)),
 )  # fmt: skip
-"""Every dirty form, in the order the repairs are made; the first that bites names the warning."""
+"""All repairs in the order they are applied; the first that matches gives the warning its kind."""
 
 _TIME = r"([01]?[0-9]|2[0-3]):([0-5][0-9])(?::00)?"
 _CLEAN = {
@@ -176,27 +175,27 @@ _CLEAN = {
     "range": re.compile(f"{_TIME}-{_TIME}"),
     "number": re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"),
 }
-_LONGEST = 64  # no repair shortens more than this to a clock, and some patterns are quadratic
+_LONGEST = 64  # longer cells cannot be repaired, and some patterns take quadratic time
 _REPAIRS = {
     column: [(rule, re.compile(rule.pattern)) for rule in RULES if column in rule.columns.split()] for column in _CLEAN
 }
 
 
 def _match(column: str, text: str) -> tuple[re.Match[str] | None, str]:
-    """The cell's clean form, None where none is certain; and the kind of its first dirt, '' when clean or blank."""
-    found, kind = _CLEAN[column].fullmatch(text), ""
-    if found or not text:
-        return found, kind
+    """The match of the clean form, None if uncertain; and the kind of the first repair, '' if clean or blank."""
+    match, kind = _CLEAN[column].fullmatch(text), ""
+    if match or not text:
+        return match, kind
     if len(text) > _LONGEST:
         return None, "unreadable"
     for rule, pattern in _REPAIRS[column]:
         before, text = text, pattern.sub(rule.repair, text)
         if text != before:
             kind = kind or rule.kind
-            if UNSURE in text:
+            if AMBIGUOUS in text:
                 return None, rule.kind
-    found = _CLEAN[column].fullmatch(text)
-    return found, kind if found else "unreadable"
+    match = _CLEAN[column].fullmatch(text)
+    return match, kind if match else "unreadable"
 
 
 def _warning(kind: str, text: str, reading: str = "") -> tuple[str, str] | None:
@@ -213,32 +212,32 @@ def format_time(minutes: int) -> str:
 
 @lru_cache(maxsize=4096)
 def parse_clock(text: str) -> Clock:
-    """Reads `13:30:00`, `13:30` or a dirty form of them; blank is missing unwarned; never raises."""
+    """Return the clock of a cell such as `13:30:00` or `13:30`, repaired if needed; blank gives no warning."""
     text = text.strip()
-    found, kind = _match("clock", text)
-    if not found:
+    match, kind = _match("clock", text)
+    if not match:
         return Clock(None, _warning(kind, text))
-    minutes = int(found[1]) * 60 + int(found[2])
+    minutes = int(match[1]) * 60 + int(match[2])
     return Clock(minutes, _warning(kind, text, format_time(minutes)))
 
 
 @lru_cache(maxsize=16384)
 def parse_range(text: str) -> Span:
-    """Reads `21:00-21:30` or a dirty form of it, both ends or none; blank is missing unwarned; never raises."""
+    """Return the range of a cell such as `21:00-21:30`, repaired if needed; blank gives no warning."""
     text = text.strip()
-    found, kind = _match("range", text)
-    if not found:
+    match, kind = _match("range", text)
+    if not match:
         return Span(None, None, _warning(kind, text))
-    start, end = int(found[1]) * 60 + int(found[2]), int(found[3]) * 60 + int(found[4])
+    start, end = int(match[1]) * 60 + int(match[2]), int(match[3]) * 60 + int(match[4])
     return Span(start, end, _warning(kind, text, f"{format_time(start)}-{format_time(end)}"))
 
 
 @lru_cache(maxsize=16384)
 def parse_number(text: str) -> Number:
-    """Reads `405`, `3.5` or a dirty form of them as a finite number; blank is missing unwarned; never raises."""
+    """Return the number of a cell such as `405` or `3.5`, repaired if needed; blank gives no warning."""
     text = text.strip()
-    found, kind = _match("number", text)
-    value = float(found[0]) if found else None
+    match, kind = _match("number", text)
+    value = float(match[0]) if match else None
     if value is None or not isfinite(value):
-        return Number(None, _warning("not_finite" if found else kind, text))
+        return Number(None, _warning("not_finite" if match else kind, text))
     return Number(value, _warning(kind, text, f"{value:g}"))

@@ -1,4 +1,4 @@
-"""The data contract: check all rules on all rows of a file at once; `contract.report` describes the file."""
+"""Checks all rules of the data contract on all rows of a file; `contract_report` describes the file."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,14 +14,14 @@ from batchyield.plant.csv_reader import Sheet
 
 
 class ContractResult(NamedTuple):
-    """What breaks the contract, and the readings outside their usual bounds; both in the file's order."""
+    """Violations of the contract, and readings outside their usual bounds; both in file order."""
 
     violations: list[Violation]
     unusual: list[Violation]
 
 
 def to_frame(sheet: Sheet) -> pd.DataFrame:
-    """A row a batch: `id` and texts as strings, numbers and `yield` as float64; no `yield` where the file has none."""
+    """Return one row per batch: `id` and texts as strings, numbers and `yield` (if the file has it) as float64."""
     kinds = {"id": "id"} | {r.name: r.kind for r in READINGS}
     columns = {
         name: pd.Series([getattr(b, name) for b in sheet.batches], dtype="float64" if kind == "number" else "str")
@@ -33,7 +33,7 @@ def to_frame(sheet: Sheet) -> pd.DataFrame:
 
 
 def reading_of(reading: Reading, cell: Any) -> tuple[Any, tuple[str, str] | None]:
-    """A batch's reading as something to count and sort, and the warning of its text."""
+    """Return a cell as a sortable value (number, minutes, pair of minutes or None), and the warning of its text."""
     if cell is None or cell != cell or reading.kind == "number":
         return (None if cell != cell else cell), None
     if reading.kind == "clock":
@@ -43,13 +43,13 @@ def reading_of(reading: Reading, cell: Any) -> tuple[Any, tuple[str, str] | None
 
 
 def _share(column: "pd.Series[Any]", what: str, limit: float, holds: Callable[[Any], bool]) -> pa.Check:
-    """At most `limit` of the cells for which `holds`; the message tells how many there are."""
+    """A check that `holds` for at most a share `limit` of the cells; the message has the share."""
 
     def share(cells: "pd.Series[Any]") -> float:
         return sum(map(holds, cells)) / max(len(cells), 1)
 
-    told = f"{share(column):.1%} {what}; at most {limit:.1%} may be"
-    return pa.Check(lambda cells: share(cells) <= limit, error=told, ignore_na=False)
+    message = f"{share(column):.1%} {what}; at most {limit:.1%} may be"
+    return pa.Check(lambda cells: share(cells) <= limit, error=message, ignore_na=False)
 
 
 def _within(bounds: Bounds) -> pa.Check:
@@ -68,21 +68,21 @@ def _column(reading: Reading, cells: "pd.Series[Any]", params: ContractParams) -
     return pa.Column("float64" if reading.kind == "number" else "str", checks, nullable=True)
 
 
-def _found(schema: pa.DataFrameSchema, table: pd.DataFrame) -> list[Violation]:
+def _violations(schema: pa.DataFrameSchema, table: pd.DataFrame) -> list[Violation]:
     try:
         schema.validate(table, lazy=True)
     except pa.errors.SchemaErrors as errors:
         cases = errors.failure_cases.astype(object)
         order = {name: i for i, name in enumerate(schema.columns)}
         rows = zip(cases["index"], cases["column"], cases["check"], cases["failure_case"], strict=True)
-        return [v for _, v in sorted((_violation(table, order, *row) for row in rows), key=lambda found: found[0])]
+        return [v for _, v in sorted((_violation(table, order, *row) for row in rows), key=lambda pair: pair[0])]
     return []
 
 
 def _violation(
     table: pd.DataFrame, order: dict[str, int], index: Any, column: Any, check: str, case: Any
 ) -> tuple[tuple[int, int, str], Violation]:
-    """One line of pandera's failure cases, with its place in the file to sort by."""
+    """One of pandera's failure cases as a violation, with its place in the file as sort key."""
     if check == "column_in_dataframe":
         return (-1, order[case], check), Violation(f"column {case}", "missing")
     if column not in order:
@@ -96,7 +96,12 @@ def _violation(
 
 
 def check_contract(sheet: Sheet, params: ContractParams) -> ContractResult:
-    """Everything that breaks the contract at once, and what is unusual."""
+    """Return all violations of the contract and all unusual readings of a file.
+
+    Args:
+        sheet: the file as batches.
+        params: limits, from `validate` in params.yaml.
+    """
     table = to_frame(sheet)
     named = pa.Check.str_matches(r"^\S+$", error="a name with blanks")
     enough = pa.Check(
@@ -111,4 +116,4 @@ def check_contract(sheet: Sheet, params: ContractParams) -> ContractResult:
         strict=True,
     )
     usual = {name: pa.Column("float64", _within(bounds), nullable=True) for name, bounds in params.usual.items()}
-    return ContractResult(_found(hard, table), _found(pa.DataFrameSchema(usual), table))
+    return ContractResult(_violations(hard, table), _violations(pa.DataFrameSchema(usual), table))

@@ -1,8 +1,8 @@
-"""The limits of the data contract.
+"""Limits of the data contract.
 
-Usual bounds are where the plant runs: a slip of the key leaves them, is told, and stops nothing. A column that leaves
-them in more than a few rows is in another unit, or another column, and stops the pipeline, as does a single reading
-outside the possible bounds.
+Usual bounds are where the plant runs: a single reading outside is reported and stops nothing. A column with more than a
+few readings outside is in another unit or is another column, and stops the pipeline, as does any reading outside the
+possible bounds.
 """
 
 from typing import Annotated
@@ -16,7 +16,7 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 Bounds = tuple[float, float]
 
 POSSIBLE: dict[str, Bounds] = {"kg": (0, 20_000), "°C": (-50, 20_000), "MPa": (0, 20_000), "pH": (0, 20_000)}
-"""By unit: any reading of the plant stays within, in a wrong column and with a digit too many as well."""
+"""Bounds by unit, wide enough for a reading in a wrong column or with a digit too many."""
 
 USUAL: dict[str, Bounds] = {
     "A1": (200, 300), "A2": (100, 150), "A3": (270, 405), "A4": (470, 980), "A6": (15, 100), "A8": (70, 85),
@@ -25,20 +25,20 @@ USUAL: dict[str, Bounds] = {
     "B1": (190, 400), "B2": (3, 4), "B3": (3, 4), "B6": (40, 80), "B8": (20, 60), "B12": (400, 1200),
     "B13": (0.03, 0.2), "B14": (250, 460),
 }  # fmt: skip
-"""Where the readings of both known processes lie."""
+"""Bounds of the readings of both known processes."""
 
 
 class ContractParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The limits of the contract.
+    """Limits of the contract.
 
     Attributes:
-        minimum_rows: fewer batches are no training data.
-        yield_bounds: a yield outside is no fraction.
-        missing_limit: the share of a column that may be blank or unreadable.
-        mostly_blank: the columns that may be blank altogether.
+        minimum_rows: batches needed for training.
+        yield_bounds: bounds of a yield, as a fraction.
+        missing_limit: share of a column that may be blank or unreadable.
+        mostly_blank: columns that may be entirely blank.
         possible: unit -> bounds of every reading.
-        usual: number column -> bounds that readings may leave, told but not refused.
-        unusual_limit: the share of a column that may leave them.
+        usual: number column -> bounds; a reading outside is reported.
+        unusual_limit: share of a column that may lie outside its usual bounds.
     """
 
     minimum_rows: Annotated[int, Meta(ge=1)] = 100
@@ -51,13 +51,13 @@ class ContractParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         numbers = {r.name: r.unit for r in READINGS if r.kind == "number"}
-        for known, named in (
+        for known, names in (
             (READING_NAMES, self.mostly_blank),
             (numbers, self.usual),
             (numbers.values(), self.possible),
         ):
-            if unknown := sorted(set(named) - set(known)):
+            if unknown := sorted(set(names) - set(known)):
                 raise ValueError(f"{', '.join(unknown)}: no such column or unit")
         for name, (low, high) in [("yield", self.yield_bounds), *self.possible.items(), *self.usual.items()]:
             if not low <= high:
-                raise ValueError(f"{name}: the bounds {low:g} and {high:g} are the wrong way round")
+                raise ValueError(f"{name}: the bounds {low:g} and {high:g} are in the wrong order")

@@ -1,4 +1,4 @@
-"""The readable report on a file: the verdict, its columns, its dirty cells and its unusual readings."""
+"""Markdown report on a file: result of the contract, columns, dirty cells and unusual readings."""
 
 from collections import Counter
 from html import escape
@@ -14,7 +14,7 @@ EXAMPLES = 3
 
 
 class _Cell(NamedTuple):
-    """A cell that was not clean, and whether anything could be read from it."""
+    """A cell that was not clean; `readable` if it still has a value."""
 
     line: int
     id: str | None
@@ -63,21 +63,20 @@ def _columns(sheet: Sheet, dirty: list[_Cell]) -> list[str]:
 
 
 def _kinds(dirty: list[_Cell]) -> list[str]:
-    """Every kind of dirt, the commonest first, with its first cells."""
+    """Every kind of warning, most frequent first, with its first cells."""
     lines = []
     for kind, count in sorted(Counter(cell.warning.kind for cell in dirty).items(), key=lambda k: (-k[1], k[0])):
         lines.append(f"- **{kind}**: {count}, {(cells.WARNING_KINDS | WARNING_KINDS)[kind]}")
         examples = [cell for cell in dirty if cell.warning.kind == kind][:EXAMPLES]
-        lines += [f"  - line {c.line} ({_plain(str(c.id))}), {_plain(_told(c.warning))}" for c in examples]
+        lines += [
+            f"  - line {c.line} ({_plain(str(c.id))}), {_plain(f'{c.warning.field}: {c.warning.message}')}"
+            for c in examples
+        ]
     return lines
 
 
-def _told(warning: CellWarning) -> str:
-    return f"{warning.field}: {warning.message}"
-
-
 def _plain(text: str) -> str:
-    """What came from outside, so that it cannot become a tag."""
+    """Text from outside, escaped so that it cannot become a tag."""
     return escape(text, quote=False)
 
 
@@ -99,7 +98,7 @@ def _section(title: str, text: str, lines: list[str]) -> list[str]:
 
 
 def render_report(result: ContractResult, sheet: Sheet) -> str:
-    """The verdict and what the data are like, in Markdown; the same data give the same bytes."""
+    """Return the report in Markdown; equal data give equal bytes."""
     dirty = _dirty(sheet)
     lines = [
         *_opening(result, sheet, dirty),

@@ -1,7 +1,7 @@
-"""Read the plant's CSV: bytes -> lines of cells -> batches. No reading is a reason to refuse a file, no row is dropped.
+"""Reads the plant's CSV file: bytes -> rows of cells -> batches.
 
-What makes rows or columns doubtful (a ragged row, an open quote, a missing column, a batch without a name) refuses the
-file with the line and the column; a bad reading is missing with a warning.
+Doubtful rows or columns (a row of another length, an open quote, a missing column, a batch without id) refuse the file
+with line and column. A bad reading is missing, with a warning; no row is dropped.
 """
 
 import csv
@@ -28,33 +28,28 @@ from batchyield.plant.cells import parse_number
 
 BOM = "\ufeff"
 MAX_VIOLATIONS = 20
-"""So many violations are told; a file that is wrong in more places is wrong as a whole."""
+"""Violations listed in an error; a file with more is wrong as a whole."""
 
 Problem = tuple[int, str, str]
-"""Line, column or '', and what is wrong there."""
+"""Line, column or '', and what is wrong."""
 
 
-def refuse(problems: Iterable[Problem]) -> NoReturn:
-    """Refuses a file.
+def _refuse(problems: Iterable[Problem]) -> NoReturn:
+    """Raise InputError with the first `MAX_VIOLATIONS` problems, by line."""
+    violations = [
+        Violation(f"line {line}{column and f', column {column}'}", problem)
+        for line, column, problem in sorted(problems, key=lambda problem: problem[0])
+    ]
+    if (more := len(violations) - MAX_VIOLATIONS) > 0:
+        violations[MAX_VIOLATIONS:] = [Violation("file", f"{more} more like these")]
+    raise InputError(*violations)
 
-    Raises:
-        InputError: always; tells the first `SHOWN` of the problems in the order of their lines.
-    """
-    listed = sorted(problems, key=lambda problem: problem[0])
-    told = [Violation(f"line {line}{column and f', column {column}'}", problem) for line, column, problem in listed]
-    more = [Violation("file", f"{len(told) - MAX_VIOLATIONS} more like these")] if len(told) > MAX_VIOLATIONS else []
-    raise InputError(*told[:MAX_VIOLATIONS], *more)
 
-
-def decode(data: bytes) -> tuple[str, str]:
-    """The text of a file, and its encoding: `UTF-8`, `UTF-8-SIG` (with a byte order mark) or `GB18030`.
-
-    Raises:
-        InputError: it is no text in one of them.
-    """
+def _decode(data: bytes) -> tuple[str, str]:
+    """Return the text of a file and its encoding: `UTF-8`, `UTF-8-SIG` (with a byte order mark) or `GB18030`."""
     if b"\0" in data:
         line = data.count(b"\n", 0, data.index(b"\0")) + 1
-        refuse([(line, "", "a NUL byte: this is no text file; save it as CSV in UTF-8 or GB18030")])
+        _refuse([(line, "", "a NUL byte: this is not a text file; save it as CSV in UTF-8 or GB18030")])
     text = data.removeprefix(BOM.encode())
     marked = len(text) < len(data)
     for encoding in ("UTF-8",) if marked else ("UTF-8", ENCODING):
@@ -62,17 +57,15 @@ def decode(data: bytes) -> tuple[str, str]:
             return text.decode(encoding).removeprefix(BOM), "UTF-8-SIG" if marked else encoding
         except UnicodeDecodeError as error:
             line = text.count(b"\n", 0, error.start) + 1
-    found = "a byte order mark but no UTF-8" if marked else f"neither UTF-8 nor {ENCODING}"
-    refuse([(line, "", f"{found}: save the file as CSV in UTF-8 or {ENCODING}")])
+    problem = "a byte order mark but not UTF-8" if marked else f"neither UTF-8 nor {ENCODING}"
+    _refuse([(line, "", f"{problem}: save the file as CSV in UTF-8 or {ENCODING}")])
 
 
-def lines_of(text: str) -> Iterator[list[str]]:
-    """The cells of each line, one after the other: all of them would take ten times what the file does.
-
-    Blank lines at the end are left out.
+def _rows_of(text: str) -> Iterator[list[str]]:
+    """Yield the cells of each row without holding all of them; blank lines at the end are left out.
 
     Raises:
-        InputError: once all lines were read, as only then all is known of them: there are none, or one is no row.
+        InputError: after the last row, if a row cannot be split or there is none.
     """
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     blank: list[list[str]] = []
@@ -91,23 +84,23 @@ def lines_of(text: str) -> Iterator[list[str]]:
     except csv.Error as error:
         problem = f"cannot be split into cells ({error}): a quote that is not closed?"
     if broken or problem:
-        refuse([(broken or read + 1, "", problem or "a line break inside a cell: a quote too many?")])
+        _refuse([(broken or read + 1, "", problem or "a line break inside a cell: a quote too many?")])
     if read == len(blank):
-        refuse([(1, "", "the file is empty")])
+        _refuse([(1, "", "the file is empty")])
 
 
 CHUNK_ROWS = 128
-"""So many rows are worked on together: their cells stay in the processor's cache, and little is held at a time."""
+"""Rows processed together: their cells fit in the processor's cache."""
 
 WARNING_KINDS: dict[str, str] = {
     "too_long": "a cell longer than any reading",
     "too_large": "a number no reading of the plant comes near",
 }
-"""The kinds of warning a file adds to `cells.WARNING_KINDS`."""
+"""Kinds of warnings in addition to `cells.WARNING_KINDS`."""
 
 
 def _limits(bound: str) -> dict[str, Any]:
-    """Field of `Batch` -> the value of a keyword of its JSON schema, for the fields that have it."""
+    """Value of a keyword of the JSON schema of `Batch`, for each field that has it."""
     properties = msgspec.json.schema(Batch)["$defs"]["Batch"]["properties"]
     return {n: m[bound] for n, field in properties.items() for m in field.get("anyOf", [field]) if bound in m}
 
@@ -118,11 +111,11 @@ _LEAST, _MOST = _limits("minimum"), _limits("maximum")
 
 
 class Sheet(msgspec.Struct, frozen=True):
-    """A file as batches; all lists have one entry a row, in the file's order, and row i stands in line i + 2.
+    """A file as batches: lists with one entry per row, in file order; row i is line i + 2 of the file.
 
     Attributes:
-        batches: the readings; clocks and ranges are still text.
-        yields: fractions, None where blank; None as a whole when the file has no yield column.
+        batches: the rows; clocks and ranges are text.
+        yields: fractions, None where blank; None if the file has no yield column.
         warnings: the cells of each row that were repaired or taken as missing.
         encoding: `UTF-8`, `UTF-8-SIG` (with a byte order mark) or `GB18030`.
     """
@@ -147,7 +140,7 @@ def _problems_of_header(names: list[str], with_yield: bool | None) -> list[Probl
 
 
 class _Column(dict[str, Any]):
-    """Cell -> reading of one column, and the warnings met; each distinct cell is read once, for the plant repeats."""
+    """Cache from cell to reading of one column, with the warnings of its cells; most cells repeat."""
 
     def __init__(self, reading: Reading) -> None:
         super().__init__()
@@ -185,11 +178,11 @@ def _problem_of_yield(cell: str) -> str:
 
 
 def _problems(name: str, column: Iterable[str], problem_of: Callable[[str], str], first: int) -> list[Problem]:
-    return [(line, name, found) for line, cell in enumerate(column, first) if (found := problem_of(cell))]
+    return [(line, name, problem) for line, cell in enumerate(column, first) if (problem := problem_of(cell))]
 
 
 def _ragged(rows: list[list[str]], width: int, first: int) -> list[Problem]:
-    """Rows that have not `width` cells: nothing says which cell is missing or too many."""
+    """Rows without exactly `width` cells; which cell is missing or extra cannot be known."""
     return [
         (line, "", f"expected {width} cells, found {len(row)}" if row else "a blank line among the batches")
         for line, row in enumerate(rows, first)
@@ -198,12 +191,12 @@ def _ragged(rows: list[list[str]], width: int, first: int) -> list[Problem]:
 
 
 class _Table:
-    """Rows to batches, some rows at a time; of the cells it keeps the distinct ones of each column.
+    """Converts rows to batches, a chunk at a time.
 
     Attributes:
-        ragged: what is wrong with the rows, for which the whole file is refused.
-        problems: what is wrong with single cells, if nothing is with the rows.
-        lines: that were read, with the header.
+        ragged: problems of rows; they refuse the whole file.
+        problems: problems of single cells, complete only without `ragged`.
+        lines: number of lines read, header included.
     """
 
     def __init__(self, names: list[str], with_yield: bool | None) -> None:
@@ -218,7 +211,7 @@ class _Table:
         self.lines = 1
 
     def add(self, rows: list[list[str]]) -> None:
-        """Takes the rows that come next."""
+        """Convert the next rows."""
         first = self.lines + 1
         self.lines += len(rows)
         self.ragged += _ragged(rows, self._width, first)
@@ -233,7 +226,7 @@ class _Table:
         if self.problems:
             return
         batches = [Batch(id=name) for name in ids]
-        # A column at a time, and no Python in between: takes half as long as a batch at a time.
+        # By column and without Python code per cell: half the time of one batch after another.
         for i, column in self._columns:
             deque(map(setattr, batches, repeat(column.name), map(column.__getitem__, cells[i])), maxlen=0)
         self.batches += batches
@@ -242,49 +235,26 @@ class _Table:
 
 
 def read_sheet(data: bytes, with_yield: bool | None = None) -> Sheet:
-    """Reads the plant's file: UTF-8 or GB18030, any line ending, columns in any order.
+    """Return the batches of the plant's file: UTF-8 or GB18030, any line ending, columns in any order.
 
     Args:
         data: the file's bytes.
-        with_yield: True requires the yield column, False passes over it, None takes it if it is there.
+        with_yield: True requires the yield column, False ignores it, None reads it if present.
 
     Raises:
-        InputError: the file cannot be read as one table of batches; says where and why.
+        InputError: the file is not a table of batches; lists line, column and problem.
     """
-    text, encoding = decode(data)
-    lines = lines_of(text)
-    names = list(map(str.strip, next(lines)))
+    text, encoding = _decode(data)
+    rows = _rows_of(text)
+    names = list(map(str.strip, next(rows)))
     if problems := _problems_of_header(names, with_yield):
-        deque(lines, maxlen=0)  # a quote left open further down says more
-        refuse(problems)
+        deque(rows, maxlen=0)  # an open quote further down is the better error
+        _refuse(problems)
     table = _Table(names, with_yield)
-    while rows := list(islice(lines, CHUNK_ROWS)):
-        table.add(rows)
+    while chunk := list(islice(rows, CHUNK_ROWS)):
+        table.add(chunk)
     if table.lines == 1:
-        refuse([(1, "", "a header but no batches under it")])
+        _refuse([(1, "", "a header but no batches under it")])
     if problems := table.ragged or table.problems:
-        refuse(problems)
+        _refuse(problems)
     return Sheet(batches=table.batches, yields=table.yields, warnings=table.warnings, encoding=encoding)
-
-
-def read_answers(data: bytes) -> dict[str, float]:
-    """Reads measured yields: `id,yield` a line, without a header; returns id -> yield in the file's order.
-
-    Raises:
-        InputError: a line has not two cells, a name is blank or comes twice, or a yield is blank or not a number.
-    """
-    rows = list(lines_of(decode(data)[0]))
-    if ragged := _ragged(rows, 2, 1):
-        refuse(ragged)
-    problems: list[Problem] = []
-    answers: dict[str, float] = {}
-    for line, (name, cell) in enumerate(rows, 1):
-        value = parse_number(cell).value
-        problem = _problem_of_id(name) or ("comes twice" if name.strip() in answers else "")
-        problems += [(line, "id", problem)] if problem else []
-        if value is None or _problem_of_yield(cell):
-            problems.append((line, "yield", _problem_of_yield(cell) or "blank: every batch needs its yield"))
-        answers[name.strip()] = value or 0.0
-    if problems:
-        refuse(problems)
-    return answers

@@ -1,4 +1,4 @@
-"""Readings -> feature matrix: one stateless function for training and serving.
+"""Feature matrix of batches: one stateless function for training and serving.
 
 All features are always computed, in one fixed order; a model selects its columns by group, inside itself.
 """
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from batchyield.plant.batch import Batch, CellWarning
 from batchyield.plant.features.catalogue import FEATURES, GROUPS, INDEX, Feature
-from batchyield.plant.features.matrix import CELL_NAMES, Counts, id_number, rows
+from batchyield.plant.features.matrix import CELL_NAMES, Counts, compute_columns, id_number
 from batchyield.plant.features.plausibility import WARNING_KINDS
 
 __all__ = [
@@ -29,12 +29,12 @@ __all__ = [
 
 
 class Features(NamedTuple):
-    """What `featurize` returns.
+    """Features of some batches.
 
     Attributes:
         values: float32 [n, len(FEATURES)], C order; NaN = missing, never infinite.
-        warnings: for each batch, the cells that were repaired or taken as missing.
-        blanks: how many batches have no such cell, for each reading in the order of `CELL_NAMES` [len(CELL_NAMES)].
+        warnings: the repaired or missing cells of each batch.
+        blanks: blank cells of each reading, in the order of `CELL_NAMES` [len(CELL_NAMES)].
     """
 
     values: npt.NDArray[np.float32]
@@ -42,18 +42,18 @@ class Features(NamedTuple):
     blanks: Counts
 
 
-SLICE = 256
-"""Batches that are worked on together: what is made of them on the way stays in the processor's cache."""
+CHUNK_ROWS = 256
+"""Batches processed together: intermediate arrays fit in the processor's cache."""
 
 
 def featurize(batches: Sequence[Batch]) -> Features:
-    """Compute every feature of every batch; one row in, one row out, in order. Never raises for a bad cell."""
+    """Return all features of all batches, one row per batch in order. A bad cell gives a warning, never an error."""
     values = np.empty((len(batches), len(FEATURES)), dtype=np.float32)
     warnings: list[tuple[CellWarning, ...]] = []
     blanks = np.zeros(len(CELL_NAMES), dtype=np.int64)
-    for start in range(0, len(batches), SLICE):
-        made, found, absent = rows(batches[start : start + SLICE])
-        values[start : start + SLICE] = made.T
-        warnings += found
-        blanks += absent
+    for start in range(0, len(batches), CHUNK_ROWS):
+        chunk = compute_columns(batches[start : start + CHUNK_ROWS])
+        values[start : start + CHUNK_ROWS] = chunk.values.T
+        warnings += chunk.warnings
+        blanks += chunk.blanks
     return Features(values, warnings, blanks)

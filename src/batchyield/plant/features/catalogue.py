@@ -1,4 +1,4 @@
-"""The features by name: what each column of the matrix is, in its fixed order."""
+"""The features: name, unit, group and description of each column of the matrix, in order."""
 
 from itertools import pairwise
 from typing import NamedTuple
@@ -11,8 +11,8 @@ class Feature(NamedTuple):
 
     Attributes:
         name: unique and stable; metrics and drift reports use it.
-        unit: as shown to a reader; empty for pure numbers.
-        group: what a model selects by; see `GROUPS`.
+        unit: empty for pure numbers.
+        group: key of `GROUPS`, by which a model selects features.
         description: one line for the data dictionary.
     """
 
@@ -36,17 +36,8 @@ GROUPS: dict[str, str] = {
 NUMBERS: tuple[str, ...] = tuple(r.name for r in READINGS if r.kind == "number")
 
 RATIOS: tuple[tuple[str, str], ...] = (
-    ("B14", "A1"),
-    ("A3", "A1"),
-    ("A4", "A1"),
-    ("A19", "A1"),
-    ("A21", "A1"),
-    ("B1", "A1"),
-    ("B12", "A1"),
-    ("B14", "A4"),
-    ("B14", "A19"),
-    ("B14", "B1"),
-    ("B14", "B12"),
+    *((name, "A1") for name in ("B14", "A3", "A4", "A19", "A21", "B1", "B12")),
+    *(("B14", name) for name in ("A4", "A19", "B1", "B12")),
     ("B1", "A19"),
 )
 
@@ -54,23 +45,17 @@ PROCESS: tuple[str, ...] = (
     *("A5", "A9", "A11", "A14", "A16", "A20", "A24", "A26"),
     *("A28", "B4", "B5", "B7", "B9", "B10", "B11"),
 )
-"""The timed steps that every recipe has, in the order they happen; A7 is optional and has steps of its own."""
+"""The timed steps of every recipe, in process order; the optional A7 has steps of its own."""
 
 STEPS: tuple[tuple[str, str], ...] = (*pairwise(PROCESS), ("A5", "A7"), ("A7", "A9"))
 
 RANGES: tuple[str, ...] = tuple(r.name for r in READINGS if r.kind == "range")
 
-WARMINGS: tuple[tuple[str, str], ...] = (
-    ("A10", "A6"),
-    ("A12", "A10"),
-    ("A15", "A12"),
-    ("A17", "A15"),
-    ("A17", "A10"),
-    ("A25", "A27"),
-    ("B6", "A27"),
-    ("B6", "B8"),
+TEMPERATURE_DIFFERENCES: tuple[tuple[str, str], ...] = (
+    *(("A10", "A6"), ("A12", "A10"), ("A15", "A12"), ("A17", "A15")),
+    *(("A17", "A10"), ("A25", "A27"), ("B6", "A27"), ("B6", "B8")),
 )
-"""Pairs of temperatures: the feature is the first less the second."""
+"""Pairs of temperatures: the first minus the second."""
 
 FLAGS: tuple[str, ...] = ("A2", "A3", "A7", "B1", "B10", "B11")
 
@@ -92,7 +77,10 @@ def _catalogue() -> tuple[Feature, ...]:
         Feature("spin_length", "min", "lengths", "all spins together: B9, B10 and B11 as far as they are given"),
         Feature("reaction_length", "min", "lengths", "from A9 to A16"),
         Feature("batch_length", "min", "lengths", "from A5 to the end of the first spin"),
-        *(Feature(f"{a}_minus_{b}", "°C", "temperatures", f"{about(a)} less {about(b)}") for a, b in WARMINGS),
+        *(
+            Feature(f"{a}_minus_{b}", "°C", "temperatures", f"{about(a)} less {about(b)}")
+            for a, b in TEMPERATURE_DIFFERENCES
+        ),
         *(Feature(f"{n}_missing", "", "missing", f"{about(n)}: blank") for n in FLAGS),
         *(Feature(f"{n}_clock", "min", "clocks", f"{about(n)}: time of day") for n in CLOCKS),
         Feature("A5_in_shift", "min", "clocks", "A5 since the last change of shift at 6:00, 14:00 or 22:00"),

@@ -1,12 +1,12 @@
 """Writes docs/features.md: `python -m batchyield.plant.features.data_dictionary > docs/features.md`."""
 
 from batchyield.plant.features.catalogue import FEATURES, GROUPS
-from batchyield.plant.features.matrix import LONGEST_RANGE, LONGEST_STEP
-from batchyield.plant.features.plausibility import HIGHEST_PRODUCT, LOWEST_PRODUCT, PLAUSIBLE, WARNING_KINDS
+from batchyield.plant.features.matrix import MAX_RANGE_MINUTES, MAX_STEP_MINUTES
+from batchyield.plant.features.plausibility import MAX_PRODUCT_RATIO, MIN_PRODUCT_RATIO, PLAUSIBLE, WARNING_KINDS
 
 
 def markdown() -> str:
-    """The text of `docs/features.md`."""
+    """Return the text of `docs/features.md`."""
     lines = [
         "# Features",
         "",
@@ -34,8 +34,8 @@ def markdown() -> str:
         "No row is rejected for a cell. A wrong number is corrected if the other readings determine its value, and is",
         "missing otherwise. A warning names the cell in both cases. The rules use the inputs only.",
         "",
-        f"B14/A1 of a real batch lies between {LOWEST_PRODUCT:g} and {HIGHEST_PRODUCT:g}. A step lasts less than "
-        f"{LONGEST_STEP / 60:g} hours, a range at most {LONGEST_RANGE / 60:g}.",
+        f"B14/A1 of a real batch lies between {MIN_PRODUCT_RATIO:g} and {MAX_PRODUCT_RATIO:g}. A step lasts less than "
+        f"{MAX_STEP_MINUTES / 60:g} hours, a range at most {MAX_RANGE_MINUTES / 60:g}.",
         "",
         "| kind | problem and repair |",
         "|---|---|",

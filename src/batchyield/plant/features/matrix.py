@@ -1,13 +1,13 @@
-"""Batches -> the rows of their feature values, a column at a time, so that a step of the work is paid once for all.
+"""Computes the feature values of many batches, a column at a time.
 
-The steps cost some 35 µs together and a row 2 to 3 more: little for one row, and the only way for ten million.
+The fixed cost of a call is some 35 µs and each row adds 2 to 3 µs, so one code serves single rows and ten million.
 """
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from operator import itemgetter, methodcaller
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -16,15 +16,15 @@ import numpy.typing as npt
 from batchyield.plant.batch import READINGS, Batch, CellWarning
 from batchyield.plant.cells import DAY_MINUTES, parse_clock, parse_range
 from batchyield.plant.features.catalogue import CLOCKS as STARTED
-from batchyield.plant.features.catalogue import FEATURES, FLAGS, NUMBERS, RANGES, RATIOS, STEPS, WARMINGS
+from batchyield.plant.features.catalogue import FEATURES, FLAGS, NUMBERS, RANGES, RATIOS, STEPS, TEMPERATURE_DIFFERENCES
 from batchyield.plant.features.plausibility import NAN, Warned, repair
 
-SHIFT, FIRST_SHIFT = 480.0, 360.0
-LONGEST_STEP = 1200.0
-LONGEST_RANGE = 360.0
+SHIFT_MINUTES, FIRST_SHIFT_MINUTES = 480.0, 360.0
+MAX_STEP_MINUTES = 1200.0
+MAX_RANGE_MINUTES = 360.0
 
-REMEMBERED = 1 << 14
-"""Distinct cells of a kind that are kept."""
+CACHED_CELLS = 1 << 14
+"""Distinct cells of a kind that are cached."""
 
 Matrix = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
@@ -33,13 +33,13 @@ Problem = tuple[str, str]
 CLOCKS = tuple(r.name for r in READINGS if r.kind == "clock")
 TEXTS = (*CLOCKS, *RANGES)
 CELL_NAMES = (*NUMBERS, *TEXTS)
-"""The readings in the order in which their blanks are counted."""
+"""The order of the counts of blank cells."""
 
 WATER = ("A4", "A19", "B1", "B12")
 
 _SCRATCH = (*TEXTS, *(f"{n}_end" for n in RANGES), "water")
 _AT: dict[str, int] = {name: i for i, name in enumerate((*_SCRATCH, *(feature.name for feature in FEATURES)))}
-"""Where everything of a batch stands in one matrix: what only other features are made of, then all features."""
+"""Row of every quantity in the working matrix: first intermediate ones, then all features."""
 
 
 def _places(*names: str) -> npt.NDArray[np.intp]:
@@ -47,7 +47,7 @@ def _places(*names: str) -> npt.NDArray[np.intp]:
 
 
 def _slice(names: Iterable[str]) -> slice:
-    """Where names stand that follow each other in `_AT`."""
+    """The rows of names that are consecutive in `_AT`."""
     places = [_AT[name] for name in names]
     return slice(places[0], places[-1] + 1)
 
@@ -62,12 +62,14 @@ def _end_of(name: str) -> str:
 
 _OVER = _places(*(over for over, _ in RATIOS), "B14")
 _UNDER = _places(*(under for _, under in RATIOS), "water")
-_LATER = _places(*(later for _, later in STEPS), *(a for a, _ in WARMINGS))
-_EARLIER = _places(*(_end_of(earlier) for earlier, _ in STEPS), *(b for _, b in WARMINGS))
+_LATER = _places(*(later for _, later in STEPS), *(a for a, _ in TEMPERATURE_DIFFERENCES))
+_EARLIER = _places(*(_end_of(earlier) for earlier, _ in STEPS), *(b for _, b in TEMPERATURE_DIFFERENCES))
 _FLAGS, _STARTED, _WATER = _places(*FLAGS), _places(*STARTED), _places(*WATER)
 _BATCH = _places(*(f"{a}_to_{b}" for a, b in STEPS[:12]), *(f"{n}_length" for n in ("A20", "A28", "B4", "B9")))
 
-_NUMBERS, _RATIOS, _STEPS, _WARMINGS, _MISSING = map(_group, ("readings", "ratios", "steps", "temperatures", "missing"))
+_NUMBERS, _RATIOS, _STEPS, _DIFFERENCES, _MISSING = map(
+    _group, ("readings", "ratios", "steps", "temperatures", "missing")
+)
 _TEXTS, _ENDS = _slice(TEXTS), _slice(f"{n}_end" for n in RANGES)
 _LENGTHS, _SPINS = _slice(f"{n}_length" for n in RANGES), _slice(f"{n}_length" for n in ("B9", "B10", "B11"))
 _STARTS = _slice(f"{n}_clock" for n in STARTED)
@@ -84,13 +86,13 @@ BLANK, DOUBTFUL = -1.0, 1.0
 
 
 class _Cells(dict[str | None, bytes]):
-    """Distinct cells, each read once -> the bytes of four float64, which only need joining to be those of many cells.
+    """Cache from a cell to the bytes of four float64, so that the values of many cells are one `join`.
 
-    The four are start, end and one more, as `read` gives them, and a mark: `DOUBTFUL` where it finds a problem, `BLANK`
-    where there is no cell, else 0.
+    The four are the three values that `read` returns, and a mark: `DOUBTFUL` for a cell with a problem, `BLANK` for
+    no cell, else 0.
 
     Attributes:
-        problems: of the cells that have one.
+        problems: (kind, message) of the cells that have one.
     """
 
     def __init__(self, read: Callable[[str], tuple[float, float, float, Problem | None]]) -> None:
@@ -108,19 +110,19 @@ class _Cells(dict[str | None, bytes]):
 
 
 def _clock(text: str) -> tuple[float, float, float, Problem | None]:
-    """Time of day [min], twice, and for how long the shift has run by then."""
+    """Minutes after midnight, twice, and minutes since the change of shift."""
     clock = parse_clock(text)
     minutes = NAN if clock.minutes is None else float(clock.minutes)
-    return minutes, minutes, (minutes - FIRST_SHIFT) % SHIFT, clock.warning
+    return minutes, minutes, (minutes - FIRST_SHIFT_MINUTES) % SHIFT_MINUTES, clock.warning
 
 
 def _range(text: str) -> tuple[float, float, float, Problem | None]:
-    """Start, end and length [min] of a range; the length is missing where it is impossible."""
+    """Start, end and length of a range in minutes; an impossible length is missing."""
     span = parse_range(text)
     if span.start is None or span.end is None:
         return NAN, NAN, NAN, span.warning
     length = (span.end - span.start) % DAY_MINUTES
-    if 0 < length <= LONGEST_RANGE:
+    if 0 < length <= MAX_RANGE_MINUTES:
         return span.start, span.end, length, span.warning
     problem = ("impossible_range", f"{text} lasts {length:g} minutes: its length taken as missing")
     return span.start, span.end, NAN, problem
@@ -130,25 +132,25 @@ _known = {CLOCKS: _Cells(_clock), RANGES: _Cells(_range)}
 
 
 def _known_of(names: tuple[str, ...]) -> _Cells:
-    if len(_known[names]) > REMEMBERED:
+    if len(_known[names]) > CACHED_CELLS:
         _known[names] = _Cells(_known[names].read)
     return _known[names]
 
 
 def _read_numbers(columns: Sequence[tuple[Any, ...]], made: Matrix, warnings: Warned) -> Counts:
-    """Fills in the readings that are numbers, repaired, and what is as good as one; the blanks of each."""
-    given = list(chain.from_iterable(_numbers(columns)))
+    """Fill in the numbers, repaired, and the total of water; return the blanks of each reading."""
+    readings = list(chain.from_iterable(_numbers(columns)))
     numbers = made[_NUMBERS]
-    numbers[...] = np.fromiter(given, np.float64, len(given)).reshape(numbers.shape)
+    numbers[...] = np.fromiter(readings, np.float64, len(readings)).reshape(numbers.shape)
     blanks: Counts = np.add.reduce(np.isnan(numbers), 1, np.int64)
-    repair(numbers, given, warnings)
+    repair(numbers, readings, warnings)
     a4, a19, b1, b12 = made.take(_WATER, 0)
     made[_AT["water"]] = a4 + a19 + b1 + b12
     return blanks
 
 
 def _read_texts(columns: Sequence[tuple[Any, ...]], made: Matrix, warnings: Warned) -> Counts:
-    """Fills in what the cells of clocks and ranges say; the blanks of each."""
+    """Fill in the values of clocks and ranges; return the blanks of each reading."""
     clocks, ranges, texts = _known_of(CLOCKS), _known_of(RANGES), (*_clocks(columns), *_ranges(columns))
     cells = [*map(clocks.__getitem__, chain.from_iterable(texts[: len(CLOCKS)]))]
     cells += map(ranges.__getitem__, chain.from_iterable(texts[len(CLOCKS) :]))
@@ -168,15 +170,15 @@ def _read_texts(columns: Sequence[tuple[Any, ...]], made: Matrix, warnings: Warn
 
 
 def id_number(name: str | None) -> float:
-    """The number at the end of a batch's id; missing where there is none, or one too long to be a batch number."""
+    """Return the number at the end of a batch id; NaN if there is none or it has more than six digits."""
     digits = name.removeprefix(name.rstrip("0123456789")) if name else ""
     return float(digits) if 0 < len(digits) <= 6 else NAN
 
 
-def _mend(steps: Matrix, warnings: Warned) -> None:
-    """Makes minutes from one clock to the next [len(STEPS), n] run across midnight; too long ones are missing."""
+def _wrap_midnight(steps: Matrix, warnings: Warned) -> None:
+    """Add a day to negative step lengths [len(STEPS), n]; steps that are too long are missing."""
     np.add(steps, DAY_MINUTES, out=steps, where=steps < 0)
-    late = steps >= LONGEST_STEP
+    late = steps >= MAX_STEP_MINUTES
     if np.count_nonzero(late):
         for step, row, minutes in zip(*map(_listed, (*late.nonzero(), steps[late])), strict=True):
             earlier, later = STEPS[step]
@@ -185,24 +187,29 @@ def _mend(steps: Matrix, warnings: Warned) -> None:
         steps[late] = NAN
 
 
-def rows(batches: Sequence[Batch]) -> tuple[Matrix, list[tuple[CellWarning, ...]], Counts]:
-    """The values of each batch in the order of `FEATURES` [len(FEATURES), n] (NaN = missing), and what was repaired.
+class Columns(NamedTuple):
+    """Feature values [len(FEATURES), n] (NaN = missing), warnings [n], and blank cells of each of `CELL_NAMES`."""
 
-    The third are the cells that were not there, by reading in the order of `CELLS`. There must be a batch.
-    """
+    values: Matrix
+    warnings: list[tuple[CellWarning, ...]]
+    blanks: Counts
+
+
+def compute_columns(batches: Sequence[Batch]) -> Columns:
+    """Return the features of one or more batches."""
     warnings: Warned = defaultdict(list)
     columns = tuple(zip(*map(_cells_of, batches), strict=True))
     made = np.empty((len(_AT), len(batches)))
     blanks = np.concatenate((_read_numbers(columns, made, warnings), _read_texts(columns, made, warnings)))
     between = made.take(_LATER, 0) - made.take(_EARLIER, 0)
     steps = between[: len(STEPS)]
-    _mend(steps, warnings)
+    _wrap_midnight(steps, warnings)
     made[_STEPS] = steps
-    made[_WARMINGS] = between[len(STEPS) :]
+    made[_DIFFERENCES] = between[len(STEPS) :]
     under = made.take(_UNDER, 0)
     under[under < 1.0] = NAN
     np.divide(made.take(_OVER, 0), under, out=made[_RATIOS])
-    # Sums of whole minutes are the same in any order, of which `reduce` promises none.
+    # `reduce` adds in no fixed order; sums of whole minutes are exact in any.
     spins = np.add.reduce(np.fmax(made[_SPINS], 0.0))
     spins[spins == 0] = NAN
     made[_AT["spin_length"]] = spins
@@ -211,7 +218,5 @@ def rows(batches: Sequence[Batch]) -> tuple[Matrix, list[tuple[CellWarning, ...]
     made[_MISSING] = np.isnan(made.take(_FLAGS, 0))
     made[_STARTS] = made.take(_STARTED, 0)
     made[_AT["id_number"]] = list(map(id_number, columns[_ID]))
-    told: list[tuple[CellWarning, ...]] = [()] * len(batches)
-    for row, found in warnings.items():
-        told[row] = tuple(found)
-    return made[len(_SCRATCH) :], told, blanks
+    by_row = [tuple(warnings[row]) if row in warnings else () for row in range(len(batches))]
+    return Columns(made[len(_SCRATCH) :], by_row, blanks)

@@ -1,7 +1,7 @@
-"""Numbers that cannot stand as written: what is made of them, by rules on the inputs alone.
+"""Repairs implausible numbers, by rules on the inputs alone.
 
-No row is ever refused for a cell: a number is put right where the other readings say what it must have been, and is
-taken as missing otherwise. Either way a warning names the cell.
+No row is refused for a cell: a number is corrected if the other readings determine its value, and is missing
+otherwise. A warning names the cell in both cases.
 """
 
 import math
@@ -22,60 +22,48 @@ WARNING_KINDS: dict[str, str] = {
     "long_step": "a step of 20 hours or more: one of two clocks is wrong; taken as missing",
     "impossible_range": "a range of no length or over 6 hours; taken as missing",
 }
-"""The kinds of warning that repairs give, beside those of `cells.WARNING_KINDS`."""
+"""Kinds of warnings of these repairs, in addition to `cells.WARNING_KINDS`."""
 
 NAN = math.nan
 _A1, _A3, _A4, _B14 = map(NUMBERS.index, ("A1", "A3", "A4", "B14"))
 
 PLAUSIBLE: dict[str, tuple[float, float]] = {
-    "A1": (50, 2000),
-    "A10": (90, 120),
-    "A12": (90, 120),
-    "A15": (90, 120),
-    "A17": (90, 120),
-    "A19": (50, 600),
-    "A22": (5, 14),
-    "A25": (60, 95),
-    "A27": (40, 95),
-    "B1": (100, 600),
-    "B2": (1, 14),
-    "B3": (1, 14),
-    "B8": (10, 60),
+    "A1": (50, 2000), "A10": (90, 120), "A12": (90, 120), "A15": (90, 120), "A17": (90, 120), "A19": (50, 600),
+    "A22": (5, 14), "A25": (60, 95), "A27": (40, 95), "B1": (100, 600), "B2": (1, 14), "B3": (1, 14), "B8": (10, 60),
     "B13": (0.01, 1),
-}
-"""Outside these a reading is a slip of the key or another column's: the plant never ran there."""
+}  # fmt: skip
+"""Outside these bounds a reading is a typing error or of another column: the plant never ran there."""
 
 _LOW, _HIGH = (
     np.array([[PLAUSIBLE.get(name, (-MAX_READING, MAX_READING))[end]] for name in NUMBERS]) for end in (0, 1)
 )
 
 USUAL_CHARGES = (200.0, 250.0, 300.0)
-A3_PER_A1, LOWEST_REAGENT, HIGHEST_REAGENT = 1.35, 1.2, 1.5
+A3_PER_A1, MIN_REAGENT_RATIO, MAX_REAGENT_RATIO = 1.35, 1.2, 1.5
 A4_PER_A3 = (1.6, 1.9)
-LOWEST_PRODUCT, HIGHEST_PRODUCT = 0.8, 1.55
-"""B14/A1 of a real batch lies between: less was never dry weighed, more is beyond the chemistry."""
+MIN_PRODUCT_RATIO, MAX_PRODUCT_RATIO = 0.8, 1.55
+"""Bounds of B14/A1 in a real batch: less was never weighed, more is chemically impossible."""
 
-_TOLD = np.array([[_A1], [_A3], [_A4], [_B14]])
+_CHECKED = np.array([[_A1], [_A3], [_A4], [_B14]])
 _RELATED = np.array([_A3, _B14])
-_BOUNDS = np.array([[LOWEST_REAGENT], [LOWEST_PRODUCT], [HIGHEST_REAGENT], [HIGHEST_PRODUCT]])
-"""Of `_RELATED` for each kg of A1: the least, then the most."""
-
+_BOUNDS = np.array([[MIN_REAGENT_RATIO], [MIN_PRODUCT_RATIO], [MAX_REAGENT_RATIO], [MAX_PRODUCT_RATIO]])
+"""Bounds of `_RELATED` per kg of A1: the lower, then the upper."""
 
 Warned = MutableMapping[int, list[CellWarning]]
-"""Row -> its warnings so far; one that had none begins with an empty list."""
+"""Row -> its warnings so far; a default dict of lists."""
 
 
-def repair(numbers: npt.NDArray[np.float64], given: list[float | None], warnings: Warned) -> None:
-    """Puts right in place what cannot stand as written, and says so.
+def repair(numbers: npt.NDArray[np.float64], readings: list[float | None], warnings: Warned) -> None:
+    """Correct implausible numbers in place.
 
     Args:
-        numbers: by reading, in the order of `NUMBERS`, and by batch [len(NUMBERS), n]; NaN = missing.
-        given: the same as it came, one reading after the other.
-        warnings: what is done is added to those of its row.
+        numbers: readings in the order of `NUMBERS` [len(NUMBERS), n]; NaN = missing.
+        readings: the same values flat, None where blank.
+        warnings: warnings by row; each repair adds one.
     """
     plausible = (numbers >= _LOW) & (numbers <= _HIGH)
     for at in (~plausible).ravel().nonzero()[0].tolist():
-        if given[at] is not None:  # most are blanks; a NaN that was given is none
+        if readings[at] is not None:  # most are blank; a NaN in the input is not
             reading, row = divmod(at, numbers.shape[1])
             warnings[row].append(_implausible(reading, numbers[reading, row]))
             numbers[reading, row] = NAN
@@ -84,10 +72,10 @@ def repair(numbers: npt.NDArray[np.float64], given: list[float | None], warnings
     if np.count_nonzero(fits) == fits.size:
         return
     unfit = (~(fits[0] & fits[1])).nonzero()[0]
-    for row, (a1, a3, a4, b14) in zip(unfit.tolist(), numbers[_TOLD, unfit].T.tolist(), strict=True):
-        if not LOWEST_REAGENT * a1 <= a3 <= HIGHEST_REAGENT * a1:
+    for row, (a1, a3, a4, b14) in zip(unfit.tolist(), numbers[_CHECKED, unfit].T.tolist(), strict=True):
+        if not MIN_REAGENT_RATIO * a1 <= a3 <= MAX_REAGENT_RATIO * a1:
             a1 = numbers[_A1, row] = _charge(a1, a3, a4, warnings, row)
-        if b14 < LOWEST_PRODUCT * a1 or b14 > HIGHEST_PRODUCT * a1:
+        if b14 < MIN_PRODUCT_RATIO * a1 or b14 > MAX_PRODUCT_RATIO * a1:
             numbers[_A1, row], numbers[_B14, row] = _product(a1, b14, warnings[row])
 
 
@@ -98,26 +86,26 @@ def _implausible(reading: int, value: float) -> CellWarning:
 
 
 def _charge(a1: float, a3: float, a4: float, warnings: Warned, row: int) -> float:
-    """A1 [kg] as A3 and A4 confirm or correct it."""
+    """A1 [kg], corrected if A3 and A4 agree on another charge."""
     if not A4_PER_A3[0] <= (a4 / a3 if a3 >= 1 else NAN) <= A4_PER_A3[1]:
         return a1
     expected = round(a3 / A3_PER_A1 / 10) * 10.0
     if abs(a1 - expected) <= 0.1 * expected or not PLAUSIBLE["A1"][0] <= expected <= PLAUSIBLE["A1"][1]:
         return a1
-    found = "blank" if a1 != a1 else f"{a1:g}"
-    message = f"{found}, but A3 {a3:g} and A4 {a4:g} belong to {expected:g}: taken as {expected:g}"
+    charge = "blank" if a1 != a1 else f"{a1:g}"
+    message = f"{charge}, but A3 {a3:g} and A4 {a4:g} belong to {expected:g}: taken as {expected:g}"
     warnings[row].append(CellWarning("A1", "charge_from_reagents", message))
     return expected
 
 
 def _product(a1: float, b14: float, warnings: list[CellWarning]) -> tuple[float, float]:
-    """A1 and B14 [kg] made consistent with each other: their ratio ends within its bounds or missing."""
-    if b14 < 100 and LOWEST_PRODUCT <= b14 * 10 / a1 <= HIGHEST_PRODUCT:
+    """A1 and B14 [kg] with a ratio within its bounds, or B14 missing."""
+    if b14 < 100 and MIN_PRODUCT_RATIO <= b14 * 10 / a1 <= MAX_PRODUCT_RATIO:
         warnings.append(CellWarning("B14", "product_tenfold", f"{b14:g} for {a1:g} of A1: taken as {b14 * 10:g}"))
         return a1, b14 * 10
     if b14 > a1:
         for usual in USUAL_CHARGES:
-            if usual > a1 and LOWEST_PRODUCT <= b14 / usual <= HIGHEST_PRODUCT:
+            if usual > a1 and MIN_PRODUCT_RATIO <= b14 / usual <= MAX_PRODUCT_RATIO:
                 message = f"{a1:g} cannot give {b14:g} of B14: taken as {usual:g}"
                 warnings.append(CellWarning("A1", "charge_from_product", message))
                 return usual, b14
