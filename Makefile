@@ -35,7 +35,7 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	@touch $@
 
 demo: setup ## from a bare clone to a verified, running service; Ctrl-C stops all it started
-	@batchyield demo $(S3) --host $(HOST) --port $(PORT)
+	@batchyield data demo $(S3) --host $(HOST) --port $(PORT)
 
 test: setup ## run all tests
 	@python -m pytest --numprocesses auto --dist worksteal
@@ -44,20 +44,20 @@ environments: setup ## the service, the client and the wheel in environments of 
 	@nox $(if $(SESSION),--session $(SESSION))
 
 lint: setup ## ruff, mypy, import contracts, plain English, params.yaml against conf/, Dockerfile, docker-compose.yml, deploy/aws
-	@ruff check . && ruff format --check . && mypy && lint-imports --no-logo && batchyield params --check
+	@ruff check . && ruff format --check . && mypy && lint-imports --no-logo && batchyield model params --check
 	@hadolint Dockerfile && check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
 	@cfn-lint deploy/aws/*.yaml
 	@pre-commit run words --all-files
 
 repro: setup ## rebuild what changed (the embedded S3 server is started where it is needed)
-	@batchyield params --check && batchyield s3 start $(S3) && batchyield fetch && dvc repro
-	@git diff --quiet HEAD -- dvc.lock || batchyield environment
+	@batchyield model params --check && batchyield data s3 start $(S3) && batchyield data fetch && dvc repro
+	@git diff --quiet HEAD -- dvc.lock || batchyield pin environment
 
 new-data: setup ## make a file the pinned raw data and show what moved: make new-data FILE=batches.csv [VERSION_AWARE=1]
-	@batchyield params --check && batchyield new-data "$(FILE)" $(if $(VERSION_AWARE),--version-aware) $(S3)
+	@batchyield model params --check && batchyield data import "$(FILE)" $(if $(VERSION_AWARE),--version-aware) $(S3)
 
 verify: setup ## rebuild the commit elsewhere, from raw data alone, and compare with its lock: make verify [REV=HEAD~1]
-	@batchyield verify --rev $(or $(REV),HEAD) $(S3)
+	@batchyield pin verify --rev $(or $(REV),HEAD) $(S3)
 
 matrix: setup ## verify under other threads, kernels, CPU features, locales and folders (some 4 minutes)
 	@python benchmarks/reproduction.py
@@ -66,24 +66,24 @@ emulated: setup ## the fitting step on emulated CPUs, every choice of model (som
 	@python benchmarks/emulated.py
 
 audit: setup ## does S3 still hold, byte for byte, everything that this checkout pins?
-	@batchyield audit $(S3)
+	@batchyield data audit $(S3)
 
 repro-real: setup ## rebuild on your own file in .cache/rebuild: make repro-real DATA=batches.csv [SERVE=1] [SET="model=ridge"]
-	@batchyield rebuild-on "$(DATA)" $(SET) $(if $(SERVE),--serve) --host $(HOST) --port $(PORT)
+	@batchyield data rebuild "$(DATA)" $(SET) $(if $(SERVE),--serve) --host $(HOST) --port $(PORT)
 
 gate: setup ## judge the figures by conf/gate/, and their change against a base: make gate [BASE=main]
-	@batchyield gate $(if $(BASE),--base "$(BASE)")
+	@batchyield review gate $(if $(BASE),--base "$(BASE)")
 
 pull: setup ## bring all that HEAD and its base pin, from S3 or else rebuilt: make pull [BASE=main]
-	@batchyield pull $(if $(BASE),--base "$(BASE)") $(S3)
+	@batchyield review fetch $(if $(BASE),--base "$(BASE)") $(S3)
 
 verification: setup ## make verify, for the report: .cache/review/verification.json
 	@mkdir -p $(REVIEW)
-	@batchyield verify --json $(S3) > $(REVIEW)/verification.json
+	@batchyield pin verify --json $(S3) > $(REVIEW)/verification.json
 
 report: setup ## the page on a change, as its pull request gets it: make report [BASE=main]
 	@mkdir -p $(REVIEW)
-	@batchyield report --base "$(or $(BASE),main)" --out $(REVIEW)/report.md \
+	@batchyield review report --base "$(or $(BASE),main)" --out $(REVIEW)/report.md \
 	  $(if $(wildcard $(REVIEW)/verification.json),--verification $(REVIEW)/verification.json) \
 	  $(if $(wildcard $(REVIEW)/replay.json),--replay $(REVIEW)/replay.json) \
 	  $(if $(wildcard $(REVIEW)/bench.json),--bench $(REVIEW)/bench.json)
@@ -96,26 +96,26 @@ comment-target: # checks what an untrusted run left in .cache/review, and tells 
 	@PYTHONPATH=src $(PYTHON) -m batchyield.review.comment_target $(REVIEW)
 
 tune: setup ## search for better hyperparameters, resumable: make tune [SPACE=conf/search/line_boosting.yaml]
-	@batchyield tune $(SPACE)
+	@batchyield model search $(SPACE)
 
 sweep: setup ## a grid of experiments, ranked: make sweep [GRID="model=ridge,extra_trees intervals.level=0.8,0.9"] [JOBS=2]
-	@batchyield sweep $(GRID) $(if $(JOBS),--jobs $(JOBS)) $(S3)
+	@batchyield experiments run $(GRID) $(if $(JOBS),--jobs $(JOBS)) $(S3)
 
 release: setup ## tag HEAD as a version of the model: make release [VERSION=1.2.0] [BUMP=minor] [PUSH=1] [DRY=1] [OFFLINE=1]
-	@batchyield release $(if $(VERSION),--version $(VERSION)) $(if $(BUMP),--bump $(BUMP)) $(if $(DRY),--dry-run) $(if $(OFFLINE),--offline) $(if $(PUSH),--push) $(S3)
+	@batchyield release create $(if $(VERSION),--version $(VERSION)) $(if $(BUMP),--bump $(BUMP)) $(if $(DRY),--dry-run) $(if $(OFFLINE),--offline) $(if $(PUSH),--push) $(S3)
 
-promote: setup ## put a version into a stage: make promote STAGE=prod [VERSION=1.1.0 | BACK=1] [PUSH=1]
-	@batchyield promote $(STAGE) $(VERSION) $(if $(BACK),--back) $(if $(PUSH),--push)
+promote: setup ## put a version into an environment: make promote ENVIRONMENT=prod [VERSION=1.1.0 | BACK=1] [PUSH=1]
+	@batchyield release promote $(ENVIRONMENT) $(VERSION) $(if $(BACK),--back) $(if $(PUSH),--push)
 
 package: setup ## build the wheels of a release into dist/: make package [VERSION=1.2.0]
-	@batchyield package $(VERSION)
+	@batchyield release package $(VERSION)
 
 publish: setup ## upload the wheels in dist/ that the index UV_PUBLISH_CHECK_URL lacks to UV_PUBLISH_URL; see docs/release.md
 	@: $${UV_PUBLISH_URL:?set it to the upload address of the index} $${UV_PUBLISH_CHECK_URL:?set it to the address that pip installs from}
 	@uv publish --no-config --quiet dist/*.whl
 
-serve-stage: setup ## serve the version that is in a stage: make serve-stage [STAGE=prod]
-	@batchyield serve --stage $(or $(STAGE),prod) --host $(HOST) --port $(PORT)
+serve-release: setup ## serve the version that is in an environment: make serve-release [ENVIRONMENT=prod]
+	@batchyield deploy serve --environment $(or $(ENVIRONMENT),prod) --host $(HOST) --port $(PORT)
 
 quality-real: setup ## every model on the real plant's data beside public results: needs BATCHYIELD_REAL_DATA
 	@python benchmarks/quality.py $(if $(DATA),--data "$(DATA)")
@@ -141,19 +141,19 @@ serve: setup ## serve the pinned model that is in the workspace
 	@MALLOC_ARENA_MAX=2 MALLOC_TRIM_THRESHOLD_=131072 python -m api --host $(HOST) --port $(PORT)
 
 deploy: setup ## have a running service serve another revision's model: make deploy REV=v1.2.0
-	@batchyield deploy $(REV)
+	@batchyield deploy start $(REV)
 
 rollback: setup ## have it serve what served before, or a named revision: make rollback [REV=v1.1.0]
-	@batchyield rollback $(REV)
+	@batchyield deploy rollback $(REV)
 
 deploy-heroku: setup ## push HEAD's image and model to Heroku: make deploy-heroku APP=my-app [VERSION=1.2.0] [DRY=1]
 	@deploy/heroku/push.sh "$(APP)" $(VERSION) $(if $(DRY),--dry-run)
 
 shadow: setup ## let a revision's model see the same rows and answer nobody: make shadow REV=main (REV=off ends it)
-	@batchyield shadow $(REV)
+	@batchyield deploy shadow $(REV)
 
-deploy-aws: setup ## have a stage on AWS serve a version: make deploy-aws STAGE=staging [VERSION=1.2.0] [DRY=1]
-	@deploy/aws/deploy.sh deploy "$(STAGE)" $(VERSION) $(if $(DRY),--dry-run)
+deploy-aws: setup ## have an environment on AWS serve a version: make deploy-aws ENVIRONMENT=staging [VERSION=1.2.0] [DRY=1]
+	@deploy/aws/deploy.sh deploy "$(ENVIRONMENT)" $(VERSION) $(if $(DRY),--dry-run)
 
 aws-cli: .cache/awscli/made-from.txt ## install the AWS CLI into .cache/awscli, for the tests and for machines without one
 
@@ -166,7 +166,7 @@ secrets: setup ## make secrets/ and .env for Docker Compose, as far as they are 
 	@python deploy/compose/make_secrets.py
 
 image: setup ## bring the pinned model, check it, and build the image of the service: make image [VERSION=1.4.0] [PROFILE=scale]
-	@batchyield s3 start $(S3) && { dvc pull --quiet train || $(MAKE) --no-print-directory repro; }
+	@batchyield data s3 start $(S3) && { dvc pull --quiet train || $(MAKE) --no-print-directory repro; }
 	@python -c 'from api.inference.hot_swap import open_pinned; from api.settings import read_settings; open_pinned(read_settings())'
 	@REVISION=$$(git rev-parse HEAD)$$(git diff --quiet HEAD -- Dockerfile api dvc.lock requirements src || echo -dirty) \
 	  $(COMPOSE) build api $(if $(filter scale,$(PROFILE)),scheduler)
@@ -181,13 +181,13 @@ logs: ## follow the log of the service
 	@$(COMPOSE) logs --follow --tail 100 api
 
 s3-start: setup ## start the embedded S3 server in the background
-	@batchyield s3 start $(S3)
+	@batchyield data s3 start $(S3)
 
 s3-stop: setup ## stop it
-	@batchyield s3 stop $(S3)
+	@batchyield data s3 stop $(S3)
 
 params: setup ## compose conf/ into params.yaml
-	@batchyield params
+	@batchyield model params
 
 lock: setup ## write requirements/*.txt anew from pyproject.toml: make lock [UPGRADE=1]
 	@requirements/lock.sh $(if $(UPGRADE),--upgrade)

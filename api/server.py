@@ -80,7 +80,7 @@ def _bound(host: str, port: int, guarded: bool) -> socket.socket:
     if not guarded and not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback:
         raise SetupError(
             f"{host} can be reached from other machines, and no key is configured",
-            "make one with `batchyield key add` and set BATCHYIELD_API_KEYS_FILE (or BATCHYIELD_API_KEY), or listen on "
+            "make one with `batchyield keys add`, set BATCHYIELD_API_KEYS_FILE (or BATCHYIELD_API_KEY), or listen on "
             "127.0.0.1",
         )
     listener = socket.socket(family, kind, protocol)

@@ -52,7 +52,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=l
         access_log: whether each request is a line of the log.
         log_format: `json` or `console`; empty: `console` on a terminal, `json` elsewhere.
         api_key: a key that callers must send; it has all scopes.
-        api_keys_file: the file that `batchyield key` keeps.
+        api_keys_file: the file that `batchyield keys` keeps.
         journal: a file, a URL of SQLite or PostgreSQL, or `off`; empty: `.journal/journal.sqlite` beside the lock.
         journal_url_file: a file that holds the same, so that no password stands in the environment.
         journal_required: whether what cannot be journalled is refused rather than answered and counted.

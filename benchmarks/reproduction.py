@@ -1,6 +1,6 @@
 """The reproduction matrix: is the committed lock what comes out under conditions that change last bits elsewhere?
 
-Each row is one `batchyield verify` of the commit: a clone, the raw data alone, every stage forced. Some 20 s each.
+Each row is one `batchyield pin verify` of the commit: a clone, the raw data alone, every stage forced. Some 20 s each.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def rebuild(condition: Condition, root: Path) -> tuple[str, float]:
         scratch = Path(folder) / condition.folder
         scratch.mkdir(exist_ok=True)
         done = subprocess.run(
-            [sys.executable, "-m", "batchyield.cli", "verify", "--json"],
+            [sys.executable, "-m", "batchyield.cli", "pin", "verify", "--json"],
             cwd=root,
             env=os.environ | {"TMPDIR": str(scratch)} | condition.environment,
             umask=condition.umask,

@@ -1,4 +1,4 @@
-"""Rows a second of `batchyield score`: this process, then so many worker processes, over one file; and what they hold.
+"""Rows a second of `batchyield model score`: this process, then so many workers, over one file; and their memory.
 
 Each row of the table is the command as a user runs it, from its start to its end: opening the model and starting the
 workers count. All outputs must be the same bytes. Memory is the maximum, sampled ten times a second, of the client
@@ -51,6 +51,7 @@ def run(file: Path, workers: int, out: Path) -> Run:
         sys.executable,
         "-m",
         "batchyield.cli",
+        "model",
         "score",
         str(file),
         *where,

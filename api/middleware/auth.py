@@ -51,7 +51,7 @@ class Keyring:
         if self._path and all(key.is_expired() for key in self._keys.values()):
             raise SetupError(
                 f"{self._path} holds no key that is still valid",
-                f"make one: `batchyield key add NAME --scope predict,read --file {self._path}`",
+                f"make one: `batchyield keys add NAME --scope predict,read --file {self._path}`",
             )
         self.guarded = bool(self._keys)
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Bring the stacks of deploy/aws up, deploy versions to a stage, replace its keys, show its state.
+# Bring the stacks of deploy/aws up, deploy versions to an environment, replace its keys, show its state.
 # docs/deploy-aws.md explains the steps. Credentials and region are found by the AWS CLI itself.
 set -euo pipefail
 export AWS_PAGER=
@@ -10,10 +10,11 @@ usage() {
 usage: deploy/aws/deploy.sh COMMAND ... [NAME=VALUE ...] [--dry-run]
 
   foundation OWNER/NAME      once per account: image registry, data bucket, roles of GitHub's workflows
-  up STAGE                   create a stage, or update it to the templates: network, database, platform
-  deploy STAGE [VERSION]     migrate the journal, then update the service; without VERSION: the registry's for STAGE
-  keys STAGE FILE            replace the API keys of a stage by those in FILE, as `batchyield key` writes it
-  status STAGE               version, tasks and address; exit code 1 if fewer tasks run than should
+  up ENVIRONMENT             create an environment, or update it to the templates: network, database, platform
+  deploy ENVIRONMENT [VERSION]
+                             migrate the journal, then update the service; without VERSION: the registry's one
+  keys ENVIRONMENT FILE      replace the API keys of an environment by those in FILE, as `batchyield keys` writes it
+  status ENVIRONMENT         version, tasks and address; exit code 1 if fewer tasks run than should
 
 NAME=VALUE sets a parameter of the templates; a parameter that is not given keeps its value.
 --dry-run (of the first three) shows what would change and changes nothing.
@@ -31,7 +32,7 @@ fail() { # what is wrong, what to do
   exit "${3:-2}"
 }
 
-stack_of() { echo "batchyield-$stage-$1"; }
+stack_of() { echo "batchyield-$environment-$1"; }
 
 describe() { aws cloudformation describe-stacks --stack-name "$1" --output text --query "$2" 2>/dev/null; }
 
@@ -131,11 +132,11 @@ up() {
 
 deploy() {
   local version=${1:-} digest part
-  [ -n "$version" ] || version=$(batchyield models | awk -v stage="$stage" \
-    '{for (i = 4; i <= NF; i++) {sub(",$", "", $i); if ($i == stage) print $1}}')
-  [ -n "$version" ] || fail "no version is in stage $stage" "make promote STAGE=$stage, or name a version"
+  [ -n "$version" ] || version=$(batchyield release list | awk -v environment="$environment" \
+    '{for (i = 4; i <= NF; i++) {sub(",$", "", $i); if ($i == environment) print $1}}')
+  [ -n "$version" ] || fail "no version is in environment $environment" "make promote ENVIRONMENT=$environment, or name a version"
   check_settings migration.yaml service.yaml
-  for part in network data platform; do load "$(stack_of "$part")" "deploy/aws/deploy.sh up $stage creates it"; done
+  for part in network data platform; do load "$(stack_of "$part")" "deploy/aws/deploy.sh up $environment creates it"; done
   load batchyield-foundation
   digest=$(aws ecr describe-images --repository-name batchyield --image-ids "imageTag=$version" \
     --query 'imageDetails[0].imageDigest' --output text) ||
@@ -148,11 +149,11 @@ deploy() {
     migrate
   fi
   change "$(stack_of service)" service
-  [ "$dry_run" = yes ] || echo "$stage serves $version"
+  [ "$dry_run" = yes ] || echo "$environment serves $version"
 }
 
 keys() {
-  [ "$(batchyield key list --file "$1" --json)" != "[]" ] || fail "$1 holds no key" "batchyield key add NAME --scope predict --file $1"
+  [ "$(batchyield keys list --file "$1" --json)" != "[]" ] || fail "$1 holds no key" "batchyield keys add NAME --scope predict --file $1"
   load "$(stack_of data)"
   aws secretsmanager put-secret-value --secret-id "${outputs[KeysSecret]}" --secret-string "file://$1" >/dev/null
   exists "$(stack_of service)" || return 0
@@ -166,12 +167,12 @@ keys() {
 status() {
   local running wanted rollout
   load "$(stack_of platform)"
-  exists "$(stack_of service)" || fail "nothing is deployed to $stage yet" "deploy/aws/deploy.sh deploy $stage VERSION" 1
+  exists "$(stack_of service)" || fail "nothing is deployed to $environment yet" "deploy/aws/deploy.sh deploy $environment VERSION" 1
   load "$(stack_of service)"
   read -r running wanted rollout <<<"$(aws ecs describe-services --cluster "${outputs[ClusterName]}" \
     --services "${outputs[ServiceName]}" --output text \
     --query 'services[0].[runningCount, desiredCount, deployments[0].rolloutState]')"
-  echo "$stage: version ${outputs[Serving]}, $running of $wanted tasks, rollout $rollout, at https://${outputs[Address]}"
+  echo "$environment: version ${outputs[Serving]}, $running of $wanted tasks, rollout $rollout, at https://${outputs[Address]}"
   [ "$running" -ge "$wanted" ]
 }
 
@@ -191,9 +192,9 @@ command -v aws >/dev/null || fail "the AWS CLI is not on PATH" "install it, or: 
 case "${1:-} $#" in
   "foundation 2") foundation "$2" ;;
   "up 2" | "deploy 2" | "deploy 3" | "keys 3" | "status 2")
-    stage=$2
-    [[ $stage =~ ^[a-z][a-z0-9-]{0,15}$ ]] || fail "invalid stage '$stage'" "lower-case letters, digits and -, at most 16"
-    outputs[Stage]=$stage
+    environment=$2
+    [[ $environment =~ ^[a-z][a-z0-9-]{0,15}$ ]] || fail "invalid environment '$environment'" "lower-case letters, digits and -, at most 16"
+    outputs[Environment]=$environment
     "$1" "${@:3}"
     ;;
   *) usage >&2; exit 2 ;;

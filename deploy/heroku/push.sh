@@ -13,7 +13,7 @@ done
 remote=https://git.heroku.com/$app.git
 checkout=$(git rev-parse --show-toplevel)
 revision=$(git rev-parse --verify --quiet "${version:+yield-model@v}${version:-HEAD}^{commit}") || {
-  printf 'push.sh: there is no tag yield-model@v%s\n  git fetch --tags, or batchyield models lists the versions\n' "$version" >&2
+  printf 'push.sh: there is no tag yield-model@v%s\n  git fetch --tags, or batchyield release list lists the versions\n' "$version" >&2
   exit 2
 }
 [ -n "$version" ] || version=$(git tag --points-at HEAD 'yield-model@v*' | sed 's/.*@v//' | tail -n 1)

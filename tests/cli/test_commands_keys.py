@@ -1,4 +1,4 @@
-"""`batchyield key`: what it prints, what it leaves in the file, what it refuses."""
+"""`batchyield keys`: what it prints, what it leaves in the file, what it refuses."""
 
 import json
 import re
@@ -24,7 +24,7 @@ def path(tmp_path):
 @pytest.fixture
 def key(path, capsys):
     def call(action, *arguments):
-        code = main(["key", action, *arguments, "--file", str(path)])
+        code = main(["keys", action, *arguments, "--file", str(path)])
         said = capsys.readouterr()
         return code, said.out.strip(), said.err
 
@@ -77,7 +77,7 @@ def test_rotate_leaves_the_old_key_for_its_grace(key, path):
     assert (older.sha256, newer.sha256) == (hash_key(first.encode()), hash_key(second.encode()))
     assert (newer.name, newer.scopes, newer.expires) == ("a", ("predict",), None)
     assert abs(older.expires - datetime.now(UTC) - timedelta(days=1)) < timedelta(minutes=10)
-    assert f"key revoke a --key {older.id}" in said
+    assert f"keys revoke a --key {older.id}" in said
     key("rotate", "a", "--grace", "7d")
     assert read_keys(path)[0].expires == older.expires  # not longer than it had
 
@@ -99,7 +99,7 @@ def test_rotate_without_grace_leaves_the_old_key_until_it_is_revoked(key, path):
         (("add", "a b", "--scope", "read"), "name: expected 1 to 64"),
         (("add", "environment", "--scope", "read"), "BATCHYIELD_API_KEY"),
         (("add", "a", "--scope", "write"), "scopes: expected one or more of predict, read, admin"),
-        (("add", "taken", "--scope", "read"), "key rotate taken"),
+        (("add", "taken", "--scope", "read"), "keys rotate taken"),
         (("revoke", "nobody"), "nobody has no key"),
         (("revoke", "taken", "--key", "zz"), "that begins with zz"),
         (("rotate", "nobody"), "nobody has no key"),
@@ -133,10 +133,10 @@ def test_a_malformed_file_stays_as_it_is(key, path):
 
 def test_the_file_may_be_said_by_the_environment(monkeypatch, path, capsys):
     monkeypatch.delenv("BATCHYIELD_API_KEYS_FILE", raising=False)
-    assert main(["key", "list"]) == 2
+    assert main(["keys", "list"]) == 2
     assert "give --file, or set BATCHYIELD_API_KEYS_FILE" in capsys.readouterr().err
     monkeypatch.setenv("BATCHYIELD_API_KEYS_FILE", str(path))
-    assert main(["key", "list"]) == 0
+    assert main(["keys", "list"]) == 0
 
 
 def test_of_changes_at_the_same_time_none_is_lost(path):

@@ -432,7 +432,7 @@ def test_places_are_told_of_the_whole():
 
 
 def scored(*arguments, capfdbinary):
-    code = main(["score", *map(str, arguments)])
+    code = main(["model", "score", *map(str, arguments)])
     return (code, *capfdbinary.readouterr())
 
 
@@ -453,7 +453,7 @@ def test_score_shows_its_progress_on_a_terminal(root, tmp_path, lines, quiet):
     (tmp_path / "batches.csv").write_bytes(lines)
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 100))
-    command = [sys.executable, "-m", "batchyield.cli", "score", str(tmp_path / "batches.csv"), "--local"]
+    command = [sys.executable, "-m", "batchyield.cli", "model", "score", str(tmp_path / "batches.csv"), "--local"]
     command += ["--lock", str(root / "dvc.lock"), "--out", str(tmp_path / "scored.csv"), *["--quiet"] * quiet]
     done = subprocess.run(command, env=environment(root), stderr=theirs, timeout=60)
     os.write(theirs, b"end")

@@ -58,7 +58,7 @@ def test_python(service, workspace, number):
 def test_commands(service, workspace, command):
     done = run(service, workspace, "sh", "-ec", command)
     assert done.returncode == 0, done.stderr
-    if "batchyield score" in command:
+    if "batchyield model score" in command:
         assert (workspace / "scored.csv").read_text() == PRINTED[1].removeprefix("True\n")
     else:
         assert re.search("sample_1|predictions|ready|card", done.stdout), done.stdout

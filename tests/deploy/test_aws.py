@@ -80,7 +80,7 @@ def test_a_workflow_assumes_a_role_only_from_this_repository_and_for_what_the_ro
         assert '"sts.amazonaws.com"' in says
         assert "repo:${Repository}:" in says
         assert "repo:${Repository}:*" not in says
-        assert ("environment:${Stage}" in says) == (name == "platform.DeployRole")
+        assert ("environment:${Environment}" in says) == (name == "platform.DeployRole")
 
 
 def deploy(*arguments, cwd=ROOT):
@@ -241,7 +241,7 @@ class TestStage:
 class TestErrors:
     def test_version_in_stage(self):
         """Without a version, a stage that the registry has given none is refused."""
-        assert "no version is in stage dev\n  make promote STAGE=dev" in refuse("deploy", "dev")
+        assert "no version is in environment dev\n  make promote ENVIRONMENT=dev" in refuse("deploy", "dev")
 
     @pytest.mark.parametrize(
         ("arguments", "message", "remedy"),
@@ -250,7 +250,7 @@ class TestErrors:
             (("up", "staging", "MostTask=3"), "no template has a parameter MostTask", "MostTasks"),
             (("deploy", "staging", "1.2.0", "MostTask=3"), "no template has a parameter MostTask", "MostTasks"),
             (("status", "prod"), "stack batchyield-prod-platform cannot be read", "docs/deploy-aws.md"),
-            (("up", "Prod!"), "invalid stage 'Prod!'", "lower-case"),
+            (("up", "Prod!"), "invalid environment 'Prod!'", "lower-case"),
             (("up", "staging", "--dry"), "unknown option --dry", "--help"),
         ],
     )

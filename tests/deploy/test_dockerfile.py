@@ -89,6 +89,12 @@ def test_the_commands_that_run_in_the_image_need_only_what_serves(tmp_path):
         "BATCHYIELD_JOURNAL": str(tmp_path / "journal.sqlite"),
         "BATCHYIELD_API_KEYS_FILE": str(tmp_path / "keys"),
     }
-    commands = ["journal upgrade", "journal status", "key add line-3 --scope predict", "key rotate line-3", "key list"]
+    commands = [
+        "journal upgrade",
+        "journal status",
+        "keys add line-3 --scope predict",
+        "keys rotate line-3",
+        "keys list",
+    ]
     done = subprocess.run([sys.executable, "-c", code, *commands], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -49,7 +49,7 @@ def lab(quick, tmp_path_factory):
     run("git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qam", "choose", cwd=root)
     dvc(root, "exp", "run", "--name", "alone", "-S", "model=elastic_net")
     dvc(root, "exp", "run", "--queue", "--name", "pair", "-S", "model=elastic_net,mean")
-    refused = run("batchyield", "sweep", "model=mean", cwd=root, check=False)
+    refused = run("batchyield", "experiments", "run", "model=mean", cwd=root, check=False)
     dvc(root, "exp", "run", "--run-all", "--jobs", "2")  # ends with the last experiment
     return root, refused
 
@@ -124,7 +124,7 @@ class TestExperiments:
 
 
 class TestSweep:
-    """`batchyield sweep`."""
+    """`batchyield experiments run`."""
 
     def test_other_experiments_queued(self, lab):
         """A sweep refuses to run what others have queued, and names it."""
@@ -136,7 +136,7 @@ class TestSweep:
     def test_finished_are_skipped(self, lab):
         """A grid whose experiments are finished is ranked without running anything."""
         root, _ = lab
-        done = run("batchyield", "sweep", "--name", "pair", "model=elastic_net,mean", cwd=root)
+        done = run("batchyield", "experiments", "run", "--name", "pair", "model=elastic_net,mean", cwd=root)
         assert "2 experiments named pair, 2 of them finished or queued already" in done.stderr
         assert re.search(r"1 +pair-1 .* model=elastic_net\n +2 +pair-2 .* model=mean\n", done.stdout)
         assert "dvc exp apply pair-1" in done.stdout
@@ -144,7 +144,7 @@ class TestSweep:
     def test_name_taken(self, lab):
         """A name that belongs to an experiment with other params is refused."""
         root, _ = lab
-        refused = run("batchyield", "sweep", "--name", "pair", "model=ridge,mean", cwd=root, check=False)
+        refused = run("batchyield", "experiments", "run", "--name", "pair", "model=ridge,mean", cwd=root, check=False)
         assert refused.returncode == 2
         assert "another experiment is named pair-1" in refused.stderr
 
@@ -152,7 +152,7 @@ class TestSweep:
         """Finished experiments are ranked against the commit; failed ones come with the last lines of their log."""
         root, _ = lab
         grid = ("model=mean,ridge", f"validate.minimum_rows=100,{TOO_MANY}")
-        done = run("batchyield", "sweep", "--json", "--name", "grid", *grid, cwd=root, check=False)
+        done = run("batchyield", "experiments", "run", "--json", "--name", "grid", *grid, cwd=root, check=False)
         assert done.returncode == 1, done.stderr
         made = json.loads(done.stdout)
         ranking, rows = made["ranking"], made["ranking"]["rows"]
@@ -178,7 +178,7 @@ class TestSweep:
         levels = f"{TOO_MANY},100,{TOO_MANY + 1}"  # the first fails at once, the second takes its time, the third waits
         grid = ("--jobs", "1", "--name", "cut", f"validate.minimum_rows={levels}", "split.seed=5")
         sweep = subprocess.Popen(
-            [Path(sys.executable).parent / "batchyield", "sweep", *grid],
+            [Path(sys.executable).parent / "batchyield", "experiments", "run", *grid],
             cwd=root,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -192,7 +192,7 @@ class TestSweep:
         assert "0 active, 0 idle" in status
         assert not re.search("Running|Queued", status)
         assert "cut-3; run the same command to go on" in out
-        done = run("batchyield", "sweep", *grid, cwd=root, check=False)
+        done = run("batchyield", "experiments", "run", *grid, cwd=root, check=False)
         assert done.returncode == 1
         assert "cut-2" in done.stdout.partition("failed:")[0]
         assert all(f"dvc queue logs cut-{n}" in done.stdout for n in (1, 3))

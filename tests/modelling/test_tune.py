@@ -1,4 +1,4 @@
-"""Hyperparameter search: `batchyield tune`."""
+"""Hyperparameter search: `batchyield model search`."""
 
 import shutil
 
@@ -199,7 +199,7 @@ def workspace(tmp_path, monkeypatch):
 
 
 class TestCommand:
-    """`batchyield tune`."""
+    """`batchyield model search`."""
 
     def test_write(self, workspace, capsys):
         """The winner becomes a choice that composes and builds; a rerun finds it without new trials."""
@@ -210,7 +210,8 @@ class TestCommand:
         assert "trial 9 of 9" in told.err
         text = (workspace / "conf/model/found.yaml").read_text()
         assert text.startswith(
-            "# Written by `batchyield tune conf/search/space.yaml --write found`: the best of 9 trials, seed 3.\n"
+            "# Written by `batchyield model search conf/search/space.yaml --write found`: the best of 9 trials, "
+            "seed 3.\n"
         )
         composition.write_params(workspace, ["model=found", *QUICK])
         chosen = read_params(workspace / "params.yaml")

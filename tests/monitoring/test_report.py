@@ -29,7 +29,7 @@ def report(model, tmp_path):
             ensure_schema(store)
             fill(store, open_candidate(model).md5)
         of = ("--since", "2026-01-01", "--journal", str(journalled), "--model", str(model), "--out", str(out))
-        return main(["drift-report", *of, *options]), out.read_text()
+        return main(["drift", "report", *of, *options]), out.read_text()
 
     return made
 

@@ -161,7 +161,7 @@ def test_a_corrupt_file_of_the_cache_stops_the_stage_that_reads_it_and_is_healed
     assert md5_of_file(faulty / path) in done.stderr
     assert "fetch`" in done.stderr
     assert (faulty / LOCK).read_bytes() == lock
-    assert f"{path} was corrupt" in run("batchyield", "fetch", cwd=faulty).stdout
+    assert f"{path} was corrupt" in run("batchyield", "data", "fetch", cwd=faulty).stdout
     assert not (faulty / path).exists()
     run("dvc", "repro", cwd=faulty)
     assert ((faulty / LOCK).read_bytes(), found(faulty)) == (lock, outs)
@@ -238,7 +238,7 @@ def test_an_s3_that_fails_or_sends_too_little_is_told_and_nothing_of_it_is_taken
     emptied(root)
     pin = (root / raw_data.PIN).read_bytes()
     proxy.fault = fault
-    done = run("batchyield", "fetch", cwd=root, check=False)
+    done = run("batchyield", "data", "fetch", cwd=root, check=False)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert said in done.stderr
@@ -252,18 +252,18 @@ def test_an_s3_that_fails_or_sends_too_little_is_told_and_nothing_of_it_is_taken
         md5_of_file(file) == f"{file.parent.name}{file.name}" for file in (root / ".dvc/cache").glob("files/md5/??/*")
     )
     proxy.fault = None
-    assert "from the DVC storage" in run("batchyield", "fetch", cwd=root).stdout
+    assert "from the DVC storage" in run("batchyield", "data", "fetch", cwd=root).stdout
 
 
-@pytest.mark.parametrize("command", ["fetch", "verify"])
+@pytest.mark.parametrize("command", [("data", "fetch"), ("pin", "verify")], ids=" ".join)
 def test_an_s3_that_is_down_is_named_with_what_to_do(quick, tmp_path, command):
     root = tmp_path / "checkout"
     shutil.copytree(quick, root, symlinks=True)
     emptied(root)
     keys = "    endpointurl = http://localhost:1\n    access_key_id = plant\n    secret_access_key = sesame\n"
     (root / ".dvc/config.local").write_text("".join(f"['remote \"{name}\"']\n{keys}" for name in remotes.REMOTES))
-    done = run("batchyield", command, cwd=root, check=False)
+    done = run("batchyield", *command, cwd=root, check=False)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert "cannot be asked: Could not connect" in done.stderr
-    assert "`batchyield s3 start`" in done.stderr
+    assert "`batchyield data s3 start`" in done.stderr

@@ -99,7 +99,7 @@ def test_the_demo_goes_from_a_bare_clone_to_a_service_and_stops_all_it_started(q
     shutil.copytree(quick / ".dvc/cache", clone / ".dvc/cache")  # the rebuild itself is shown by other tests
     port, s3_port = embedded_s3.free_port(), embedded_s3.free_port()
     with (tmp_path / "log").open("wb") as log:
-        command = ("batchyield", "demo", "--port", str(port), "--s3-port", str(s3_port))
+        command = ("batchyield", "data", "demo", "--port", str(port), "--s3-port", str(s3_port))
         demo = subprocess.Popen(
             [Path(sys.executable).parent / command[0], *command[1:]], cwd=clone, stdout=log, stderr=log
         )
@@ -125,7 +125,7 @@ def test_the_real_plant_runs_through_and_the_committed_lock_is_untouched(real_da
     target = tmp_path / "rebuild"
     port = str(embedded_s3.free_port())
     choices = (*EVALUATED, "model.extra_trees.n_estimators=10")
-    command = ("batchyield", "rebuild-on", str(train), *choices, "--into", str(target), "--s3-port", port)
+    command = ("batchyield", "data", "rebuild", str(train), *choices, "--into", str(target), "--s3-port", port)
     done = run(*command, cwd=ROOT)
     assert "data/metrics/test.json" in done.stdout
     assert (ROOT / LOCK).read_bytes() == lock

@@ -156,23 +156,23 @@ def test_promote_goes_back_and_forth_and_refuses_what_is_not_there(inside, origi
         return {stage: versions[-1] for stage, versions in read_registry().stages().items()}
 
     assert stages() == {"prod": "1.0.0", "staging": "1.1.0"}
-    assert main(["promote", "prod", "1.1.0"]) == 0
+    assert main(["release", "promote", "prod", "1.1.0"]) == 0
     assert stages()["prod"] == "1.1.0"
-    assert main(["promote", "prod", "--back"]) == 0
+    assert main(["release", "promote", "prod", "--back"]) == 0
     assert stages()["prod"] == "1.0.0"
-    assert main(["promote", "prod", "v1.0.0"]) == 0
+    assert main(["release", "promote", "prod", "v1.0.0"]) == 0
     assert "holds yield-model 1.0.0 already" in capsys.readouterr().out
     for arguments, said in (
-        (["promote", "prod", "--back"], "it holds 1.0.0, its first"),
-        (["promote", "production"], "Allowed stages are"),
-        (["promote", "prod", "2.0.0"], "has no version 2.0.0; this clone knows 1.1.0, 1.0.0"),
-        (["promote", "prod", "newest"], "newest is not a version"),
-        (["serve", "--stage", "dev"], "no version of yield-model is in stage dev; this clone knows"),
-        (["serve", "--model", "other"], "no model other is released from here"),
+        (["release", "promote", "prod", "--back"], "it holds 1.0.0, its first"),
+        (["release", "promote", "production"], "Allowed stages are"),
+        (["release", "promote", "prod", "2.0.0"], "has no version 2.0.0; this clone knows 1.1.0, 1.0.0"),
+        (["release", "promote", "prod", "newest"], "newest is not a version"),
+        (["deploy", "serve", "--environment", "dev"], "no version of yield-model is in stage dev; this clone knows"),
+        (["deploy", "serve", "--model", "other"], "no model other is released from here"),
     ):
         assert main(arguments) == 2
         assert said in capsys.readouterr().err
-    assert main(["models", "--json"]) == 0
+    assert main(["release", "list", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert [move["tag"] for move in told["moves"]] == [
         "yield-model#prod#1",
@@ -183,7 +183,7 @@ def test_promote_goes_back_and_forth_and_refuses_what_is_not_there(inside, origi
     # The other clone moved on meanwhile, under the number that is next here too: neither is lost, this one is told.
     git("push", "-q", "origin", "HEAD~1:refs/tags/yield-model#prod#5", cwd=inside)
     before = git("tag", cwd=inside)
-    assert main(["promote", "prod", "1.1.0", "--push"]) == 2
+    assert main(["release", "promote", "prod", "1.1.0", "--push"]) == 2
     assert "could not be pushed and is taken back" in capsys.readouterr().err
     assert git("tag", cwd=inside) == before
     git("push", "-q", "origin", ":refs/tags/yield-model#prod#5", cwd=inside)
@@ -195,20 +195,20 @@ def test_a_tag_says_what_it_releases_or_moves_unless_its_annotation_is_lost(insi
         ("yield-model@v1.1.0", "1.1.0", second, ""),
         ("yield-model#prod#1", "1.0.0", first, "prod"),
     ):
-        assert main(["tagged", tag]) == 0
-        assert capsys.readouterr().out == f"version={version}\nrevision={revision}\nstage={stage}\n"
+        assert main(["release", "show", tag]) == 0
+        assert capsys.readouterr().out == f"version={version}\nrevision={revision}\nenvironment={stage}\n"
     git("tag", "--force", "yield-model#prod#1", first, cwd=inside)  # as actions/checkout does with the tag of its run
-    for arguments in (["tagged", "yield-model#prod#1"], ["serve", "--stage", "prod"]):
+    for arguments in (["release", "show", "yield-model#prod#1"], ["deploy", "serve", "--environment", "prod"]):
         assert main(arguments) == 2
         assert "yield-model#prod#1 is here without its annotation" in capsys.readouterr().err
     git("fetch", "-q", "--force", "--tags", cwd=inside)
-    assert main(["tagged", "yield-model#prod#1"]) == 0
+    assert main(["release", "show", "yield-model#prod#1"]) == 0
 
 
 def test_the_service_without_dvc_says_that_it_holds_one_model(tmp_path):
     bare = bare_environment(tmp_path / "image")
     done = run(
-        *(str(bare), "-m", "api", "--model", NAME, "--stage", "prod"),
+        *(str(bare), "-m", "api", "--model", NAME, "--environment", "prod"),
         cwd=tmp_path,
         check=False,
         PYTHONPATH=f"{ROOT / 'src'}{os.pathsep}{ROOT}",
@@ -220,8 +220,13 @@ def test_the_service_without_dvc_says_that_it_holds_one_model(tmp_path):
 def test_a_shallow_clone_is_told_what_it_lacks(origin, tmp_path, monkeypatch, capsys):
     git("clone", "-q", "--depth", "1", f"file://{origin[1]}", str(tmp_path / "shallow"), cwd=tmp_path)
     monkeypatch.chdir(tmp_path / "shallow")
-    for arguments in (["serve", "--stage", "prod"], ["package", "1.0.0"], ["promote", "prod"], ["release"]):
-        assert main(arguments) == 2
+    for command in (
+        "deploy serve --environment prod",
+        "release package 1.0.0",
+        "release promote prod",
+        "release create",
+    ):
+        assert main(command.split()) == 2
         assert "`git fetch --unshallow --tags`" in capsys.readouterr().err
 
 
@@ -232,7 +237,7 @@ def test_what_must_not_be_released_is_refused_with_every_reason(inside, capsys):
     figures.write_text(figures.read_text().replace("0.97309417", "0.2"))
     commit(inside, "Change code under the same version")
     (inside / "scratch.txt").write_text("not committed")
-    assert main(["release", "--dry-run"]) == 1
+    assert main(["release", "create", "--dry-run"]) == 1
     told = capsys.readouterr()
     for said in (
         "scratch.txt differs",
@@ -242,7 +247,7 @@ def test_what_must_not_be_released_is_refused_with_every_reason(inside, capsys):
     ):
         assert said in told.out
     assert "1.1.1 is not released" in told.err
-    assert main(["release", "--version", "1.0.5"]) == 2
+    assert main(["release", "create", "--version", "1.0.5"]) == 2
     assert "1.0.5 is not above 1.1.0" in capsys.readouterr().err
 
 
@@ -255,9 +260,9 @@ def test_what_was_not_pushed_is_not_released(inside, capsys):
         cache_path(inside, md5(data)).parent.mkdir(parents=True, exist_ok=True)
         cache_path(inside, md5(data)).write_bytes(data)
     commit(inside, "Forget dvc push")
-    assert main(["release", "--dry-run"]) == 1
+    assert main(["release", "create", "--dry-run"]) == 1
     assert "data/model/model.onnx is missing in s3://" in capsys.readouterr().out
-    assert main(["release", "--dry-run", "--offline"]) == 0
+    assert main(["release", "create", "--dry-run", "--offline"]) == 0
     assert "1.1.1 could be released" in capsys.readouterr().out
     assert "yield-model@v1.1.1" not in git("tag", cwd=inside)
 
@@ -265,7 +270,7 @@ def test_what_was_not_pushed_is_not_released(inside, capsys):
 def test_notes_and_card_say_what_changed(inside, origin, capsys):
     _, _, (first, _, _, second, *_) = origin
     before = json.loads((ROOT / "data/metrics/test.json").read_text())["r2"]
-    assert main(["notes", "1.1.0"]) == 0
+    assert main(["release", "notes", "1.1.0"]) == 0
     notes = capsys.readouterr().out
     for said in (
         f"commit `{second}`, after 1.0.0.",
@@ -280,11 +285,11 @@ def test_notes_and_card_say_what_changed(inside, origin, capsys):
         "- params: intervals.cut in params.yaml, nothing before, periods now",
         "- code: src/batchyield/plant/cells.py, src/batchyield/plant/batch.py",
     ]
-    assert main(["notes", "--all"]) == 0
+    assert main(["release", "notes", "--all"]) == 0
     told = capsys.readouterr().out
     assert told.startswith(notes)
     assert changed(told.removeprefix(notes)) == ["There is no version before."]
-    assert main(["card", first]) == 0
+    assert main(["release", "card", first]) == 0
     told = capsys.readouterr().out
     assert told.startswith(f"# {NAME}\n")
     assert f"Commit `{first}`" in told
@@ -305,9 +310,9 @@ def test_notes_of_the_same_inputs_say_so_and_many_files_are_cut_short(inside, ca
         Path(LOCK).write_text(same.replace("    deps:\n", f"    deps:\n{many}"))
         git("commit", "-qam", f"Release {version}", "--allow-empty", cwd=inside)
         git("tag", "-a", f"yield-model@v{version}", "-m", "yield-model", cwd=inside)
-    assert main(["notes", "1.2.0"]) == 0
+    assert main(["release", "notes", "1.2.0"]) == 0
     assert changed(capsys.readouterr().out) == ["The same data, code and params as before."]
-    assert main(["notes", "1.3.0"]) == 0
+    assert main(["release", "notes", "1.3.0"]) == 0
     (told,) = changed(capsys.readouterr().out)
     assert re.fullmatch(r"- code: (src/\d+\.py, )+src/\d+\.py and \d+ more", told)
 
@@ -434,7 +439,7 @@ def test_from_the_tag_by_way_of_an_index_to_the_prediction_that_the_service_give
     assert all(path.startswith(str(tmp_path / "plant")) for path in installed["at"])
     assert installed["forbidden"] == []
 
-    answered = served(clone, "--model", NAME, "--stage", "prod")
+    answered = served(clone, "--model", NAME, "--environment", "prod")
     assert answered["predictions"] == installed["predictions"]
     assert answered["predictions"][1]["yield"] == pytest.approx(0.901)
     release = resolve(root=clone, stage="prod")

@@ -50,10 +50,10 @@ def test_a_wrong_gate_is_said_so(wrong, place):
 
 
 def test_the_committed_model_passes_and_another_gate_stops_it(tmp_path):
-    done = run("batchyield", "gate", cwd=ROOT)
+    done = run("batchyield", "review", "gate", cwd=ROOT)
     assert "FAILED" not in done.stdout
     strict = tmp_path / "strict.yaml"
     strict.write_text((ROOT / "params.yaml").read_text().replace("at_least: 0.5", "at_least: 0.999"))
-    done = run("batchyield", "gate", "--params", str(strict), cwd=ROOT, check=False)
+    done = run("batchyield", "review", "gate", "--params", str(strict), cwd=ROOT, check=False)
     assert done.returncode == 1
     assert "FAILED  test r2" in done.stdout

@@ -58,7 +58,7 @@ def here(asked, monkeypatch):
 
 
 def told(capsys, *options, code=0):
-    assert main(["replay", "--since", "1d", "--json", *options]) == code
+    assert main(["model", "replay", "--since", "1d", "--json", *options]) == code
     return json.loads(capsys.readouterr().out)
 
 
@@ -109,7 +109,7 @@ def test_the_gate(here, capsys, limits, code):
 
 
 def test_for_people(here, capsys):
-    assert main(["replay", "--since", "1d", "--model", "HEAD", "--limit", "40", "--fail-over", "0.001"]) == 1
+    assert main(["model", "replay", "--since", "1d", "--model", "HEAD", "--limit", "40", "--fail-over", "0.001"]) == 1
     said = capsys.readouterr().out
     assert "40 batches, 40 changed" in said
     assert "reagent A2: 0.02000 of 20 batches" in said
@@ -122,13 +122,13 @@ def test_for_people(here, capsys):
     [
         (["--model", "nowhere"], "nowhere is not a revision"),
         (["--model", "HEAD", "--until", "1h"], "holds no prediction of that time"),
-        (["--model", "HEAD", "--fail-over", "p95=a"], "'a' is no number"),
+        (["--model", "HEAD", "--fail-over", "p95=a"], "'a' is not a number"),
         (["--model", "HEAD", "--fail-over", "p96=1"], "there is no figure p96"),
         (["--model", "HEAD", "--journal", "none.sqlite"], "there is no journal at"),
     ],
 )
 def test_what_cannot_be_replayed_is_refused(here, capsys, options, said):
-    assert main(["replay", "--since", "1d", *options]) == 2
+    assert main(["model", "replay", "--since", "1d", *options]) == 2
     assert said in capsys.readouterr().err
 
 

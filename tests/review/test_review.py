@@ -154,7 +154,7 @@ def test_what_other_commands_found_is_told(tmp_path):
     assert "is not what its code builds" in told
     assert "- code: x.py" in told
     (tmp_path / "replay").write_text("{}")
-    with pytest.raises(SetupError, match=r"write it anew: `batchyield replay --json"):
+    with pytest.raises(SetupError, match=r"write it anew: `batchyield model replay --json"):
         report_attachments.replay(given)
 
 
@@ -278,21 +278,21 @@ def test_a_fork_without_keys_to_the_storage_rebuilds_both_sides_to_the_pinned_by
     git.git("clone", "-q", "--branch", "worse", str(worse), str(fork), cwd=tmp_path)
     base = git.git("rev-parse", "origin/main", cwd=fork)[:8]
     told = run(
-        "batchyield", "pull", "--base", "origin/main", "--s3-port", str(embedded_s3.free_port()), cwd=fork
+        "batchyield", "review", "fetch", "--base", "origin/main", "--s3-port", str(embedded_s3.free_port()), cwd=fork
     ).stdout
     assert "put the sample plant's batches at raw/batches.csv" in told
     assert "HEAD     rebuilt, raw data from the source bucket" in told
     assert f"{base} rebuilt, since neither cache nor storage has its outputs" in told
     assert git.git("status", "--porcelain", cwd=fork) == "", "what was built is what is pinned"
-    assert "WORSE" in run("batchyield", "gate", "--base", "origin/main", cwd=fork, check=False).stdout
+    assert "WORSE" in run("batchyield", "review", "gate", "--base", "origin/main", cwd=fork, check=False).stdout
 
 
 @pytest.mark.slow
 def test_a_worse_change_is_stopped_unless_the_label_says_otherwise(worse):
-    done = run("batchyield", "gate", "--base", "main", cwd=worse, check=False)
+    done = run("batchyield", "review", "gate", "--base", "main", cwd=worse, check=False)
     assert done.returncode == 1
     assert "WORSE" in done.stdout
-    done = run("batchyield", "gate", "--base", "main", "--json", cwd=worse, PR_LABELS="gate-override")
+    done = run("batchyield", "review", "gate", "--base", "main", "--json", cwd=worse, PR_LABELS="gate-override")
     said = json.loads(done.stdout)
     assert (said["passed"], said["overridden"], len(said["failures"]) > 2) == (True, True, True)
     stopped = page(review("main", root=worse))

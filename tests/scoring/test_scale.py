@@ -79,7 +79,7 @@ def client(made):
 
 
 def scored(capfdbinary, *arguments):
-    code = main(["score", *map(str, arguments)])
+    code = main(["model", "score", *map(str, arguments)])
     return (code, *(text.decode() for text in capfdbinary.readouterr()))
 
 
@@ -209,13 +209,14 @@ def test_a_scheduler_that_goes_away_is_an_error_and_no_wait(tmp_path, shipped, f
 
 
 def command(root, *arguments):
-    """`batchyield score` as a process of its own, that takes any warning for an error."""
+    """`batchyield model score` as a process of its own, that takes any warning for an error."""
     return [
         sys.executable,
         "-W",
         "error",
         "-m",
         "batchyield.cli",
+        "model",
         "score",
         *map(str, arguments),
         "--lock",

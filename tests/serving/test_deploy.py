@@ -1,4 +1,4 @@
-"""`batchyield deploy`, `shadow`, `rollback` and `compare` as an operator types them, over a real checkout."""
+"""`batchyield deploy start`, `shadow`, `rollback` and `compare` as an operator types them, over a real checkout."""
 
 import json
 import re
@@ -46,7 +46,7 @@ def test_deploy_tells_what_changes_and_rollback_returns(checkout, capfd):
     lock = pins_of(checkout / "data/model")[MODEL]
     with Running(checkout, "--workers", "2") as running, Load(running.url) as load:
         until(lambda: live_workers(checkout / ".serving/workers"), 2)
-        assert main(["deploy", "line@v2.0.0"]) == 0
+        assert main(["deploy", "start", "line@v2.0.0"]) == 0
         said = capfd.readouterr().out
         assert "20 batches, 20 changed: mean +0.06250, 95 % within 0.06250, largest +0.06250, 20 outside" in said
         assert "on the candidate's golden rows" in said
@@ -58,24 +58,24 @@ def test_deploy_tells_what_changes_and_rollback_returns(checkout, capfd):
         told = httpx.get(f"{running.url}/v1/model").json()
         assert (told["version"], told["revision"]) == ("2.0.0", revision("HEAD~2", checkout))
 
-        assert main(["deploy", "HEAD~1"]) == 2, "a model that this code refuses reaches no worker"
+        assert main(["deploy", "start", "HEAD~1"]) == 2, "a model that this code refuses reaches no worker"
         assert "is not answered as it was" in capfd.readouterr().err
         assert httpx.get(f"{running.url}/v1/model").json() == told
 
-        assert main(["shadow", "HEAD", "--json"]) == 0
+        assert main(["deploy", "shadow", "HEAD", "--json"]) == 0
         assert json.loads(capfd.readouterr().out)["rollout"]["workers"][0]["shadow"]["pins"][MODEL] == lock
         until(lambda: [1] if httpx.get(f"{running.url}/v1/monitoring").json()["shadow"]["mean"] == -0.0625 else [])
-        assert main(["shadow", "off"]) == 0
+        assert main(["deploy", "shadow", "off"]) == 0
         assert "in the shadow" not in capfd.readouterr().out
 
         shutil.rmtree(checkout / ".cache")
         (checkout / "data/model" / MODEL).write_bytes(b"the workspace has moved on")
-        assert main(["rollback"]) == 0
+        assert main(["deploy", "rollback"]) == 0
         assert f"serves {lock[:12]}, version unreleased, revision {'1' * 12}" in capfd.readouterr().out
-        assert main(["rollback"]) == 2
+        assert main(["deploy", "rollback"]) == 2
         assert "remembers no model that served before" in capfd.readouterr().err
-        assert main(["rollback", "2.0.0~0"]) == 2
-        assert main(["rollback", "HEAD~2"]) == 0
+        assert main(["deploy", "rollback", "2.0.0~0"]) == 2
+        assert main(["deploy", "rollback", "HEAD~2"]) == 0
         assert httpx.get(f"{running.url}/v1/model").json()["version"] == "2.0.0"
     assert {reply.status for reply in load.replies} == {200}
     assert {reply.answer for reply in load.replies} <= {0.9, 0.9625}
@@ -94,32 +94,32 @@ def test_a_worker_that_refuses_what_the_command_found_good_fails_the_deployment(
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(ModelStore, "set_desired", spoiling)
-            assert main(["deploy", "HEAD~2"]) == 1
+            assert main(["deploy", "start", "HEAD~2"]) == 1
         said = capfd.readouterr().out
-        assert "REFUSED, what was wanted before is put back" in said
+        assert "REFUSED, the desired state is as before" in said
         assert f"worker {status.pid}: " in said
         assert "model.onnx: is not the pinned file" in said
         assert httpx.get(f"{running.url}/v1/model").json()["refused"] == []
         assert models.desired().serving is None
-        assert main(["deploy", "HEAD~2"]) == 0, "the store is mended by the next deployment"
+        assert main(["deploy", "start", "HEAD~2"]) == 0, "the store is mended by the next deployment"
 
 
 def test_deploying_without_a_running_worker_is_for_the_next_start(checkout, capfd):
-    assert main(["deploy", "HEAD~2", "--models", "elsewhere", "--wait", "0"]) == 0
+    assert main(["deploy", "start", "HEAD~2", "--models", "elsewhere", "--wait", "0"]) == 0
     assert "no worker is running; the next one to start serves" in capfd.readouterr().out
     with Running(checkout, BATCHYIELD_MODELS=str(checkout / "elsewhere")) as running:
         assert httpx.get(f"{running.url}/v1/model").json()["version"] == "2.0.0"
 
 
 def test_compare_names_two_revisions_or_one_beside_what_serves(checkout, capfd):
-    assert main(["compare", "HEAD~2", "HEAD", "--json"]) == 0
+    assert main(["model", "compare", "HEAD~2", "HEAD", "--json"]) == 0
     made = json.loads(capfd.readouterr().out)
     assert made["overall"]["mean"] == -0.0625
     assert made["files"] == ["model.onnx", "golden.json"]
     assert made["baseline"]["version"] == "2.0.0"
-    assert main(["compare", "HEAD~2"]) == 0
+    assert main(["model", "compare", "HEAD~2"]) == 0
     assert "mean +0.06250" in capfd.readouterr().out
-    assert main(["compare", "HEAD", "HEAD"]) == 0
+    assert main(["model", "compare", "HEAD", "HEAD"]) == 0
     assert "the same bytes in all four files" in capfd.readouterr().out
 
 
@@ -147,5 +147,5 @@ def test_a_comparison_is_that_of_differences_on_the_test_batches(tmp_path):
 
 def test_two_deployments_at_once_are_refused(checkout, capfd):
     with exclusive_lock(ModelStore(checkout / ".serving")):
-        assert main(["deploy", "HEAD~2"]) == 2
+        assert main(["deploy", "start", "HEAD~2"]) == 2
     assert "another deployment into .serving is under way" in capfd.readouterr().err

@@ -375,13 +375,13 @@ def test_an_unreadable_pin_is_refused_by_name(project, file, spoil):
 def test_the_command_ends_with_the_verdict_and_warnings_do_not_fail_it(project, plain, monkeypatch, capsys):
     monkeypatch.chdir(project)
     put(plain, "dvc/files/md5/00/stray", b"12345")
-    assert __main__.main(["audit"]) == 0
+    assert __main__.main(["data", "audit"]) == 0
     assert "pinned by no revision, yet in the storage: 1 object, 5 bytes" in capsys.readouterr().out
     plain.delete_object(Bucket=embedded_s3.BUCKET, Key=key(md5(PLOT)))
-    assert __main__.main(["audit", "--json"]) == 1
+    assert __main__.main(["data", "audit", "--json"]) == 1
     told = json.loads(capsys.readouterr().out)
     assert len(told["problems"]) == 1
     assert told["orphans"] == [{"key": "dvc/files/md5/00/stray", "size": 5}]
     (project / "dvc.lock").unlink()
-    assert __main__.main(["audit"]) == 2
+    assert __main__.main(["data", "audit"]) == 2
     assert "dvc.lock" in capsys.readouterr().err

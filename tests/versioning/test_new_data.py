@@ -102,7 +102,7 @@ def test_new_data_are_pinned_kept_rebuilt_and_compared(spoilt, tmp_path):
     old = (spoilt / raw_data.DATA).read_bytes()
     file = tmp_path / "new.csv"
     file.write_bytes(moved(old))
-    made = json.loads(run("batchyield", "new-data", str(file), "--json", cwd=spoilt).stdout)
+    made = json.loads(run("batchyield", "data", "import", str(file), "--json", cwd=spoilt).stdout)
     assert (made["md5"], made["replaced"]) == (md5_of(file.read_bytes()), md5_of(old))
     assert raw_data.read_pin(spoilt).md5 == made["md5"]
     assert made["data"]["shifts"][0]["reading"] == "A10"
@@ -115,11 +115,11 @@ def test_new_data_are_pinned_kept_rebuilt_and_compared(spoilt, tmp_path):
         assert content_store.read_stored(spoilt, md5_of(data), raw_data.KEY) == data, (
             "the old file is kept before it is overwritten"
         )
-    again = run("batchyield", "new-data", str(file), cwd=spoilt)
+    again = run("batchyield", "data", "import", str(file), cwd=spoilt)
     assert "has these bytes already" in again.stderr, "the same file again changes nothing"
     assert "most moved first" in again.stdout, "and is still compared with the commit"
     run("git", "checkout", str(raw_data.PIN), cwd=spoilt)
-    run("batchyield", "fetch", cwd=spoilt)
+    run("batchyield", "data", "fetch", cwd=spoilt)
     assert (spoilt / raw_data.DATA).read_bytes() == old, "the way back"
 
 
@@ -130,7 +130,7 @@ def test_what_breaks_the_contract_or_would_be_lost_is_refused_before_anything_is
     lines = before[1].splitlines(keepends=True)
     file = tmp_path / "new.csv"
     file.write_bytes(b"".join([*lines[:3], lines[3].rpartition(b",")[0] + b",9.2\n", *lines[4:], lines[5]]))
-    done = run("batchyield", "new-data", str(file), cwd=spoilt, check=False)
+    done = run("batchyield", "data", "import", str(file), cwd=spoilt, check=False)
     assert done.returncode == 2
     assert f"{file} breaks the data contract" in done.stderr
     assert "line 4" in done.stderr
@@ -138,7 +138,7 @@ def test_what_breaks_the_contract_or_would_be_lost_is_refused_before_anything_is
     assert "comes more than once" in done.stderr
     assert (spoilt / ".cache/new-data/report.md").is_file()
     file.write_bytes(b"id,yield\na,0.9\n")
-    done = run("batchyield", "new-data", str(file), cwd=spoilt, check=False)
+    done = run("batchyield", "data", "import", str(file), cwd=spoilt, check=False)
     assert "line 1" in done.stderr
     assert "missing column" in done.stderr
     assert state(spoilt, client) == before
@@ -146,18 +146,18 @@ def test_what_breaks_the_contract_or_would_be_lost_is_refused_before_anything_is
 
     client.put_object(Bucket=embedded_s3.BUCKET, Key=raw_data.KEY, Body=b"nobody pinned this")
     file.write_bytes(moved(before[1]))
-    done = run("batchyield", "new-data", str(file), "--no-repro", cwd=spoilt, check=False)
+    done = run("batchyield", "data", "import", str(file), "--no-repro", cwd=spoilt, check=False)
     assert done.returncode == 2
     assert "they would be gone" in done.stderr
     assert "--force" in done.stderr
     assert state(spoilt, client) == (before[0], b"nobody pinned this")
-    done = run("batchyield", "new-data", str(file), "--version-aware", cwd=spoilt, check=False)
+    done = run("batchyield", "data", "import", str(file), "--version-aware", cwd=spoilt, check=False)
     assert "no version can be pinned" in done.stderr
-    run("batchyield", "new-data", str(file), "--no-repro", "--force", cwd=spoilt)
+    run("batchyield", "data", "import", str(file), "--no-repro", "--force", cwd=spoilt)
     assert client.get_object(Bucket=embedded_s3.BUCKET, Key=raw_data.KEY)["Body"].read() == file.read_bytes()
     run("git", "checkout", str(raw_data.PIN), cwd=spoilt)
     run(
-        "batchyield", "new-data", str(file), "--no-repro", cwd=spoilt
+        "batchyield", "data", "import", str(file), "--no-repro", cwd=spoilt
     )  # as after a run that was killed before it pinned
     assert raw_data.read_pin(spoilt).md5 == md5_of(file.read_bytes())
 
@@ -171,13 +171,13 @@ def test_where_the_storage_refuses_nothing_is_overwritten_and_where_the_pin_fail
     config = spoilt / ".dvc/config"
     text = config.read_text()
     config.write_text(text.replace("s3://batchyield/dvc", "s3://nowhere/dvc"))
-    done = run("batchyield", "new-data", str(file), "--no-repro", cwd=spoilt, check=False)
+    done = run("batchyield", "data", "import", str(file), "--no-repro", cwd=spoilt, check=False)
     assert done.returncode == 2
     assert "storage" in done.stderr
     assert state(spoilt, client) == before
     config.write_text(text)
     (spoilt / "data/broken.dvc").write_text("outs:\n- nonsense: 1\n")  # DVC refuses to work; our own parts do not look
-    done = run("batchyield", "new-data", str(file), "--no-repro", cwd=spoilt, check=False)
+    done = run("batchyield", "data", "import", str(file), "--no-repro", cwd=spoilt, check=False)
     assert done.returncode == 2
     assert "broken.dvc" in done.stderr
     assert "are what they were" in done.stderr
@@ -212,7 +212,7 @@ def test_a_pin_by_version_keeps_a_mirror_that_outlives_the_version(versions, tmp
     file = tmp_path / "new.csv"
     file.write_bytes(moved((root / raw_data.DATA).read_bytes()))
     made = json.loads(
-        run("batchyield", "new-data", str(file), "--version-aware", "--no-repro", "--json", cwd=root).stdout
+        run("batchyield", "data", "import", str(file), "--version-aware", "--no-repro", "--json", cwd=root).stdout
     )
     pin = raw_data.read_pin(root)
     assert pin.deps[0].version_id == made["version"]
@@ -224,13 +224,13 @@ def test_a_pin_by_version_keeps_a_mirror_that_outlives_the_version(versions, tmp
     git.git("clone", "-q", str(root), str(clone), cwd=tmp_path)
     remotes.copy_remotes(root, clone)
     assert run("dvc", "pull", str(raw_data.PIN), cwd=clone, check=False).returncode != 0, "DVC alone cannot bring it"
-    assert "from the DVC storage" in run("batchyield", "fetch", cwd=clone).stdout
+    assert "from the DVC storage" in run("batchyield", "data", "fetch", cwd=clone).stdout
     assert (clone / raw_data.DATA).read_bytes() == file.read_bytes()
     assert "changed outs" not in run("dvc", "status", str(raw_data.PIN), cwd=clone).stdout
     found = audit(clone)
     assert made["version"] in found.problems[0]
     assert "mirror in our storage is intact" in found.problems[0]
     client.delete_object(Bucket=embedded_s3.BUCKET, Key=made["mirror"])
-    assert "`batchyield mirror`" in " ".join(audit(clone).problems)
-    run("batchyield", "mirror", cwd=clone)
+    assert "`batchyield data mirror`" in " ".join(audit(clone).problems)
+    run("batchyield", "data", "mirror", cwd=clone)
     assert content_store.read_stored(clone, made["md5"], raw_data.KEY) == file.read_bytes()

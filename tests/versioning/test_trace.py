@@ -79,7 +79,7 @@ def test_an_output_leads_back_to_params_code_raw_object_and_environment(history,
     assert made.environment["python"] == "3.11.7"
     assert (made.breaks, made.notes) == ((), ())
     text = render(made)
-    assert f"batchyield verify --rev {new[:12]}" in text
+    assert f"batchyield pin verify --rev {new[:12]}" in text
     assert text.splitlines()[-1].endswith("dvc repro --no-run-cache train")
     for said in ('model.kind="ridge"', f"src/fit.py@{md5(b'fit()')[:8]}", "etag e1", "numpy 2"):
         assert said in text
@@ -135,7 +135,7 @@ def test_a_lock_that_contradicts_itself_or_its_commit_is_said_so(history, monkey
     root = history[0]
     commit(root, lock(b"third", read=b"other", code=b"fit(2)"))
     monkeypatch.chdir(root)
-    assert main(["trace", md5(b"third"), "--json"]) == 1
+    assert main(["pin", "trace", md5(b"third"), "--json"]) == 1
     breaks = json.loads(capsys.readouterr().out)["breaks"]
     assert len(breaks) == 2
     assert md5(b"other") in breaks[0]
@@ -172,7 +172,7 @@ MADE_ELSEWHERE = {"make setup", ". .venv/bin/activate"}
 
 
 def printed(root, asked):
-    made = json.loads(run("batchyield", "trace", asked, "--json", cwd=root).stdout)
+    made = json.loads(run("batchyield", "pin", "trace", asked, "--json", cwd=root).stdout)
     assert set(made["commands"]) >= MADE_ELSEWHERE
     return made["subjects"][0]["md5"], [line for line in made["commands"] if line not in MADE_ELSEWHERE]
 
@@ -183,7 +183,7 @@ def test_the_printed_commands_bring_the_traced_bytes(scratch):
     path, metrics = "data/split/train.parquet", "data/metrics/test.json"
     traced, commands = printed(scratch, path)
     (scratch / path).unlink()
-    (verify,) = [line for line in commands if line.startswith("batchyield verify ")]  # test_verify.py runs it
+    (verify,) = [line for line in commands if line.startswith("batchyield pin verify ")]  # test_verify.py runs it
     commands.remove(verify)
     run("sh", "-ec", "\n".join(commands), cwd=scratch)
     (clone,) = scratch.parent.glob("batchyield-*")
@@ -200,6 +200,6 @@ def test_remotes_on_a_real_s3_without_keys_of_their_own_need_no_server_and_no_co
     (root / ".dvc").mkdir()
     (root / ".dvc/config").write_text("['remote \"source\"']\n    url = s3://plant-archive\n")
     lines = trace("HEAD", root=root).commands
-    assert not [line for line in lines if line.startswith(("batchyield s3", "cp "))]
+    assert not [line for line in lines if line.startswith(("batchyield data s3", "cp "))]
     (root / ".dvc/config.local").write_text("['remote \"source\"']\n    profile = plant\n")
     assert [line for line in trace("HEAD", root=root).commands if line.startswith("cp ")]

@@ -27,7 +27,7 @@ def commit(root, message):
 
 
 def verified(root, *, code):
-    done = run("batchyield", "verify", "--json", cwd=root, check=False)
+    done = run("batchyield", "pin", "verify", "--json", cwd=root, check=False)
     assert done.returncode == code, done.stdout + done.stderr
     return json.loads(done.stdout)
 
@@ -72,14 +72,14 @@ def test_one_byte_of_the_raw_data_is_found_out(pinned, tmp_path):
     lines = [f"{line[:-1]}{'0' if line[-1] != '0' else '1'}" if line.startswith("- md5:") else line for line in lines]
     pin.write_text("\n".join(lines) + "\n")
     commit(root, "pin other bytes")
-    done = run("batchyield", "verify", cwd=root, check=False)
+    done = run("batchyield", "pin", "verify", cwd=root, check=False)
     assert done.returncode == 2
     assert "data/raw/batches.csv.dvc" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_an_unknown_revision_is_said_so(pinned):
-    done = run("batchyield", "verify", "--rev", "nowhere", cwd=pinned, check=False)
+    done = run("batchyield", "pin", "verify", "--rev", "nowhere", cwd=pinned, check=False)
     assert (done.returncode, "nowhere" in done.stderr) == (2, True)
 
 

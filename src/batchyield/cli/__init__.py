@@ -1,1 +1,1 @@
-"""The command line, one module per noun."""
+"""The command line: one module per noun; the functions are thin calls into the rooms below."""

@@ -1,37 +1,64 @@
-"""The command line: `batchyield COMMAND`."""
+"""`batchyield NOUN VERB`: parses the command line, runs one command and returns its exit code."""
 
 import signal
 import sys
 
-from batchyield.cli import data, deployment, drift_report, experiments, journal, keys, model, provenance, release, score
-from batchyield.cli.options import Commands
+from batchyield.cli import data, deploy, drift, experiments, journal, keys, model, pin, release, review
+from batchyield.cli.options import Parser, commands_of, missing_package
 from batchyield.errors import BatchyieldError
 
-KINDS = (data, provenance, model, experiments, keys, journal, score, deployment, release, drift_report)
+NOUNS = (data, pin, model, experiments, review, release, deploy, journal, keys, drift)
+
+ABOUT = "Rebuild a yield model bit for bit from pinned data, review and release it, and serve it."
+EPILOG = """\
+`batchyield NOUN --help` lists the commands of a noun, `batchyield NOUN VERB --help` explains one.
+
+exit codes:
+  0    done
+  1    done, with a negative finding: the gate fails, an output differs, drift is found, an experiment failed
+  2    refused: wrong usage, or an error with its remedy on standard error
+  130  interrupted
+
+Example: batchyield data demo"""
 
 
-def _commands() -> Commands:
-    commands = Commands()
-    for kind in KINDS:
-        kind.add(commands)
-    return commands
-
-
-def _interrupt(_number: int, _frame: object) -> None:
-    raise KeyboardInterrupt
+def build_parser() -> Parser:
+    """Return the parser of all commands."""
+    parser = Parser(prog="batchyield", description=ABOUT, epilog=EPILOG)
+    parser.add_argument("--version", action="store_true", help="print the version of the package")
+    parser.set_defaults(call=lambda options: _print_version() if options.version else parser.print_usage_help())
+    nouns = commands_of(parser)
+    for noun in NOUNS:
+        noun.add_commands(nouns)
+    return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; returns its exit code. A refusal is a message, not a traceback."""
-    options = _commands().parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)  # what a command started is stopped with it, however it is told to end
+    """Run one command and return its exit code; an expected error is printed without a traceback."""
+    options = build_parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _interrupt)  # so that a command stops what it started, as it does at Ctrl-C
     try:
         return int(options.call(options))
     except BatchyieldError as error:
         print(f"batchyield: {error}", file=sys.stderr)
         return error.exit_code
+    except ModuleNotFoundError as error:
+        missing = missing_package(error)
+        print(f"batchyield: {missing}", file=sys.stderr)
+        return missing.exit_code
     except KeyboardInterrupt:
         return 130
+
+
+def _print_version() -> int:
+    from importlib.metadata import version
+
+    print(f"batchyield {version('batchyield')}")
+    return 0
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

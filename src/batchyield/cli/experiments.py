@@ -1,27 +1,24 @@
-"""Experiments: many choices tried, ranked, and the commands that go on from there."""
+"""`batchyield experiments`: a grid of experiments, run and ranked."""
 
 import argparse
 import sys
 
-from batchyield.cli.options import Commands, show, with_json, with_s3
+from batchyield.cli.options import Commands, add_json_option, add_s3_option, print_result
 
 
-def add(commands: Commands) -> None:
-    """Adds `sweep`."""
-    sweep = commands.add(
-        "sweep", _sweep, "Run a grid of experiments through DVC's queue and rank them; finished ones are not run again."
-    )
-    sweep.add_argument(
-        "overrides",
-        nargs="*",
-        metavar="OVERRIDE",
-        help="as for `dvc exp run -S`, commas make the grid: model=ridge,extra_trees intervals.level=0.8,0.9 "
-        "(every choice of model where none is given)",
-    )
-    sweep.add_argument("--jobs", type=_positive, metavar="N", help="experiments at a time (as many as there are cores)")
-    sweep.add_argument("--name", help="stem of the experiments' names (one made from the commit and the overrides)")
-    with_json(sweep, "the ranking as JSON on standard output")
-    with_s3(sweep)
+def add_commands(nouns: Commands) -> None:
+    """Add the commands of `batchyield experiments`."""
+    experiments = nouns.add_noun("experiments", "Experiments through DVC's queue, ranked.")
+
+    about = "Run a grid of experiments through DVC's queue and rank them; finished ones are not run again."
+    run = experiments.add("run", _run, about, "experiments run model=ridge,extra_trees intervals.level=0.8,0.9")
+    about = "as for `dvc exp run -S`; commas make the grid (every choice of model if there is none)"
+    run.add_argument("overrides", nargs="*", metavar="OVERRIDE", help=about)
+    run.add_argument("--jobs", type=_positive, metavar="N", help="experiments at a time (number of cores)")
+    about = "prefix of the experiments' names (made from the commit and the overrides)"
+    run.add_argument("--name", help=about)
+    add_json_option(run, "print the ranking as JSON")
+    add_s3_option(run)
 
 
 def _positive(text: str) -> int:
@@ -30,9 +27,9 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _sweep(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> int:
     from batchyield.experiments.sweep import render, sweep
 
-    made = sweep(options.overrides, sys.stderr, name=options.name, jobs=options.jobs, s3_port=options.s3_port)
-    show(made, options, render)
-    return made.exit_code
+    result = sweep(options.overrides, sys.stderr, name=options.name, jobs=options.jobs, s3_port=options.s3_port)
+    print_result(result, options, render)
+    return result.exit_code

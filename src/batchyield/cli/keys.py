@@ -1,4 +1,4 @@
-"""`batchyield key`: make, list, rotate and revoke the API keys of the service while it runs."""
+"""`batchyield keys`: the API keys of the service; a running one applies a change within a second."""
 
 import argparse
 import os
@@ -7,56 +7,53 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from batchyield.cli.options import Commands, show, with_json
-from batchyield.errors import SetupError
+from batchyield.cli.options import Commands, add_json_option, print_result
+from batchyield.errors import ConfigError
 
 VARIABLE = "BATCHYIELD_API_KEYS_FILE"
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
-def add(commands: Commands) -> None:
-    """Add `key` with `add`, `list`, `rotate` and `revoke`."""
-    key = commands.add(
-        "key", lambda _: 2, "Make, list, rotate and revoke API keys; a running service notices in a second."
-    )
-    file = argparse.ArgumentParser(add_help=False)
-    file.add_argument("--file", type=Path, help=f"file of the keys (the value of {VARIABLE})")
-    actions = key.add_subparsers(required=True, metavar="ACTION")
-    added, listed, rotated, revoked = (
-        actions.add_parser(call.__name__[1:], parents=[file], help=call.__doc__, description=call.__doc__)
-        for call in (_add, _list, _rotate, _revoke)
-    )
-    for parser, call in ((added, _add), (listed, _list), (rotated, _rotate), (revoked, _revoke)):
-        parser.set_defaults(call=call)
-    for parser in (added, rotated, revoked):
+def add_commands(nouns: Commands) -> None:
+    """Add the commands of `batchyield keys`."""
+    keys = nouns.add_noun("keys", "API keys of the service, also while it runs: add, list, rotate, revoke.")
+
+    about = "Create a key and print it once; the file keeps its hash."
+    add = keys.add("add", _add, about, "keys add line-3 --scope predict --expires 2027-01-01")
+    listing = keys.add("list", _list, "List name, hash, scopes and expiry of the keys.", "keys list --json")
+    about = "Create a second key for a name and print it once; the old one stays valid."
+    rotate = keys.add("rotate", _rotate, about, "keys rotate line-3 --grace 24h")
+    revoke = keys.add("revoke", _revoke, "Revoke the keys of a name.", "keys revoke line-3")
+    for parser in (add, rotate, revoke):
         parser.add_argument("name", help="owner of the key: letters, digits and ._-")
-    added.add_argument(
-        "--scope", required=True, metavar="SCOPE,…", help="predict (send batches), read (model, metrics), admin (all)"
-    )
-    added.add_argument("--expires", type=_time, metavar="DATE", help="when it expires, in UTC: 2027-01-01")
-    with_json(listed, "the keys as JSON")
-    rotated.add_argument("--grace", type=_duration, metavar="TIME", help="how long it stays valid: 90s, 30m, 24h, 7d")
-    revoked.add_argument("--key", default="", metavar="DIGITS", help="only the one whose hash begins so (`key list`)")
+    for parser in (add, listing, rotate, revoke):
+        parser.add_argument("--file", type=Path, help=f"file of the keys (the value of {VARIABLE})")
+        add_json_option(parser)
+    about = "predict (send batches), read (model, metrics), admin (all)"
+    add.add_argument("--scope", required=True, metavar="SCOPE,…", help=about)
+    add.add_argument("--expires", type=_time, metavar="DATE", help="when it expires, in UTC: 2027-01-01")
+    about = "how long the old key stays valid: 90s, 30m, 24h, 7d (until it is revoked)"
+    rotate.add_argument("--grace", type=_duration, metavar="TIME", help=about)
+    about = "only the key whose hash begins with these (`batchyield keys list`)"
+    revoke.add_argument("--key", default="", metavar="DIGITS", help=about)
 
 
 def _add(options: argparse.Namespace) -> int:
-    """Make a key and print it, once; the file gets its hash."""
     from batchyield.serving.auth import api_keys
 
     path = _file(options)
     token = api_keys.add_key(path, options.name, options.scope.split(","), options.expires)
-    print(f"{options.name}: this is the key; {path} holds only its hash, so keep it now", file=sys.stderr)
-    print(token)
+    print(f"{options.name}: {path} holds only the hash of this key, so store it now", file=sys.stderr)
+    print_result({"name": options.name, "key": token}, options, lambda _: token)
     return 0
 
 
 def _list(options: argparse.Namespace) -> int:
-    """List name, hash, scopes and expiry of the keys."""
     from batchyield.serving.auth import api_keys
 
     path = _file(options)
-    found = api_keys.read_keys(path) if path.exists() else []
-    listed = [
+    keys = api_keys.read_keys(path) if path.exists() else []
+    rows = [
         {
             "name": key.name,
             "id": key.id,
@@ -64,52 +61,51 @@ def _list(options: argparse.Namespace) -> int:
             "created": api_keys.format_time(key.created),
             "expires": api_keys.format_time(key.expires) if key.expires else None,
         }
-        for key in found
+        for key in keys
     ]
-    show(listed, options, lambda _: api_keys.render_keys(found))
+    print_result(rows, options, lambda _: api_keys.render_keys(keys))
     return 0
 
 
 def _rotate(options: argparse.Namespace) -> int:
-    """Make a second key for a name and print it; the old one stays valid."""
     from batchyield.serving.auth import api_keys
 
     token, older = api_keys.rotate_key(_file(options), options.name, options.grace)
     for key in older:
         until = "until " + (api_keys.format_time(key.expires) if key.expires else "it is revoked")
-        print(f"{key.name} {key.id}: valid {until}: `batchyield key revoke {key.name} --key {key.id}`", file=sys.stderr)
-    print(token)
+        revoke = f"`batchyield keys revoke {key.name} --key {key.id}`"
+        print(f"{key.name} {key.id}: valid {until}: {revoke}", file=sys.stderr)
+    print_result({"name": options.name, "key": token, "older": [key.id for key in older]}, options, lambda _: token)
     return 0
 
 
 def _revoke(options: argparse.Namespace) -> int:
-    """Revoke the keys of a name."""
     from batchyield.serving.auth import api_keys
 
-    for key in api_keys.revoke_key(_file(options), options.name, options.key):
-        print(f"{key.name} {key.id}: revoked")
+    revoked = api_keys.revoke_key(_file(options), options.name, options.key)
+    text = "\n".join(f"{key.name} {key.id}: revoked" for key in revoked)
+    print_result({"name": options.name, "revoked": [key.id for key in revoked]}, options, lambda _: text)
     return 0
 
 
 def _file(options: argparse.Namespace) -> Path:
-    given = options.file or os.environ.get(VARIABLE)
-    if not given:
-        raise SetupError("no file of keys is named", f"give --file, or set {VARIABLE}")
-    return Path(given)
+    file = options.file or os.environ.get(VARIABLE)
+    if not file:
+        raise ConfigError("there is no file of keys", f"give --file, or set {VARIABLE}")
+    return Path(file)
 
 
 def _duration(text: str) -> timedelta:
-    found = re.fullmatch(r"(\d{1,6})([smhd])", text)
-    if found is None:
+    match = re.fullmatch(r"(\d{1,6})([smhd])", text)
+    if match is None:
         raise argparse.ArgumentTypeError(f"invalid duration {text!r}; expected for example 90s, 30m, 24h or 7d")
-    return timedelta(**{UNITS[found[2]]: int(found[1])})
+    return timedelta(**{UNITS[match[2]]: int(match[1])})
 
 
 def _time(text: str) -> datetime:
     try:
-        found = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"invalid time {text!r}; expected for example 2027-01-01 or 2027-01-01T12:00:00Z"
-        ) from None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+        expected = "2027-01-01 or 2027-01-01T12:00:00Z"
+        raise argparse.ArgumentTypeError(f"invalid time {text!r}; expected for example {expected}") from None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

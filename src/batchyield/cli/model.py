@@ -1,51 +1,238 @@
-"""The model: is it good enough, and can it be better?"""
+"""`batchyield model`: its params and search, predictions from the command line, comparison of two models."""
 
 import argparse
+import contextlib
+import hashlib
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from batchyield.cli.options import Commands, show, with_base, with_json
+from batchyield.cli import deploy
+from batchyield.cli.journal import add_journal_option, add_period_options, open_journal, read_period
+from batchyield.cli.options import Commands, add_json_option, print_result
+from batchyield.errors import ConfigError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from batchyield.scoring.local import Progress
+
+SCHEDULER = "DASK_SCHEDULER_ADDRESS"
+
+Predictions = Iterator[tuple[Iterator[bytes], dict[str, Any]]]
+"""Lines of predictions in the order of the batches, and which model and how many workers computed them."""
 
 
-def add(commands: Commands) -> None:
-    """Adds `gate` and `tune`."""
-    gate = commands.add(
-        "gate", _gate, "Judge the measured figures by the bounds in the params, and their change against a base."
+def add_commands(nouns: Commands) -> None:
+    """Add the commands of `batchyield model`."""
+    model = nouns.add_noun("model", "The model: params, search, scoring, comparison with another model.")
+
+    about = "Compose conf/ into params.yaml, or check that params.yaml equals conf/."
+    params = model.add("params", _params, about, "model params model=ridge")
+    params.add_argument("--check", action="store_true", help="write nothing; fail if params.yaml differs from conf/")
+    params.add_argument("overrides", nargs="*", help="Hydra overrides, for example model=ridge")
+
+    about = "Search hyperparameters with Optuna on the training batches; an interrupted search resumes."
+    search = model.add("search", _search, about, "model search conf/search/line_trees.yaml --write tuned")
+    space = Path("conf/search/line_trees.yaml")
+    search.add_argument("space", type=Path, nargs="?", default=space, help="the search space (%(default)s)")
+    search.add_argument("--write", metavar="NAME", help="write the winner as conf/model/NAME.yaml")
+    search.add_argument("--force", action="store_true", help="overwrite an existing choice of that name")
+
+    about = "Predict the batches of CSV files, by a service or here: id,yield,lower,upper per line."
+    _add_score_options(model.add("score", _score, about, "model score batches.csv --local --out yields.csv"))
+
+    about = "Compare two pinned models on the test batches, or one with the model that serves."
+    compare = model.add("compare", _compare, about, "model compare v1.0.0 v1.1.0")
+    about = "the baseline; without a candidate: the candidate, compared with the model that serves"
+    compare.add_argument("revision", help=about)
+    compare.add_argument("candidate", nargs="?", help="the candidate")
+    deploy.add_models_option(compare)
+    add_json_option(compare)
+
+    about = "Predict journalled inputs with a candidate model and report what it would have changed."
+    replay = model.add("replay", _replay, about, "model replay --since 7d --model main --fail-over p95=0.01")
+    add_period_options(replay)
+    replay.add_argument("--limit", type=int, metavar="N", help="only the latest N predictions of the period")
+    replay.add_argument("--model", required=True, metavar="REV|DIR", help="the candidate: a revision or a folder")
+    about = "`journal`: the journalled predictions; or a model (%(default)s)"
+    replay.add_argument("--baseline", default="journal", metavar="REV|DIR", help=about)
+    about = (
+        "exit with 1 if the figure is greater (p95 if none is named): mean, mean_absolute, p95, largest, changed, "
+        "outside, slice or live_rmse; may be repeated"
     )
-    gate.add_argument("--params", type=Path, default=Path("params.yaml"), help="where the bounds stand (%(default)s)")
-    gate.add_argument("--metrics", type=Path, default=Path("data/metrics"), help="the figures (%(default)s)")
-    with_base(gate)
-    with_json(gate)
-
-    tune = commands.add(
-        "tune",
-        _tune,
-        "Search for better hyperparameters with Optuna on the training batches; an interrupted search resumes.",
-    )
-    tune.add_argument("space", type=Path, nargs="?", default=Path("conf/search/line_trees.yaml"), help="(%(default)s)")
-    tune.add_argument("--write", metavar="NAME", help="write the winner as conf/model/NAME.yaml")
-    tune.add_argument("--force", action="store_true", help="overwrite a choice of that name")
+    replay.add_argument("--fail-over", action="append", default=[], metavar="[FIGURE=]MAX", help=about)
+    add_journal_option(replay)
+    add_json_option(replay)
 
 
-def _gate(options: argparse.Namespace) -> int:
-    from batchyield.review.gate import Judgement, labelled
+def _add_score_options(score: argparse.ArgumentParser) -> None:
+    about = "the plant's CSV, GB18030 or UTF-8, of any size; several are read in order"
+    score.add_argument("file", type=Path, nargs="+", help=about)
+    score.add_argument("--out", type=Path, help="file to write (standard output)")
+    score.add_argument("--quiet", action="store_true", help="show no progress on standard error")
+    add_json_option(score, "print a summary as JSON; needs --out")
+    where = score.add_mutually_exclusive_group()
+    about = "the service, with the key in $BATCHYIELD_API_KEY ($BATCHYIELD_URL, else http://127.0.0.1:8000)"
+    where.add_argument("--url", help=about)
+    where.add_argument("--local", action="store_true", help="predict in this process; the bytes are the same")
+    where.add_argument("--workers", type=int, metavar="N", help="predict in N processes of this machine")
+    about = f"predict on the Dask workers of tcp://HOST:8786, or tls://… (${SCHEDULER})"
+    where.add_argument("--scheduler", metavar="ADDRESS", help=about)
+    score.add_argument("--lock", type=Path, default=Path("dvc.lock"), help="what pins the local model (%(default)s)")
+    for name, about in (("ca", "CA of the scheduler"), ("cert", "certificate of this client"), ("key", "its key")):
+        score.add_argument(f"--tls-{name}", type=Path, metavar="PEM", help=f"{about} (as Dask is configured)")
 
-    if options.base:
-        from batchyield.review.review import review
 
-        made = review(options.base, options.labels, params=options.params, metrics=options.metrics).judgement
-    else:
-        from batchyield.modelling.params import read_params
-        from batchyield.review.gate import judge
+def model_folder(model: str) -> Path:
+    """Return the folder of a model: the folder itself, or that of a revision, whose model is fetched."""
+    if Path(model).is_dir():
+        return Path(model)
+    from batchyield.release.pinned_model import fetch_model
 
-        made = Judgement(judge(read_params(options.params).gate, options.metrics), [], labelled(options.labels))
-    show(made.as_json() if options.json else made, options, str)
-    return 0 if made.passed else 1
+    return fetch_model(model)
 
 
-def _tune(options: argparse.Namespace) -> int:
+def _params(options: argparse.Namespace) -> int:
+    from batchyield.versioning import hydra_params as params
+
+    print(params.check_params() if options.check else params.write_params(overrides=options.overrides))
+    return 0
+
+
+def _search(options: argparse.Namespace) -> int:
     from batchyield.modelling.reproducibility import pin
 
     pin()  # before NumPy loads
-    from batchyield.modelling import hyperparameter_search as tune
+    from batchyield.modelling import hyperparameter_search
 
-    return tune.run(options.space, options.write, options.force)
+    return hyperparameter_search.run(options.space, options.write, options.force)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from batchyield.review import model_comparison
+
+    folder, deployment = deploy.fetch_model(options.candidate or options.revision)
+    if options.candidate:
+        baseline = deploy.open_model(*deploy.fetch_model(options.revision))
+        comparison = model_comparison.compare(baseline, deploy.open_model(folder, deployment))
+    else:
+        changes = deploy.compare_with_serving(deploy.model_store(options), folder, deployment)
+        if changes is None:
+            raise ConfigError("no model serves, so there is nothing to compare with", "give two revisions")
+        comparison = changes
+    print_result(comparison, options, model_comparison.render)
+    return 0
+
+
+def _replay(options: argparse.Namespace) -> int:
+    import msgspec
+
+    from batchyield.journal.queries import read_predictions
+    from batchyield.review.journal_replay import bounds, open_candidate, render, replay
+
+    limits = _limits(options.fail_over)
+    since, until = read_period(options)
+    candidate = open_candidate(model_folder(options.model))
+    baseline = None if options.baseline == "journal" else open_candidate(model_folder(options.baseline))
+    with open_journal(options) as store:
+        result = replay(read_predictions(store, since, until, options.limit), candidate, baseline)
+    verdicts = bounds(result, limits)
+    rows = [{"figure": b.figure, "most": b.most, "found": b.found, "passed": b.passed} for b in verdicts]
+    text = "\n".join([render(result), *(["", *map(str, verdicts)] if verdicts else [])])
+    print_result(msgspec.to_builtins(result) | {"bounds": rows}, options, lambda _: text)
+    return 0 if all(verdict.passed for verdict in verdicts) else 1
+
+
+def _limits(options: list[str]) -> dict[str, float]:
+    from batchyield.review.journal_replay import FIGURES
+
+    limits = {}
+    for option in options:
+        figure, equals, limit = option.rpartition("=")
+        figure = figure if equals else "p95"
+        try:
+            limits[figure] = float(limit)
+        except ValueError:
+            raise ConfigError(
+                f"--fail-over {option}: {limit!r} is not a number", "write for example p95=0.01"
+            ) from None
+        if figure not in FIGURES:
+            raise ConfigError(f"--fail-over {option}: there is no figure {figure}", f"there are {', '.join(FIGURES)}")
+    return limits
+
+
+def _score(options: argparse.Namespace) -> int:
+    from batchyield.files import write_atomic
+    from batchyield.scoring.local import Progress, total_bytes, with_header
+
+    if options.json and not options.out:
+        raise ConfigError("standard output cannot take both the predictions and --json", "name a file with --out")
+    scheduler = options.scheduler or os.environ.get(SCHEDULER, "")
+    here = options.local or options.workers is not None or (scheduler and not options.url)
+    digest = hashlib.md5(usedforsecurity=False)
+    progress, begun = Progress(total_bytes(options.file), options.quiet), time.monotonic()
+    with _score_here(options, scheduler, progress) if here else _score_by_service(options) as (lines, computed_by):
+        parts = _hashed(with_header(progress.answered(lines)), digest)
+        if options.out:
+            write_atomic(options.out, parts)
+        else:
+            sys.stdout.buffer.writelines(parts)
+    if options.json:
+        summary = {"batches": progress.batches, "seconds": round(time.monotonic() - begun, 3)}
+        print_result(summary | {"md5": digest.hexdigest()} | computed_by, options, str)
+    return 0
+
+
+@contextlib.contextmanager
+def _score_by_service(options: argparse.Namespace) -> Predictions:
+    from batchyield.client import Client
+    from batchyield.serving.responses import CSV_HEADER
+
+    if len(options.file) > 1:  # between two of them, its model may change
+        raise ConfigError("a service scores one file at a time", "run the command for each file, or use --local")
+    with Client(options.url) as client:
+        yield (part.removeprefix(CSV_HEADER) for part in client.score_csv(options.file[0])), {}
+
+
+@contextlib.contextmanager
+def _score_here(options: argparse.Namespace, scheduler: str, progress: "Progress") -> Predictions:
+    from batchyield.scoring.local import read_chunks, score_chunks
+    from batchyield.serving.artifact import open_artifact, read_pins
+
+    folder = options.lock.parent / "data" / "model"
+    pins = read_pins(options.lock, folder)
+    parts = progress.taken(read_chunks(options.file))
+    if options.local:
+        artifact = open_artifact(folder, pins)
+        yield score_chunks(artifact.predictor, parts), {"model": artifact.md5, "workers": 0}
+        return
+    from batchyield.scoring.dask import score as scoring
+    from batchyield.scoring.dask.worker import upload_model
+
+    uploaded = upload_model(folder, pins)
+    with _cluster(options, scheduler) as client:
+        expected, workers = scoring.check_workers(client, uploaded)
+        if not options.quiet:
+            answer = "worker answers" if workers == 1 else "workers answer"
+            print(f"{workers} {answer} with model {expected.model}", file=sys.stderr, flush=True)
+        yield scoring.score_on_workers(client, uploaded, expected, parts), {"model": expected.model, "workers": workers}
+
+
+def _cluster(options: argparse.Namespace, scheduler: str) -> contextlib.AbstractContextManager["Client"]:
+    from batchyield.scoring.dask.cluster import TlsFiles, connect, start_local_cluster
+
+    if options.workers is None:
+        return connect(scheduler, TlsFiles(options.tls_ca, options.tls_cert, options.tls_key))
+    if options.workers < 1:
+        raise ConfigError(f"--workers {options.workers} is less than 1", "give 1 or more, or use --local")
+    return start_local_cluster(options.workers)
+
+
+def _hashed(parts: Iterable[bytes], digest: "hashlib._Hash") -> Iterator[bytes]:
+    for part in parts:
+        digest.update(part)
+        yield part

@@ -1,65 +1,137 @@
-"""The commands of `batchyield`, a module for each kind; each command is a thin call into the library.
+"""Parser of the command line, options that several commands share, and the output of results.
 
-What a command needs is imported when it is called: `--help` answers at once, and a service's image that lacks DVC can
-still run those commands that do without.
+The modules of this package import what a command needs only when it runs. So `--help` is fast, and an image without
+DVC still runs every command that does without it.
 """
 
 import argparse
+import difflib
 import os
+import re
+import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
-Call = Callable[[argparse.Namespace], int]
+from batchyield.errors import MissingToolError
+
+EXTRAS = {
+    "client": {"httpx", "tenacity"},
+    "report": {"altair", "jinja2", "vl_convert"},
+    "scale": {"dask", "distributed"},
+    "search": {"optuna"},
+    "serve": {"alembic", "litestar", "psycopg", "sqlalchemy", "structlog", "uvicorn", "zstandard"},
+}
+"""Import names of the packages of each extra of pyproject.toml; any other package is of `train`."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Parser that keeps the layout of its texts and suggests the name that a mistyped one is close to."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+        self.set_defaults(call=lambda _: self.print_usage_help(), parser=self)
+        self.commands: Any = None
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Return the parsed command line; the parser of the command reports what it does not know."""
+        options, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return options
+
+    def print_usage_help(self) -> int:
+        """Print the help, for a noun without a verb; return the exit code of wrong usage."""
+        self.print_help()
+        return 2
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with code 2 and the message, with a suggestion if a command or an option was mistyped."""
+        if choice := re.search(r"invalid choice: '([^']*)'", message):
+            known = list(self.commands.choices) if self.commands else []
+            typed = choice[1]
+        else:
+            known = re.findall(r"--[a-z0-9-]+", self.format_help())
+            typed = message.removeprefix("unrecognized arguments: ").split("=")[0]
+        if close := difflib.get_close_matches(typed, known, n=1):
+            message += f"; did you mean {close[0]!r}?"
+        super().error(message)
 
 
 class Commands:
-    """The command line under construction; a kind's module adds its commands to it."""
+    """The commands of one parser; `add` adds one and `add_noun` a level of commands below it."""
 
-    def __init__(self) -> None:
-        self.parser = argparse.ArgumentParser(
-            prog="batchyield", description="A yield model rebuilt bit for bit from pinned data."
+    def __init__(self, subparsers: Any) -> None:
+        self._subparsers = subparsers
+
+    def add(
+        self, name: str, call: Callable[[argparse.Namespace], int], about: str, example: str
+    ) -> argparse.ArgumentParser:
+        """Return the parser of a new command.
+
+        Args:
+            name: the verb.
+            call: runs the command and returns its exit code.
+            about: one sentence for its help.
+            example: a command line, without the program's name.
+        """
+        parser: argparse.ArgumentParser = self._subparsers.add_parser(
+            name, help=about, description=about, epilog=f"Example: batchyield {example}"
         )
-        self._added = self.parser.add_subparsers(required=True, metavar="COMMAND")
+        parser.set_defaults(call=call)
+        return parser
 
-    def add(self, name: str, call: Call, about: str) -> argparse.ArgumentParser:
-        """A command; `call` gets what was given and returns the exit code."""
-        added = self._added.add_parser(name, help=about, description=about)
-        added.set_defaults(call=call)
-        return added
-
-
-def with_json(added: argparse.ArgumentParser, about: str = "the findings as JSON on standard output") -> None:
-    """`--json`, for a machine that reads."""
-    added.add_argument("--json", action="store_true", help=about)
+    def add_noun(self, name: str, about: str) -> "Commands":
+        """Return the commands of a new noun; the noun alone prints its help."""
+        return commands_of(self._subparsers.add_parser(name, help=about, description=about))
 
 
-def with_s3(added: argparse.ArgumentParser) -> None:
-    """`--s3-port`, for what starts the embedded server where it is needed."""
+def commands_of(parser: Parser) -> Commands:
+    """Return the commands of a parser, none yet."""
+    parser.commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    return Commands(parser.commands)
+
+
+def missing_package(error: ModuleNotFoundError) -> MissingToolError:
+    """Return the error that names the extra of a missing package; an error of our own modules is raised again."""
+    name = (error.name or "").partition(".")[0]
+    if name in ("", "api", "batchyield"):
+        raise error
+    extra = next((extra for extra, packages in EXTRAS.items() if name in packages), "train")
+    return MissingToolError(f"{error.name} is not installed", f"install the extra: pip install 'batchyield[{extra}]'")
+
+
+def add_json_option(parser: argparse.ArgumentParser, about: str = "print the result as JSON") -> None:
+    """Add `--json`, for a result that a program reads."""
+    parser.add_argument("--json", action="store_true", help=about)
+
+
+def add_s3_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--s3-port`, for commands that start the embedded S3 server where it is needed."""
     about = "port of the embedded S3 server (the one in .dvc/config.local, at first 9500)"
-    added.add_argument("--s3-port", type=int, metavar="PORT", help=about)
+    parser.add_argument("--s3-port", type=int, metavar="PORT", help=about)
 
 
-def with_service(added: argparse.ArgumentParser) -> None:
-    """`--host` and `--port`, for what serves."""
-    added.add_argument("--host", default="127.0.0.1", help="address of the service (%(default)s)")
-    added.add_argument("--port", type=int, default=8000, help="port of the service (%(default)s)")
+def add_service_options(parser: argparse.ArgumentParser) -> None:
+    """Add `--host` and `--port`, for commands that serve."""
+    parser.add_argument("--host", default="127.0.0.1", help="address of the service (%(default)s)")
+    parser.add_argument("--port", type=int, default=8000, help="port of the service (%(default)s)")
 
 
-def with_base(added: argparse.ArgumentParser, **options: Any) -> None:
-    """`--base` and `--labels`, for what compares."""
-    added.add_argument(
-        "--base", metavar="REV", help="compare with the commit at which HEAD left this revision", **options
-    )
-    added.add_argument(
-        "--labels",
-        default=os.environ.get("PR_LABELS", ""),
-        help="labels of the pull request, with commas between them (those in $PR_LABELS); gate-override lets a "
-        "failing gate through and says so",
-    )
+def add_base_options(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
+    """Add `--base` and `--labels`, for commands that compare a change with its base."""
+    about = "compare with the commit at which HEAD left this revision"
+    parser.add_argument("--base", metavar="REV", required=required, help=about)
+    about = "labels of the pull request, separated by commas ($PR_LABELS); gate-override lets a failing gate pass"
+    parser.add_argument("--labels", default=os.environ.get("PR_LABELS", ""), help=about)
 
 
-def show(found: Any, options: argparse.Namespace, render: Callable[[Any], str]) -> None:
-    """Prints findings: as JSON where `--json` is given, else as `render` says them to people."""
+def print_result(value: Any, options: argparse.Namespace, render: Callable[[Any], str]) -> None:
+    """Print a result as JSON if `--json` is given, else as the text that `render` returns."""
     import msgspec
 
-    print(msgspec.json.format(msgspec.json.encode(found)).decode() if options.json else render(found))
+    print(msgspec.json.format(msgspec.json.encode(value)).decode() if options.json else render(value))
+
+
+def print_progress(line: str) -> None:
+    """Print a line of progress on standard error at once."""
+    print(line, file=sys.stderr, flush=True)

@@ -184,7 +184,7 @@ def table(ranked: Sequence[Candidate]) -> list[str]:
 
 
 def run(space_path: Path, write: str | None = None, force: bool = False) -> int:
-    """Run `batchyield tune`: search on the workspace's training batches, print the ranking, write the winner.
+    """Run `batchyield model search`: search on the workspace's training batches, print the ranking, write the winner.
 
     Args:
         space_path: search space, for example `conf/search/line_trees.yaml`.
@@ -221,9 +221,9 @@ def run(space_path: Path, write: str | None = None, force: bool = False) -> int:
             write_choice(
                 path,
                 winner.model,
-                f"Written by `batchyield tune {shown} --write {path.stem}`: the best of {space.trials} trials, seed "
-                f"{space.seed}.\nCross-validated score {_e4(winner.score)}e-4 on {len(y)} training batches; baseline "
-                f"{_e4(baseline.score)}e-4.",
+                f"Written by `batchyield model search {shown} --write {path.stem}`: the best of "
+                f"{space.trials} trials, seed {space.seed}.\nCross-validated score {_e4(winner.score)}e-4 on "
+                f"{len(y)} training batches; baseline {_e4(baseline.score)}e-4.",
             )
         )
     return 0

@@ -1,4 +1,4 @@
-"""Search space of `batchyield tune`: a model, and the values that some of its parameters may take instead.
+"""Search space of `batchyield model search`: a model, and the values that some of its parameters may take instead.
 
 A space is a YAML file in `conf/search/`, which is not part of the composed `params.yaml`.
 """

@@ -71,8 +71,8 @@ def render_card(revision: str, root: Path, folder: Path) -> str:
         "## Pin",
         "",
         *pin_table(pinned, facts.data_md5),
-        f"Commit `{revision}`; `batchyield trace {pinned[MODEL]}` leads back to everything it was made "
-        f"of, `batchyield verify --rev {revision[:12]}` rebuilds it.",
+        f"Commit `{revision}`; `batchyield pin trace {pinned[MODEL]}` leads back to everything it was made "
+        f"of, `batchyield pin verify --rev {revision[:12]}` rebuilds it.",
         *_source(revision, root),
         "",
         "## Measured",

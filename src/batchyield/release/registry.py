@@ -179,4 +179,4 @@ def missing_tags_hint(root: Path) -> str:
     names = git("for-each-ref", "--format=%(objecttype) %(refname:short)", *patterns, cwd=root).splitlines()
     if bare := [name.removeprefix("commit ") for name in names if name.startswith("commit ")]:
         return f"{bare[0]} is here without its annotation, as some CI checkouts leave it: `git fetch --force --tags`"
-    return f"{FETCH}; `batchyield models` lists what there is"
+    return f"{FETCH}; `batchyield release list` lists what there is"

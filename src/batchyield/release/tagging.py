@@ -96,7 +96,7 @@ def promote_previous(stage: str, root: Path = Path(), *, push: bool = False) -> 
         now = f"holds {held[0]}, its first" if held else "holds none"
         raise SetupError(
             f"no version was in stage {stage} before: it {now}",
-            f"`batchyield promote {stage} VERSION` names one; {FETCH}",
+            f"`batchyield release promote {stage} VERSION` names one; {FETCH}",
         )
     return promote(stage, held[-2], root, push=push)
 
@@ -113,7 +113,9 @@ def _create(create: Callable[..., Any], root: Path, *what: str, push: bool, **op
     try:
         made = create(root, NAME, *what, author=name, author_email=rest.partition(">")[0], **options)
     except GTOException as error:
-        raise SetupError(f"GTO refuses: {error}", f"`batchyield models` lists versions and stages; {FETCH}") from error
+        raise SetupError(
+            f"GTO refuses: {error}", f"`batchyield release list` lists versions and stages; {FETCH}"
+        ) from error
     tag: str = made.tag
     if push:
         try:

@@ -146,7 +146,7 @@ def list_advice(found: ReportData) -> list[str]:
         steps.append(
             "Do not steer by single predictions for now: by measured yields the model does not hold what its "
             f"card promises ({_worse(live)}). Train again with the "
-            "batches whose yield is known, and compare with `batchyield replay` before the new model serves."
+            "batches whose yield is known, and compare with `batchyield model replay` before the new model serves."
         )
     if blank:
         steps.append(

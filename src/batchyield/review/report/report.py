@@ -45,7 +45,7 @@ def _locally(review: Review, base: str) -> list[str]:
         f"git checkout {commit} && make setup",
         ". .venv/bin/activate",
         "dvc pull || make repro           # its outputs, from the storage or built here",
-        f"batchyield report --base {base}    # this report",
+        f"batchyield review report --base {base}    # this report",
         "make serve                       # the model over HTTP on 127.0.0.1:8000",
         "```",
         "",

@@ -15,7 +15,7 @@ SHOWN = 8
 
 
 class Replayed(msgspec.Struct, frozen=True):
-    """Of `batchyield replay --json`, what is told here."""
+    """Of `batchyield model replay --json`, what is told here."""
 
     baseline: str
     candidate: str
@@ -62,8 +62,8 @@ def _read(file: Path, kind: type[Found], command: str) -> Found:
 def reproduction(extras: Extras) -> list[str]:
     """Whether the committed lock is what the code builds."""
     if extras.verification is None:
-        return ["### Reproduction", "", "Not verified here: `batchyield verify` rebuilds the commit elsewhere.", ""]
-    made = _read(extras.verification, Verification, "batchyield verify --json")
+        return ["### Reproduction", "", "Not verified here: `batchyield pin verify` rebuilds the commit elsewhere.", ""]
+    made = _read(extras.verification, Verification, "batchyield pin verify --json")
     counts = {verdict: sum(f.verdict is verdict for f in made.findings) for verdict in OutputVerdict}
     said = ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n)
     lines = ["### Reproduction", ""]
@@ -85,7 +85,7 @@ def replay(extras: Extras) -> list[str]:
     """What the candidate would have answered otherwise to journalled inputs."""
     if extras.replay is None:
         return []
-    made = _read(extras.replay, Replayed, "batchyield replay --json")
+    made = _read(extras.replay, Replayed, "batchyield model replay --json")
     lines = [
         "### Replay of journalled inputs",
         "",

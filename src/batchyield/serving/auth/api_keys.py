@@ -129,7 +129,7 @@ def read_keys(path: Path) -> list[ApiKey]:
     except msgspec.DecodeError as error:
         raise SetupError(
             f"{path}: {_explain(content, error)}",
-            "correct it there, or remove the file and make its keys again with `batchyield key add`",
+            "correct it there, or remove the file and make its keys again with `batchyield keys add`",
         ) from None
 
 
@@ -142,11 +142,11 @@ def add_key(path: Path, name: str, scopes: Sequence[str], expires: datetime | No
     token = new_token()
     with _changing(path) as keys:
         if any(key.name == name for key in keys):
-            raise SetupError(f"{name} has a key in {path}", f"run `batchyield key rotate {name}` for another one")
+            raise SetupError(f"{name} has a key in {path}", f"run `batchyield keys rotate {name}` for another one")
         try:
             _File([made := new_key(name, scopes, token, expires)])
         except ValueError as error:
-            raise SetupError(f"the key cannot be made: {error}", "see `batchyield key add --help`") from None
+            raise SetupError(f"the key cannot be made: {error}", "see `batchyield keys add --help`") from None
         keys.append(made)
     return token
 
@@ -206,7 +206,7 @@ def _of(path: Path, keys: Sequence[ApiKey], name: str, start: str = "") -> list[
     if found := [key for key in keys if key.name == name and key.sha256.startswith(start)]:
         return found
     beginning = f" that begins with {start}" if start else ""
-    raise SetupError(f"{name} has no key{beginning} in {path}", "see `batchyield key list`")
+    raise SetupError(f"{name} has no key{beginning} in {path}", "see `batchyield keys list`")
 
 
 def _explain(content: bytes, error: msgspec.DecodeError) -> str:

@@ -2,9 +2,9 @@
 
 The folder is self-contained, so that it can be moved or mounted elsewhere:
 
-    desired.json    what is wanted; written whole by `batchyield deploy`, `rollback` and `shadow`
+    desired.json    what is wanted; written whole by `batchyield deploy start`, `rollback` and `shadow`
     serving.json    the last wanted model that was opened and found good, for a worker that starts anew
-    history.json    what served before, latest last, for `batchyield rollback`
+    history.json    what served before, latest last, for `batchyield deploy rollback`
     models/         the artifacts of all these
     workers/        what each worker says of itself
 """
@@ -201,5 +201,7 @@ def _read(file: Path, kind: type[Told]) -> Told | None:
         return None
     except (OSError, msgspec.MsgspecError, ValueError) as error:
         raise ArtifactError(
-            str(file), f"cannot be read: {error}", "`batchyield deploy REV` or `batchyield rollback REV` writes it anew"
+            str(file),
+            f"cannot be read: {error}",
+            "`batchyield deploy start REV` or `batchyield deploy rollback REV` writes it anew",
         ) from error

@@ -106,7 +106,7 @@ def rollback(models: ModelStore, wait: float) -> Rollout:
     *earlier, previous = models.history() or (None,)
     if previous is None:
         raise SetupError(
-            f"{models.root} remembers no model that served before", "name one: `batchyield rollback REVISION`"
+            f"{models.root} remembers no model that served before", "name one: `batchyield deploy rollback REVISION`"
         )
     made = _wish(models, serving=previous, wait=wait)
     if not made.problem:

@@ -111,7 +111,9 @@ def _of_file(asked: str, path: str, root: Path) -> Trace:
             notes.append(f"{asked} has the bytes of {', '.join(sighting.paths)}")
         return _trace(asked, sighting, root, *notes)
     remedy = (
-        f"`batchyield trace {said.md5}` traces what is pinned" if said else "trace a file that a stage reads or makes"
+        f"`batchyield pin trace {said.md5}` traces what is pinned"
+        if said
+        else "trace a file that a stage reads or makes"
     )
     if said and said.lock.outs().get(path):
         remedy += f", `dvc checkout {path}` brings it back"

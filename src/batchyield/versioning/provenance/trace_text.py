@@ -101,13 +101,13 @@ def commands(subjects: tuple[File, ...], revision: str, root: Path) -> Iterator[
             yield f"git show {shlex.quote(f'{short}:{subject.path}')}  # its bytes are kept in git"
     stages = list(dict.fromkeys(subject.stage for subject in subjects if subject.stage))
     if stages:
-        yield f"batchyield verify --rev {short}  # rebuilds all of it in a scratch folder and compares with the lock"
+        yield f"batchyield pin verify --rev {short}  # rebuilds all of it in a scratch folder and compares the lock"
     elif all(subject.path in kept for subject in subjects):
         return
     folder = f"../batchyield-{short}"
     embedded = (root / ".dvc").is_dir() and not remotes.external_location(root)
     if embedded:
-        yield "batchyield s3 start  # the embedded S3 server of this checkout, which has the raw data"
+        yield "batchyield data s3 start  # the embedded S3 server of this checkout, which has the raw data"
     yield f"git clone --no-checkout . {folder}"
     yield f"git -C {folder} checkout --detach {short}"
     if embedded or (root / ".dvc/config.local").exists():  # elsewhere the keys may come from the environment
@@ -115,6 +115,6 @@ def commands(subjects: tuple[File, ...], revision: str, root: Path) -> Iterator[
     yield f"cd {folder}"
     yield "make setup"
     yield ". .venv/bin/activate"
-    yield "batchyield fetch  # the raw data, by their pin"
+    yield "batchyield data fetch  # the raw data, by their pin"
     if stages:
         yield f"dvc repro --no-run-cache {' '.join(stages)}"

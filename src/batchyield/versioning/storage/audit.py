@@ -146,7 +146,7 @@ def _spoilt(copies: tuple[StoredCopy, ...]) -> Iterator[StoredCopy]:
 
 
 def _copy_problem(copy: StoredCopy) -> str:
-    remedy = "batchyield mirror" if copy.path == raw_data.DATA.as_posix() else "dvc push"
+    remedy = "batchyield data mirror" if copy.path == raw_data.DATA.as_posix() else "dvc push"
     if copy.state is ObjectState.MISSING:
         return f"{copy.path} has no copy in the storage: {copy.key} is missing; `{remedy}` where the file is at hand"
     return (
@@ -156,7 +156,7 @@ def _copy_problem(copy: StoredCopy) -> str:
 
 
 def _source_problems(source: SourceStatus, mirror: StoredCopy) -> Iterator[str]:
-    kept = "; its mirror in our storage is intact, so `batchyield fetch` still brings it"
+    kept = "; its mirror in our storage is intact, so `batchyield data fetch` still brings it"
     rest = kept if mirror.state is ObjectState.INTACT else ""
     if source.state is ObjectState.MISSING:
         which = f" in version {source.version}" if source.version else ""

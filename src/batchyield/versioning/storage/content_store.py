@@ -102,8 +102,8 @@ def read_stored(root: Path, digest: str, path: str) -> bytes | None:
         raise ArtifactError(
             storage.url(s3_objects.storage_key(storage, digest)),
             f"is corrupt, it has md5 {md5_of(data)} and is not the pinned {path}",
-            "`batchyield audit` tells what else is damaged; delete that object, and where the file is at hand "
-            "`dvc push`, or for the raw data `batchyield mirror`, mends it",
+            "`batchyield data audit` tells what else is damaged; delete that object, and where the file is at hand "
+            "`dvc push`, or for the raw data `batchyield data mirror`, mends it",
         )
     return data
 
@@ -129,7 +129,7 @@ def mirror(root: Path, data: bytes, path: str) -> StoredCopy:
     if made.state is not ObjectState.INTACT:
         raise SetupError(
             f"{storage.url()} does not give back what was put there: {made.key} is {made.state} {made.found}".rstrip(),
-            "mend the storage (`batchyield audit` says what else is wrong with it), then run the same command again",
+            "repair the storage (`batchyield data audit` lists what else is wrong), then run the same command again",
         )
     return made
 

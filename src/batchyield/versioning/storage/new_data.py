@@ -86,7 +86,7 @@ class SourceObject:
         raise SetupError(
             f"{self.url} holds {len(self.old)} bytes, md5 {digest}, that neither commit nor workspace pins and our "
             "storage has no copy of; the bucket keeps no versions, so they would be gone",
-            f"`dvc update {raw_data.PIN} && batchyield mirror` pins and keeps them; or give --force",
+            f"`dvc update {raw_data.PIN} && batchyield data mirror` pins and keeps them; or give --force",
         )
 
     def put(self, data: bytes) -> str:
@@ -241,8 +241,8 @@ def _rebuilt(root: Path, progress: Callable[[str], None]) -> tuple[MetricChange,
     except SetupError as error:
         raise SetupError(
             f"the new data are uploaded, pinned and mirrored, but the rebuild stopped: {error}",
-            f"then `dvc repro`; or go back with `git checkout {' '.join(map(str, COMMITTED))}`, `batchyield fetch` and "
-            "`dvc checkout`: the commit's data are kept",
+            f"then `dvc repro`; or return with `git checkout {' '.join(map(str, COMMITTED))}`, `batchyield data fetch` "
+            "and `dvc checkout`: the commit's data are kept",
         ) from error
     found = json.loads(dvc("metrics", "diff", "--json", "HEAD", cwd=root, quiet=True) or "{}")
     return tuple(

@@ -117,7 +117,7 @@ def is_current(root: Path, digest: str) -> bool:
     if found != digest and content_store.read_cached(root, found) is None:
         raise SetupError(
             f"{DATA} has md5 {found}, {PIN} pins {digest}, and the DVC cache has no copy of the former",
-            f"move {DATA} away and try again; `batchyield new-data FILE` makes a file the pinned one",
+            f"move {DATA} away and try again; `batchyield data import FILE` makes a file the pinned one",
         )
     return found == digest
 
@@ -140,7 +140,7 @@ def _brought(root: Path, pin: Pin) -> tuple[bytes, str]:
     said = "".join(f"\n- {trouble}" for trouble in troubles)
     raise SetupError(
         f"the raw data that {PIN} pins, md5 {pin.md5}, cannot be brought:{said}",
-        "once a place answers with them, run the same command again; whoever has them can `batchyield mirror`",
+        "once a place answers with them, run the same command again; whoever has them can `batchyield data mirror`",
     )
 
 
@@ -160,10 +160,10 @@ def _imported(root: Path, pin: Pin) -> bytes:
         if data is not None and md5_of(data) == pin.md5:
             return data
         wrong = f"sent {len(data or b'')} bytes that are not the pinned ones"
-        raise SetupError(f"{found.url} {wrong}", "`batchyield audit` says what is wrong there")
+        raise SetupError(f"{found.url} {wrong}", "`batchyield data audit` says what is wrong there")
     told = f"is no longer the object that {PIN} pins: it has {found.found}" if found.found else "does not exist there"
     which = f" in version {found.version}" if found.version else ""
     raise SetupError(
         f"{found.url}{which} {told}",
-        "`batchyield new-data FILE` pins another file; `batchyield demo` fills an empty embedded bucket",
+        "`batchyield data import FILE` pins another file; `batchyield data demo` fills an empty embedded bucket",
     )

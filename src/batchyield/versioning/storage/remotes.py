@@ -201,5 +201,5 @@ def s3_errors(name: str) -> Iterator[None]:
     except BotoCoreError as error:
         raise SetupError(
             f"the DVC remote {name} cannot be asked: {error}",
-            f"{remedy}, and that its server can be reached from here; `batchyield s3 start` starts the embedded one",
+            f"{remedy}, and that its server can be reached; `batchyield data s3 start` starts the embedded one",
         ) from error

@@ -1,0 +1,188 @@
+"""`batchyield deploy`: which model the workers of a running service serve, and serving a release."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from batchyield.cli.options import Commands, add_json_option, add_service_options, print_result
+
+if TYPE_CHECKING:
+    from batchyield.review.model_comparison import Comparison, Side
+    from batchyield.serving.artifact import Artifact
+    from batchyield.serving.deployment.model_store import Deployment, ModelStore
+    from batchyield.serving.deployment.rollout import Rollout
+
+WAIT_SECONDS = 60.0
+
+
+def add_commands(nouns: Commands) -> None:
+    """Add the commands of `batchyield deploy`."""
+    deploy = nouns.add_noun("deploy", "Models of a running service: start, shadow, roll back; serve a release.")
+
+    about = "Fetch a revision's model, report what it changes, and have every worker serve it."
+    start = deploy.add("start", _start, about, "deploy start v1.2.0")
+    start.add_argument("revision", help="any git revision, for example main, v1.2.0 or a commit")
+    _add_rollout_options(start)
+
+    about = "Have every worker serve the previous model again, or that of a revision."
+    rollback = deploy.add("rollback", _rollback, about, "deploy rollback")
+    rollback.add_argument("revision", nargs="?", help="any git revision (the model that served before)")
+    _add_rollout_options(rollback)
+
+    about = "Run a revision's model as shadow: it receives the same rows and answers no request."
+    shadow = deploy.add("shadow", _shadow, about, "deploy shadow main")
+    shadow.add_argument("revision", help="any git revision; `off` ends it")
+    _add_rollout_options(shadow)
+
+    about = "Report which model each worker serves; exit code 1 if one has not the desired model."
+    status = deploy.add("status", _status, about, "deploy status --json")
+    add_models_option(status)
+    add_json_option(status)
+
+    about = "Serve a released model: the newest, that of an environment, or a version."
+    serve = deploy.add("serve", _serve, about, "deploy serve --environment prod")
+    serve.add_argument("--model", metavar="NAME", help="name of the model (yield-model)")
+    which = serve.add_mutually_exclusive_group()
+    which.add_argument("--environment", metavar="NAME", help="the version that is in this environment, such as prod")
+    which.add_argument("--version", metavar="X.Y.Z", help="this version (the newest)")
+    serve.add_argument("--workers", type=int, default=1, help="worker processes (%(default)s)")
+    add_service_options(serve)
+
+
+def add_models_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--models`, the folder that the workers of a service watch."""
+    about = "the service's BATCHYIELD_MODELS (that variable, else .serving)"
+    parser.add_argument("--models", type=Path, metavar="DIR", help=about)
+
+
+def _add_rollout_options(parser: argparse.ArgumentParser) -> None:
+    add_models_option(parser)
+    about = "time for the workers before the change is taken back; 0 does not wait (%(default)g)"
+    parser.add_argument("--wait", type=float, default=WAIT_SECONDS, metavar="SECONDS", help=about)
+    add_json_option(parser)
+
+
+def model_store(options: argparse.Namespace) -> "ModelStore":
+    """Return the store of the models of a service, from `--models`."""
+    from batchyield.serving.deployment.model_store import DEFAULT_MODELS_DIRECTORY, ModelStore
+
+    return ModelStore(options.models or Path(os.environ.get("BATCHYIELD_MODELS") or DEFAULT_MODELS_DIRECTORY))
+
+
+def fetch_model(revision: str) -> "tuple[Path, Deployment]":
+    """Fetch the model of a revision and return its folder and its pins."""
+    from batchyield.release import pinned_model
+    from batchyield.serving.deployment.rollout import read_deployment
+
+    folder = pinned_model.fetch_model(revision)
+    return folder, read_deployment(folder)
+
+
+def open_model(folder: Path, deployment: "Deployment") -> "tuple[Artifact, Side]":
+    """Open a fetched model, which runs its golden rows; return it with its names for a comparison."""
+    from batchyield.review.model_comparison import Side
+    from batchyield.serving.artifact import open_artifact
+
+    return open_artifact(folder, deployment.pins), Side(deployment.md5, deployment.version, deployment.revision)
+
+
+def compare_with_serving(models: "ModelStore", folder: Path, deployment: "Deployment") -> "Comparison | None":
+    """Compare a model with the one that serves, or would serve; None if that one cannot be opened."""
+    from batchyield.errors import ArtifactError
+    from batchyield.review import model_comparison
+    from batchyield.serving.deployment.rollout import current_deployment
+
+    candidate = open_model(folder, deployment)
+    try:
+        current = current_deployment(models) or _workspace_model()
+        return model_comparison.compare(open_model(models.path(current), current), candidate)
+    except ArtifactError as error:
+        print(f"nothing to compare with: {error}", file=sys.stderr)
+        return None
+
+
+def _workspace_model() -> "Deployment":
+    from batchyield.serving.artifact import read_pins
+    from batchyield.serving.deployment.model_store import Deployment
+
+    directory = Path("data/model").absolute()
+    return Deployment(str(directory), read_pins(Path("dvc.lock").absolute(), directory), "workspace", "unreleased")
+
+
+def _start(options: argparse.Namespace) -> int:
+    from batchyield.review import model_comparison
+    from batchyield.serving.deployment import rollout
+
+    models = model_store(options)
+    folder, deployment = fetch_model(options.revision)
+    with rollout.exclusive_lock(models):
+        changes = compare_with_serving(models, folder, deployment)
+        if changes and not options.json:
+            print(model_comparison.render(changes), end="\n\n", flush=True)
+        return _report(rollout.deploy(models, models.add(folder, deployment), options.wait), options, changes)
+
+
+def _rollback(options: argparse.Namespace) -> int:
+    from batchyield.serving.deployment import rollout
+
+    if options.revision:
+        return _start(options)
+    models = model_store(options)
+    with rollout.exclusive_lock(models):
+        return _report(rollout.rollback(models, options.wait), options)
+
+
+def _shadow(options: argparse.Namespace) -> int:
+    from batchyield.serving.deployment import rollout
+
+    models = model_store(options)
+    with rollout.exclusive_lock(models):
+        if options.revision == "off":
+            return _report(rollout.set_shadow(models, None, options.wait), options)
+        folder, deployment = fetch_model(options.revision)
+        open_model(folder, deployment)
+        return _report(rollout.set_shadow(models, models.add(folder, deployment), options.wait), options)
+
+
+def _status(options: argparse.Namespace) -> int:
+    from batchyield.serving.deployment.rollout import Rollout
+    from batchyield.serving.deployment.worker_registry import live_workers
+
+    models = model_store(options)
+    desired, workers = models.desired(), tuple(live_workers(models.workers))
+    late = ", ".join(
+        str(status.pid) for status in workers if status.desired_revision < desired.revision or status.refused
+    )
+    return _report(Rollout(desired, workers, f"workers without the desired model: {late}" if late else ""), options)
+
+
+def _report(result: "Rollout", options: argparse.Namespace, changes: "Comparison | None" = None) -> int:
+    print_result({"comparison": changes, "rollout": result}, options, lambda _: _render(result, options))
+    return 1 if result.problem else 0
+
+
+def _render(result: "Rollout", options: argparse.Namespace) -> str:
+    lines = []
+    if result.problem:
+        lines += ["REFUSED, the desired state is as before:" if "wait" in options else "", result.problem]
+    if not result.workers:
+        serving = result.desired.serving or "the model of dvc.lock"
+        lines += [f"no worker is running; the next one to start serves {serving}"]
+    for worker in result.workers:
+        shadow = f"; in the shadow {worker.shadow}" if worker.shadow else ""
+        lines.append(f"worker {worker.pid} serves {worker.serving}{shadow}")
+    return "\n".join(filter(None, lines))
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from batchyield.release import pinned_model, registry
+
+    release = registry.resolve(options.model or registry.NAME, stage=options.environment, version=options.version)
+    variables = pinned_model.prepare_service(release)
+    print(f"serving {registry.NAME} {release.version}, commit {release.revision[:12]}", file=sys.stderr, flush=True)
+    address = ["--host", options.host, "--port", str(options.port), "--workers", str(options.workers)]
+    command = [sys.executable, "-m", "api", *address]
+    # This process becomes the service, so that signals to it reach the service itself.
+    os.execve(sys.executable, command, os.environ | {"PYTHONPATH": "src"} | variables)  # noqa: S606 - fixed command

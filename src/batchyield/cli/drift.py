@@ -1,0 +1,41 @@
+"""`batchyield drift`: the drift report of a model in service."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from batchyield.cli.journal import add_journal_option, add_period_options, open_journal, read_period
+from batchyield.cli.model import model_folder
+from batchyield.cli.options import Commands
+
+
+def add_commands(nouns: Commands) -> None:
+    """Add the commands of `batchyield drift`."""
+    drift = nouns.add_noun("drift", "Drift of the inputs, the yields and the error since the training.")
+
+    about = "Write an HTML page for a process engineer: what moved since the training, and does the model still hold?"
+    report = drift.add("report", _report, about, "drift report --since 30d --out report.html")
+    add_period_options(report)
+    about = "whose predictions: a revision or a folder (%(default)s, that of the checkout)"
+    report.add_argument("--model", default="data/model", metavar="REV|DIR", help=about)
+    add_journal_option(report)
+    report.add_argument("--out", required=True, type=Path, metavar="FILE", help="the page, one HTML file")
+    about = "exit with 1 if a reading, the yields or the error moved"
+    report.add_argument("--fail-on-drift", action="store_true", help=about)
+
+
+def _report(options: argparse.Namespace) -> int:
+    from batchyield.files import write_atomic
+    from batchyield.monitoring.report.collect import collect_report
+    from batchyield.monitoring.report.html import render_page
+    from batchyield.monitoring.report.narrative import BAD, summarize
+    from batchyield.review.journal_replay import open_candidate
+
+    since, until = read_period(options)
+    artifact = open_candidate(model_folder(options.model))
+    with open_journal(options) as store:
+        findings = collect_report(store, artifact, since, until)
+    write_atomic(options.out, render_page(findings).encode())
+    summary = summarize(findings)
+    print(f"{options.out}: {summary.text}", file=sys.stderr)
+    return 1 if options.fail_on_drift and summary.tone == BAD else 0
