@@ -86,10 +86,10 @@ def test_alerts_reach_whom_they_concern(labels, receiver):
     needs("amtool")
     checked("amtool", "check-config", str(ROUTES))
     given = [f"{name}={value}" for name, value in labels.items()]
-    told = checked(
+    output = checked(
         "amtool", "config", "routes", "test", f"--config.file={ROUTES}", f"--verify.receivers={receiver}", *given
     )
-    assert receiver in told
+    assert receiver in output
 
 
 def test_inhibition_and_cases_name_alerts_that_exist():
@@ -111,8 +111,8 @@ def test_no_secret_is_in_the_configuration():
 def test_the_commands_of_the_runbooks_exist():
     pages = RUNBOOKS.read_text() + (ROOT / "docs" / "alerts.md").read_text()
     named = set(re.findall(r"`batchyield ([a-z-]+)", pages))
-    told = checked(sys.executable, "-m", "batchyield.cli", "--help")
-    assert named <= set(re.findall(r"[a-z0-9-]+", told))
+    output = checked(sys.executable, "-m", "batchyield.cli", "--help")
+    assert named <= set(re.findall(r"[a-z0-9-]+", output))
 
 
 def test_without_prometheus_tests_are_skipped_but_fail_in_ci(monkeypatch):
@@ -157,14 +157,16 @@ def drifted(prometheus, alertmanager, station, callers):
     since = prometheus.now()
     callers.measure(callers.send(coming(400, start=400, B14=raised(-40), A10=None)), 0.08)
     until(lambda: prometheus.firing() >= DRIFT | ERROR, prometheus.firing)
-    told = until(lambda: station.told("model", "ReadingDrifted", "reading B14 has drifted"), lambda: station.posted)
-    assert "docs/runbooks.md#readingdrifted" in told[0]
-    assert "standard deviations" in told[0]
+    messages = until(
+        lambda: station.messages("model", "ReadingDrifted", "reading B14 has drifted"), lambda: station.posted
+    )
+    assert "docs/runbooks.md#readingdrifted" in messages[0]
+    assert "standard deviations" in messages[0]
     until(
-        lambda: station.told("model", "PredictionMeanShifted", "predicted yields have moved by 3."),
+        lambda: station.messages("model", "PredictionMeanShifted", "predicted yields have moved by 3."),
         lambda: station.posted,
     )
-    until(lambda: station.told("model", "CoverageLost"), lambda: station.posted)
+    until(lambda: station.messages("model", "CoverageLost"), lambda: station.posted)
     readings = prometheus.query('ALERTS{alertname="ReadingDrifted", alertstate="firing"}')
     assert {labels["reading"] for labels, _ in readings} == {"A10", "B14"}
     kept = {one["labels"]["alertname"]: one for one in alertmanager.alerts()}
@@ -174,12 +176,12 @@ def drifted(prometheus, alertmanager, station, callers):
     assert kept["CoverageLost"]["annotations"]["runbook_url"] == "docs/runbooks.md#coveragelost"
     prometheus.pass_by(1)
     assert prometheus.fired(since) - {"ReadingBlank"} == DRIFT | ERROR
-    assert not station.told("page")
-    assert not station.told("service")
+    assert not station.messages("page")
+    assert not station.messages("service")
 
 
 def lead(link, target):
-    """Has a link lead to a target, at once: a folder that was missing for a moment would be made anew."""
+    """Has a link lead to a target, at once: a folder that was missing for a moment would be created again."""
     made = link.with_name("made")
     made.symlink_to(target)
     made.replace(link)
@@ -190,13 +192,13 @@ def journal_away(prometheus, station, folder):
     since = prometheus.now()
     there = folder.readlink()
     lead(folder, ROUTES)
-    told = until(lambda: station.told("page", "JournalFailing"), lambda: (prometheus.firing(), station.posted))
-    assert "docs/runbooks.md#journalfailing" in told[0]
+    messages = until(lambda: station.messages("page", "JournalFailing"), lambda: (prometheus.firing(), station.posted))
+    assert "docs/runbooks.md#journalfailing" in messages[0]
     # Its consequences may follow: requests that wait and fail, and a watch that cannot read. Nothing else is wrong.
     assert not prometheus.fired(since) & {"ServiceDown", "NotReady", "MetricsGone", "TargetDown", "ContainersUnwatched"}
     lead(folder, there)
     until(lambda: "JournalFailing" not in prometheus.firing(), prometheus.firing)
-    until(lambda: station.told("page", "JournalFailing", "RESOLVED"), lambda: station.posted)
+    until(lambda: station.messages("page", "JournalFailing", "RESOLVED"), lambda: station.posted)
 
 
 class Watched(NamedTuple):
@@ -239,13 +241,15 @@ def test_the_right_alerts_fire_over_the_running_service_and_the_wrong_ones_stay_
         steady(seen.prometheus, seen.callers)
         drifted(seen.prometheus, seen.alertmanager, seen.station, seen.callers)
         journal_away(seen.prometheus, seen.station, journal.parent)
-        assert not seen.station.told("page", "ServiceDown")
+        assert not seen.station.messages("page", "ServiceDown")
         seen.stop()
-        until(lambda: seen.station.told("page", "ServiceDown", "docs/runbooks.md#servicedown"), seen.prometheus.firing)
+        until(
+            lambda: seen.station.messages("page", "ServiceDown", "docs/runbooks.md#servicedown"), seen.prometheus.firing
+        )
 
 
 def wrong_models(seen):
-    """A model whose bytes are not those pinned is to serve, another one runs in the shadow: both are said."""
+    """A desired model with other bytes than pinned, and a shadow that differs, raise an alert each."""
     prometheus, since = seen.prometheus, seen.prometheus.now()
     bad, other = stored(seen.root, A, name="bad"), stored(seen.root, B)
     file = seen.root / ".serving" / "models" / "bad" / "model.onnx"
@@ -254,10 +258,10 @@ def wrong_models(seen):
     until(lambda: prometheus.query("batchyield_shadow_difference_count > 0"), "nothing runs in the shadow")
     seen.callers.send(coming(150, start=150))
     until(lambda: prometheus.firing() >= {"ModelRefused", "ShadowDisagrees"}, prometheus.firing)
-    refused = until(lambda: seen.station.told("model", "ModelRefused"), lambda: seen.station.posted)
+    refused = until(lambda: seen.station.messages("model", "ModelRefused"), lambda: seen.station.posted)
     assert "docs/runbooks.md#modelrefused" in refused[0]
     assert "the model that is to be serving is refused" in refused[0]
-    differs = until(lambda: seen.station.told("model", "ShadowDisagrees"), lambda: seen.station.posted)
+    differs = until(lambda: seen.station.messages("model", "ShadowDisagrees"), lambda: seen.station.posted)
     assert other.md5 in differs[0]
     assert prometheus.fired(since) == {"ModelRefused", "ShadowDisagrees"}
     acted(seen.root, wish(seen.root), workers=2)
@@ -268,12 +272,12 @@ CONSEQUENCES = {"ErrorBudgetBurnsFast", "ErrorBudgetBurnsSlowly", "WatchFailing"
 
 
 def database_down(seen, server):
-    """PostgreSQL stops: whoever is called hears of the database, of which the failing journal is a consequence."""
+    """PostgreSQL stops: the page names the database, and the failing journal is suppressed as its consequence."""
     prometheus, since = seen.prometheus, seen.prometheus.now()
     server.stop()
     until(lambda: prometheus.firing() >= {"JournalDatabaseDown", "JournalFailing"}, prometheus.firing)
-    told = until(lambda: seen.station.told("page", "JournalDatabaseDown"), lambda: seen.station.posted)
-    assert "docs/runbooks.md#journaldatabasedown" in told[0]
+    messages = until(lambda: seen.station.messages("page", "JournalDatabaseDown"), lambda: seen.station.posted)
+    assert "docs/runbooks.md#journaldatabasedown" in messages[0]
     states = {"JournalDatabaseDown": "active", "JournalFailing": "suppressed"}
     until(lambda: seen.alertmanager.states().items() >= states.items(), seen.alertmanager.states)
     assert prometheus.fired(since) - CONSEQUENCES - {"ModelRefused", "ShadowDisagrees"} == states.keys()
@@ -285,11 +289,13 @@ def leaving(seen):
     """It drains without an end: it answers, and says that it is not ready."""
     prometheus, since, earlier = seen.prometheus, seen.prometheus.now(), seen.prometheus.firing()
     seen.service.process.terminate()
-    told = until(lambda: seen.station.told("page", "NotReady"), lambda: (prometheus.firing(), seen.station.posted))
-    assert "docs/runbooks.md#notready" in told[0]
+    messages = until(
+        lambda: seen.station.messages("page", "NotReady"), lambda: (prometheus.firing(), seen.station.posted)
+    )
+    assert "docs/runbooks.md#notready" in messages[0]
     assert prometheus.fired(since) - earlier - CONSEQUENCES == {"NotReady"}
     seen.callers.send(coming(1))
-    assert not seen.station.told("page", "ServiceDown")
+    assert not seen.station.messages("page", "ServiceDown")
 
 
 @pytest.mark.slow

@@ -41,7 +41,7 @@ def makes_secrets(root):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A folder in which `make secrets` has been run, and what that said."""
+    """A folder in which `make secrets` has been run, and its output."""
     root = tmp_path_factory.mktemp("secrets")
     return root, makes_secrets(root)
 
@@ -102,8 +102,8 @@ def test_what_a_service_names_is_there(name, made):
     for secret_name in service.get("secrets", []):
         assert COMPOSE["secrets"][secret_name] == {"file": f"./secrets/{secret_name}"}
         assert secret(made, secret_name)
-    told = str(service.get("environment", "")) + str(service.get("command", "")) + str(service.get("entrypoint", ""))
-    assert set(re.findall(r"/run/secrets/(\w+)", told)) <= set(service.get("secrets", []))
+    text = str(service.get("environment", "")) + str(service.get("command", "")) + str(service.get("entrypoint", ""))
+    assert set(re.findall(r"/run/secrets/(\w+)", text)) <= set(service.get("secrets", []))
     for other, condition in service.get("depends_on", {}).items():
         wanted = "service_completed_successfully" if other in ONCE else "service_healthy"
         assert condition == {"condition": wanted}
@@ -111,12 +111,12 @@ def test_what_a_service_names_is_there(name, made):
 
 
 def test_everything_is_used():
-    told = list(SERVICES.values())
-    waited_for = {name for service in told for name in service.get("depends_on", {})}
+    services = list(SERVICES.values())
+    waited_for = {name for service in services for name in service.get("depends_on", {})}
     assert waited_for >= ONCE  # or `up --wait` takes the end of one for a failure
-    assert {secret for service in told for secret in service.get("secrets", [])} == COMPOSE["secrets"].keys()
-    assert {net for service in told for net in service.get("networks", [])} == COMPOSE["networks"].keys()
-    assert {v.split(":")[0] for s in told for v in s.get("volumes", []) if v[0] not in "./"} == COMPOSE[
+    assert {secret for service in services for secret in service.get("secrets", [])} == COMPOSE["secrets"].keys()
+    assert {net for service in services for net in service.get("networks", [])} == COMPOSE["networks"].keys()
+    assert {v.split(":")[0] for s in services for v in s.get("volumes", []) if v[0] not in "./"} == COMPOSE[
         "volumes"
     ].keys()
 
@@ -126,15 +126,15 @@ def with_defaults(value):
 
 
 def test_the_service_is_told_only_what_it_knows():
-    told = {name: with_defaults(value) for name, value in SERVICES["api"]["environment"].items()}
-    ours = {name for name in told if name.startswith("BATCHYIELD_")}
+    variables = {name: with_defaults(value) for name, value in SERVICES["api"]["environment"].items()}
+    ours = {name for name in variables if name.startswith("BATCHYIELD_")}
     assert ours <= set(VARIABLES)
     assert {n for s in SERVICES.values() for n in s.get("environment", {}) if n.startswith("BATCHYIELD_")} == ours
-    settings = read_settings(told | {"BATCHYIELD_REVISION": "a"})
+    settings = read_settings(variables | {"BATCHYIELD_REVISION": "a"})
     patience = int(SERVICES["api"]["stop_grace_period"].rstrip("s"))
     assert settings.drain_seconds + 10 + 2 < patience
     if "BATCHYIELD_MODELS" in VARIABLES:
-        assert told["BATCHYIELD_MODELS"].startswith("/var/lib/batchyield/serving")
+        assert variables["BATCHYIELD_MODELS"].startswith("/var/lib/batchyield/serving")
 
 
 def test_the_environment_file_documents_each_variable_with_its_default():
@@ -145,14 +145,14 @@ def test_the_environment_file_documents_each_variable_with_its_default():
 
 
 def test_secrets_are_made_once_and_shown_to_nobody(made):
-    root, said = made
+    root, output = made
     before = {path: path.read_bytes() for path in (root / "secrets").iterdir()}
     assert stat.S_IMODE((root / "secrets").stat().st_mode) == 0o700
     assert stat.S_IMODE((root / "secrets" / "api_key").stat().st_mode) == 0o600
     assert stat.S_IMODE((root / ".env").stat().st_mode) == 0o600
     assert makes_secrets(root).startswith("all was there")
     assert before == {path: path.read_bytes() for path in (root / "secrets").iterdir()}
-    assert not [path.name for path, value in before.items() if value.decode() in said]
+    assert not [path.name for path, value in before.items() if value.decode() in output]
     assert len(set(before.values())) == len(before)
     operator, prometheus = read_keys(root / "secrets" / "api_keys")
     assert operator.has_scope("predict")
@@ -166,12 +166,12 @@ def test_no_secret_is_in_git():
     assert not [path for path in files if path.parts[0] == "secrets" or path.name == ".env"]
     for name in ["docker-compose.yml", ".env.example", *map(str, files)]:
         if name.startswith(("monitoring/", "deploy/", "docker-compose", ".env")):
-            told = (ROOT / name).read_text()
-            assert not re.search(r"byk_[\w-]{20,}|AKIA[A-Z0-9]{16}|://[^/\s:$]+:[^@\s${]+@", told), name
+            text = (ROOT / name).read_text()
+            assert not re.search(r"byk_[\w-]{20,}|AKIA[A-Z0-9]{16}|://[^/\s:$]+:[^@\s${]+@", text), name
             assert not re.search(
-                r"(?i)(password|secret|token)\"?\s*[:=]\s*\"?(?!%s)[A-Za-z0-9+]{6,}\"?\s*$", told, re.MULTILINE
+                r"(?i)(password|secret|token)\"?\s*[:=]\s*\"?(?!%s)[A-Za-z0-9+]{6,}\"?\s*$", text, re.MULTILINE
             ), name
-            unknown = re.sub(r"sha256:[0-9a-f]{64}", "", told)
+            unknown = re.sub(r"sha256:[0-9a-f]{64}", "", text)
             assert not re.search(r"\b[0-9a-f]{40,}\b", unknown), name
     ignored = subprocess.run(
         ["git", "check-ignore", "secrets/api_key", ".env"], cwd=ROOT, capture_output=True, text=True
@@ -280,8 +280,8 @@ def test_prometheus_finds_as_many_workers_as_there_are():
     (job,) = (job for job in config["scrape_configs"] if job["job_name"] == "dask")
     for found in job["dns_sd_configs"]:
         (name,) = found["names"]
-        told = " ".join(SERVICES[name]["command"])
-        assert re.search(rf"--dashboard-address[ =]:{found['port']}\b", told)
+        command = " ".join(SERVICES[name]["command"])
+        assert re.search(rf"--dashboard-address[ =]:{found['port']}\b", command)
         assert f"127.0.0.1:{found['port']}/health" in SERVICES[name]["healthcheck"]["test"][-1]
 
 
@@ -289,10 +289,10 @@ def test_the_scheduler_and_a_worker_are_healthy_as_they_are_started(tmp_path):
     """Their commands, health checks and metrics, with other ports and on loopback."""
     ports = {port: str(free_port()) for port in ("8786", "8787", "8788")}
 
-    def here(told):
+    def here(text):
         for port, free in ports.items():
-            told = told.replace(port, free)
-        return told.replace("scheduler:", "127.0.0.1:")
+            text = text.replace(port, free)
+        return text.replace("scheduler:", "127.0.0.1:")
 
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "DASK_TEMPORARY_DIRECTORY": str(tmp_path)}
     started = []
@@ -304,10 +304,10 @@ def test_the_scheduler_and_a_worker_are_healthy_as_they_are_started(tmp_path):
             while subprocess.run([sys.executable, "-c", check], stderr=subprocess.DEVNULL).returncode:
                 assert started[-1].poll() is None
                 time.sleep(0.2)
-        told = httpx.get(f"http://127.0.0.1:{ports['8787']}/metrics", follow_redirects=True).text
-        assert "dask_scheduler_workers" in told
-        told = httpx.get(f"http://127.0.0.1:{ports['8788']}/metrics", follow_redirects=True).text
-        assert "dask_worker_threads" in told
+        metrics = httpx.get(f"http://127.0.0.1:{ports['8787']}/metrics", follow_redirects=True).text
+        assert "dask_scheduler_workers" in metrics
+        metrics = httpx.get(f"http://127.0.0.1:{ports['8788']}/metrics", follow_redirects=True).text
+        assert "dask_worker_threads" in metrics
     finally:
         for process in reversed(started):  # a worker that has lost its scheduler waits for it
             process.terminate()

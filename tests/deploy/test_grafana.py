@@ -27,10 +27,10 @@ def panels(file):
 
 def queries(file):
     """Every query of a dashboard, with Grafana's variables filled in as it does for a choice of all."""
-    told = [target["expr"] for panel in panels(file) for target in panel["targets"]]
-    told += [one["expr"] for one in board(file)["annotations"]["list"]]
-    told += [re.fullmatch(r"label_values\((.*), \w+\)", one["query"]["query"])[1] for one in variables(file)]
-    return [re.sub(r"\$\w+", ".*", expr.replace("$__rate_interval", "1m")) for expr in told]
+    expressions = [target["expr"] for panel in panels(file) for target in panel["targets"]]
+    expressions += [one["expr"] for one in board(file)["annotations"]["list"]]
+    expressions += [re.fullmatch(r"label_values\((.*), \w+\)", one["query"]["query"])[1] for one in variables(file)]
+    return [re.sub(r"\$\w+", ".*", expr.replace("$__rate_interval", "1m")) for expr in expressions]
 
 
 def variables(file):
@@ -87,16 +87,16 @@ def watched(tmp_path, postgres_server):
         callers.measure(callers.send(coming(150)), 0.01)
         whole = "count(up == 1) == 5 and on () batchyield_outcomes_window == 150"
         until(lambda: prometheus.query(whole), lambda: prometheus.query("up"))
-        until(lambda: prometheus.query("batchyield_frequency_per_day"), "the frequency is not told")
+        until(lambda: prometheus.query("batchyield_frequency_per_day"), "no series of the arrival rate")
         prometheus.pass_by(2)
         yield prometheus
 
 
 def known(prometheus):
-    """Names that Prometheus has series of, was told the type of, or records itself."""
+    """Names that Prometheus has series of, knows the type of, or records itself."""
     names = set(prometheus.client.get("/api/v1/label/__name__/values").json()["data"])
-    for name, told in prometheus.client.get("/api/v1/metadata").json()["data"].items():
-        parts = ("_bucket", "_count", "_sum") if told[0]["type"] == "histogram" else ("",)
+    for name, types in prometheus.client.get("/api/v1/metadata").json()["data"].items():
+        parts = ("_bucket", "_count", "_sum") if types[0]["type"] == "histogram" else ("",)
         names |= {name + part for part in parts}
     return names | {rule["record"] for rule in rules() if "record" in rule} | {"ALERTS"}
 

@@ -1,4 +1,4 @@
-"""`make vulnerabilities` with no way to the advisory database: it says so, and fails only if it is told to."""
+"""`make vulnerabilities` without access to the advisory database: a message, and a failure only with REQUIRE=1."""
 
 import shutil
 

@@ -99,7 +99,7 @@ class Members:
         options = ["--name", name, "--nthreads", "1", "--no-nanny", "--preload", str(self._preload)]
         process = self._start("worker", self.address, "--host", "127.0.0.1", *options, be=be)
         try:
-            while client and name not in {told["name"] for told in client.scheduler_info()["workers"].values()}:
+            while client and name not in {worker["name"] for worker in client.scheduler_info()["workers"].values()}:
                 assert process.poll() is None, (self._folder / f"{name}.log").read_text()
                 time.sleep(0.05)
             yield process

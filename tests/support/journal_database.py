@@ -58,7 +58,7 @@ def rows_of(url):
 
 
 class Load:
-    """Connections that each ask again and again; what was acknowledged, and what else was said.
+    """Connections that each send requests in a loop, and their responses.
 
     Attributes:
         acknowledged: request id -> yields of its answer.
@@ -82,10 +82,10 @@ class Load:
         for thread in self._threads:
             thread.join()
 
-    def wait_for(self, told, seconds=30):
-        """Returns once `told(self)` holds."""
+    def wait_for(self, condition, seconds=30):
+        """Return once `condition(self)` is true."""
         with self._more:
-            assert self._more.wait_for(lambda: told(self), seconds), (len(self.acknowledged), self.refusals)
+            assert self._more.wait_for(lambda: condition(self), seconds), (len(self.acknowledged), self.refusals)
 
     def wait_for_more(self, count):
         """Returns once `count` more answers are acknowledged."""
@@ -105,20 +105,20 @@ class Load:
                 try:
                     answer = client.post("/v1/predictions", json={"inputs": inputs}, headers={"x-request-id": request})
                 except httpx.TransportError:
-                    self._tell(lambda: self.refusals.update(["gone"]))
+                    self._record(lambda: self.refusals.update(["gone"]))
                     if self._ended.wait(0.02):
                         return
                     continue
                 if answer.status_code == 200:
                     yields = [one["yield"] for one in answer.json()["predictions"]]
-                    self._tell(lambda request=request, yields=yields: self.acknowledged.update({request: yields}))
+                    self._record(lambda request=request, yields=yields: self.acknowledged.update({request: yields}))
                 else:
                     kind = answer.json()["type"].removeprefix("urn:batchyield:")
-                    said = answer.status_code, kind, "retry-after" in answer.headers
-                    self._tell(lambda said=said: self.refusals.update([said]))
+                    refusal = answer.status_code, kind, "retry-after" in answer.headers
+                    self._record(lambda refusal=refusal: self.refusals.update([refusal]))
                     self._ended.wait(0.02)
 
-    def _tell(self, change):
+    def _record(self, change):
         with self._more:
             change()
             self._more.notify_all()

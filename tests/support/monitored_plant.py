@@ -94,7 +94,7 @@ def tell(store, predictions, error=0.0, spread=0.0125, seed=1):
     """Measured yields of predicted batches: off by normal errors, and by a constant."""
     errors = np.random.default_rng(seed).normal(error, spread, len(predictions))
     outcomes = [Outcome(p.id, round(p.yield_ + e, 6)) for p, e in zip(predictions, errors, strict=True)]
-    record_outcomes(store, outcomes, OutcomeSource(START, "told", "laboratory"))
+    record_outcomes(store, outcomes, OutcomeSource(START, "request-1", "laboratory"))
 
 
 def make_plant(root):

@@ -26,17 +26,17 @@ def needs(*programs):
     """Skips where a program of Debian's packages below is absent; in CI that is a failure."""
     absent = [program for program in programs if shutil.which(program) is None]
     if absent:
-        told = f"{', '.join(absent)} not found: apt-get install {PACKAGES}"
+        message = f"{', '.join(absent)} not found: apt-get install {PACKAGES}"
         if os.environ.get("CI") == "true":
-            pytest.fail(told)
-        pytest.skip(told)
+            pytest.fail(message)
+        pytest.skip(message)
 
 
-def until(told, about, seconds=60):
-    """What `told()` says, once it says anything."""
+def until(probe, about, seconds=60):
+    """Return the first true value of `probe()`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        found = told()
+        found = probe()
         if found:
             return found
         time.sleep(0.1)

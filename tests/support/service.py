@@ -131,7 +131,7 @@ class Running:
     def __init__(self, root, *options, code=None, **more):
         """`code` is run instead of the module, and gets the port as its argument."""
         self.port = free_port()
-        self.stopping = False  # set by whoever has told it to stop
+        self.stopping = False  # set by the caller that stops it
         self.url = f"http://127.0.0.1:{self.port}"
         what = ["-c", code, str(self.port)] if code else ["-m", "api", "--port", str(self.port), *options]
         command = [python_of("service"), "-W", "error", *what]

@@ -1,4 +1,4 @@
-"""What stands around the watchers: callers of the service, containers to be told of, and who receives alerts."""
+"""Surroundings of Prometheus: callers of the service, a fake cAdvisor, and a receiver of alerts."""
 
 import threading
 import time
@@ -11,7 +11,7 @@ from support.service import ROOT
 
 
 class Station:
-    """A web server for the others: takes what Alertmanager posts, by path, and tells of containers as cAdvisor does."""
+    """A web server that stores Alertmanager's posts by path, and serves container metrics as cAdvisor does."""
 
     CADVISOR = ROOT / "tests" / "cadvisor.prom"
 
@@ -33,7 +33,7 @@ class Station:
                 self.send_header("content-type", "text/plain; version=0.0.4")
                 self.send_header("content-length", str(len(body)))
                 self.end_headers()
-                with suppress(ConnectionError):  # who asked is being stopped
+                with suppress(ConnectionError):  # the client is being stopped
                     self.wfile.write(body)
 
             def log_message(self, *_):
@@ -51,8 +51,8 @@ class Station:
         self._server.server_close()
         self._thread.join()
 
-    def told(self, receiver, *words):
-        """Messages to a receiver that hold all the words."""
+    def messages(self, receiver, *words):
+        """Return the messages to a receiver that contain all the words."""
         with self._lock:
             texts = [str(message) for to, message in self.posted if to == receiver]
         return [text for text in texts if all(word in text for word in words)]
@@ -79,16 +79,16 @@ class Callers:
 
     def send(self, rows):
         """Predicts batches and returns the predictions."""
-        told = []
+        predictions = []
         for start in range(0, len(rows), 50):
             answer = self.client.post("/v1/predictions", json={"inputs": msgspec.to_builtins(rows[start : start + 50])})
             assert answer.status_code == 200, answer.text
-            told += answer.json()["predictions"]
+            predictions += answer.json()["predictions"]
         self._newest = msgspec.to_builtins(rows[-1:])
-        return told
+        return predictions
 
     def measure(self, predictions, error):
-        """Tells yields that are off by `error`, half of them to either side."""
+        """Send measured yields that are off by `error`, half of them to either side."""
         outcomes = [
             {"id": one["id"], "yield": round(one["yield"] + error * (-1) ** n, 6)} for n, one in enumerate(predictions)
         ]
