@@ -260,7 +260,7 @@ def wrong_models(seen):
     until(lambda: prometheus.firing() >= {"ModelRefused", "ShadowDisagrees"}, prometheus.firing)
     refused = until(lambda: seen.station.messages("model", "ModelRefused"), lambda: seen.station.posted)
     assert "docs/runbooks.md#modelrefused" in refused[0]
-    assert "the model that is to be serving is refused" in refused[0]
+    assert "the model for serving was refused" in refused[0]
     differs = until(lambda: seen.station.messages("model", "ShadowDisagrees"), lambda: seen.station.posted)
     assert other.md5 in differs[0]
     assert prometheus.fired(since) == {"ModelRefused", "ShadowDisagrees"}
