@@ -76,7 +76,7 @@ def test_drift_error_and_frequency_are_told_of_what_was_answered(root):
     assert moved.live.outcomes == 60
     assert moved.live.verdict is DriftVerdict.DRIFTED
     assert moved.live.bias.value == pytest.approx(0.03, abs=1e-6)
-    assert moved.frequency.since <= moved.arrival_rate.until
+    assert moved.frequency.since <= moved.frequency.until
     assert moved.model.md5 == client_md5(root)
 
 

@@ -333,7 +333,7 @@ def test_a_journal_from_before_the_first_release_is_refused_unchanged(store, url
     for action in ("upgrade", "status", "export"):
         assert main(["journal", action, "--journal", url]) == 2
         told = capsys.readouterr()
-        assert (told.out, said in told.err, "name another journal in BATCHYIELD_JOURNAL" in told.err) == (
+        assert (told.out, said in told.err, "set BATCHYIELD_JOURNAL to another journal" in told.err) == (
             "",
             True,
             True,
@@ -414,8 +414,8 @@ def test_a_database_that_is_away_is_refused_at_the_start_without_its_password(ch
     ("given", "problem"),
     [
         ("mysql://a/b", "cannot be kept in mysql"),
-        ("sqlite://", "cannot be kept in sqlite, or no file"),
-        ("postgresql://a:b@c:port/d", "cannot be read as one"),
+        ("sqlite://", "cannot be kept in sqlite, or the URL names no file"),
+        ("postgresql://a:b@c:port/d", "is malformed"),
     ],
 )
 def test_what_can_hold_no_journal_is_refused(given, problem, tmp_path):

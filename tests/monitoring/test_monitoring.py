@@ -8,12 +8,13 @@ from support.monitored_plant import MD5, MINUTES, START, coming, journal, raised
 from batchyield.errors import DatabaseUnavailableError
 from batchyield.journal.database import Database, locate_journal
 from batchyield.journal.migrate import ensure_schema
+from batchyield.journal.queries import count_by_model
 from batchyield.monitoring import recent_batches as journal_recent
 from batchyield.monitoring.arrival_rate import DAY_US, HOUR_US, compute_arrival_rate
 from batchyield.monitoring.drift_window import DriftVerdict
 from batchyield.monitoring.findings import read_findings
 from batchyield.monitoring.live_error import MIN_OUTCOMES, Z_95, compute_live_error, wilson_interval
-from batchyield.monitoring.recent_batches import count_by_model, read_recent_batches
+from batchyield.monitoring.recent_batches import read_recent_batches
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -46,7 +47,9 @@ def test_the_newest_batches_of_one_model_each_once(store):
     assert names(read_recent_batches(store, MD5, 9, until=START + 100 * MINUTES)) == ["batch_0", "batch_1", "batch_2"]
     assert names(read_recent_batches(store, MD5, 9, horizon=3)) == ["batch_1", None, None]
     assert names(read_recent_batches(store, "c" * 32, 9)) == []
-    assert [(md5, count) for _, _, md5, count in count_by_model(store)] == [(MD5, 10), ("b" * 32, 4)]
+    with store.read_transaction() as connection:
+        counts = [(model.md5, model.predictions) for model in count_by_model(connection)]
+    assert counts == [(MD5, 10), ("b" * 32, 4)]
 
 
 def test_measured_batches_alone(store):
@@ -80,11 +83,11 @@ def test_outcomes_that_arrive_during_a_look(store):
     late = journal(store, coming(60))
     tell(store, late[:1])
 
-    def rest():
+    def pause():
         if late:  # one more outcome at each pause of the look
             tell(store, [late.pop()])
 
-    live = read_findings(store, MD5, reference, card, rest=rest).live_error
+    live = read_findings(store, MD5, reference, card, pause=pause).live_error
     assert live.outcomes > 1
     assert all(np.isfinite(figure.value) for figure in (live.mae, live.bias, live.coverage))
 

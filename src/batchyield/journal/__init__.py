@@ -1,4 +1,4 @@
-"""The journal: every answered prediction with its inputs and its pin, and the yields measured later.
+"""The prediction journal: every answered prediction with its inputs and its model, and the yields measured later.
 
-One room for the service that writes it and for the commands that read it; SQLite in a file of its own, or PostgreSQL.
+The service writes it and the commands read it. It is a SQLite file or a PostgreSQL database.
 """

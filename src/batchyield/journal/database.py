@@ -1,4 +1,4 @@
-"""The journal's database: where it is, connections set up alike everywhere, and locks that processes share."""
+"""The journal's database: its location, its connections, and locks shared between processes."""
 
 import contextlib
 import sqlite3
@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, PoolProxiedConnection, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from batchyield.errors import DatabaseUnavailableError, SetupError
+from batchyield.errors import ConfigError, DatabaseUnavailableError, WriteError
 
 JOURNAL_OFF = "off"
 DEFAULT_PATH = Path(".journal/journal.sqlite")
@@ -19,68 +19,69 @@ URL_FILE_VARIABLE = "BATCHYIELD_JOURNAL_URL_FILE"
 LOCATION_REMEDY = f"set {LOCATION_VARIABLE} to a file, to postgresql://USER@HOST/DATABASE, or to `{JOURNAL_OFF}`"
 
 SERVICE_TIMEOUT_MS, COMMAND_TIMEOUT_MS = 5_000, 600_000
-"""How long a statement may take, or wait for another process's transaction, each of which takes a few milliseconds."""
+"""Limit of one statement, including the wait for other transactions, which take a few milliseconds each."""
 
 UPGRADE_LOCK, MAINTENANCE_LOCK, CHECKPOINT_LOCK = 7_243_001, 7_243_002, 7_243_003
-"""The locks of the journal, as PostgreSQL numbers them."""
+"""Keys of the journal's locks; PostgreSQL advisory locks are numbered."""
 
 
-def locate_journal(given: str, url_file: str, root: Path) -> URL | None:
-    """The database that holds the journal; None where there is to be none.
+def locate_journal(location: str, url_file: str, root: Path) -> URL | None:
+    """Return the URL of the journal's database, or None if the journal is off.
 
     Args:
-        given: a path, a URL of SQLite or PostgreSQL, or `off`; empty: a file below `root`.
-        url_file: a file that holds the same, so that no password stands in the environment; it goes first.
-        root: the folder that the default is below.
+        location: a path, a SQLite or PostgreSQL URL, or `off`; empty: the default file below `root`.
+        url_file: a file that contains the location, so that no password is in the environment; it has priority.
+        root: directory of the default file.
 
     Raises:
-        SetupError: the file cannot be read, or names no such database.
+        ConfigError: the file cannot be read, or the location is not a database that can hold a journal.
     """
     if url_file:
         try:
-            given = Path(url_file).read_text().strip()
+            location = Path(url_file).read_text().strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise SetupError(f"{url_file} cannot be read: {error}", f"correct {URL_FILE_VARIABLE}") from None
-        if not given:
-            raise SetupError(f"{url_file} is empty", "write the journal's URL into it")
-    if given == JOURNAL_OFF:
+            raise ConfigError(f"{url_file} cannot be read: {error}", f"correct {URL_FILE_VARIABLE}") from None
+        if not location:
+            raise ConfigError(f"{url_file} is empty", "write the journal's URL into it")
+    if location == JOURNAL_OFF:
         return None
-    if "://" not in given:
-        return _sqlite(Path(given) if given else root / DEFAULT_PATH)
+    if "://" not in location:
+        return _sqlite_url(Path(location) if location else root / DEFAULT_PATH)
     try:
-        url = make_url(given)
-    except (ArgumentError, ValueError):
-        raise SetupError(
-            "the journal's URL cannot be read as one", LOCATION_REMEDY
-        ) from None  # not shown: it may hold a secret
+        url = make_url(location)
+    except (ArgumentError, ValueError):  # the message omits the URL, which may contain a password
+        raise ConfigError("the journal's URL is malformed", LOCATION_REMEDY) from None
     match url.get_backend_name():
         case "sqlite" if url.database and url.database != ":memory:":
-            return _sqlite(Path(url.database))
+            return _sqlite_url(Path(url.database))
         case "postgresql" | "postgres":
             return url.set(drivername="postgresql+psycopg")
-        case other:
-            raise SetupError(f"the journal cannot be kept in {other}, or no file is named", LOCATION_REMEDY)
+        case backend:
+            raise ConfigError(f"the journal cannot be kept in {backend}, or the URL names no file", LOCATION_REMEDY)
 
 
 def mask_url(url: URL) -> str:
-    """The URL for people and logs, with nothing secret in it."""
+    """Return the URL for messages and logs, without passwords."""
     if url.get_backend_name() == "sqlite":
         return str(url.database)
-    shown = url.difference_update_query(SECRET_PARAMETERS).set(drivername="postgresql")
-    return shown.render_as_string(hide_password=True)
+    public = url.difference_update_query(SECRET_PARAMETERS).set(drivername="postgresql")
+    return public.render_as_string(hide_password=True)
 
 
-def _sqlite(file: Path) -> URL:
+def _sqlite_url(file: Path) -> URL:
     return URL.create("sqlite", database=str(file.absolute()))
 
 
 class Database:
-    """A journal's database. Opens nothing until it is asked.
+    """The database of a journal; connects on first use.
+
+    Thread-safe: every transaction takes a connection of its own from a pool. A connection, and an `Appender` on one,
+    belongs to one thread at a time. After `close` the next transaction connects again.
 
     Args:
-        url: from `locate`.
-        sync: of SQLite: `normal` keeps what is committed when the process is killed, `full` when the power fails too.
-        timeout_ms: in milliseconds, with each statement.
+        url: from `locate_journal`.
+        sync: SQLite's `synchronous`: `normal` keeps commits when the process is killed, `full` also at a power cut.
+        timeout_ms: limit of each statement in milliseconds.
     """
 
     def __init__(self, url: URL, sync: str = "normal", timeout_ms: int = COMMAND_TIMEOUT_MS) -> None:
@@ -90,68 +91,68 @@ class Database:
         options = {} if self.embedded else _postgres_options(url, timeout_ms)
         self._engine = create_engine(url, connect_args=options, hide_parameters=True, pool_pre_ping=not self.embedded)
         if self.embedded:
-            event.listen(self._engine, "connect", lambda raw, _: _set_up(raw, sync, timeout_ms))
+            event.listen(self._engine, "connect", lambda raw, _: _configure_sqlite(raw, sync, timeout_ms))
             event.listen(self._engine, "begin", _begin)
 
     @contextlib.contextmanager
     def read_transaction(self) -> Iterator[Connection]:
-        """A transaction that only reads: it waits for no writer.
+        """Open a transaction that only reads and never waits for a writer.
 
         Raises:
-            DatabaseUnavailableError: the database cannot be opened, or its file is missing; reading makes none.
+            DatabaseUnavailableError: the database cannot be opened, or its file is missing (reading creates none).
         """
         if self.file is not None and not self.file.exists():
             raise DatabaseUnavailableError(f"there is no journal at {self.file}", LOCATION_REMEDY)
-        with self._connected() as connection, connection.begin():
+        with self._connect() as connection, connection.begin():
             yield connection
 
     @contextlib.contextmanager
     def write_transaction(self) -> Iterator[Connection]:
-        """A transaction that is committed at the end of the block.
+        """Open a transaction that is committed at the end of the block.
 
         Raises:
             DatabaseUnavailableError: the database cannot be opened.
         """
-        self._make_folder()
-        with self._connected() as connection:
+        self._make_directory()
+        with self._connect() as connection:
             connection = connection.execution_options(writes=True)
             with connection.begin():
                 yield connection
 
     def raw_connection(self) -> PoolProxiedConnection:
-        """A connection of the database's own driver, for the one statement that must be quick."""
-        self._make_folder()
+        """Return a connection of the database driver, for statements where SQLAlchemy costs too much."""
+        self._make_directory()
         return self._engine.raw_connection()
 
     @property
     def operational_error(self) -> type[Exception]:
-        """What the driver raises where the database is away, full or locked."""
-        found: type[Exception] = self._engine.dialect.loaded_dbapi.OperationalError
-        return found
+        """The driver's exception for a database that is unavailable, full or locked."""
+        error: type[Exception] = self._engine.dialect.loaded_dbapi.OperationalError
+        return error
 
     @property
     def driver_error(self) -> type[Exception]:
-        """What the driver raises at all."""
-        found: type[Exception] = self._engine.dialect.loaded_dbapi.Error
-        return found
+        """The base class of the driver's exceptions."""
+        error: type[Exception] = self._engine.dialect.loaded_dbapi.Error
+        return error
 
     @contextlib.contextmanager
     def exclusive_lock(self, lock: int, wait: bool = True) -> Iterator[bool]:
-        """Holds a lock of the journal against other processes; False where it is taken and not to be waited for."""
+        """Hold a lock against other processes; yields False if `wait` is false and another process holds it."""
         if self.file is None:
-            with self._connected() as connection:
+            with self._connect() as connection:
                 connection = connection.execution_options(isolation_level="AUTOCOMMIT")
-                ask = "pg_advisory_lock" if wait else "pg_try_advisory_lock"
-                taken = connection.execute(text(f"SELECT {ask}(:lock)"), {"lock": lock}).scalar() is not False
+                function = "pg_advisory_lock" if wait else "pg_try_advisory_lock"
+                acquired = connection.execute(text(f"SELECT {function}(:lock)"), {"lock": lock}).scalar() is not False
                 try:
-                    yield taken
+                    yield acquired
                 finally:
-                    if taken:
+                    if acquired:
                         connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": lock})
             return
-        import fcntl  # not on Windows, where a journal on PostgreSQL can still be read
+        import fcntl  # missing on Windows, where a journal in PostgreSQL can still be read
 
-        self._make_folder()
+        self._make_directory()
         with self.file.with_name(f"{self.file.name}.{lock}.lock").open("ab") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -161,49 +162,48 @@ class Database:
                 yield True
 
     def close(self) -> None:
-        """Closes all connections."""
+        """Close all pooled connections."""
         self._engine.dispose()
 
     @contextlib.contextmanager
-    def _connected(self) -> Iterator[Connection]:
+    def _connect(self) -> Iterator[Connection]:
         try:
             connection = self._engine.connect()
         except DBAPIError as error:
-            said = " ".join(str(error.orig).split())
-            raise DatabaseUnavailableError(
-                f"the journal {self.name} cannot be opened: {said}", LOCATION_REMEDY
-            ) from None
+            reason = " ".join(str(error.orig).split())
+            problem = f"the journal {self.name} cannot be opened: {reason}"
+            raise DatabaseUnavailableError(problem, LOCATION_REMEDY) from None
         with connection:
             yield connection
 
-    def _make_folder(self) -> None:
+    def _make_directory(self) -> None:
         if self.file is None:
             return
         try:
-            self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # readings are nobody else's business
+            self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # readings are confidential
         except OSError as error:
-            raise SetupError(f"{self.file.parent} cannot be made: {error.strerror}", LOCATION_REMEDY) from None
+            raise WriteError(f"{self.file.parent} cannot be created: {error.strerror}", LOCATION_REMEDY) from None
 
 
 def _postgres_options(url: URL, timeout_ms: int) -> dict[str, Any]:
-    """So that a database which is away is noticed in seconds; what the URL says goes first."""
-    ours = {
+    """Return options that detect an unreachable database in seconds; options in the URL have priority."""
+    defaults = {
         "connect_timeout": 3,
         "tcp_user_timeout": SERVICE_TIMEOUT_MS,
         "keepalives_idle": 10,
         "options": f"-c statement_timeout={timeout_ms} -c lock_timeout={timeout_ms}",
         "application_name": "batchyield",
     }
-    return {name: value for name, value in ours.items() if name not in url.query}
+    return {name: value for name, value in defaults.items() if name not in url.query}
 
 
-def _set_up(raw: sqlite3.Connection, sync: str, timeout_ms: int) -> None:
-    raw.isolation_level = None  # the driver's own idea of when a transaction begins leaves DDL outside of it
+def _configure_sqlite(raw: sqlite3.Connection, sync: str, timeout_ms: int) -> None:
+    raw.isolation_level = None  # the driver's implicit transactions leave DDL outside
     for pragma in (
         f"busy_timeout={timeout_ms}",
         "journal_mode=WAL",
         f"synchronous={sync.upper()}",
-        "wal_autocheckpoint=0",  # upkeep does it, so that no request waits for it
+        "wal_autocheckpoint=0",  # maintenance checkpoints, so that no request waits for one
         "foreign_keys=ON",
     ):
         raw.execute(f"PRAGMA {pragma}")
@@ -211,5 +211,5 @@ def _set_up(raw: sqlite3.Connection, sync: str, timeout_ms: int) -> None:
 
 def _begin(connection: Connection) -> None:
     writes: Any = connection.get_execution_options().get("writes")
-    # A transaction that reads first and writes later may find the journal changed between the two, and fail.
+    # A transaction that reads first and then writes would fail if another one wrote in between.
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

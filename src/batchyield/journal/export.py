@@ -1,4 +1,4 @@
-"""The journal for people: its status, its predictions as JSON lines or CSV, and times as people write them."""
+"""Formats the journal for people: its status, and its predictions as JSON lines or CSV."""
 
 import csv
 import io
@@ -19,7 +19,7 @@ CSV_COLUMNS = (
 
 
 class JournalStatus(msgspec.Struct, frozen=True):
-    """The journal: where it is, the revision of its schema, what its files take, and what it holds."""
+    """Location, schema revision, size in bytes (None for PostgreSQL) and contents of a journal."""
 
     journal: str
     revision: str | None
@@ -27,55 +27,55 @@ class JournalStatus(msgspec.Struct, frozen=True):
     holds: JournalCounts
 
 
-def read_status(store: Database) -> JournalStatus:
-    """Looks at a journal whose schema is up to date."""
+def read_status(database: Database) -> JournalStatus:
+    """Return the status of a journal whose schema is up to date."""
     size = None
-    if store.file is not None:
-        files = [store.file, store.file.with_name(f"{store.file.name}-wal")]
+    if database.file is not None:
+        files = [database.file, database.file.with_name(f"{database.file.name}-wal")]
         size = sum(file.stat().st_size for file in files if file.exists())
-    return JournalStatus(store.name, read_revision(store), size, read_counts(store))
+    return JournalStatus(database.name, read_revision(database), size, read_counts(database))
 
 
-def render_status(found: JournalStatus) -> str:
-    """The status for people."""
-    holds = found.holds
-    size = "" if found.bytes is None else f", {found.bytes / 2**20:.1f} MiB"
-    lines = [f"{found.journal}: revision {found.revision}{size}", f"{holds.predictions} predictions"]
+def render_status(status: JournalStatus) -> str:
+    """Return the status as text."""
+    holds = status.holds
+    size = "" if status.bytes is None else f", {status.bytes / 2**20:.1f} MiB"
+    lines = [f"{status.journal}: revision {status.revision}{size}", f"{holds.predictions} predictions"]
     if holds.oldest is not None and holds.newest is not None:
         lines[-1] += f", {format_time(holds.oldest)} to {format_time(holds.newest)}"
-    lines += [f"  {one.predictions} by {one.md5} (version {one.version}, {one.revision[:12]})" for one in holds.models]
-    told = f"{holds.outcomes} outcomes, {holds.matched} of predicted batches, {holds.corrections} corrections"
-    return "\n".join([*lines, told])
+    lines += [f"  {m.predictions} by {m.md5} (version {m.version}, {m.revision[:12]})" for m in holds.models]
+    lines.append(f"{holds.outcomes} outcomes, {holds.matched} of predicted batches, {holds.corrections} corrections")
+    return "\n".join(lines)
 
 
 def format_json_lines(rows: Iterable[JournalledPrediction]) -> Iterator[str]:
-    """A line for each prediction."""
+    """Yield a JSON line for each prediction; readings that are null are omitted."""
     for row in rows:
         inputs = {name: value for name, value in msgspec.structs.asdict(row.batch).items() if value is not None}
-        told = {
+        fields = {
             **{"at": format_time(row.at), "request": row.request, "position": row.position},
             **{"caller": row.caller, "format": row.form, "model": row.pin._asdict()},
             **{"inputs": inputs, "prediction": row.prediction, "measured": row.measured},
         }
-        yield msgspec.json.encode(told).decode() + "\n"
+        yield msgspec.json.encode(fields).decode() + "\n"
 
 
 def format_csv_lines(rows: Iterable[JournalledPrediction]) -> Iterator[str]:
-    """A header, then a line for each prediction: what was answered, then the readings; warnings as `field kind`."""
-    yield _line([*CSV_COLUMNS, *READING_NAMES])
+    """Yield a CSV header, then a line for each prediction: response, warnings as `field kind`, readings."""
+    yield _csv_line([*CSV_COLUMNS, *READING_NAMES])
     for row in rows:
         p = row.prediction
-        warned = "; ".join(f"{warning.field} {warning.kind}" for warning in p.warnings)
-        yield _line(
+        warnings = "; ".join(f"{warning.field} {warning.kind}" for warning in p.warnings)
+        yield _csv_line(
             [
                 *(format_time(row.at), row.request, row.position, row.caller, row.form, *row.pin),
-                *(p.id, p.yield_, p.lower, p.upper, warned, row.measured),
+                *(p.id, p.yield_, p.lower, p.upper, warnings, row.measured),
                 *(getattr(row.batch, name) for name in READING_NAMES),
             ]
         )
 
 
-def _line(cells: list[object]) -> str:
+def _csv_line(cells: list[object]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(cells)
     return text.getvalue()

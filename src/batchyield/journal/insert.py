@@ -1,7 +1,7 @@
-"""Writing to the journal: all that waits in one transaction, by the quickest statements that the database has.
+"""Inserts journal entries: a group of requests in one transaction, by the fastest statements of each database.
 
-Here alone the driver is called directly, since SQLAlchemy would cost more than the rows do. In both, the interpreter's
-lock is given up a few times a commit and not once a row: getting it back may take the switch interval each time.
+Only this module calls the database driver directly, because SQLAlchemy would cost more than the rows. Both appenders
+release the GIL a few times per commit and not once per row, since taking it back may cost a switch interval each time.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,16 +19,16 @@ ANSWER_COLUMNS = ("at", "request", "first", "batches", "caller", "format", "pin"
 ASKED_COLUMNS = ("batch", "answer", "position")
 
 MAX_STATEMENT_ROWS = 32
-"""Of a SQLite statement: one for each number up to it stays prepared."""
+"""Rows of a SQLite INSERT; the statements for 1 to 32 rows stay prepared."""
 
-_PLACES = "?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), CAST(? AS TEXT)"
-"""Of `ANSWER`: UTF-8 as it is, which need not become Python's text and UTF-8 again."""
+_ANSWER_VALUES = "?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), CAST(? AS TEXT)"
+"""Casts UTF-8 bytes to text in SQLite, which saves decoding them to str and encoding them again."""
 
-_NAMED = (
+_INSERT_IDS = (
     "INSERT INTO asked (batch, answer, position) SELECT value, ?, key + ? FROM json_each(?) WHERE value IS NOT NULL"
 )
 
-_POSTGRES = """
+_INSERT_POSTGRES = """
 WITH given AS MATERIALIZED (
     SELECT nextval(pg_get_serial_sequence('answer', 'id')) AS id, t.*
     FROM unnest(
@@ -42,78 +42,78 @@ INSERT INTO asked (batch, answer, position)
 SELECT named.batch, given.id, named.position
 FROM unnest(%b::text[], %b::int[], %b::int[]) AS named (batch, entry, position) JOIN given USING (entry)
 """
-"""One statement, and so its own transaction."""
+"""A single statement, which is its own transaction."""
 
 
 class Appender(Protocol):
-    """A connection that writes."""
+    """A connection that inserts entries; for one thread at a time."""
 
     def append(self, entries: Sequence[JournalEntry]) -> int:
-        """Writes all or nothing, and returns once it is committed: the number of predictions."""
+        """Insert all entries or none, and return the number of predictions once they are committed."""
 
     def close(self) -> None:
-        """Gives the connection up."""
+        """Close the connection."""
 
 
 class LostFileError(OSError):
     """The journal's file is no longer the one that was opened."""
 
 
-def open_appender(store: Database) -> Appender:
-    """A writer for the journal, whose schema must be up to date."""
-    return SqliteAppender(store) if store.embedded else PostgresAppender(store)
+def open_appender(database: Database) -> Appender:
+    """Return an appender for a journal whose schema is up to date."""
+    return SqliteAppender(database) if database.embedded else PostgresAppender(database)
 
 
 class SqliteAppender:
-    """Writes by statements of many rows each."""
+    """Inserts by statements of many rows each."""
 
-    def __init__(self, store: Database) -> None:
-        self._file = Path(str(store.file))
-        self._proxied = store.raw_connection()
+    def __init__(self, database: Database) -> None:
+        self._file = Path(str(database.file))
+        self._proxied = database.raw_connection()
         self._connection: Any = self._proxied.driver_connection
-        self._opened = self._file.stat().st_ino
-        self._pins: dict[AnsweringModel, int] = {}
+        self._inode = self._file.stat().st_ino
+        self._pin_ids: dict[AnsweringModel, int] = {}
 
     def append(self, entries: Sequence[JournalEntry]) -> int:
-        """Writes all or nothing."""
+        """Insert all entries or none."""
         self._check_file()
-        run = self._connection.execute
-        for pin in {entry.pin for entry in entries} - self._pins.keys():
-            run("INSERT OR IGNORE INTO pin (version, revision, md5) VALUES (?, ?, ?)", pin)
-            found = run("SELECT id FROM pin WHERE (version, revision, md5) = (?, ?, ?)", pin).fetchone()
-            self._pins[pin] = found[0]
-        answers = [_answer(entry, self._pins) for entry in entries]
-        run("BEGIN IMMEDIATE")
+        execute = self._connection.execute
+        for pin in {entry.pin for entry in entries} - self._pin_ids.keys():
+            execute("INSERT OR IGNORE INTO pin (version, revision, md5) VALUES (?, ?, ?)", pin)
+            row = execute("SELECT id FROM pin WHERE (version, revision, md5) = (?, ?, ?)", pin).fetchone()
+            self._pin_ids[pin] = row[0]
+        answers = [_answer_row(entry, self._pin_ids) for entry in entries]
+        execute("BEGIN IMMEDIATE")
         try:
-            numbers: list[int] = []
-            for portion in _portions(answers):
-                last = run(
-                    _statement(len(portion), "answer", ANSWER_COLUMNS, _PLACES), list(chain.from_iterable(portion))
-                ).lastrowid
-                numbers += range(last - len(portion) + 1, last + 1)  # they count up: nobody else can write meanwhile
-            places: list[tuple[str, int, int]] = []
-            for (*_, part), number in zip(entries, numbers, strict=True):
+            answer_ids: list[int] = []
+            for rows in _chunks(answers):
+                statement = _insert_statement(len(rows), "answer", ANSWER_COLUMNS, _ANSWER_VALUES)
+                last = execute(statement, list(chain.from_iterable(rows))).lastrowid
+                answer_ids += range(last - len(rows) + 1, last + 1)  # consecutive: no other writer meanwhile
+            positions: list[tuple[str, int, int]] = []
+            for (*_, part), answer_id in zip(entries, answer_ids, strict=True):
                 if len(part.ids) > MAX_STATEMENT_ROWS:
-                    run(_NAMED, (number, part.first, msgspec.json.encode(list(map(normalize_id, part.ids))).decode()))
+                    ids = msgspec.json.encode(list(map(normalize_id, part.ids))).decode()
+                    execute(_INSERT_IDS, (answer_id, part.first, ids))
                 else:
-                    places += [(name, number, position) for name, position in list_ids(part)]
-            for portion in _portions(places):
-                run(_statement(len(portion), "asked", ASKED_COLUMNS), list(chain.from_iterable(portion)))
-            run("COMMIT")
+                    positions += [(id_, answer_id, position) for id_, position in list_ids(part)]
+            for rows in _chunks(positions):
+                execute(_insert_statement(len(rows), "asked", ASKED_COLUMNS), list(chain.from_iterable(rows)))
+            execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
-                run("ROLLBACK")
+                execute("ROLLBACK")
             raise
         return sum(len(entry.part.ids) for entry in entries)
 
     def close(self) -> None:
-        """Gives the connection up."""
+        """Close the connection."""
         self._proxied.invalidate()
 
     def _check_file(self) -> None:
-        # Rows written to a file that somebody removed would be gone with it, and nobody told.
+        # Rows written to a deleted file would be lost without an error.
         try:
-            same = self._file.stat().st_ino == self._opened
+            same = self._file.stat().st_ino == self._inode
         except OSError:
             same = False
         if not same:
@@ -121,48 +121,46 @@ class SqliteAppender:
 
 
 class PostgresAppender:
-    """Writes by a statement that takes its rows as arrays."""
+    """Inserts by one statement that takes its rows as arrays."""
 
-    def __init__(self, store: Database) -> None:
-        self._proxied = store.raw_connection()
+    def __init__(self, database: Database) -> None:
+        self._proxied = database.raw_connection()
         connection: Any = self._proxied.driver_connection
         connection.autocommit = True
         self._connection = connection
-        self._pins: dict[AnsweringModel, int] = {}
+        self._pin_ids: dict[AnsweringModel, int] = {}
 
     def append(self, entries: Sequence[JournalEntry]) -> int:
-        """Writes all or nothing."""
-        for pin in {entry.pin for entry in entries} - self._pins.keys():
-            self._connection.execute(
-                "INSERT INTO pin (version, revision, md5) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING", pin
-            )
-            found = self._connection.execute(
-                "SELECT id FROM pin WHERE (version, revision, md5) = (%s, %s, %s)", pin
-            ).fetchone()
-            self._pins[pin] = found[0]
-        *told, inputs, predictions = zip(*(_answer(entry, self._pins) for entry in entries), strict=True)
+        """Insert all entries or none."""
+        execute = self._connection.execute
+        for pin in {entry.pin for entry in entries} - self._pin_ids.keys():
+            execute("INSERT INTO pin (version, revision, md5) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING", pin)
+            row = execute("SELECT id FROM pin WHERE (version, revision, md5) = (%s, %s, %s)", pin).fetchone()
+            self._pin_ids[pin] = row[0]
+        rows = (_answer_row(entry, self._pin_ids) for entry in entries)
+        *columns, inputs, predictions = zip(*rows, strict=True)
         texts = [[text.decode() for text in column] for column in (inputs, predictions)]
-        asked = [(name, n, position) for n, entry in enumerate(entries, 1) for name, position in list_ids(entry.part)]
-        places = map(list, zip(*asked, strict=True)) if asked else ([], [], [])
-        self._connection.execute(_POSTGRES, (*map(list, told), *texts, *places))
+        asked = [(id_, n, position) for n, entry in enumerate(entries, 1) for id_, position in list_ids(entry.part)]
+        asked_columns = map(list, zip(*asked, strict=True)) if asked else ([], [], [])
+        execute(_INSERT_POSTGRES, (*map(list, columns), *texts, *asked_columns))
         return sum(len(entry.part.ids) for entry in entries)
 
     def close(self) -> None:
-        """Gives the connection up."""
+        """Close the connection."""
         self._proxied.invalidate()
 
 
-def _answer(entry: JournalEntry, pins: dict[AnsweringModel, int]) -> tuple[Any, ...]:
-    """Its row of `answer`, in the order of `ANSWER`; the two texts are still bytes."""
+def _answer_row(entry: JournalEntry, pin_ids: dict[AnsweringModel, int]) -> tuple[Any, ...]:
+    """Return the values of `ANSWER_COLUMNS`; inputs and predictions are bytes."""
     at, request, caller, form, pin, part = entry
-    return at, request, part.first, len(part.ids), caller, form, pins[pin], part.inputs, part.predictions
+    return at, request, part.first, len(part.ids), caller, form, pin_ids[pin], part.inputs, part.predictions
 
 
-def _portions(rows: list[tuple[Any, ...]]) -> Iterable[list[tuple[Any, ...]]]:
+def _chunks(rows: list[tuple[Any, ...]]) -> Iterable[list[tuple[Any, ...]]]:
     return (rows[start : start + MAX_STATEMENT_ROWS] for start in range(0, len(rows), MAX_STATEMENT_ROWS))
 
 
 @lru_cache(2 * MAX_STATEMENT_ROWS)
-def _statement(count: int, table: str, columns: tuple[str, ...], places: str = "?, ?, ?") -> str:
-    names = ", ".join(columns)
-    return f"INSERT INTO {table} ({names}) VALUES {', '.join([f'({places})'] * count)}"  # noqa: S608 - our own names
+def _insert_statement(count: int, table: str, columns: tuple[str, ...], values: str = "?, ?, ?") -> str:
+    rows = ", ".join([f"({values})"] * count)
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {rows}"  # noqa: S608 - names of this module only

@@ -1,102 +1,99 @@
-"""Making and migrating the journal's schema; one of an unknown revision is refused unchanged."""
+"""Creates and migrates the journal's schema; a journal of an unknown revision is left unchanged."""
 
 from pathlib import Path
 
 from sqlalchemy import Column, Connection, MetaData, String, Table, insert, select
 
-from batchyield.errors import SetupError
+from batchyield.errors import JournalError
 from batchyield.journal.database import UPGRADE_LOCK, Database
 from batchyield.journal.tables import metadata
 
 SCRIPTS = "batchyield.journal:migrations"
 
-KNOWN_REVISIONS = tuple(
-    sorted(file.stem[1:] for file in (Path(__file__).parent / "migrations/versions").glob("v[0-9]*.py"))
-)
-"""The revisions, oldest first, by which the migrations' files are named."""
+_VERSIONS = Path(__file__).parent / "migrations/versions"
+KNOWN_REVISIONS = tuple(sorted(file.stem[1:] for file in _VERSIONS.glob("v[0-9]*.py")))
+"""Schema revisions, oldest first; each names its migration's file."""
 
 _version = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
 
 
-def read_revision(store: Database) -> str | None:
-    """The revision of the schema; None where there is none yet.
+def read_revision(database: Database) -> str | None:
+    """Return the revision of the schema, or None if the database has no tables yet.
 
     Raises:
-        SetupError: the database cannot be opened.
+        DatabaseUnavailableError: the database cannot be opened.
     """
-    with store.read_transaction() as connection:
+    with database.read_transaction() as connection:
         if not connection.dialect.has_table(connection, _version.name):
             return None
         return connection.execute(select(_version.c.version_num)).scalar()
 
 
 def newest_revision() -> str:
-    """The revision that this code works with."""
+    """Return the revision that this code works with."""
     return KNOWN_REVISIONS[-1]
 
 
-def upgrade_schema(store: Database) -> tuple[str | None, str]:
-    """Brings the schema up to date, one process at a time; the revisions before and after.
+def upgrade_schema(database: Database) -> tuple[str | None, str]:
+    """Create or migrate the schema, one process at a time, and return the revisions before and after.
 
     Raises:
-        SetupError: the database cannot be opened, or its revision is unknown.
+        JournalError: the database cannot be opened, or its revision is unknown.
     """
-    with store.exclusive_lock(UPGRADE_LOCK):
-        before = read_revision(store) if store.file is None or store.file.exists() else None
-        _refuse_unknown(store, before)
+    with database.exclusive_lock(UPGRADE_LOCK):
+        before = read_revision(database) if database.file is None or database.file.exists() else None
+        _check_revision_known(database, before)
         if before is None:
-            with store.write_transaction() as connection:
+            with database.write_transaction() as connection:
                 create_tables(connection)
-        for step in KNOWN_REVISIONS[KNOWN_REVISIONS.index(before) + 1 :] if before else ():
-            with (
-                store.write_transaction() as connection
-            ):  # each by itself, so that whoever else is writing need not wait for all
-                run_migrations(connection, step)
+        for revision in KNOWN_REVISIONS[KNOWN_REVISIONS.index(before) + 1 :] if before else ():
+            with database.write_transaction() as connection:  # one each, so that other writers wait less
+                run_migrations(connection, revision)
         return before, newest_revision()
 
 
 def create_tables(connection: Connection) -> None:
-    """Makes the tables as the schema has them now."""
-    for one in (metadata, _version.metadata):
-        one.create_all(connection)
+    """Create all tables at the newest revision."""
+    for tables in (metadata, _version.metadata):
+        tables.create_all(connection)
     connection.execute(insert(_version).values(version_num=newest_revision()))
 
 
-def run_migrations(connection: Connection, to: str = "head") -> None:
-    """Runs the migrations that the tables have not seen, up to a revision."""
-    from alembic import command  # 0.1 s and 17 MB, which a service whose journal is new or up to date can do without
+def run_migrations(connection: Connection, revision: str = "head") -> None:
+    """Run the migrations up to a revision that the database has not run yet."""
+    from alembic import command  # 0.1 s and 17 MB, not needed where the journal is new or up to date
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", SCRIPTS)
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
-    command.upgrade(config, to)
+    command.upgrade(config, revision)
 
 
-def ensure_schema(store: Database) -> None:
-    """Makes sure that the journal can be written: a file is brought up to date, a PostgreSQL must be.
+def ensure_schema(database: Database) -> None:
+    """Check that the journal can be written: upgrade a SQLite file, require an upgraded PostgreSQL database.
 
     Raises:
-        SetupError: it cannot be opened, or its schema is not the one that this code works with.
+        JournalError: the database cannot be opened, or its schema is not at this code's revision.
     """
-    if store.embedded:
-        upgrade_schema(store)
+    if database.embedded:
+        upgrade_schema(database)
         return
-    found = read_revision(store)
-    _refuse_unknown(store, found)
-    if found != newest_revision():
-        stands = f"is at revision {found}" if found else "has no tables yet"
-        raise SetupError(
-            f"the journal {store.name} {stands}, and this code works with {newest_revision()}",
+    revision = read_revision(database)
+    _check_revision_known(database, revision)
+    if revision != newest_revision():
+        state = f"is at revision {revision}" if revision else "has no tables yet"
+        raise JournalError(
+            f"the journal {database.name} {state}, and this code works with {newest_revision()}",
             "run `batchyield journal upgrade` once, before the service's new version starts",
         )
 
 
-def _refuse_unknown(store: Database, found: str | None) -> None:
-    if found is not None and found not in KNOWN_REVISIONS:
-        raise SetupError(
-            f"the journal {store.name} is at revision {found}, which this version of batchyield does not know, since "
-            "a newer one or one before the first release made it; nothing in it was changed",
-            "use the version of batchyield that made it, or name another journal in BATCHYIELD_JOURNAL",
+def _check_revision_known(database: Database, revision: str | None) -> None:
+    if revision is not None and revision not in KNOWN_REVISIONS:
+        raise JournalError(
+            f"the journal {database.name} is at revision {revision}, which this version of batchyield does not know; "
+            "a newer version or one before the first release created it, and nothing in it was changed",
+            "use the version of batchyield that created it, or set BATCHYIELD_JOURNAL to another journal",
         )

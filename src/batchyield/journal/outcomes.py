@@ -1,4 +1,4 @@
-"""Measured yields: kept once for each batch, corrected where they change, joined to predictions by the batch's id."""
+"""Records measured yields (outcomes): one per batch, with corrections, joined to predictions by the batch's id."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -12,15 +12,15 @@ from batchyield.journal.tables import answer, asked, correction, outcome, pin
 from batchyield.serving.outcomes import CORRECTED, RECORDED, UNCHANGED, Outcome
 
 _LOCK = "LOCK TABLE outcome IN SHARE ROW EXCLUSIVE MODE"
-"""Of two that tell of one batch at once, the second must see what the first told. SQLite has one writer anyway."""
+"""Serializes requests that record the same batch. SQLite has a single writer anyway."""
 
 
 class RecordedOutcome(NamedTuple):
-    """What became of an outcome.
+    """The result of recording an outcome.
 
     Attributes:
         result: one of `batchyield.serving.outcomes.RESULTS`.
-        matched: predictions of that batch.
+        matched: number of predictions of that batch.
         models: md5 of each model that made one.
     """
 
@@ -30,72 +30,76 @@ class RecordedOutcome(NamedTuple):
 
 
 class OutcomeSource(NamedTuple):
-    """When an outcome was told, in microseconds, and by whom."""
+    """The request that reported an outcome; `at` in microseconds since 1970, UTC."""
 
     at: int
     request: str
     caller: str
 
 
-def record_outcomes(store: Database, outcomes: Sequence[Outcome], teller: OutcomeSource) -> list[RecordedOutcome]:
-    """Writes outcomes, all or none, in their order: of one batch told twice, the last counts.
+def record_outcomes(database: Database, outcomes: Sequence[Outcome], source: OutcomeSource) -> list[RecordedOutcome]:
+    """Write outcomes in one transaction; of several for one batch, the last counts.
 
-    Telling the same again changes nothing. An outcome of a batch that was never predicted is kept all the same.
+    Recording the same yield again changes nothing. Outcomes of batches that were never predicted are kept too.
+
+    Returns:
+        One result for each outcome.
     """
-    names = [normalize_id(one.id) for one in outcomes]
-    with store.write_transaction() as connection:
-        if not store.embedded:
+    ids = [normalize_id(reported.id) for reported in outcomes]
+    with database.write_transaction() as connection:
+        if not database.embedded:
             connection.execute(text(_LOCK))
-        known = _known(connection, names)
-        stored = dict(known)
-        results, earlier = [], []
-        for name, one in zip(names, outcomes, strict=True):
-            was = known.get(name)
-            if was is None:
+        stored = _read_stored(connection, ids)
+        current = dict(stored)
+        results, superseded = [], []
+        for id_, reported in zip(ids, outcomes, strict=True):
+            row = current.get(id_)
+            if row is None:
                 results.append(RECORDED)
-            elif was["yield"] == one.yield_:
+            elif row["yield"] == reported.yield_:
                 results.append(UNCHANGED)
                 continue
             else:
                 results.append(CORRECTED)
-                earlier.append(was)
-            known[name] = {"batch": name, "yield": one.yield_, **teller._asdict()}
-        _write(connection, known, stored, earlier)
-        matches = _matches(connection, names)
-    return [RecordedOutcome(result, *matches.get(name, (0, ()))) for name, result in zip(names, results, strict=True)]
+                superseded.append(row)
+            current[id_] = {"batch": id_, "yield": reported.yield_, **source._asdict()}
+        _write(connection, current, stored, superseded)
+        matches = _count_matches(connection, ids)
+    return [RecordedOutcome(result, *matches.get(id_, (0, ()))) for id_, result in zip(ids, results, strict=True)]
 
 
-def _write(connection: Connection, known: dict[str, Any], stored: dict[str, Any], earlier: list[Any]) -> None:
-    new = [row for name, row in known.items() if name not in stored]
-    changed = [row for name, row in known.items() if name in stored and row is not stored[name]]
-    if earlier:
-        connection.execute(insert(correction), earlier)
+def _write(connection: Connection, current: dict[str, Any], stored: dict[str, Any], superseded: list[Any]) -> None:
+    new = [row for id_, row in current.items() if id_ not in stored]
+    changed = [row for id_, row in current.items() if id_ in stored and row is not stored[id_]]
+    if superseded:
+        connection.execute(insert(correction), superseded)
     if new:
         connection.execute(insert(outcome), new)
     for row in changed:
         connection.execute(update(outcome).where(outcome.c.batch == row["batch"]).values(row))
 
 
-def _known(connection: Connection, names: Sequence[str]) -> dict[str, Any]:
-    found = {}
-    for part in split_ids(names):
-        for row in connection.execute(select(outcome).where(outcome.c.batch.in_(part))):
-            found[row.batch] = dict(row._mapping)
-    return found
+def _read_stored(connection: Connection, ids: Sequence[str]) -> dict[str, Any]:
+    rows = {}
+    for some in split_ids(ids):
+        for row in connection.execute(select(outcome).where(outcome.c.batch.in_(some))):
+            rows[row.batch] = dict(row._mapping)
+    return rows
 
 
-def _matches(connection: Connection, names: Sequence[str]) -> dict[str, tuple[int, tuple[str, ...]]]:
-    found: dict[str, tuple[int, tuple[str, ...]]] = {}
-    for part in split_ids(names):
+def _count_matches(connection: Connection, ids: Sequence[str]) -> dict[str, tuple[int, tuple[str, ...]]]:
+    """Return by batch id the number of its predictions, and the md5 of each model that made one."""
+    matches: dict[str, tuple[int, tuple[str, ...]]] = {}
+    for some in split_ids(ids):
         query = (
             select(asked.c.batch, pin.c.md5, func.count())
             .join_from(asked, answer, answer.c.id == asked.c.answer)
             .join(pin)
-            .where(asked.c.batch.in_(part))
+            .where(asked.c.batch.in_(some))
             .group_by(asked.c.batch, pin.c.md5)
             .order_by(pin.c.md5)
         )
-        for name, md5, count in connection.execute(query):
-            before, md5s = found.get(name, (0, ()))
-            found[name] = (before + count, (*md5s, md5))
-    return found
+        for id_, md5, count in connection.execute(query):
+            total, models = matches.get(id_, (0, ()))
+            matches[id_] = (total + count, (*models, md5))
+    return matches

@@ -1,4 +1,4 @@
-"""Reading the journal: what was answered, and what became of it."""
+"""Reads the journal: predictions with their inputs, model and measured yield, and counts."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, NamedTuple
@@ -14,30 +14,27 @@ from batchyield.plant.batch import Batch
 from batchyield.serving.responses import Prediction
 
 PAGE_BATCHES = 2_000
-"""Predictions read at a time, each page by a transaction of its own: a long one would keep SQLite's log from being
-emptied."""
+"""Predictions per read transaction: a longer one would keep SQLite's write-ahead log from being emptied."""
 
 MAX_IDS_PER_QUERY = 500
-"""Batches that are looked up by their ids at a time."""
 
-_place = tuple_(answer.c.at, answer.c.id)
-"""What answers are in order by."""
+_sort_key = tuple_(answer.c.at, answer.c.id)
 
 
 class JournalledPrediction(msgspec.Struct, frozen=True):
-    """One prediction as it was answered.
+    """A prediction as it was answered.
 
     Attributes:
-        answer: number of the row that holds it.
-        at: when, in microseconds since 1970, UTC.
-        request: id of the request.
-        position: in the request, from 0.
-        caller: who asked; empty where there are no keys.
+        answer: id of its row in `answer`.
+        at: time of the response, microseconds since 1970, UTC.
+        request: the request id.
+        position: position in the request, from 0.
+        caller: name of the API key; empty without keys.
         form: `json` or `csv`.
-        pin: of the model.
+        pin: the model.
         batch: the inputs.
-        prediction: the answer.
-        measured: the batch's yield as it was told last; None while it is not known.
+        prediction: the response.
+        measured: the yield reported last for the batch, as a fraction; None while unknown.
     """
 
     answer: int
@@ -53,7 +50,7 @@ class JournalledPrediction(msgspec.Struct, frozen=True):
 
 
 class ModelCount(msgspec.Struct, frozen=True):
-    """How many predictions a model made."""
+    """Number of predictions of a model."""
 
     version: str
     revision: str
@@ -62,7 +59,7 @@ class ModelCount(msgspec.Struct, frozen=True):
 
 
 class JournalCounts(msgspec.Struct, frozen=True):
-    """What the journal holds; times in microseconds since 1970, UTC."""
+    """Contents of the journal; times in microseconds since 1970, UTC."""
 
     predictions: int
     oldest: int | None
@@ -74,7 +71,7 @@ class JournalCounts(msgspec.Struct, frozen=True):
 
 
 class AnswerKey(NamedTuple):
-    """Where an answer stands in the journal, and how many batches it holds."""
+    """Sort key, size and model of a row of `answer`."""
 
     at: int
     id: int
@@ -86,38 +83,38 @@ class _Inputs(msgspec.Struct):
     inputs: list[Batch]
 
 
-class _Name(msgspec.Struct):
+class _BatchId(msgspec.Struct):
     id: str | None = None
 
 
-class _Names(msgspec.Struct):
-    inputs: list[_Name]
+class _InputIds(msgspec.Struct):
+    inputs: list[_BatchId]
 
 
 _inputs = msgspec.json.Decoder(_Inputs)
-_names = msgspec.json.Decoder(_Names)
+_input_ids = msgspec.json.Decoder(_InputIds)
 _predictions = msgspec.json.Decoder(list[Prediction])
 
 
 def read_predictions(
-    store: Database, since: int | None = None, until: int | None = None, limit: int | None = None
+    database: Database, since: int | None = None, until: int | None = None, limit: int | None = None
 ) -> Iterator[JournalledPrediction]:
-    """Predictions in the order of their answers; of one request, in the order of its inputs.
+    """Yield predictions in the order of their responses, and within a request in the order of its inputs.
 
     Args:
-        store: the journal.
-        since: the first time that counts, in microseconds.
-        until: the first that no longer does.
-        limit: the latest so many alone.
+        database: the journal.
+        since: first time that is included, microseconds since 1970, UTC; None: no limit.
+        until: first time that is excluded.
+        limit: yield only the newest `limit` predictions.
     """
-    first, skipped = (None, 0) if limit is None else _latest(store, since, until, limit)
+    first, skipped = (None, 0) if limit is None else _find_first_of_newest(database, since, until, limit)
     if limit is not None and first is None:
         return
     after: tuple[int, int] | None = first and (first.at, first.id - 1)
     while True:
-        with store.read_transaction() as connection:
+        with database.read_transaction() as connection:
             page = select_answers(connection, since, until, after=after)
-            rows = read_answers(connection, [place.id for place in page])
+            rows = read_answers(connection, [key.id for key in page])
         yield from rows[skipped:]
         if not page:
             return
@@ -131,109 +128,117 @@ def select_answers(
     after: tuple[int, int] | None = None,
     before: tuple[int, int] | None = None,
     newest: bool = False,
-    most: int = PAGE_BATCHES,
+    limit: int = PAGE_BATCHES,
 ) -> list[AnswerKey]:
-    """The next answers with `most` batches together, or a single one that has more; none at the end.
+    """Return the next answers that hold at most `limit` batches together, or a single larger one; empty at the end.
 
     Args:
-        connection: reads.
-        since: the first time that counts, in microseconds.
-        until: the first that no longer does.
-        after: the place behind which they stand.
-        before: the place before which they stand.
-        newest: whether they come newest first.
-        most: batches of them together.
+        connection: a read transaction.
+        since: first time that is included, microseconds since 1970, UTC.
+        until: first time that is excluded.
+        after: (time, id) that the answers come after.
+        before: (time, id) that the answers come before.
+        newest: return the newest first.
+        limit: batches of all answers together.
     """
-    chosen = select(answer.c.at, answer.c.id, answer.c.batches, pin.c.md5).join_from(answer, pin)
-    query: Select[Any] = where_between(chosen, since, until)
+    columns = select(answer.c.at, answer.c.id, answer.c.batches, pin.c.md5).join_from(answer, pin)
+    query = _where_between(columns, since, until)
     if after is not None:
-        query = query.where(_place > after)
+        query = query.where(_sort_key > after)
     if before is not None:
-        query = query.where(_place < before)
+        query = query.where(_sort_key < before)
     order = (answer.c.at.desc(), answer.c.id.desc()) if newest else (answer.c.at, answer.c.id)
-    found: list[AnswerKey] = []
+    keys: list[AnswerKey] = []
     batches = 0
-    for row in connection.execute(query.order_by(*order).limit(most)):
+    for row in connection.execute(query.order_by(*order).limit(limit)):
         batches += row.batches
-        if found and batches > most:
+        if keys and batches > limit:
             break
-        found.append(AnswerKey(*row))
-    return found
+        keys.append(AnswerKey(*row))
+    return keys
 
 
-def read_answers(connection: Connection, numbers: Sequence[int]) -> list[JournalledPrediction]:
-    """The predictions of the answers of these numbers, in the order of `answered`."""
+def read_answers(connection: Connection, answer_ids: Sequence[int]) -> list[JournalledPrediction]:
+    """Return the predictions of some answers, in the order of `read_predictions`."""
     query = select(answer, pin.c.version, pin.c.revision, pin.c.md5).join_from(answer, pin)
-    query = query.where(answer.c.id.in_(numbers)).order_by(answer.c.at, answer.c.id)
-    made: list[JournalledPrediction] = []
-    told = [(row, _inputs.decode(row.inputs).inputs) for row in connection.execute(query)]
-    yields = read_yields(connection, [batch.id for _, batches in told for batch in batches if batch.id is not None])
-    for row, batches in told:
+    query = query.where(answer.c.id.in_(answer_ids)).order_by(answer.c.at, answer.c.id)
+    decoded = [(row, _inputs.decode(row.inputs).inputs) for row in connection.execute(query)]
+    yields = read_yields(connection, [batch.id for _, batches in decoded for batch in batches if batch.id is not None])
+    result: list[JournalledPrediction] = []
+    for row, batches in decoded:
         model = AnsweringModel(row.version, row.revision, row.md5)
-        said = zip(batches, _predictions.decode(row.predictions), strict=True)
-        made += [
+        pairs = zip(batches, _predictions.decode(row.predictions), strict=True)
+        result += [
             JournalledPrediction(
                 *(row.id, row.at, row.request, position, row.caller, row.format, model),
                 *(batch, prediction, yields.get(normalize_id(batch.id or ""))),
             )
-            for position, (batch, prediction) in enumerate(said, row.first)
+            for position, (batch, prediction) in enumerate(pairs, row.first)
         ]
-    return made
+    return result
 
 
-def read_batch_ids(connection: Connection, numbers: Sequence[int]) -> dict[int, tuple[int, list[str | None]]]:
-    """By number of an answer: the position of its first batch, and the ids of all as the tables have them."""
-    query = select(answer.c.id, answer.c.first, answer.c.inputs).where(answer.c.id.in_(numbers))
-    told = connection.execute(query)
-    return {row.id: (row.first, [normalize_id(one.id) for one in _names.decode(row.inputs).inputs]) for row in told}
+def read_batch_ids(connection: Connection, answer_ids: Sequence[int]) -> dict[int, tuple[int, list[str | None]]]:
+    """Return by answer id the position of its first batch, and the normalized ids of all its batches."""
+    query = select(answer.c.id, answer.c.first, answer.c.inputs).where(answer.c.id.in_(answer_ids))
+    return {
+        row.id: (row.first, [normalize_id(batch.id) for batch in _input_ids.decode(row.inputs).inputs])
+        for row in connection.execute(query)
+    }
 
 
-def split_ids(names: Iterable[str]) -> Iterable[list[str]]:
-    """Ids, each once, as many together as one query takes."""
-    distinct = list(dict.fromkeys(names))
+def split_ids(ids: Iterable[str]) -> Iterable[list[str]]:
+    """Remove duplicates and split ids into lists that fit one query."""
+    distinct = list(dict.fromkeys(ids))
     return (distinct[start : start + MAX_IDS_PER_QUERY] for start in range(0, len(distinct), MAX_IDS_PER_QUERY))
 
 
-def read_yields(connection: Connection, names: Sequence[str]) -> dict[str, float]:
-    """The yields that were told of batches of these ids, by id as the tables have it."""
-    found: dict[str, float] = {}
-    for some in split_ids(map(normalize_id, names)):
+def read_yields(connection: Connection, ids: Sequence[str]) -> dict[str, float]:
+    """Return the measured yields of batches by normalized id; batches without one are missing."""
+    yields: dict[str, float] = {}
+    for some in split_ids(map(normalize_id, ids)):
         query = select(outcome.c.batch, outcome.c["yield"]).where(outcome.c.batch.in_(some))
-        found.update((row[0], row[1]) for row in connection.execute(query))
-    return found
+        yields.update((row[0], row[1]) for row in connection.execute(query))
+    return yields
 
 
-def read_counts(store: Database) -> JournalCounts:
-    """What the journal holds."""
-    with store.read_transaction() as connection:
+def count_by_model(connection: Connection, since: int | None = None, until: int | None = None) -> list[ModelCount]:
+    """Return the number of predictions of each model between two times, the model that answered last first."""
+    query = (
+        select(pin.c.version, pin.c.revision, pin.c.md5, func.sum(answer.c.batches))
+        .join_from(answer, pin)
+        .group_by(pin.c.id)
+        .order_by(func.max(answer.c.at).desc(), pin.c.id.desc())
+    )
+    return [ModelCount(*row) for row in connection.execute(_where_between(query, since, until))]
+
+
+def read_counts(database: Database) -> JournalCounts:
+    """Return the contents of the journal as counts."""
+    with database.read_transaction() as connection:
         total, oldest, newest = connection.execute(
             select(func.coalesce(func.sum(answer.c.batches), 0), func.min(answer.c.at), func.max(answer.c.at))
         ).one()
-        models = connection.execute(
-            select(pin.c.version, pin.c.revision, pin.c.md5, func.sum(answer.c.batches))
-            .join_from(pin, answer)
-            .group_by(pin.c.id)
-            .order_by(func.max(answer.c.at).desc())
-        ).all()
-        known = connection.execute(select(func.count()).select_from(outcome)).scalar_one()
+        outcomes = connection.execute(select(func.count()).select_from(outcome)).scalar_one()
         predicted = select(asked.c.batch).where(asked.c.batch == outcome.c.batch).exists()
         matched = connection.execute(select(func.count()).select_from(outcome).where(predicted)).scalar_one()
-        corrected = connection.execute(select(func.count()).select_from(correction)).scalar_one()
-    return JournalCounts(total, oldest, newest, [ModelCount(*row) for row in models], known, matched, corrected)
+        corrections = connection.execute(select(func.count()).select_from(correction)).scalar_one()
+        return JournalCounts(total, oldest, newest, count_by_model(connection), outcomes, matched, corrections)
 
 
-def where_between(query: Select[Any], since: int | None, until: int | None) -> Select[Any]:
-    """The query for answers from `since` on and before `until`, in microseconds."""
+def _where_between(query: Select[Any], since: int | None, until: int | None) -> Select[Any]:
     if since is not None:
         query = query.where(answer.c.at >= since)
     return query if until is None else query.where(answer.c.at < until)
 
 
-def _latest(store: Database, since: int | None, until: int | None, limit: int) -> tuple[AnswerKey | None, int]:
-    """The oldest answer that is not older than the latest `limit` predictions, and how many of it are."""
+def _find_first_of_newest(
+    database: Database, since: int | None, until: int | None, limit: int
+) -> tuple[AnswerKey | None, int]:
+    """Return the answer that holds the oldest of the newest `limit` predictions, and how many of it to skip."""
     oldest: AnswerKey | None = None
     while limit > 0:
-        with store.read_transaction() as connection:
+        with database.read_transaction() as connection:
             before = oldest and (oldest.at, oldest.id)
             page = select_answers(connection, since, until, before=before, newest=True)
         for oldest in page:

@@ -1,4 +1,4 @@
-"""An answered request, and what the journal keeps of it."""
+"""Records that the service hands to the journal: an answered request, in parts of bounded size."""
 
 from collections.abc import Sequence
 from operator import attrgetter
@@ -12,21 +12,21 @@ from batchyield.serving.responses import Prediction
 BatchId = TypeVar("BatchId", str, str | None)
 
 MAX_PART_BATCHES = 1_000
-"""Batches of a part: a large request is written in several, so that the others need not wait for all of it."""
+"""A larger request is written in several parts, so that other requests do not wait for all of it."""
 
 MAX_VERBATIM_BYTES_PER_BATCH = 2_000
-"""Bytes for each batch up to which a body is kept as it came: twice what all readings take."""
+"""A request body up to this size is stored unchanged: twice the size of a batch with all readings."""
 
-# A batch's fields, of which those that are null are not written: a third shorter, and the quickest way to get there.
-_Given = msgspec.defstruct(
-    "_Given", [(field.name, field.type, None) for field in msgspec.structs.fields(Batch)], omit_defaults=True
+# Batch with defaults, so that nulls are omitted: a third shorter, and the fastest way to encode.
+_SparseBatch = msgspec.defstruct(
+    "_SparseBatch", [(field.name, field.type, None) for field in msgspec.structs.fields(Batch)], omit_defaults=True
 )
 _id_of = attrgetter("id")
 _encode = msgspec.json.Encoder().encode
 
 
 class AnsweringModel(NamedTuple):
-    """Which model answered."""
+    """The model that made a prediction."""
 
     version: str
     revision: str
@@ -34,13 +34,13 @@ class AnsweringModel(NamedTuple):
 
 
 class RequestPart(NamedTuple):
-    """Up to `SLICE` batches of a request, and what was said of them.
+    """Up to `MAX_PART_BATCHES` batches of a request and their predictions.
 
     Attributes:
-        first: position of the first of them in the request.
-        ids: id of each.
-        inputs: `{"inputs": [...]}`, JSON in UTF-8.
-        predictions: `[...]`, as the caller got them.
+        first: position of the first batch in the request, from 0.
+        ids: id of each batch.
+        inputs: `{"inputs": [...]}` as UTF-8 JSON.
+        predictions: `[...]` as UTF-8 JSON, as in the response.
     """
 
     first: int
@@ -50,15 +50,15 @@ class RequestPart(NamedTuple):
 
 
 class JournalEntry(NamedTuple):
-    """A part of a request that was answered.
+    """A part of an answered request.
 
     Attributes:
-        at: when, in microseconds since 1970, UTC.
-        request: its id.
-        caller: name of the key it came with; empty where there are none.
-        form: `json` or `csv`, as sent.
-        pin: of the model that answered.
-        part: its inputs, and the answer to each.
+        at: time of the response, microseconds since 1970, UTC.
+        request: the request id.
+        caller: name of the API key; empty without keys.
+        form: `json` or `csv`.
+        pin: the model that answered.
+        part: inputs and predictions.
     """
 
     at: int
@@ -72,25 +72,22 @@ class JournalEntry(NamedTuple):
 def split_request(
     batches: Sequence[Batch], predictions: Sequence[Prediction], body: bytes | None = None
 ) -> list[RequestPart]:
-    """What there is to keep of a request.
+    """Split an answered request into the parts that the journal stores.
 
     Args:
-        batches: its inputs.
-        predictions: the answer to each.
-        body: the JSON that the inputs were decoded from. It is kept as it came where it is one part and not mostly
-            blanks, which spares encoding what was just decoded; anything else is encoded without what is null.
+        batches: inputs of the request.
+        predictions: one per input.
+        body: the JSON from which the inputs were decoded. It is stored unchanged if it fits one part and is not
+            mostly nulls, which saves encoding the inputs again; otherwise they are encoded without nulls.
     """
-    if (
-        body is not None
-        and len(batches) <= MAX_PART_BATCHES
-        and len(body) <= MAX_VERBATIM_BYTES_PER_BATCH * len(batches)
-    ):
+    most_bytes = MAX_VERBATIM_BYTES_PER_BATCH * len(batches)
+    if body is not None and len(batches) <= MAX_PART_BATCHES and len(body) <= most_bytes:
         return [_part(0, batches, predictions, body)]
-    made = []
+    parts = []
     for first in range(0, len(batches), MAX_PART_BATCHES):
-        some, said = batches[first : first + MAX_PART_BATCHES], predictions[first : first + MAX_PART_BATCHES]
-        made.append(_part(first, some, said, encode_inputs(some)))
-    return made
+        last = first + MAX_PART_BATCHES
+        parts.append(_part(first, batches[first:last], predictions[first:last], encode_inputs(batches[first:last])))
+    return parts
 
 
 def _part(first: int, batches: Sequence[Batch], predictions: Sequence[Prediction], inputs: bytes) -> RequestPart:
@@ -98,15 +95,15 @@ def _part(first: int, batches: Sequence[Batch], predictions: Sequence[Prediction
 
 
 def encode_inputs(batches: Sequence[Batch]) -> bytes:
-    """Batches as a request would send them, without what is null."""
-    return _encode({"inputs": [_Given(*msgspec.structs.astuple(batch)) for batch in batches]})
+    """Return batches as the JSON body of a request, without nulls."""
+    return _encode({"inputs": [_SparseBatch(*msgspec.structs.astuple(batch)) for batch in batches]})
 
 
 def list_ids(part: RequestPart) -> list[tuple[str, int]]:
-    """The id and the position in the request of each batch that has one, as outcomes are joined by it."""
-    return [(normalize_id(name), at) for at, name in enumerate(part.ids, part.first) if name is not None]
+    """Return the normalized id and the position in the request of each batch that has an id."""
+    return [(normalize_id(id_), at) for at, id_ in enumerate(part.ids, part.first) if id_ is not None]
 
 
-def normalize_id(name: BatchId) -> BatchId:
-    """A batch's id as predictions and outcomes are joined by it: PostgreSQL's texts cannot hold a NUL."""
-    return name.replace("\0", "\N{SYMBOL FOR NULL}") if name and "\0" in name else name
+def normalize_id(id_: BatchId) -> BatchId:
+    """Return a batch id as the tables hold it, with NULs replaced, which PostgreSQL's text type cannot store."""
+    return id_.replace("\0", "\N{SYMBOL FOR NULL}") if id_ and "\0" in id_ else id_

@@ -1,4 +1,4 @@
-"""How long the journal keeps what it holds, in steps that no writer waits for long; and its log, kept short."""
+"""Retention of the journal in short steps, and checkpoints of SQLite's write-ahead log (WAL)."""
 
 import contextlib
 import time
@@ -13,30 +13,28 @@ from batchyield.journal.tables import answer, asked, correction, outcome
 STEP_ROWS = 500
 PAUSE_SECONDS = 0.05
 WAL_BYTES, MAX_WAL_BYTES = 4 * 2**20, 256 * 2**20
+"""Size of the log that starts a checkpoint, and size at which writers wait until it is emptied."""
 
 AGED_TABLES: tuple[tuple[Table, str], ...] = ((correction, "id"), (outcome, "batch"))
 
 
-def prune(store: Database, before: int, go_on: Callable[[], bool] = lambda: True) -> int:
-    """Removes what is older than `before`, in microseconds: predictions, and outcomes that were told before it.
+def prune(database: Database, before_us: int, should_continue: Callable[[], bool] = lambda: True) -> int:
+    """Delete predictions answered, and outcomes recorded, before a time; return the number of predictions deleted.
 
     Args:
-        store: the journal.
-        before: the first time that stays.
-        go_on: asked between steps; False ends it early.
-
-    Returns:
-        The number of predictions removed.
+        database: the journal.
+        before_us: the first time that is kept, microseconds since 1970, UTC.
+        should_continue: called between steps; False ends the deletion early.
     """
     removed = 0
-    while go_on() and (count := _remove_answers(store, before)):
+    while should_continue() and (count := _delete_answers(database, before_us)):
         removed += count
         time.sleep(PAUSE_SECONDS)
     for table, name in AGED_TABLES:
         column: Column[object] = table.c[name]
-        oldest = select(column).where(table.c.at < before).order_by(table.c.at).limit(STEP_ROWS)
-        while go_on():
-            with store.write_transaction() as connection:
+        oldest = select(column).where(table.c.at < before_us).order_by(table.c.at).limit(STEP_ROWS)
+        while should_continue():
+            with database.write_transaction() as connection:
                 count = connection.execute(delete(table).where(column.in_(oldest))).rowcount
             if count < STEP_ROWS:
                 break
@@ -44,35 +42,33 @@ def prune(store: Database, before: int, go_on: Callable[[], bool] = lambda: True
     return removed
 
 
-def _remove_answers(store: Database, before: int) -> int:
-    """One step of answers, with the ids of their batches; the number of predictions in them."""
-    with store.write_transaction() as connection:
-        oldest = select_answers(connection, None, before, most=STEP_ROWS)
-        numbers = [place.id for place in oldest]
-        named = read_batch_ids(connection, numbers).values()
-        names = [name for _, of_answer in named for name in of_answer if name is not None]
-        for some in split_ids(names):
-            connection.execute(delete(asked).where(asked.c.batch.in_(some), asked.c.answer.in_(numbers)))
-        connection.execute(delete(answer).where(answer.c.id.in_(numbers)))
-    return sum(place.batches for place in oldest)
+def _delete_answers(database: Database, before_us: int) -> int:
+    """Delete one step of answers with the ids of their batches; return the number of predictions in them."""
+    with database.write_transaction() as connection:
+        oldest = select_answers(connection, None, before_us, limit=STEP_ROWS)
+        answer_ids = [key.id for key in oldest]
+        ids = [id_ for _, ids in read_batch_ids(connection, answer_ids).values() for id_ in ids if id_ is not None]
+        for some in split_ids(ids):
+            connection.execute(delete(asked).where(asked.c.batch.in_(some), asked.c.answer.in_(answer_ids)))
+        connection.execute(delete(answer).where(answer.c.id.in_(answer_ids)))
+    return sum(key.batches for key in oldest)
 
 
-def checkpoint_wal(store: Database) -> None:
-    """Moves what SQLite's log holds into the file, where it has grown; nothing to do for PostgreSQL.
+def checkpoint_wal(database: Database) -> None:
+    """Move a grown write-ahead log into SQLite's database file; does nothing for PostgreSQL.
 
-    A passive checkpoint waits for nobody and nobody waits for it. Under a load without a gap it never quite reaches the
-    log's end, so that the log does not begin anew; one that is far too long is emptied while writers wait, which after
-    a passive checkpoint is a matter of milliseconds.
+    A passive checkpoint blocks nobody, but under constant load it does not reach the end of the log, which then never
+    restarts. A log above `MAX_WAL_BYTES` is truncated while writers wait: milliseconds after a passive checkpoint.
     """
-    if store.file is None:
+    if database.file is None:
         return
     try:
-        size = store.file.with_name(f"{store.file.name}-wal").stat().st_size
+        size = database.file.with_name(f"{database.file.name}-wal").stat().st_size
     except OSError:
         return
     if size <= WAL_BYTES:
         return
-    with contextlib.closing(store.raw_connection()) as raw:
+    with contextlib.closing(database.raw_connection()) as raw:
         raw.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)")
         if size > MAX_WAL_BYTES:
             raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -1,7 +1,7 @@
-"""The tables of the journal; `migrations/` makes them, and a test holds the two together.
+"""Tables of the journal; a test compares them with those that `migrations/` creates.
 
-Times are microseconds since 1970 in UTC, yields are fractions, and JSON is text: what was answered is to come back as
-it was written, whichever database holds it.
+Times are microseconds since 1970 in UTC, yields are fractions, and JSON is stored as text, so that every database
+returns it exactly as it was written.
 """
 
 from sqlalchemy import (
@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
-Id = BigInteger().with_variant(Integer, "sqlite")  # only that one counts up by itself there
+Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite assigns ids to this type only
 
 pin = Table(
     "pin",
@@ -31,49 +31,49 @@ pin = Table(
     Column("md5", Text, nullable=False),
     UniqueConstraint("version", "revision", "md5", name="pin_once"),
 )
-"""Which model answered. A handful of rows, so that an answer needs four bytes for it."""
+"""Models that answered: a few rows, so that an answer needs four bytes for its model."""
 
 answer = Table(
     "answer",
     metadata,
     Column("id", Id, primary_key=True),
-    Column("at", BigInteger, nullable=False),  # answered
+    Column("at", BigInteger, nullable=False),  # time of the response
     Column("request", Text, nullable=False),  # the X-Request-ID
     Column("first", Integer, nullable=False),  # position in the request of the first batch, from 0
-    Column("batches", Integer, nullable=False),  # how many
-    Column("caller", Text, nullable=False),  # name of the key; empty where there are none
+    Column("batches", Integer, nullable=False),  # number of batches
+    Column("caller", Text, nullable=False),  # name of the API key; empty without keys
     Column("format", Text, nullable=False),  # json or csv
     Column("pin", Integer, ForeignKey("pin.id"), nullable=False),
-    Column("inputs", Text, nullable=False),  # JSON: {"inputs": [...]}, as it was sent, or without what was null
-    Column("predictions", Text, nullable=False),  # JSON: [...], as it was answered
+    Column("inputs", Text, nullable=False),  # JSON: {"inputs": [...]}, as sent, or without nulls
+    Column("predictions", Text, nullable=False),  # JSON: [...], as answered
     Index("answer_at", "at"),
 )
-"""A request that was answered, or a thousand batches of a larger one.
+"""An answered request, or up to a thousand batches of a larger one.
 
-One row holds many batches since it is written before the answer leaves: a row for each costs ten times as much.
+A row holds many batches because it is written before the response is sent: a row for each costs ten times as much.
 """
 
 asked = Table(
     "asked",
     metadata,
-    Column("batch", Text, nullable=False),  # its id, which outcomes are joined by
-    Column("answer", BigInteger, nullable=False),  # no foreign key, which would need an index of its own to be checked
+    Column("batch", Text, nullable=False),  # its id, the key of `outcome`
+    Column("answer", BigInteger, nullable=False),  # no foreign key: its check would need an index
     Column("position", Integer, nullable=False),  # in the request, from 0
     PrimaryKeyConstraint("batch", "answer", "position"),
     sqlite_with_rowid=False,
 )
-"""Where a batch that has an id was answered."""
+"""Predictions of a batch, for batches with an id."""
 
 outcome = Table(
     "outcome",
     metadata,
     Column("batch", Text, primary_key=True),
     Column("yield", Double, nullable=False),
-    Column("at", BigInteger, nullable=False),  # told
+    Column("at", BigInteger, nullable=False),  # time of the report
     Column("request", Text, nullable=False),
     Column("caller", Text, nullable=False),
 )
-"""The measured yield of a batch as it was told last, whether or not it was predicted yet."""
+"""The yield reported last for a batch, whether or not the batch was predicted."""
 
 correction = Table(
     "correction",
@@ -86,4 +86,4 @@ correction = Table(
     Column("caller", Text, nullable=False),
     Index("correction_batch", "batch"),
 )
-"""What `outcome` said of a batch before it was corrected."""
+"""Yields in `outcome` before they were corrected."""

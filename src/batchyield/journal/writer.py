@@ -1,4 +1,4 @@
-"""The journal's one writer in a process: connects when it must, and outlives every failure of the database."""
+"""The journal's writer in a process: reconnects after failures of the database."""
 
 import logging
 import time
@@ -13,68 +13,68 @@ from batchyield.journal.records import JournalEntry
 logger = logging.getLogger("batchyield.journal")
 
 RETRY_SECONDS = 0.25
-"""After a failure nothing is tried for so long: a database which is away costs no request a timeout of its own."""
+"""Pause after a failure, during which groups fail at once: an unavailable database costs no request a timeout."""
 
 
 class JournalWriter:
-    """Writes groups of entries, each group in one transaction. For one thread at a time.
+    """Writes groups of entries, each group in one transaction; not thread-safe.
 
     Args:
-        store: the journal.
-        committed: told the rows and the seconds of each commit.
-        failed: told of each attempt that failed.
+        database: the journal.
+        on_commit: called after each commit with the number of rows and the seconds it took.
+        on_failure: called after each failed attempt.
     """
 
-    def __init__(self, store: Database, committed: Callable[[int, float], None], failed: Callable[[], None]) -> None:
-        self._store, self._committed, self._failed = store, committed, failed
+    def __init__(
+        self, database: Database, on_commit: Callable[[int, float], None], on_failure: Callable[[], None]
+    ) -> None:
+        self._database, self._on_commit, self._on_failure = database, on_commit, on_failure
         self._appender: Appender | None = None
         self._failure: Exception | None = None
         self._retry_at = 0.0
 
     def write(self, entries: Sequence[JournalEntry]) -> list[Exception | None]:
-        """For each entry None once it is committed, or what was in the way."""
+        """Write entries and return for each None once it is committed, or the error that prevented it."""
         if self._failure is not None and time.monotonic() < self._retry_at:
             return [self._failure] * len(entries)
         started = time.perf_counter()
         try:
-            rows = self._connected().append(entries)
+            rows = self._open_appender().append(entries)
         except Exception as error:
-            self._failed()
-            if self._is_of_an_entry(error):
-                if len(entries) > 1:
+            self._on_failure()
+            if self._may_be_caused_by_entry(error):
+                if len(entries) > 1:  # one bad entry must not fail the others
                     return [self.write([entry])[0] for entry in entries]
                 logger.exception("an answer cannot be journalled")
-                self.close()  # the fault may be the connection's all the same
+                self.close()  # the connection may be at fault all the same
                 return [error]
-            self._lost(error)
+            self._handle_unavailable(error)
             return [error] * len(entries)
         if self._failure is not None:
-            logger.warning("the journal %s is written again", self._store.name)
+            logger.warning("the journal %s is written again", self._database.name)
             self._failure = None
-        self._committed(rows, time.perf_counter() - started)
+        self._on_commit(rows, time.perf_counter() - started)
         return [None] * len(entries)
 
     def close(self) -> None:
-        """Gives the connection up; the next group makes a new one."""
+        """Close the connection; the next write opens a new one."""
         if self._appender is not None:
             self._appender.close()
             self._appender = None
 
-    def _connected(self) -> Appender:
+    def _open_appender(self) -> Appender:
         if self._appender is None:
-            ensure_schema(self._store)
-            self._appender = open_appender(self._store)
+            ensure_schema(self._database)
+            self._appender = open_appender(self._database)
         return self._appender
 
-    def _is_of_an_entry(self, error: Exception) -> bool:
-        """Whether the fault may lie in one entry, which then must not take the others with it."""
-        return self._appender is not None and not isinstance(
-            error, (BatchyieldError, OSError, self._store.operational_error)
-        )
+    def _may_be_caused_by_entry(self, error: Exception) -> bool:
+        unavailable = (BatchyieldError, OSError, self._database.operational_error)
+        return self._appender is not None and not isinstance(error, unavailable)
 
-    def _lost(self, error: Exception) -> None:
+    def _handle_unavailable(self, error: Exception) -> None:
         if self._failure is None:
-            logger.error("the journal %s cannot be written: %s", self._store.name, " ".join(str(error).split()))
+            logger.error("the journal %s cannot be written: %s", self._database.name, " ".join(str(error).split()))
         self._failure, self._retry_at = error, time.monotonic() + RETRY_SECONDS
         self.close()
-        self._store.close()  # whoever reads is not to go on with a file or a server that is gone
+        self._database.close()  # readers must not keep connections to a file or a server that is gone

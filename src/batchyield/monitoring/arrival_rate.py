@@ -1,4 +1,4 @@
-"""How often batches are predicted: their counts per hour or day, how even they are, and where they stopped."""
+"""Arrival rate: batches predicted per hour or day, the spread of these counts, and gaps."""
 
 from typing import Annotated
 
@@ -12,42 +12,39 @@ from batchyield.monitoring.drift_tests import MONITORING_DECIMALS
 HOUR_US, DAY_US = 3_600_000_000, 86_400_000_000
 
 HOURLY_UP_TO_US = 3 * DAY_US
-"""A window of no more is counted by the hour."""
+"""Windows up to this length are counted by the hour, longer ones by the day."""
 
 
 class ArrivalRate(msgspec.Struct, frozen=True):
-    """When the batches of a window were answered."""
+    """Times at which the batches of a window were answered."""
 
-    since: Annotated[int, Meta(description="answer to the oldest batch, in microseconds since 1970, UTC")]
-    until: Annotated[int, Meta(description="answer to the newest")]
-    per_day: Annotated[float | None, Meta(description="batches a day; null where all came at once")]
-    unit: Annotated[str, Meta(description="`hour` or `day`, for the counts below")]
-    low: Annotated[float | None, Meta(description="5 % quantile of the counts; null where no unit is whole")]
+    since: Annotated[int, Meta(description="response to the oldest batch, microseconds since 1970, UTC")]
+    until: Annotated[int, Meta(description="response to the newest batch, microseconds since 1970, UTC")]
+    per_day: Annotated[float | None, Meta(description="batches per day; null if all came at once")]
+    unit: Annotated[str, Meta(description="unit of the counts below: `hour` or `day`")]
+    low: Annotated[float | None, Meta(description="5 % quantile of the counts; null if the window is shorter")]
     median: Annotated[float | None, Meta(description="median of the counts")]
     high: Annotated[float | None, Meta(description="95 % quantile of the counts")]
     empty: Annotated[int, Meta(description="units without a batch")]
     dispersion: Annotated[
-        float | None, Meta(description="variance over mean of the counts: 1 where batches come independently")
+        float | None, Meta(description="variance over mean of the counts: 1 if batches come independently")
     ]
-    longest_gap_seconds: Annotated[float, Meta(description="longest time between two answers")]
+    longest_gap_seconds: Annotated[float, Meta(description="longest time between two responses")]
 
 
-def compute_arrival_rate(at: NDArray[np.int64]) -> ArrivalRate | None:
-    """Counts answers.
+def compute_arrival_rate(at_us: NDArray[np.int64]) -> ArrivalRate | None:
+    """Return the arrival rate of responses, or None without any.
 
     Args:
-        at: their times [n], ascending, in microseconds.
-
-    Returns:
-        None where there is none.
+        at_us: times of the responses [n], ascending, microseconds since 1970.
     """
-    if not len(at):
+    if not len(at_us):
         return None
-    since, until = int(at[0]), int(at[-1])
+    since, until = int(at_us[0]), int(at_us[-1])
     span = until - since
     unit = HOUR_US if span <= HOURLY_UP_TO_US else DAY_US
-    # Counted back from the newest, so that the units are whole and the newest one is among them.
-    counts = np.bincount((until - at) // unit)[: span // unit]
+    # Counted back from the newest, so that only the oldest unit may be incomplete; it is left out.
+    counts = np.bincount((until - at_us) // unit)[: span // unit]
     low = median = high = dispersion = None
     if len(counts):
         low, median, high = (round(float(q), MONITORING_DECIMALS) for q in np.quantile(counts, (0.05, 0.5, 0.95)))
@@ -56,12 +53,12 @@ def compute_arrival_rate(at: NDArray[np.int64]) -> ArrivalRate | None:
     return ArrivalRate(
         since=since,
         until=until,
-        per_day=round((len(at) - 1) / span * DAY_US, MONITORING_DECIMALS) if span else None,
+        per_day=round((len(at_us) - 1) / span * DAY_US, MONITORING_DECIMALS) if span else None,
         unit="hour" if unit == HOUR_US else "day",
         low=low,
         median=median,
         high=high,
         empty=int((counts == 0).sum()),
         dispersion=dispersion,
-        longest_gap_seconds=float(np.diff(at).max(initial=0)) / 1e6,
+        longest_gap_seconds=float(np.diff(at_us).max(initial=0)) / 1e6,
     )

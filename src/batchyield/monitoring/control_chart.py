@@ -1,4 +1,4 @@
-"""The control chart of predicted yields: means of consecutive batches between limits that a steady plant keeps to."""
+"""Control chart of predicted yields: Shewhart limits and an exponentially weighted moving average (EWMA)."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -12,14 +12,14 @@ from batchyield.monitoring.drift_tests import MONITORING_DECIMALS
 from batchyield.serving.reference_profile import Subgroups, subgroup_means
 
 LIMIT_SDS = 3.0
-"""Limits in standard deviations of a subgroup's mean: Shewhart's, left by chance once in 370 points."""
+"""Limits in standard deviations of a subgroup's mean (Shewhart): exceeded by chance once in 370 points."""
 
 EWMA_WEIGHT = 0.2
-"""Of the newest point in the moving average: a lasting shift of one standard deviation is seen in some ten points."""
+"""Weight of the newest point: a lasting shift of one standard deviation is detected within about ten points."""
 
 
 class ChartPoint(msgspec.Struct, frozen=True):
-    """One subgroup of the chart."""
+    """A subgroup of the chart."""
 
     mean: Annotated[float, Meta(description="mean predicted yield of the subgroup")]
     average: Annotated[float, Meta(description="exponentially weighted moving average up to here")]
@@ -35,39 +35,34 @@ class ControlChart(msgspec.Struct, frozen=True):
     center: Annotated[float, Meta(description="mean of the subgroups in the training")]
     lower: Annotated[float, Meta(description="lower limit of a subgroup's mean")]
     upper: Annotated[float, Meta(description="upper limit of a subgroup's mean")]
-    points: Annotated[
-        tuple[ChartPoint, ...], Meta(description="the subgroups; batches that fill none yet are left out")
-    ]
+    points: Annotated[tuple[ChartPoint, ...], Meta(description="complete subgroups; the oldest batches may fill none")]
 
     @property
     def in_control(self) -> bool:
-        """Whether the newest point is within all limits; True where there is none."""
+        """Whether the newest point is within all limits; True without points."""
         return not self.points or not self.points[-1].out
 
 
-def compute_control_chart(steady: Subgroups, yields: NDArray[np.floating]) -> ControlChart | None:
-    """Lays the predictions on the limits that the training's own wandering sets.
+def compute_control_chart(reference: Subgroups, yields: NDArray[np.floating]) -> ControlChart | None:
+    """Return the control chart of predictions, or None if the training had too few batches for limits.
 
-    Batches of one campaign are alike, so the standard deviation of single yields over the root of the subgroup's size
-    would be too narrow: the limits come from the means of the training's subgroups in time order.
+    Batches of a campaign are alike, so limits from the standard deviation of single yields would be too narrow. The
+    limits come from the means of the training's subgroups in time order.
 
     Args:
-        steady: of the reference profile.
-        yields: predicted, shape [n], oldest first; counted into subgroups from the newest back.
-
-    Returns:
-        None where the training had too few batches for limits.
+        reference: subgroups of the reference profile.
+        yields: predictions as fractions [n], oldest first; split into subgroups from the newest back.
     """
-    if steady.sd is None:
+    if reference.sd is None:
         return None
-    rest = len(yields) % steady.size
-    means = subgroup_means(yields[rest:], steady.size).tolist()
+    rest = len(yields) % reference.size
+    means = subgroup_means(yields[rest:], reference.size).tolist()
     return ControlChart(
-        steady.size,
-        steady.mean,
-        round(steady.mean - LIMIT_SDS * steady.sd, MONITORING_DECIMALS),
-        round(steady.mean + LIMIT_SDS * steady.sd, MONITORING_DECIMALS),
-        tuple(_points(means, steady.mean, steady.sd)),
+        reference.size,
+        reference.mean,
+        round(reference.mean - LIMIT_SDS * reference.sd, MONITORING_DECIMALS),
+        round(reference.mean + LIMIT_SDS * reference.sd, MONITORING_DECIMALS),
+        tuple(_points(means, reference.mean, reference.sd)),
     )
 
 
@@ -75,9 +70,10 @@ def _points(means: Sequence[float], center: float, sd: float) -> list[ChartPoint
     points, average = [], center
     for i, mean in enumerate(means, 1):
         average = EWMA_WEIGHT * mean + (1 - EWMA_WEIGHT) * average
-        reach = LIMIT_SDS * sd * (EWMA_WEIGHT / (2 - EWMA_WEIGHT) * (1 - (1 - EWMA_WEIGHT) ** (2 * i))) ** 0.5
-        out = abs(mean - center) > LIMIT_SDS * sd or abs(average - center) > reach
-        numbers = (mean, average, center - reach, center + reach)
-        m, a, lower, upper = (round(number, MONITORING_DECIMALS) for number in numbers)
+        variance_ratio = EWMA_WEIGHT / (2 - EWMA_WEIGHT) * (1 - (1 - EWMA_WEIGHT) ** (2 * i))
+        half_width = LIMIT_SDS * sd * variance_ratio**0.5
+        out = abs(mean - center) > LIMIT_SDS * sd or abs(average - center) > half_width
+        figures = (mean, average, center - half_width, center + half_width)
+        m, a, lower, upper = (round(figure, MONITORING_DECIMALS) for figure in figures)
         points.append(ChartPoint(m, a, lower, upper, out))
     return points

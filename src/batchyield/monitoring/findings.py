@@ -1,4 +1,4 @@
-"""What the journal tells of a model in service: one function for the service, its metrics, and the report."""
+"""Monitoring findings about a model in service, computed from the journal for the service and for the report."""
 
 from collections.abc import Sequence
 
@@ -18,15 +18,14 @@ from batchyield.serving.reference_profile import Reference
 from batchyield.serving.responses import Card
 
 DEFAULT_WINDOW_BATCHES = 500
-"""Newest batches in a window, and newest with a measured yield, where nobody says otherwise."""
-
+"""Newest batches in a window, and newest batches with a measured yield."""
 
 STEP_BATCHES = 16
-"""Batches whose features are computed between two rests: half a millisecond."""
+"""Batches featurized between two pauses: about half a millisecond."""
 
 
 class Findings(msgspec.Struct, frozen=True):
-    """One look at a model's newest answers."""
+    """Drift, control chart, live error and arrival rate of a model's newest batches."""
 
     window: WindowDrift
     chart: ControlChart | None
@@ -35,58 +34,57 @@ class Findings(msgspec.Struct, frozen=True):
 
 
 def read_findings(
-    store: Database,
+    database: Database,
     md5: str,
     reference: Reference,
     card: Card,
     batches: int = DEFAULT_WINDOW_BATCHES,
-    rest: Pause = no_throttle,
+    pause: Pause = no_throttle,
 ) -> Findings:
-    """Reads the newest answers of a model and judges them.
+    """Read the newest predictions of a model from the journal and compute the findings.
 
     Args:
-        store: the journal.
+        database: the journal.
         md5: of the model.
-        reference, card: the model's own.
-        batches: in the window, and in that of measured yields, at the most.
-        rest: called between small steps of the work.
+        reference, card: of the same model.
+        batches: maximum size of the window, and of the measured batches.
+        pause: called between small steps of work.
 
     Raises:
-        DatabaseUnavailableError: it cannot be opened.
+        DatabaseUnavailableError: the journal cannot be opened.
     """
-    window = read_recent_batches(store, md5, batches, rest=rest)
-    told = read_recent_batches(store, md5, batches, measured=True, rest=rest, known=window)
-    return compute_findings(reference, card, window, told, rest)
+    window = read_recent_batches(database, md5, batches, pause=pause)
+    measured = read_recent_batches(database, md5, batches, measured=True, pause=pause, known=window)
+    return compute_findings(reference, card, window, measured, pause)
 
 
 def compute_findings(
     reference: Reference,
     card: Card,
     window: Sequence[JournalledPrediction],
-    told: Sequence[JournalledPrediction],
-    rest: Pause = no_throttle,
+    measured: Sequence[JournalledPrediction],
+    pause: Pause = no_throttle,
 ) -> Findings:
-    """Judges answers of one model, each batch once, oldest first.
+    """Compute the findings from predictions of one model, each batch once, oldest first.
 
     Args:
-        reference, card: the model's own.
-        window: the answers that are laid beside the training.
-        told: those whose measured yield is known.
-        rest: called between small steps of the work.
+        reference, card: of the model.
+        window: predictions to compare with the training.
+        measured: predictions whose measured yield is known.
+        pause: called between small steps of work.
     """
-    rows = [row.batch for row in window]
+    batches = [row.batch for row in window]
     yields = np.array([row.prediction.yield_ for row in window], dtype=np.float64)
-    values = np.empty((len(rows), len(FEATURES)), dtype=np.float32)
-    for first in range(0, len(rows), STEP_BATCHES):
-        part = slice(first, first + STEP_BATCHES)
-        values[part] = featurize(rows[part]).values
-        rest()
-    shift = compute_window_drift(reference, rows, values, yields, rest=rest)
-    chart = compute_control_chart(reference.subgroups, yields) if reference.subgroups else None
-    answers = np.array(
-        [(row.measured, row.prediction.yield_, row.prediction.lower, row.prediction.upper) for row in told],
-        dtype=np.float64,
-    ).reshape(-1, 4)
-    measured, predicted, lower, upper = answers.T
-    live = compute_live_error(measured, predicted, lower, upper, card.metrics, card.level)
-    return Findings(shift, chart, live, compute_arrival_rate(np.array([row.at for row in window], dtype=np.int64)))
+    values = np.empty((len(batches), len(FEATURES)), dtype=np.float32)
+    for first in range(0, len(batches), STEP_BATCHES):
+        step = slice(first, first + STEP_BATCHES)
+        values[step] = featurize(batches[step]).values
+        pause()
+    figures = [(row.measured, row.prediction.yield_, row.prediction.lower, row.prediction.upper) for row in measured]
+    actual, predicted, lower, upper = np.array(figures, dtype=np.float64).reshape(-1, 4).T
+    return Findings(
+        compute_window_drift(reference, batches, values, yields, pause=pause),
+        compute_control_chart(reference.subgroups, yields) if reference.subgroups else None,
+        compute_live_error(actual, predicted, lower, upper, card.metrics, card.level),
+        compute_arrival_rate(np.array([row.at for row in window], dtype=np.int64)),
+    )

@@ -1,4 +1,4 @@
-"""The newest batches that one model answered, each once: what the watch and the report look at."""
+"""Reads the newest batches that a model answered, each once, for the drift watcher and the report."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -12,137 +12,122 @@ from batchyield.journal.queries import (
     read_batch_ids,
     read_yields,
     select_answers,
-    where_between,
 )
-from batchyield.journal.tables import answer, outcome, pin
+from batchyield.journal.tables import outcome
 from batchyield.monitoring.throttle import Pause, no_throttle
 
 HORIZON_BATCHES = 100_000
-"""Newest predictions that are looked through at the most: a look stays quick however much the journal holds."""
+"""Newest predictions that are searched, so that the time does not grow with the journal."""
 
 STEP_BATCHES = 250
-"""Predictions that are looked through, or read, between two rests, if one answer does not hold more."""
+"""Predictions searched or read between two pauses, unless a single answer holds more."""
 
 BatchPosition = tuple[int, int]
-"""Number of an answer, and position in its request."""
+"""Id of an answer, and position in its request."""
 
 
 def read_recent_batches(
-    store: Database,
+    database: Database,
     md5: str,
     limit: int,
     since: int | None = None,
     until: int | None = None,
     measured: bool = False,
     horizon: int | None = HORIZON_BATCHES,
-    rest: Pause = no_throttle,
+    pause: Pause = no_throttle,
     known: Iterable[JournalledPrediction] = (),
 ) -> list[JournalledPrediction]:
-    """The newest answers of a model, oldest first; a batch that was asked for again counts once, as answered last.
+    """Return the newest predictions of a model, oldest first; of several for one batch id, only the newest.
 
     Batches without an id cannot be told apart and count each.
 
     Args:
-        store: the journal.
+        database: the journal.
         md5: of the model.
-        limit: batches at the most.
-        since: the first time that counts, in microseconds.
-        until: the first that no longer does.
-        measured: only batches whose yield was told.
-        horizon: newest predictions, of all models, to go back; None: as far as that time goes.
-        rest: called between small steps of the work.
+        limit: maximum number of batches.
+        since: first time that is included, microseconds since 1970, UTC.
+        until: first time that is excluded.
+        measured: return only batches with a measured yield.
+        horizon: number of newest predictions, of all models, to search; None: all between the two times.
+        pause: called between small steps of work.
         known: predictions that were just read; with `measured`, those without a yield are read again, because
             their outcome may have arrived since.
     """
-    enough = min(limit, _outcomes(store)) if measured else limit
+    enough = min(limit, _count_outcomes(database)) if measured else limit
     newest: dict[str | BatchPosition, BatchPosition] = {}
     sizes: dict[int, int] = {}
-    for page in _pages(store, since, until, horizon) if enough else ():
-        asked = [(place, rows) for place, rows in page if place.md5 == md5]
-        sizes.update((place.id, place.batches) for place, _ in asked)
-        for name, spot in _batches(store, asked, measured):
-            newest.setdefault(spot if name is None else name, spot)
-        rest()
+    for page in _pages(database, since, until, horizon) if enough else ():
+        answers = [(key, rows) for key, rows in page if key.md5 == md5]
+        sizes.update((key.id, key.batches) for key, _ in answers)
+        for id_, position in _list_batches(database, answers, measured):
+            newest.setdefault(position if id_ is None else id_, position)
+        pause()
         if len(newest) >= enough:
             break
-    spots = set(list(newest.values())[:limit])  # which were found newest first
-    found = {(row.answer, row.position): row for row in known if not measured or row.measured is not None}
-    rows = [found[spot] for spot in spots if spot in found]
-    missing = spots - found.keys()
-    for numbers in _together({number: sizes[number] for number, _ in missing}):
-        with store.read_transaction() as connection:
-            part = read_answers(connection, numbers)
-        rows += [row for row in part if (row.answer, row.position) in missing]
-        rest()
+    positions = set(list(newest.values())[:limit])  # in order of discovery, newest first
+    cached = {(row.answer, row.position): row for row in known if not measured or row.measured is not None}
+    rows = [cached[position] for position in positions if position in cached]
+    missing = positions - cached.keys()
+    for answer_ids in _group_answers({answer_id: sizes[answer_id] for answer_id, _ in missing}):
+        with database.read_transaction() as connection:
+            read = read_answers(connection, answer_ids)
+        rows += [row for row in read if (row.answer, row.position) in missing]
+        pause()
     if measured:
         rows = [row for row in rows if row.measured is not None]  # an outcome may have been removed since
     return sorted(rows, key=lambda row: (row.at, row.answer, row.position))
 
 
-def count_by_model(
-    store: Database, since: int | None = None, until: int | None = None
-) -> list[tuple[str, str, str, int]]:
-    """Version, revision and md5 of each model that answered, and its rows; the one that answered last comes first."""
-    query = (
-        select(pin.c.version, pin.c.revision, pin.c.md5, func.sum(answer.c.batches))
-        .join_from(answer, pin)
-        .group_by(pin.c.id)
-        .order_by(func.max(answer.c.at).desc(), pin.c.id.desc())
-    )
-    with store.read_transaction() as connection:
-        return [(row[0], row[1], row[2], row[3]) for row in connection.execute(where_between(query, since, until))]
-
-
-def _outcomes(store: Database) -> int:
-    with store.read_transaction() as connection:
+def _count_outcomes(database: Database) -> int:
+    with database.read_transaction() as connection:
         return connection.execute(select(func.count()).select_from(outcome)).scalar_one()
 
 
 def _pages(
-    store: Database, since: int | None, until: int | None, horizon: int | None
+    database: Database, since: int | None, until: int | None, horizon: int | None
 ) -> Iterator[list[tuple[AnswerKey, int]]]:
-    """Answers, the newest first, each with how many of its last predictions lie within the horizon."""
+    """Yield pages of answers, newest first, each answer with the number of its last batches within the horizon."""
     before: tuple[int, int] | None = None
     while horizon is None or horizon > 0:
-        with store.read_transaction() as connection:
-            page = select_answers(connection, since, until, before=before, newest=True, most=STEP_BATCHES)
-        if not page:
+        with database.read_transaction() as connection:
+            keys = select_answers(connection, since, until, before=before, newest=True, limit=STEP_BATCHES)
+        if not keys:
             return
-        within = []
-        for place in page:
-            within.append((place, place.batches if horizon is None else min(place.batches, horizon)))
-            horizon = None if horizon is None else max(0, horizon - place.batches)
-        yield within
-        before = page[-1].at, page[-1].id
+        page = []
+        for key in keys:
+            page.append((key, key.batches if horizon is None else min(key.batches, horizon)))
+            horizon = None if horizon is None else max(0, horizon - key.batches)
+        yield page
+        before = keys[-1].at, keys[-1].id
 
 
-def _together(sizes: dict[int, int]) -> Iterator[list[int]]:
-    """Answers that hold `AT_ONCE` batches together, or a single one that holds more."""
-    numbers: list[int] = []
+def _group_answers(sizes: dict[int, int]) -> Iterator[list[int]]:
+    """Group answers, given by id and size, so that a group holds `STEP_BATCHES` batches or a single answer."""
+    answer_ids: list[int] = []
     batches = 0
-    for number, size in sizes.items():
-        if numbers and batches + size > STEP_BATCHES:
-            yield numbers
-            numbers, batches = [], 0
-        numbers.append(number)
+    for answer_id, size in sizes.items():
+        if answer_ids and batches + size > STEP_BATCHES:
+            yield answer_ids
+            answer_ids, batches = [], 0
+        answer_ids.append(answer_id)
         batches += size
-    if numbers:
-        yield numbers
+    if answer_ids:
+        yield answer_ids
 
 
-def _batches(
-    store: Database, asked: Sequence[tuple[AnswerKey, int]], only_measured: bool
+def _list_batches(
+    database: Database, answers: Sequence[tuple[AnswerKey, int]], only_measured: bool
 ) -> list[tuple[str | None, BatchPosition]]:
-    """Id and spot of the last predictions of some answers, the newest first."""
-    with store.read_transaction() as connection:
-        told = read_batch_ids(connection, [place.id for place, _ in asked])
-        found: list[tuple[str | None, BatchPosition]] = []
-        for place, rows in asked:
-            if place.id in told:  # else it was pruned meanwhile
-                first, names = told[place.id]
-                spots = [(name, (place.id, position)) for position, name in enumerate(names, first)]
-                found += spots[: -rows - 1 : -1]
+    """Return id and position of the last batches of some answers, newest first."""
+    with database.read_transaction() as connection:
+        batch_ids = read_batch_ids(connection, [key.id for key, _ in answers])
+        batches: list[tuple[str | None, BatchPosition]] = []
+        for key, rows in answers:
+            if key.id in batch_ids:  # otherwise it was pruned meanwhile
+                first, ids = batch_ids[key.id]
+                positions = [(id_, (key.id, position)) for position, id_ in enumerate(ids, first)]
+                batches += positions[: -rows - 1 : -1]
         if not only_measured:
-            return found
-        known = read_yields(connection, [name for name, _ in found if name is not None])
-    return [(name, spot) for name, spot in found if name in known]
+            return batches
+        yields = read_yields(connection, [id_ for id_, _ in batches if id_ is not None])
+    return [(id_, position) for id_, position in batches if id_ in yields]

@@ -1,35 +1,35 @@
-"""Work in small steps, so that threads which share an interpreter and a core need not wait for all of it."""
+"""Throttles a background thread, so that request threads are not delayed by it."""
 
 import time
 from collections.abc import Callable
 
 Pause = Callable[[], None]
-"""Called between two steps."""
+"""Called between small steps of work; may sleep."""
 
 STEP_SECONDS, CPU_SHARE = 0.0005, 0.2
-"""A step is some half a millisecond of work, after which so much of the time has been worked."""
+"""CPU time after which a thread sleeps, and the share of time that it may work."""
 
 
 def no_throttle() -> None:
-    """Goes on without a rest."""
+    """Return at once."""
 
 
 class Throttle:
-    """Rests after each step; belongs to one thread.
+    """Limits a thread to 20 % of a CPU by sleeping after every 0.5 ms of work; belongs to one thread.
 
-    Work is measured as the thread's own time, of which waiting for the interpreter is no part.
+    Work is measured as CPU time of the thread, which excludes waiting for the GIL.
 
     Args:
-        sleep: rests so many seconds.
+        sleep: sleeps for a number of seconds.
     """
 
     def __init__(self, sleep: Callable[[float], object] = time.sleep) -> None:
         self._sleep = sleep
-        self._rested = time.thread_time()
+        self._last_sleep = time.thread_time()
 
     def __call__(self) -> None:
-        """Rests, where there was a step's work since the last rest."""
-        worked = time.thread_time() - self._rested
+        """Sleep if the thread has worked for a step since it last slept."""
+        worked = time.thread_time() - self._last_sleep
         if worked >= STEP_SECONDS:
             self._sleep(worked * (1 - CPU_SHARE) / CPU_SHARE)
-            self._rested = time.thread_time()
+            self._last_sleep = time.thread_time()

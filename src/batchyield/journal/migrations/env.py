@@ -1,4 +1,4 @@
-"""Runs the migrations over the connection that `upgrade` hands in."""
+"""Runs the migrations on the connection that `run_migrations` passes."""
 
 from alembic import context
 

@@ -1,1 +1,1 @@
-"""The drift report: one page for a process engineer, of what the journal tells of a model."""
+"""Drift report: one HTML page for a process engineer about a model in service."""

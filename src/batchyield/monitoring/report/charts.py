@@ -1,4 +1,4 @@
-"""The pictures of the report, as SVG that is part of the page and takes the page's colours, light or dark."""
+"""Charts of the drift report as inline SVG in the colours of the page, light or dark."""
 
 import re
 from collections.abc import Sequence
@@ -15,27 +15,28 @@ from batchyield.monitoring.control_chart import ControlChart
 from batchyield.monitoring.report.collect import ReadingComparison
 
 BINS = 24
-FEW = 12
-"""Of no more different values each gets a bar of its own."""
+MAX_LEVELS = 12
+"""Up to so many distinct values, each gets its own bar."""
 
-WIDE, LOW = 660, 190
+WIDTH, HEIGHT = 660, 190
 SMALL = 300, 120
-LIVE_GROUP = 25
+LIVE_GROUP_BATCHES = 25
 
 INK, FAINT, GRID, TRAINED, NOW, ALARM = (
     f"var(--{name})" for name in ("ink", "faint", "grid", "trained", "now", "alarm")
 )
 FONT = "system-ui, sans-serif"
+LAYERS = (("trained", TRAINED), ("now", NOW))
 
 
-def distribution(moved: ReadingComparison) -> str:
-    """Shares of the values in the training (behind) and in the window (in front)."""
-    quantiles = np.array(moved.profile.quantiles)
-    levels = np.unique(np.round(np.concatenate([quantiles, moved.values]), 4))
-    unit = f" [{moved.feature.unit}]" if moved.feature.unit else ""
-    title = f"{moved.feature.name}{unit}"
-    if len(levels) <= FEW:
-        trained, now = (_level_shares(levels, part) for part in (quantiles, moved.values))
+def distribution(comparison: ReadingComparison) -> str:
+    """Return bars of a reading's distribution: training behind, window in front."""
+    quantiles = np.array(comparison.profile.quantiles)
+    levels = np.unique(np.round(np.concatenate([quantiles, comparison.values]), 4))
+    unit = f" [{comparison.feature.unit}]" if comparison.feature.unit else ""
+    title = f"{comparison.feature.name}{unit}"
+    if len(levels) <= MAX_LEVELS:
+        trained, now = (_level_shares(levels, part) for part in (quantiles, comparison.values))
         rows = [
             {"value": f"{level:g}", "place": place, "trained": t, "now": n}
             for place, (level, t, n) in enumerate(zip(levels.tolist(), trained, now, strict=True))
@@ -43,35 +44,32 @@ def distribution(moved: ReadingComparison) -> str:
         x = alt.X("value:N", title=title, sort=[f"{level:g}" for level in levels.tolist()], axis=alt.Axis(labelAngle=0))
         sizes: tuple[Any, Any] = (alt.RelativeBandSize(0.8), alt.RelativeBandSize(0.35))
         bars = [
-            _bars(rows, x, None, share, colour, width=size) for (share, colour), size in zip(BOTH, sizes, strict=True)
+            _bars(rows, x, None, share, colour, width=size) for (share, colour), size in zip(LAYERS, sizes, strict=True)
         ]
         return _svg(alt.layer(*bars), *SMALL)
-    edges = _edges(np.concatenate([quantiles, moved.values]))
-    trained, now = (_bin_shares(edges, part) for part in (quantiles, moved.values))
+    edges = _edges(np.concatenate([quantiles, comparison.values]))
+    trained, now = (_bin_shares(edges, part) for part in (quantiles, comparison.values))
     rows = [
         {"from": low, "to": high, "inner": low + 0.25 * (high - low), "outer": high - 0.25 * (high - low)}
         | {"trained": t, "now": n}
         for low, high, t, n in zip(edges[:-1].tolist(), edges[1:].tolist(), trained, now, strict=True)
     ]
     x = alt.X("from:Q", title=title, scale=alt.Scale(zero=False, nice=False), axis=alt.Axis(tickCount=6))
-    behind = _bars(rows, x, "to", *BOTH[0])
-    front = _bars(rows, x.copy(), "outer", *BOTH[1], start="inner")
+    behind = _bars(rows, x, "to", *LAYERS[0])
+    front = _bars(rows, x.copy(), "outer", *LAYERS[1], start="inner")
     return _svg(alt.layer(behind, front), *SMALL)
 
 
-BOTH = (("trained", TRAINED), ("now", NOW))
-
-
 def control_chart(chart: ControlChart) -> str:
-    """Means of subgroups between their limits, with their moving average."""
+    """Return the control chart: subgroup means, their moving average, limits."""
     points = [
         {"group": n, "mean": point.mean, "average": point.average, "out": point.out}
         for n, point in enumerate(chart.points, 1)
     ]
-    base = _of(points)
+    base = _chart(points)
     scale = alt.Scale(zero=False, padding=8)
     y = alt.Y("mean:Q", title="mean predicted yield", scale=scale, axis=alt.Axis(format=".3f"))
-    x = alt.X("group:Q", title=f"groups of {chart.size} batches, oldest first", axis=_whole(len(points)))
+    x = alt.X("group:Q", title=f"groups of {chart.size} batches, oldest first", axis=_integer_axis(len(points)))
     lines = [
         *(_rule(chart.lower, ALARM, [5, 4]), _rule(chart.upper, ALARM, [5, 4]), _rule(chart.center, FAINT, [])),
         base.mark_line(color=TRAINED, strokeWidth=2.5).encode(x=x, y=alt.Y("average:Q", title="", scale=scale)),
@@ -81,14 +79,14 @@ def control_chart(chart: ControlChart) -> str:
         .mark_point(shape="triangle-up", color=ALARM, filled=True, size=95, opacity=1)
         .encode(x=x, y=y),
     ]
-    return _svg(alt.layer(*lines), WIDE, LOW)
+    return _svg(alt.layer(*lines), WIDTH, HEIGHT)
 
 
 def daily_counts(rows: Sequence[JournalledPrediction]) -> str:
-    """Batches answered per day, UTC."""
+    """Return bars of the batches answered per day, UTC."""
     days = np.array([row.at // DAY_US for row in rows])
     counts = np.bincount(days - days[0])
-    # The middle of the day, in milliseconds, so that the axis has dates.
+    # In milliseconds, as the time axis expects.
     data = [
         {"from": int(days[0] + n) * 86_400_000, "to": int(days[0] + n + 1) * 86_400_000, "count": int(count)}
         for n, count in enumerate(counts.tolist())
@@ -97,26 +95,27 @@ def daily_counts(rows: Sequence[JournalledPrediction]) -> str:
     step = {"interval": "day", "step": max(1, -(-len(data) // 8))}
     axis = alt.Axis(format="%d %b", tickCount=step if len(data) > 2 else len(data), labelOverlap=True)
     bars = (
-        _of(data)
+        _chart(data)
         .mark_bar(color=NOW, stroke="var(--paper)", strokeWidth=1)
         .encode(
             x=alt.X("from:T", title="day (UTC)", scale=alt.Scale(type="utc"), axis=axis),
             x2="to:T",
             y2=alt.datum(0),
-            y=alt.Y("count:Q", title="batches", axis=_whole(most, 0)),
+            y=alt.Y("count:Q", title="batches", axis=_integer_axis(most, 0)),
         )
     )
-    return _svg(bars, WIDE, 130)
+    return _svg(bars, WIDTH, 130)
 
 
 def live_error(rows: Sequence[JournalledPrediction], promised: float | None) -> str:
-    """Mean absolute error of consecutive measured batches, beside what the card promises."""
-    told = [row for row in rows if row.measured is not None]
-    errors = [abs(row.prediction.yield_ - row.measured) for row in told if row.measured is not None]
-    groups = [errors[start : start + LIVE_GROUP] for start in range(0, len(errors), LIVE_GROUP)]
+    """Return the mean absolute error of groups of measured batches, with the card's promise."""
+    errors = [abs(row.prediction.yield_ - row.measured) for row in rows if row.measured is not None]
+    groups = [errors[start : start + LIVE_GROUP_BATCHES] for start in range(0, len(errors), LIVE_GROUP_BATCHES)]
     data = [{"group": n, "mae": float(np.mean(group))} for n, group in enumerate(groups, 1)]
-    base = _of(data)
-    x = alt.X("group:Q", title=f"groups of {LIVE_GROUP} measured batches, oldest first", axis=_whole(len(data)))
+    base = _chart(data)
+    x = alt.X(
+        "group:Q", title=f"groups of {LIVE_GROUP_BATCHES} measured batches, oldest first", axis=_integer_axis(len(data))
+    )
     y = alt.Y("mae:Q", title="mean absolute error", scale=alt.Scale(zero=True), axis=alt.Axis(format=".3f"))
     marks = [
         base.mark_line(color=NOW, strokeWidth=1.2).encode(x=x, y=y),
@@ -124,35 +123,35 @@ def live_error(rows: Sequence[JournalledPrediction], promised: float | None) -> 
     ]
     if promised is not None:
         marks.append(_rule(promised, ALARM, [5, 4]))
-    return _svg(alt.layer(*marks), WIDE, 150)
+    return _svg(alt.layer(*marks), WIDTH, 150)
 
 
 def _bars(rows: Any, x: Any, to: str | None, share: str, colour: str, start: str = "", width: Any = None) -> Any:
     y = alt.Y(f"{share}:Q", title="share of batches", axis=alt.Axis(format=".0%", tickCount=4))
     mark = {"color": colour} | ({"width": width} if width is not None else {})
-    encoded: dict[str, Any] = {"x": x, "y": y, "y2": alt.datum(0)}  # without it, bars over ranges have no foot
+    encoded: dict[str, Any] = {"x": x, "y": y, "y2": alt.datum(0)}  # without it, bars over ranges have no base
     if start:
         x.shorthand = f"{start}:Q"
     if to:
         encoded["x2"] = f"{to}:Q"
-    return _of(rows).mark_bar(**mark).encode(**encoded)
+    return _chart(rows).mark_bar(**mark).encode(**encoded)
 
 
 def _rule(at: float, colour: str, dash: list[int]) -> Any:
-    return _of([{"at": at}]).mark_rule(color=colour, strokeDash=dash).encode(y="at:Q")
+    return _chart([{"at": at}]).mark_rule(color=colour, strokeDash=dash).encode(y="at:Q")
 
 
-def _whole(most: int, least: int = 1) -> alt.Axis:
+def _integer_axis(most: int, least: int = 1) -> alt.Axis:
     step = max(1, -(-most // 8))
     return alt.Axis(format="d", values=list(range(least, most + step, step)), grid=False)
 
 
-def _of(rows: list[dict[str, Any]]) -> Any:
+def _chart(rows: list[dict[str, Any]]) -> Any:
     return alt.Chart(alt.InlineData(rows))
 
 
 def _edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    low, high = np.quantile(values, (0.005, 0.995))  # slips of the key would leave the rest no room
+    low, high = np.quantile(values, (0.005, 0.995))  # typing errors would leave the rest no room
     return np.linspace(low, max(high, low + 1e-6), BINS + 1)
 
 
@@ -162,8 +161,8 @@ def _bin_shares(edges: NDArray[np.float64], values: NDArray[np.float64]) -> list
 
 
 def _level_shares(levels: NDArray[np.float64], values: NDArray[np.float64]) -> list[float]:
-    found = np.round(values, 4)
-    return [round(float((found == level).sum()) / max(1, len(found)), 6) for level in levels]
+    rounded = np.round(values, 4)
+    return [round(float((rounded == level).sum()) / max(1, len(rounded)), 6) for level in levels]
 
 
 def _svg(chart: Any, width: int, height: int) -> str:
@@ -175,6 +174,6 @@ def _svg(chart: Any, width: int, height: int) -> str:
     spec = chart.properties(width=width, height=height, background="transparent").to_dict()
     spec["config"] = {"view": {"stroke": None}, "axis": axis, "font": FONT}
     svg = str(vl_convert.vegalite_to_svg(spec))
-    # Hidden from screen readers, to whom the figure's own words say more than its marks.
+    # Hidden from screen readers, which read the label of the figure instead.
     svg = re.sub(r' (role|aria-[a-z]+)="[^"]*"', "", svg)
     return svg.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)

@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs nothing else: no network, no script."""
+"""Renders the drift report as one HTML file without scripts or external resources."""
 
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -12,79 +12,74 @@ from batchyield.monitoring.report.collect import ReportData
 
 TEMPLATE = "page.html"
 MAX_CHARTS = 12
-"""Readings that get a picture; the table has them all."""
+"""Drifted readings with a chart; the table lists all."""
 
 
-def render_page(found: ReportData) -> str:
-    """The whole page; the same journal gives the same bytes."""
+def render_page(data: ReportData) -> str:
+    """Return the page; equal data give equal bytes."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
-        "percent": narrative.percent, "points": narrative.points, "number": narrative.number, "instant": _instant,
-        "interval": narrative.interval, "count": narrative.count, "p": _p, "coded": _coded,
+        "percent": narrative.percent, "points": narrative.points, "number": narrative.number, "instant": _time,
+        "interval": narrative.interval, "count": narrative.count, "p": _p_value, "coded": _mark_code,
     }  # fmt: skip
-    template = environment.from_string(
-        files("batchyield.monitoring.report").joinpath(TEMPLATE).read_text(encoding="utf-8")
-    )
-    window, chart = found.findings.window, found.findings.chart
-    by_name = {moved.reading.name: moved for moved in found.readings}
+    source = files("batchyield.monitoring.report").joinpath(TEMPLATE).read_text(encoding="utf-8")
+    window, chart, live = data.findings.window, data.findings.chart, data.findings.live_error
+    by_name = {comparison.reading.name: comparison for comparison in data.readings}
     drifted = [by_name[name] for name in window.drifted]
-    measured = found.findings.live_error.outcomes
-    return template.render(
-        found=found,
+    return environment.from_string(source).render(
+        data=data,
         window=window,
-        live=found.findings.live_error,
-        frequency=found.findings.arrival_rate,
+        live=live,
+        arrival_rate=data.findings.arrival_rate,
         chart=chart,
-        card=found.artifact.card,
-        headline=narrative.summarize(found),
-        statements=narrative.list_statements(found),
-        advice=narrative.list_advice(found),
-        moved=[
+        card=data.artifact.card,
+        summary=narrative.summarize(data),
+        statements=narrative.list_statements(data),
+        advice=narrative.list_advice(data),
+        drifted=[
             (
-                one,
-                narrative.describe_reading(one),
-                narrative.describe_chart(one),
-                _picture(charts.distribution(one)) if len(one.values) else None,
+                comparison,
+                narrative.describe_reading(comparison),
+                narrative.describe_chart(comparison),
+                _svg(charts.distribution(comparison)) if len(comparison.values) else None,
             )
-            for one in drifted[:MAX_CHARTS]
+            for comparison in drifted[:MAX_CHARTS]
         ],
-        unshown=len(drifted[MAX_CHARTS:]),
-        blanks=_blanks(found),
-        control=_picture(charts.control_chart(chart)) if chart and chart.points else None,
-        beyond=sum(point.out for point in chart.points) if chart else 0,
-        daily=_picture(charts.daily_counts(found.rows)) if found.rows else None,
-        error=_picture(charts.live_error(found.rows, found.findings.live_error.mae_promised)) if measured else None,
-        untold=window.batches < window.needed,
+        more_drifted=len(drifted[MAX_CHARTS:]),
+        blanks=_list_blanks(data),
+        control=_svg(charts.control_chart(chart)) if chart and chart.points else None,
+        points_out=sum(point.out for point in chart.points) if chart else 0,
+        daily=_svg(charts.daily_counts(data.rows)) if data.rows else None,
+        error=_svg(charts.live_error(data.rows, live.mae_promised)) if live.outcomes else None,
         DRIFTED=DriftVerdict.DRIFTED,
-        STEADY=DriftVerdict.STEADY,
     )
 
 
-def _blanks(found: ReportData) -> list[tuple[str, str, float, float, bool]]:
-    """Readings that come blank more often or less often than in the training, the greatest difference first."""
-    rows = [(m.reading, m.shift) for m in found.readings if abs(m.shift.blank - m.shift.blank_trained) >= 0.01]
+def _list_blanks(data: ReportData) -> list[tuple[str, str, float, float, bool]]:
+    """Return the readings whose share of blanks changed by a point or more, largest change first."""
+    rows = [(c.reading, c.drift) for c in data.readings if abs(c.drift.blank - c.drift.blank_trained) >= 0.01]
     rows.sort(key=lambda row: -abs(row[1].blank - row[1].blank_trained))
     return [
-        (reading.name, reading.description, shift.blank_trained, shift.blank, shift.verdict is DriftVerdict.DRIFTED)
-        for reading, shift in rows
+        (reading.name, reading.description, drift.blank_trained, drift.blank, drift.verdict is DriftVerdict.DRIFTED)
+        for reading, drift in rows
     ]
 
 
-def _picture(svg: str) -> Markup:
-    return Markup(svg)  # noqa: S704 - drawn here, of numbers and of names in the code
+def _svg(svg: str) -> Markup:
+    return Markup(svg)  # noqa: S704 - generated from numbers and from names in the code
 
 
-def _coded(text: str) -> Markup:
-    """Text in which what stands between backticks is code."""
+def _mark_code(text: str) -> Markup:
+    """Return the text with everything between backticks marked as code."""
     parts = [escape(part) for part in text.split("`")]
     return Markup("").join(
         part if n % 2 == 0 else Markup("<code>{}</code>").format(part) for n, part in enumerate(parts)
     )
 
 
-def _instant(at: int) -> str:
-    return datetime.fromtimestamp(at / 1e6, UTC).strftime("%d %b %Y, %H:%M UTC")
+def _time(at_us: int) -> str:
+    return datetime.fromtimestamp(at_us / 1e6, UTC).strftime("%d %b %Y, %H:%M UTC")
 
 
-def _p(value: float) -> str:
+def _p_value(value: float) -> str:
     return "< 0.0001" if value < 0.0001 else f"{value:.4f}" if value < 0.1 else f"{value:.2f}"

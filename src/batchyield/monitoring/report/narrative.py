@@ -1,4 +1,4 @@
-"""What the report says in words: the verdict first, each reading that moved, and what to do next."""
+"""Texts of the drift report: summary, statements, description of each drifted reading, and advice."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,201 +10,192 @@ from batchyield.monitoring.report.collect import ReadingComparison, ReportData
 GOOD, BAD, OPEN = "good", "bad", "open"
 
 MAX_NAMES = 6
-"""Names in a sentence; the page lists the rest."""
-
+"""Names in a sentence; the page lists all."""
 
 FIGURES = {"mae": "mean error", "bias": "bias", "coverage": "intervals"}
-"""What people call the figures of the live error."""
+"""Display names of the figures of the live error."""
 
 
 class Statement(NamedTuple):
-    """A statement: `tone` is `good`, `bad` or `open`; `short` stands in a badge."""
+    """A sentence of the report: `tone` is `good`, `bad` or `open`; `short` is the text of the badge."""
 
     tone: str
     short: str
     text: str
 
 
-def summarize(found: ReportData) -> Statement:
-    """The whole report in a sentence."""
-    window, live = found.findings.window, found.findings.live_error
+def summarize(data: ReportData) -> Statement:
+    """Return the summary of the report in one sentence."""
+    window, live = data.findings.window, data.findings.live_error
     if not window.batches:
-        return Statement(OPEN, "nothing to judge", "This model has answered no batch in this time.")
+        return Statement(OPEN, "no data", "This model answered no batch in this time.")
     worse = live.verdict is DriftVerdict.DRIFTED
     if window.batches < window.needed and not worse:
-        text = f"{count(window.batches, 'batch')} are too few to judge drift by: it takes {window.needed}."
+        text = f"{count(window.batches, 'batch')} are too few to judge drift; {window.needed} are needed."
         return Statement(OPEN, "too few batches", text)
-    moved = list(window.drifted[:MAX_NAMES])
+    drifted = list(window.drifted[:MAX_NAMES])
     if len(window.drifted) > MAX_NAMES:
-        moved.append(f"{len(window.drifted) - MAX_NAMES} more readings")
+        drifted.append(f"{len(window.drifted) - MAX_NAMES} more readings")
     if window.prediction.verdict is DriftVerdict.DRIFTED:
-        moved.append("the predicted yield")
+        drifted.append("the predicted yield")
     parts = []
-    if moved:
-        verb = "has" if len(moved) == 1 else "have"
-        parts.append(f"{_listed(moved, len(moved))} {verb} moved away from what the model was trained on")
+    if drifted:
+        verb = "has" if len(drifted) == 1 else "have"
+        parts.append(f"{_join(drifted, len(drifted))} {verb} moved away from the training data")
     if worse:
         parts.append("the model is worse than its card promises, by measured yields")
     if not parts:
-        text = "All 42 readings and the predicted yields look like those the model was trained on."
-        return Statement(GOOD, "steady", text)
+        return Statement(GOOD, "steady", "All 42 readings and the predicted yields look like the training data.")
     text = "; ".join(parts)
-    return Statement(BAD, "look here", f"{text[0].upper()}{text[1:]}.")
+    return Statement(BAD, "needs attention", f"{text[0].upper()}{text[1:]}.")
 
 
-def list_statements(found: ReportData) -> list[tuple[str, Statement]]:
-    """The parts of the verdict: inputs, predictions, the newest of them, the live error."""
-    window, chart, live = found.findings.window, found.findings.chart, found.findings.live_error
-    few = f"{count(window.batches, 'batch')} of the {window.needed} it takes"
-    drifted = len(window.drifted)
-    inputs = {
-        DriftVerdict.TOO_FEW: Statement(OPEN, "too few", f"{few}; nothing is said yet."),
-        DriftVerdict.STEADY: Statement(
-            GOOD, "steady", "No reading has moved by more than chance and by enough to matter."
-        ),
-        DriftVerdict.DRIFTED: Statement(BAD, f"{drifted} of 42 moved", f"Surest first: {_listed(window.drifted)}."),
-    }
-    told = (
-        DriftVerdict.TOO_FEW
-        if window.batches < window.needed
-        else DriftVerdict.DRIFTED
-        if drifted
-        else DriftVerdict.STEADY
-    )
-    answer = window.prediction
+def list_statements(data: ReportData) -> list[tuple[str, Statement]]:
+    """Return the statements on readings, predictions, control chart and live error, each with its title."""
+    window, chart, live = data.findings.window, data.findings.chart, data.findings.live_error
+    few = f"{count(window.batches, 'batch')} of {window.needed} needed; no verdict yet."
+    if window.batches < window.needed:
+        readings = Statement(OPEN, "too few", few)
+    elif window.drifted:
+        text = f"Most certain first: {_join(window.drifted)}."
+        readings = Statement(BAD, f"{len(window.drifted)} of 42 moved", text)
+    else:
+        readings = Statement(GOOD, "steady", "No reading moved by more than chance and by enough to matter.")
+    prediction = window.prediction
     means = ""
-    if answer.mean is not None and answer.mean_trained is not None:
-        means = f"On average {percent(answer.mean)}; in the training {percent(answer.mean_trained)}."
-    predicted = {
-        DriftVerdict.TOO_FEW: Statement(OPEN, "too few", f"{few}; nothing is said yet. {means}".strip()),
+    if prediction.mean is not None and prediction.mean_trained is not None:
+        means = f"Mean {percent(prediction.mean)}; in the training {percent(prediction.mean_trained)}."
+    predictions = {
+        DriftVerdict.TOO_FEW: Statement(OPEN, "too few", f"{few} {means}".strip()),
         DriftVerdict.STEADY: Statement(GOOD, "steady", means),
         DriftVerdict.DRIFTED: Statement(BAD, "moved", means),
     }
     if chart is None or not chart.points:
         size = f" of {chart.size} batches" if chart else ""
-        control = Statement(OPEN, "no point yet", f"The control chart has no whole group{size}.")
+        control = Statement(OPEN, "no point yet", f"The control chart has no complete group{size}.")
     elif chart.in_control:
-        control = Statement(
-            GOOD, "within limits", "The newest group of batches is within the limits of a steady plant."
-        )
+        control = Statement(GOOD, "within limits", "The newest group of batches is within the limits.")
     else:
         control = Statement(BAD, "beyond limits", "The newest group, or its moving average, is beyond a limit.")
-    few = f"{count(live.outcomes, 'measured yield')} of the {live.needed} it takes; nothing is said yet."
     promise = "" if live.mae_promised is None else f"; promised {points(live.mae_promised)}"
     error = f"Mean error {points(live.mae.value)}{promise}." if live.mae else ""
-    live_said = {
-        DriftVerdict.TOO_FEW: Statement(OPEN, "too few", few),
+    few_outcomes = f"{count(live.outcomes, 'measured yield')} of {live.needed} needed; no verdict yet."
+    errors = {
+        DriftVerdict.TOO_FEW: Statement(OPEN, "too few", few_outcomes),
         DriftVerdict.STEADY: Statement(GOOD, "as promised", error),
-        DriftVerdict.DRIFTED: Statement(BAD, f"worse: {_worse(live)}", error),
+        DriftVerdict.DRIFTED: Statement(BAD, f"worse: {_join_figures(live)}", error),
     }
     return [
-        ("Readings", inputs[told]),
-        ("Predicted yield", predicted[answer.verdict]),
+        ("Readings", readings),
+        ("Predicted yield", predictions[prediction.verdict]),
         ("Newest batches", control),
-        ("Error", live_said[live.verdict]),
+        ("Error", errors[live.verdict]),
     ]
 
 
-def describe_reading(moved: ReadingComparison) -> list[str]:
-    """What happened to a reading: each thing that is large enough to matter."""
-    shift, told = moved.shift, []
-    if abs(shift.blank - shift.blank_trained) >= MIN_BLANK_CHANGE:
-        told.append(f"blank in {percent(shift.blank)} of the batches, before in {percent(shift.blank_trained)}")
-    if shift.new >= MIN_NEW_SHARE and len(moved.values):
-        told.append(f"{percent(shift.new)} of the values were never seen in the training")
-    if (shift.psi or 0.0) >= MIN_PSI and moved.before is not None and moved.now is not None:
-        told.append(_distribution(moved))
-    return told
+def describe_reading(comparison: ReadingComparison) -> list[str]:
+    """Return the changes of a reading that are large enough to matter."""
+    drift, changes = comparison.drift, []
+    if abs(drift.blank - drift.blank_trained) >= MIN_BLANK_CHANGE:
+        changes.append(f"blank in {percent(drift.blank)} of the batches, before in {percent(drift.blank_trained)}")
+    if drift.new >= MIN_NEW_SHARE and len(comparison.values):
+        changes.append(f"{percent(drift.new)} of the values do not occur in the training")
+    medians = comparison.median_trained, comparison.median
+    if (drift.psi or 0.0) >= MIN_PSI and None not in medians:
+        changes.append(_describe_distribution(comparison))
+    return changes
 
 
-def _distribution(moved: ReadingComparison) -> str:
-    """How the values moved: a coarse grid keeps its median, a shift of a part of the batches too."""
-    unit = f" {moved.feature.unit}" if moved.feature.unit else ""
-    before, now = number(moved.before), number(moved.now)
+def _describe_distribution(comparison: ReadingComparison) -> str:
+    """Return the change of the median, or of the mean where the median stayed (coarse values, partial shift)."""
+    unit = f" {comparison.feature.unit}" if comparison.feature.unit else ""
+    before, now = number(comparison.median_trained), number(comparison.median)
     if before != now:
         return f"median {before} → {now}{unit}"
-    before, mean = number(moved.profile.mean), number(float(moved.values.mean()))
-    changed = f"mean {before} → {mean}{unit}" if before != mean else "spread otherwise"
-    return f"median still {now}{unit}, {changed}"
+    before, mean = number(comparison.profile.mean), number(float(comparison.values.mean()))
+    change = f"mean {before} → {mean}{unit}" if before != mean else "the spread changed"
+    return f"median still {now}{unit}, {change}"
 
 
-def describe_chart(moved: ReadingComparison) -> str:
-    """The picture in words, for whoever does not see it."""
-    if not len(moved.values):
-        return "no value came, so there is no picture"
-    return f"{moved.feature.description}; training behind, these batches in front"
+def describe_chart(comparison: ReadingComparison) -> str:
+    """Return the text alternative of a reading's chart."""
+    if not len(comparison.values):
+        return "no value came, so there is no chart"
+    return f"{comparison.feature.description}; training behind, these batches in front"
 
 
-def list_advice(found: ReportData) -> list[str]:
-    """What to do next, the most urgent first."""
-    window, live = found.findings.window, found.findings.live_error
-    drifted = [moved for moved in found.readings if moved.shift.verdict is DriftVerdict.DRIFTED]
-    blank = [m.reading.name for m in drifted if m.shift.blank - m.shift.blank_trained >= MIN_BLANK_CHANGE]
-    other = [m.reading.name for m in drifted if m.reading.name not in blank]
+def list_advice(data: ReportData) -> list[str]:
+    """Return the next steps, most urgent first."""
+    window, live = data.findings.window, data.findings.live_error
+    drifted = [c for c in data.readings if c.drift.verdict is DriftVerdict.DRIFTED]
+    blank = [c.reading.name for c in drifted if c.drift.blank - c.drift.blank_trained >= MIN_BLANK_CHANGE]
+    other = [c.reading.name for c in drifted if c.reading.name not in blank]
     steps = []
     if live.verdict is DriftVerdict.DRIFTED:
         steps.append(
-            "Do not steer by single predictions for now: by measured yields the model does not hold what its "
-            f"card promises ({_worse(live)}). Train again with the "
-            "batches whose yield is known, and compare with `batchyield model replay` before the new model serves."
+            "Do not act on single predictions for now: by measured yields the model is worse than its card promises "
+            f"({_join_figures(live)}). Train again with the batches whose yield is known, and compare with "
+            "`batchyield model replay` before the new model serves."
         )
     if blank:
         steps.append(
-            f"Find out why {_listed(blank)} came blank so often: sensor, logging sheet, or the export of the file. The "
-            "model fills the gap with what it learnt of blanks, which is less than it learns from a value."
+            f"Find out why {_join(blank)} came blank so often: sensor, logging sheet, or file export. The model "
+            "replaces a blank by what it learned from blanks, which is less than it learns from a value."
         )
     if other:
         steps.append(
-            f"Ask the shift whether {_listed(other)} moved on purpose (recipe, raw material, set point). If not, check "
-            "the instrument. If so, the model should be trained on batches of the new state once their yields are in."
+            f"Ask the shift whether {_join(other)} moved on purpose (recipe, raw material, set point). If not, check "
+            "the instrument. If so, train the model on batches of the new state once their yields are measured."
         )
     if drifted and live.verdict is DriftVerdict.STEADY:
-        steps.append("The measured yields still agree with the model: there is time, but keep telling outcomes.")
+        steps.append("Measured yields still agree with the model, so there is time; keep sending outcomes.")
     if window.batches and live.outcomes < live.needed:
         steps.append(
-            f"Tell measured yields (`POST /v1/outcomes`): {live.needed - live.outcomes} more and the error itself can "
+            f"Send measured yields (`POST /v1/outcomes`): with {live.needed - live.outcomes} more the error itself can "
             "be judged, which no comparison of inputs replaces."
         )
     if not window.batches:
-        steps.append("Check that the service keeps its journal, that this is it, and that the model is the right one.")
+        steps.append(
+            "Check that the service keeps a journal, that this is the one, and that the model is the right one."
+        )
     elif window.batches < window.needed:
-        steps.append(f"Come back when {window.needed} batches are in, or ask for a longer time with `--since`.")
-    return steps or ["Nothing. Look again next week, or let the alerts tell."]
+        steps.append(f"Repeat the report when {window.needed} batches are in, or choose a longer time with `--since`.")
+    return steps or ["None. Repeat the report next week, or rely on the alerts."]
 
 
-def _worse(live: LiveError) -> str:
-    return _listed([FIGURES[figure] for figure in live.worse])
+def _join_figures(live: LiveError) -> str:
+    return _join([FIGURES[figure] for figure in live.worse])
 
 
 def interval(estimate: EstimateWithLimits, share: bool) -> str:
-    """A figure with its confidence limits."""
-    say = percent if share else points
-    return f"{say(estimate.value)} ({say(estimate.lower)} to {say(estimate.upper)})"
+    """Format a figure with its confidence limits, as shares or as points."""
+    form = percent if share else points
+    return f"{form(estimate.value)} ({form(estimate.lower)} to {form(estimate.upper)})"
 
 
 def percent(share: float) -> str:
-    """A share, or a yield."""
+    """Format a share or a yield."""
     return f"{100 * share:.1f}\N{NARROW NO-BREAK SPACE}%"
 
 
 def points(difference: float) -> str:
-    """A difference of yields, in points."""
+    """Format a difference of yields in percentage points."""
     return f"{100 * difference:.2f} points"
 
 
 def number(value: float | None) -> str:
-    """A reading; a dash where there is none."""
+    """Format a reading; a dash if there is none."""
     return "–" if value is None else f"{value:.4g}"
 
 
-def count(many: int, what: str) -> str:
-    """`1 batch`, `2 batches`."""
-    plural = f"{what}es" if what.endswith("ch") else f"{what}s"
-    return f"{many:,} {what if many == 1 else plural}"
+def count(quantity: int, noun: str) -> str:
+    """Format a number with its noun: `1 batch`, `2 batches`."""
+    plural = f"{noun}es" if noun.endswith("ch") else f"{noun}s"
+    return f"{quantity:,} {noun if quantity == 1 else plural}"
 
 
-def _listed(names: Sequence[str], most: int = MAX_NAMES) -> str:
-    shown = list(names[:most])
-    if len(names) > most:
-        return f"{', '.join(shown)} and {len(names) - most} more"
+def _join(names: Sequence[str], limit: int = MAX_NAMES) -> str:
+    shown = list(names[:limit])
+    if len(names) > limit:
+        return f"{', '.join(shown)} and {len(names) - limit} more"
     return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
