@@ -74,7 +74,7 @@ repro-real: setup ## rebuild on your own file in .cache/rebuild: make repro-real
 gate: setup ## judge the figures by conf/gate/, and their change against a base: make gate [BASE=main]
 	@batchyield review gate $(if $(BASE),--base "$(BASE)")
 
-pull: setup ## bring all that HEAD and its base pin, from S3 or else rebuilt: make pull [BASE=main]
+pull: setup ## fetch the outputs that HEAD and its base pin from S3, or rebuild them: make pull [BASE=main]
 	@batchyield review fetch $(if $(BASE),--base "$(BASE)") $(S3)
 
 verification: setup ## make verify, for the report: .cache/review/verification.json
@@ -89,10 +89,10 @@ report: setup ## the page on a change, as its pull request gets it: make report 
 	  $(if $(wildcard $(REVIEW)/bench.json),--bench $(REVIEW)/bench.json)
 	@if [ -n "$$GITHUB_STEP_SUMMARY" ]; then cat $(REVIEW)/report.md >> "$$GITHUB_STEP_SUMMARY"; fi
 
-pr-number: # of the pull request in $PR_NUMBER, laid beside its report
+pr-number: # writes the number in $PR_NUMBER beside the report
 	@mkdir -p $(REVIEW) && printf '%s\n' "$$PR_NUMBER" > $(REVIEW)/number
 
-comment-target: # checks what an untrusted run left in .cache/review, and tells the number for $GITHUB_OUTPUT
+comment-target: # checks what an untrusted run left in .cache/review; prints the number for $GITHUB_OUTPUT
 	@PYTHONPATH=src $(PYTHON) -m batchyield.review.comment_target $(REVIEW)
 
 tune: setup ## search for better hyperparameters, resumable: make tune [SPACE=conf/search/line_boosting.yaml]
@@ -165,7 +165,7 @@ aws-cli: .cache/awscli/made-from.txt ## install the AWS CLI into .cache/awscli, 
 secrets: setup ## make secrets/ and .env for Docker Compose, as far as they are missing
 	@python deploy/compose/make_secrets.py
 
-image: setup ## bring the pinned model, check it, and build the image of the service: make image [VERSION=1.4.0] [PROFILE=scale]
+image: setup ## fetch and check the pinned model, and build the image of the service: make image [VERSION=1.4.0] [PROFILE=scale]
 	@batchyield data s3 start $(S3) && { dvc pull --quiet train || $(MAKE) --no-print-directory repro; }
 	@python -c 'from api.inference.hot_swap import open_pinned; from api.settings import read_settings; open_pinned(read_settings())'
 	@REVISION=$$(git rev-parse HEAD)$$(git diff --quiet HEAD -- Dockerfile api dvc.lock requirements src || echo -dirty) \
@@ -189,7 +189,7 @@ s3-stop: setup ## stop it
 params: setup ## compose conf/ into params.yaml
 	@batchyield model params
 
-lock: setup ## write requirements/*.txt anew from pyproject.toml: make lock [UPGRADE=1]
+lock: setup ## write requirements/*.txt from pyproject.toml: make lock [UPGRADE=1]
 	@requirements/lock.sh $(if $(UPGRADE),--upgrade)
 
 clean: ## remove what was made, but neither the bucket nor the DVC cache

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Bring the stacks of deploy/aws up, deploy versions to an environment, replace its keys, show its state.
+# Create the stacks of deploy/aws, deploy versions to an environment, replace its keys, show its state.
 # docs/deploy-aws.md explains the steps. Credentials and region are found by the AWS CLI itself.
 set -euo pipefail
 export AWS_PAGER=
@@ -65,17 +65,17 @@ failures() { # reasons why the newest change of a stack failed
 }
 
 change() { # stack, template: create or update the stack, or show what would change
-  local stack=$1 template=$templates/$2.yaml name said given=() options=()
+  local stack=$1 template=$templates/$2.yaml name output given=() options=()
   for name in "${!outputs[@]}"; do given+=("$name=${outputs[$name]}"); done
   [ "$dry_run" = no ] || options=(--no-execute-changeset)
   echo "$stack" >&2
-  if ! said=$(aws cloudformation deploy --stack-name "$stack" --template-file "$template" \
+  if ! output=$(aws cloudformation deploy --stack-name "$stack" --template-file "$template" \
     --capabilities CAPABILITY_NAMED_IAM --no-fail-on-empty-changeset "${options[@]}" \
     --parameter-overrides "${given[@]}" "${settings[@]}" | tee /dev/stderr); then
     failures "$stack"
     fail "$stack was not changed" "correct the reason above and repeat; delete a stack in ROLLBACK_COMPLETE before: aws cloudformation delete-stack --stack-name $stack"
   fi
-  [ "$dry_run" = no ] || show "$stack" "$(grep -o 'arn:[^ ]*:changeSet/[^ ]*' <<<"$said" || true)"
+  [ "$dry_run" = no ] || show "$stack" "$(grep -o 'arn:[^ ]*:changeSet/[^ ]*' <<<"$output" || true)"
 }
 
 show() { # stack, change set (none: nothing changes): print the changes and delete the change set
