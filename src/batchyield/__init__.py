@@ -2,5 +2,5 @@
 
 import os
 
-# From 1.29 on, onnxruntime reports its use to its maker and leaves an identifier on disk, unless told not to in time.
+# From 1.29 on, onnxruntime sends telemetry and leaves an identifier on disk; this must be set before its import.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

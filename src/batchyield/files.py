@@ -82,7 +82,7 @@ def md5_of_file(path: Path) -> str:
 
 
 def md5_of(data: bytes) -> str:
-    """Return the same hash of bytes at hand."""
+    """Return the same hash of bytes."""
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 

@@ -1,12 +1,12 @@
-"""What a client may meet, drawn once.
+"""Exceptions of the client.
 
 ClientError
-├── UnreachableError      no answer, however often it was tried
-├── UnavailableError      the service says that it cannot answer now, or that it failed
-├── RefusedError          the request will never be answered as it is; carries where and why
-│   └── UnauthorizedError a key is needed, or another one
-├── MixedModelsError      the model was changed while a long request was answered
-└── ReplyError            an answer that is not the service's
+├── UnreachableError      no response after all attempts
+├── UnavailableError      the service is not available now, or failed
+├── RefusedError          the request is invalid; carries place and reason
+│   └── UnauthorizedError the API key is missing or not valid
+├── MixedModelsError      the model changed during a long request
+└── ReplyError            a response that is not the service's
 """
 
 from batchyield.errors import BatchyieldError, Violation
@@ -18,7 +18,7 @@ class ClientError(BatchyieldError):
 
 
 class UnreachableError(ClientError):
-    """No answer, however often it was tried."""
+    """No response after all attempts."""
 
     def __init__(self, url: str, attempts: int, problem: str) -> None:
         tried = "once" if attempts == 1 else f"{attempts} times"
@@ -26,7 +26,7 @@ class UnreachableError(ClientError):
 
 
 class _ProblemError(ClientError):
-    """A problem that the service told.
+    """A problem document that the service returned.
 
     Attributes:
         problem: all of it.

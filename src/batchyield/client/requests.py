@@ -133,8 +133,8 @@ class Endpoints:
 
     def _scored(self, portion: Chunk, first: list[ModelPin]) -> RequestFlow[bytes]:
         response = yield from self._post(portion, "/v1/predictions/csv", CSV | {"accept": "text/csv"})
-        told = response.headers
-        pin = ModelPin(*(told.get(f"x-model-{name}", "") for name in ("version", "revision", "md5")))
+        headers = response.headers
+        pin = ModelPin(*(headers.get(f"x-model-{name}", "") for name in ("version", "revision", "md5")))
         if not pin.md5 or not response.content.startswith(CSV_HEADER):
             raise ReplyError(str(response.request.url), f"{_kind(response)} that is no CSV of predictions")
         first.append(pin)

@@ -241,7 +241,7 @@ def _uncommitted(root: Path) -> list[str]:
     changed = git("diff", "--name-only", "HEAD", cwd=root).splitlines()
     notes = []
     if str(hydra_params.PARAMS) in changed:
-        notes.append(f"{hydra_params.PARAMS} is composed anew from conf/: earlier `-S` options in it are dropped")
+        notes.append(f"{hydra_params.PARAMS} is composed again from conf/: earlier `-S` options in it are dropped")
     if rest := [name for name in changed if name != str(hydra_params.PARAMS)]:
         notes.append(f"uncommitted changes go into every experiment: {', '.join(rest)}")
     folders = ("src", "conf", "requirements")

@@ -61,7 +61,7 @@ class MassLine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
 
 class WinsorLinear(RegressorMixin, BaseEstimator):  # type: ignore[misc]
-    """A linear model of features that are imputed by their median, cut off at quantiles and brought to one scale.
+    """A linear model of features that are imputed by their median, clipped at quantiles and scaled.
 
     Args:
         linear: an unfitted scikit-learn linear regressor.
@@ -88,7 +88,7 @@ class WinsorLinear(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def predict(self, X: Matrix) -> Array:  # noqa: N803
-        """Predictions [n]; summed column by column, so that no BLAS kernel has a say."""
+        """Return predictions [n], summed column by column: a BLAS sum would depend on the CPU."""
         return np.asarray((self._scaled(X.astype(np.float64)) * self.coef_).sum(axis=1) + self.intercept_)
 
     def _scaled(self, data: Array) -> Array:

@@ -1,7 +1,7 @@
 """A trained model -> ONNX bytes: the same answers, and the same bytes from the same training.
 
 The graph takes `features`, float32 [n, len(FEATURES)], and gives `yield`, `lower` and `upper`, float64 [n]. It
-selects its columns itself, so whoever serves it needs no configuration.
+selects its columns itself, so serving needs no configuration.
 """
 
 from typing import Any

@@ -39,7 +39,7 @@ def read_recent_batches(
 ) -> list[JournalledPrediction]:
     """Return the newest predictions of a model, oldest first; of several for one batch id, only the newest.
 
-    Batches without an id cannot be told apart and count each.
+    Batches without an id cannot be compared, so each counts.
 
     Args:
         database: the journal.

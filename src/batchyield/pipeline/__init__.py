@@ -42,7 +42,7 @@ def run(stage: Callable[[], None]) -> None:
     """
     with _answering():
         if _before is None:
-            raise SetupError("which stage this is cannot be told", f"run it as dvc.yaml does: python -m {_NAME}STAGE")
+            raise SetupError("the stage is unknown", f"run it as dvc.yaml does: python -m {_NAME}STAGE")
         if "DVC_STAGE" in os.environ:  # DVC is going to pin what this stage reads and writes
             input_guard.check_against_lock(_before)
         with input_guard.unchanged(_before):
