@@ -1,4 +1,4 @@
-"""`python -m api`: opens the pinned model, then serves it."""
+"""`python -m api`: open the pinned model and serve it."""
 
 import argparse
 import importlib.util
@@ -10,10 +10,10 @@ from batchyield.errors import BatchyieldError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serves until told to stop; the exit code is 0 after that, and 2 if it could not start."""
+    """Serve until a signal ends it; return the exit code: 0 after a shutdown, 2 if the service could not start."""
     options = _options(arguments)
     if options.model or options.environment or options.version:
-        _released(options)
+        _serve_release(options)
     from api.server import serve  # after --help, which needs no model
 
     try:
@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
     except BatchyieldError as error:
         print(f"batchyield: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:  # uvicorn has shut down in order, and passes the signal on
+    except KeyboardInterrupt:  # raised by uvicorn after a graceful shutdown
         pass
     return 0
 
@@ -29,48 +29,45 @@ def main(arguments: list[str] | None = None) -> int:
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m api",
-        description="Serve the model that dvc.lock pins. It is opened, compared with its pin and tried on its golden "
-        "rows before the port answers.",
-        epilog="Everything else is set by environment variables named BATCHYIELD_...: see docs/api.md. Beyond "
-        "loopback, a key is needed: BATCHYIELD_API_KEYS_FILE (see `batchyield keys --help`) or BATCHYIELD_API_KEY.",
+        description="Serve the model that dvc.lock pins. Its hashes and golden rows are checked before the port opens.",
+        epilog="All other settings are environment variables named BATCHYIELD_...: see docs/api.md. Beyond loopback "
+        "an API key is needed: BATCHYIELD_API_KEYS_FILE (see `batchyield keys --help`) or BATCHYIELD_API_KEY.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=_port, default=8000, help="port to listen on (default: %(default)s)")
-    released = parser.add_argument_group(
-        "a released model", "from a checkout with its tags, by `batchyield deploy serve`"
-    )
+    released = parser.add_argument_group("a released model", "needs a checkout with its git tags")
     released.add_argument("--model", metavar="NAME", help="name of the model, for example yield-model")
     which = released.add_mutually_exclusive_group()
-    which.add_argument("--environment", help="the version that is in this environment, for example prod")
-    which.add_argument("--version", metavar="X.Y.Z", help="this version (the newest)")
-    parser.add_argument("--workers", type=_workers, default=1, help="processes that serve (default: %(default)s)")
+    which.add_argument("--environment", help="the version in this environment, for example prod")
+    which.add_argument("--version", metavar="X.Y.Z", help="this version (default: the newest)")
+    parser.add_argument("--workers", type=_workers, default=1, help="number of server processes (default: %(default)s)")
     return parser.parse_args(arguments)
 
 
-def _released(options: argparse.Namespace) -> NoReturn:
-    """Becomes `batchyield deploy serve`, which finds the release; the service itself knows no registry."""
+def _serve_release(options: argparse.Namespace) -> NoReturn:
+    """Replace this process by `batchyield deploy serve`, which resolves the release from git tags."""
     if importlib.util.find_spec("dvc") is None:
         print(
-            "batchyield: a release is looked up in a checkout, and DVC is not installed here\n"
-            "  an image holds one model: start it without --model, --environment or --version, or use a checkout",
+            "batchyield: --model, --environment and --version need DVC, which is not installed here\n"
+            "  an image holds one model: start it without these options, or use a checkout",
             file=sys.stderr,
         )
         raise SystemExit(2)
-    named = ("model", "environment", "version", "host", "port", "workers")
-    told = [word for name in named if (value := getattr(options, name)) for word in (f"--{name}", str(value))]
-    command = [sys.executable, "-m", "batchyield.cli", "deploy", "serve", *told]
+    names = ("model", "environment", "version", "host", "port", "workers")
+    arguments = [word for name in names if (value := getattr(options, name)) for word in (f"--{name}", str(value))]
+    command = [sys.executable, "-m", "batchyield.cli", "deploy", "serve", *arguments]
     os.execv(sys.executable, command)  # noqa: S606 - our own fixed command
 
 
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text} is no port: 0 to 65535, where 0 takes any free one")
+        raise argparse.ArgumentTypeError(f"invalid port {text}; expected 0 to 65535, where 0 takes any free one")
     return int(text)
 
 
 def _workers(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 64:
-        raise argparse.ArgumentTypeError(f"{text} is no number of workers: 1 to 64")
+        raise argparse.ArgumentTypeError(f"invalid number of workers {text}; expected 1 to 64")
     return int(text)
 
 

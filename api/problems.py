@@ -7,22 +7,19 @@ from batchyield.serving.responses import Problem
 
 MEDIA_TYPE = "application/problem+json"
 MAX_VIOLATIONS = 20
-LONGEST = 600
+MAX_TEXT_CHARS = 600
 
 encode = msgspec.json.Encoder().encode
 
 
 class ProblemKind(msgspec.Struct, frozen=True):
-    """A kind of problem.
+    """A kind of problem, with an example for the OpenAPI document.
 
     Attributes:
-        name: last part of its `type`.
-        status: HTTP status.
-        title: the kind in words.
+        name: last part of the problem's `type`.
         meaning: when it happens.
-        detail: an example of what the caller reads.
-        headers: of the response, besides those of every response.
-        violations: those of the example.
+        detail, violations: of the example.
+        headers: names of the response's headers besides those of every response.
     """
 
     name: str
@@ -42,7 +39,7 @@ class ProblemKind(msgspec.Struct, frozen=True):
         return Problem(self.urn, self.title, self.status, self.detail, violations=self.violations)
 
 
-_NO_NUMBER = Violation("$.inputs[0].A6 (line 1, column 18)", "NaN is no JSON; send null for a reading that is missing")
+_NO_NUMBER = Violation("$.inputs[0].A6 (line 1, column 18)", "NaN is not JSON; send null for a reading that is missing")
 _NO_READING = Violation("$.inputs[3].A6", "Expected `float | null`, got `str`")
 _RETRY = ("Retry-After",)
 
@@ -56,7 +53,7 @@ MALFORMED = ProblemKind(
 )
 UNAUTHORIZED = ProblemKind(
     "unauthorized", 401, "A key is needed",
-    "keys are configured, and the request holds none of them",
+    "keys are configured, and the request has none of them",
     "send a key as `Authorization: Bearer KEY` or `X-API-Key: KEY`", ("WWW-Authenticate",),
 )  # fmt: skip
 FORBIDDEN = ProblemKind(
@@ -103,9 +100,9 @@ INVALID = ProblemKind(
     violations=(_NO_READING,),
 )
 RATE_LIMITED = ProblemKind(
-    "rate-limited", 429, "The key asks too often",
-    "the key has used up its rate; come back after `Retry-After` seconds",
-    "the key has used up its rate; come back in 2 s", ("Retry-After", "RateLimit", "RateLimit-Policy"),
+    "rate-limited", 429, "The rate limit of the key is reached",
+    "the key has used up its rate; retry after `Retry-After` seconds",
+    "the key has used up its rate; retry in 2 s", ("Retry-After", "RateLimit", "RateLimit-Policy"),
 )  # fmt: skip
 HEAD_TOO_LARGE = ProblemKind(
     "head-too-large", 431, "The head is too large",
@@ -114,7 +111,7 @@ HEAD_TOO_LARGE = ProblemKind(
 )  # fmt: skip
 INTERNAL = ProblemKind(
     "internal", 500, "The service failed",
-    "the service failed; its log says why under the request's id",
+    "the service failed; its log has the cause under the request's id",
     "the service failed; the operator finds the cause in its log under 1f0c2b7a9d3e5f60",
 )  # fmt: skip
 NOT_READY = ProblemKind(
@@ -124,20 +121,20 @@ NOT_READY = ProblemKind(
 )  # fmt: skip
 BUSY = ProblemKind(
     "busy", 503, "The service is busy",
-    "it has as many requests, large bodies, connections or answers that wait for the journal as it takes; come "
-    "back after `Retry-After` seconds",
-    "as many large bodies are here as the service takes", _RETRY,
+    "the number of requests, large bodies, connections or responses that wait for the journal is at its limit; "
+    "retry after `Retry-After` seconds",
+    "the service is working on as many large bodies as it takes; retry in 2 s", _RETRY,
 )  # fmt: skip
 NOT_JOURNALLED = ProblemKind(
     "not-journalled", 503, "The journal cannot be written",
-    "the journal cannot be written (its disk is full, its database is away), and what is not journalled is not "
-    "answered; come back after `Retry-After` seconds",
-    "the journal cannot be written, and what is not journalled is not answered; send it again later", _RETRY,
+    "the journal cannot be written (disk full, database unavailable), and predictions that are not journalled are "
+    "not sent; retry after `Retry-After` seconds",
+    "the journal cannot be written, and predictions that are not journalled are not sent; retry later", _RETRY,
 )  # fmt: skip
 JOURNAL_AWAY = ProblemKind(
     "journal-away", 503, "The journal cannot be read",
-    "its database is away; come back after `Retry-After` seconds",
-    "the journal cannot be read; ask again later", _RETRY,
+    "its database is unavailable; retry after `Retry-After` seconds",
+    "the journal cannot be read; retry later", _RETRY,
 )  # fmt: skip
 
 KINDS = (
@@ -147,13 +144,13 @@ KINDS = (
 
 
 class RequestError(Exception):
-    """A request that will not be answered as asked.
+    """A request that is refused; the middleware sends it as a problem document.
 
     Args:
-        kind: which kind of problem.
-        detail: what was wrong, and what to do.
+        kind: the kind of problem.
+        detail: what is wrong, and what to do.
         violations: each thing wrong with the input.
-        headers: further headers of the answer.
+        headers: further headers of the response.
     """
 
     def __init__(
@@ -163,17 +160,17 @@ class RequestError(Exception):
         self.kind, self.detail, self.violations, self.headers = kind, detail, violations, headers or {}
 
     def problem(self, path: str) -> Problem:
-        """What the caller is told, with no more of what it sent than needed."""
-        told = [Violation(_short(v.where), _short(v.problem)) for v in self.violations[:MAX_VIOLATIONS]]
-        kind = self.kind
-        return Problem(kind.urn, kind.title, kind.status, _short(self.detail), _short(path), tuple(told))
+        """Return the problem document for a request of `path`; texts and violations from the request are truncated."""
+        kind, violations = self.kind, self.violations[:MAX_VIOLATIONS]
+        shown = tuple(Violation(_short(v.where), _short(v.problem)) for v in violations)
+        return Problem(kind.urn, kind.title, kind.status, _short(self.detail), _short(path), shown)
 
 
-def summary(violations: tuple[Violation, ...]) -> str:
-    """The first violation in words, and how many follow."""
+def summarize(violations: tuple[Violation, ...]) -> str:
+    """Return the first violation in words and the number of further ones."""
     more = f"; and {len(violations) - 1} more" if len(violations) > 1 else ""
     return f"{violations[0]}{more}" if violations else "the input cannot be used"
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+    return text if len(text) <= MAX_TEXT_CHARS else f"{text[:MAX_TEXT_CHARS]}…"

@@ -1,4 +1,4 @@
-"""The server process: socket, workers and their order of start."""
+"""The server process: socket, workers, and the order of the start."""
 
 import contextlib
 import ipaddress
@@ -16,13 +16,13 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from api.http.uvicorn_protocol import BoundedConnection
-from api.middleware.auth import Keyring
+from api.middleware.authorization import Keyring
 from api.middleware.rate_limit import RATE_FILE
-from api.monitoring.drift_watcher import FOUND
+from api.monitoring.drift_watcher import SNAPSHOT_FILE
 from api.settings import Settings, read_settings, unknown_variables
-from api.telemetry.access_log import Log, open_log
+from api.telemetry.access_log import ServiceLog, open_log
 from api.telemetry.metrics import MULTIPROC_DIR
-from batchyield.errors import SetupError
+from batchyield.errors import ConfigError, ServiceError
 
 logger = logging.getLogger("batchyield.service")
 
@@ -30,9 +30,10 @@ BACKLOG = 2048
 GRACE_SECONDS = 10
 
 HEALTHCHECK_SECONDS = 60
-"""A worker that does not answer its supervisor for this long is replaced; an import on a busy machine takes many."""
+"""Without a sign of life for this long, the supervisor replaces a worker; its start may be slow on a busy machine."""
 
-FILES_BESIDE_CONNECTIONS = 256
+OTHER_FILES = 256
+"""Open files besides the connections."""
 
 
 def serve(host: str, port: int, workers: int) -> None:
@@ -44,44 +45,45 @@ def serve(host: str, port: int, workers: int) -> None:
         workers: number of processes.
 
     Raises:
-        SetupError: the address cannot be bound, or a setting is invalid.
+        ConfigError: a setting is invalid, or the host needs an API key.
+        ServiceError: the address cannot be bound, or a worker cannot start.
         ArtifactError: the model is not the pinned one.
     """
     settings = read_settings()
     _allow_files(settings.max_connections)
-    with _bound(host, port, Keyring(settings).guarded) as listener, contextlib.closing(open_log(settings)) as log:
+    with _bind(host, port, Keyring(settings).guarded) as listener, contextlib.closing(open_log(settings)) as log:
         for warning in unknown_variables():
             logger.warning(warning)
         if workers == 1:
-            _serve_here(listener, settings, log)
+            _serve_in_process(listener, settings, log)
         else:
-            with _shared_folder():
+            with _shared_directory():
                 _serve_with_workers(listener, settings, workers, log)
 
 
 def _allow_files(connections: int) -> None:
-    """Raise the limit of open files to that of connections, as far as the hard limit allows."""
+    """Raise the limit of open files to the number of connections, as far as the hard limit allows."""
     if sys.platform == "win32":
         return
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + FILES_BESIDE_CONNECTIONS
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+    needed = connections + OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        limit = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, limit), hard))
 
 
-def _bound(host: str, port: int, guarded: bool) -> socket.socket:
+def _bind(host: str, port: int, guarded: bool) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
-        raise SetupError(f"there is no address {host}: {error.strerror}", "choose another with --host") from None
+        raise ServiceError(f"there is no address {host}: {error.strerror}", "choose another with --host") from None
     if not guarded and not ipaddress.ip_address(str(address[0]).partition("%")[0]).is_loopback:
-        raise SetupError(
+        raise ConfigError(
             f"{host} can be reached from other machines, and no key is configured",
-            "make one with `batchyield keys add`, set BATCHYIELD_API_KEYS_FILE (or BATCHYIELD_API_KEY), or listen on "
-            "127.0.0.1",
+            "make one with `batchyield keys add` and set BATCHYIELD_API_KEYS_FILE (or BATCHYIELD_API_KEY), or listen "
+            "on 127.0.0.1",
         )
     listener = socket.socket(family, kind, protocol)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -89,58 +91,58 @@ def _bound(host: str, port: int, guarded: bool) -> socket.socket:
         listener.bind(address)
     except OSError as error:
         listener.close()
-        raise _taken(host, port, error) from None
+        raise _cannot_bind(host, port, error) from None
     return listener
 
 
-def _listen(listener: socket.socket, serving: Any, log: Log) -> None:
+def _listen(listener: socket.socket, model: Any, log: ServiceLog) -> None:
     host, port = listener.getsockname()[:2]
     try:
         listener.listen(BACKLOG)
-    except OSError as error:  # on Linux two may bind a port; the second to listen is refused
-        raise _taken(host, port, error) from None
+    except OSError as error:  # on Linux two programs can bind a port, but only one can listen
+        raise _cannot_bind(host, port, error) from None
     shown = f"[{host}]" if ":" in host else host
-    artifact = serving.artifact
-    pin = f"md5 {serving.pin.md5}, version {serving.pin.version}, revision {serving.pin.revision}"
-    rows = f"{len(artifact.golden.batches)} golden rows answered as recorded"
-    log.say("opened", f"model {artifact.card.name}: {pin}; {rows}", model=artifact.md5)
-    log.say("serving", f"serving on http://{shown}:{port}")
+    artifact = model.artifact
+    pin = f"md5 {model.pin.md5}, version {model.pin.version}, revision {model.pin.revision}"
+    rows = f"{len(artifact.golden.batches)} golden rows predicted as recorded"
+    log.event("opened", f"model {artifact.card.name}: {pin}; {rows}", model=artifact.md5)
+    log.event("serving", f"serving on http://{shown}:{port}")
 
 
-def _taken(host: str, port: int, error: OSError) -> SetupError:
-    return SetupError(
-        f"{host} port {port} cannot be had: {error.strerror}",
-        "stop the program that holds it, or choose another with --port",
+def _cannot_bind(host: str, port: int, error: OSError) -> ServiceError:
+    return ServiceError(
+        f"cannot listen on {host} port {port}: {error.strerror}",
+        "stop the program that uses it, or choose another with --port",
     )
 
 
-def _serve_here(listener: socket.socket, settings: Settings, log: Log) -> None:
+def _serve_in_process(listener: socket.socket, settings: Settings, log: ServiceLog) -> None:
     from api.app import create_app, freeze_garbage_collector
     from api.inference.group_commit import prepare_journal
     from api.inference.hot_swap import open_desired
 
-    serving = open_desired(settings)
+    model = open_desired(settings)
     prepare_journal(settings)
-    app = create_app(settings, serving, log)
+    app = create_app(settings, model, log)
     freeze_garbage_collector()
-    _listen(listener, serving, log)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn shuts down in order, then passes the signal on
+    _listen(listener, model, log)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn shuts down gracefully, then raises the signal again
     uvicorn.Server(_config(app)).run(sockets=[listener])
 
 
-def _serve_with_workers(listener: socket.socket, settings: Settings, workers: int, log: Log) -> None:
+def _serve_with_workers(listener: socket.socket, settings: Settings, workers: int, log: ServiceLog) -> None:
     from api.inference.group_commit import prepare_journal
     from api.inference.hot_swap import open_desired
 
-    # Each worker opens the model for itself; once here, so that a wrong one is refused with one message.
-    serving = open_desired(settings)
+    # Each worker opens the model itself; here too, so that a wrong one is refused once and with one message.
+    model = open_desired(settings)
     prepare_journal(settings)
-    _listen(listener, serving, log)
+    _listen(listener, model, log)
     config = _config("api.app:from_environment", factory=True, workers=workers)
     supervisor = Multiprocess(config, sockets=[listener])
     supervisor.run()
     if any(process.exitcode == uvicorn.config.STARTUP_FAILURE for process in supervisor.processes):
-        raise SetupError("a worker could not start", "see its message above")
+        raise ServiceError("a worker could not start", "see its message above")
 
 
 def _config(app: Any, **more: Any) -> uvicorn.Config:
@@ -149,11 +151,11 @@ def _config(app: Any, **more: Any) -> uvicorn.Config:
         http=BoundedConnection,
         ws="none",
         lifespan="on",
-        log_config=None,  # what it logs goes where all goes
+        log_config=None,  # its records go to our log
         log_level="warning",
-        access_log=False,  # api.log has a line for each
+        access_log=False,  # our log has a line per request
         server_header=False,
-        proxy_headers=False,  # nothing here asks who the client is
+        proxy_headers=False,  # the client's address is not used
         timeout_graceful_shutdown=GRACE_SECONDS,
         timeout_worker_healthcheck=HEALTHCHECK_SECONDS,
         **more,
@@ -161,17 +163,17 @@ def _config(app: Any, **more: Any) -> uvicorn.Config:
 
 
 @contextlib.contextmanager
-def _shared_folder() -> Iterator[None]:
+def _shared_directory() -> Iterator[None]:
     """Provide the directory in which workers share their counters and rates."""
-    given = os.environ.get(MULTIPROC_DIR)
-    if given:
-        Path(given).mkdir(parents=True, exist_ok=True)
-        for left_over in (*Path(given).glob("*.db"), Path(given) / RATE_FILE, Path(given) / FOUND):
-            left_over.unlink(missing_ok=True)
+    if configured := os.environ.get(MULTIPROC_DIR):
+        directory = Path(configured)
+        directory.mkdir(parents=True, exist_ok=True)
+        for leftover in (*directory.glob("*.db"), directory / RATE_FILE, directory / SNAPSHOT_FILE):
+            leftover.unlink(missing_ok=True)
         yield
         return
-    with tempfile.TemporaryDirectory(prefix="batchyield-metrics-") as folder:
-        os.environ[MULTIPROC_DIR] = folder
+    with tempfile.TemporaryDirectory(prefix="batchyield-metrics-") as temporary:
+        os.environ[MULTIPROC_DIR] = temporary
         try:
             yield
         finally:

@@ -11,16 +11,16 @@ import msgspec
 from msgspec import Meta
 from sqlalchemy import URL
 
-from batchyield.errors import SetupError
+from batchyield.errors import ConfigError
 from batchyield.journal.database import locate_journal
 from batchyield.serving.deployment.model_store import DEFAULT_MODELS_DIRECTORY
 
 ROOT = Path(__file__).resolve().parent.parent
-"""The checkout, or the folder of the image that holds `api/` and `dvc.lock`."""
+"""The checkout, or the directory of the image that holds `api/` and `dvc.lock`."""
 
 PREFIX = "BATCHYIELD_"
-OF_OTHERS = ("BATCHYIELD_MERMAID", "BATCHYIELD_REAL_DATA", "BATCHYIELD_URL")
-"""Variables of the commands and tests, which may share the service's environment."""
+OTHER_VARIABLES = ("BATCHYIELD_MERMAID", "BATCHYIELD_REAL_DATA", "BATCHYIELD_URL")
+"""Variables of commands and tests, which may be in the service's environment too."""
 
 GIT_SECONDS = 10
 
@@ -32,35 +32,35 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=l
 
     Attributes:
         lock: the dvc.lock that pins the model.
-        model_dir: folder of the model's four files; empty: `data/model` beside the lock.
-        models: folder that says which deployed model serves; empty: `.serving` beside the lock.
-        model_version: the released version of the model, part of every answer.
-        revision: commit of the checkout, part of every answer; empty: `git rev-parse HEAD`.
+        model_dir: directory of the model's four files; empty: `data/model` beside the lock.
+        models: directory of the deployed models and the desired state; empty: `.serving` beside the lock.
+        model_version: the released version of the model, part of every response.
+        revision: commit of the checkout, part of every response; empty: `git rev-parse HEAD`.
         max_body_bytes: larger request bodies are refused.
-        inline_body_bytes: larger bodies are worked on in a thread, so that the others need not wait.
-        bulk_slots: large bodies held at once; further ones are asked to come back.
-        body_seconds: how long a client may take to send its body.
-        linger_bytes: how much of a refused body is still read, so that the client gets to see the refusal.
-        work_seconds: how long a large body may be waited for to be worked on.
-        head_seconds: how long a client may take to send the head of a request.
-        max_connections: connections open at once, in each worker.
-        max_in_flight: requests being answered at once, in each worker.
-        rate_limit: requests a second of each key; 0: any number.
-        rate_limit_rows: batches a second of each key; 0: any number.
-        rate_burst_seconds: for how long a key that asks for nothing saves up.
-        drain_seconds: how long the service still answers after SIGTERM, when it no longer says that it is ready.
-        access_log: whether each request is a line of the log.
+        inline_body_bytes: larger bodies are processed in a thread, so that they do not delay other requests.
+        bulk_slots: large bodies in memory at once; further ones are refused with Retry-After.
+        body_seconds: time limit for a client to send its body.
+        linger_bytes: how much of a refused body is still read, so that the client receives the refusal.
+        work_seconds: time limit for the processing of a large body.
+        head_seconds: time limit for a client to send the head of a request.
+        max_connections: connections open at once, per worker.
+        max_in_flight: requests processed at once, per worker.
+        rate_limit: requests per second and key; 0: no limit.
+        rate_limit_rows: batches per second and key; 0: no limit.
+        rate_burst_seconds: capacity of a key's token buckets, as seconds of its rate.
+        drain_seconds: how long the service still serves after SIGTERM while it reports not ready.
+        access_log: whether each request gets a line in the log.
         log_format: `json` or `console`; empty: `console` on a terminal, `json` elsewhere.
         api_key: a key that callers must send; it has all scopes.
-        api_keys_file: the file that `batchyield keys` keeps.
+        api_keys_file: the file that `batchyield keys` maintains.
         journal: a file, a URL of SQLite or PostgreSQL, or `off`; empty: `.journal/journal.sqlite` beside the lock.
-        journal_url_file: a file that holds the same, so that no password stands in the environment.
-        journal_required: whether what cannot be journalled is refused rather than answered and counted.
-        journal_sync: of SQLite: `normal` outlives a kill, `full` a loss of power too.
-        journal_queue: answers that may wait for the journal before further requests are asked to come back.
-        journal_retention_days: older predictions and outcomes are removed; 0 keeps all.
-        watch_seconds: pause between two looks at the journal for drift and live error; 0: only when asked.
-        watch_batches: newest batches in a look.
+        journal_url_file: a file with the same content, which keeps passwords out of the environment.
+        journal_required: whether a request is refused, not answered and counted, if it cannot be journalled.
+        journal_sync: of SQLite: `normal` survives a kill, `full` a loss of power too.
+        journal_queue: predictions that may wait for the journal before requests are refused with Retry-After.
+        journal_retention_days: older predictions and outcomes are removed; 0: none.
+        watch_seconds: interval of the checks for drift and live error; 0: only on request.
+        watch_batches: number of newest batches in a check.
     """
 
     lock: str = str(ROOT / "dvc.lock")
@@ -104,10 +104,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=l
 
     @property
     def journal_url(self) -> URL | None:
-        """Where the journal is; None where there is to be none.
+        """The database of the journal, or None for `off`.
 
         Raises:
-            SetupError: what is given names no database that can hold one.
+            ConfigError: the setting names no usable database.
         """
         return locate_journal(self.journal, self.journal_url_file, self.lock_path.parent)
 
@@ -123,23 +123,22 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     """Return the settings, with defaults for variables that are missing or empty.
 
     Raises:
-        SetupError: a variable holds an invalid value; the message names it.
+        ConfigError: a variable holds an invalid value; the message names it.
     """
-    given = {name: environment[name] for name in VARIABLES if environment.get(name)}
+    values = {name: environment[name] for name in VARIABLES if environment.get(name)}
     try:
-        settings = msgspec.convert(given, Settings, strict=False)
+        settings = msgspec.convert(values, Settings, strict=False)
     except msgspec.ValidationError as error:
-        problem, _, where = str(error).partition(" - at `$.")
-        raise SetupError(
-            f"{where.rstrip('`')}: {problem}", "correct the variable, or unset it for its default"
-        ) from None
+        problem, _, variable = str(error).partition(" - at `$.")
+        variable = variable.rstrip("`")
+        raise ConfigError(f"{variable}: {problem}", "correct the variable, or unset it for its default") from None
     if settings.revision:
         return settings
     return msgspec.structs.replace(settings, revision=git_revision(settings.lock_path.parent) or "unknown")
 
 
 def git_revision(checkout: Path) -> str | None:
-    """Return the commit that is checked out in `checkout`, or None if git cannot tell."""
+    """Return the commit that is checked out in `checkout`, or None if there is no git or no repository."""
     command = ("git", f"--git-dir={checkout / '.git'}", "rev-parse", "--verify", "--quiet", "HEAD")
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=GIT_SECONDS)  # noqa: S603 - fixed command
@@ -152,7 +151,7 @@ def unknown_variables(environment: Mapping[str, str] = os.environ) -> list[str]:
     """Return a warning for each variable `BATCHYIELD_*` that nothing reads, with the closest known name."""
     warnings = []
     for name in sorted(environment):
-        if name.startswith(PREFIX) and name not in VARIABLES and name not in OF_OTHERS:
+        if name.startswith(PREFIX) and name not in VARIABLES and name not in OTHER_VARIABLES:
             known = [variable.removeprefix(PREFIX) for variable in VARIABLES]
             close = difflib.get_close_matches(name.removeprefix(PREFIX), known, n=1)
             hint = f"did you mean {PREFIX}{close[0]}?" if close else "docs/api.md lists the known ones"

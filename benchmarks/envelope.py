@@ -11,23 +11,22 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from api.http.shutdown import Drain
-from api.middleware.auth import Keyring
-from api.middleware.authorization import AccessControl
+from api.middleware.authorization import AccessControl, Keyring
 from api.middleware.rate_limit import RateLimiter
 from api.middleware.request_context import RequestContextMiddleware
 from api.settings import Settings
-from api.telemetry.access_log import LineWriter, Log
+from api.telemetry.access_log import LineWriter, ServiceLog
 from api.telemetry.metrics import Metrics
 from batchyield.serving.auth import api_keys
 
 ROUNDS, REQUESTS, KEYS = 7, 20_000, 1000
 BODY = {"type": "http.request", "body": b"x" * 900, "more_body": False}
-ANSWERED = SimpleNamespace(batches=[None], serving=SimpleNamespace(pin=SimpleNamespace(md5="0" * 32)))
+RESULT = SimpleNamespace(batches=[None], model=SimpleNamespace(pin=SimpleNamespace(md5="0" * 32)))
 
 
 async def nothing(scope, receive, send):
     await receive()
-    scope["state"]["answered"] = ANSWERED
+    scope["state"]["result"] = RESULT
     scope["path_template"] = "/v1/predictions"
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
     await send({"type": "http.response.body", "body": b"y" * 300, "more_body": False})
@@ -62,7 +61,7 @@ def main():
         open_settings, guarded = Settings(revision="1"), Settings(revision="1", api_keys_file=str(path))
         plain = [(b"host", b"a"), (b"content-type", b"application/json"), (b"content-length", b"900")]
         keyed = [*plain, (b"authorization", b"Bearer " + tokens[-1].encode())]
-        log = Log(LineWriter(os.open(os.devnull, os.O_WRONLY)), "json", access=True)
+        log = ServiceLog(LineWriter(os.open(os.devnull, os.O_WRONLY)), "json", access=True)
         for what, settings, headers, rates, to in (
             ("bare", open_settings, plain, RateLimiter(0, 0, 5), None),
             (f"one of {KEYS} keys", guarded, keyed, RateLimiter(0, 0, 5), None),

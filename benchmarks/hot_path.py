@@ -68,19 +68,19 @@ def timed(
         mark()
         predictions = predictor.predict(batches, None, features)
         mark()
-        service.metrics.predicted(predictions, features.blanks, "json")
+        service.metrics.batches_predicted(predictions, features.blanks, "json")
         mark()
         first, entries = 0, []
         for number, (body, one) in enumerate(zip(sent, asked, strict=True)):
             replies = predictions[first : first + len(one)]
             first += len(one)
             kept = split_request(one, replies, body)
-            PredictionResult(serving, one, replies, "json", kept).reply()
-            part = kept[0]._replace(names=names[number])  # which count up, as a plant's do: all bodies have the same id
+            PredictionResult(serving, one, replies, "json", kept).to_json()
+            part = kept[0]._replace(ids=names[number])  # which count up, as a plant's do: all bodies have the same id
             entries.append(JournalEntry(start, f"{start + number:016x}", "", "json", serving.journal_pin, part))
         mark()
         for _ in asked:
-            service.metrics.answered("POST", "/v1/predictions", 200, 0.001)
+            service.metrics.request_finished("POST", "/v1/predictions", 200, 0.001)
         mark()
         writer.append(entries)
         mark()

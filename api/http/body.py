@@ -1,4 +1,4 @@
-"""The body of a request, read no further than it may be long and for no longer than it may take."""
+"""Read a request's body within limits of size and time."""
 
 import asyncio
 import contextlib
@@ -12,31 +12,26 @@ from api.settings import Settings
 LINGER_SECONDS = 10.0
 CLOSE = {"connection": "close"}
 
-BODY_COMPLETE = "whole"
-"""In the state of a request whose body came with its head, in one piece."""
+BODY_COMPLETE = "body-complete"
+"""Key in the state of a request whose body arrived together with its head."""
 
 
 class ClientGoneError(Exception):
-    """The client closed the connection before its body was whole; nobody is left to answer."""
+    """The client closed the connection before its body was complete; there is nobody to respond to."""
 
 
-def media_type(scope: HTTPScope, accepted: tuple[bytes, ...]) -> bytes:
-    """The body's media type, without parameters.
-
-    Raises:
-        RequestError: it is not one of `accepted`.
-    """
-    sent: bytes = scope["state"]["headers"].get(b"content-type", b"")
-    found = sent.partition(b";")[0].strip().lower()
-    if found not in accepted:
-        wanted = b" or ".join(accepted).decode()
-        said = f"is {found.decode('latin-1')}" if found else "is not said"
-        raise RequestError(UNSUPPORTED, f"the Content-Type {said}; send {wanted}", headers={"accept": wanted})
-    return found
+def check_media_type(scope: HTTPScope, accepted: tuple[bytes, ...]) -> None:
+    """Raise a RequestError if the body's media type is not one of `accepted`."""
+    content_type: bytes = scope["state"]["headers"].get(b"content-type", b"")
+    media_type = content_type.partition(b";")[0].strip().lower()
+    if media_type not in accepted:
+        expected = b" or ".join(accepted).decode()
+        problem = f"is {media_type.decode('latin-1')}" if media_type else "is missing"
+        raise RequestError(UNSUPPORTED, f"the Content-Type {problem}; send {expected}", headers={"accept": expected})
 
 
 def declared_length(scope: HTTPScope) -> float:
-    """How long the body says it is, in bytes; infinite where it does not say."""
+    """Return the body's `Content-Length` in bytes, or infinity without one."""
     length: bytes = scope["state"]["headers"].get(b"content-length", b"")
     if length.isdigit() and len(length) < 20:
         return int(length)
@@ -44,14 +39,14 @@ def declared_length(scope: HTTPScope) -> float:
 
 
 async def read_body(scope: HTTPScope, receive: Receive, settings: Settings) -> bytes:
-    """The whole body.
+    """Return the complete body.
 
     Raises:
-        RequestError: it is too large, which a `Content-Length` says before anything is read, or too slow.
+        RequestError: it is too large (by its `Content-Length` before anything is read), or too slow.
         ClientGoneError: the client left.
     """
     limit = settings.max_body_bytes
-    if BODY_COMPLETE in scope["state"]:  # nothing is waited for, and a time limit would cost 6 µs
+    if BODY_COMPLETE in scope["state"]:  # no time limit, which would cost 6 µs
         message = await receive()
         if message["type"] != "http.request":
             raise ClientGoneError
@@ -84,15 +79,15 @@ def _too_large(scope: HTTPScope, limit: int, unread: bool) -> RequestError:
     return RequestError(TOO_LARGE, detail, headers=CLOSE)
 
 
-async def linger(receive: Receive, most: int) -> None:
-    """Reads and drops up to `most` bytes of a body that was refused before its end.
+async def linger(receive: Receive, max_bytes: int) -> None:
+    """Read and drop up to `max_bytes` of a body that was refused before its end (lingering close).
 
-    A server that closes while its client still sends makes the network drop the answer with the connection.
+    If a server closes while its client still sends, TCP discards the response with the connection.
     """
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(LINGER_SECONDS):
-            while most > 0:
+            while max_bytes > 0:
                 message = await receive()
                 if message["type"] != "http.request" or not message.get("more_body"):
                     return
-                most -= len(message["body"])
+                max_bytes -= len(message["body"])

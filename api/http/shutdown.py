@@ -1,4 +1,4 @@
-"""Draining: on SIGTERM the service is no longer ready, goes on answering for a while, then stops."""
+"""Graceful shutdown: on SIGTERM the service reports not ready, still serves for a while (draining), then stops."""
 
 import asyncio
 import multiprocessing
@@ -17,38 +17,43 @@ CLOSE = (b"connection", b"close")
 class Drain:
     """Whether the service is stopping.
 
+    Args:
+        seconds: duration of draining after SIGTERM.
+        on_drain: called when draining begins.
+
     Attributes:
-        draining: the service is not ready; requests are still answered, and their connections closed.
+        draining: the service is not ready; requests are still processed, and their connections closed.
     """
 
-    def __init__(self, seconds: float, leaves: Callable[[], None] = lambda: None) -> None:
-        """Args: seconds of draining after SIGTERM, and a function that is called when draining begins."""
-        self._seconds, self._leaves = seconds, leaves
+    def __init__(self, seconds: float, on_drain: Callable[[], None] = lambda: None) -> None:
+        self._seconds, self._on_drain = seconds, on_drain
         self.draining = False
 
     def check(self) -> None:
         """Raise a RequestError if the service is draining."""
         if self.draining:
-            raise RequestError(NOT_READY, "the service is stopping; send no more", headers={"retry-after": "5"})
+            raise RequestError(NOT_READY, "the service is stopping", headers={"retry-after": "5"})
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Handle signals before the server's own handlers while the block runs.
+        """Handle SIGTERM and SIGINT before uvicorn's own handlers while the block runs.
 
         SIGTERM drains, then stops in order; a second one stops at once. SIGINT (Ctrl-C) stops in order without
         draining, a second one at once. A worker ignores a second SIGTERM, since its supervisor and an init system may
         each send one.
         """
         if threading.current_thread() is not threading.main_thread():
-            yield  # embedded in another program, which handles its own signals
+            yield  # embedded in a program that handles its own signals
             return
         loop = asyncio.get_running_loop()
         worker = multiprocessing.parent_process() is not None
-        before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        server_handlers: dict[int, Any] = {
+            number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)
+        }
 
         def pass_on(number: int) -> None:
-            if callable(before[number]):
-                before[number](number, None)
+            if callable(server_handlers[number]):
+                server_handlers[number](number, None)
 
         def stop_at_once() -> None:
             for _ in range(2):  # on the second SIGINT uvicorn does not wait for open requests
@@ -57,7 +62,7 @@ class Drain:
         def on_signal(number: int, _: FrameType | None) -> None:
             if not self.draining:
                 self.draining = True
-                loop.call_soon_threadsafe(self._leaves)
+                loop.call_soon_threadsafe(self._on_drain)
                 if number == signal.SIGTERM and self._seconds:
                     loop.call_soon_threadsafe(loop.call_later, self._seconds, pass_on, number)
                 else:
@@ -65,10 +70,10 @@ class Drain:
             elif number == signal.SIGINT or not worker:
                 stop_at_once()
 
-        for number in before:
+        for number in server_handlers:
             signal.signal(number, on_signal)
         try:
             yield
         finally:
-            for number, handler in before.items():
+            for number, handler in server_handlers.items():
                 signal.signal(number, handler)

@@ -1,8 +1,8 @@
-"""All use of uvicorn's private API: bounds on connections and heads, and answers written in one piece.
+"""All use of uvicorn's private API: limits on connections and request heads, and responses in one write.
 
-uvicorn itself bounds neither the time nor the size of a request's head. `HttpToolsProtocol` and `RequestResponseCycle`
-are no public API; pyproject.toml holds uvicorn below its next minor version, and tests/api/test_uvicorn_protocol.py
-fails when their source changes. docs/decisions/serving-tricks.md has what each part brings.
+uvicorn itself limits neither the time nor the size of a request's head. `HttpToolsProtocol` and `RequestResponseCycle`
+are not public API; pyproject.toml holds uvicorn below its next minor version, and tests/api/test_uvicorn_protocol.py
+fails when their source changes. docs/decisions/serving-tricks.md has the gain of each part.
 """
 
 import asyncio
@@ -17,37 +17,30 @@ from api.http.shutdown import CLOSE
 from api.problems import BUSY, HEAD_TOO_LARGE, MALFORMED, MEDIA_TYPE, TOO_SLOW, RequestError, encode
 from api.settings import Settings
 
-MOST_HEAD_BYTES = 64 * 2**10
+MAX_HEAD_BYTES = 64 * 2**10
 LINGER_SECONDS = 0.5
-STATE = "connections"
-"""Key of the bounds in the lifespan state that the application gives the server."""
+LIMITS_KEY = "connections"
+"""Key of the `ConnectionLimits` in the lifespan state, by which the application passes them to the server."""
 
-FULL_RESPONSE = "batchyield.answer"
-"""Type of an ASGI message that is a whole answer: `status`, `headers` and the whole `body`, written in one piece.
+FULL_RESPONSE = "batchyield.response"
+"""Type of an ASGI message with a complete response: `status`, `headers` and `body`, sent in one write.
 
-Its headers are not checked, since no caller can put text into them. It is also a key in the state of a request, which
-tells the application that the server takes such messages.
+Its headers are not checked, since they contain no text of a caller. In the state of a request, the key shows that the
+server supports such messages.
 """
 
-_TOO_MANY = RequestError(
-    BUSY, "as many connections are open as the service takes; come back in a second", headers={"retry-after": "1"}
-)
+_TOO_MANY = RequestError(BUSY, "too many connections are open; retry in a second", headers={"retry-after": "1"})
 
 
 class ConnectionLimits(msgspec.Struct, frozen=True):
-    """The limits of connections.
-
-    Attributes:
-        settings: the limits.
-        refused: called with the reason each time a connection is refused.
-    """
+    """The limits of connections, and a function that counts refused ones by reason."""
 
     settings: Settings
-    refused: Callable[[str], None]
+    count_refused: Callable[[str], None]
 
 
 class ResponseCycle(RequestResponseCycle):
-    """A request and its answer, which the application may send as one message."""
+    """A request and its response, which the application may send as one message."""
 
     async def send(self, message: Any) -> None:
         if message["type"] != FULL_RESPONSE:
@@ -72,60 +65,60 @@ class ResponseCycle(RequestResponseCycle):
 
 
 class BoundedConnection(HttpToolsProtocol):
-    """A connection whose client must send each head in time and within a size.
+    """A connection whose client must send each request head within limits of time and size.
 
-    A timer runs only while no request is being answered and a head is incomplete, so that a request which arrives in
+    The timer runs only while no request is being processed and a head is incomplete, so that a request that arrives in
     one piece costs nothing.
     """
 
     def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        bounds: ConnectionLimits = app_state[STATE]
-        self._settings, self._refused = bounds.settings, bounds.refused
+        limits: ConnectionLimits = app_state[LIMITS_KEY]
+        self._settings, self._count_refused = limits.settings, limits.count_refused
         self._timer: asyncio.TimerHandle | None = None
-        self._between = True  # the last message is complete, the next head is not
-        self._waited_bytes = 0
-        self._over = False  # refused; further bytes are dropped
+        self._between_requests = True  # the last message is complete, the next head is not
+        self._bytes_received = 0
+        self._closed = False  # refused; further bytes are dropped
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if len(self.connections) > self._settings.max_connections:
             self._refuse("too-many", _TOO_MANY)
         else:
-            self._wait()
+            self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_waiting()
+        self._stop_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._over:
+        if self._closed:
             return
-        between = self._between
+        between = self._between_requests
         super().data_received(data)
         cycle = self.cycle
-        if (cycle is None or cycle.response_complete) and not (self._over or self.transport.is_closing()):
-            if between is self._between:  # else the data end with the rest of an unread body
-                self._waited_bytes += len(data)
-            if self._between and self._waited_bytes > MOST_HEAD_BYTES:
-                detail = f"the head of the request is larger than {MOST_HEAD_BYTES} bytes"
+        if (cycle is None or cycle.response_complete) and not (self._closed or self.transport.is_closing()):
+            if between is self._between_requests:  # else the data end with the rest of an unread body
+                self._bytes_received += len(data)
+            if self._between_requests and self._bytes_received > MAX_HEAD_BYTES:
+                detail = f"the head of the request is larger than {MAX_HEAD_BYTES} bytes"
                 self._refuse("head-too-large", RequestError(HEAD_TOO_LARGE, detail))
-            elif self._waited_bytes > self._settings.linger_bytes + MOST_HEAD_BYTES:
+            elif self._bytes_received > self._settings.linger_bytes + MAX_HEAD_BYTES:
                 self.transport.close()
             elif self._timer is None:
-                self._wait()
+                self._start_timer()
 
     def on_headers_complete(self) -> None:
-        self._between, self._waited_bytes = False, 0
+        self._between_requests, self._bytes_received = False, 0
         if self._timer is not None:
-            self._stop_waiting()
+            self._stop_timer()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        self._between, self._waited_bytes = True, 0
-        self.scope["state"][BODY_COMPLETE] = True  # set before the request is worked on if its body came with its head
+        self._between_requests, self._bytes_received = True, 0
+        self.scope["state"][BODY_COMPLETE] = True  # set before the task starts if the body arrived with the head
         if self._timer is not None:
-            self._stop_waiting()
+            self._stop_timer()
         super().on_message_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
@@ -137,26 +130,27 @@ class BoundedConnection(HttpToolsProtocol):
         """Refuse malformed HTTP with a problem document instead of uvicorn's plain text."""
         self._refuse("malformed", RequestError(MALFORMED, msg))
 
-    def _wait(self) -> None:
-        self._timer = self.loop.call_later(self._settings.head_seconds, self._too_slow)
+    def _start_timer(self) -> None:
+        self._timer = self.loop.call_later(self._settings.head_seconds, self._on_timeout)
 
-    def _stop_waiting(self) -> None:
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _too_slow(self) -> None:
+    def _on_timeout(self) -> None:
         self._timer = None
-        if not self._waited_bytes:
-            self.transport.close()  # a browser that connects ahead of need, and would take an answer for the next one's
+        if not self._bytes_received:
+            # A browser's spare connection; it would take a response for that of its next request.
+            self.transport.close()
         elif not self.transport.is_closing():
-            detail = f"no whole request arrived within {self._settings.head_seconds:g} s"
+            detail = f"no complete request arrived within {self._settings.head_seconds:g} s"
             self._refuse("head-too-slow", RequestError(TOO_SLOW, detail))
 
     def _refuse(self, reason: str, error: RequestError) -> None:
-        self._refused(reason)
+        self._count_refused(reason)
         cycle, content = self.cycle, encode(error.problem("/"))
-        if cycle is None or not cycle.response_started or (cycle.response_complete and self._between):
+        if cycle is None or not cycle.response_started or (cycle.response_complete and self._between_requests):
             headers = {
                 "content-type": MEDIA_TYPE,
                 "content-length": len(content),
@@ -165,10 +159,10 @@ class BoundedConnection(HttpToolsProtocol):
             }
             lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
             self.transport.write(f"HTTP/1.1 {error.kind.status} {error.kind.title}\r\n{lines}\r\n".encode() + content)
-        self._over = True
-        self._stop_waiting()
+        self._closed = True
+        self._stop_timer()
         if (cycle is None or cycle.response_complete) and self.transport.can_write_eof():
-            # To close while the client still sends would make the network drop the answer.
+            # Closing while the client still sends would make TCP discard the response.
             self.transport.write_eof()
             self._timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)
         else:

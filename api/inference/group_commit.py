@@ -1,7 +1,8 @@
-"""Every answer is in the journal before it leaves: the group commit between the routes and the journal's one writer.
+"""Group commit: predictions are in the journal before their response is sent, many requests in one transaction.
 
-A request hands its answer over and waits. What one turn of the event loop gathered goes to a thread that writes it in
-one transaction; meanwhile the next group gathers, so that a commit costs the less the busier the service is.
+A request submits its predictions and waits. What one iteration of the event loop submitted goes to a writer thread as a
+group, which writes it in one transaction; meanwhile the next group collects. The busier the service, the larger the
+groups and the cheaper each commit.
 """
 
 import asyncio
@@ -32,195 +33,190 @@ logger = logging.getLogger("batchyield.journal")
 
 RETRY_AFTER = {"retry-after": "2"}
 
-REFUSAL = "the journal cannot be written, and what is not journalled is not answered; send it again later"
-
 SWITCH_SECONDS = 0.001
-"""How long a thread that works on a large body may keep the interpreter from the writer and the event loop, which each
-wait for it several times a group; at Python's 5 ms, small requests beside a large one take twice as long."""
+"""How long a thread with a large body may hold the interpreter lock while the writer and the event loop wait for it,
+several times per group; with Python's 5 ms, small requests beside a large one take twice as long."""
 
-
-_FULL = DatabaseUnavailableError(
-    "as many rows wait for the journal as may", "see `batchyield_journal_waiting_rows` in /metrics"
+_QUEUE_FULL = DatabaseUnavailableError(
+    "the queue of the journal is full", "see `batchyield_journal_waiting_rows` in /metrics"
 )
 
+Done = asyncio.Future[Exception | None]
 
-class _Waiting(NamedTuple):
+
+class _Submitted(NamedTuple):
     entry: JournalEntry
-    done: "asyncio.Future[Exception | None]"
+    done: Done
 
 
-Group = list[_Waiting]
+Group = list[_Submitted]
 
 
-class Journal:
-    """The journal as the routes see it; writes nothing where the settings say that there is none.
+class GroupCommitJournal:
+    """The journal of the service; without one in the settings, nothing is written.
 
     Raises:
-        SetupError: the settings name no database that can hold one.
+        ConfigError: the settings name no usable database.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         url = settings.journal_url
         self._settings, self._metrics = settings, metrics
-        self._store = store = None if url is None else Database(url, settings.journal_sync, SERVICE_TIMEOUT_MS)
-        if store is not None:
-            self._upkeep = JournalMaintenance(store, settings)
-            self._writer = JournalWriter(store, metrics.journalled, metrics.journal_failed)
+        self._database = database = None if url is None else Database(url, settings.journal_sync, SERVICE_TIMEOUT_MS)
+        if database is not None:
+            self._maintenance = JournalMaintenance(database, settings)
+            self._writer = JournalWriter(database, metrics.group_committed, metrics.commit_failed)
         self._groups: SimpleQueue[Group | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._gathered: Group = []
+        self._collecting: Group = []
         self._writing = False
-        self._next: Callable[[], None] | None = None
-        self._rows = 0
+        self._after_commit: Callable[[], None] | None = None
+        self._waiting_rows = 0
 
     @property
-    def kept(self) -> bool:
-        """Whether there is one."""
-        return self._store is not None
+    def enabled(self) -> bool:
+        """Whether the settings name a journal."""
+        return self._database is not None
 
     @property
-    def store(self) -> Database:
-        """What the journal is kept in.
+    def database(self) -> Database:
+        """The journal's database.
 
         Raises:
-            RequestError: the service keeps none.
+            RequestError: the service has no journal.
         """
-        if self._store is None:
+        if self._database is None:
             raise RequestError(JOURNAL_OFF, "the service keeps no journal; its operator sets BATCHYIELD_JOURNAL")
-        return self._store
+        return self._database
 
-    def admit(self) -> None:
-        """Lets a request in whose answer can be journalled soon.
+    @property
+    def _full(self) -> bool:
+        return self._waiting_rows >= self._settings.journal_queue
+
+    def check_capacity(self) -> None:
+        """Raise a RequestError if the queue is full and predictions must be journalled."""
+        if self._full and self._settings.journal_required:
+            detail = f"{self._waiting_rows} predictions wait for the journal; retry in 2 s"
+            raise RequestError(BUSY, detail, headers=RETRY_AFTER)
+
+    async def record(self, result: PredictionResult, scope: HTTPScope) -> None:
+        """Write a result part by part; return once it is committed, or counted as not journalled if settings allow.
 
         Raises:
-            RequestError: as many rows wait as may.
+            RequestError: the result could not be written.
         """
-        if self._rows >= self._settings.journal_queue and self._settings.journal_required:
-            raise RequestError(BUSY, f"{self._rows} answers wait for the journal", headers=RETRY_AFTER)
-
-    async def record(self, answered: PredictionResult, scope: HTTPScope) -> None:
-        """Returns once the answer is in the journal, or is counted as one that is not, where the settings allow that.
-
-        Raises:
-            RequestError: it could not be written.
-        """
-        if self._store is None:
+        if self._database is None:
             return
-        teller, loop = request_origin(scope), asyncio.get_running_loop()
-        for part in answered.parts:
-            done: asyncio.Future[Exception | None] = loop.create_future()
-            self.submit(answered, part, teller, done)
-            if not self.settle(answered, await done, part.first):
+        source, loop = request_source(scope), asyncio.get_running_loop()
+        for part in result.parts:
+            done: Done = loop.create_future()
+            self.submit(result, part, source, done)
+            if not self.check_written(result, await done, part.first):
                 return
 
-    def submit(
-        self,
-        answered: PredictionResult,
-        part: RequestPart,
-        teller: OutcomeSource,
-        done: "asyncio.Future[Exception | None]",
-    ) -> None:
-        """Has a part of the answer written; `done` tells None once it is, else what was in the way."""
-        refused = part.first == 0 and self._rows >= self._settings.journal_queue and not self._settings.journal_required
-        if self._store is None or refused:
+    def submit(self, result: PredictionResult, part: RequestPart, source: OutcomeSource, done: Done) -> None:
+        """Queue a part of a result; `done` ends with None once it is committed, or with the error."""
+        refused = part.first == 0 and self._full and not self._settings.journal_required
+        if self._database is None or refused:
             if not done.done():  # else its request was cancelled
-                done.set_result(_FULL if refused else None)
+                done.set_result(_QUEUE_FULL if refused else None)
             return
-        self._rows += len(part.ids)
-        self._gathered.append(_Waiting(JournalEntry(*teller, answered.form, answered.serving.journal_pin, part), done))
+        self._waiting_rows += len(part.ids)
+        entry = JournalEntry(*source, result.form, result.model.journal_pin, part)
+        self._collecting.append(_Submitted(entry, done))
         if not self._writing:
             self._writing = True
-            done.get_loop().call_soon(self._hand_over)
+            done.get_loop().call_soon(self._close_group)
 
-    def after_writing(self, call: Callable[[], None]) -> bool:
-        """Whether a group is being written; `call` is then made when it is. One at a time can wait so."""
+    def call_after_commit(self, call: Callable[[], None]) -> bool:
+        """Call `call` when the running commit ends; return False if none is running. Holds one call at a time."""
         if self._writing:
-            self._next = call
+            self._after_commit = call
         return self._writing
 
-    def settle(self, answered: PredictionResult, error: Exception | None, first: int = 0) -> bool:
-        """Whether the batches from `first` on are written, as `submit` told; counts those that are not.
+    def check_written(self, result: PredictionResult, error: Exception | None, first: int = 0) -> bool:
+        """Return whether the batches from `first` on were committed, given the error of `submit`; count lost ones.
 
         Raises:
-            RequestError: they are not, and must be.
+            RequestError: they were not, and the settings require it.
         """
         if error is None:
             return True
         required = self._settings.journal_required
-        self._metrics.not_journalled(len(answered.batches) - first, answered=not required)
+        self._metrics.not_journalled(len(result.batches) - first, answered=not required)
         if required:
-            raise RequestError(NOT_JOURNALLED, REFUSAL, headers=RETRY_AFTER)
+            raise RequestError(NOT_JOURNALLED, NOT_JOURNALLED.detail, headers=RETRY_AFTER)
         return False
 
     def start(self) -> None:
-        """Begins to write, and to look after what the journal holds already."""
-        if self._store is not None:
+        """Start the writer and the maintenance threads."""
+        if self._database is not None:
             sys.setswitchinterval(SWITCH_SECONDS)
-            self._thread = threading.Thread(target=self._write_all, name="journal", daemon=True)
+            self._thread = threading.Thread(target=self._write_groups, name="journal", daemon=True)
             self._thread.start()
-            self._upkeep.start()
+            self._maintenance.start()
 
     def close(self) -> None:
-        """Writes what still waits, then gives the database up."""
-        if self._store is None or self._thread is None:
+        """Write what is queued, then close the database."""
+        if self._database is None or self._thread is None:
             return
         self._groups.put(None)
         self._thread.join()
-        self._upkeep.close()
+        self._maintenance.close()
         self._thread = None
         self._writer.close()
-        self._store.close()
+        self._database.close()
 
-    def _hand_over(self) -> None:
-        group, self._gathered = self._gathered, []
+    def _close_group(self) -> None:
+        group, self._collecting = self._collecting, []
         if self._thread is None:
             self.start()
         self._groups.put(group)
 
-    def _write_all(self) -> None:
+    def _write_groups(self) -> None:
         while (group := self._groups.get()) is not None:
-            outcomes = self._writer.write([waiting.entry for waiting in group])
-            with contextlib.suppress(RuntimeError):  # the loop has ended, and with it whoever waits
-                group[0].done.get_loop().call_soon_threadsafe(self._wake, group, outcomes)
-            del group, outcomes  # not to be held until the next one comes
+            errors = self._writer.write([submitted.entry for submitted in group])
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and with it all requests
+                group[0].done.get_loop().call_soon_threadsafe(self._finish_group, group, errors)
+            del group, errors  # frees the memory before the next group arrives
 
-    def _wake(self, group: Group, outcomes: list[Exception | None]) -> None:
-        for (entry, done), outcome in zip(group, outcomes, strict=True):
-            self._rows -= len(entry.part.ids)
+    def _finish_group(self, group: Group, errors: list[Exception | None]) -> None:
+        for (entry, done), error in zip(group, errors, strict=True):
+            self._waiting_rows -= len(entry.part.ids)
             if not done.done():  # else its request was cancelled
-                done.set_result(outcome)
-        self._metrics.journal_waits(self._rows)
-        if self._gathered:
-            self._hand_over()
+                done.set_result(error)
+        self._metrics.set_journal_waiting(self._waiting_rows)
+        if self._collecting:
+            self._close_group()
         else:
             self._writing = False
-        if self._next is not None:
-            call, self._next = self._next, None
+        if self._after_commit is not None:
+            call, self._after_commit = self._after_commit, None
             call()
 
 
-def request_origin(scope: Any) -> OutcomeSource:
-    """When it is, and who asks."""
+def request_source(scope: Any) -> OutcomeSource:
+    """Return the time, the request id and the caller of a request, as the journal stores them."""
     state = scope["state"]
     return OutcomeSource(time.time_ns() // 1000, state.get("request_id", ""), state.get("caller", ""))
 
 
 def prepare_journal(settings: Settings) -> None:
-    """Makes sure before the service starts that its journal can be written.
+    """Check before the service starts that its journal can be written; create it if missing.
 
     Raises:
-        SetupError: it cannot, or has another schema than this code. Where the journal is not required, a database that
-            is away is no reason.
+        JournalError: it has another schema than this code.
+        DatabaseUnavailableError: its database is unavailable, and the settings require the journal.
     """
     url = settings.journal_url
     if url is None:
         return
-    store = Database(url, settings.journal_sync, SERVICE_TIMEOUT_MS)
+    database = Database(url, settings.journal_sync, SERVICE_TIMEOUT_MS)
     try:
-        ensure_schema(store)
+        ensure_schema(database)
     except DatabaseUnavailableError as error:
         if settings.journal_required:
             raise
         logger.warning("%s", error)
     finally:
-        store.close()
+        database.close()

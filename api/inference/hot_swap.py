@@ -1,4 +1,4 @@
-"""Which model answers while the service runs: each worker watches what is wanted, and takes what it finds good."""
+"""Hot swap of models: each worker polls the desired state and loads another model while it serves."""
 
 import logging
 import os
@@ -21,17 +21,17 @@ from batchyield.serving.responses import Refusal
 logger = logging.getLogger("batchyield.models")
 
 POLL_SECONDS = 0.25
-REPORT_SECONDS = 1.0
-"""How often what a shadow has seen is told to the other workers."""
+PUBLISH_SECONDS = 1.0
+"""How often a worker publishes the counts of its shadow."""
 
 SERVING, SHADOW = "serving", "shadow"
 
 
 def open_pinned(settings: Settings) -> ServedModel:
-    """The model that the lock pins, checked against its pins.
+    """Open the model that dvc.lock pins.
 
     Raises:
-        ArtifactError: it is not the pinned one, or does not answer as it did.
+        ArtifactError: its bytes are not the pinned ones, or its golden rows are not predicted as recorded.
     """
     directory = settings.model_directory
     pins = read_pins(settings.lock_path, directory)
@@ -40,181 +40,181 @@ def open_pinned(settings: Settings) -> ServedModel:
 
 
 def open_desired(settings: Settings) -> ServedModel:
-    """The model to start with: the wanted one; else the last that was good; else the one that the lock pins.
+    """Open the model to start with: the desired one, else the last known good one, else the pinned one.
 
     Raises:
         ArtifactError: none of them can be served.
     """
-    models = ModelStore(settings.models_directory)
-    for deployment in _candidates(models):
+    store = ModelStore(settings.models_directory)
+    for deployment in _deployments_to_try(store):
         try:
-            return open_deployment(deployment, models.path(deployment))
+            return open_deployment(deployment, store.path(deployment))
         except ArtifactError as error:
             logger.warning("%s is refused at the start: %s", deployment, error)
     return open_pinned(settings)
 
 
-def _candidates(models: ModelStore) -> Iterator[Deployment]:
+def _deployments_to_try(store: ModelStore) -> Iterator[Deployment]:
     try:
-        wanted = models.desired().serving
-        if wanted is None:  # the lock's, whatever served before
+        desired = store.desired().serving
+        if desired is None:  # the pinned model, whatever served before
             return
-        yield wanted
+        yield desired
     except ArtifactError as error:
         logger.warning("%s", error)
     try:
-        if (good := models.last_known_good()) is not None:
-            yield good
+        if (last_good := store.last_known_good()) is not None:
+            yield last_good
     except ArtifactError as error:
         logger.warning("%s", error)
 
 
 class ModelHotSwapper:
-    """Watches what is wanted, in a thread of its own, off the path of requests.
+    """Polls the desired state in a thread of its own and swaps the model of a service.
 
-    A model that is wanted is opened, compared with its pins and tried on its golden rows; only then one assignment
-    makes it answer. Requests under way keep the model that they began with, which goes when the last of them is done.
+    A desired model is opened, compared with its hashes and tried on its golden rows before one assignment puts it into
+    service. Running requests keep the model that they began with; it is freed when the last of them ends.
     """
 
     def __init__(self, service: Service) -> None:
         self._service = service
         self._settings = service.settings
-        self._models = ModelStore(service.settings.models_directory)
+        self._store = ModelStore(service.settings.models_directory)
         self._desired_revision = 0
         self._refused: dict[str, Refusal] = {}
-        self._told: WorkerStatus | None = None
-        self._told_at = 0.0
-        self._seat = self._sit()
-        service.others = self._seat.other_workers if self._seat else list
-        self._seen = self._models.desired_version()
-        self._heed()
-        self._inherit()
-        self._say()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="swap", daemon=True)
+        self._published: WorkerStatus | None = None
+        self._published_at = 0.0
+        self._registration = self._register()
+        service.other_workers = self._registration.other_workers if self._registration else list
+        self._version = self._store.desired_version()
+        self._apply_desired()
+        self._adopt_counters()
+        self._publish_status()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._poll, name="swap", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Stops watching; the model goes on answering."""
-        self._stop.set()
+        """Stop polling; the model stays in service."""
+        self._stopping.set()
         self._thread.join()
         candidate = self._service.shadow.candidate
         self._service.shadow.close()
-        self._say(candidate)
-        if self._seat:
-            self._seat.release()
+        self._publish_status(candidate)
+        if self._registration:
+            self._registration.release()
 
-    def _sit(self) -> WorkerRegistration | None:
+    def _register(self) -> WorkerRegistration | None:
         try:
-            return WorkerRegistration(self._models.workers)
+            return WorkerRegistration(self._store.workers)
         except OSError as error:
             if self._settings.models:
-                logger.warning("%s: cannot be written to, so deployments are not seen: %s", self._models.root, error)
+                logger.warning("%s: not writable, so deployments have no effect: %s", self._store.root, error)
             return None
 
-    def _watch(self) -> None:
-        while not self._stop.wait(POLL_SECONDS):
+    def _poll(self) -> None:
+        while not self._stopping.wait(POLL_SECONDS):
             try:
-                signature = self._models.desired_version()
-                if signature != self._seen:
-                    self._seen = signature
-                    self._heed()
-                self._say()
+                version = self._store.desired_version()
+                if version != self._version:
+                    self._version = version
+                    self._apply_desired()
+                self._publish_status()
             except Exception:
-                logger.exception("watching %s failed; the model that answers goes on", self._models.root)
+                logger.exception("polling %s failed; the model stays in service", self._store.root)
 
-    def _heed(self) -> None:
-        """Does what is wanted now, or says why not."""
+    def _apply_desired(self) -> None:
         try:
-            desired = self._models.desired()
+            desired = self._store.desired()
         except ArtifactError as error:
             self._refuse(SERVING, None, error)
         else:
-            self._take_over(desired)
-            self._take_shadow(desired)
+            self._swap_serving(desired)
+            self._swap_shadow(desired)
             self._desired_revision = desired.revision
         self._service.refused = tuple(self._refused.values())
 
-    def _take_over(self, desired: DesiredState) -> None:
-        wanted, now = desired.serving, self._service.serving.deployment
+    def _swap_serving(self, desired: DesiredState) -> None:
+        deployment, current = desired.serving, self._service.model.deployment
         try:
-            if wanted != now and not (wanted is None and now.of_lock):
-                if wanted is None:
-                    serving = open_pinned(self._settings)
+            if deployment != current and not (deployment is None and current.of_lock):
+                if deployment is None:
+                    model = open_pinned(self._settings)
                 else:
-                    serving = open_deployment(wanted, self._models.path(wanted))
-                self._service.serve(serving)
-                self._service.metrics.models.changed_model(SERVING, "taken")
-                logger.warning("model %s serves in place of %s", serving.deployment, now)
+                    model = open_deployment(deployment, self._store.path(deployment))
+                self._service.set_model(model)
+                self._service.metrics.models.model_changed(SERVING, "taken")
+                logger.warning("model %s serves in place of %s", model.deployment, current)
         except Exception as error:
-            self._refuse(SERVING, wanted, error)
+            self._refuse(SERVING, deployment, error)
         else:
             self._accept(SERVING)
-            self._remember()
+            self._mark_good()
 
-    def _take_shadow(self, desired: DesiredState) -> None:
-        wanted, shadow = desired.shadow, self._service.shadow
-        now = None if shadow.candidate is None else shadow.candidate.deployment
+    def _swap_shadow(self, desired: DesiredState) -> None:
+        deployment, shadow = desired.shadow, self._service.shadow
+        current = None if shadow.candidate is None else shadow.candidate.deployment
         try:
-            if wanted is None:
-                shadow.take(None)
-            elif wanted != now:
-                opened = open_deployment(wanted, self._models.path(wanted))
-                shadow.take(ShadowCandidate(wanted, opened.artifact.predictor))
-                self._service.metrics.models.changed_model(SHADOW, "taken")
-                logger.warning("model %s runs in the shadow", wanted)
+            if deployment is None:
+                shadow.set_candidate(None)
+            elif deployment != current:
+                model = open_deployment(deployment, self._store.path(deployment))
+                shadow.set_candidate(ShadowCandidate(deployment, model.artifact.predictor))
+                self._service.metrics.models.model_changed(SHADOW, "taken")
+                logger.warning("model %s runs in the shadow", deployment)
         except Exception as error:
-            shadow.take(None)
-            self._refuse(SHADOW, wanted, error)
+            shadow.set_candidate(None)
+            self._refuse(SHADOW, deployment, error)
         else:
             self._accept(SHADOW)
 
-    def _remember(self) -> None:
-        if self._seat:
+    def _mark_good(self) -> None:
+        if self._registration:
             try:
-                self._models.mark_good(self._service.serving.deployment)
+                self._store.mark_good(self._service.model.deployment)
             except OSError as error:
-                logger.warning("%s: a worker that starts anew may not find it: %s", self._models.root, error)
+                logger.warning("%s: a restarted worker may not find this model: %s", self._store.root, error)
 
-    def _refuse(self, role: str, wanted: Deployment | None, error: Exception) -> None:
+    def _refuse(self, role: str, deployment: Deployment | None, error: Exception) -> None:
         reason = str(error) if isinstance(error, BatchyieldError) else f"{type(error).__name__}: {error}"
-        md5, revision = (wanted.md5, wanted.revision) if wanted else ("", "")
+        md5, revision = (deployment.md5, deployment.revision) if deployment else ("", "")
         self._refused[role] = Refusal(role, md5, revision, reason)
-        self._service.metrics.models.changed_model(role, "refused")
-        self._service.metrics.models.refused_model(role, True)
-        kept = self._service.serving.deployment if role == SERVING else "no model"
-        logger.warning("%s goes on as %s; what was wanted is refused: %s", kept, role, reason)
+        self._service.metrics.models.model_changed(role, "refused")
+        self._service.metrics.models.set_refused(role, True)
+        kept = self._service.model.deployment if role == SERVING else "no model"
+        logger.warning("%s stays as %s; the desired model is refused: %s", kept, role, reason)
 
     def _accept(self, role: str) -> None:
         self._refused.pop(role, None)
-        self._service.metrics.models.refused_model(role, False)
+        self._service.metrics.models.set_refused(role, False)
 
-    def _inherit(self) -> None:
+    def _adopt_counters(self) -> None:
+        """Add the counts that dead workers had of the same shadow."""
         candidate = self._service.shadow.candidate
-        for status in self._seat.adopt_dead() if self._seat else ():
+        for status in self._registration.adopt_dead() if self._registration else ():
             if candidate and status.shadowed and status.shadowed.candidate == candidate.deployment.md5:
-                candidate.inherit(status.shadowed)
+                candidate.add_counts(status.shadowed)
 
-    def _say(self, candidate: ShadowCandidate | None = None) -> None:
-        """Tells the others, at once where a model changed, else once in a while."""
-        if not self._seat:
+    def _publish_status(self, closing: ShadowCandidate | None = None) -> None:
+        """Publish the status of this worker: at once if a model changed, else once in a while."""
+        if not self._registration:
             return
-        last = candidate is not None
-        candidate = candidate or self._service.shadow.candidate
+        candidate = closing or self._service.shadow.candidate
         status = WorkerStatus(
             os.getpid(),
             self._desired_revision,
-            self._service.serving.deployment,
+            self._service.model.deployment,
             candidate.deployment if candidate else None,
             self._service.refused,
-            candidate.seen() if candidate else None,
+            candidate.counts() if candidate else None,
         )
-        told = self._told
-        same = told is not None and msgspec.structs.replace(status, shadowed=told.shadowed) == told
-        if status == told or (same and not last and monotonic() - self._told_at < REPORT_SECONDS):
+        last = self._published
+        only_counts = last is not None and msgspec.structs.replace(status, shadowed=last.shadowed) == last
+        early = monotonic() - self._published_at < PUBLISH_SECONDS
+        if status == last or (only_counts and early and closing is None):
             return
         try:
-            self._seat.publish(status)
+            self._registration.publish(status)
         except OSError as error:
-            logger.warning("%s: %s", self._models.workers, error)
-        self._told, self._told_at = status, monotonic()
+            logger.warning("%s: %s", self._store.workers, error)
+        self._published, self._published_at = status, monotonic()

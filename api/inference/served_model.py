@@ -1,4 +1,4 @@
-"""The opened model, its pin, and the answers it gave."""
+"""The model in service with its pin, and the predictions it makes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,20 +18,20 @@ from batchyield.serving.shapley import Explainer
 
 
 def pin_of(deployment: Deployment) -> ModelPin:
-    """Return the pin of a deployed model, as callers get it."""
+    """Return the pin of a deployed model as responses have it."""
     return ModelPin(deployment.version, deployment.revision, deployment.md5)
 
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A model in service. A request takes one reference to it, so that no answer mixes two models.
+    """A model in service. A request takes one reference to it, so that no response mixes two models.
 
     Attributes:
-        deployment: its version, revision and hashes.
+        deployment: version, revision and hashes.
         artifact: the opened model.
-        pin: sent with every answer.
-        reference: profile of what it was trained on.
-        explainer: computes Shapley contributions.
+        pin: sent with every response.
+        reference: profile of the training data.
+        explainer: computes Shapley values.
     """
 
     deployment: Deployment
@@ -42,33 +42,29 @@ class ServedModel:
 
     @cached_property
     def journal_pin(self) -> AnsweringModel:
-        """Return the pin as the journal keeps it."""
+        """The pin as the journal stores it."""
         return AnsweringModel(self.pin.version, self.pin.revision, self.pin.md5)
 
     @cached_property
-    def head(self) -> bytes:
-        """Return the first bytes of an answer in JSON."""
+    def json_head(self) -> bytes:
+        """The first bytes of a response in JSON, up to its first prediction."""
         return msgspec.json.encode(Predictions(self.pin, [])).removesuffix(b"]}")
 
     def pin_headers(self) -> list[tuple[bytes, bytes]]:
-        """Return the pin as response headers, for answers in CSV."""
-        pin = self.pin
-        return [
-            (b"x-model-version", pin.version.encode()),
-            (b"x-model-revision", pin.revision.encode()),
-            (b"x-model-md5", pin.md5.encode()),
-        ]
+        """Return the pin as response headers, for responses in CSV."""
+        pin = {"version": self.pin.version, "revision": self.pin.revision, "md5": self.pin.md5}
+        return [(b"x-model-" + name.encode(), value.encode()) for name, value in pin.items()]
 
 
 def open_deployment(deployment: Deployment, directory: Path) -> ServedModel:
-    """Open a model: compare its files with their hashes and replay its golden rows.
+    """Open a model: compare its files with their hashes and predict its golden rows.
 
     Args:
-        deployment: which model, with the expected hashes.
+        deployment: the model, with the expected hashes.
         directory: holds the model's files.
 
     Raises:
-        ArtifactError: a file differs from its hash, a golden row is answered otherwise, or the reference is unusable.
+        ArtifactError: a file differs from its hash, a golden row's prediction differs, or the reference is unusable.
     """
     artifact = open_artifact(directory, deployment.pins)
     reference = read_reference(artifact.reference, REFERENCE)
@@ -77,22 +73,22 @@ def open_deployment(deployment: Deployment, directory: Path) -> ServedModel:
 
 
 class PredictionResult(NamedTuple):
-    """Batches with their predictions.
+    """The batches of a request with their predictions.
 
     Attributes:
-        serving: the model that predicted.
-        batches: as the caller sent them.
-        predictions: one for each batch.
-        form: `json` or `csv`, as the caller sent the batches.
-        parts: what the journal stores.
+        model: made the predictions.
+        batches: as received [n].
+        predictions: of each batch [n].
+        form: `json` or `csv`, as the batches were received.
+        parts: the same as the journal stores it.
     """
 
-    serving: ServedModel
+    model: ServedModel
     batches: Sequence[Batch]
     predictions: Sequence[Prediction]
     form: str
     parts: Sequence[RequestPart]
 
-    def reply(self) -> bytes:
+    def to_json(self) -> bytes:
         """Return the response body, `Predictions` as JSON, from the bytes that were encoded for the journal."""
-        return b"%s%s]}" % (self.serving.head, b",".join(part.predictions[1:-1] for part in self.parts))
+        return b"%s%s]}" % (self.model.json_head, b",".join(part.predictions[1:-1] for part in self.parts))

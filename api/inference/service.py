@@ -1,12 +1,14 @@
-"""What the routes share: the opened model, and how its answers are made."""
+"""The state that routes share: settings, model, journal, shadow, metrics, and the threads for large bodies."""
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import TypeVar
 
-from api.inference.group_commit import Journal
+from api.inference.group_commit import GroupCommitJournal
 from api.inference.served_model import PredictionResult, ServedModel, pin_of
-from api.inference.shadow import Shadow
+from api.inference.shadow import ShadowRunner
 from api.problems import BUSY, NOT_READY, RequestError
 from api.settings import Settings
 from api.telemetry.metrics import Metrics
@@ -20,93 +22,119 @@ from batchyield.serving.responses import Model, Prediction, Refusal
 
 BULK_THREADS = 2
 
+Value = TypeVar("Value")
+
 
 class Service:
-    """The model behind the routes.
+    """The state of one worker. Attributes are written from the event loop or the hot-swap thread, by assignment only.
 
     Attributes:
-        journal: holds each answer before it leaves.
-        refused: wanted models that are not used.
-        others: the other workers, as they said last.
-        shadow: a model that sees the same rows.
-        bulk: threads for large bodies; few, so that many such bodies queue instead of slowing each other.
+        journal: stores each prediction before its response is sent.
+        refused: desired models that are not used, and why.
+        other_workers: returns the last status of each other worker.
+        shadow: predicts the same rows with a second model.
+        bulk: threads for large bodies; few, so that such bodies queue instead of slowing each other down.
     """
 
-    def __init__(self, settings: Settings, serving: ServedModel | None) -> None:
+    def __init__(self, settings: Settings, model: ServedModel | None) -> None:
         self.settings = settings
         self.metrics = Metrics()
-        self.journal = Journal(settings, self.metrics)
+        self.journal = GroupCommitJournal(settings, self.metrics)
         self.refused: tuple[Refusal, ...] = ()
-        self.others: Callable[[], list[WorkerStatus]] = list
-        self.shadow = Shadow(self.metrics)
+        self.other_workers: Callable[[], list[WorkerStatus]] = list
+        self.shadow = ShadowRunner(self.metrics)
         self.bulk = ThreadPoolExecutor(BULK_THREADS, thread_name_prefix="bulk")
-        self._bulk_free = settings.bulk_slots
-        self._serving: ServedModel | None = None
-        if serving is not None:
-            self.serve(serving)
+        self._free_bulk_slots = settings.bulk_slots
+        self._model: ServedModel | None = None
+        if model is not None:
+            self.set_model(model)
 
-    def serve(self, serving: ServedModel) -> None:
-        """Answers with `serving` from now on; requests under way end with the model that they began with."""
-        before, self._serving = self._serving, serving
-        for one, value in ((before, 0), (serving, 1)):
-            if one is not None:
-                self.metrics.models.serves(
-                    one.artifact.card.name, one.pin.version, one.pin.revision, one.pin.md5, value
-                )
+    def set_model(self, model: ServedModel) -> None:
+        """Predict with `model` from now on; running requests end with the model that they began with."""
+        previous, self._model = self._model, model
+        for changed, value in ((previous, 0), (model, 1)):
+            if changed is not None:
+                pin = changed.pin
+                self.metrics.models.set_serving(changed.artifact.card.name, pin.version, pin.revision, pin.md5, value)
 
     @property
     def ready(self) -> bool:
-        return self._serving is not None
+        return self._model is not None
 
     @property
-    def serving(self) -> ServedModel:
+    def model(self) -> ServedModel:
         """The model in service.
 
         Raises:
-            RequestError: it is not opened yet.
+            RequestError: the model is not loaded yet.
         """
-        if self._serving is None:
+        if self._model is None:
             raise RequestError(NOT_READY, "the model is not loaded yet", headers={"retry-after": "1"})
-        return self._serving
+        return self._model
 
     @contextmanager
     def bulk_slot(self) -> Iterator[None]:
-        """A place for one large body, from its first byte to its answer.
+        """Hold one of the places for large bodies, from the first byte of the body to its result.
 
         Raises:
             RequestError: all places are taken.
         """
-        if self._bulk_free == 0:
-            raise RequestError(BUSY, "as many large bodies are here as the service takes", headers={"retry-after": "2"})
-        self._bulk_free -= 1
+        if self._free_bulk_slots == 0:
+            raise RequestError(BUSY, BUSY.detail, headers={"retry-after": "2"})
+        self._free_bulk_slots -= 1
         try:
             yield
         finally:
-            self._bulk_free += 1
+            self._free_bulk_slots += 1
 
-    def answer(self, batches: Sequence[Batch], body: bytes) -> PredictionResult:
-        """Predicts what was decoded from a body of JSON."""
-        serving, predictions = self.predict(batches, "json")
-        return PredictionResult(serving, batches, predictions, "json", split_request(batches, predictions, body))
+    async def run_in_bulk_thread(self, work: Callable[[], Value]) -> Value:
+        """Return `work()`, run in a bulk thread within `work_seconds`.
 
-    def answer_sheet(self, sheet: Sheet) -> PredictionResult:
-        """Predicts the batches of a sheet."""
-        serving, predictions = self.predict(sheet.batches, "csv", sheet.warnings)
-        return PredictionResult(serving, sheet.batches, predictions, "csv", split_request(sheet.batches, predictions))
+        After the limit, work that has not begun is cancelled; work that has begun runs on for a second or two.
+
+        Raises:
+            RequestError: there was no result in time.
+        """
+        seconds = self.settings.work_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                return await asyncio.get_running_loop().run_in_executor(self.bulk, work)
+        except TimeoutError:
+            detail = f"the request was not processed within {seconds:g} s; send fewer batches at a time, or retry later"
+            raise RequestError(BUSY, detail, headers={"retry-after": "5"}) from None
+
+    def predict_json(self, batches: Sequence[Batch], body: bytes) -> PredictionResult:
+        """Return the predictions of batches that were decoded from a JSON body."""
+        model, predictions = self.predict(batches, "json")
+        return PredictionResult(model, batches, predictions, "json", split_request(batches, predictions, body))
+
+    def predict_sheet(self, sheet: Sheet) -> PredictionResult:
+        """Return the predictions of the batches of a CSV file."""
+        model, predictions = self.predict(sheet.batches, "csv", sheet.warnings)
+        return PredictionResult(model, sheet.batches, predictions, "csv", split_request(sheet.batches, predictions))
 
     def predict(
         self, batches: Sequence[Batch], form: str, sheet_warnings: Sequence[tuple[CellWarning, ...]] | None = None
     ) -> tuple[ServedModel, list[Prediction]]:
-        """Predicts and counts; `form` is what the answer's caller sent, `json` or `csv`."""
-        serving = self.serving
-        features = featurize(batches)
-        predictions = serving.artifact.predictor.predict(batches, sheet_warnings, features)
-        self.metrics.predicted(predictions, features.blanks, form)
-        return serving, predictions
+        """Return the model in service and its predictions, and count them.
 
-    def model(self) -> Model:
-        """What is known of the model."""
-        artifact, pin = self.serving.artifact, self.serving.pin
+        Args:
+            batches: of one or more requests [n].
+            form: `json` or `csv`, as the batches were received.
+            sheet_warnings: warnings of the CSV reader [n].
+
+        Raises:
+            ArtifactError: a prediction is not a finite number.
+        """
+        model = self.model
+        features = featurize(batches)
+        predictions = model.artifact.predictor.predict(batches, sheet_warnings, features)
+        self.metrics.batches_predicted(predictions, features.blanks, form)
+        return model, predictions
+
+    def describe_model(self) -> Model:
+        """Return the response of `GET /v1/model`."""
+        artifact, pin = self.model.artifact, self.model.pin
         pins = {name: artifact.pins[name] for name in FILES}
         shadow = self.shadow.candidate
         return Model(

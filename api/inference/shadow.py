@@ -1,4 +1,4 @@
-"""A second model that sees the same rows after they were answered, and whose answers nobody gets."""
+"""Shadow: a second model predicts the same rows after their response was sent; its predictions are only compared."""
 
 import logging
 import threading
@@ -19,18 +19,25 @@ from batchyield.serving.responses import Prediction
 logger = logging.getLogger("batchyield.models")
 
 MAX_QUEUED_ROWS = 20_000
-"""Batches in the queue: two of the largest requests."""
+"""Two of the largest requests."""
 
-AT_ONCE = 32
-"""Batches between two pauses: about a millisecond of the interpreter, which a reply may need meanwhile."""
+STEP_ROWS = 32
+"""Rows between two pauses: about a millisecond with the interpreter lock, which a request may need meanwhile."""
 
-REST = 1.0
-"""Pause after each part, as a multiple of the time that it took: the shadow never has more than half of a core."""
+PAUSE_SHARE = 1.0
+"""Pause after each step, as a multiple of the step's time: the shadow uses at most half of a core."""
 
 
 @dataclass
 class ShadowCandidate:
-    """A model in the shadow and what it has seen; written by the shadow's own thread alone, but `dropped`."""
+    """The model in the shadow and its counts, written by the shadow's thread except `dropped`.
+
+    Attributes:
+        by_baseline: md5 of the model that served -> how the predictions differ.
+        dropped: rows that found the queue full.
+        failed: rows that could not be predicted.
+        failure: the last reason, or an empty string.
+    """
 
     deployment: Deployment
     predictor: Predictor
@@ -39,13 +46,13 @@ class ShadowCandidate:
     failed: int = 0
     failure: str = ""
 
-    def seen(self) -> ShadowStats:
-        """What it has seen so far."""
+    def counts(self) -> ShadowStats:
+        """Return the counts so far."""
         return ShadowStats(self.deployment.md5, dict(self.by_baseline), self.dropped, self.failed, self.failure)
 
-    def inherit(self, seen: ShadowStats) -> None:
-        """Takes over what the same shadow saw in a worker that is dead."""
-        both = self.seen() + seen
+    def add_counts(self, counts: ShadowStats) -> None:
+        """Add the counts that the same candidate had in a worker that died."""
+        both = self.counts() + counts
         self.by_baseline, self.dropped = dict(both.by_baseline), both.dropped
         self.failed, self.failure = both.failed, both.failure
 
@@ -57,78 +64,76 @@ class _Rows(NamedTuple):
     predictions: Sequence[Prediction]
 
 
-class Shadow:
-    """Rows that were answered, in a bounded queue, and a thread that has the candidate answer them too.
+class ShadowRunner:
+    """A bounded queue of rows that were predicted, and a thread in which the candidate predicts them too.
 
     Attributes:
-        candidate: the model in the shadow, where there is one.
+        candidate: the model in the shadow, or None.
     """
 
     def __init__(self, metrics: Metrics) -> None:
         self.candidate: ShadowCandidate | None = None
         self._metrics = metrics
         self._queue: SimpleQueue[_Rows | None] = SimpleQueue()
-        self._handed = self._done = 0  # each written by one thread alone, so that no reply waits for a lock
+        self._queued = self._done = 0  # each written by one thread only, so that no request needs a lock
         self._thread: threading.Thread | None = None
 
-    def take(self, candidate: ShadowCandidate | None) -> None:
-        """Has `candidate` see the rows from now on, or nobody."""
+    def set_candidate(self, candidate: ShadowCandidate | None) -> None:
+        """Compare with `candidate` from now on, or with None stop comparing."""
         if candidate is not None and self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="shadow", daemon=True)
+            self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
             self._thread.start()
         self.candidate = candidate
 
     def offer(self, baseline: str, batches: Sequence[Batch], predictions: Sequence[Prediction]) -> None:
-        """Hands over what was answered, from the event loop; never waits.
+        """Queue rows for comparison, or drop them if the queue is full. Called from the event loop; never blocks.
 
         Args:
-            baseline: md5 of the model that answered.
-            batches: as they came [n].
-            predictions: as they were answered [n].
+            baseline: md5 of the model that predicted.
+            batches: as received [n].
+            predictions: as sent [n].
         """
         candidate = self.candidate
         if candidate is None:
             return
         count = len(batches)
-        if self._handed - self._done + count > MAX_QUEUED_ROWS:
+        if self._queued - self._done + count > MAX_QUEUED_ROWS:
             candidate.dropped += count
-            self._metrics.models.not_shadowed(candidate.deployment.md5, "dropped", count)
+            self._metrics.models.shadow_lost(candidate.deployment.md5, "dropped", count)
             return
-        self._handed += count
+        self._queued += count
         self._queue.put(_Rows(candidate, baseline, batches, predictions))
 
     def close(self) -> None:
-        """Ends the thread once what waits is done, or after a second without it."""
+        """Stop the thread after the queued rows, or give up after a second."""
         self.candidate = None
         if self._thread is not None:
             self._queue.put(None)
             self._thread.join(1.0)
 
-    def _work(self) -> None:
+    def _run(self) -> None:
         while (rows := self._queue.get()) is not None:
-            for first in range(0, len(rows.batches), AT_ONCE):
-                begun = time.perf_counter()
-                part = slice(first, first + AT_ONCE)
-                self._compare(rows.candidate, rows.baseline, rows.batches[part], rows.predictions[part])
-                self._done += len(rows.batches[part])
-                time.sleep((time.perf_counter() - begun) * REST)
+            for first in range(0, len(rows.batches), STEP_ROWS):
+                started = time.perf_counter()
+                step = slice(first, first + STEP_ROWS)
+                self._compare(rows.candidate, rows.baseline, rows.batches[step], rows.predictions[step])
+                self._done += len(rows.batches[step])
+                time.sleep((time.perf_counter() - started) * PAUSE_SHARE)
 
     def _compare(
         self, candidate: ShadowCandidate, baseline: str, batches: Sequence[Batch], predictions: Sequence[Prediction]
     ) -> None:
+        md5 = candidate.deployment.md5
         try:
-            answers = candidate.predictor.predict(batches)
-            found = running_diff(predictions, answers)
-            self._metrics.models.shadowed(
-                baseline, candidate.deployment.md5, yield_changes(predictions, answers), found
-            )
+            others = candidate.predictor.predict(batches)
+            total = running_diff(predictions, others)
+            self._metrics.models.shadow_compared(baseline, md5, yield_changes(predictions, others), total)
         except Exception as error:
             if not candidate.failed:
-                logger.warning("shadow %s cannot answer: %s", candidate.deployment, error)
+                logger.warning("shadow %s cannot predict: %s", candidate.deployment, error)
             candidate.failed += len(batches)
             candidate.failure = f"{type(error).__name__}: {error}"
-            self._metrics.models.not_shadowed(candidate.deployment.md5, "failed", len(batches))
+            self._metrics.models.shadow_lost(md5, "failed", len(batches))
             return
-        candidate.by_baseline = candidate.by_baseline | {
-            baseline: candidate.by_baseline.get(baseline, RunningDiff()) + found
-        }
+        total += candidate.by_baseline.get(baseline, RunningDiff())
+        candidate.by_baseline = candidate.by_baseline | {baseline: total}

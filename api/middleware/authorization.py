@@ -1,16 +1,35 @@
-"""What a request must pass before it is looked at: a valid key with the scope of its path, its rate, a free place."""
+"""Access control: API keys and their scopes, the rate limit of each key, and the number of concurrent requests."""
 
-from collections.abc import Mapping
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
-from api.middleware.auth import Keyring
-from api.middleware.rate_limit import RateLimiter
+from api.middleware.rate_limit import Headers, RateLimiter
 from api.problems import BUSY, FORBIDDEN, NOT_FOUND, UNAUTHORIZED, RequestError
-from batchyield.serving.auth.api_keys import ADMIN, PREDICT, READ
+from api.settings import Settings
+from batchyield.errors import BatchyieldError, ConfigError
+from batchyield.serving.auth.api_keys import (
+    ADMIN,
+    ENVIRONMENT_KEY_NAME,
+    MIN_KEY_LENGTH,
+    PREDICT,
+    READ,
+    SCOPES,
+    ApiKey,
+    hash_key,
+    new_key,
+    read_keys,
+)
 
-OPEN_PATHS = frozenset({"/", "/schema", "/schema/openapi.json", "/health/live", "/health/ready"})
-OPEN_FOLDER = "/console/"
-"""What needs no key: pages, which hold no data, and health."""
+logger = logging.getLogger("batchyield.api")
+
+REFRESH_SECONDS = 1.0
+
+PUBLIC_PATHS = frozenset({"/", "/schema", "/schema/openapi.json", "/health/live", "/health/ready"})
+PUBLIC_FOLDER = "/console/"
+"""Paths without a key: pages, which hold no data, and health checks."""
 
 REQUIRED_SCOPES = {
     "/v1/predictions": PREDICT,
@@ -20,61 +39,145 @@ REQUIRED_SCOPES = {
     "/v1/monitoring": READ,
     "/metrics": READ,
 }
-"""The scope that a path needs; one that is not here needs `admin`."""
+"""Scope of each path; a path that is not listed needs `admin`."""
 
 UNMETERED_PATHS = frozenset({"/metrics"})
-"""What is answered however busy the service is, for that is when it is looked at."""
+"""Paths without rate limit and load limit: a busy service must be observable."""
+
+FileVersion = tuple[int, int, int, int]
+
+
+class Keyring:
+    """The accepted API keys, by their SHA-256.
+
+    A caller chooses the key it sends, but not its hash, so the time of a lookup reveals nothing about stored keys.
+
+    Attributes:
+        guarded: keys are configured, so that requests need one.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Read the keys of the settings.
+
+        Raises:
+            ConfigError: the file cannot be read or holds no valid key, or the key in the environment is too short.
+        """
+        self._path = Path(settings.api_keys_file) if settings.api_keys_file else None
+        self._own: dict[str, ApiKey] = {}
+        if settings.api_key:
+            if len(settings.api_key) < MIN_KEY_LENGTH:
+                raise ConfigError(
+                    f"BATCHYIELD_API_KEY has {len(settings.api_key)} characters, fewer than {MIN_KEY_LENGTH}",
+                    "make one with `python -c 'import secrets; print(secrets.token_urlsafe(32))'`",
+                )
+            key = new_key(ENVIRONMENT_KEY_NAME, SCOPES, settings.api_key)
+            self._own[key.sha256] = key
+        self._version, self._keys = self._read()
+        if self._path and all(key.is_expired() for key in self._keys.values()):
+            raise ConfigError(
+                f"{self._path} holds no key that is still valid",
+                f"make one: `batchyield keys add NAME --scope predict,read --file {self._path}`",
+            )
+        self.guarded = bool(self._keys)
+
+    def find(self, headers: Mapping[bytes, bytes]) -> ApiKey | None:
+        """Return the key of `Authorization: Bearer KEY` or `X-API-Key: KEY`, or None without a valid one."""
+        scheme, _, bearer = headers.get(b"authorization", b"").partition(b" ")
+        secret = bearer.strip() if scheme.lower() == b"bearer" else headers.get(b"x-api-key", b"")
+        key = self._keys.get(hash_key(secret))
+        return None if key is None or key.is_expired() else key
+
+    def refresh(self) -> bool:
+        """Read the file again if it changed; return whether it did.
+
+        An empty file is valid: it is what revoking the last key leaves, and no key is accepted then.
+
+        Raises:
+            ConfigError: the file is missing or malformed; the keys stay as they were, and each such file raises once.
+        """
+        if self._path is None or (version := _version(self._path)) == self._version:
+            return False
+        self._version = version
+        self._version, self._keys = self._read()
+        return True
+
+    async def watch(self, count_read: Callable[[bool], None]) -> None:
+        """Refresh once a second until cancelled; call `count_read` with whether a changed file was usable."""
+        while self._path is not None:
+            await asyncio.sleep(REFRESH_SECONDS)
+            try:
+                if await asyncio.to_thread(self.refresh):
+                    logger.warning("the API keys were read again: %d", len(self._keys))
+                    count_read(True)
+            except BatchyieldError as error:
+                reason = " ".join(str(error).split())
+                logger.error("the API keys stay as they were: %s", reason)  # noqa: TRY400 - a trace would add nothing
+                count_read(False)
+
+    def _read(self) -> tuple[FileVersion | None, dict[str, ApiKey]]:
+        if self._path is None:
+            return None, self._own
+        version = _version(self._path)  # before reading, so that a change meanwhile is seen the next time
+        return version, self._own | {key.sha256: key for key in read_keys(self._path)}
 
 
 class AccessControl:
-    """The gate in front of the application.
+    """Decides whether a request may reach the application.
 
     Attributes:
-        in_flight: metered requests that are being answered.
+        in_flight: metered requests that are being processed.
     """
 
-    def __init__(self, keyring: Keyring, rates: RateLimiter, most_in_flight: int) -> None:
-        self._keyring, self._rates, self._most = keyring, rates, most_in_flight
+    def __init__(self, keyring: Keyring, limiter: RateLimiter, max_in_flight: int) -> None:
+        self._keyring, self._limiter, self._max_in_flight = keyring, limiter, max_in_flight
         self.in_flight = 0
 
-    def caller(self, path: str, headers: Mapping[bytes, bytes]) -> str:
-        """The name of the key that a request holds; empty where no keys are configured.
+    def authorize(self, path: str, headers: Mapping[bytes, bytes]) -> str:
+        """Return the name of the request's key, or an empty string where no keys are configured.
 
         Raises:
-            RequestError: it holds none, or one that may not ask this.
+            RequestError: the request has no valid key, or its key lacks the scope of the path.
         """
         if not self._keyring.guarded:
             return ""
-        key = self._keyring.holder(headers)
+        key = self._keyring.find(headers)
         if key is None:
             detail = "send a key as `Authorization: Bearer KEY` or `X-API-Key: KEY`"
             raise RequestError(UNAUTHORIZED, detail, headers={"www-authenticate": "Bearer"})
-        needed = REQUIRED_SCOPES.get(path) or REQUIRED_SCOPES.get(path.rstrip("/"), ADMIN)
-        if not key.has_scope(needed):
-            if needed == ADMIN and not path.startswith("/v1/admin"):
+        scope = REQUIRED_SCOPES.get(path) or REQUIRED_SCOPES.get(path.rstrip("/"), ADMIN)
+        if not key.has_scope(scope):
+            if scope == ADMIN and not path.startswith("/v1/admin"):
                 raise RequestError(NOT_FOUND, "nothing is here for this key; GET /schema lists all there is")
-            detail = f"the key {key.name} lacks the scope {needed}; ask the operator for one that has it"
+            detail = f"the key {key.name} lacks the scope {scope}; ask the operator for one that has it"
             raise RequestError(FORBIDDEN, detail)
         return key.name
 
-    def meter(self, caller: str) -> list[tuple[bytes, bytes]]:
-        """Takes the request from what the caller may ask for; returns headers for its answer.
+    def admit(self, caller: str) -> Headers:
+        """Take the request from the caller's rate limit; return the rate limit's response headers.
 
         Raises:
-            RequestError: it asks too often, or too many requests are being answered.
+            RequestError: the rate limit is reached, or too many requests are being processed.
         """
-        if self.in_flight >= self._most:
-            detail = "as many requests are being answered as the service takes; come back in a second"
+        if self.in_flight >= self._max_in_flight:
+            detail = "the service is processing as many requests as it takes; retry in a second"
             raise RequestError(BUSY, detail, headers={"retry-after": "1"})
-        return self._rates.take(caller) if self._rates else []
+        return self._limiter.take_request(caller) if self._limiter else []
 
-    def pay(self, caller: str, state: Mapping[str, Any]) -> None:
-        """Takes what was answered from what the caller may ask for."""
-        if self._rates and (answered := state.get("answered")) is not None:
-            self._rates.pay(caller, len(answered.batches))
+    def charge(self, caller: str, state: Mapping[str, Any]) -> None:
+        """Take the rows of a response from the caller's rate limit."""
+        if self._limiter and (result := state.get("result")) is not None:
+            self._limiter.charge_rows(caller, len(result.batches))
 
 
 def is_public(path: str) -> bool:
-    """Whether a path needs no key."""
-    # Only exact paths: a router that folds `//` must not open a way around a prefix.
-    return path in OPEN_PATHS or (path.startswith(OPEN_FOLDER) and "//" not in path and ".." not in path)
+    """Return whether a path needs no key."""
+    # The router folds `//` and `..`, so a prefix that contains them must not count as public.
+    return path in PUBLIC_PATHS or (path.startswith(PUBLIC_FOLDER) and "//" not in path and ".." not in path)
+
+
+def _version(path: Path) -> FileVersion | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_size

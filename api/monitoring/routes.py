@@ -1,4 +1,4 @@
-"""`GET /v1/monitoring`: what is seen of the model that answers."""
+"""`GET /v1/monitoring`: workers, shadow, drift and live error of the model in service."""
 
 import os
 from datetime import UTC, datetime
@@ -11,136 +11,134 @@ from msgspec import Meta
 
 from api.inference.served_model import pin_of
 from api.inference.service import Service
-from api.monitoring.drift_watcher import UNREADABLE, DriftWatcher
-from api.openapi.responses import described
+from api.monitoring.drift_watcher import READ_ERRORS, DriftWatcher
+from api.openapi.responses import describe_route
 from api.problems import BUSY, JOURNAL_AWAY, NOT_READY, RATE_LIMITED, RequestError
 from batchyield.monitoring.arrival_rate import ArrivalRate
 from batchyield.monitoring.control_chart import ControlChart
 from batchyield.monitoring.drift_window import WindowDrift
 from batchyield.monitoring.live_error import LiveError
 from batchyield.serving.deployment.prediction_diff import HISTOGRAM_EDGES, RunningDiff
-from batchyield.serving.deployment.worker_registry import ShadowStats
 from batchyield.serving.responses import ModelPin, Refusal
 
-OFF = "the service keeps no journal, so drift and error cannot be told; its operator sets BATCHYIELD_JOURNAL"
+OFF = "the service keeps no journal, so drift and live error are unknown; its operator sets BATCHYIELD_JOURNAL"
 
 
 class WorkerModel(msgspec.Struct, frozen=True):
-    """What one worker has."""
+    """The models of one worker."""
 
     pid: Annotated[int, Meta(description="process id")]
-    model: Annotated[str, Meta(description="hash of the model that answers")]
+    model: Annotated[str, Meta(description="hash of the model in service")]
     shadow: Annotated[str | None, Meta(description="hash of the model in the shadow")]
-    refused: Annotated[tuple[Refusal, ...], Meta(description="models that it was to use and does not")]
+    refused: Annotated[tuple[Refusal, ...], Meta(description="desired models that it does not use, and why")]
 
 
 class Bin(msgspec.Struct, frozen=True):
-    """Batches whose yield moved by as much: more than the bin before says, and no more than this one."""
+    """A bin of the histogram of differences, from the end of the bin before to `at_most`."""
 
-    at_most: Annotated[float | None, Meta(description="upper end of the bin; null for the last, which has none")]
+    at_most: Annotated[float | None, Meta(description="upper end of the bin; null for the last")]
     batches: Annotated[int, Meta(description="in this bin")]
 
 
 class ShadowReport(msgspec.Struct, frozen=True):
-    """How the shadow's answers differ from those of the model that answers now, over all batches both have seen."""
+    """How the predictions of the shadow differ from those of the model in service, over all batches of both."""
 
     model: Annotated[ModelPin, Meta(description="the model in the shadow")]
-    batches: Annotated[int, Meta(description="that both answered")]
-    dropped: Annotated[int, Meta(description="that the shadow had no time for")]
-    failed: Annotated[int, Meta(description="that the shadow could not answer")]
-    failure: Annotated[str, Meta(description="why, where it could not; else empty")]
-    changed: Annotated[int, Meta(description="whose yield moved by more than float noise")]
-    mean: Annotated[float | None, Meta(description="mean move: the shadow's yield less the one answered")]
-    mean_absolute: Annotated[float | None, Meta(description="the same without its sign")]
-    largest: Annotated[float, Meta(description="the greatest move, with its sign")]
-    outside: Annotated[float | None, Meta(description="share of batches whose yield left the interval answered")]
-    width: Annotated[float | None, Meta(description="mean width of its intervals less those answered")]
-    histogram: Annotated[tuple[Bin, ...], Meta(description="batches by their move")]
+    batches: Annotated[int, Meta(description="that both predicted")]
+    dropped: Annotated[int, Meta(description="that the shadow skipped because its queue was full")]
+    failed: Annotated[int, Meta(description="that the shadow could not predict")]
+    failure: Annotated[str, Meta(description="the last reason why it could not; else empty")]
+    changed: Annotated[int, Meta(description="whose yield differs by more than float noise")]
+    mean: Annotated[float | None, Meta(description="mean of the shadow's yield minus the one sent")]
+    mean_absolute: Annotated[float | None, Meta(description="mean absolute difference")]
+    largest: Annotated[float, Meta(description="the greatest difference, with its sign")]
+    outside: Annotated[float | None, Meta(description="share of batches whose yield is outside the interval sent")]
+    width: Annotated[float | None, Meta(description="mean width of its intervals minus that of those sent")]
+    histogram: Annotated[tuple[Bin, ...], Meta(description="batches by their difference")]
 
 
 class Monitoring(msgspec.Struct, frozen=True):
-    """What is watched, of all workers together: their models, and the newest answers beside training and outcomes."""
+    """The models of all workers, and the newest predictions compared with training data and outcomes."""
 
-    model: Annotated[ModelPin, Meta(description="the model that answers, and whose answers these are")]
+    model: Annotated[ModelPin, Meta(description="the model in service, which made these predictions")]
     workers: Annotated[tuple[WorkerModel, ...], Meta(description="by process id")]
-    shadow: Annotated[ShadowReport | None, Meta(description="null where no model runs in the shadow")]
-    at: Annotated[str | None, Meta(description="when the journal was looked at; null where there is none")]
-    off: Annotated[str | None, Meta(description="why nothing is told; null where it is")]
-    window: Annotated[WindowDrift | None, Meta(description="the newest batches, each once, against the training")]
+    shadow: Annotated[ShadowReport | None, Meta(description="null without a model in the shadow")]
+    at: Annotated[str | None, Meta(description="when the journal was checked; null without a journal")]
+    off: Annotated[str | None, Meta(description="why drift and live error are unknown; null if they are known")]
+    window: Annotated[WindowDrift | None, Meta(description="the newest batches, each once, compared with training")]
     chart: Annotated[ControlChart | None, Meta(description="control chart of their predicted yields")]
     live: Annotated[
         LiveError | None, Meta(description="the newest batches with a measured yield: error, bias, coverage")
     ]
-    frequency: Annotated[ArrivalRate | None, Meta(description="how often batches come; null where none has come")]
+    frequency: Annotated[ArrivalRate | None, Meta(description="how often batches arrive; null if none has arrived")]
 
 
-def monitoring_routes(service: Service, watch: DriftWatcher) -> list[HTTPRouteHandler]:
-    """`GET /v1/monitoring`."""
+def monitoring_routes(service: Service, watcher: DriftWatcher) -> list[HTTPRouteHandler]:
+    """Return the route `GET /v1/monitoring`."""
 
     @get(
         "/v1/monitoring",
         sync_to_thread=True,
-        **described(
-            *("monitoring", "Model", "Tell what is watched", RATE_LIMITED, BUSY, NOT_READY, JOURNAL_AWAY),
-            description="Which model each worker has and which it refused, how the answers of the model in the shadow "
-            "differ from those given, and what the journal tells of drift and of the live error.",
-            about="what is watched, of all workers together",
+        **describe_route(
+            *("monitoring", "Model", "Show drift, live error and workers", RATE_LIMITED, BUSY, NOT_READY, JOURNAL_AWAY),
+            description="Which model each worker has and which it refused, how the shadow differs from the model "
+            "in service, and drift and live error from the journal.",
+            about="monitoring data of all workers together",
         ),
     )
     def monitoring() -> Monitoring:
-        standing = service.serving.pin, workers_of(service), shadow_of(service)
-        if not service.journal.kept:
-            return Monitoring(*standing, None, OFF, None, None, None, None)
+        models = service.model.pin, _workers(service), _shadow_report(service)
+        if not service.journal.enabled:
+            return Monitoring(*models, None, OFF, None, None, None, None)
         try:
-            look = watch.fresh()
-        except UNREADABLE:
-            detail = "the journal cannot be read; ask again later"
-            raise RequestError(JOURNAL_AWAY, detail, headers={"retry-after": "5"}) from None
-        at = datetime.fromtimestamp(look.at, UTC).isoformat(timespec="seconds")
-        found = look.findings
-        return Monitoring(*standing, at, None, found.window, found.chart, found.live_error, found.arrival_rate)
+            snapshot = watcher.refresh_if_stale()
+        except READ_ERRORS:
+            raise RequestError(JOURNAL_AWAY, JOURNAL_AWAY.detail, headers={"retry-after": "5"}) from None
+        at = datetime.fromtimestamp(snapshot.at, UTC).isoformat(timespec="seconds")
+        findings = snapshot.findings
+        return Monitoring(
+            *models, at, None, findings.window, findings.chart, findings.live_error, findings.arrival_rate
+        )
 
     return [monitoring]
 
 
-def workers_of(service: Service) -> tuple[WorkerModel, ...]:
-    """What this worker has at this moment and what the others said last, a second ago at most."""
-    serving, candidate = service.serving, service.shadow.candidate
-    mine = WorkerModel(os.getpid(), serving.pin.md5, candidate.deployment.md5 if candidate else None, service.refused)
-    others = [
-        WorkerModel(one.pid, one.serving.md5, one.shadow.md5 if one.shadow else None, one.refused)
-        for one in service.others()
-    ]
-    return tuple(sorted([mine, *others], key=lambda one: one.pid))
+def _workers(service: Service) -> tuple[WorkerModel, ...]:
+    """Return the models of this worker now, and of the others by their last status, a second old at most."""
+    candidate = service.shadow.candidate
+    shadow = candidate.deployment.md5 if candidate else None
+    workers = [WorkerModel(os.getpid(), service.model.pin.md5, shadow, service.refused)]
+    for status in service.other_workers():
+        shadow = status.shadow.md5 if status.shadow else None
+        workers.append(WorkerModel(status.pid, status.serving.md5, shadow, status.refused))
+    return tuple(sorted(workers, key=lambda worker: worker.pid))
 
 
-def shadow_of(service: Service) -> ShadowReport | None:
-    """What the shadows of all workers have seen; None where no model runs in the shadow."""
+def _shadow_report(service: Service) -> ShadowReport | None:
+    """Return the comparison by the shadows of all workers, or None without a model in the shadow."""
     candidate = service.shadow.candidate
     if candidate is None:
         return None
-    seen = candidate.seen()
-    for one in service.others():
-        if one.shadowed and one.shadowed.candidate == seen.candidate:
-            seen += one.shadowed
-    return _report(pin_of(candidate.deployment), seen, seen.by_baseline.get(service.serving.pin.md5, RunningDiff()))
+    counts = candidate.counts()
+    for status in service.other_workers():
+        if status.shadowed and status.shadowed.candidate == counts.candidate:
+            counts += status.shadowed
+    total = counts.by_baseline.get(service.model.pin.md5, RunningDiff())
 
-
-def _report(pin: ModelPin, seen: ShadowStats, found: RunningDiff) -> ShadowReport:
-    def mean(total: float) -> float | None:
-        return round(total / found.batches, 9) if found.batches else None
+    def mean(value: float) -> float | None:
+        return round(value / total.batches, 9) if total.batches else None
 
     return ShadowReport(
-        model=pin,
-        batches=found.batches,
-        dropped=seen.dropped,
-        failed=seen.failed,
-        failure=seen.failure,
-        changed=found.changed,
-        mean=mean(found.moved),
-        mean_absolute=mean(found.moved_absolute),
-        largest=found.largest,
-        outside=mean(found.outside),
-        width=mean(found.widened),
-        histogram=tuple(map(Bin, (*HISTOGRAM_EDGES, None), found.histogram)),
+        model=pin_of(candidate.deployment),
+        batches=total.batches,
+        dropped=counts.dropped,
+        failed=counts.failed,
+        failure=counts.failure,
+        changed=total.changed,
+        mean=mean(total.moved),
+        mean_absolute=mean(total.moved_absolute),
+        largest=total.largest,
+        outside=mean(total.outside),
+        width=mean(total.widened),
+        histogram=tuple(map(Bin, (*HISTOGRAM_EDGES, None), total.histogram)),
     )

@@ -13,7 +13,7 @@ from litestar.params import Body, JSONBody, QueryParameter
 
 from api.http.decoding import PredictionRequest
 from api.monitoring.routes import Monitoring
-from api.openapi.responses import COMPONENTS, COMPRESSION_HEADERS, described
+from api.openapi.responses import COMPONENTS, COMPRESSION_HEADERS, describe_route
 from api.problems import (
     BUSY,
     INVALID,
@@ -27,33 +27,33 @@ from api.problems import (
     UNSUPPORTED,
 )
 from api.routes.outcomes import OutcomeRequest
-from api.routes.predictions import PARAMETER
+from api.routes.predictions import EXPLAIN
 from batchyield.serving.chunking import MAX_BATCHES, MAX_EXPLAINED_BATCHES
 from batchyield.serving.outcomes import OutcomesKept
 from batchyield.serving.responses import ExplainedPredictions, Health, Model, Predictions, Problem
 
 API_VERSION = "1.0.0"
 
-OF_BODIES = (MALFORMED, TOO_SLOW, TOO_LARGE, UNSUPPORTED, INVALID, RATE_LIMITED, BUSY, NOT_JOURNALLED)
+BODY_PROBLEMS = (MALFORMED, TOO_SLOW, TOO_LARGE, UNSUPPORTED, INVALID, RATE_LIMITED, BUSY, NOT_JOURNALLED)
 
 DESCRIPTION = f"""Predicts the yield of chemical batches from the 42 readings that the plant writes.
 
-Every answer carries the pin of the model: the md5 of its bytes as `dvc.lock` names it, and the commit. A batch with bad
-cells is never refused for them: what can be repaired is, the rest is taken as missing, and each such cell is named in
+Every response carries the pin of the model: the md5 of its bytes as in `dvc.lock`, and the commit. A batch with bad
+cells is not refused: cells that can be repaired are repaired, the others are taken as missing, and each is listed in
 `warnings`. One request may hold up to {MAX_BATCHES:,} batches.
 
-Bodies may be compressed with gzip or zstd (`Content-Encoding`); large answers are, for who sends `Accept-Encoding`.
-A request may carry an `X-Request-ID`, which comes back with its answer.
+Request bodies may use gzip or zstd (`Content-Encoding`). Large responses are compressed if the client sends
+`Accept-Encoding`. A request may have an `X-Request-ID`, which its response repeats.
 
-Refusals are [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) problem details. Where the service has keys, send one as
+Errors are [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) problem details. If the service has API keys, send one as
 `Authorization: Bearer KEY` or `X-API-Key: KEY`."""
 
 TAGS = [
     Tag("Predictions", "Batches in, yields with intervals out."),
-    Tag("Outcomes", "Measured yields in, joined to what was predicted."),
-    Tag("Model", "What answers, down to its bytes."),
+    Tag("Outcomes", "Measured yields in, joined to the predictions."),
+    Tag("Model", "The model in service, down to its bytes."),
     Tag("Operation", "For orchestrators and Prometheus."),
-    Tag("Pages", "For people, and for what reads this document."),
+    Tag("Pages", "For people, and for programs that read this document."),
 ]
 
 TYPES = (
@@ -65,11 +65,11 @@ TYPES = (
 @post(
     "/v1/predictions",
     status_code=200,
-    **described(
-        *("predict", "Predictions", "Predict batches", *OF_BODIES, NOT_READY),
-        description="One answer for each input, in order. Every reading may be null or absent; an unknown field or "
+    **describe_route(
+        *("predict", "Predictions", "Predict batches", *BODY_PROBLEMS, NOT_READY),
+        description="One prediction for each input, in order. Every reading may be null or absent; an unknown field or "
         "a wrong type is refused with its index and its name.",
-        about=f"the predictions; with `{PARAMETER}=true`, each with its explanation",
+        about=f"the predictions; with `{EXPLAIN}=true`, each with its explanation",
         headers=COMPRESSION_HEADERS,
     ),
 )
@@ -78,7 +78,7 @@ async def predict(
     explain: Annotated[
         Literal["true", "false"],
         QueryParameter(
-            description="whether to tell with each prediction what made it differ from the typical batch's; for at "
+            description="whether to explain, by Shapley values, how each prediction differs from a typical one; for at "
             f"most {MAX_EXPLAINED_BATCHES} batches at a time"
         ),
     ] = "false",
@@ -90,11 +90,11 @@ async def predict(
 @post(
     "/v1/predictions/csv",
     status_code=200,
-    **described(
-        *("predictSheet", "Predictions", "Predict the plant's CSV", *OF_BODIES, NOT_READY),
+    **describe_route(
+        *("predictSheet", "Predictions", "Predict the plant's CSV", *BODY_PROBLEMS, NOT_READY),
         description="The file as the plant writes it, GB18030 or UTF-8, with or without the yield column; as the "
-        "body itself or as the one file of a form. Answers `id,yield,lower,upper`, a line for each batch in the "
-        "file's order; with `Accept: application/json`, what `/v1/predictions` answers, warnings included.",
+        "body itself or as the only file of a form. The response is `id,yield,lower,upper`, a line for each batch in "
+        "the file's order; with `Accept: application/json`, that of `/v1/predictions`, warnings included.",
         about="the predictions, as `text/csv` unless JSON is preferred",
         headers=("X-Model-Version", "X-Model-Revision", "X-Model-Md5", "X-Cell-Warnings", *COMPRESSION_HEADERS),
     ),
@@ -109,12 +109,12 @@ async def predict_sheet(
 @post(
     "/v1/outcomes",
     status_code=200,
-    **described(
-        *("tellOutcomes", "Outcomes", "Tell measured yields", *OF_BODIES, JOURNAL_OFF),
-        description="Joined to the journalled predictions by the batch's id. Telling the same again changes "
+    **describe_route(
+        *("tellOutcomes", "Outcomes", "Record measured yields", *BODY_PROBLEMS, JOURNAL_OFF),
+        description="Joined to the journalled predictions by the batch's id. Sending the same again changes "
         "nothing; another yield corrects the earlier one. The outcome of a batch that was never predicted is kept for "
-        "a prediction that comes later.",
-        about="what became of each, in order",
+        "a later prediction.",
+        about="the result of each, in order",
     ),
 )
 async def tell_outcomes(data: JSONBody[OutcomeRequest]) -> OutcomesKept:
@@ -122,29 +122,29 @@ async def tell_outcomes(data: JSONBody[OutcomeRequest]) -> OutcomesKept:
     raise NotImplementedError
 
 
-def document(handlers: Iterable[HTTPRouteHandler]) -> bytes:
+def build_document(handlers: Iterable[HTTPRouteHandler]) -> bytes:
     """Return the OpenAPI document of the raw routes and of `handlers`, as JSON.
 
-    An application of its own generates it, because a raw route and its typed twin cannot share a path in one.
+    A separate application generates it, because a raw route and its typed twin cannot share a path in one.
     """
     config = OpenAPIConfig(
         *("batchyield", API_VERSION),
         description=DESCRIPTION,
         tags=TAGS,
         components=COMPONENTS,
-        path="/unserved",  # the framework's own pages, away from ours
+        path="/unserved",  # of Litestar's own pages
         render_plugins=[JsonRenderPlugin()],
     )
     app = Litestar([predict, predict_sheet, tell_outcomes, *handlers], openapi_config=config, logging_config=None)
-    made = app.openapi_schema.to_schema()
+    document = app.openapi_schema.to_schema()
     # Litestar names the same schemas, but drops the bounds of optional fields and `forbid_unknown_fields`.
     _, schemas = msgspec.json.schema_components(TYPES, ref_template="#/components/schemas/{name}")
-    made["components"]["schemas"] = {name: _readable(schema) for name, schema in schemas.items()}
-    return msgspec.json.encode(made)
+    document["components"]["schemas"] = {name: _readable(schema) for name, schema in schemas.items()}
+    return msgspec.json.encode(document)
 
 
 def _readable(schema: Any) -> Any:
-    """Return the schema with `anyOf` of a type and null as one type, and of a docstring the first paragraph."""
+    """Return the schema with `anyOf` of a type and null as one type, and the first paragraph of each docstring."""
     if isinstance(schema, list):
         return [_readable(member) for member in schema]
     if not isinstance(schema, dict):

@@ -1,4 +1,4 @@
-"""One made-up batch and what goes with it: the examples of the documentation and of the console."""
+"""The examples of the OpenAPI document and the console; all numbers are made up."""
 
 from typing import Any
 
@@ -13,13 +13,12 @@ BATCH: dict[str, Any] = {
     "B4": "14:00-15:00", "B5": "15:00:00", "B6": 78, "B7": "17:00:00", "B8": 45, "B9": "17:00-18:30",
     "B10": "18:30-20:00", "B11": "20:00-21:00", "B12": 1200, "B13": 0.15, "B14": 400,
 }  # fmt: skip
-"""Whole and clean."""
+"""Complete and without bad cells."""
 
 MISTYPED = {**BATCH, "id": "sample_2", "A17": None, "B9": "17；00-18:30", "B14": 420}
-"""With a blank, and with a slip of the keyboard that is repaired and warned of."""
+"""With a blank cell, and with a typing error that is repaired with a warning."""
 
 INPUTS = {"inputs": [BATCH, MISTYPED]}
-
 
 EXPLAINED = {
     "model": {"version": "1.0.0", "revision": "1" * 40, "md5": "2" * 32},
@@ -37,7 +36,6 @@ EXPLAINED = {
         }
     ],
 }  # fmt: skip
-"""An answer with an explanation; all numbers made up."""
 
 PIN = EXPLAINED["model"]
 CLEAN = {"id": "sample_1", "yield": 0.921, "lower": 0.891, "upper": 0.949, "warnings": []}
@@ -49,8 +47,7 @@ PREDICTED = {
     "predictions": [CLEAN, {"id": "sample_2", "yield": 0.961, "lower": 0.931, "upper": 0.988, "warnings": [WARNED]}],
 }
 SCORED = "id,yield,lower,upper\nsample_1,0.921,0.891,0.949\nsample_2,0.961,0.931,0.988\n"
-"""What is answered to `INPUTS`, as JSON and as CSV; all numbers made up."""
-
+"""The responses to `INPUTS`, as JSON and as CSV."""
 
 OUTCOMES = {"outcomes": [{"id": "sample_1", "yield": 0.918}, {"id": "not_predicted_yet", "yield": 0.884}]}
 
@@ -62,7 +59,6 @@ OUTCOMES_KEPT = {
     "matched": 1,
     "unmatched": 1,
 }
-
 
 _SURE = {"value": 0.0112, "lower": 0.0101, "upper": 0.0123}
 
@@ -117,11 +113,11 @@ MONITORED = {
         "median": 100.0, "high": 106.0, "empty": 0, "dispersion": 0.4, "longest_gap_seconds": 5400.0,
     },
 }  # fmt: skip
-"""A drifted plant, with one reading of the 42, and a model in the shadow; all numbers made up."""
+"""A plant that has drifted, with one of the 42 readings, and a model in the shadow."""
 
 
 def sheet(batches: list[dict[str, Any]]) -> str:
-    """Batches as the plant's CSV."""
+    """Return batches as the plant's CSV."""
     lines = [["样本id", *(name for name in BATCH if name != "id")]]
     lines += [["" if cell is None else str(cell) for cell in batch.values()] for batch in batches]
     return "".join(",".join(line) + "\n" for line in lines)

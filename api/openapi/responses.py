@@ -1,4 +1,4 @@
-"""Describe responses for the OpenAPI document: their headers, their examples, and every refusal of a route."""
+"""Describe responses for the OpenAPI document: headers, examples, and every problem of a route."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,22 +28,22 @@ SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"key": []}, {}]
 COMPRESSION_HEADERS = ("Content-Encoding", "Vary")
 
 HEADERS = {
-    "X-Request-ID": ("the id that the request was sent with, or a new one; logs hold it", "string"),
+    "X-Request-ID": ("the id that the request was sent with, or a new one; also in the log", "string"),
     "X-Model-Version": ("released version of the model", "string"),
     "X-Model-Revision": ("commit of the code and the lock", "string"),
     "X-Model-Md5": ("hash of the model's bytes", "string"),
     "X-Cell-Warnings": ("cells repaired or taken as missing", "integer"),
-    "Content-Encoding": ("`zstd` or `gzip`, where the answer is large and `Accept-Encoding` allows it", "string"),
-    "Vary": ("what the answer depends on besides the path", "string"),
-    "ETag": ("names these very bytes; for `If-None-Match`", "string"),
-    "Allow": ("the methods that the path takes", "string"),
+    "Content-Encoding": ("`zstd` or `gzip`, if the response is large and `Accept-Encoding` allows it", "string"),
+    "Vary": ("request headers that the response depends on", "string"),
+    "ETag": ("identifies these bytes; for `If-None-Match`", "string"),
+    "Allow": ("the methods of the path", "string"),
     "WWW-Authenticate": ("how a key is sent", "string"),
-    "RateLimit": ("what is left of the key's rate, where it has one", "string"),
-    "RateLimit-Policy": ("the key's rate, where it has one", "string"),
-    "Retry-After": ("seconds after which to come back", "integer"),
-    "Connection": ("`close` where the body was not read to its end", "string"),
-    "Accept": ("the types that the path takes, where it was the type", "string"),
-    "Accept-Encoding": ("the codings that it takes, where it was the coding", "string"),
+    "RateLimit": ("what is left of the key's rate limit, if it has one", "string"),
+    "RateLimit-Policy": ("the key's rate limit, if it has one", "string"),
+    "Retry-After": ("seconds after which to retry", "integer"),
+    "Connection": ("`close` if the body was not read to its end", "string"),
+    "Accept": ("the media types that the path accepts, after a wrong one", "string"),
+    "Accept-Encoding": ("the codings that the path accepts, after a wrong one", "string"),
 }
 ALWAYS = {"X-Request-ID", "Allow", "WWW-Authenticate", "Retry-After", "ETag"}
 """Headers that a response either always has or never."""
@@ -65,12 +65,12 @@ _FORM = Schema(type=OpenAPIType.OBJECT, properties={"file": _FILE}, required=["f
 
 MORE_BODIES = {"predictSheet": {"multipart/form-data": _FORM}}
 MORE_REPLIES = {"predictSheet": {"text/csv": _STRING}, "schema": {"text/html": _STRING}}
-"""By operation: the media types beside the one that the framework allows a handler."""
+"""By operation: further media types; Litestar allows a handler only one."""
 
 
 @dataclass
 class DescribedOperation(Operation):
-    """An operation with what a handler's decorator has no argument for: headers, media types, named examples."""
+    """An operation with headers, further media types and named examples, for which decorators have no arguments."""
 
     def __post_init__(self) -> None:
         name = str(self.operation_id)
@@ -82,10 +82,10 @@ class DescribedOperation(Operation):
             content = response.content or {}
             headers = ["X-Request-ID", *(response.headers or ()), *(["ETag"] if status == "304" else [])]
             if PROBLEM in content:
-                shown = content[PROBLEM].examples or {}
-                headers += [header for kind in KINDS if kind.name in shown for header in kind.headers]
+                examples = content[PROBLEM].examples or {}
+                headers += [header for kind in KINDS if kind.name in examples for header in kind.headers]
                 content[PROBLEM].examples = {
-                    key: replace(one, id=None) for key, one in shown.items() if isinstance(one, Example)
+                    key: replace(example, id=None) for key, example in examples.items() if isinstance(example, Example)
                 }
             response.headers = {header: Reference(f"#/components/headers/{header}") for header in headers}
             if status == "200":
@@ -96,13 +96,13 @@ def _complete(
     content: dict[str, OpenAPIMediaType], more: dict[str, Schema], examples: dict[str, dict[str, Example]]
 ) -> None:
     content.update((media_type, OpenAPIMediaType(schema=schema)) for media_type, schema in more.items())
-    for media_type, described in content.items():
-        described.examples = examples.get(media_type)  # type: ignore[assignment]
-        if isinstance(described.schema, Schema) and described.schema.one_of:  # an explained reply is valid as both
-            described.schema.any_of, described.schema.one_of = described.schema.one_of, None
+    for media_type, body in content.items():
+        body.examples = examples.get(media_type)  # type: ignore[assignment]
+        if isinstance(body.schema, Schema) and body.schema.one_of:  # an explained response is valid as both
+            body.schema.any_of, body.schema.one_of = body.schema.one_of, None
 
 
-def described(
+def describe_route(
     operation_id: str,
     tag: str,
     summary: str,
@@ -117,17 +117,17 @@ def described(
 
     Args:
         operation_id, tag, summary, description: of the operation.
-        kinds: problems that only some routes have; those of all routes are added.
+        kinds: problems of this route; those of all routes are added.
         about: description of the response with status 200.
         headers: of that response.
-        guarded: the route needs a key where keys are configured.
+        guarded: the route needs a key if keys are configured.
         unchanged: the route replies 304 to the ETag of its content.
     """
-    every = (*kinds, *((UNAUTHORIZED, FORBIDDEN) if guarded else ()), METHOD_NOT_ALLOWED, HEAD_TOO_LARGE, INTERNAL)
-    statuses = sorted({kind.status for kind in every})
-    responses = {status: _refusal([kind for kind in every if kind.status == status]) for status in statuses}
+    problems = (*kinds, *((UNAUTHORIZED, FORBIDDEN) if guarded else ()), METHOD_NOT_ALLOWED, HEAD_TOO_LARGE, INTERNAL)
+    statuses = sorted({kind.status for kind in problems})
+    responses = {status: _refusal([kind for kind in problems if kind.status == status]) for status in statuses}
     if unchanged:
-        responses[304] = ResponseSpec(None, description="it is the one that `If-None-Match` names")
+        responses[304] = ResponseSpec(None, description="unchanged since the `ETag` in `If-None-Match`")
     return {
         "operation_class": DescribedOperation,
         "operation_id": operation_id,

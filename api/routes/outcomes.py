@@ -10,13 +10,13 @@ from litestar.types import HTTPScope, Receive, Send
 from msgspec import Meta
 from sqlalchemy.exc import DBAPIError
 
-from api.http.body import ClientGoneError, media_type, read_body
-from api.http.compression import decoded, request_coding
-from api.http.decoding import malformed
-from api.inference.group_commit import RETRY_AFTER, request_origin
+from api.http.body import ClientGoneError, check_media_type, read_body
+from api.http.compression import decompress, request_coding
+from api.http.decoding import locate_syntax_error
+from api.inference.group_commit import RETRY_AFTER, request_source
 from api.inference.service import Service
 from api.problems import INVALID, MALFORMED, NOT_JOURNALLED, RequestError
-from api.routes.predictions import JSON, post_only
+from api.routes.predictions import JSON, require_post
 from batchyield.errors import DatabaseUnavailableError, Violation
 from batchyield.journal.migrate import ensure_schema
 from batchyield.journal.outcomes import OutcomeSource, record_outcomes
@@ -28,7 +28,7 @@ class OutcomeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     outcomes: Annotated[
         list[Outcome],
-        Meta(min_length=1, max_length=MAX_OUTCOMES, description="of a batch that is given twice, the last counts"),
+        Meta(min_length=1, max_length=MAX_OUTCOMES, description="the last counts if a batch appears twice"),
     ]
 
 
@@ -37,19 +37,19 @@ _encode = msgspec.json.Encoder().encode
 
 
 def outcome_routes(service: Service) -> list[ASGIRouteHandler]:
-    """`POST /v1/outcomes`."""
+    """Return the route `POST /v1/outcomes`."""
 
     @asgi("/v1/outcomes", copy_scope=False)
     async def outcomes(scope: HTTPScope, receive: Receive, send: Send) -> None:
-        post_only(scope)
-        media_type(scope, (JSON,))
+        require_post(scope)
+        check_media_type(scope, (JSON,))
         coding = request_coding(scope["headers"])
-        service.journal.store  # noqa: B018 - refuses at once where there is none
+        service.journal.database  # noqa: B018 - refuses at once without a journal
         try:
             with service.bulk_slot():
                 body = await read_body(scope, receive, service.settings)
-                # Not in the bulk threads, which are for work: this mostly waits for the database.
-                content = await asyncio.to_thread(_keep, service, body, coding, request_origin(scope))
+                # Not in the bulk threads, which are for computing: this mostly waits for the database.
+                content = await asyncio.to_thread(_record, service, body, coding, request_source(scope))
         except ClientGoneError:
             return
         headers = [(b"content-type", JSON), (b"content-length", b"%d" % len(content))]
@@ -60,10 +60,10 @@ def outcome_routes(service: Service) -> list[ASGIRouteHandler]:
 
 
 def decode_outcomes(body: bytes) -> list[Outcome]:
-    """The outcomes of `{"outcomes": [...]}`.
+    """Return the outcomes of the body `{"outcomes": [...]}`.
 
     Raises:
-        RequestError: it is not JSON (400), or not of this form (422).
+        RequestError: it is not JSON (400), or it has a violation (422).
     """
     try:
         return _request.decode(body).outcomes
@@ -72,19 +72,21 @@ def decode_outcomes(body: bytes) -> list[Outcome]:
         violation = Violation(path.rstrip("`") if problem else "$", problem or str(error))
         raise RequestError(INVALID, str(violation), violation) from None
     except (ValueError, RecursionError) as error:
-        violation = malformed(body, error)
+        violation = locate_syntax_error(body, error)
         raise RequestError(MALFORMED, f"the body is not JSON: {violation}", violation) from None
 
 
-def _keep(service: Service, body: bytes, coding: str, teller: OutcomeSource) -> bytes:
-    told, store = decode_outcomes(decoded(body, coding, service.settings)), service.journal.store
+def _record(service: Service, body: bytes, coding: str, source: OutcomeSource) -> bytes:
+    outcomes, database = decode_outcomes(decompress(body, coding, service.settings)), service.journal.database
     try:
-        if store.file is None or not store.file.exists():
-            ensure_schema(store)
-        kept = record_outcomes(store, told, teller)
+        if database.file is None or not database.file.exists():
+            ensure_schema(database)
+        results = record_outcomes(database, outcomes, source)
     except (DatabaseUnavailableError, DBAPIError):
-        detail = "the journal cannot be written; nothing was kept, so send all of it again later"
+        detail = "the journal cannot be written; no outcome was recorded, so send all of them again later"
         raise RequestError(NOT_JOURNALLED, detail, headers=RETRY_AFTER) from None
-    for (result, matched), times in Counter((one.result, bool(one.matched)) for one in kept).items():
-        service.metrics.outcome(result, matched, times)
-    return _encode(summarize_outcomes(OutcomeKept(one.id, *made) for one, made in zip(told, kept, strict=True)))
+    for (name, matched), count in Counter((one.result, bool(one.matched)) for one in results).items():
+        service.metrics.outcomes_received(name, matched, count)
+    return _encode(
+        summarize_outcomes(OutcomeKept(outcome.id, *one) for outcome, one in zip(outcomes, results, strict=True))
+    )

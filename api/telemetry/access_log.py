@@ -1,4 +1,4 @@
-"""The service's log: one JSON line, or one line for a terminal, for each request and each event."""
+"""The service's log: one line per request and per event, as JSON or for a terminal."""
 
 import atexit
 import logging
@@ -21,33 +21,32 @@ from api.telemetry.metrics import METHODS
 
 Event = MutableMapping[str, Any]
 
-OF_ALL = ("time", "level", "pid")
-"""Fields of every line, left out on a terminal."""
+HIDDEN_ON_TERMINAL = ("time", "level", "pid")
 
 FLUSH_SECONDS = 0.25
-MOST_LINES = 20_000
-"""Lines held while nobody reads, some 8 MB; further ones are dropped and counted."""
+MAX_LINES = 20_000
+"""Lines queued while standard output stalls, some 8 MB; further lines are dropped and counted."""
 
 PIPE_BYTES = 4096
 """PIPE_BUF: a write of at most this size is atomic, so that lines of several workers do not mix."""
 
-LONGEST_MESSAGE = 2000
-OF_RECORDS = ("request_id", "route")
-"""Extra attributes of a `logging` record that are logged."""
+MAX_MESSAGE_CHARS = 2000
+EXTRA_FIELDS = ("request_id", "route")
+"""Attributes of a `logging` record that become fields of its line."""
 
 
 class RequestLine(msgspec.Struct, gc=False):
-    """The line of a request; every field is always there.
+    """The line of a request; every field is always present.
 
     Attributes:
-        request_id: the one in the answer's `X-Request-ID`.
-        caller: name of the key; empty where none was needed.
+        request_id: as in the response's `X-Request-ID`.
+        caller: name of the API key; empty without one.
         route: the template, or `unmatched`; never a path that a caller made up.
-        status: of the answer; 499: the client left before there was one.
-        seconds: from the head of the request to the end of its answer.
+        status: of the response; 499: the client left before it.
+        seconds: from the head of the request to the end of its response.
         bytes_in: of the body, as far as it was read.
-        rows: batches answered.
-        model: md5 of the model that answered.
+        rows: batches predicted.
+        model: md5 of the model that predicted.
         refusal: kind of the problem.
     """
 
@@ -70,32 +69,32 @@ class RequestLine(msgspec.Struct, gc=False):
 
 
 class LineWriter(QueueListener):
-    """Writes lines to a file descriptor from a thread of its own, so that a stalled reader delays no answer.
+    """Writes lines to a file descriptor from a background thread, so that a stalled reader delays no response.
 
-    The queue takes finished lines instead of log records: to make a record of each request costs more than to write it.
+    The queue holds rendered lines instead of log records, so that no record is made of each request.
 
     Args:
-        descriptor: where the lines go.
-        most_lines: length of the queue; further lines are dropped.
+        descriptor: of the output.
+        max_lines: capacity of the queue; further lines are dropped.
 
     Attributes:
-        dropped: called for each line that is dropped.
-        resumed: called with the number of dropped lines once lines are written again.
+        on_drop: called for each dropped line.
+        on_resume: called with the number of dropped lines once lines are written again.
     """
 
-    def __init__(self, descriptor: int, most_lines: int = MOST_LINES) -> None:
+    def __init__(self, descriptor: int, max_lines: int = MAX_LINES) -> None:
         self._lines: SimpleQueue[bytes | None] = SimpleQueue()
         super().__init__(self._lines)
-        self._descriptor, self._most = descriptor, most_lines
-        self._missed, self._reader_gone = 0, False
+        self._descriptor, self._max_lines = descriptor, max_lines
+        self._dropped_lines, self._reader_gone = 0, False
         self._closing, self._ended = threading.Event(), threading.Event()
-        self.dropped: Callable[[], None] = lambda: None
-        self.resumed: Callable[[int], None] = lambda _: None
+        self.on_drop: Callable[[], None] = lambda: None
+        self.on_resume: Callable[[int], None] = lambda _: None
         self.start()
 
     def put(self, line: bytes) -> None:
-        """Queue a line, which is written within a quarter of a second, or drop it."""
-        if self._reader_gone or self._lines.qsize() >= self._most:
+        """Queue a line, or drop it if the queue is full; it is written within a quarter of a second."""
+        if self._reader_gone or self._lines.qsize() >= self._max_lines:
             self._drop(1)
         else:
             self._lines.put(line)
@@ -108,7 +107,7 @@ class LineWriter(QueueListener):
         self._ended.wait(seconds)
 
     def dequeue(self, block: bool) -> Any:
-        """Return the next line, after a pause in which others gather."""
+        """Return the next line, after a pause in which more lines collect."""
         line = self._lines.get(block)
         if line is None:
             self._ended.set()
@@ -126,9 +125,9 @@ class LineWriter(QueueListener):
         for piece in pieces:
             if not self._write(b"".join(piece)):
                 self._drop(len(piece))
-            elif self._missed:
-                missed, self._missed = self._missed, 0
-                self.resumed(missed)
+            elif self._dropped_lines:
+                dropped, self._dropped_lines = self._dropped_lines, 0
+                self.on_resume(dropped)
 
     def _next(self) -> bytes | None:
         try:
@@ -136,7 +135,7 @@ class LineWriter(QueueListener):
         except Empty:
             return None
         if line is None:
-            self.enqueue_sentinel()  # for the listener, which ends by it
+            self.enqueue_sentinel()  # which ends the listener
         return line
 
     def _write(self, data: bytes) -> bool:
@@ -145,31 +144,29 @@ class LineWriter(QueueListener):
                 data = data[os.write(self._descriptor, data) :]
             except BlockingIOError:
                 select.select([], [self._descriptor], [], FLUSH_SECONDS)
-            except OSError:  # EPIPE: nobody will ever read
+            except OSError:  # EPIPE: the reader has closed the pipe
                 self._reader_gone = True
         return not data
 
     def _drop(self, lines: int) -> None:
-        self._missed += lines
+        self._dropped_lines += lines
         for _ in range(lines):
-            self.dropped()
+            self.on_drop()
 
 
-class Log:
+class ServiceLog:
     """The log of one process.
 
-    Nothing that a caller made up gets in but the request's id, whose form is checked: no path, no query, no header, no
-    body, and of an error the trace but not the message, which may quote a cell.
+    Of a request only its id gets into the log, whose form is checked: no path, query, header or body, and of an error
+    the traceback but not the message, which may quote a cell.
+
+    Args:
+        writer: writes the lines.
+        form: `json` or `console`.
+        access: whether each request gets a line.
     """
 
     def __init__(self, writer: LineWriter, form: str, access: bool) -> None:
-        """Open the log.
-
-        Args:
-            writer: where the lines go.
-            form: `json` or `console`.
-            access: whether each request is a line.
-        """
         self.access = access
         self._writer = writer
         self.logger = structlog.wrap_logger(
@@ -186,7 +183,7 @@ class Log:
     ) -> None:
         """Log a request that has ended."""
         state, method = scope["state"], scope["method"]
-        answered = state.get("answered")
+        result = state.get("result")
         line = RequestLine(
             datetime.now(UTC),
             "info",
@@ -200,40 +197,45 @@ class Log:
             round(seconds, 6),
             bytes_in,
             bytes_out,
-            0 if answered is None else len(answered.batches),
-            "" if answered is None else answered.serving.pin.md5,
+            0 if result is None else len(result.batches),
+            "" if result is None else result.model.pin.md5,
             state.get("refusal", ""),
             status == 499,
         )
         if self._put is not None:
-            self._put(_encode(line) + b"\n")  # past structlog, which would take 4 µs more
+            self._put(_encode(line) + b"\n")  # without structlog, which would take 4 µs more
         else:
             self.logger.info(
-                **{name: value for name, value in msgspec.structs.asdict(line).items() if name not in OF_ALL}
+                **{
+                    name: value
+                    for name, value in msgspec.structs.asdict(line).items()
+                    if name not in HIDDEN_ON_TERMINAL
+                }
             )
 
-    def say(self, event: str, message: str, **facts: Any) -> None:
+    def event(self, name: str, message: str, **fields: Any) -> None:
         """Log an event."""
-        self.logger.info(event, message=message, **facts)
+        self.logger.info(name, message=message, **fields)
 
     def count_dropped(self, count: Callable[[], None]) -> None:
-        """Call `count` for each line that is dropped, and log their number once lines are written again."""
+        """Call `count` for each dropped line, and log their number once lines are written again."""
 
-        def resumed(lost: int) -> None:
-            self.logger.warning("log-lines-dropped", message=f"{lost} lines of the log were lost: nobody read them")
+        def on_resume(dropped: int) -> None:
+            message = f"{dropped} log lines were dropped because standard output was not read"
+            self.logger.warning("log-lines-dropped", message=message)
 
-        self._writer.dropped, self._writer.resumed = count, resumed
+        self._writer.on_drop, self._writer.on_resume = count, on_resume
 
     def close(self) -> None:
-        """Write the lines that are queued."""
+        """Write the queued lines."""
         self._writer.close()
 
 
-def open_log(settings: Settings) -> Log:
+def open_log(settings: Settings) -> ServiceLog:
     """Open the log of this process on standard output; warnings of libraries go there too."""
     form = settings.log_format or ("console" if sys.stdout.isatty() else "json")
     sys.stdout.flush()
-    log = Log(LineWriter(sys.stdout.fileno()), form, settings.access_log)
+    log = ServiceLog(LineWriter(sys.stdout.fileno()), form, settings.access_log)
     root = logging.getLogger()
     for handler in [handler for handler in root.handlers if isinstance(handler, _Records)]:
         root.removeHandler(handler)
@@ -253,17 +255,17 @@ class _Lines:
 class _Records(logging.Handler):
     """Handler that passes records of the standard library's `logging` to the same log."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: ServiceLog) -> None:
         super().__init__(logging.WARNING)
         self._logger = log.logger
 
     def emit(self, record: logging.LogRecord) -> None:
-        facts = {name: value for name in OF_RECORDS if (value := getattr(record, name, None)) is not None}
+        fields = {name: value for name in EXTRA_FIELDS if (value := getattr(record, name, None)) is not None}
         if record.exc_info and (error := record.exc_info[1]):
-            facts |= {"error": type(error).__name__, "trace": "".join(_frames(error))}
-        message = record.getMessage().strip()[:LONGEST_MESSAGE]
+            fields |= {"error": type(error).__name__, "trace": "".join(_frames(error))}
+        message = record.getMessage().strip()[:MAX_MESSAGE_CHARS]
         level = min(record.levelno // 10 * 10, logging.CRITICAL)
-        self._logger.log(level, "error" if "error" in facts else "log", logger=record.name, message=message, **facts)
+        self._logger.log(level, "error" if "error" in fields else "log", logger=record.name, message=message, **fields)
 
 
 def _frames(error: BaseException) -> Iterator[str]:
@@ -278,8 +280,8 @@ _encode = msgspec.json.Encoder().encode
 
 
 def _as_json(_: Any, level: str, event: Event) -> bytes:
-    first = {"time": datetime.now(UTC), "level": level, "event": event.pop("event"), "pid": os.getpid()}
-    return _encode({**first, **event}) + b"\n"
+    head = {"time": datetime.now(UTC), "level": level, "event": event.pop("event"), "pid": os.getpid()}
+    return _encode({**head, **event}) + b"\n"
 
 
 class _Console:
@@ -291,6 +293,6 @@ class _Console:
     def __call__(self, logger: Any, level: str, event: Event) -> bytes:
         shown = {name: value for name, value in event.items() if value not in ("", 0, False)}
         trace = shown.pop("trace", "")
-        said = {"timestamp": f"{datetime.now():%H:%M:%S}", "level": level}
+        head = {"timestamp": f"{datetime.now():%H:%M:%S}", "level": level}
         shown["event"] = shown.pop("message", None) or shown["event"]
-        return f"{self._render(logger, level, said | shown)}\n{trace}".encode()
+        return f"{self._render(logger, level, head | shown)}\n{trace}".encode()

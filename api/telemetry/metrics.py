@@ -1,7 +1,8 @@
-"""What Prometheus is told: requests, predictions, warnings, and which model answers."""
+"""The service's Prometheus metrics: requests, predictions, journal and log; of models in `model_metrics`."""
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from prometheus_client import (
@@ -25,162 +26,139 @@ from batchyield.plant.features import Counts
 from batchyield.serving.responses import Prediction
 
 MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"
-MEDIA_TYPE = CONTENT_TYPE_LATEST.removesuffix("; charset=utf-8")  # the framework adds it again
+MEDIA_TYPE = CONTENT_TYPE_LATEST.removesuffix("; charset=utf-8")  # Litestar adds it again
 METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST"})
-BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+BUCKETS_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Metrics:
-    """The service's counters; a registry of its own, so that two apps in one process do not share them."""
+    """All metrics of a service, in a registry of its own, so that two applications in one process do not share them.
+
+    Attributes:
+        models: metrics of the models that serve and shadow.
+    """
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        self._requests = Counter(
-            "batchyield_http_requests", "requests answered", ("method", "route", "status"), registry=self._registry
+        self._registry = registry = CollectorRegistry()
+        counter = partial(Counter, registry=registry)
+        seconds = partial(Histogram, buckets=BUCKETS_SECONDS, registry=registry)
+        self._requests = counter("batchyield_http_requests", "requests answered", ("method", "route", "status"))
+        self._request_seconds = seconds(
+            "batchyield_http_request_seconds", "time from the head of a request to the end of its response", ("route",)
         )
-        self._seconds = Histogram(
-            "batchyield_http_request_seconds",
-            "time from the head of a request to the end of its answer",
-            ("route",),
-            buckets=BUCKETS,
-            registry=self._registry,
+        self._predictions = counter("batchyield_predictions", "batches predicted", ("format",))
+        self._connections_refused = counter(
+            "batchyield_connections_refused", "connections closed before a request", ("reason",)
         )
-        self._predictions = Counter("batchyield_predictions", "batches predicted", ("format",), registry=self._registry)
-        self._refused = Counter(
-            "batchyield_connections_refused",
-            "connections closed before a request",
-            ("reason",),
-            registry=self._registry,
-        )
-        self._key_reads = Counter(
-            "batchyield_key_reads", "times the file of keys changed", ("outcome",), registry=self._registry
-        )
-        self._lost_lines = Counter(
-            "batchyield_log_lines_dropped", "lines of the log that nobody read in time", registry=self._registry
-        )
-        self.models = ModelMetrics(self._registry)
-        self._cells = PredictionMetrics(self._registry)
-        self._watch_failures = Counter("batchyield_watch_failures", "passes that failed", registry=self._registry)
-        self._shown: list[Collector] = []
-        self._journalled = Counter(
-            "batchyield_journal_rows", "predictions written to the journal", registry=self._registry
-        )
-        self._journal_seconds = Histogram(
-            "batchyield_journal_commit_seconds",
-            "time that a group of answers took to be written and committed",
-            buckets=BUCKETS,
-            registry=self._registry,
-        )
+        self._key_reads = counter("batchyield_key_reads", "changes of the file of API keys", ("outcome",))
+        self._lines_dropped = counter("batchyield_log_lines_dropped", "log lines dropped while standard output stalled")
+        self.models = ModelMetrics(registry)
+        self._prediction_metrics = PredictionMetrics(registry)
+        self._watch_failures = counter("batchyield_watch_failures", "drift checks that failed")
+        self._collectors: list[Collector] = []
+        self._journal_rows = counter("batchyield_journal_rows", "predictions written to the journal")
+        self._journal_seconds = seconds("batchyield_journal_commit_seconds", "time to write and commit a group")
         self._journal_waiting = Gauge(
             "batchyield_journal_waiting_rows",
-            "answers that waited for the journal after its last commit",
-            registry=self._registry,
+            "predictions that waited for the journal after its last commit",
+            registry=registry,
             multiprocess_mode="livesum",
         )
-        self._journal_failures = Counter("batchyield_journal_failures", "commits that failed", registry=self._registry)
-        self._not_journalled = Counter(
-            "batchyield_not_journalled_rows",
-            "predictions that could not be journalled: refused, or answered all the same",
-            ("answered",),
-            registry=self._registry,
+        self._journal_failures = counter("batchyield_journal_failures", "commits that failed")
+        self._not_journalled = counter(
+            "batchyield_not_journalled_rows", "predictions not journalled: refused, or sent nevertheless", ("answered",)
         )
-        self._outcomes = Counter(
-            "batchyield_outcomes", "measured yields told", ("result", "matched"), registry=self._registry
-        )
+        self._outcomes = counter("batchyield_outcomes", "measured yields received", ("result", "matched"))
         if MULTIPROC_DIR not in os.environ:
             for collector in (ProcessCollector, PlatformCollector, GCCollector):
-                collector(registry=self._registry)
-        # Looking a child up by its labels costs more than counting does.
+                collector(registry=registry)
+        # To look up a child by its labels costs more than to count.
         self._known_requests: dict[tuple[str, str, int], Counter] = {}
         self._known_seconds: dict[str, Histogram] = {}
-        self._known_forms: dict[str, Counter] = {}
+        self._known_formats: dict[str, Counter] = {}
 
-    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Counts a request; `route` is a template, never a path that a caller made up."""
+    def request_finished(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a request; `route` is a template, never a path that a caller made up."""
         key = (method, route, status)
         counter = self._known_requests.get(key)
         if counter is None:
             label = method if method in METHODS else "other"
             counter = self._known_requests[key] = self._requests.labels(label, route, str(status))
-            self._known_seconds.setdefault(route, self._seconds.labels(route))
+            self._known_seconds.setdefault(route, self._request_seconds.labels(route))
         counter.inc()
         self._known_seconds[route].observe(seconds)
 
-    def predicted(self, predictions: Sequence[Prediction], blanks: Counts, form: str) -> None:
-        """Counts predictions, and soon what there is to tell of them; `blanks` is as in `Features`."""
-        self._cells.add(predictions, blanks)
-        counter = self._known_forms.get(form)
+    def batches_predicted(self, predictions: Sequence[Prediction], blanks: Counts, form: str) -> None:
+        """Count predictions of a request in `json` or `csv`; `blanks` is as in `Features`."""
+        self._prediction_metrics.add(predictions, blanks)
+        counter = self._known_formats.get(form)
         if counter is None:
-            counter = self._known_forms[form] = self._predictions.labels(form)
+            counter = self._known_formats[form] = self._predictions.labels(form)
         counter.inc(len(predictions))
 
-    def refused(self, reason: str) -> None:
-        """Counts a connection that was closed before it was a request."""
-        self._refused.labels(reason).inc()
+    def connection_refused(self, reason: str) -> None:
+        """Count a connection that was closed before its request."""
+        self._connections_refused.labels(reason).inc()
 
     def keys_read(self, used: bool) -> None:
-        """Counts a new file of keys, and whether it could be used."""
+        """Count a changed file of API keys, and whether it was usable."""
         self._key_reads.labels("used" if used else "refused").inc()
 
     def line_dropped(self) -> None:
-        """Counts a line of the log that was lost."""
-        self._lost_lines.inc()
+        """Count a dropped line of the log."""
+        self._lines_dropped.inc()
 
-    def journalled(self, rows: int, seconds: float) -> None:
-        """Counts a commit."""
-        self._journalled.inc(rows)
+    def group_committed(self, rows: int, seconds: float) -> None:
+        """Count a commit of the journal."""
+        self._journal_rows.inc(rows)
         self._journal_seconds.observe(seconds)
 
-    def journal_waits(self, rows: int) -> None:
-        """Says how many answers wait for the journal."""
+    def set_journal_waiting(self, rows: int) -> None:
+        """Set the number of predictions that wait for the journal."""
         self._journal_waiting.set(rows)
 
-    def journal_failed(self) -> None:
-        """Counts a commit that failed."""
+    def commit_failed(self) -> None:
+        """Count a commit that failed."""
         self._journal_failures.inc()
 
     def not_journalled(self, rows: int, answered: bool) -> None:
-        """Counts predictions that are not in the journal, and whether they were answered all the same."""
+        """Count predictions that are not in the journal, and whether they were sent nevertheless."""
         self._not_journalled.labels(str(answered).lower()).inc(rows)
 
-    def outcome(self, result: str, matched: bool, times: int) -> None:
-        """Counts measured yields by what became of them."""
-        self._outcomes.labels(result, str(matched).lower()).inc(times)
+    def outcomes_received(self, result: str, matched: bool, count: int) -> None:
+        """Count measured yields by their result."""
+        self._outcomes.labels(result, str(matched).lower()).inc(count)
 
-    def leaves(self) -> None:
-        """Says that this worker is leaving."""
-        self.models.leaves()
+    def flush_predictions(self) -> None:
+        """Count the predictions that are collected for counting."""
+        self._prediction_metrics.flush()
 
-    def count_cells(self) -> None:
-        """Counts what is counted together, up to now."""
-        self._cells.count()
-
-    def watch_failed(self) -> None:
-        """Counts a look at the journal that failed."""
+    def drift_check_failed(self) -> None:
+        """Count a drift check that failed."""
         self._watch_failures.inc()
 
-    def show(self, collector: Collector) -> None:
-        """Shows what `collector` knows of all workers beside what each of them counts."""
-        self._shown.append(collector)
+    def register(self, collector: Collector) -> None:
+        """Add a collector whose metrics are of all workers together."""
+        self._collectors.append(collector)
         self._registry.register(collector)
 
     def exposition(self) -> bytes:
-        """The text that Prometheus reads: of this process, or of all workers where they share a folder."""
-        self.count_cells()
+        """Return the metrics as Prometheus text: of this process, or of all workers if they share a directory."""
+        self.flush_predictions()
         if MULTIPROC_DIR not in os.environ:
             return generate_latest(self._registry)
-        _forget_the_dead(Path(os.environ[MULTIPROC_DIR]))
+        _remove_dead_gauges(Path(os.environ[MULTIPROC_DIR]))
         registry = CollectorRegistry()
         of_all_workers.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        for collector in self._shown:
+        for collector in self._collectors:
             registry.register(collector)
         return generate_latest(registry)
 
 
-def _forget_the_dead(folder: Path) -> None:
-    """Removes what killed workers said of themselves; what they counted stays."""
-    for pid in {file.stem.rpartition("_")[2] for file in folder.glob("gauge_live*_*.db")}:
+def _remove_dead_gauges(directory: Path) -> None:
+    """Remove the live gauges of killed workers; their counters stay."""
+    for pid in {file.stem.rpartition("_")[2] for file in directory.glob("gauge_live*_*.db")}:
         if not Path(f"/proc/{pid}").exists():
             of_all_workers.mark_process_dead(pid)  # type: ignore[no-untyped-call]

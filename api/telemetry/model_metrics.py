@@ -1,7 +1,8 @@
-"""What Prometheus is told of models: which one answers, which were refused, and how a shadow's answers differ."""
+"""Prometheus metrics of models: which one serves, which were refused, and how a shadow's predictions differ."""
 
 import time
 from collections.abc import Sequence
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -9,122 +10,90 @@ from batchyield.serving.deployment.prediction_diff import HISTOGRAM_EDGES, Runni
 
 
 class ModelMetrics:
-    """The series of models, in the registry of the service."""
+    """The metrics of models, in the service's registry."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        # Not an Info metric: those do not exist where several workers share their files.
-        self._model = Gauge(
+        counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
+        # Not an Info metric: prometheus_client has none for several processes.
+        self._model = gauge(
             "batchyield_model_info",
-            "the model that answers",
+            "the model that serves",
             ("name", "version", "revision", "md5"),
-            registry=registry,
             multiprocess_mode="mostrecent",
         )
-        self._changes = Counter(
-            "batchyield_model_changes",
-            "models that were to serve or to shadow",
-            ("role", "outcome"),
-            registry=registry,
+        self._changes = counter(
+            "batchyield_model_changes", "models that took over a role or were refused", ("role", "outcome")
         )
-        self._model_refused = Gauge(
+        self._refused = gauge(
             "batchyield_model_refused",
-            "whether a model that is to serve or to shadow is refused",
+            "1 while the model for the role is refused",
             ("role",),
-            registry=registry,
             multiprocess_mode="mostrecent",
         )
-        of_pair = ("baseline", "candidate")
-        self._shadow_lost = Counter(
-            "batchyield_shadow_lost",
-            "batches that the shadow did not answer",
-            ("candidate", "why"),
-            registry=registry,
+        pair = ("baseline", "candidate")
+        self._lost = counter("batchyield_shadow_lost", "batches that the shadow did not predict", ("candidate", "why"))
+        self._changed = counter(
+            "batchyield_shadow_changed", "batches that the shadow predicts differently beyond float noise", pair
         )
-        self._shadow_changed = Counter(
-            "batchyield_shadow_changed",
-            "batches that the shadow answers otherwise than by float noise",
-            of_pair,
-            registry=registry,
+        self._outside = counter(
+            "batchyield_shadow_outside", "batches whose yield by the shadow is outside the serving interval", pair
         )
-        self._shadow_outside = Counter(
-            "batchyield_shadow_outside",
-            "batches whose yield by the shadow is outside the interval that was answered",
-            of_pair,
-            registry=registry,
+        self._moved = gauge(
+            "batchyield_shadow_moved", "sum of the shadow's yields minus those sent", pair, multiprocess_mode="sum"
         )
-        self._shadow_moved = Gauge(
-            "batchyield_shadow_moved",
-            "sum of the shadow's yields less those answered",
-            of_pair,
-            registry=registry,
-            multiprocess_mode="sum",
+        self._moved_absolute = counter("batchyield_shadow_moved_absolute", "sum of the absolute differences", pair)
+        self._largest = gauge(
+            "batchyield_shadow_largest", "greatest absolute difference", pair, multiprocess_mode="max"
         )
-        self._shadow_moved_absolute = Counter(
-            "batchyield_shadow_moved_absolute",
-            "sum of the same without their signs",
-            of_pair,
-            registry=registry,
+        self._ready = gauge(
+            "batchyield_ready", "1 while every worker has its model and none is stopping", multiprocess_mode="livemin"
         )
-        self._shadow_largest = Gauge(
-            "batchyield_shadow_largest",
-            "greatest difference without its sign",
-            of_pair,
-            registry=registry,
-            multiprocess_mode="max",
-        )
-        self._ready = Gauge(
-            "batchyield_ready",
-            "1 while every worker has its model and none is leaving",
-            registry=registry,
-            multiprocess_mode="livemin",
-        )
-        self._loaded = Gauge(
+        self._loaded = gauge(
             "batchyield_model_loaded_timestamp_seconds",
-            "since when every worker has the model it answers with",
-            registry=registry,
+            "time since which every worker has its model",
             multiprocess_mode="livemin",
         )
-        self._shadow_difference = Histogram(
+        self._difference = Histogram(
             "batchyield_shadow_difference",
-            "the shadow's yield less the one answered",
-            of_pair,
+            "the shadow's yield minus the one sent",
+            pair,
             buckets=HISTOGRAM_EDGES,
             registry=registry,
         )
-        self._most: dict[tuple[str, str], float] = {}
+        self._largest_of: dict[tuple[str, str], float] = {}
 
-    def serves(self, name: str, version: str, revision: str, md5: str, value: int = 1) -> None:
-        """Says which model answers, or with 0 that it does no longer."""
+    def set_serving(self, name: str, version: str, revision: str, md5: str, value: int = 1) -> None:
+        """Set the model that serves; with `value` 0, mark it as replaced."""
         self._model.labels(name, version, revision, md5).set(value)
         if value:
             self._loaded.set(time.time())
             self._ready.set(1)
 
-    def leaves(self) -> None:
-        """Says that this worker is leaving."""
+    def set_stopping(self) -> None:
+        """Mark this worker as not ready because it is stopping."""
         self._ready.set(0)
 
-    def changed_model(self, role: str, outcome: str) -> None:
-        """Counts a model that took over a role, or was refused."""
+    def model_changed(self, role: str, outcome: str) -> None:
+        """Count a model that took over a role (`taken`) or was refused (`refused`)."""
         self._changes.labels(role, outcome).inc()
 
-    def refused_model(self, role: str, refused: bool) -> None:
-        """Says whether what is wanted for a role is refused."""
-        self._model_refused.labels(role).set(int(refused))
+    def set_refused(self, role: str, refused: bool) -> None:
+        """Set whether the desired model of a role is refused."""
+        self._refused.labels(role).set(int(refused))
 
-    def shadowed(self, baseline: str, candidate: str, moves: Sequence[float], found: RunningDiff) -> None:
-        """Adds how a shadow's answers differ from those given."""
+    def shadow_compared(self, baseline: str, candidate: str, differences: Sequence[float], total: RunningDiff) -> None:
+        """Count how a shadow's predictions differ from those sent: each difference, and their total."""
         pair = (baseline, candidate)
-        self._shadow_changed.labels(*pair).inc(found.changed)
-        self._shadow_outside.labels(*pair).inc(found.outside)
-        self._shadow_moved.labels(*pair).inc(found.moved)
-        self._shadow_moved_absolute.labels(*pair).inc(found.moved_absolute)
-        most = self._most[pair] = max(self._most.get(pair, 0.0), abs(found.largest))
-        self._shadow_largest.labels(*pair).set(most)
-        observe = self._shadow_difference.labels(*pair).observe
-        for move in moves:
-            observe(move)
+        self._changed.labels(*pair).inc(total.changed)
+        self._outside.labels(*pair).inc(total.outside)
+        self._moved.labels(*pair).inc(total.moved)
+        self._moved_absolute.labels(*pair).inc(total.moved_absolute)
+        largest = self._largest_of[pair] = max(self._largest_of.get(pair, 0.0), abs(total.largest))
+        self._largest.labels(*pair).set(largest)
+        observe = self._difference.labels(*pair).observe
+        for difference in differences:
+            observe(difference)
 
-    def not_shadowed(self, candidate: str, why: str, batches: int) -> None:
-        """Counts batches that a shadow did not answer: `dropped` for want of room, or `failed`."""
-        self._shadow_lost.labels(candidate, why).inc(batches)
+    def shadow_lost(self, candidate: str, why: str, batches: int) -> None:
+        """Count batches that a shadow did not predict: `dropped` because the queue was full, or `failed`."""
+        self._lost.labels(candidate, why).inc(batches)

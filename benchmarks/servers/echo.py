@@ -14,7 +14,7 @@ from litestar import Litestar, post
 from litestar.types import Receive, Send
 
 from api.http.decoding import PredictionRequest
-from api.http.uvicorn_protocol import STATE, ConnectionLimits
+from api.http.uvicorn_protocol import LIMITS_KEY, ConnectionLimits
 from api.server import BACKLOG, _config
 from api.settings import Settings
 from api.telemetry.metrics import Metrics
@@ -32,7 +32,7 @@ _echo = Litestar([echo], openapi_config=None, logging_config=None)
 async def app(scope: Any, receive: Receive, send: Send) -> None:
     """The endpoint, whose connections are bounded like the service's."""
     if scope["type"] == "lifespan":
-        scope["state"][STATE] = ConnectionLimits(Settings(), Metrics().refused)
+        scope["state"][LIMITS_KEY] = ConnectionLimits(Settings(), Metrics().connection_refused)
     await _echo(scope, receive, send)
 
 

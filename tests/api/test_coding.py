@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.service import client_of, make_checkout, refusal
 
-from api.http.compression import MAX_STREAMS, MIN_COMPRESS_BYTES, decoded, encoded, request_coding, wanted
+from api.http.compression import MAX_STREAMS, MIN_COMPRESS_BYTES, accepted_coding, compress, decompress, request_coding
 from api.openapi.examples import BATCH, INPUTS, sheet
 from api.problems import RequestError
 from api.settings import Settings
@@ -72,7 +72,7 @@ def test_what_is_not_whole_is_refused(client, coding):
     whole = PACK[coding](BODY)
     for spoilt in (b"", BODY, whole[:-1], whole[:20], whole + b"x", whole[:9] + b"\xff\xff" + whole[11:]):
         problem = refusal(post(client, spoilt, coding), 400, "malformed")
-        assert f"the body is not whole {coding}" in problem["detail"]
+        assert f"the body is not complete {coding}" in problem["detail"]
 
 
 def repeated_block(times, window=b"\x38"):
@@ -94,22 +94,22 @@ def test_a_bomb_is_refused_before_it_bursts(client, coding, bomb):
 
 def test_the_last_byte_within_the_bound_is_taken():
     for coding, pack in PACK.items():
-        assert len(decoded(pack(bytes(LIMIT)), coding, SETTINGS)) == LIMIT
+        assert len(decompress(pack(bytes(LIMIT)), coding, SETTINGS)) == LIMIT
 
 
 def test_a_decoder_that_would_keep_too_much_is_refused():
-    assert decoded(repeated_block(1, window=b"\x68"), "zstd", SETTINGS)
+    assert decompress(repeated_block(1, window=b"\x68"), "zstd", SETTINGS)
     with pytest.raises(RequestError, match="not whole zstd"):
-        decoded(repeated_block(1, window=b"\x70"), "zstd", SETTINGS)
+        decompress(repeated_block(1, window=b"\x70"), "zstd", SETTINGS)
 
 
 @given(st.sampled_from(["gzip", "zstd"]), st.binary(max_size=3000), st.integers(0, 60), st.binary(max_size=9))
 @settings(max_examples=150, deadline=None)
 def test_any_stream_is_read_or_refused(coding, body, at, into):
-    packed = encoded(body, coding)
-    assert decoded(packed, coding, SETTINGS) == body
+    packed = compress(body, coding)
+    assert decompress(packed, coding, SETTINGS) == body
     with_slip = packed[:at] + into + packed[at + len(into) :]
-    assert status_of(decoded, with_slip, coding, SETTINGS) in (200, 400, 413)
+    assert status_of(decompress, with_slip, coding, SETTINGS) in (200, 400, 413)
 
 
 def status_of(call, *arguments):
@@ -129,12 +129,12 @@ def status_of(call, *arguments):
     ],
 )  # fmt: skip
 def test_the_caller_chooses_how_the_answer_is_compressed(accept, coding):
-    assert wanted(accept) == coding
+    assert accepted_coding(accept) == coding
 
 
 @given(st.text())
 def test_any_accept_encoding_is_understood_somehow(accept):
-    assert wanted(accept) in ("", "gzip", "zstd")
+    assert accepted_coding(accept) in ("", "gzip", "zstd")
 
 
 @given(st.binary(max_size=50))

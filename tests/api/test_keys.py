@@ -9,8 +9,7 @@ import pytest
 from support.service import Running, client_of, make_checkout, refusal
 
 from api.app import create_app
-from api.middleware.auth import Keyring
-from api.middleware.authorization import REQUIRED_SCOPES, is_public
+from api.middleware.authorization import REQUIRED_SCOPES, Keyring, is_public
 from api.openapi.examples import INPUTS
 from api.settings import Settings
 from batchyield.errors import SetupError
@@ -136,7 +135,7 @@ def settings_of(path):
 
 
 def admits(keyring, token):
-    return keyring.holder({b"x-api-key": token.encode()}) is not None
+    return keyring.find({b"x-api-key": token.encode()}) is not None
 
 
 def test_keys_are_read_again_when_the_file_changes(tmp_path):

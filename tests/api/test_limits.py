@@ -49,42 +49,42 @@ def left(headers):
 def test_a_caller_may_burst_and_then_keeps_to_its_rate():
     clock = Clock()
     rates = RateLimiter(requests=2, rows=0, burst=5, clock=clock)
-    assert dict(rates.take("a"))[b"ratelimit-policy"] == b'"requests";q=10;w=5'
+    assert dict(rates.take_request("a"))[b"ratelimit-policy"] == b'"requests";q=10;w=5'
     for number in range(1, 10):
-        assert left(rates.take("a")) == [(b"requests", b"%d" % (9 - number), b"%d" % -(-(number + 1) // 2))]
+        assert left(rates.take_request("a")) == [(b"requests", b"%d" % (9 - number), b"%d" % -(-(number + 1) // 2))]
     with pytest.raises(RequestError) as caught:
-        rates.take("a")
+        rates.take_request("a")
     assert caught.value.kind.status == 429
     assert caught.value.headers["retry-after"] == "1"
-    rates.take("b")  # others are not concerned
+    rates.take_request("b")  # others are not concerned
     clock.now += 0.5
-    rates.take("a")
+    rates.take_request("a")
     with pytest.raises(RequestError):
-        rates.take("a")
+        rates.take_request("a")
 
 
 def test_rows_are_paid_for_afterwards():
     clock = Clock()
     rates = RateLimiter(requests=0, rows=100, burst=5, clock=clock)
-    rates.take("a")
-    rates.pay("a", 1500)
+    rates.take_request("a")
+    rates.charge_rows("a", 1500)
     with pytest.raises(RequestError) as caught:
-        rates.take("a")
+        rates.take_request("a")
     assert caught.value.headers["retry-after"] == "10"
     assert "100 rows a second" in caught.value.detail
     clock.now += 10.5
-    assert left(rates.take("a")) == [(b"rows", b"50", b"5")]
+    assert left(rates.take_request("a")) == [(b"rows", b"50", b"5")]
 
 
 def test_workers_share_the_buckets(tmp_path):
     clock = Clock()
     one, other = (RateLimiter(1, 0, 2, tmp_path / "rates", clock) for _ in range(2))
-    one.take("a")
-    other.take("a")
+    one.take_request("a")
+    other.take_request("a")
     for rates in (one, other):
         with pytest.raises(RequestError):
-            rates.take("a")
-    other.take("b")
+            rates.take_request("a")
+    other.take_request("b")
 
 
 @given(st.floats(0.1, 50), st.floats(0.1, 10), st.lists(st.floats(0, 3), max_size=60))
@@ -95,10 +95,10 @@ def test_no_more_get_through_than_the_rate_and_the_burst(rate, burst, waits):
     for wait in waits:
         clock.now += wait
         try:
-            rates.take("a")
+            rates.take_request("a")
         except RequestError as error:
             clock.now += int(error.headers["retry-after"])
-            rates.take("a")  # whoever comes back when told is let in
+            rates.take_request("a")  # whoever comes back when told is let in
         admitted += 1
     assert admitted <= rate * (clock.now - Clock.now) + max(rate * burst, 1) + 1e-6
 

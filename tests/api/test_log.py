@@ -16,7 +16,7 @@ from support.service import REVISION, ROOT, Running, make_checkout
 from api.app import create_app
 from api.openapi.examples import INPUTS, sheet
 from api.settings import Settings
-from api.telemetry.access_log import LineWriter, Log, RequestLine
+from api.telemetry.access_log import LineWriter, RequestLine, ServiceLog
 
 SECRET = "s3cr3t-that-must-not-be-told"
 KEY = "right-key-that-must-not-be-told-either"
@@ -32,7 +32,7 @@ def logged(checkout, tmp_path):
     """A client, and what has been logged since the last look."""
     handle = os.open(tmp_path / "log", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     settings = Settings(lock=str(checkout / "dvc.lock"), revision=REVISION)
-    log = Log(LineWriter(handle), "json", access=True)
+    log = ServiceLog(LineWriter(handle), "json", access=True)
     with TestClient(create_app(settings, log=log), raise_server_exceptions=False) as client:
 
         def lines():
@@ -173,7 +173,7 @@ def test_every_refusal_without_a_rate_tells_no_secret(logged):
 def counting(writer):
     """What the writer tells of dropped lines: a list that grows by one for each, and a list of totals."""
     dropped, resumed = [], []
-    writer.dropped, writer.resumed = lambda: dropped.append(1), resumed.append
+    writer.on_drop, writer.on_resume = lambda: dropped.append(1), resumed.append
     return dropped, resumed
 
 

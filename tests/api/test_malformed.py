@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.http.decoding import malformed
+from api.http.decoding import locate_syntax_error
 from batchyield.plant.batch import READING_NAMES
 
 
 def refused(body):
     with pytest.raises(msgspec.DecodeError) as raised:
         msgspec.json.decode(body)
-    return malformed(body, raised.value)
+    return locate_syntax_error(body, raised.value)
 
 
 texts = st.text(max_size=20)
@@ -46,4 +46,4 @@ def test_the_place_is_told_by_line_and_column(body, where):
 
 @given(st.binary(max_size=200), st.integers(0, 300))
 def test_no_body_fails_to_be_placed(body, byte):
-    assert "line" in malformed(body, ValueError(f"invalid character (byte {byte})")).where
+    assert "line" in locate_syntax_error(body, ValueError(f"invalid character (byte {byte})")).where

@@ -10,7 +10,7 @@ from support.service import NAMES, REVISION, batches, linear_onnx, make_checkout
 from api.inference.hot_swap import open_pinned
 from api.inference.micro_batching import MAX_GROUP_ROWS, MicroBatcher
 from api.inference.service import Service
-from api.routes.predictions import respond_json
+from api.routes.predictions import predict_json
 from api.settings import Settings
 from batchyield.errors import ArtifactError
 from batchyield.journal.records import encode_inputs
@@ -30,7 +30,7 @@ def answered_together(service, sent, bodies=None):
     async def all_at_once():
         batcher = MicroBatcher(service)
         asked = (
-            batcher.answer(one, body, {"state": {"request_id": f"r{n}"}})
+            batcher.predict(one, body, {"state": {"request_id": f"r{n}"}})
             for n, (one, body) in enumerate(zip(sent, bodies, strict=True))
         )
         return await asyncio.gather(*asked, return_exceptions=True)
@@ -42,7 +42,7 @@ def answered_together(service, sent, bodies=None):
 
 
 def alone(service, sent):
-    return [respond_json(service, encode_inputs(one)).answered.predictions for one in sent]
+    return [predict_json(service, encode_inputs(one)).result.predictions for one in sent]
 
 
 def test_each_is_answered_as_alone_and_all_are_one_commit(tmp_path):

@@ -104,8 +104,8 @@ def test_a_taken_port_is_refused(service, checkout):
     code, errors = refused(checkout, "--port", str(service.port))
     assert code == 2
     assert errors == (
-        f"batchyield: 127.0.0.1 port {service.port} cannot be had: Address already in use\n"
-        "  stop the program that holds it, or choose another with --port\n"
+        f"batchyield: cannot listen on 127.0.0.1 port {service.port}: Address already in use\n"
+        "  stop the program that uses it, or choose another with --port\n"
     )
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.deployments import A, B, Load, acted, stored, until, wish
 from support.service import Running, client_of, make_checkout
 
-from api.inference.shadow import MAX_QUEUED_ROWS, Shadow, ShadowCandidate
+from api.inference.shadow import MAX_QUEUED_ROWS, ShadowCandidate, ShadowRunner
 from api.openapi.examples import BATCH, INPUTS, MISTYPED, sheet
 from api.telemetry.metrics import Metrics
 from batchyield.errors import ArtifactError
@@ -153,8 +153,8 @@ def test_a_shadow_that_raises_is_counted_and_goes_on(caplog):
             raise ArtifactError("model.onnx", "answered nan")
         return predictions([9100000] * len(batches))
 
-    raising, seeing = candidate(predict), Shadow(Metrics())
-    seeing.take(raising)
+    raising, seeing = candidate(predict), ShadowRunner(Metrics())
+    seeing.set_candidate(raising)
     for count in (1, 2, 3, 2):
         seeing.offer("b" * 32, *answered(count))
     seeing.close()
@@ -171,8 +171,8 @@ def test_a_slow_shadow_drops_rows_and_delays_nobody():
         go.wait(20)
         return predictions([9000000] * len(batches))
 
-    slow, seeing = candidate(predict), Shadow(Metrics())
-    seeing.take(slow)
+    slow, seeing = candidate(predict), ShadowRunner(Metrics())
+    seeing.set_candidate(slow)
     for _ in range(5):
         seeing.offer("b" * 32, *answered(MAX_QUEUED_ROWS // 4))  # returns while the shadow is stuck
     assert slow.dropped == MAX_QUEUED_ROWS // 4

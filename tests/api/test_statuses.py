@@ -19,7 +19,7 @@ KEY = "k" * 32
 READS, PREDICTS = b"r" * 32, b"p" * 32
 PATHS = openapi_document()["paths"]
 OF_CONNECTIONS = 431
-"""PredictionResult before there is a request: tests/api/test_limits.py provokes it."""
+"""Sent before there is a request: tests/api/test_limits.py provokes it."""
 
 DOCUMENTED = {
     (method, path, int(status))

@@ -88,10 +88,10 @@ def test_the_old_model_is_let_go(tmp_path):
     settings = Settings(lock=str(root / "dvc.lock"), revision="1" * 40)
     service = Service(settings, open_desired(settings))
     swap = ModelHotSwapper(service)
-    old = weakref.ref(service.serving.artifact.predictor)
+    old = weakref.ref(service.model.artifact.predictor)
     service.predict([Batch(B14=400.0)], "json")
     acted(root, wish(root, serving=b))
-    assert service.serving.pin.md5 == b.md5
+    assert service.model.pin.md5 == b.md5
     gc.collect()
     assert old() is None
     swap.close()
@@ -154,7 +154,7 @@ def test_a_bad_artifact_leaves_the_old_model_serving_and_says_so(service, spoil,
     assert re.search(reason, told["reason"])
     assert client.get("/v1/monitoring").json()["workers"][0]["refused"] == [told]
     assert 'batchyield_model_refused{role="serving"} 1.0' in client.get("/metrics").text
-    assert f"goes on as serving; what was wanted is refused: {told['reason']}" in caplog.text
+    assert f"stays as serving; the desired model is refused: {told['reason']}" in caplog.text
 
     good = stored(root, A)
     acted(root, wish(root, serving=good))
@@ -265,4 +265,4 @@ def test_a_folder_that_cannot_be_written_to_does_not_keep_the_model_from_serving
         assert answers(client)[1] == 0.9
         [told] = client.get("/v1/monitoring").json()["workers"][0]["refused"]
         assert "desired.json: cannot be read" in told["reason"]
-    assert "cannot be written to, so deployments are not seen" in caplog.text
+    assert "not writable, so deployments have no effect" in caplog.text
