@@ -99,7 +99,7 @@ def test_the_last_byte_within_the_bound_is_taken():
 
 def test_a_decoder_that_would_keep_too_much_is_refused():
     assert decompress(repeated_block(1, window=b"\x68"), "zstd", SETTINGS)
-    with pytest.raises(RequestError, match="not whole zstd"):
+    with pytest.raises(RequestError, match="not complete zstd"):
         decompress(repeated_block(1, window=b"\x70"), "zstd", SETTINGS)
 
 

@@ -71,7 +71,7 @@ def test_rows_are_paid_for_afterwards():
     with pytest.raises(RequestError) as caught:
         rates.take_request("a")
     assert caught.value.headers["retry-after"] == "10"
-    assert "100 rows a second" in caught.value.detail
+    assert "100 rows per second" in caught.value.detail
     clock.now += 10.5
     assert left(rates.take_request("a")) == [(b"rows", b"50", b"5")]
 
