@@ -44,12 +44,12 @@ def test_fifty_megabytes_are_refused_in_words(service, path, declared):
     headers = {"content-type": "text/csv" if path.endswith("csv") else "application/json"}
     if declared:
         headers["content-length"] = str(HUGE)
-    answer = httpx.post(service.url + path, content=chunks(HUGE), headers=headers, timeout=120)
+    answer = service.post(path, content=chunks(HUGE), headers=headers)
     assert answer.status_code == 413
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.headers["connection"] == "close"
     assert answer.json()["type"] == "urn:batchyield:too-large"
-    assert httpx.get(f"{service.url}/health/live").status_code == 200
+    assert service.get("/health/live").status_code == 200
 
 
 def test_a_client_that_waits_for_leave_is_refused_before_it_sends(service):
@@ -82,7 +82,7 @@ def test_a_client_that_leaves_is_no_error(checkout):
             connection.sendall(HEAD + b"Content-Length: 100\r\nExpect: 100-continue\r\n\r\n")
             assert connection.recv(65536).startswith(b"HTTP/1.1 100 ")  # the request has begun
         deadline = time.monotonic() + 60
-        while 'status="499"' not in httpx.get(f"{running.url}/metrics").text:
+        while 'status="499"' not in running.get("/metrics").text:
             assert time.monotonic() < deadline
             time.sleep(0.05)
     assert running.errors == ""
@@ -117,7 +117,7 @@ def test_health_answers_while_large_bodies_are_worked_on(service):
         ]
         asked = 0
         while not all(one.done() for one in pending):
-            assert httpx.get(f"{service.url}/health/live").status_code == 200
+            assert service.get("/health/live").status_code == 200
             asked += 1
         assert all(one.result().status_code == 200 for one in pending)
     assert asked > 3
@@ -126,7 +126,7 @@ def test_health_answers_while_large_bodies_are_worked_on(service):
 def test_many_keep_their_own_answers(service):
     def ask(n):
         inputs = [{"id": f"{n}-{i}", "B14": 400 + n} for i in range(1 + n % 7)]
-        answer = httpx.post(f"{service.url}/v1/predictions", json={"inputs": inputs}, timeout=120).json()
+        answer = service.post("/v1/predictions", json={"inputs": inputs}).json()
         assert [p["id"] for p in answer["predictions"]] == [given["id"] for given in inputs]
         assert [p["yield"] for p in answer["predictions"]] == pytest.approx([(900 + n) / 1000] * len(inputs), abs=1e-6)
 
@@ -136,6 +136,6 @@ def test_many_keep_their_own_answers(service):
 
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_what_would_grow_large_in_memory_is_refused(service, bomb):
-    answer = httpx.post(service.url + path_of(bomb), content=BOMBS[bomb][1], headers=headers_of(bomb), timeout=120)
+    answer = service.post(path_of(bomb), content=BOMBS[bomb][1], headers=headers_of(bomb))
     assert answer.status_code in (400, 422)
     assert len(answer.content) < 20_000

@@ -2,7 +2,6 @@
 
 import re
 
-import httpx
 import msgspec
 import pytest
 from support.journal_database import database, rows_of
@@ -23,7 +22,7 @@ def hosts(tmp_path_factory, journal):
         Running(make_plant(tmp_path_factory.mktemp(name)), BATCHYIELD_JOURNAL=journal, BATCHYIELD_WATCH_SECONDS="0")
         for name in ("a", "b")
     ]
-    with made[0] as a, made[1] as b, httpx.Client(base_url=a.url) as of_a, httpx.Client(base_url=b.url) as of_b:
+    with made[0] as a, made[1] as b, a.client() as of_a, b.client() as of_b:
         yield of_a, of_b
 
 

@@ -231,14 +231,13 @@ def test_a_key_file_that_is_missing_is_refused(checkout, tmp_path):
 
 
 def test_the_file_is_watched_while_the_service_runs(checkout, tmp_path):
-    import httpx
 
     path = tmp_path / "keys"
     first = api_keys.add_key(path, "a", ["predict", "read"])
 
     def wait_for(status, token):
         deadline = time.monotonic() + 15
-        while httpx.get(f"{running.url}/v1/model", headers=bearer(token)).status_code != status:
+        while running.get("/v1/model", headers=bearer(token)).status_code != status:
             assert time.monotonic() < deadline
             time.sleep(0.05)
 
@@ -250,7 +249,7 @@ def test_the_file_is_watched_while_the_service_runs(checkout, tmp_path):
         path.write_text("half")
         deadline = time.monotonic() + 15
         counted = 'batchyield_key_reads_total{outcome="refused"} 1.0'
-        while counted not in httpx.get(f"{running.url}/metrics", headers=bearer(second)).text:
+        while counted not in running.get("/metrics", headers=bearer(second)).text:
             assert time.monotonic() < deadline
             time.sleep(0.05)
     lines = [msgspec.json.decode(text) for text in running.output.splitlines()]

@@ -197,7 +197,7 @@ def test_beyond_the_connections_taken_there_is_an_answer(strict):
     while not line.startswith(b"HTTP/1.1 200 "):
         assert time.monotonic() < deadline
         line, _ = exchange(strict.port, LIVE)
-    told = httpx.get(f"{strict.url}/metrics").text
+    told = strict.get("/metrics").text
     assert re.search(r'^batchyield_connections_refused_total\{reason="too-many"\} [1-9]', told, re.MULTILINE)
 
 
@@ -206,17 +206,17 @@ def test_beyond_the_requests_taken_there_is_an_answer(strict):
     for connection in held:
         connection.sendall(POST + BODY[:10])
     deadline = time.monotonic() + 60
-    while (answer := httpx.get(f"{strict.url}/v1/model")).status_code == 200:  # until both have begun
+    while (answer := strict.get("/v1/model")).status_code == 200:  # until both have begun
         assert time.monotonic() < deadline
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert answer.json()["type"] == "urn:batchyield:busy"
     for path in ("/health/ready", "/metrics"):
-        assert httpx.get(strict.url + path).status_code == 200
+        assert strict.get(path).status_code == 200
     for connection in held:
         connection.sendall(BODY[10:])
         assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
         connection.close()
-    assert httpx.get(f"{strict.url}/v1/model").status_code == 200
+    assert strict.get("/v1/model").status_code == 200
 
 
 def test_a_thousand_idle_and_many_slow_connections_keep_nobody_waiting(checkout):
@@ -248,7 +248,7 @@ def test_a_thousand_idle_and_many_slow_connections_keep_nobody_waiting(checkout)
     try:
         with Running(checkout, BATCHYIELD_HEAD_SECONDS="1") as running:
             asyncio.run(scene(running))
-            told = httpx.get(f"{running.url}/metrics").text
+            told = running.get("/metrics").text
             assert 'batchyield_connections_refused_total{reason="head-too-slow"} 50.0' in told
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

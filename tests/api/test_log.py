@@ -7,7 +7,6 @@ import socket
 import threading
 from datetime import datetime
 
-import httpx
 import msgspec
 import pytest
 from litestar.testing import TestClient
@@ -96,7 +95,7 @@ def test_an_error_is_one_line_with_its_trace_and_no_cell(checkout):
     )
     with Running(checkout, code=code) as running:
         body = {"inputs": [{"id": SECRET}]}
-        answer = httpx.post(f"{running.url}/v1/predictions", json=body, headers={"x-request-id": "find-me"})
+        answer = running.post("/v1/predictions", json=body, headers={"x-request-id": "find-me"})
         assert answer.status_code == 500
     (error,) = [line for text in running.output.splitlines() if (line := json.loads(text))["level"] == "error"]
     assert (error["event"], error["error"], error["request_id"], error["route"]) == (
@@ -121,7 +120,7 @@ def test_no_secret_gets_into_the_log(checkout):
     ) as running:
         secret = {"cookie": SECRET, "user-agent": SECRET, "referer": f"http://a/?{SECRET}"}
         right = secret | {"authorization": f"Bearer {KEY}"}
-        with httpx.Client(base_url=running.url) as client:
+        with running.client() as client:
             statuses = {
                 client.post(path, params={"explain": SECRET, "key": SECRET}, content=body, headers=headers).status_code
                 for path in ("/v1/predictions", "/v1/predictions/csv", f"/{SECRET}")
@@ -208,7 +207,7 @@ def test_closing_gives_a_reader_up_that_stalls():
 
 
 def test_a_service_whose_log_nobody_reads_goes_on(checkout):
-    with Running(checkout) as running, httpx.Client(base_url=running.url) as client:
+    with Running(checkout) as running, running.client() as client:
         for _ in range(600):  # the pipe holds 64 KiB, some 200 lines
             assert client.get("/health/live").status_code == 200
     lines = [json.loads(line) for line in running.output.splitlines()]  # all that is left comes at the end
@@ -234,7 +233,7 @@ def test_a_reader_that_is_gone_is_not_written_to_again():
 
 
 def test_a_service_whose_log_reader_is_gone_counts_what_is_lost(checkout):
-    with Running(checkout) as running, httpx.Client(base_url=running.url) as client:
+    with Running(checkout) as running, running.client() as client:
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, running.process.stdout.fileno())  # closes the only reader of the pipe
         os.close(null)
@@ -247,7 +246,7 @@ def test_a_service_whose_log_reader_is_gone_counts_what_is_lost(checkout):
 def test_the_access_log_can_be_turned_off_and_be_for_people(checkout):
     more = {"BATCHYIELD_ACCESS_LOG": "0", "BATCHYIELD_LOG_FORMAT": "console"}
     with Running(checkout, **more) as running:
-        httpx.get(f"{running.url}/v1/model")
+        running.get("/v1/model")
     first, second = running.output.splitlines()
     assert re.match(
         r"\d\d:\d\d:\d\d \[info +\] model line: md5 [0-9a-f]{32}, version unreleased, revision 1{40}; 20", first

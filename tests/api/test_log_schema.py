@@ -8,7 +8,6 @@ from datetime import datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 
-import httpx
 import msgspec
 import pytest
 import yaml
@@ -40,8 +39,8 @@ def lines(tmp_path_factory):
     """What the service wrote: its start, a prediction, a refusal, its end."""
     checkout = make_checkout(tmp_path_factory.mktemp("model"))
     with Running(checkout, BATCHYIELD_LOG_FORMAT="json", BATCHYIELD_JOURNAL="off") as service:
-        httpx.post(f"{service.url}/v1/predictions", json=INPUTS).raise_for_status()
-        httpx.post(f"{service.url}/v1/predictions", json={"inputs": [{"A99": 1}]})
+        service.post("/v1/predictions", json=INPUTS).raise_for_status()
+        service.post("/v1/predictions", json={"inputs": [{"A99": 1}]})
     return [json.loads(line) for line in service.output.splitlines()]
 
 

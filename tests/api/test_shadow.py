@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.deployments import A, B, Load, acted, stored, until, wish
-from support.service import Running, client_of, make_checkout
+from support.service import START_SECONDS, Running, client_of, make_checkout
 
 from api.inference.shadow import MAX_QUEUED_ROWS, ShadowCandidate, ShadowRunner
 from api.openapi.examples import BATCH, INPUTS, MISTYPED, sheet
@@ -111,7 +111,7 @@ def test_the_workers_tell_of_their_shadows_together_and_across_a_restart(tmp_pat
         with Running(root, "--workers", "2") as running:
             until(lambda: live_workers(models.workers), 2)
             if not asked:
-                assert set_shadow(models, b, 20).problem == ""
+                assert set_shadow(models, b, START_SECONDS).problem == ""
             with Load(running.url) as load:
                 load.answered(40)
             assert {reply.status for reply in load.replies} == {200}
@@ -120,7 +120,7 @@ def test_the_workers_tell_of_their_shadows_together_and_across_a_restart(tmp_pat
             for _ in range(3):
                 found = report(httpx, asked, running.url)
                 assert (found["batches"], found["mean"], found["outside"]) == (asked, 0.0625, 1.0)
-            monitored = httpx.get(f"{running.url}/v1/monitoring").json()
+            monitored = running.get("/v1/monitoring").json()
             assert [worker["shadow"] for worker in monitored["workers"]] == [b.md5, b.md5]
 
 

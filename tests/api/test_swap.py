@@ -13,7 +13,7 @@ from itertools import pairwise
 import httpx
 import pytest
 from support.deployments import A, B, Load, acted, pins_of, stored, until, wish
-from support.service import Running, client_of, linear_onnx, make_checkout, refused
+from support.service import START_SECONDS, Running, client_of, linear_onnx, make_checkout, refused
 
 from api.inference.hot_swap import ModelHotSwapper, open_desired
 from api.inference.service import Service
@@ -45,11 +45,11 @@ def test_swaps_under_load_fail_no_request_and_mix_no_models(tmp_path, workers):
         with Load(running.url) as load:
             load.answered(20)
             for wanted in (b, a, b, a, b):
-                made = deploy(models, models.add(tmp_path / wanted.directory, wanted), 20)
+                made = deploy(models, models.add(tmp_path / wanted.directory, wanted), START_SECONDS)
                 assert made.problem == ""
                 assert [status.serving for status in made.workers] == [wanted] * workers
                 begun = time.monotonic()
-                assert httpx.get(f"{running.url}/health/ready").json() == {"status": "ready", "md5": wanted.md5}
+                assert running.get("/health/ready").json() == {"status": "ready", "md5": wanted.md5}
                 load.answered(20)
                 settled.append((begun, time.monotonic(), wanted.md5))
     assert {reply.status for reply in load.replies} == {200}
@@ -192,19 +192,19 @@ def test_one_refusal_puts_back_what_was_wanted(tmp_path):
     a = stored(root, A)
     with Running(root, "--workers", "2") as running:
         until(lambda: live_workers(models.workers), 2)
-        assert deploy(models, a, 20).problem == ""
+        assert deploy(models, a, START_SECONDS).problem == ""
         b, (bad, _) = stored(root, B), golden_mismatch(root)
-        made = deploy(models, bad, 20)
+        made = deploy(models, bad, START_SECONDS)
         assert "is not answered as it was" in made.problem
         assert made.problem.count("worker ") >= 1
         assert [status.serving for status in made.workers] == [a, a]
         assert models.desired().serving == a
         assert all(status.refused == () for status in made.workers)
 
-        assert deploy(models, b, 20).problem == ""
-        assert [status.serving for status in rollback(models, 20).workers] == [a, a]
+        assert deploy(models, b, START_SECONDS).problem == ""
+        assert [status.serving for status in rollback(models, START_SECONDS).workers] == [a, a]
         assert answers(httpx, running.url) == (a.md5, 0.9)
-        made = rollback(models, 20)
+        made = rollback(models, START_SECONDS)
         assert made.problem == ""
         assert {status.serving.revision for status in made.workers} == {"1" * 40}, "what the lock pinned served first"
 
@@ -240,7 +240,7 @@ def test_a_worker_that_starts_while_a_bad_model_is_wanted_has_the_last_good_one(
             assert one.serving == b
             assert [refusal.md5 for refusal in one.refused] == [bad.md5]
         assert answers(httpx, running.url) == (b.md5, 0.9625)
-        assert httpx.get(f"{running.url}/health/ready").status_code == 200
+        assert running.get("/health/ready").status_code == 200
 
 
 def test_a_service_starts_with_the_wanted_model_though_the_lock_pins_another(tmp_path):

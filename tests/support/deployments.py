@@ -6,7 +6,7 @@ import time
 from typing import NamedTuple
 
 import httpx
-from support.service import REFERENCE, batches, card, linear_onnx
+from support.service import REFERENCE, START_SECONDS, batches, card, linear_onnx
 
 from api.openapi.examples import BATCH
 from batchyield.serving.artifact import FILES, golden_rows, write_artifact
@@ -53,7 +53,7 @@ def acted(root, revision, workers=1):
     )
 
 
-def until(found, count=1, seconds=20):
+def until(found, count=1, seconds=START_SECONDS):
     """Waits for that many."""
     deadline = time.monotonic() + seconds
     while len(result := found()) != count:
@@ -95,11 +95,11 @@ class Load:
         until(lambda: [None] if len(self.replies) >= goal else [])
 
     def _call(self, caller):
-        client = httpx.Client()
+        client = httpx.Client(timeout=START_SECONDS)
         while not self._stop.is_set():
             if caller % 2:
                 client.close()
-                client = httpx.Client()
+                client = httpx.Client(timeout=START_SECONDS)
             began = time.monotonic()
             try:
                 reply = client.post(f"{self.url}/v1/predictions", json={"inputs": [BATCH]})

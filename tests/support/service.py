@@ -151,6 +151,18 @@ class Running:
         errors = self.process.communicate(timeout=60)[1]
         raise AssertionError(f"the service did not come up in {START_SECONDS} s: {errors}")
 
+    def get(self, path, **more):
+        """The response to a request on a connection of its own, however busy the machine is."""
+        return httpx.get(self.url + path, timeout=START_SECONDS, **more)
+
+    def post(self, path, **more):
+        """The same for POST."""
+        return httpx.post(self.url + path, timeout=START_SECONDS, **more)
+
+    def client(self):
+        """A client that keeps its connections."""
+        return httpx.Client(base_url=self.url, timeout=START_SECONDS)
+
     def __exit__(self, *_):
         if not self.stopping:
             self.process.terminate()
@@ -162,7 +174,14 @@ def workers_of(running):
     """Process ids of the workers, not of the helper that Python puts beside them."""
     pid = running.process.pid
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    return [int(child) for child in children if b"spawn_main" in _command_of(child)]
+
+
+def _command_of(pid):
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # it has just ended
+        return b""
 
 
 def refused(root, *options, **more):
