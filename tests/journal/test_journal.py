@@ -16,7 +16,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 from support.journal_database import database, opened, rows_of
-from support.service import REVISION, ROOT, Running, client_of, make_checkout, openapi_document, refusal, refused
+from support.service import (
+    REVISION,
+    ROOT,
+    START_SECONDS,
+    Running,
+    client_of,
+    make_checkout,
+    openapi_document,
+    refusal,
+    refused,
+)
 
 from api.openapi.examples import BATCH, INPUTS, MISTYPED, OUTCOMES, OUTCOMES_KEPT, sheet
 from batchyield.cli.__main__ import main
@@ -469,7 +479,7 @@ def test_the_service_removes_what_is_too_old_and_keeps_its_log_short(checkout, t
         append(store, *(entry(Batch(id=f"{age}"), at=now - age * DAY_US) for age in (9, 8, 6, 0)))
         environment = {"BATCHYIELD_JOURNAL": str(journal), "BATCHYIELD_JOURNAL_RETENTION_DAYS": "7"}
         with Running(checkout, "--workers", "2", **environment):
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + START_SECONDS
             while (left := [row.batch.id for row in read_predictions(store)]) != ["6", "0"]:
                 assert time.monotonic() < deadline, left
                 time.sleep(0.05)

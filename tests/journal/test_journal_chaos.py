@@ -1,4 +1,4 @@
-"""The journal's promise under violence: what was acknowledged is in it, and what is not in it was refused."""
+"""Fault injection: acknowledged predictions are in the journal, and all others were refused."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 from support.journal_database import Load, database, lost, rows_of
-from support.service import Running, make_checkout
+from support.service import START_SECONDS, Running, make_checkout
 
 from api.openapi.examples import INPUTS
 
@@ -36,7 +36,7 @@ def journal(request, tmp_path):
 
 
 def workers_of(running):
-    """Process ids of all that serve."""
+    """Process ids of the service and its workers."""
     pid = running.process.pid
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [pid, *map(int, children)]
@@ -52,12 +52,13 @@ def killed(checkout, *options, **environment):
         for pid in workers_of(running):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        running.process.communicate(timeout=20)
+        running.process.communicate(timeout=START_SECONDS)
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 @pytest.mark.parametrize("journal", ["sqlite", "postgres"], indirect=True)
-def test_a_kill_in_the_middle_of_a_load_loses_nothing_that_was_acknowledged(checkout, journal, workers):
+def test_kill_under_load(checkout, journal, workers):
+    """A SIGKILL of all processes under load loses no acknowledged prediction."""
     with contextlib.ExitStack() as stack:
         running = stack.enter_context(killed(checkout, "--workers", workers, BATCHYIELD_JOURNAL=journal))
         load = stack.enter_context(Load(running.url, batches=3))
@@ -69,7 +70,8 @@ def test_a_kill_in_the_middle_of_a_load_loses_nothing_that_was_acknowledged(chec
     assert set(load.refusals) == {"gone"}
 
 
-def test_two_workers_write_at_once_and_stop_in_order(checkout, tmp_path):
+def test_two_workers(checkout, tmp_path):
+    """Two workers write at the same time and stop in order."""
     journal = str(tmp_path / "journal.sqlite")
     with Running(checkout, "--workers", "2", BATCHYIELD_JOURNAL=journal) as running:
         with Load(running.url, connections=6, batches=20) as load:
@@ -82,7 +84,8 @@ def test_two_workers_write_at_once_and_stop_in_order(checkout, tmp_path):
     assert running.errors == ""
 
 
-def test_a_database_that_stops_and_comes_back_loses_nothing(checkout, postgres_server):
+def test_database_restart(checkout, postgres_server):
+    """While PostgreSQL is stopped, requests are refused; afterwards writing resumes, and nothing is lost."""
     with database(postgres_server) as journal, Running(checkout, BATCHYIELD_JOURNAL=journal) as running:
         with Load(running.url) as load:
             load.wait_for_more(100)
@@ -106,7 +109,8 @@ def test_a_database_that_stops_and_comes_back_loses_nothing(checkout, postgres_s
     assert "Traceback" not in running.output
 
 
-def test_where_the_journal_is_not_required_a_lost_database_is_counted(checkout, postgres_server):
+def test_journal_not_required(checkout, postgres_server):
+    """Without a required journal, predictions are returned while the database is down, and counted."""
     with database(postgres_server) as journal:
         environment = {"BATCHYIELD_JOURNAL": journal, "BATCHYIELD_JOURNAL_REQUIRED": "false"}
         with Running(checkout, **environment) as running:
@@ -120,8 +124,8 @@ def test_where_the_journal_is_not_required_a_lost_database_is_counted(checkout, 
         assert len(rows_of(journal)) == 2
 
 
-def disk_is_full(journal, running, fill, free):
-    """What a full disk must do: refuse, go on reading, and recover."""
+def check_full_disk(journal, running, fill, free):
+    """On a full disk, predictions are refused and reads work; afterwards writing resumes."""
     with Load(running.url, connections=2, batches=5) as load:
         load.wait_for_more(20)
         fill()
@@ -134,12 +138,13 @@ def disk_is_full(journal, running, fill, free):
     assert lost(load, journal) == {}
 
 
-def test_a_file_that_may_not_grow_is_refused_and_recovers(checkout, tmp_path):
+def test_file_size_limit(checkout, tmp_path):
+    """A journal file that must not grow behaves as a full disk."""
     journal = str(tmp_path / "journal.sqlite")
     with Running(checkout, BATCHYIELD_JOURNAL=journal) as running:
         no_limit = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
         pid = running.process.pid
-        disk_is_full(
+        check_full_disk(
             journal,
             running,
             lambda: resource.prlimit(pid, resource.RLIMIT_FSIZE, (2**16, resource.RLIM_INFINITY)),
@@ -158,7 +163,8 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "--lazy", disk], check=True)
 
 
-def test_a_full_disk_is_refused_and_recovers(checkout, small_disk):
+def test_full_disk(checkout, small_disk):
+    """A full disk refuses predictions until there is room."""
     journal = str(small_disk / "journal.sqlite")
     with Running(checkout, BATCHYIELD_JOURNAL=journal) as running:
         ballast = small_disk / "ballast"
@@ -168,10 +174,11 @@ def test_a_full_disk_is_refused_and_recovers(checkout, small_disk):
                 while file.write(b"\0" * 4096):
                     pass
 
-        disk_is_full(journal, running, fill, ballast.unlink)
+        check_full_disk(journal, running, fill, ballast.unlink)
 
 
-def test_a_journal_that_is_too_far_behind_asks_to_come_back(checkout, tmp_path):
+def test_queue_limit(checkout, tmp_path):
+    """With the queue full, requests are refused with 503 and Retry-After; the queued ones are answered."""
     journal = tmp_path / "journal.sqlite"
     environment = {"BATCHYIELD_JOURNAL": str(journal), "BATCHYIELD_JOURNAL_QUEUE": "1"}
     with Running(checkout, **environment) as running, ThreadPoolExecutor(10) as pool:
@@ -182,11 +189,11 @@ def test_a_journal_that_is_too_far_behind_asks_to_come_back(checkout, tmp_path):
         answers = []
 
         def ask():
-            answers.append(httpx.post(f"{running.url}/v1/predictions", json=INPUTS, timeout=30))
+            answers.append(httpx.post(f"{running.url}/v1/predictions", json=INPUTS, timeout=START_SECONDS))
             first.set()
 
         asked = [pool.submit(ask)]
-        while len(asked) < 10 and not first.wait(0.4):  # one that came with the first waits for the lock as it does
+        while len(asked) < 10 and not first.wait(0.4):  # one in the first group waits for the lock as the first does
             asked.append(pool.submit(ask))
         assert first.is_set()
         other.execute("ROLLBACK")
@@ -200,12 +207,13 @@ def test_a_journal_that_is_too_far_behind_asks_to_come_back(checkout, tmp_path):
     assert len(rows_of(journal)) == 2 + 2 * len(good)
 
 
-def test_a_journal_that_is_removed_is_missed_and_made_anew(checkout, tmp_path):
+def test_removed_journal(checkout, tmp_path):
+    """A journal whose folder is removed is unavailable, then created again by the next request."""
     journal = tmp_path / "folder/journal.sqlite"
     with Running(checkout, BATCHYIELD_JOURNAL=str(journal), BATCHYIELD_WATCH_SECONDS="0") as running:
 
         def seen():
-            answer = httpx.get(f"{running.url}/v1/monitoring", timeout=30)
+            answer = httpx.get(f"{running.url}/v1/monitoring", timeout=START_SECONDS)
             return answer.json()["window"]["batches"] if answer.status_code == 200 else answer.json()["type"]
 
         with Load(running.url) as before:

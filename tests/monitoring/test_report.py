@@ -21,7 +21,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture
 def report(model, tmp_path):
-    """Fills a journal and reports on it: (exit code, the page)."""
+    """Fill a journal and write the report: (exit code, the page)."""
 
     def made(fill, *options):
         journalled, out = tmp_path / "journal.sqlite", tmp_path / "report.html"
@@ -35,7 +35,7 @@ def report(model, tmp_path):
 
 
 class Page(HTMLParser):
-    """What a page is made of; refuses tags that are not closed in order."""
+    """Tags, attributes and text of a page; fails on tags that are not closed in order."""
 
     VOID = frozenset({"meta", "br", "link", "img", "hr"})
 
@@ -70,25 +70,28 @@ def drifted(store, md5):
     journal(store, coming(5), "b" * 32)
 
 
-def test_what_moved_is_said_shown_and_advised(report, capsys):
+def test_drifted_readings(report, capsys):
+    """Drifted readings and a worse error are summarized, charted and followed by advice."""
     code, text = report(drifted)
     page = Page(text)
-    said = capsys.readouterr().err
+    summary = capsys.readouterr().err
     assert code == 0
-    assert "B14" in said
-    assert "B8" in said
+    assert "B14" in summary
+    assert "B8" in summary
     assert "median" in page.text
     assert "came blank so often" in page.text
     assert "worse than its card promises" in page.text
     assert "worse: mean error and bias" in page.text
     assert "5 predictions of another model" in page.text
     assert all(f">{name}</th>" in text for name in READING_NAMES)
-    figures = [dict_ for tag, dict_ in page.attributes if tag == "figure"]
+    figures = [attributes for tag, attributes in page.attributes if tag == "figure"]
     assert len(figures) == page.tags.count("svg") >= 5
     assert all(figure["role"] == "img" and figure["aria-label"] for figure in figures)
 
 
-def test_where_some_batches_moved_and_the_median_did_not_the_mean_is_told(report):
+def test_median_that_stays(report):
+    """Where only some batches moved and the median stayed, the mean is reported."""
+
     def some(store, md5):
         rows = coming(400)
         for row in rows:
@@ -98,7 +101,8 @@ def test_where_some_batches_moved_and_the_median_did_not_the_mean_is_told(report
     assert re.search(r"median still 400 kg, mean 411\.4 → 39\d\.?\d* kg", report(some)[1])
 
 
-def test_the_page_needs_nothing_else_and_repeats(report):
+def test_self_contained_and_reproducible(report):
+    """The page has no scripts or external resources, and the same journal gives the same bytes."""
     _, text = report(drifted)
     assert "<script" not in text
     assert "<link" not in text
@@ -107,29 +111,34 @@ def test_the_page_needs_nothing_else_and_repeats(report):
     assert report(lambda *_: None)[1] == text
 
 
-def test_a_steady_plant_is_called_steady(report, capsys):
+def test_steady_plant(report, capsys):
+    """A steady plant is reported as steady, with exit code 0."""
     code, text = report(lambda store, md5: tell(store, journal(store, coming(400), md5)), "--fail-on-drift")
     assert code == 0
     assert "All 42 readings" in capsys.readouterr().err
     assert "What moved" not in Page(text).text
 
 
-@pytest.mark.parametrize(("count", "says"), [(0, "no batch"), (1, "too few"), (60, "too few")])
-def test_too_few_batches_are_said_to_be(report, count, says):
+@pytest.mark.parametrize(("count", "expected"), [(0, "no batch"), (1, "too few"), (60, "too few")])
+def test_too_few_batches(report, count, expected):
+    """Without enough batches there is no verdict."""
     _, text = report(lambda store, md5: journal(store, coming(count), md5) if count else None)
-    assert says in Page(text).text
+    assert expected in Page(text).text
 
 
-def test_drift_is_an_exit_code_where_it_is_to_be(report):
+def test_fail_on_drift(report):
+    """With `--fail-on-drift`, drift gives exit code 1."""
     assert report(drifted, "--fail-on-drift")[0] == 1
 
 
-def test_a_reading_that_stopped_altogether_has_no_picture(report):
+def test_reading_without_values(report):
+    """A reading without values has no chart."""
     _, text = report(lambda store, md5: journal(store, coming(150, B14=None), md5))
     assert "no value came" in Page(text).text
 
 
-def test_without_the_extra_it_is_said_what_to_install(report, model, monkeypatch, capsys):
+def test_without_the_extra(report, model, monkeypatch, capsys):
+    """Without the extra, the command names it."""
     report(lambda *_: None)
     monkeypatch.setitem(sys.modules, "altair", None)
     for name in ("html", "charts"):

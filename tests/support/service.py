@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -148,7 +149,7 @@ class Running:
             except httpx.TransportError:
                 time.sleep(0.05)
         self.process.terminate()  # workers, too, which would outlive a supervisor that is killed
-        errors = self.process.communicate(timeout=60)[1]
+        errors = self._finish()[1]
         raise AssertionError(f"the service did not come up in {START_SECONDS} s: {errors}")
 
     def get(self, path, **more):
@@ -166,8 +167,20 @@ class Running:
     def __exit__(self, *_):
         if not self.stopping:
             self.process.terminate()
-        self.output, self.errors = self.process.communicate(timeout=60)
+        self.output, self.errors = self._finish()
         assert self.process.returncode == 0, self.errors
+
+    def _finish(self):
+        """Return the output and the errors once the process has ended; one that does not end is killed.
+
+        A process that is left behind would fail an unrelated test later, by the warning about its unclosed pipes.
+        """
+        try:
+            return self.process.communicate(timeout=START_SECONDS)
+        except subprocess.TimeoutExpired:
+            for pid in (*workers_of(self), self.process.pid):
+                os.kill(pid, signal.SIGKILL)
+            return self.process.communicate()
 
 
 def workers_of(running):

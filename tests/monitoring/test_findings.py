@@ -1,4 +1,4 @@
-"""Live error, frequency, and which rows of the journal a look is at."""
+"""Findings: the batches that are read from the journal, live error, arrival rate."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,8 @@ def names(rows):
     return [row.batch.id for row in rows]
 
 
-def test_the_newest_batches_of_one_model_each_once(store):
+def test_recent_batches(store):
+    """The newest batches of one model are read, each once, within limit, times and horizon."""
     journal(store, coming(6))
     journal(store, coming(4, 10), md5="b" * 32, start=START + 1000 * MINUTES)
     again = journal(store, coming(2, B14=raised(-9)), start=START + 2000 * MINUTES)
@@ -52,13 +53,15 @@ def test_the_newest_batches_of_one_model_each_once(store):
     assert counts == [(MD5, 10), ("b" * 32, 4)]
 
 
-def test_measured_batches_alone(store):
+def test_measured_batches(store):
+    """With `measured`, only batches with a measured yield are read."""
     predictions = journal(store, coming(8))
     tell(store, predictions[2:4])
     assert names(read_recent_batches(store, MD5, 100, measured=True)) == ["batch_2", "batch_3"]
 
 
-def test_batches_that_come_again_and_again_do_not_hide_older_ones(store, monkeypatch):
+def test_repeated_batches(store, monkeypatch):
+    """Repeated predictions of a batch do not hide older batches."""
     monkeypatch.setattr(journal_recent, "STEP_BATCHES", 4)
     journal(store, coming(4))
     for again in range(3):
@@ -68,7 +71,8 @@ def test_batches_that_come_again_and_again_do_not_hide_older_ones(store, monkeyp
     assert names(read_recent_batches(store, MD5, 5, horizon=6)) == ["batch_4", "batch_5"]
 
 
-def test_a_look_finds_what_moved(store):
+def test_read_findings(store):
+    """A changed reading, the measured yields and the control chart are in the findings."""
     reference, card = trained()
     tell(store, journal(store, coming(200, B14=raised(-40))))
     found = read_findings(store, MD5, reference, card)
@@ -77,14 +81,14 @@ def test_a_look_finds_what_moved(store):
     assert not found.chart.in_control
 
 
-def test_outcomes_that_arrive_during_a_look(store):
-    """An outcome that arrives between the two reads of a look counts with its yield, not as a NaN."""
+def test_outcomes_that_arrive_meanwhile(store):
+    """An outcome that arrives between the two reads counts with its yield, not as a NaN."""
     reference, card = trained()
     late = journal(store, coming(60))
     tell(store, late[:1])
 
     def pause():
-        if late:  # one more outcome at each pause of the look
+        if late:  # one more outcome at each pause
             tell(store, [late.pop()])
 
     live = read_findings(store, MD5, reference, card, pause=pause).live_error
@@ -92,7 +96,8 @@ def test_outcomes_that_arrive_during_a_look(store):
     assert all(np.isfinite(figure.value) for figure in (live.mae, live.bias, live.coverage))
 
 
-def test_a_journal_that_is_not_there_is_away_and_not_made(tmp_path):
+def test_missing_journal(tmp_path):
+    """A missing journal is unavailable and is not created."""
     store = Database(locate_journal(str(tmp_path / "none.sqlite"), "", None))
     with pytest.raises(DatabaseUnavailableError, match="there is no journal at"):
         read_findings(store, MD5, *trained())
@@ -100,63 +105,64 @@ def test_a_journal_that_is_not_there_is_away_and_not_made(tmp_path):
 
 
 def errors(count, off=0.0, spread=0.0125, seed=1):
-    """Yields that are answered, and what is measured: a mean absolute error of 0.8 spreads."""
+    """Arguments of `compute_live_error`; the mean absolute error is 0.8 times the spread."""
     answered = np.full(count, 0.92)
     measured = answered - np.random.default_rng(seed).normal(off, spread, count)
     return measured, answered, answered - 0.0206, answered + 0.0206, {"mae": 0.01}, 0.9
 
 
-@pytest.mark.parametrize(
-    ("given", "worse"),
-    [
-        (errors(400), ()),
-        (errors(MIN_OUTCOMES - 1, 0.05), ()),
-        (errors(400, 0.006), ("bias",)),
-        (errors(400, 0.0, 0.02), ("mae", "coverage")),
-        (errors(400, 0.03), ("mae", "bias", "coverage")),
-    ],
-)
-def test_what_is_worse_than_promised_is_named(given, worse):
-    found = compute_live_error(*given)
-    assert found.worse == worse
-    told = len(given[0]) >= MIN_OUTCOMES
-    assert found.verdict is (
-        DriftVerdict.TOO_FEW if not told else DriftVerdict.DRIFTED if worse else DriftVerdict.STEADY
+class TestLiveError:
+    @pytest.mark.parametrize(
+        ("arguments", "worse"),
+        [
+            (errors(400), ()),
+            (errors(MIN_OUTCOMES - 1, 0.05), ()),
+            (errors(400, 0.006), ("bias",)),
+            (errors(400, 0.0, 0.02), ("mae", "coverage")),
+            (errors(400, 0.03), ("mae", "bias", "coverage")),
+        ],
     )
+    def test_worse_figures(self, arguments, worse):
+        """The figures that are worse than promised are named; below the minimum there is no verdict."""
+        live = compute_live_error(*arguments)
+        assert live.worse == worse
+        expected = DriftVerdict.DRIFTED if worse else DriftVerdict.STEADY
+        assert live.verdict is (expected if len(arguments[0]) >= MIN_OUTCOMES else DriftVerdict.TOO_FEW)
+
+    def test_false_alarms(self):
+        """A model that keeps its promise is called worse in at most 1 % of windows."""
+        alarms = [bool(compute_live_error(*errors(100, seed=seed)).worse) for seed in range(500)]
+        assert np.mean(alarms) <= 0.01
+
+    def test_card_without_error(self):
+        """Without a promised error only the coverage is judged."""
+        measured, predicted, lower, upper, _, level = errors(400, 0.0, 0.02)
+        assert compute_live_error(measured, predicted, lower, upper, {}, level).worse == ("coverage",)
+
+    def test_wilson_interval(self):
+        """The limits are those of Newcombe 1998, table I."""
+        for hits, n, lower, upper in ((81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611)):
+            limits = wilson_interval(hits, n, Z_95)
+            assert (round(limits.lower, 4), round(limits.upper, 4)) == (lower, upper)
 
 
-def test_a_model_that_holds_its_promise_is_seldom_blamed():
-    blamed = [bool(compute_live_error(*errors(100, seed=seed)).worse) for seed in range(500)]
-    assert np.mean(blamed) <= 0.01
+class TestArrivalRate:
+    def test_hours_days_and_gaps(self):
+        """Short windows are counted by the hour, long ones by the day; gaps and empty days are found."""
+        hourly = compute_arrival_rate(START + np.arange(0, 49) * (HOUR_US // 2))
+        assert (hourly.unit, hourly.low, hourly.median, hourly.high, hourly.empty) == ("hour", 2, 2, 2, 0)
+        assert hourly.per_day == 48
+        assert hourly.dispersion == 0
+        at = START + np.concatenate([np.arange(0, 41) * HOUR_US, 7 * DAY_US + np.arange(0, 24) * HOUR_US])
+        daily = compute_arrival_rate(at)
+        assert daily.unit == "day"
+        assert daily.longest_gap_seconds == (7 * DAY_US - 40 * HOUR_US) / 1e6
+        assert daily.empty == 5
+        assert daily.dispersion > 5
 
-
-def test_a_card_that_promises_no_error_is_judged_by_its_intervals():
-    measured, answered, lower, upper, _, level = errors(400, 0.0, 0.02)
-    assert compute_live_error(measured, answered, lower, upper, {}, level).worse == ("coverage",)
-
-
-def test_wilsons_limits_are_those_of_the_book():
-    # Newcombe 1998, table I: 81 of 263, 15 of 148, 0 of 20.
-    for hits, n, lower, upper in ((81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611)):
-        found = wilson_interval(hits, n, Z_95)
-        assert (round(found.lower, 4), round(found.upper, 4)) == (lower, upper)
-
-
-def test_frequency_counts_hours_days_and_gaps():
-    hourly = compute_arrival_rate(START + np.arange(0, 49) * (HOUR_US // 2))
-    assert (hourly.unit, hourly.low, hourly.median, hourly.high, hourly.empty) == ("hour", 2, 2, 2, 0)
-    assert hourly.per_day == 48
-    assert hourly.dispersion == 0
-    at = START + np.concatenate([np.arange(0, 41) * HOUR_US, 7 * DAY_US + np.arange(0, 24) * HOUR_US])
-    broken = compute_arrival_rate(at)
-    assert broken.unit == "day"
-    assert broken.longest_gap_seconds == (7 * DAY_US - 40 * HOUR_US) / 1e6
-    assert broken.empty == 5
-    assert broken.dispersion > 5
-
-
-@pytest.mark.parametrize("count", [1, 5])
-def test_what_came_at_once_has_no_frequency(count):
-    found = compute_arrival_rate(np.full(count, START))
-    assert found.per_day is found.median is found.dispersion is None
-    assert found.longest_gap_seconds == 0
+    @pytest.mark.parametrize("count", [1, 5])
+    def test_no_duration(self, count):
+        """Batches that all came at once have no rate."""
+        rate = compute_arrival_rate(np.full(count, START))
+        assert rate.per_day is rate.median is rate.dispersion is None
+        assert rate.longest_gap_seconds == 0
