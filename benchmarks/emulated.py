@@ -115,7 +115,7 @@ def emulate(cpu: str, root: Path, expected: dict[str, bytes]) -> Cell:
         if OutputVerdict.DIFFERENT in {far.verdict for far in others.values()}
         else OutputVerdict.CLOSE
     )
-    why = "; ".join(f"{name} {far.verdict}: {far.said}" for name, far in others.items())
+    why = "; ".join(f"{name} {far.verdict}: {far.description}" for name, far in others.items())
     return Cell(f"{worst}{how}", why, seconds)
 
 

@@ -142,9 +142,25 @@ def test_a_lock_that_contradicts_itself_or_its_commit_is_said_so(history, monkey
     assert "src/fit.py" in breaks[1]
 
 
+def test_a_folder_is_compared_by_the_hash_that_dvc_gives_it(history):
+    root = history[0]
+    (root / "src/features").mkdir()
+    for name in ("b.py", "a.py"):
+        (root / "src/features" / name).write_text(name)
+    listed = json.dumps([{"md5": md5(name.encode()), "relpath": name} for name in ("a.py", "b.py")]).encode()
+    made = lock(b"fourth")
+    made["stages"]["train"]["deps"].append({"path": "src/features", "md5": f"{md5(listed)}.dir"})
+    commit(root, made)
+    assert trace("HEAD", root=root).breaks == ()
+    (root / "src/features/a.py").write_text("changed")
+    made["stages"]["train"]["outs"][1] = entry("data/model/model.onnx", b"fifth")
+    commit(root, made)
+    assert ["src/features as" in problem for problem in trace("HEAD", root=root).breaks] == [True]
+
+
 def test_what_cannot_be_told_is_refused_with_what_to_do(history, tmp_path):
     root = history[0]
-    with pytest.raises(SetupError, match=r"no md5 in any lock[\s\S]*git fetch"):
+    with pytest.raises(SetupError, match=r"begins no md5 in any lock[\s\S]*git fetch"):
         trace("0" * 32, root=root)
     twins = msgspec.yaml.encode(lock(NEW)).replace(md5(METRIC).encode(), (md5(NEW)[:8] + "0" * 24).encode())
     commit(root, twins)

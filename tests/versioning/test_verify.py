@@ -57,7 +57,7 @@ def test_a_commit_whose_lock_was_not_remade_is_found_out_and_each_input_named(pi
         (root / file).write_text(text.replace(old, new))
     commit(root, "change two inputs, forget the lock")
     found = verified(root, code=1)
-    assert "code: src/batchyield/plant/features/matrix.py" in found["causes"][0]
+    assert "code: src/batchyield/plant/features (" in found["causes"][0]
     assert "params: intervals.level in params.yaml (0.9 in the lock, 0.8 now)" in found["causes"][1]
     assert "different" in {finding["verdict"] for finding in found["findings"]}
 
@@ -100,4 +100,4 @@ def test_a_distance_tells_rounding_from_change(figures, little, much):
 def test_a_distance_names_the_place_and_the_size():
     measured = diff_output("points.csv", b"id,yield\na,0.9\nb,0.8\n", b"id,yield\na,0.9\nb,0.7\n")
     assert measured == (OutputVerdict.DIFFERENT, "1 of 4 numbers, at most 0.1 at line 3, column yield")
-    assert "of another shape" in diff_output("points.csv", b"id\na\n", b"id\na\nb\n").said
+    assert "of another shape" in diff_output("points.csv", b"id\na\n", b"id\na\nb\n").description

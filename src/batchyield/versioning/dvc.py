@@ -1,4 +1,4 @@
-"""Running DVC itself: its command line is its stable interface, so that is what the other modules of this room call."""
+"""DVC commands: its command line is its stable interface, so the other modules call this."""
 
 import os
 import subprocess
@@ -6,32 +6,40 @@ import sys
 import tempfile
 from pathlib import Path
 
-from batchyield.errors import SetupError
+from batchyield.errors import CommandError
 
 
 def dvc(*arguments: str, cwd: Path = Path(), quiet: bool = False) -> str:
-    """Runs `dvc ARGUMENTS` in `cwd` with this very Python and returns what it printed where `quiet`.
+    """Run `dvc ARGUMENTS` in `cwd` with the current Python.
+
+    Args:
+        arguments: of the command.
+        cwd: the checkout.
+        quiet: whether to capture the output instead of printing it.
+
+    Returns:
+        The standard output if `quiet`, else an empty string.
 
     Raises:
-        SetupError: DVC failed; its own last words are the message.
+        CommandError: DVC failed; the message has its error output if `quiet`.
     """
     bin_folder = str(Path(sys.executable).parent)
     # Stages call `python`: it must be this one even where the virtual environment is not activated.
     environment = os.environ | {"PATH": f"{bin_folder}{os.pathsep}{os.environ.get('PATH', '')}"}
     # Files, not pipes: the workers that `dvc queue start` leaves behind would hold a pipe open for as long as they run.
-    with tempfile.TemporaryFile() as told, tempfile.TemporaryFile() as complained:
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         done = subprocess.run(  # noqa: S603 - our own fixed command
             [sys.executable, "-m", "dvc", *arguments],
             cwd=cwd,
             env=environment,
-            stdout=told if quiet else None,
-            stderr=complained if quiet else None,
+            stdout=output if quiet else None,
+            stderr=errors if quiet else None,
         )
-        told.seek(0)
-        complained.seek(0)
+        output.seek(0)
+        errors.seek(0)
         if done.returncode:
-            said = f":\n{complained.read().decode().strip()}" if quiet else "; what it said stands above"
-            raise SetupError(
-                f"`dvc {' '.join(arguments)}` failed{said}", "mend what it names and run the same command again"
+            reason = f":\n{errors.read().decode().strip()}" if quiet else "; its error is printed above"
+            raise CommandError(
+                f"`dvc {' '.join(arguments)}` failed{reason}", "correct what it names and run the same command again"
             )
-        return told.read().decode()
+        return output.read().decode()

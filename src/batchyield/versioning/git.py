@@ -1,4 +1,4 @@
-"""A second workspace: the checkout's files in a folder of their own, where anything may be rebuilt and nothing lost."""
+"""Git commands, and copies of a checkout that may be rebuilt without touching the original."""
 
 import shutil
 import subprocess
@@ -6,38 +6,42 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from batchyield.errors import SetupError
+from batchyield.errors import CommandError
 
 IDENTITY = ("-c", "user.name=batchyield", "-c", "user.email=batchyield@localhost", "-c", "commit.gpgsign=false")
-"""Of commits in folders of our own."""
+"""Options for commits in scratch repositories."""
 
 UNSHALLOW = "`git fetch --unshallow --tags`; in CI, check out with fetch-depth: 0"
 
 
 def git(*arguments: str, cwd: Path) -> str:
-    """Runs `git ARGUMENTS` in `cwd` and returns what it printed.
+    """Run `git ARGUMENTS` in `cwd` and return its standard output.
 
     Raises:
-        SetupError: git failed.
+        CommandError: git failed.
     """
     done = subprocess.run(["git", *arguments], cwd=cwd, capture_output=True, text=True)  # noqa: S603, S607 - git from PATH is the user's own
     if done.returncode:
-        raise SetupError(
+        raise CommandError(
             f"`git {' '.join(arguments)}` failed: {done.stderr.strip()}", "run it in a checkout of batchyield"
         )
     return done.stdout
 
 
 def is_shallow(root: Path) -> bool:
-    """Return whether the clone holds only the end of the history."""
+    """Return whether the clone at `root` has only the end of the history."""
     return git("rev-parse", "--is-shallow-repository", cwd=root).strip() == "true"
 
 
 def copy_working_tree(root: Path, target: Path) -> Path:
-    """Copies what git tracks or would track below `root`, as it stands in the working tree, into `target`.
+    """Copy the files that git tracks or would track below `root` into `target`, and commit them there.
 
-    The copy is a git repository of its own with one commit, since DVC's experiments need one. An earlier copy's DVC
-    cache and bucket in `target` are kept, so that a second rebuild there is quick; everything else is laid anew.
+    The copy is a git repository with one commit, because DVC's experiments need one. Of an existing copy, the folders
+    src, api, conf, tests and .git are replaced; other files stay unless `root` has a file of that name, so that its
+    DVC cache, bucket and outputs make a second rebuild quick.
+
+    Returns:
+        `target`.
     """
     listed = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=root).split("\0")
     for stale in ("src", "api", "conf", "tests", ".git"):
@@ -55,11 +59,11 @@ def copy_working_tree(root: Path, target: Path) -> Path:
 
 
 def export_revision(revision: str, target: Path, root: Path, *paths: str) -> None:
-    """Lays what git has at `revision` into `target`: all of it, or what is at `paths`."""
+    """Write the files of a revision into `target`: all of them, or those at `paths`."""
     with tempfile.TemporaryDirectory(prefix="batchyield-export-") as scratch:
         packed = Path(scratch) / "tree.tar"
         git("archive", "--format=tar", f"--output={packed}", revision, "--", *paths, cwd=root)
         with tarfile.open(packed) as archive:
-            # Python's patch releases before 3.11.4 have no filter, and git packs no path that leads out.
+            # Python 3.11.0 to 3.11.3 have no filter; git archives contain no path that leads out of the folder.
             archive.extraction_filter = getattr(tarfile, "data_filter", None)
             archive.extractall(target)  # noqa: S202

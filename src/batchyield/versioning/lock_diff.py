@@ -1,4 +1,4 @@
-"""Compares two dvc.lock files: which outputs differ, and which changed inputs explain it, in pipeline order."""
+"""Compare two dvc.lock files: outputs that differ, and the changed inputs that explain them, in pipeline order."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ LOCK = Path("dvc.lock")
 
 
 class OutputPair(NamedTuple):
-    """One output in both locks; a hash is None where that lock has no such output."""
+    """The hashes of one output in two locks; None if a lock does not have the output."""
 
     stage: str
     path: str
@@ -23,7 +23,7 @@ class OutputPair(NamedTuple):
 
 
 def compare_outputs(committed: DvcLock, rebuilt: DvcLock) -> list[OutputPair]:
-    """Every output of either lock, stage by stage."""
+    """Return every output of either lock, in pipeline order."""
     before, after = committed.outs(), rebuilt.outs()
     return [
         OutputPair(
@@ -36,29 +36,29 @@ def compare_outputs(committed: DvcLock, rebuilt: DvcLock) -> list[OutputPair]:
     ]
 
 
-def format_outputs(rows: list[OutputPair]) -> list[str]:
+def format_outputs(pairs: list[OutputPair]) -> list[str]:
     """Return the comparison as text, one line per output."""
     return align_columns(
-        (r.stage, r.path, r.rebuilt or "not built", "same" if r.same else f"DIFFERENT, committed {r.committed}")
-        for r in rows
+        (p.stage, p.path, p.rebuilt or "not built", "same" if p.same else f"DIFFERENT, committed {p.committed}")
+        for p in pairs
     )
 
 
 def align_columns(rows: Iterable[Sequence[object]]) -> list[str]:
-    """Return rows of cells as indented lines whose columns start at the same place."""
+    """Return rows of cells as indented lines with aligned columns."""
     cells = [[str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return [f"  {'  '.join(map(str.ljust, row, widths))}".rstrip() for row in cells]
 
 
 class ChangedInput(NamedTuple):
-    """An input of a stage that is not what the lock says.
+    """An input of a stage that differs between two locks.
 
     Attributes:
         stage: the first stage that reads it.
         kind: `code`, `data`, `params`, `command` or `environment`.
         what: the path or the param.
-        change: from what to what.
+        change: both values.
     """
 
     stage: str
@@ -71,12 +71,12 @@ class ChangedInput(NamedTuple):
 
 
 def flatten(value: Any, where: str = "", *, lists: bool = False) -> dict[str, Any]:
-    """Return nested values by their dotted names; an empty mapping or list within them is a value itself.
+    """Return nested values by their dotted names; an empty mapping or list is a value.
 
     Args:
         value: decoded JSON or YAML.
-        where: the name of all of it.
-        lists: whether each item of a list has a name of its own, as in `a[0]`; otherwise a list is one value.
+        where: prefix of all names.
+        lists: whether each item of a list gets its own name, as in `a[0]`; otherwise a list is one value.
     """
     if isinstance(value, dict) and (value or not where):
         items = [(f"{where}.{key}".strip("."), value[key]) for key in value]
@@ -87,10 +87,10 @@ def flatten(value: Any, where: str = "", *, lists: bool = False) -> dict[str, An
     return {name: leaf for at, item in items for name, leaf in flatten(item, at, lists=lists).items()}
 
 
-def _inputs(stage: LockedStage, made_here: set[str]) -> Iterator[tuple[str, str, Any]]:
+def _inputs(stage: LockedStage, outputs: set[str]) -> Iterator[tuple[str, str, Any]]:
     yield "command", "cmd", stage.cmd
     for dep in stage.deps:
-        if dep.path not in made_here:  # an output of an earlier stage differs only because something before it does
+        if dep.path not in outputs:  # an output of an earlier stage differs only because an earlier input does
             kind = {"src": "code", "requirements": "environment"}.get(dep.path.split("/")[0], "data")
             yield kind, dep.path, dep.md5
     for file, params in stage.params.items():
@@ -99,19 +99,18 @@ def _inputs(stage: LockedStage, made_here: set[str]) -> Iterator[tuple[str, str,
 
 
 def changed_inputs(committed: DvcLock, rebuilt: DvcLock) -> list[ChangedInput]:
-    """The inputs from outside the pipeline that differ between two locks, in pipeline order, each named once."""
-    made = set(committed.outs()) | set(rebuilt.outs())
-    found: dict[tuple[str, str], ChangedInput] = {}
+    """Return the inputs from outside the pipeline that differ between two locks, in pipeline order, each once."""
+    outputs = set(committed.outs()) | set(rebuilt.outs())
+    changes: dict[tuple[str, str], ChangedInput] = {}
     for name in dict.fromkeys([*committed.stages, *rebuilt.stages]):
-        sides = [
-            {(kind, what): value for kind, what, value in _inputs(lock.stages[name], made)}
+        before, after = (
+            {(kind, what): value for kind, what, value in _inputs(lock.stages[name], outputs)}
             if name in lock.stages
             else {}
             for lock in (committed, rebuilt)
-        ]
-        before, after = sides
+        )
         for key in dict.fromkeys([*before, *after]):
             if before.get(key) != after.get(key):
                 change = f"{before.get(key, 'nothing')} in the lock, {after.get(key, 'nothing')} now"
-                found.setdefault(key, ChangedInput(name, *key, change))
-    return list(found.values())
+                changes.setdefault(key, ChangedInput(name, *key, change))
+    return list(changes.values())

@@ -1,4 +1,4 @@
-"""The environment as an input: what, beside code, data and params, could change a byte."""
+"""Fingerprint of the environment: the Python, libraries, CPU and threads that may change the bytes of an output."""
 
 import json
 import platform
@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from batchyield.errors import SetupError
+from batchyield.errors import ConfigError
 from batchyield.files import write_atomic
 from batchyield.modelling.reproducibility import pin
 from batchyield.versioning.lock_diff import flatten
@@ -18,25 +18,25 @@ LIBRARIES = (
     *("numpy", "scipy", "scikit-learn", "pandas", "pyarrow", "onnx", "onnxruntime", "protobuf"),
     *("msgspec", "pyyaml", "pandera"),
 )
-"""Those that write a value into an output or compute one; the rest of the lock only moves bytes."""
+"""Libraries that compute or write a value of an output."""
 
 
-def fingerprint() -> dict[str, Any]:
-    """This machine and its libraries, as far as they can matter, as a stage finds them.
+def read_fingerprint() -> dict[str, Any]:
+    """Return the fingerprint of this machine and its libraries under the settings of a stage.
 
-    It is taken in a process of its own: threads and kernels are chosen when NumPy loads, and here it may have loaded.
+    A new process computes it, because NumPy chooses threads and kernels when it loads, and may have loaded here.
 
     Returns:
-        Nested plain values; no host name, path or time.
+        Nested plain values, without host name, path or time.
     """
     done = subprocess.run([sys.executable, "-m", __name__], capture_output=True, text=True, check=True)  # noqa: S603
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
 
 
-def _look() -> dict[str, Any]:
+def _measure() -> dict[str, Any]:
     import numpy
-    import sklearn  # noqa: F401 - loads its OpenMP, which is told below
+    import sklearn  # noqa: F401 - loads its OpenMP, which threadpool_info lists
     from threadpoolctl import threadpool_info
 
     config: Any = numpy.show_config(mode="dicts")
@@ -62,25 +62,25 @@ def _version(name: str) -> str:
 
 
 def write_fingerprint(root: Path = Path()) -> str:
-    """Records this environment beside the locks, to be committed with dvc.lock."""
-    write_atomic(root / FINGERPRINT, (json.dumps(fingerprint(), indent=2, sort_keys=True) + "\n").encode())
+    """Write the fingerprint to requirements/environment.json, to be committed with dvc.lock; return a message."""
+    write_atomic(root / FINGERPRINT, (json.dumps(read_fingerprint(), indent=2, sort_keys=True) + "\n").encode())
     return f"wrote {FINGERPRINT}"
 
 
 def compare_fingerprint(recorded: str) -> list[str]:
-    """What is another here than in a recorded fingerprint, one sentence each.
+    """Return the differences between a recorded fingerprint and this machine, one message each.
 
     Args:
         recorded: the text of a fingerprint file.
 
     Raises:
-        SetupError: it is no fingerprint.
+        ConfigError: the text is not a fingerprint.
     """
     try:
         before = _facts(json.loads(recorded))
     except ValueError as error:
-        raise SetupError(f"{FINGERPRINT} is not readable: {error}", "`git checkout` it") from error
-    here = _facts(fingerprint())
+        raise ConfigError(f"{FINGERPRINT} is not readable: {error}", f"`git checkout {FINGERPRINT}`") from error
+    here = _facts(read_fingerprint())
     return [
         f"{name}: {before.get(name, 'nothing')} there, {here.get(name, 'nothing')} here"
         for name in sorted(before.keys() | here.keys())
@@ -88,11 +88,11 @@ def compare_fingerprint(recorded: str) -> list[str]:
     ]
 
 
-def _facts(found: dict[str, Any]) -> dict[str, Any]:
-    cpu = dict.fromkeys(found.pop("cpu", ()), "yes")
-    return flatten(found, lists=True) | {f"cpu {feature}": there for feature, there in cpu.items()}
+def _facts(fingerprint: dict[str, Any]) -> dict[str, Any]:
+    cpu = {f"cpu {feature}": "yes" for feature in fingerprint.pop("cpu", ())}
+    return flatten(fingerprint, lists=True) | cpu
 
 
 if __name__ == "__main__":
     pin()
-    print(json.dumps(_look()))
+    print(json.dumps(_measure()))

@@ -1,26 +1,29 @@
-"""The way back through a lock: file, the stage that makes it, what that stage read, and so on to the raw object."""
+"""Follow a lock upstream: from a file to the stage that makes it, the inputs of that stage, and the raw object."""
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from batchyield.errors import CommandError
 from batchyield.files import md5_of
 from batchyield.serving.lockfile import DvcLock, LockedFile
+from batchyield.versioning.git import git
 from batchyield.versioning.revisions import read_text_at
 from batchyield.versioning.storage.raw_data import DATA, PIN, parse_pin
 
 ROLES = {"src": "code", "requirements": "environment"}
-"""What a stage reads from outside the pipeline, by its folder."""
+"""Roles of inputs from outside the pipeline, by their top folder."""
 
 
 class File(msgspec.Struct, frozen=True):
-    """A file by content.
+    """A file and its content hash.
 
     Attributes:
-        role: `output`, `raw data`, `code`, `environment`, or `data` for what else a stage reads.
-        stage: that makes it, where one does.
+        role: `output`, `raw data`, `code`, `environment`, or `data` for other inputs.
+        stage: the stage that makes it, or None.
     """
 
     path: str
@@ -31,7 +34,7 @@ class File(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One stage of the way back: its command, the params it read by file, and its inputs."""
+    """A stage upstream of a traced file: its command, its params by file, and its inputs."""
 
     stage: str
     command: str
@@ -49,19 +52,19 @@ class RawObject(msgspec.Struct, frozen=True):
 
 
 def find_entry(lock: DvcLock, path: str, md5: str = "") -> LockedFile | None:
-    """What a lock says of a path, with this md5 where one is given: as an output, else as a stage's input; or None."""
+    """Return the entry of a path, with this md5 if given: an output, else an input of a stage, else None."""
     return next((e for e in lock.entries() if e.path == path and e.md5.startswith(md5)), None)
 
 
-def describe_file(lock: DvcLock, named: LockedFile) -> File:
-    """A file that a lock names, with its role."""
-    maker = lock.outs().get(named.path)
-    outside = "raw data" if named.path == str(DATA) else ROLES.get(named.path.split("/")[0], "data")
-    return File(named.path, named.md5, named.size, "output" if maker else outside, maker[0] if maker else None)
+def describe_file(lock: DvcLock, entry: LockedFile) -> File:
+    """Return an entry of a lock with its role and the stage that makes it."""
+    maker = lock.outs().get(entry.path)
+    outside = "raw data" if entry.path == str(DATA) else ROLES.get(entry.path.split("/")[0], "data")
+    return File(entry.path, entry.md5, entry.size, "output" if maker else outside, maker[0] if maker else None)
 
 
 def upstream_stages(lock: DvcLock, subjects: Iterable[File]) -> tuple[Step, ...]:
-    """The stages on the way from `subjects` back to what no stage makes, nearest first, each once."""
+    """Return the stages that `subjects` were made by, directly or not, nearest first, each once."""
     steps: dict[str, Step] = {}
     ahead = [subject.stage for subject in subjects]
     while ahead:
@@ -76,7 +79,7 @@ def upstream_stages(lock: DvcLock, subjects: Iterable[File]) -> tuple[Step, ...]
 
 
 def read_raw_object(revision: str, root: Path) -> RawObject | None:
-    """Return the object that a revision's raw pin names; None if the revision has no such pin.
+    """Return the object that a revision's raw pin names, or None if the revision has no such pin.
 
     Raises:
         ArtifactError: the pin cannot be read.
@@ -92,28 +95,43 @@ def read_raw_object(revision: str, root: Path) -> RawObject | None:
 def find_contradictions(
     lock: DvcLock, subjects: Iterable[File], steps: Iterable[Step], raw: RawObject | None, revision: str, root: Path
 ) -> tuple[str, ...]:
-    """Where a commit contradicts its own lock: a rebuild of it will not give the lock's bytes, or need not."""
+    """Return where a commit contradicts its own lock, so that a rebuild may give other bytes; one message each."""
     outs = lock.outs()
-    found: dict[str, None] = {}
-    for made in subjects:
-        if made.stage and outs[made.path][1] != made.md5:
-            found[f"a stage read {made.path} as {made.md5}, and {made.stage} makes {outs[made.path][1]}"] = None
+    messages: dict[str, None] = {}
+    for subject in subjects:
+        if subject.stage and outs[subject.path][1] != subject.md5:
+            problem = f"a stage read {subject.path} as {subject.md5}, and {subject.stage} makes {outs[subject.path][1]}"
+            messages[problem] = None
     for step in steps:
         for read in step.inputs:
             read_it = f"{step.stage} read {read.path} as {read.md5}"
             if read.role == "output" and outs[read.path][1] != read.md5:
-                found[f"{read_it}, and {read.stage} makes {outs[read.path][1]}"] = None
+                messages[f"{read_it}, and {read.stage} makes {outs[read.path][1]}"] = None
             elif read.role == "raw data" and raw and raw.md5 != read.md5:
-                found[f"{read_it}, and {PIN} pins {raw.md5}"] = None
-            elif read.role not in ("output", "raw data") and (there := _differs(read, revision, root)):
-                found.setdefault(f"the lock was made with {read.path} as {read.md5}, and the commit {there}")
-    return tuple(found)
+                messages[f"{read_it}, and {PIN} pins {raw.md5}"] = None
+            elif read.role not in ("output", "raw data") and (differs := _difference(read, revision, root)):
+                messages.setdefault(f"the lock was made with {read.path} as {read.md5}, and the commit {differs}")
+    return tuple(messages)
 
 
-def _differs(read: File, revision: str, root: Path) -> str | None:
-    text = read_text_at(revision, read.path, root)
-    if text is None:
-        return "does not hold it"
+def _difference(read: File, revision: str, root: Path) -> str | None:
+    hash_at = _folder_md5s if read.md5.endswith(".dir") else _md5s
+    try:
+        md5s = hash_at(read.path, revision, root)
+    except CommandError:
+        return "does not have it"
+    return None if read.md5 in md5s else f"has {md5s[0]}"
+
+
+def _md5s(path: str, revision: str, root: Path) -> list[str]:
+    text = git("cat-file", "blob", f"{revision}:{path}", cwd=root)
     # git's output is read with universal newlines: a file written with CRLF comes back with LF
-    forms = [md5_of(form.encode()) for form in (text, text.replace("\n", "\r\n"))]
-    return None if read.md5 in forms else f"holds {forms[0]}"
+    return [md5_of(form.encode()) for form in (text, text.replace("\n", "\r\n"))]
+
+
+def _folder_md5s(path: str, revision: str, root: Path) -> list[str]:
+    """Return the md5 that DVC gives a folder: that of the JSON list of its files."""
+    listed = git("ls-tree", "-r", "-z", "--name-only", "--full-tree", f"{revision}:{path}", cwd=root).split("\0")
+    names = sorted((name for name in listed if name), key=lambda name: name.split("/"))
+    files = [{"md5": _md5s(f"{path}/{name}", revision, root)[0], "relpath": name} for name in names]
+    return [f"{md5_of(json.dumps(files).encode())}.dir"]

@@ -1,4 +1,4 @@
-"""Measures how far two versions of an output are apart: which values differ, and by how much."""
+"""Compare two versions of an output value by value: which values differ, and by how much."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ from batchyield.versioning.lock_diff import flatten
 
 
 class OutputVerdict(StrEnum):
-    """What a rebuild made of an output."""
+    """Result of comparing a rebuilt output with the committed one."""
 
     SAME = "same"
     CLOSE = "close"
@@ -21,10 +21,10 @@ class OutputVerdict(StrEnum):
 
 
 class OutputDiff(NamedTuple):
-    """A verdict and, unless the bytes are equal, the sentence that measures it."""
+    """A verdict, and the size of the difference in words; empty if the bytes are equal."""
 
     verdict: OutputVerdict
-    said: str = ""
+    description: str = ""
 
 
 def _csv(data: bytes) -> dict[str, Any]:
@@ -77,12 +77,15 @@ def _cells(path: str, data: bytes) -> dict[str, Any]:
 
 
 def diff_output(path: str, committed: bytes, rebuilt: bytes) -> OutputDiff:
-    """Measures a rebuilt output against the committed one.
+    """Compare a rebuilt output with the committed one.
 
     Args:
-        path: of the output; its suffix says how to read it.
-        committed: its bytes as pinned.
-        rebuilt: its bytes now.
+        path: of the output; its suffix selects the parser.
+        committed: the pinned bytes.
+        rebuilt: the bytes of the rebuild.
+
+    Returns:
+        SAME for equal bytes; CLOSE if all numbers differ by at most PREDICTION_TOLERANCE, relative above 1.
     """
     if committed == rebuilt:
         return OutputDiff(OutputVerdict.SAME)

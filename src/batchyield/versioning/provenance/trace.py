@@ -1,18 +1,21 @@
-"""Where bytes come from: back through the lock to code, params, raw object and environment, and how to rebuild them."""
+"""Trace bytes through the lock to code, params, raw object and environment, and print how to rebuild them."""
 
 import json
 import os
 import re
+import shlex
+import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from batchyield.errors import ArtifactError, BatchyieldError, SetupError
+from batchyield.errors import ArtifactError, BatchyieldError, RevisionError
 from batchyield.files import md5_of_file
 from batchyield.serving.lockfile import read_lock
 from batchyield.versioning.git import git, is_shallow
-from batchyield.versioning.lock_diff import LOCK
+from batchyield.versioning.lock_diff import LOCK, flatten
 from batchyield.versioning.provenance.environment import FINGERPRINT
 from batchyield.versioning.provenance.lineage import (
     File,
@@ -24,28 +27,33 @@ from batchyield.versioning.provenance.lineage import (
     read_raw_object,
     upstream_stages,
 )
-from batchyield.versioning.provenance.trace_text import commands, tree
 from batchyield.versioning.revisions import LockMatch, find_md5, read_lock_at, read_text_at, resolve_commit
+from batchyield.versioning.storage import remotes
 
 MODEL = "data/model/model.onnx"
-HASH = re.compile(r"[0-9a-f]{6,32}(\.dir)?")
+MD5 = re.compile(r"[0-9a-f]{6,32}(\.dir)?")
+LINE_CHARACTERS = 118
+INDENT = 2
+LABEL_CHARACTERS = 13
+LISTED_ROLES = ("code", "environment")
+"""Inputs that are listed in a line of the stage instead of as branches of the tree."""
 
 
 class Trace(msgspec.Struct, frozen=True):
-    """A whole trace.
+    """Result of a trace.
 
     Attributes:
-        asked: what was asked for.
-        revision: the commit whose lock answers.
+        asked: the argument of `trace`.
+        revision: the commit whose lock was followed.
         title: its date, subject and tags.
-        subjects: the files traced.
-        steps: the stages on the way back, nearest first, each once.
-        raw: the object at its end; None where the way does not lead there, or the revision has no pin.
-        environment: the fingerprint committed at the revision; None where there is none.
-        readers: the stages that read a subject which no stage makes.
-        breaks: where the commit contradicts its own lock, so that a rebuild need not give these bytes.
-        notes: what else is to be known.
-        commands: that rebuild the subjects.
+        subjects: the traced files.
+        steps: the upstream stages, nearest first, each once.
+        raw: the raw object; None if no upstream stage reads it, or the revision has no pin.
+        environment: the fingerprint committed at the revision, or None.
+        readers: the stages that read a subject that no stage makes.
+        breaks: where the commit contradicts its own lock, so that a rebuild may give other bytes.
+        notes: further remarks.
+        commands: shell commands that rebuild the subjects.
     """
 
     asked: str
@@ -61,96 +69,92 @@ class Trace(msgspec.Struct, frozen=True):
     commands: tuple[str, ...]
 
 
-def trace(asked: str, *, root: Path = Path()) -> Trace:
-    """Traces an md5 (whole, or its first 6 digits or more), a file, or all outputs of a revision.
-
-    A file goes before an md5, and that before a revision.
+def trace(name: str, *, root: Path = Path()) -> Trace:
+    """Trace a file, an md5 (at least 6 digits), or all outputs of a revision; tried in this order.
 
     Args:
-        asked: one of the three.
-        root: the top of the checkout, where a relative path begins.
+        name: path, md5 or revision.
+        root: the top of the checkout; relative paths begin there.
 
     Raises:
-        SetupError: nothing is known by that name, or several things are.
+        RevisionError: the name fits nothing, or several things.
         ArtifactError: the file's bytes are in no lock, or the revision's lock cannot be read.
     """
-    git("rev-parse", "--git-dir", cwd=root)  # outside a checkout that is what is to be said, not "unknown"
-    path = os.path.relpath(root / asked, root)
-    if (root / asked).is_file():
-        return _of_file(asked, path, root)
-    prefix, revision = asked.lower(), resolve_commit(asked, root)
-    sighting, unread = find_md5(prefix, root) if HASH.fullmatch(prefix) else (None, ())
-    if sighting and revision:
-        both = f"the md5 {sighting.md5} ({sighting.paths[0]}) and the revision {revision}"
-        raise SetupError(f"{asked} names both {both}", "give more digits of the one that is meant")
-    if sighting:
-        return _trace(asked, sighting, root, *_unread(unread))
+    git("rev-parse", "--git-dir", cwd=root)  # outside a checkout, git's own error is the right message
+    path = os.path.relpath(root / name, root)
+    if (root / name).is_file():
+        return _trace_file(name, path, root)
+    prefix, revision = name.lower(), resolve_commit(name, root)
+    match, unread = find_md5(prefix, root) if MD5.fullmatch(prefix) else (None, ())
+    if match and revision:
+        both = f"the md5 {match.md5} ({match.paths[0]}) and the revision {revision}"
+        raise RevisionError(f"{name} names both {both}", "give more digits of the one that is meant")
+    if match:
+        return _trace(name, match, root, *_unread(unread))
     if revision:
         outs = sorted((lock := read_lock_at(revision, root)).outs(), key=lambda out: out != MODEL)
         if not outs:
-            raise ArtifactError(f"{revision[:12]}:{LOCK}", "names no output", "name a revision whose lock does")
-        return _trace(asked, LockMatch(revision, lock, "", tuple(outs)), root)
-    if said := _said_of(path, root):
-        return _trace(asked, said, root, f"{path} is not in the workspace; this is what the lock of HEAD says of it")
-    raise SetupError(
-        "; ".join([f"{asked} is no file here, no revision, and the beginning of no md5 in any lock", *_unread(unread)]),
-        "`git fetch --unshallow` brings the history that this shallow clone lacks"
+            raise ArtifactError(f"{revision[:12]}:{LOCK}", "has no output", "name a revision whose lock does")
+        return _trace(name, LockMatch(revision, lock, "", tuple(outs)), root)
+    if locked := _in_head_lock(path, root):
+        return _trace(name, locked, root, f"{path} is not in the workspace; this is the entry in the lock of HEAD")
+    raise RevisionError(
+        "; ".join([f"{name} is not a file here, not a revision, and begins no md5 in any lock", *_unread(unread)]),
+        "`git fetch --unshallow` fetches the history that this shallow clone lacks"
         if is_shallow(root)
-        else "give an md5 (6 digits or more), a path or a revision; `git fetch --all --tags` brings what others pushed",
+        else "give an md5 (6 digits or more), a path or a revision; `git fetch --all --tags` fetches those of others",
     )
 
 
-def _of_file(asked: str, path: str, root: Path) -> Trace:
-    here, said = md5_of_file(root / asked), _said_of(path, root)
-    sighting, unread = find_md5(here, root)
+def _trace_file(name: str, path: str, root: Path) -> Trace:
+    md5, locked = md5_of_file(root / name), _in_head_lock(path, root)
+    match, unread = find_md5(md5, root)
     notes = [*_unread(unread)]
-    if said and said.md5 != here:
-        notes.insert(0, f"the lock of HEAD says {said.md5} for {path}, so the workspace file differs from it")
-    if sighting:
-        if path not in sighting.paths:
-            notes.append(f"{asked} has the bytes of {', '.join(sighting.paths)}")
-        return _trace(asked, sighting, root, *notes)
-    remedy = (
-        f"`batchyield pin trace {said.md5}` traces what is pinned"
-        if said
-        else "trace a file that a stage reads or makes"
-    )
-    if said and said.lock.outs().get(path):
-        remedy += f", `dvc checkout {path}` brings it back"
+    if locked and locked.md5 != md5:
+        notes.insert(0, f"the lock of HEAD has {locked.md5} for {path}, so the workspace file differs from it")
+    if match:
+        if path not in match.paths:
+            notes.append(f"{name} has the bytes of {', '.join(match.paths)}")
+        return _trace(name, match, root, *notes)
+    remedy = "trace a file that a stage reads or makes"
+    if locked:
+        remedy = f"`batchyield pin trace {locked.md5}` traces the pinned bytes"
+        if locked.lock.outs().get(path):
+            remedy += f", `dvc checkout {path}` restores them"
     try:
-        fresh = find_entry(read_lock(root / LOCK), path)
+        current = find_entry(read_lock(root / LOCK), path)
     except BatchyieldError:
-        fresh = None
-    if fresh and fresh.md5 == here:
-        remedy = f"the {LOCK} of the workspace does name them: commit it, then trace again"
+        current = None
+    if current and current.md5 == md5:
+        remedy = f"the {LOCK} of the workspace has them: commit it, then trace again"
     problem = [
-        f"its bytes (md5 {here}) are in no committed lock",
-        *(notes if said else [f"{path} is no path of HEAD's lock"]),
+        f"its bytes (md5 {md5}) are in no committed lock",
+        *(notes if locked else [f"{path} is not a path of HEAD's lock"]),
     ]
-    raise ArtifactError(asked, "; ".join(problem), remedy)
+    raise ArtifactError(name, "; ".join(problem), remedy)
 
 
-def _said_of(path: str, root: Path) -> LockMatch | None:
+def _in_head_lock(path: str, root: Path) -> LockMatch | None:
     head = resolve_commit("HEAD", root)
     if head is None or (text := read_text_at(head, LOCK, root)) is None:
         return None
     lock = read_lock_at(head, root, text)
-    named = find_entry(lock, path)
-    return LockMatch(head, lock, named.md5, (path,)) if named else None
+    entry = find_entry(lock, path)
+    return LockMatch(head, lock, entry.md5, (path,)) if entry else None
 
 
 def _unread(revisions: tuple[str, ...]) -> list[str]:
-    return [f"the lock of {revision[:12]} cannot be read and was passed over" for revision in revisions]
+    return [f"the lock of {revision[:12]} cannot be read and was skipped" for revision in revisions]
 
 
-def _trace(asked: str, sighting: LockMatch, root: Path, *notes: str) -> Trace:
-    revision, lock = sighting.revision, sighting.lock
-    # a stage may have read, under the same path, other bytes than are made now: those that were asked for are meant
-    named = [e for path in sighting.paths if (e := find_entry(lock, path, sighting.md5))]
-    subjects = tuple(describe_file(lock, e) for e in named)
+def _trace(name: str, match: LockMatch, root: Path, *notes: str) -> Trace:
+    revision, lock = match.revision, match.lock
+    # A stage may have read other bytes under the same path than are made now; the md5 selects the right entry.
+    entries = [entry for path in match.paths if (entry := find_entry(lock, path, match.md5))]
+    subjects = tuple(describe_file(lock, entry) for entry in entries)
     steps = upstream_stages(lock, subjects)
     outside = {subject.path for subject in subjects if subject.stage is None}
-    readers = tuple(name for name, stage in lock.stages.items() if outside & {dep.path for dep in stage.deps})
+    readers = tuple(stage for stage, locked in lock.stages.items() if outside & {dep.path for dep in locked.deps})
     reached = subjects + tuple(read for step in steps for read in step.inputs)
     raw = read_raw_object(revision, root) if any(read.role == "raw data" for read in reached) else None
     text = read_text_at(revision, FINGERPRINT, root)
@@ -164,7 +168,7 @@ def _trace(asked: str, sighting: LockMatch, root: Path, *notes: str) -> Trace:
     if revision != head:
         notes = (*notes, f"this is not the lock of HEAD ({head[:12] if head else 'no commit'})")
     return Trace(
-        asked,
+        name,
         revision,
         f"{title} ({', '.join(tags)})" if tags else title,
         subjects,
@@ -174,26 +178,123 @@ def _trace(asked: str, sighting: LockMatch, root: Path, *notes: str) -> Trace:
         readers,
         find_contradictions(lock, subjects, steps, raw, revision, root),
         notes,
-        tuple(commands(subjects, revision, root)),
+        tuple(_rebuild_commands(subjects, revision, root)),
     )
 
 
-def render(made: Trace) -> str:
-    """The trace for people: the tree, the environment, what is wrong, and the commands."""
-    lines = [f"{made.asked}: in the lock of {made.revision[:12]}, {made.title}", *(f"  {note}" for note in made.notes)]
-    lines += ["", *tree(made.subjects, made.steps, made.raw)]
-    if made.readers:
-        lines.append(f"  read by {', '.join(made.readers)}")
-    lines += ["", *_environment(made.environment)]
-    if made.breaks:
-        lines += ["", "BROKEN: the commit is not what its lock was made from, so a rebuild need not give these bytes"]
-        lines += [f"  {problem}" for problem in made.breaks]
-    return "\n".join([*lines, "", "to rebuild, at the top of the checkout:", *(f"  {line}" for line in made.commands)])
+def _rebuild_commands(subjects: tuple[File, ...], revision: str, root: Path) -> Iterator[str]:
+    """Return shell commands that rebuild the subjects, to be run at the top of the checkout."""
+    short = revision[:12]
+    in_git = set(git("ls-tree", "-r", "--name-only", "-z", "--full-tree", revision, cwd=root).split("\0"))
+    for subject in subjects:
+        if subject.path in in_git:
+            yield f"git show {shlex.quote(f'{short}:{subject.path}')}  # its bytes are in git"
+    stages = list(dict.fromkeys(subject.stage for subject in subjects if subject.stage))
+    if stages:
+        yield f"batchyield pin verify --rev {short}  # rebuilds everything in a scratch folder, compares with the lock"
+    elif all(subject.path in in_git for subject in subjects):
+        return
+    folder = f"../batchyield-{short}"
+    embedded = (root / ".dvc").is_dir() and not remotes.external_location(root)
+    if embedded:
+        yield "batchyield data s3 start  # the embedded S3 server of this checkout, which has the raw data"
+    yield f"git clone --no-checkout . {folder}"
+    yield f"git -C {folder} checkout --detach {short}"
+    if embedded or (root / ".dvc/config.local").exists():  # for other remotes the keys may come from the environment
+        yield f"cp .dvc/config.local {folder}/.dvc/  # endpoint and keys of the remotes"
+    yield f"cd {folder}"
+    yield "make setup"
+    yield ". .venv/bin/activate"
+    yield "batchyield data fetch  # the raw data, by their pin"
+    if stages:
+        yield f"dvc repro --no-run-cache {' '.join(stages)}"
 
 
-def _environment(found: dict[str, Any] | None) -> list[str]:
-    if found is None:
+def render(result: Trace) -> str:
+    """Return the trace as text: tree, environment, contradictions, commands."""
+    lines = [f"{result.asked}: in the lock of {result.revision[:12]}, {result.title}"]
+    lines += [*(f"  {note}" for note in result.notes), "", *_Tree(result).lines()]
+    if result.readers:
+        lines.append(f"  read by {', '.join(result.readers)}")
+    lines += ["", *_environment(result.environment)]
+    if result.breaks:
+        lines += ["", "BROKEN: the commit differs from what its lock was made from, so a rebuild may give other bytes"]
+        lines += [f"  {problem}" for problem in result.breaks]
+    return "\n".join(
+        [*lines, "", "to rebuild, at the top of the checkout:", *(f"  {line}" for line in result.commands)]
+    )
+
+
+class _Tree:
+    """The lineage as an indented tree, each stage once."""
+
+    def __init__(self, result: Trace) -> None:
+        self.subjects, self.raw = result.subjects, result.raw
+        self.steps = {step.stage: step for step in result.steps}
+        self.shown: set[str] = set()
+
+    def lines(self) -> Iterator[str]:
+        for subject in self.subjects:
+            yield from self._file(subject, 0)
+
+    def _file(self, file: File, depth: int) -> Iterator[str]:
+        pad = " " * (INDENT * depth)
+        size = "" if file.size is None else f"  {file.size:,} bytes"
+        head = f"{pad}{file.path}  {file.md5[:8]}{size}"
+        if file.stage is None:
+            yield head + ("" if file.role == "data" else f"  {file.role}")
+            if file.role == "raw data" and file.path not in self.shown:
+                self.shown.add(file.path)
+                yield f"{pad}{' ' * INDENT}{self._import()}"
+        elif file.stage in self.shown:
+            yield f"{head}  made by {file.stage}, above"
+        else:
+            self.shown.add(file.stage)
+            yield head
+            yield from self._step(self.steps[file.stage], depth + 1)
+
+    def _step(self, step: Step, depth: int) -> Iterator[str]:
+        pad = " " * (INDENT * depth)
+        yield f"{pad}made by {step.stage}: {step.command}"
+        inner = pad + " " * INDENT
+        for source, params in step.params.items():
+            yield from _listed(inner, source, [f"{name}={_json(value)}" for name, value in flatten(params).items()])
+        for role in LISTED_ROLES:
+            yield from _listed(
+                inner, role, [f"{read.path}@{read.md5[:8]}" for read in step.inputs if read.role == role]
+            )
+        for read in step.inputs:
+            if read.role not in LISTED_ROLES:
+                yield from self._file(read, depth + 1)
+
+    def _import(self) -> str:
+        if self.raw is None:
+            return "the revision has no pin with the object that it was imported from"
+        size = "of unknown size" if self.raw.size is None else f"{self.raw.size:,} bytes"
+        return f"imported from {self.raw.url}, etag {self.raw.etag or 'unknown'}, {size}"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _listed(pad: str, label: str, items: list[str]) -> list[str]:
+    if not items:
+        return []
+    first = f"{pad}{label:<{LABEL_CHARACTERS}}"
+    return textwrap.wrap(
+        " ".join(items),
+        max(LINE_CHARACTERS, len(first) + 40),
+        initial_indent=first,
+        subsequent_indent=" " * len(first),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _environment(fingerprint: dict[str, Any] | None) -> list[str]:
+    if fingerprint is None:
         return [f"environment: no {FINGERPRINT} is committed there"]
-    libraries = ", ".join(f"{name} {version}" for name, version in found.get("libraries", {}).items())
-    said = f"Python {found.get('python', 'unknown')}, {found.get('platform', 'unknown')}"
-    return [f"environment ({FINGERPRINT}): {said}, {len(found.get('cpu', []))} CPU features", f"  {libraries}"]
+    libraries = ", ".join(f"{name} {version}" for name, version in fingerprint.get("libraries", {}).items())
+    machine = f"Python {fingerprint.get('python', 'unknown')}, {fingerprint.get('platform', 'unknown')}"
+    return [f"environment ({FINGERPRINT}): {machine}, {len(fingerprint.get('cpu', []))} CPU features", f"  {libraries}"]

@@ -1,4 +1,4 @@
-"""Is the committed lock what the committed code builds? A rebuild elsewhere, laid beside the lock hash by hash."""
+"""Rebuild a commit in a scratch clone and compare every output with the committed lock."""
 
 import time
 from collections.abc import Callable
@@ -13,13 +13,13 @@ from batchyield.versioning.git import git
 from batchyield.versioning.lock_diff import LOCK, OutputPair, align_columns, changed_inputs, compare_outputs
 from batchyield.versioning.provenance import environment
 from batchyield.versioning.provenance.output_diff import OutputDiff, OutputVerdict, diff_output
-from batchyield.versioning.revisions import read_lock_at
+from batchyield.versioning.revisions import read_lock_at, require_commit
 from batchyield.versioning.storage import raw_data, remotes
 from batchyield.versioning.storage.content_store import cache_path
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """What the rebuild made of one output."""
+    """Comparison of one rebuilt output with the committed one; a hash is None if that lock has no such output."""
 
     stage: str
     path: str
@@ -30,14 +30,14 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Verification(msgspec.Struct, frozen=True):
-    """A whole verification.
+    """Result of a verification.
 
     Attributes:
         revision: the commit that was rebuilt.
         findings: every output, in pipeline order.
-        causes: inputs that are not what the lock says, the first one first.
-        environment: what is another on this machine than where the lock was made.
-        seconds: of the whole.
+        causes: inputs that differ from the lock, in pipeline order.
+        environment: differences between this machine and the one that made the lock.
+        seconds: duration.
     """
 
     revision: str
@@ -48,7 +48,7 @@ class Verification(msgspec.Struct, frozen=True):
 
     @property
     def same(self) -> bool:
-        """Whether every output came out with the committed bytes."""
+        """Whether every rebuilt output has the committed bytes."""
         return all(finding.verdict is OutputVerdict.SAME for finding in self.findings)
 
 
@@ -59,24 +59,26 @@ def verify(
     s3_port: int | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Verification:
-    """Clones `revision` into a scratch folder, brings the raw data alone, rebuilds all and compares.
+    """Clone `revision` into a scratch folder, fetch only the raw data, rebuild everything and compare.
 
-    Neither the run-cache nor any cached output is used, and the checkout at `root` is only read.
+    The rebuild uses neither the run-cache nor cached outputs. The checkout at `root` is only read.
 
     Args:
         revision: any git revision of the checkout.
         root: the checkout.
-        s3_port: of the embedded server, where the remotes point at it and it does not run yet.
+        s3_port: of the embedded server, if the remotes use it and it is not running.
         progress: called with one line before each step.
 
     Raises:
-        SetupError: the revision, the raw data or a tool is missing.
+        RevisionError: there is no such revision.
+        StorageError: the raw data cannot be fetched.
+        CommandError: a stage failed.
     """
     begun = time.monotonic()
-    commit = git("rev-parse", "--verify", f"{revision}^{{commit}}", cwd=root).strip()
+    commit = require_commit(revision, root)
     progress(f"cloning {commit[:12]} into a scratch folder")
     with remotes.started(root, s3_port), remotes.scratch_clone(root, commit) as scratch:
-        progress(f"raw data {raw_data.fetch(scratch)}; nothing else is brought")
+        progress(f"raw data {raw_data.fetch(scratch)}; nothing else is fetched")
         committed = read_lock_at("HEAD", scratch)
         _rebuild(scratch, len(committed.stages), progress)
         rebuilt = read_lock(scratch / LOCK)
@@ -102,48 +104,48 @@ def _finding(row: OutputPair, root: Path, scratch: Path) -> Finding:
     measured = OutputDiff(OutputVerdict.SAME)
     if not row.same:
         measured = _measure(row, root, scratch)
-    return Finding(row.stage, row.path, measured.verdict, row.committed, row.rebuilt, measured.said)
+    return Finding(row.stage, row.path, measured.verdict, row.committed, row.rebuilt, measured.description)
 
 
 def _measure(row: OutputPair, root: Path, scratch: Path) -> OutputDiff:
     if row.committed is None or row.rebuilt is None:
-        return OutputDiff(OutputVerdict.DIFFERENT, "not in the lock" if row.committed is None else "not built any more")
-    kept = cache_path(root, row.committed)
+        return OutputDiff(OutputVerdict.DIFFERENT, "not in the lock" if row.committed is None else "no longer built")
+    cached = cache_path(root, row.committed)
     try:
-        before = kept.read_bytes() if kept.exists() else git("show", f"HEAD:{row.path}", cwd=scratch).encode()
+        before = cached.read_bytes() if cached.exists() else git("show", f"HEAD:{row.path}", cwd=scratch).encode()
     except BatchyieldError:
         return OutputDiff(
-            OutputVerdict.DIFFERENT, "how far is not known: `dvc fetch` brings the committed bytes to compare with"
+            OutputVerdict.DIFFERENT, "not measured: `dvc fetch` fetches the committed bytes to compare with"
         )
     return diff_output(row.path, before, (scratch / row.path).read_bytes())
 
 
-def render(made: Verification) -> str:
-    """The verification for people: a table, then what explains it."""
-    lines = align_columns((f.stage, f.path, f.verdict, f.rebuilt or "-", f.distance) for f in made.findings)
-    different = sum(finding.verdict is not OutputVerdict.SAME for finding in made.findings)
-    if made.same:
+def render(result: Verification) -> str:
+    """Return the verification as text: a table, then the differences that explain it."""
+    lines = align_columns((f.stage, f.path, f.verdict, f.rebuilt or "-", f.distance) for f in result.findings)
+    different = sum(finding.verdict is not OutputVerdict.SAME for finding in result.findings)
+    if result.same:
         lines.append(
-            f"\n{made.revision[:12]}: all {len(made.findings)} outputs are the committed bytes ({made.seconds} s)"
+            f"\n{result.revision[:12]}: all {len(result.findings)} outputs are as committed ({result.seconds} s)"
         )
     else:
-        lines.append(f"\n{made.revision[:12]}: {different} of {len(made.findings)} outputs differ ({made.seconds} s)")
-        lines += _why(made)
-    if made.environment:
-        lines.append("environment, against where the lock was made:")
-        lines += [f"  {difference}" for difference in made.environment]
+        lines.append(
+            f"\n{result.revision[:12]}: {different} of {len(result.findings)} outputs differ ({result.seconds} s)"
+        )
+        lines += _explanation(result)
+    if result.environment:
+        lines.append("environment, compared with the one that made the lock:")
+        lines += [f"  {difference}" for difference in result.environment]
     return "\n".join(lines)
 
 
-def _why(made: Verification) -> list[str]:
-    if made.causes:
+def _explanation(result: Verification) -> list[str]:
+    if result.causes:
         return [
-            "the first input that is not what the lock says:",
-            *(f"  {cause}" for cause in made.causes),
+            "inputs that differ from the lock:",
+            *(f"  {cause}" for cause in result.causes),
             "the lock was not made from this commit's inputs: run `make repro` and commit dvc.lock",
         ]
-    if made.environment:
-        return ["code, data and params are those of the lock, so the environment below is what differs"]
-    return [
-        "code, data, params and environment are those of the lock: something is not pinned; does it differ every time?"
-    ]
+    if result.environment:
+        return ["code, data and params are those of the lock, so the environment below explains the difference"]
+    return ["code, data, params and environment are those of the lock: an input is not pinned; run it again to compare"]
