@@ -25,17 +25,17 @@ def path(tmp_path):
 def key(path, capsys):
     def call(action, *arguments):
         code = main(["keys", action, *arguments, "--file", str(path)])
-        said = capsys.readouterr()
-        return code, said.out.strip(), said.err
+        message = capsys.readouterr()
+        return code, message.out.strip(), message.err
 
     return call
 
 
 def test_add_prints_the_key_and_keeps_its_hash(key, path):
-    code, token, said = key("add", "line-3", "--scope", "predict,read", "--expires", "2100-01-01")
+    code, token, message = key("add", "line-3", "--scope", "predict,read", "--expires", "2100-01-01")
     assert code == 0
     assert re.fullmatch(r"byk_[\w-]{43}", token)
-    assert token not in said
+    assert token not in message
     assert token not in path.read_text()
     (held,) = read_keys(path)
     assert (held.name, held.scopes, held.sha256) == ("line-3", ("predict", "read"), hash_key(token.encode()))
@@ -61,23 +61,23 @@ def test_list_tells_names_scopes_and_ends(key, path):
     key("add", "b", "--scope", "read", "--expires", "2100-01-01T12:00:00Z")
     _, text, _ = key("list")
     assert [line.split()[0] for line in text.splitlines()] == ["a", "b"]
-    told = json.loads(key("list", "--json")[1])
-    assert [(each["name"], each["scopes"], each["expires"]) for each in told] == [
+    output = json.loads(key("list", "--json")[1])
+    assert [(each["name"], each["scopes"], each["expires"]) for each in output] == [
         ("a", ["admin"], None),
         ("b", ["read"], "2100-01-01T12:00:00Z"),
     ]
-    assert [each["id"] for each in told] == [key.id for key in read_keys(path)]
+    assert [each["id"] for each in output] == [key.id for key in read_keys(path)]
 
 
 def test_rotate_leaves_the_old_key_for_its_grace(key, path):
     first = key("add", "a", "--scope", "predict")[1]
-    code, second, said = key("rotate", "a", "--grace", "24h")
+    code, second, message = key("rotate", "a", "--grace", "24h")
     older, newer = read_keys(path)
     assert code == 0
     assert (older.sha256, newer.sha256) == (hash_key(first.encode()), hash_key(second.encode()))
     assert (newer.name, newer.scopes, newer.expires) == ("a", ("predict",), None)
     assert abs(older.expires - datetime.now(UTC) - timedelta(days=1)) < timedelta(minutes=10)
-    assert f"keys revoke a --key {older.id}" in said
+    assert f"keys revoke a --key {older.id}" in message
     key("rotate", "a", "--grace", "7d")
     assert read_keys(path)[0].expires == older.expires  # not longer than it had
 
@@ -94,7 +94,7 @@ def test_rotate_without_grace_leaves_the_old_key_until_it_is_revoked(key, path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("add", "a b", "--scope", "read"), "name: expected 1 to 64"),
         (("add", "environment", "--scope", "read"), "BATCHYIELD_API_KEY"),
@@ -105,12 +105,12 @@ def test_rotate_without_grace_leaves_the_old_key_until_it_is_revoked(key, path):
         (("rotate", "nobody"), "nobody has no key"),
     ],
 )
-def test_what_cannot_be_is_refused_and_changes_nothing(key, path, arguments, said):
+def test_what_cannot_be_is_refused_and_changes_nothing(key, path, arguments, message):
     key("add", "taken", "--scope", "read")
     before = path.read_bytes()
     code, out, errors = key(*arguments)
     assert (code, out) == (2, "")
-    assert said in errors
+    assert message in errors
     assert path.read_bytes() == before
 
 
@@ -171,9 +171,9 @@ def test_keys_survive_the_file(tmp_path_factory, held):
 def test_any_text_is_keys_or_a_refusal_that_repeats_no_secret(tmp_path_factory, text):
     path = tmp_path_factory.mktemp("keys") / "keys"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
-    said = ""
+    message = ""
     try:
         read_keys(path)
     except SetupError as error:
-        said = str(error)
-    assert not [line for line in text.splitlines() if len(line) > 16 and line in said]
+        message = str(error)
+    assert not [line for line in text.splitlines() if len(line) > 16 and line in message]

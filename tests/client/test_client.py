@@ -119,26 +119,26 @@ def test_a_file_is_scored_in_parts_to_what_the_service_answers_in_one(service, c
 
 def test_measured_yields_are_told_and_matched_and_may_be_told_again(client):
     client.predict([{"id": "measured", "B14": 400}])
-    told = [{"id": "measured", "yield": 0.91}, Outcome("never predicted", 0.9)]
-    kept = client.record_outcomes(told)
+    output = [{"id": "measured", "yield": 0.91}, Outcome("never predicted", 0.9)]
+    kept = client.record_outcomes(output)
     assert [(one.id, one.result, one.matched) for one in kept.outcomes] == [
         ("measured", "recorded", 1),
         ("never predicted", "recorded", 0),
     ]
     assert kept.outcomes[0].models == (client.model().md5,)
     assert (kept.matched, kept.unmatched) == (1, 1)
-    assert [one.result for one in client.record_outcomes(told).outcomes] == ["unchanged"] * 2
+    assert [one.result for one in client.record_outcomes(output).outcomes] == ["unchanged"] * 2
     assert client.record_outcomes([Outcome("measured", 0.92)]).outcomes[0].result == "corrected"
 
 
 def test_more_outcomes_than_a_request_may_hold_are_kept_in_order_and_a_wrong_one_is_placed(client):
-    told = [Outcome(f"outcome {n % (MAX_OUTCOMES + 1)}", 0.9) for n in range(MAX_OUTCOMES + 2)]
-    kept = client.record_outcomes(told)
-    assert [one.id for one in kept.outcomes] == [one.id for one in told]
+    output = [Outcome(f"outcome {n % (MAX_OUTCOMES + 1)}", 0.9) for n in range(MAX_OUTCOMES + 2)]
+    kept = client.record_outcomes(output)
+    assert [one.id for one in kept.outcomes] == [one.id for one in output]
     assert [one.result for one in kept.outcomes[-2:]] == ["recorded", "unchanged"]
     assert (kept.matched, kept.unmatched) == (0, MAX_OUTCOMES + 1)
     with pytest.raises(RefusedError) as raised:
-        client.record_outcomes([*told, {"id": "too much", "yield": 9}])
+        client.record_outcomes([*output, {"id": "too much", "yield": 9}])
     assert [v.where for v in raised.value.violations] == [f"$.outcomes[{MAX_OUTCOMES + 2}].yield"]
 
 
@@ -208,8 +208,8 @@ def test_the_same_calls_can_be_awaited(service, client, lines):
             few = b"".join(lines.splitlines(keepends=True)[:3])
             calls = [client.predict(INPUTS["inputs"]), client.predict_csv(few), client.explain([BATCH])]
             calls += [client.record_outcomes([Outcome("told before", 0.9)])]
-            told = await asyncio.gather(*calls, client.model(), client.ready(), client.predict_one(BATCH))
-            return [*told, [part async for part in client.score_csv(few)]]
+            output = await asyncio.gather(*calls, client.model(), client.ready(), client.predict_one(BATCH))
+            return [*output, [part async for part in client.score_csv(few)]]
 
     few = b"".join(lines.splitlines(keepends=True)[:3])
     client.record_outcomes([Outcome("told before", 0.9)])
@@ -439,11 +439,11 @@ def scored(*arguments, capfdbinary):
 def test_score_is_the_same_with_and_without_a_service(service, root, tmp_path, lines, monkeypatch, capfdbinary):
     monkeypatch.setenv("BATCHYIELD_API_KEY", KEY)
     (tmp_path / "batches.csv").write_bytes(lines)
-    code, out, told = scored(tmp_path / "batches.csv", "--url", service.url, capfdbinary=capfdbinary)
-    assert (code, told) == (0, b"")
+    code, out, output = scored(tmp_path / "batches.csv", "--url", service.url, capfdbinary=capfdbinary)
+    assert (code, output) == (0, b"")
     local = ["--local", "--lock", root / "dvc.lock", "--quiet", "--out", tmp_path / "scored.csv"]
-    code, nothing, told = scored(tmp_path / "batches.csv", *local, capfdbinary=capfdbinary)
-    assert (code, nothing, told) == (0, b"", b"")
+    code, nothing, output = scored(tmp_path / "batches.csv", *local, capfdbinary=capfdbinary)
+    assert (code, nothing, output) == (0, b"", b"")
     assert (tmp_path / "scored.csv").read_bytes() == out
 
 
@@ -468,19 +468,21 @@ def test_score_shows_its_progress_on_a_terminal(root, tmp_path, lines, quiet):
 def test_score_leaves_no_file_where_it_fails(root, tmp_path, lines, capfdbinary):
     (tmp_path / "batches.csv").write_bytes(lines + b"1,2\n")
     local = ["--local", "--lock", root / "dvc.lock", "--out", tmp_path / "scored.csv"]
-    code, _, told = scored(tmp_path / "batches.csv", *local, capfdbinary=capfdbinary)
+    code, _, output = scored(tmp_path / "batches.csv", *local, capfdbinary=capfdbinary)
     assert code == 2
-    assert f"line {MANY + 2}: expected 43 cells, found 2" in told.decode()
+    assert f"line {MANY + 2}: expected 43 cells, found 2" in output.decode()
     assert [path.name for path in tmp_path.iterdir()] == ["batches.csv"]
-    code, _, told = scored(tmp_path / "none.csv", capfdbinary=capfdbinary)
+    code, _, output = scored(tmp_path / "none.csv", capfdbinary=capfdbinary)
     assert code == 2
-    assert b"none.csv cannot be read: No such file" in told
+    assert b"none.csv cannot be read: No such file" in output
 
 
 def test_score_opens_the_pinned_model_only(tmp_path, lines, capfdbinary):
     other = make_checkout(tmp_path / "other")
     (other / "data/model/model.onnx").write_bytes(linear_onnx(0.4))
     (tmp_path / "batches.csv").write_bytes(lines)
-    code, out, told = scored(tmp_path / "batches.csv", "--local", "--lock", other / "dvc.lock", capfdbinary=capfdbinary)
+    code, out, output = scored(
+        tmp_path / "batches.csv", "--local", "--lock", other / "dvc.lock", capfdbinary=capfdbinary
+    )
     assert (code, out) == (2, b"")
-    assert b"is not the pinned file" in told
+    assert b"is not the pinned file" in output

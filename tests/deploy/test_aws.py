@@ -172,8 +172,8 @@ class TestStage:
 
     def test_deploy(self, staging):
         """The journal is migrated before the service is created from the image's digest."""
-        said = staging[1]
-        assert "journal: up to date" in said
+        output = staging[1]
+        assert "journal: up to date" in output
         assert outputs("staging-service")["Serving"] == "1.2.0"
         (service,) = (one for one in task_definition("staging")["containerDefinitions"] if one["name"] == "api")
         assert service["image"].endswith(f"/batchyield@{digest('1.2.0')}")
@@ -197,9 +197,9 @@ class TestStage:
             made.exitCode = 3
 
         monkeypatch.setattr(moto.ecs.models.Container, "__init__", failing)
-        said = refuse("deploy", "staging", "1.3.0")
-        assert "the migration of the journal ended with 3" in said
-        assert "the service is unchanged" in said
+        output = refuse("deploy", "staging", "1.3.0")
+        assert "the migration of the journal ended with 3" in output
+        assert "the service is unchanged" in output
         assert outputs("staging-service")["Serving"] == "1.2.0"
 
     def test_second_version(self):
@@ -292,10 +292,10 @@ class TestErrors:
 
     def test_help(self):
         """--help describes every command, and no command at all is a usage error."""
-        said = succeed("--help")
+        output = succeed("--help")
         for command in ("foundation", "up", "deploy", "keys", "status"):
-            assert f"\n  {command} " in said
-            assert f"  deploy/aws/deploy.sh {command} " in said or command == "status"
+            assert f"\n  {command} " in output
+            assert f"  deploy/aws/deploy.sh {command} " in output or command == "status"
         assert deploy()[0] == 2
 
 

@@ -59,11 +59,11 @@ class Dyno(Running):
     def __init__(self, root, folder, **more):
         self.port, self.stopping = embedded_s3.free_port(), False
         self.url = f"http://127.0.0.1:{self.port}"
-        told = config(root, folder, PORT=str(self.port), **more)
+        message = config(root, folder, PORT=str(self.port), **more)
         self.process = subprocess.Popen(
             ["sh", "-c", WEB],
             cwd=ROOT,
-            env=told,
+            env=message,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -91,16 +91,16 @@ def attached(postgres_server, tmp_path_factory):
 def test_a_release_a_dyno_and_its_end(model, attached, tmp_path):
     url, plain, agreed = attached
     token = new_token()
-    told = {
+    message = {
         "DATABASE_URL": url,
         "API_KEYS": encode_keys([new_key("line-3", ["predict"], token)]).decode(),
         "WEB_CONCURRENCY": "2",
         "BATCHYIELD_DRAIN_SECONDS": "0",
     }
-    done = released(model, tmp_path, **told)
+    done = released(model, tmp_path, **message)
     assert done.returncode == 0, done.stderr
 
-    with Dyno(model, tmp_path, **told) as dyno:
+    with Dyno(model, tmp_path, **message) as dyno:
         assert httpx.post(f"{dyno.url}/v1/predictions", json=INPUTS).status_code == 401
         caller = {"authorization": f"Bearer {token}", "x-forwarded-for": "203.0.113.7", "x-forwarded-proto": "https"}
         answer = httpx.post(f"{dyno.url}/v1/predictions", json=INPUTS, headers=caller)
@@ -132,13 +132,17 @@ def test_a_release_that_fails_says_why_and_stops_there(model, attached, postgres
 
 
 def test_a_dyno_that_lacks_something_does_not_start(model, tmp_path):
-    for lacking, said in (("API_KEYS", "API_KEYS: set it"), ("DATABASE_URL", "DATABASE_URL: attach")):
-        told = {"API_KEYS": "x", "DATABASE_URL": "postgres://a/b"} | {lacking: None}
+    for lacking, reply in (("API_KEYS", "API_KEYS: set it"), ("DATABASE_URL", "DATABASE_URL: attach")):
+        message = {"API_KEYS": "x", "DATABASE_URL": "postgres://a/b"} | {lacking: None}
         done = subprocess.run(
-            ["sh", "-c", WEB], cwd=ROOT, env=config(model, tmp_path, PORT="1", **told), capture_output=True, text=True
+            ["sh", "-c", WEB],
+            cwd=ROOT,
+            env=config(model, tmp_path, PORT="1", **message),
+            capture_output=True,
+            text=True,
         )
         assert done.returncode != 0
-        assert said in done.stderr
+        assert reply in done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -188,8 +192,8 @@ def test_what_is_pushed_is_what_the_image_is_made_from(history, heroku, tmp_path
     for name in (".env", "secrets/api_key", "api/__pycache__/a.pyc", "api/not_committed.py"):
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_text("SECRET")
-    code, said, remote = heroku("my-app")
-    assert code == 0, said
+    code, reply, remote = heroku("my-app")
+    assert code == 0, reply
     files = pushed(remote, tmp_path / "clone")
     listed = git("ls-tree", "-r", "--name-only", second, cwd=root).split()
     let_in = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
@@ -202,31 +206,31 @@ def test_what_is_pushed_is_what_the_image_is_made_from(history, heroku, tmp_path
         out["path"]: out["md5"] for out in yaml.safe_load(files["dvc.lock"].read_text())["stages"]["train"]["outs"]
     }
     assert {name: md5_of_file(files[name]) for name in model} == locked
-    told = yaml.safe_load(files["heroku.yml"].read_text())
-    assert told.pop("build") == {
+    message = yaml.safe_load(files["heroku.yml"].read_text())
+    assert message.pop("build") == {
         "docker": {"web": "Dockerfile"},
         "config": {"REVISION": second, "VERSION": "unreleased"},
     }
-    assert told == {name: DECLARED[name] for name in ("release", "run")}
+    assert message == {name: DECLARED[name] for name in ("release", "run")}
     # an entry point would get the commands as its arguments
     without = re.sub(r"^ENTRYPOINT .*$", "ENTRYPOINT []", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
     assert files["Dockerfile"].read_text() == without
     done = subprocess.run([Path(sys.executable).parent / "hadolint", files["Dockerfile"]], capture_output=True)
     assert (done.returncode, done.stdout) == (0, b"")
 
-    code, said, remote = heroku("my-app", "1.2.0")  # replaces what was pushed before
-    assert code == 0, said
-    assert "version 1.2.0" in said
+    code, reply, remote = heroku("my-app", "1.2.0")  # replaces what was pushed before
+    assert code == 0, reply
+    assert "version 1.2.0" in reply
     files = pushed(remote, tmp_path / "released")
     assert yaml.safe_load(files["heroku.yml"].read_text())["build"]["config"] == {"REVISION": first, "VERSION": "1.2.0"}
     assert files["data/model/model.onnx"].read_bytes() == linear_onnx(0.5)
 
 
 def test_a_dry_run_shows_all_and_pushes_nothing(heroku):
-    code, said, remote = heroku("my-app", "--dry-run")
-    assert code == 0, said
+    code, reply, remote = heroku("my-app", "--dry-run")
+    assert code == 0, reply
     for shown in ("data/model/model.onnx", "heroku.yml", "git push --force https://git.heroku.com/my-app.git"):
-        assert shown in said
+        assert shown in reply
     assert git("for-each-ref", cwd=remote) == ""
 
 
@@ -242,18 +246,18 @@ def test_a_model_with_other_bytes_than_pinned_is_not_pushed(history, heroku):
             remote.client.put_object(
                 Bucket=remote.bucket, Key=s3_objects.storage_key(remote, md5_of_file(kept)), Body=b"other"
             )
-            code, said, bare = heroku("my-app")
+            code, reply, bare = heroku("my-app")
         finally:
             kept.write_bytes(right)
-    assert code != 0, said
+    assert code != 0, reply
     assert git("for-each-ref", cwd=bare) == ""
 
 
 def test_errors_name_the_next_step(heroku, tmp_path):
-    code, said, _ = heroku()
-    assert (code, "usage: deploy/heroku/push.sh APP" in said) == (2, True)
-    code, said, _ = heroku("my-app", "9.9.9")
-    assert (code, "there is no tag yield-model@v9.9.9\n  git fetch --tags" in said) == (2, True)
-    code, said, _ = heroku("my-app", to=tmp_path / "nowhere")
+    code, reply, _ = heroku()
+    assert (code, "usage: deploy/heroku/push.sh APP" in reply) == (2, True)
+    code, reply, _ = heroku("my-app", "9.9.9")
+    assert (code, "there is no tag yield-model@v9.9.9\n  git fetch --tags" in reply) == (2, True)
+    code, reply, _ = heroku("my-app", to=tmp_path / "nowhere")
     assert code != 0
-    assert "does not appear to be a git repository" in said
+    assert "does not appear to be a git repository" in reply

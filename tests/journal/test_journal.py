@@ -157,14 +157,14 @@ warned = st.lists(st.builds(CellWarning, st.sampled_from(READING_NAMES), st.just
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(batches=st.lists(anything, min_size=1, max_size=5), yield_=st.floats(0, 1.2), warnings=warned)
 def test_any_batch_comes_back_as_it_went_in(store, batches, yield_, warnings):
-    said = [Prediction(batch.id, yield_, yield_ - 0.03, yield_ + 0.03, warnings) for batch in batches]
+    message = [Prediction(batch.id, yield_, yield_ - 0.03, yield_ + 0.03, warnings) for batch in batches]
     with store.write_transaction() as connection:
         connection.execute(metadata.tables["answer"].delete())
         connection.execute(metadata.tables["asked"].delete())
     append(store, entry(*batches, yield_=yield_, warnings=warnings))
     came = list(read_predictions(store))
     assert [row.batch for row in came] == batches
-    assert [row.prediction for row in came] == said
+    assert [row.prediction for row in came] == message
 
 
 @pytest.mark.parametrize("count", [1, 255, 256, 257, 1000])
@@ -216,8 +216,12 @@ def test_outcomes_are_idempotent_and_corrected(checkout, url):
             body = {"outcomes": [{"id": name, "yield": value} for name, value in pairs]}
             answer = client.post("/v1/outcomes", json=body)
             assert answer.status_code == 200, answer.text
-            told = answer.json()
-            return [(one["result"], one["matched"]) for one in told["outcomes"]], told["matched"], told["unmatched"]
+            output = answer.json()
+            return (
+                [(one["result"], one["matched"]) for one in output["outcomes"]],
+                output["matched"],
+                output["unmatched"],
+            )
 
         md5 = client.get("/v1/model").json()["md5"]
         for _ in range(2):
@@ -277,10 +281,10 @@ def test_many_outcomes_at_once(store):
             for first in (0, MAX_PART_BATCHES, 2 * MAX_PART_BATCHES)
         ),
     )
-    told = [Outcome(str(n), 0.9) for n in range(MAX_OUTCOMES)]
-    kept = record_outcomes(store, told, OutcomeSource(1, "request", ""))
+    output = [Outcome(str(n), 0.9) for n in range(MAX_OUTCOMES)]
+    kept = record_outcomes(store, output, OutcomeSource(1, "request", ""))
     assert [one.matched for one in kept] == [1] * 3000 + [0] * 7000
-    assert {one.result for one in record_outcomes(store, told, OutcomeSource(2, "request", ""))} == {"unchanged"}
+    assert {one.result for one in record_outcomes(store, output, OutcomeSource(2, "request", ""))} == {"unchanged"}
 
 
 @pytest.mark.parametrize(
@@ -339,17 +343,17 @@ def test_a_journal_from_before_the_first_release_is_refused_unchanged(store, url
         connection.execute(text("UPDATE alembic_version SET version_num = :old"), {"old": old})
         connection.execute(text("CREATE TABLE prediction (id INTEGER, inputs TEXT)"))
         connection.execute(text("INSERT INTO prediction VALUES (1, 'kept')"))
-    said = f"the journal {store.name} is at revision {old}, which this version of batchyield does not know"
+    message = f"the journal {store.name} is at revision {old}, which this version of batchyield does not know"
     for action in ("upgrade", "status", "export"):
         assert main(["journal", action, "--journal", url]) == 2
-        told = capsys.readouterr()
-        assert (told.out, said in told.err, "set BATCHYIELD_JOURNAL to another journal" in told.err) == (
+        output = capsys.readouterr()
+        assert (output.out, message in output.err, "set BATCHYIELD_JOURNAL to another journal" in output.err) == (
             "",
             True,
             True,
         )
     code, errors = refused(checkout, BATCHYIELD_JOURNAL=url)
-    assert (code, said in errors, "Traceback" in errors) == (2, True, False)
+    assert (code, message in errors, "Traceback" in errors) == (2, True, False)
     assert read_revision(store) == old
     with store.read_transaction() as connection:
         assert connection.execute(text("SELECT id, inputs FROM prediction")).all() == [(1, "kept")]
@@ -401,8 +405,8 @@ def test_a_postgresql_is_upgraded_by_the_command_alone(postgres_server, checkout
     assert "batchyield journal upgrade" in errors
     assert main(["journal", "upgrade", "--journal", url]) == 0
     assert main(["journal", "upgrade", "--journal", url]) == 0
-    assert f"is at {newest_revision()} now\n" in (said := capsys.readouterr().out)
-    assert f"was at {newest_revision()} already\n" in said
+    assert f"is at {newest_revision()} now\n" in (message := capsys.readouterr().out)
+    assert f"was at {newest_revision()} already\n" in message
     with opened(url) as store:
         ensure_schema(store)
 
@@ -533,9 +537,9 @@ def test_commands_tell_what_the_journal_holds(checkout, url, capsys):
         answer = client.post("/v1/predictions", json=INPUTS).json()
         client.post("/v1/outcomes", json=OUTCOMES)
     assert main(["journal", "status", "--journal", url]) == 0
-    said = capsys.readouterr().out
-    assert "2 predictions" in said
-    assert "2 outcomes, 1 of predicted batches, 0 corrections" in said
+    message = capsys.readouterr().out
+    assert "2 predictions" in message
+    assert "2 outcomes, 1 of predicted batches, 0 corrections" in message
     assert main(["journal", "status", "--journal", url, "--json"]) == 0
     status = json.loads(capsys.readouterr().out)
     assert status["holds"]["models"] == [{**answer["model"], "predictions": 2}]

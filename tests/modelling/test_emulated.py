@@ -24,6 +24,6 @@ def test_help_names_every_choice_of_model_and_the_processors():
 
 
 def test_without_the_emulator_it_says_what_to_install(tmp_path):
-    code, out, told = emulated(PATH=str(tmp_path))
+    code, out, output = emulated(PATH=str(tmp_path))
     assert (code, out) == (2, "")
-    assert "apt-get install qemu-user" in told
+    assert "apt-get install qemu-user" in output

@@ -52,7 +52,7 @@ def test_parameters_cannot_be_changed():
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
         ("n_estimators: 30", "n_estimators: many", '$.model.extra_trees.n_estimators: expected int, got "many"'),
         ("n_estimators: 30", "n_estimators: 0", "$.model.extra_trees.n_estimators: expected int >= 1, got 0"),
@@ -71,12 +71,12 @@ def test_parameters_cannot_be_changed():
         ("mostly_blank:", "mostly_blank:\n  - A99", "$.validate: A99: no such column or unit"),
     ],
 )
-def test_a_wrong_value_is_named_with_its_place(old, new, told):
+def test_a_wrong_value_is_named_with_its_place(old, new, message):
     text = composed()
     assert old in text
     with pytest.raises(ParamsError) as error:
         parse_params(text.replace(old, new, 1), "some.yaml")
-    assert str(error.value).startswith(f"some.yaml: {told}")
+    assert str(error.value).startswith(f"some.yaml: {message}")
     assert "make params" in str(error.value)
 
 

@@ -20,10 +20,10 @@ def test_help_names_the_files_and_every_choice_of_model():
 
 
 def test_a_folder_without_the_files_is_refused_with_a_remedy(tmp_path):
-    code, out, told = quality("--data", tmp_path)
+    code, out, output = quality("--data", tmp_path)
     assert (code, out) == (2, "")
-    assert "jinnan_round1_train_20181227.csv is not a file" in told
-    assert "--data FOLDER" in told
+    assert "jinnan_round1_train_20181227.csv is not a file" in output
+    assert "--data FOLDER" in output
 
 
 @pytest.mark.real_data

@@ -205,9 +205,9 @@ class TestCommand:
         """The winner becomes a choice that composes and builds; a rerun finds it without new trials."""
         path = (workspace / "conf/search/space.yaml").relative_to(workspace)
         assert hyperparameter_search.run(path, write="found") == 0
-        told = capsys.readouterr()
-        assert "wrote conf/model/found.yaml; choose it by model=found" in told.out
-        assert "trial 9 of 9" in told.err
+        output = capsys.readouterr()
+        assert "wrote conf/model/found.yaml; choose it by model=found" in output.out
+        assert "trial 9 of 9" in output.err
         text = (workspace / "conf/model/found.yaml").read_text()
         assert text.startswith(
             "# Written by `batchyield model search conf/search/space.yaml --write found`: the best of 9 trials, "
@@ -261,8 +261,8 @@ class TestChoice:
     def test_existing_model(self, workspace):
         """A model that is a choice already gets no second name."""
         model = parse_params(composition.compose(workspace, ["model=line_blend"])).model
-        told = hyperparameter_search.write_choice(hyperparameter_search.destination("again"), model, "anything")
-        assert "conf/model/line_blend.yaml is this model already" in told
+        output = hyperparameter_search.write_choice(hyperparameter_search.destination("again"), model, "anything")
+        assert "conf/model/line_blend.yaml is this model already" in output
         assert not (workspace / "conf/model/again.yaml").exists()
 
     @pytest.mark.parametrize("model", sorted(path.stem for path in (CONF / "model").glob("*.yaml")))

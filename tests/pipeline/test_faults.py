@@ -231,9 +231,9 @@ def emptied(root):
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"), [("500", "500"), ("broken off", "cannot be asked"), ("short", "is corrupt, it has md5")]
+    ("fault", "message"), [("500", "500"), ("broken off", "cannot be asked"), ("short", "is corrupt, it has md5")]
 )
-def test_an_s3_that_fails_or_sends_too_little_is_told_and_nothing_of_it_is_taken(bare, fault, said):
+def test_an_s3_that_fails_or_sends_too_little_is_told_and_nothing_of_it_is_taken(bare, fault, message):
     root, proxy = bare
     emptied(root)
     pin = (root / raw_data.PIN).read_bytes()
@@ -241,7 +241,7 @@ def test_an_s3_that_fails_or_sends_too_little_is_told_and_nothing_of_it_is_taken
     done = run("batchyield", "data", "fetch", cwd=root, check=False)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
-    assert said in done.stderr
+    assert message in done.stderr
     assert "run the same command again" in done.stderr
     assert not (root / raw_data.DATA).exists()
     assert (root / raw_data.PIN).read_bytes() == pin

@@ -70,12 +70,12 @@ def test_a_broken_contract_stops_the_pipeline_and_names_rows_and_columns(scratch
     raw_file.write_bytes(b"".join(lines))
     before = (scratch / "dvc.lock").read_bytes()
     done = run("dvc", "repro", "--force", "--single-item", "validate", cwd=scratch, check=False)
-    said = done.stdout + done.stderr
+    message = done.stdout + done.stderr
     assert done.returncode != 0
-    assert "Traceback" not in said
-    assert "line 8" in said
-    assert "yield" in said
-    assert lines[3].split(b",")[0].decode() in said, "the id that stands twice"
+    assert "Traceback" not in message
+    assert "line 8" in message
+    assert "yield" in message
+    assert lines[3].split(b",")[0].decode() in message, "the id that stands twice"
     assert (scratch / "dvc.lock").read_bytes() == before
     assert "9.2" in (scratch / "data/validated/report.md").read_text()
 
@@ -110,9 +110,9 @@ def test_the_demo_goes_from_a_bare_clone_to_a_service_and_stops_all_it_started(q
     finally:
         demo.kill()
         demo.wait()
-    said = (tmp_path / "log").read_text()
-    assert "outputs are the committed bytes" in said
-    assert said.count("  same") == len(read_lock(clone / LOCK).outs())
+    message = (tmp_path / "log").read_text()
+    assert "outputs are the committed bytes" in message
+    assert message.count("  same") == len(read_lock(clone / LOCK).outs())
     for held in (port, s3_port):
         with pytest.raises(urllib.error.URLError, match="refused"):
             urllib.request.urlopen(f"http://127.0.0.1:{held}/health/live")

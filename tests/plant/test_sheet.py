@@ -194,15 +194,15 @@ GOOD = written([row()])
     ],
 )
 def test_what_makes_a_table_doubtful_is_refused_with_its_place(data, where, problem):
-    assert any(told.startswith(f"{where}: ") and problem in told for told in refused(data))
+    assert any(violation.startswith(f"{where}: ") and problem in violation for violation in refused(data))
 
 
 def test_everything_wrong_is_told_at_once_but_not_without_end():
-    told = refused(written([row(**{ID_COLUMN: "", YIELD_COLUMN: "?"})] * 50))
-    assert [v.partition(":")[0] for v in told[:3]] == [
+    violations = refused(written([row(**{ID_COLUMN: "", YIELD_COLUMN: "?"})] * 50))
+    assert [v.partition(":")[0] for v in violations[:3]] == [
         f"line 2, column {ID_COLUMN}", f"line 2, column {YIELD_COLUMN}", f"line 3, column {ID_COLUMN}"
     ]  # fmt: skip
-    assert (len(told), told[-1]) == (MAX_VIOLATIONS + 1, "file: 80 more like these")
+    assert (len(violations), violations[-1]) == (MAX_VIOLATIONS + 1, "file: 80 more like these")
 
 
 MANY = 3 * CHUNK_ROWS + 5
@@ -221,7 +221,7 @@ def test_a_long_file_is_read_as_its_rows_are():
 def test_what_is_wrong_far_down_is_told_as_it_is_near_the_top():
     rows = [row(A1=str(n)) for n in range(MANY)]
     doubtful = [*rows, row(**{ID_COLUMN: ""}), *rows, row(**{YIELD_COLUMN: "?"})]
-    assert [told.partition(":")[0] for told in refused(written(doubtful))] == [
+    assert [violation.partition(":")[0] for violation in refused(written(doubtful))] == [
         f"line {MANY + 2}, column {ID_COLUMN}",
         f"line {2 * MANY + 3}, column {YIELD_COLUMN}",
     ]
@@ -235,8 +235,8 @@ def test_what_is_wrong_far_down_is_told_as_it_is_near_the_top():
         assert refused(written([*ragged, row(A5="7:00\n"), *rows], header)) == [
             f"line {4 * MANY + 7}: a line break inside a cell: a quote too many?"
         ]
-        (told,) = refused(written([*ragged, row(A5="7:00\n"), *rows], header) + b'"')
-        assert told.startswith(f"line {4 * MANY + 7}: cannot be split into cells")
+        (violation,) = refused(written([*ragged, row(A5="7:00\n"), *rows], header) + b'"')
+        assert violation.startswith(f"line {4 * MANY + 7}: cannot be split into cells")
 
 
 def test_rows_with_the_same_name_are_read_one_after_the_other():

@@ -34,7 +34,11 @@ from batchyield.versioning.storage import embedded_s3, raw_data, remotes, s3_obj
 from batchyield.versioning.storage.content_store import cache_path
 
 TOKEN = "tok-3n-of-the-index"
-ME = {f"GIT_{who}_{what}": said for who in ("AUTHOR", "COMMITTER") for what, said in (("NAME", "t"), ("EMAIL", "t@l"))}
+ME = {
+    f"GIT_{who}_{what}": message
+    for who in ("AUTHOR", "COMMITTER")
+    for what, message in (("NAME", "t"), ("EMAIL", "t@l"))
+}
 
 
 def md5(data):
@@ -93,25 +97,25 @@ def origin(tmp_path_factory):
         pinned = yaml.safe_load((root / raw_data.PIN).read_text())
         pinned["outs"][0] |= {"md5": md5(data), "size": len(data)}
         (root / raw_data.PIN).write_text(yaml.safe_dump(pinned))
-        said = [train(root, 0.5, "Train the first"), at(root, "release", "--version", "1.0.0", "--push")]
-        said += [at(root, "promote", "prod", "--push")]
+        message = [train(root, 0.5, "Train the first"), at(root, "release", "--version", "1.0.0", "--push")]
+        message += [at(root, "promote", "prod", "--push")]
         figures = json.loads((root / "data/metrics/test.json").read_text())
         (root / "data/metrics/test.json").write_text(json.dumps(figures | {"r2": 0.75}))
-        said += [
+        message += [
             train(root, 0.5625, "Train again: the line was too low", ("contract_params", "batch"), "cut"),
             at(root, "release", "--bump", "minor", "--push"),
         ]
-        said += [at(root, "promote", "staging", "1.1.0", "--push"), at(root, "promote", "dev", "1.1.0")]
+        message += [at(root, "promote", "staging", "1.1.0", "--push"), at(root, "promote", "dev", "1.1.0")]
         git("push", "-q", "origin", "main", cwd=root)
-        yield root, bare, said
+        yield root, bare, message
 
 
 def at(root, *arguments):
     """`batchyield ARGUMENTS` in `root`: what it printed."""
-    said = io.StringIO()
-    with contextlib.chdir(root), contextlib.redirect_stdout(said):
-        assert main([*arguments]) == 0, said.getvalue()
-    return said.getvalue()
+    message = io.StringIO()
+    with contextlib.chdir(root), contextlib.redirect_stdout(message):
+        assert main([*arguments]) == 0, message.getvalue()
+    return message.getvalue()
 
 
 @pytest.fixture
@@ -141,10 +145,10 @@ def test_a_release_is_a_tag_with_its_pins_and_a_second_clone_resolves_it(origin,
     assert resolve(root=clone, stage="prod").revision == first
     assert resolve(root=clone).version == "1.1.0"
     lock = (git("show", f"{second}:dvc.lock", cwd=clone)).splitlines()
-    told = git("tag", "--list", "--format=%(contents)", "yield-model@v1.1.0", cwd=clone)
+    output = git("tag", "--list", "--format=%(contents)", "yield-model@v1.1.0", cwd=clone)
     for name in FILES:
-        assert f"data/model/{name} md5 {lock[lock.index(f'    - path: data/model/{name}') + 2].split()[-1]}" in told
-    assert "raw data md5 " in told
+        assert f"data/model/{name} md5 {lock[lock.index(f'    - path: data/model/{name}') + 2].split()[-1]}" in output
+    assert "raw data md5 " in output
     # DVC itself reads the same registry.
     shown = run("dvc", "artifacts", "get", ".", NAME, "--stage", "prod", "-o", "got", cwd=clone)
     assert shown.returncode == 0
@@ -162,7 +166,7 @@ def test_promote_goes_back_and_forth_and_refuses_what_is_not_there(inside, origi
     assert stages()["prod"] == "1.0.0"
     assert main(["release", "promote", "prod", "v1.0.0"]) == 0
     assert "holds yield-model 1.0.0 already" in capsys.readouterr().out
-    for arguments, said in (
+    for arguments, message in (
         (["release", "promote", "prod", "--back"], "it holds 1.0.0, its first"),
         (["release", "promote", "production"], "Allowed stages are"),
         (["release", "promote", "prod", "2.0.0"], "has no version 2.0.0; this clone knows 1.1.0, 1.0.0"),
@@ -171,10 +175,10 @@ def test_promote_goes_back_and_forth_and_refuses_what_is_not_there(inside, origi
         (["deploy", "serve", "--model", "other"], "no model other is released from here"),
     ):
         assert main(arguments) == 2
-        assert said in capsys.readouterr().err
+        assert message in capsys.readouterr().err
     assert main(["release", "list", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert [move["tag"] for move in told["moves"]] == [
+    output = json.loads(capsys.readouterr().out)
+    assert [move["tag"] for move in output["moves"]] == [
         "yield-model#prod#1",
         "yield-model#staging#2",
         "yield-model#prod#3",
@@ -238,15 +242,15 @@ def test_what_must_not_be_released_is_refused_with_every_reason(inside, capsys):
     commit(inside, "Change code under the same version")
     (inside / "scratch.txt").write_text("not committed")
     assert main(["release", "create", "--dry-run"]) == 1
-    told = capsys.readouterr()
-    for said in (
+    output = capsys.readouterr()
+    for message in (
         "scratch.txt differs",
         "FAILED  forward coverage 0.2000",
         "is not what yield-model@v1.1.0 released as batchyield",
         "passed  the storage holds all",
     ):
-        assert said in told.out
-    assert "1.1.1 is not released" in told.err
+        assert message in output.out
+    assert "1.1.1 is not released" in output.err
     assert main(["release", "create", "--version", "1.0.5"]) == 2
     assert "1.0.5 is not above 1.1.0" in capsys.readouterr().err
 
@@ -272,13 +276,13 @@ def test_notes_and_card_say_what_changed(inside, origin, capsys):
     before = json.loads((ROOT / "data/metrics/test.json").read_text())["r2"]
     assert main(["release", "notes", "1.1.0"]) == 0
     notes = capsys.readouterr().out
-    for said in (
+    for message in (
         f"commit `{second}`, after 1.0.0.",
         f"| model.onnx | `{md5(linear_onnx(0.5625))}` |",
         f"| test batches | r2 | {before:.4g} | 0.75 | {0.75 - before:+.4g} |",
         "Train again: the line was too low",
     ):
-        assert said in notes
+        assert message in notes
     assert "Train the first" not in notes
     assert changed(notes) == [
         "- params: intervals.level in params.yaml, 0.9 before, nothing now",
@@ -286,14 +290,14 @@ def test_notes_and_card_say_what_changed(inside, origin, capsys):
         "- code: src/batchyield/plant/cells.py, src/batchyield/plant/batch.py",
     ]
     assert main(["release", "notes", "--all"]) == 0
-    told = capsys.readouterr().out
-    assert told.startswith(notes)
-    assert changed(told.removeprefix(notes)) == ["There is no version before."]
+    output = capsys.readouterr().out
+    assert output.startswith(notes)
+    assert changed(output.removeprefix(notes)) == ["There is no version before."]
     assert main(["release", "card", first]) == 0
-    told = capsys.readouterr().out
-    assert told.startswith(f"# {NAME}\n")
-    assert f"Commit `{first}`" in told
-    assert "| seed | 1 |" in told
+    output = capsys.readouterr().out
+    assert output.startswith(f"# {NAME}\n")
+    assert f"Commit `{first}`" in output
+    assert "| seed | 1 |" in output
 
 
 def changed(notes):
@@ -313,8 +317,8 @@ def test_notes_of_the_same_inputs_say_so_and_many_files_are_cut_short(inside, ca
     assert main(["release", "notes", "1.2.0"]) == 0
     assert changed(capsys.readouterr().out) == ["The same data, code and params as before."]
     assert main(["release", "notes", "1.3.0"]) == 0
-    (told,) = changed(capsys.readouterr().out)
-    assert re.fullmatch(r"- code: (src/\d+\.py, )+src/\d+\.py and \d+ more", told)
+    (output,) = changed(capsys.readouterr().out)
+    assert re.fullmatch(r"- code: (src/\d+\.py, )+src/\d+\.py and \d+ more", output)
 
 
 class Index:
@@ -424,8 +428,8 @@ def test_from_the_tag_by_way_of_an_index_to_the_prediction_that_the_service_give
     resumed = publish(clone, UV_PUBLISH_URL=address, **simple)
     assert resumed.returncode == 0, "an upload that was cut off continues with the files that are missing"
     assert sorted(file.name for file in (index.folder / "packages").iterdir()) == sorted(one.name for one in wheels)
-    for told, token in ((refused, "wr0ng-token"), (done, TOKEN), (resumed, TOKEN)):
-        assert token not in told.stdout + told.stderr
+    for output, token in ((refused, "wr0ng-token"), (done, TOKEN), (resumed, TOKEN)):
+        assert token not in output.stdout + output.stderr
 
     python = bare_environment(tmp_path / "plant")
     run(

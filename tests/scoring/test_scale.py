@@ -92,10 +92,12 @@ def score_all(client, shipped, files):
 def test_workers_make_the_bytes_that_this_process_makes(made, client, root, files, expected, tmp_path, capfdbinary):
     out, lock = tmp_path / "scored.csv", root / "dvc.lock"
     assert scored(capfdbinary, *files, "--local", "--lock", lock, "--quiet") == (0, expected.decode(), "")
-    code, told, said = scored(capfdbinary, *files, "--scheduler", made.address, "--lock", lock, "--out", out, "--json")
-    assert code == 0, said
+    code, output, message = scored(
+        capfdbinary, *files, "--scheduler", made.address, "--lock", lock, "--out", out, "--json"
+    )
+    assert code == 0, message
     assert out.read_bytes() == expected
-    summary = json.loads(told)
+    summary = json.loads(output)
     assert summary.pop("seconds") > 0
     assert summary.pop("workers") == len(client.nthreads())
     assert summary == {
@@ -103,13 +105,13 @@ def test_workers_make_the_bytes_that_this_process_makes(made, client, root, file
         "md5": hashlib.md5(expected, usedforsecurity=False).hexdigest(),
         "model": read_pins(lock, root / "data/model")[MODEL],
     }
-    assert re.fullmatch(r"\d workers? answers? with model \w{32}\n", said)
+    assert re.fullmatch(r"\d workers? answers? with model \w{32}\n", message)
 
 
 def test_the_environment_names_the_scheduler(made, root, files, expected, capfdbinary, monkeypatch):
     monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", made.address)
-    code, told, said = scored(capfdbinary, *files, "--lock", root / "dvc.lock", "--quiet")
-    assert (code, told, said) == (0, expected.decode(), "")
+    code, output, message = scored(capfdbinary, *files, "--lock", root / "dvc.lock", "--quiet")
+    assert (code, output, message) == (0, expected.decode(), "")
 
 
 def test_a_worker_that_is_killed_over_a_part_costs_nothing(made, client, shipped, files, expected):
@@ -135,20 +137,20 @@ def test_a_part_that_kills_every_worker_is_an_error_that_says_so(deserted, shipp
 
 
 @pytest.mark.parametrize(
-    ("be", "told"),
+    ("be", "pattern"),
     [("another", r"numpy 1\.0\.0 and not 2\."), ("without", r"ModuleNotFoundError.*batchyield\.scoring\.dask")],
 )
 def test_a_worker_that_would_answer_otherwise_is_named_and_gets_no_part(
-    made, client, shipped, root, be, told, capfdbinary, files
+    made, client, shipped, root, be, pattern, capfdbinary, files
 ):
     with made.worker(be, client):
-        with pytest.raises(EnvironmentMismatchError, match=told) as refusal:
+        with pytest.raises(EnvironmentMismatchError, match=pattern) as refusal:
             check_workers(client, shipped)
         (address,) = refusal.value.workers
-        code, out, said = scored(capfdbinary, *files, "--scheduler", made.address, "--lock", root / "dvc.lock")
+        code, out, message = scored(capfdbinary, *files, "--scheduler", made.address, "--lock", root / "dvc.lock")
     assert (code, out) == (2, "")
-    assert f"  {address}: " in said
-    assert "requirements/scale.txt" in said
+    assert f"  {address}: " in message
+    assert "requirements/scale.txt" in message
 
 
 def test_a_worker_that_came_after_the_check_is_held_against_the_client_too(client, shipped, files):
@@ -159,8 +161,8 @@ def test_a_worker_that_came_after_the_check_is_held_against_the_client_too(clien
 
 def test_a_defect_in_a_worker_is_an_error_and_no_silence(client, shipped, files, tmp_path):
     shutil.copy(files[0], tmp_path / "defect.csv")
-    told = r"defect\.csv, a batch after number 0: the worker tcp://.* failed with ZeroDivisionError: a defect"
-    with pytest.raises(BatchyieldError, match=told):
+    pattern = r"defect\.csv, a batch after number 0: the worker tcp://.* failed with ZeroDivisionError: a defect"
+    with pytest.raises(BatchyieldError, match=pattern):
         score_all(client, shipped, [tmp_path / "defect.csv"])
 
 
@@ -186,15 +188,15 @@ def test_a_model_that_is_not_the_pinned_one_is_opened_nowhere(shipped):
 def test_where_nobody_is_there_it_is_said_what_to_start(root, files, deserted, capfdbinary, monkeypatch):
     monkeypatch.setattr(cluster, "WORKERS_TIMEOUT_SECONDS", 0.2)
     given = [files[0], "--lock", root / "dvc.lock", "--scheduler"]
-    code, out, said = scored(capfdbinary, *given, deserted.address)
+    code, out, message = scored(capfdbinary, *given, deserted.address)
     assert (code, out) == (2, "")
-    assert said.startswith(f"batchyield: the scheduler {deserted.address} has had no worker for 0.2 seconds\n")
+    assert message.startswith(f"batchyield: the scheduler {deserted.address} has had no worker for 0.2 seconds\n")
     monkeypatch.setattr(cluster, "CONNECT_TIMEOUT_SECONDS", 0.2)
     address = f"tcp://127.0.0.1:{free_port()}"
-    code, out, said = scored(capfdbinary, *given, address)
+    code, out, message = scored(capfdbinary, *given, address)
     assert (code, out) == (2, "")
-    assert said.startswith(f"batchyield: no Dask scheduler answers at {address}: ")
-    assert "dask scheduler" in said
+    assert message.startswith(f"batchyield: no Dask scheduler answers at {address}: ")
+    assert "dask scheduler" in message
 
 
 def test_a_scheduler_that_goes_away_is_an_error_and_no_wait(tmp_path, shipped, files):
@@ -249,8 +251,8 @@ def test_ctrl_c_ends_all_and_leaves_no_file(root, files, tmp_path):
         never_ending.flush()
         assert process.stderr.readline().startswith("1 worker answers with model")
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers, too
-        _, said = process.communicate(timeout=60)
-    assert (process.returncode, said) == (130, "")
+        _, message = process.communicate(timeout=60)
+    assert (process.returncode, message) == (130, "")
     assert list(out.iterdir()) == []
     assert not list(tmp_path.glob("batchyield-dask-*"))
 
@@ -266,17 +268,17 @@ def test_tls_is_spoken_where_it_is_asked_for(root, files, expected, tmp_path, ca
         given = [*files, "--lock", root / "dvc.lock", "--quiet", "--scheduler", made.address]
         tls = [each for name, path in written.items() for each in (f"--tls-{name}", path)]
         assert scored(capfdbinary, *given, *tls) == (0, expected.decode(), "")
-        code, out, said = scored(capfdbinary, *given)
+        code, out, message = scored(capfdbinary, *given)
     assert (code, out) == (2, "")
-    assert "no Dask scheduler answers" in said
+    assert "no Dask scheduler answers" in message
 
 
 def test_what_is_given_wrong_is_refused(files, root, capfdbinary, monkeypatch):
-    for wrong, told in (
+    for wrong, part in (
         (["--local", "--json"], "name a file with --out"),
         (["--workers", "0"], "give at least 1"),
         (["--url", "http://127.0.0.1:1"], "one file at a time"),
     ):
-        code, out, said = scored(capfdbinary, *files, "--lock", root / "dvc.lock", *wrong)
+        code, out, message = scored(capfdbinary, *files, "--lock", root / "dvc.lock", *wrong)
         assert (code, out) == (2, "")
-        assert told in said
+        assert part in message
