@@ -17,8 +17,8 @@ from support.batches import MODELS, params, plant, small, trained
 
 from batchyield.errors import ArtifactError
 from batchyield.modelling.estimators import FilledTrees
-from batchyield.modelling.onnx_export import parity, to_onnx
-from batchyield.modelling.onnx_trees import TreeTable, _no_greater
+from batchyield.modelling.onnx_export import check_parity, to_onnx
+from batchyield.modelling.sklearn_trees import TreeTable, _no_greater
 from batchyield.modelling.train import train
 from batchyield.plant.csv_reader import read_sheet
 from batchyield.plant.features import FEATURES, featurize
@@ -57,14 +57,14 @@ def test_the_written_model_answers_as_the_trained_one(model):
     mixed = rng.permuted(values, axis=0)
     blank = np.full((2, WIDTH), np.nan, dtype=np.float32)
     other = plant(300, 11)[0].values
-    assert parity(written, made, np.vstack([values, other, holes, mixed, blank])) <= PREDICTION_TOLERANCE
+    assert check_parity(written, made, np.vstack([values, other, holes, mixed, blank])) <= PREDICTION_TOLERANCE
 
 
 @pytest.mark.parametrize("model", [m for m in MODELS if m not in ("mean", "ridge", "elastic_net")])
 def test_rows_on_the_thresholds_take_the_same_branch(model):
     made = trained(model)
     written = to_onnx(made)
-    assert parity(written, made, thresholds(written)) <= PREDICTION_TOLERANCE
+    assert check_parity(written, made, thresholds(written)) <= PREDICTION_TOLERANCE
 
 
 @settings(max_examples=50)
@@ -75,7 +75,7 @@ def test_rows_on_the_thresholds_take_the_same_branch(model):
 )
 def test_any_row_is_answered_alike(rows):
     made = trained("line_blend")
-    assert parity(_written("line_blend"), made, rows) <= PREDICTION_TOLERANCE
+    assert check_parity(_written("line_blend"), made, rows) <= PREDICTION_TOLERANCE
     answers = session_of("line_blend").run(OUTPUTS, {"features": rows})
     assert np.isfinite(answers).all()
     assert (answers[1] <= answers[0]).all()
@@ -143,7 +143,7 @@ def test_the_bytes_do_not_hang_on_threads_kernels_or_instructions():
 def test_a_wrong_graph_is_caught():
     made, other = trained("line_trees"), trained("extra_trees")
     with pytest.raises(ArtifactError, match="differs from the trained model by up to"):
-        parity(to_onnx(other), made, plant()[0].values)
+        check_parity(to_onnx(other), made, plant()[0].values)
 
 
 def test_an_estimator_without_a_counterpart_is_refused():
@@ -198,5 +198,5 @@ def test_real_batches_are_answered_alike(real_data, model):
     values = featurize(sheet.batches).values
     made = train(values, np.array(sheet.yields), params(f"model={model}", "intervals.folds=2"))
     written = to_onnx(made)
-    assert parity(written, made, np.vstack([values, featurize(test.batches).values])) <= PREDICTION_TOLERANCE
+    assert check_parity(written, made, np.vstack([values, featurize(test.batches).values])) <= PREDICTION_TOLERANCE
     assert len(written) < 5_000_000

@@ -7,8 +7,8 @@ from support.batches import plant, small, trained
 from batchyield.errors import ParamsError
 from batchyield.modelling.conformal import (
     FLAGS,
-    GREATEST,
-    LEAST,
+    HIGHEST_YIELD,
+    LOWEST_YIELD,
     Intervals,
     TooFewResidualsError,
     calibrate,
@@ -111,8 +111,8 @@ def test_the_answer_is_never_outside_its_interval(rows):
     lower, upper = made.around(yields, matrix(*[code for _, code in rows]))
     assert (lower <= yields).all()
     assert (yields <= upper).all()
-    assert lower.min() >= LEAST
-    assert upper.max() <= GREATEST
+    assert lower.min() >= LOWEST_YIELD
+    assert upper.max() <= HIGHEST_YIELD
 
 
 def test_groups_are_told_by_the_blank_spins():
@@ -137,8 +137,8 @@ def test_a_batch_is_predicted_by_a_model_that_has_not_seen_it():
 def test_the_answers_for_unseen_batches_come_with_the_model():
     features, yields = plant()
     made = trained("line_trees")
-    assert (made.predict(features.values).yields != made.unseen.yields).mean() > 0.9
-    inside = (made.unseen.lower <= yields) & (yields <= made.unseen.upper)
+    assert (made.predict(features.values).yields != made.out_of_fold.yields).mean() > 0.9
+    inside = (made.out_of_fold.lower <= yields) & (yields <= made.out_of_fold.upper)
     assert inside.mean() == pytest.approx(0.9, abs=0.05)
 
 

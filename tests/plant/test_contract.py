@@ -147,7 +147,7 @@ def test_a_batch_without_a_name_is_named_by_its_line():
         ({"mostly_blank": ["A99"]}, "A99: no such column or unit"),
         ({"usual": {"A5": [0, 1]}}, "A5: no such column or unit"),
         ({"possible": {"lb": [0, 1]}}, "lb: no such column or unit"),
-        ({"usual": {"A1": [300, 200]}}, "A1: the bounds 300 and 200 are the wrong way round"),
+        ({"usual": {"A1": [300, 200]}}, "A1: the bounds 300 and 200 are in the wrong order"),
         ({"yield_bounds": [1, float("nan")]}, "yield: the bounds"),
         ({"minimum": 1}, "unknown field `minimum`"),
     ],

@@ -16,7 +16,7 @@ from api.telemetry.prometheus_histogram import BulkHistogram
     ("names", "module", "library"),
     [
         (r"self\._(sum|buckets|upper_bounds)\b", "api/telemetry/prometheus_histogram.py", "prometheus-client"),
-        (r"\._predictors\b|\._baseline_prediction\b", "src/batchyield/modelling/onnx_trees.py", "scikit-learn"),
+        (r"\._predictors\b|\._baseline_prediction\b", "src/batchyield/modelling/sklearn_trees.py", "scikit-learn"),
     ],
 )
 def test_private_names_are_used_in_one_module_below_an_upper_bound(names, module, library):

@@ -1,11 +1,11 @@
-"""Conformal prediction intervals: how wide they must be to hold a given share of yields.
+"""Split-conformal prediction intervals.
 
-Residuals are out of fold: each training batch is predicted by a model that has not seen it. They are not symmetric,
-and the processes differ in how well they can be predicted, so each group of batches gets a lower and an upper reach
-of its own. The answers come from the model fitted on all batches, which is no worse than those of the folds.
+Residuals are out of fold: each training batch is predicted by a model fitted without it. They are not symmetric, and
+some processes are harder to predict, so each group of batches has its own lower and upper half width. Predictions come
+from the model fitted on all batches, which is at least as good as those of the folds.
 
-Folds drawn at random promise the level for batches from the same time as the training; the plant drifts, and for later
-batches only folds that are periods do.
+Random folds give the promised coverage for batches from the time of the training. The plant drifts: for later batches,
+only folds that are periods in time do.
 """
 
 import math
@@ -24,22 +24,22 @@ from batchyield.modelling.yield_model import YieldModel
 from batchyield.plant.features import INDEX
 
 FLAGS: tuple[int, int] = (INDEX["B10_missing"], INDEX["B11_missing"])
-"""How many spins a batch had tells the processes apart; group = first flag + 2 * second flag."""
+"""The number of spins separates the processes; group = first flag + 2 * second flag."""
 
 GROUPS = 4
-ROUNDING = 1e-9
-"""What floating point may add to a whole number of residuals."""
-LEAST, GREATEST = 0.0, 1.1
-"""Where every interval ends at the latest: no batch gives less than nothing, or more than a mass balance allows."""
+RANK_TOLERANCE = 1e-9
+"""Floating-point error allowed in the rank of a residual."""
+LOWEST_YIELD, HIGHEST_YIELD = 0.0, 1.1
+"""Limits of every interval: a yield is not negative, and the mass balance allows no more."""
 
 
 class Intervals(msgspec.Struct, frozen=True):
-    """How far the interval reaches from the answer, by group.
+    """Half widths of the prediction intervals, by group.
 
     Attributes:
-        level: share of yields the interval is to hold.
-        below: reach downwards of each group [yield].
-        above: reach upwards of each group [yield].
+        level: promised coverage, between 0 and 1.
+        below: half width below the prediction for each group, as a yield.
+        above: half width above the prediction for each group, as a yield.
         rows: training batches of each group.
     """
 
@@ -49,23 +49,23 @@ class Intervals(msgspec.Struct, frozen=True):
     rows: tuple[int, ...]
 
     def around(self, yields: Array, X: Matrix) -> tuple[Array, Array]:  # noqa: N803 - as scikit-learn
-        """Lower and upper ends [n] around answers [n] for the whole feature matrix."""
-        group = groups(X)
+        """Return lower and upper ends [n] around predictions [n] for the whole feature matrix."""
+        group = _groups(X)
         lower, upper = yields - np.array(self.below)[group], yields + np.array(self.above)[group]
-        return np.clip(lower, LEAST, GREATEST), np.clip(upper, LEAST, GREATEST)
+        return np.clip(lower, LOWEST_YIELD, HIGHEST_YIELD), np.clip(upper, LOWEST_YIELD, HIGHEST_YIELD)
 
 
-def groups(X: Matrix) -> npt.NDArray[np.int64]:  # noqa: N803
-    """The group [n] of each row of the whole feature matrix."""
+def _groups(X: Matrix) -> npt.NDArray[np.int64]:  # noqa: N803
+    """Group [n] of each row of the whole feature matrix."""
     raised = X[:, FLAGS] > 0.5
     return raised[:, 0] + 2 * raised[:, 1].astype(np.int64)
 
 
 def make_folds(X: Matrix, params: IntervalsParams) -> list[npt.NDArray[np.intp]]:  # noqa: N803
-    """The rows of each fold: drawn at random, or in periods by the number in the id.
+    """Return the row numbers of each fold: random, or periods in time by the number in the id.
 
     Raises:
-        ParamsError: periods are asked for, and a batch has no number.
+        ParamsError: periods are configured, and a batch has no number.
     """
     if params.cut == "random":
         return [part for _, part in KFold(params.folds, shuffle=True, random_state=params.seed).split(X)]
@@ -85,7 +85,7 @@ def predict_out_of_fold(
     y: Array,
     folds: Sequence[npt.NDArray[np.intp]],
 ) -> Array:
-    """Predictions [n], each by a copy of the model that was fitted without the batch's fold."""
+    """Return predictions [n], each by a copy of the model fitted without the fold of the batch."""
     predicted = np.empty(len(y))
     for part in folds:
         rest = np.setdiff1d(np.arange(len(y)), part)
@@ -94,7 +94,7 @@ def predict_out_of_fold(
 
 
 class TooFewResidualsError(ParamsError):
-    """Fewer out-of-fold residuals than the level of the intervals needs."""
+    """There are fewer out-of-fold residuals than the level of the intervals needs."""
 
     def __init__(self, rows: int, tail: float) -> None:
         super().__init__(
@@ -108,7 +108,7 @@ def conformal_quantile(residuals: Array, tail: float) -> float:
     """Return the split-conformal half width for one side of an interval, rounded up to 5 decimals, never negative.
 
     Args:
-        residuals: out of fold, measured less predicted, as yields [n].
+        residuals: out of fold, measured minus predicted, as yields [n].
         tail: probability that a new residual may exceed the half width, between 0 and 1.
 
     Returns:
@@ -119,23 +119,28 @@ def conformal_quantile(residuals: Array, tail: float) -> float:
     """
     if len(residuals) < _least_rows(tail):
         raise TooFewResidualsError(len(residuals), tail)
-    k = math.ceil((len(residuals) + 1) * (1 - tail) - ROUNDING)
+    k = math.ceil((len(residuals) + 1) * (1 - tail) - RANK_TOLERANCE)
     return max(0.0, math.ceil(float(np.sort(residuals)[k - 1]) * 1e5) / 1e5)
 
 
 def _least_rows(tail: float) -> int:
-    return math.ceil(1 / tail - 1 - ROUNDING)
+    return math.ceil(1 / tail - 1 - RANK_TOLERANCE)
 
 
 def calibrate(residuals: Array, X: Matrix, params: IntervalsParams) -> Intervals:  # noqa: N803
-    """Find the reaches from out-of-fold residuals [n], measured less answered, of the batches of a feature matrix.
+    """Return the half widths for out-of-fold residuals.
 
-    A group with fewer than `smallest_group` batches, or too few for the level, gets the reaches of all together.
+    A group with fewer than `smallest_group` batches, or too few for the level, gets the half widths of all batches.
+
+    Args:
+        residuals: measured minus predicted yields [n].
+        X: whole feature matrix of the same batches [n, len(FEATURES)].
+        params: level and smallest group.
 
     Raises:
-        TooFewResidualsError: all batches together are too few for the level.
+        TooFewResidualsError: even all batches are too few for the level.
     """
-    group, tail = groups(X), (1 - params.level) / 2
+    group, tail = _groups(X), (1 - params.level) / 2
     parts = [residuals[group == g] for g in range(GROUPS)]
     least = max(params.smallest_group, _least_rows(tail))
     used = [part if len(part) >= least else residuals for part in parts]

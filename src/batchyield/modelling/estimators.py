@@ -1,4 +1,8 @@
-"""Estimators whose fitted numbers do not depend on the machine: each is rounded before anything is built on it."""
+"""Estimators whose fitted numbers are the same on every machine.
+
+The last bits of a BLAS result depend on the kernel that it picks for the CPU. Sums here are NumPy's own, and every
+fitted coefficient is rounded to a decimal grid before anything is built on it.
+"""
 
 from typing import Any, Self
 
@@ -14,13 +18,13 @@ Matrix = npt.NDArray[np.floating[Any]]
 
 PRODUCT_PER_CHARGE = INDEX["B14_per_A1"]
 HUBER = 0.03
-"""Residual [yield] from which a batch pulls at the line with constant force: about the spread of a good batch."""
+"""Residual [yield] at which the Huber loss becomes linear: about the spread of a good batch."""
 
 
 class MassLine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     """Yield = intercept + slope * max(B14/A1, knee), fitted with Huber weights.
 
-    Yield is product mass over charge, and a tree cannot carry that proportion beyond the charges it has seen.
+    Yield is proportional to product mass over charge, which trees cannot extrapolate beyond the charges in training.
 
     Args:
         knee: B14/A1 below which the line is flat.
@@ -30,9 +34,9 @@ class MassLine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self.knee = knee
 
     def fit(self, X: Matrix, y: Array) -> Self:  # noqa: N803 - scikit-learn's names
-        """Fit on the feature matrix [n, k] and yields [n]; a missing B14/A1 counts as the median one."""
-        given = X[:, PRODUCT_PER_CHARGE].astype(np.float64)
-        known = given[~np.isnan(given)]
+        """Fit on the feature matrix [n, k] and yields [n]; a missing B14/A1 counts as the median."""
+        ratio = X[:, PRODUCT_PER_CHARGE].astype(np.float64)
+        known = ratio[~np.isnan(ratio)]
         self.missing_ = round(float(np.median(known)), 3) if len(known) else self.knee
         q = self._ratio(X)
         slope, intercept = 0.0, float(np.median(y))
@@ -48,11 +52,11 @@ class MassLine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def predict(self, X: Matrix) -> Array:  # noqa: N803
-        """Yields [n] on the line."""
+        """Return the yields [n] on the line."""
         return np.asarray(self.intercept_ + self.slope_ * self._ratio(X))
 
     def is_flat(self, X: Matrix) -> npt.NDArray[np.bool_]:  # noqa: N803
-        """Whether each row [n] lies where the line is flat."""
+        """Return whether B14/A1 of each row [n] is below the knee."""
         return np.asarray(X[:, PRODUCT_PER_CHARGE] < self.knee)
 
     def _ratio(self, X: Matrix) -> Array:  # noqa: N803
@@ -61,11 +65,11 @@ class MassLine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
 
 class WinsorLinear(RegressorMixin, BaseEstimator):  # type: ignore[misc]
-    """A linear model of features that are imputed by their median, clipped at quantiles and scaled.
+    """A linear model on features that are median-imputed, winsorised at quantiles and scaled.
 
     Args:
         linear: an unfitted scikit-learn linear regressor.
-        winsor: quantile cut off at either end.
+        winsor: quantile at which each feature is clipped, at both ends.
     """
 
     def __init__(self, linear: Ridge | ElasticNet, winsor: float = 0.005) -> None:
@@ -79,7 +83,7 @@ class WinsorLinear(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         filled = np.where(np.isnan(data), self.median_, data)
         self.low_ = _column_quantile(filled, self.winsor)
         self.high_ = _column_quantile(filled, 1 - self.winsor)
-        # Powers of two: dividing by them is exact on every machine.
+        # Powers of two: scaling by them is exact.
         spread = np.maximum(self.high_ - self.low_, 2.0**-20)
         self.scale_ = 2.0 ** -np.round(np.frexp(spread)[1])
         fitted = self.linear.fit(self._scaled(data), y)
@@ -88,7 +92,7 @@ class WinsorLinear(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def predict(self, X: Matrix) -> Array:  # noqa: N803
-        """Return predictions [n], summed column by column: a BLAS sum would depend on the CPU."""
+        """Return predictions [n]; summed column by column, because BLAS would make the result depend on the CPU."""
         return np.asarray((self._scaled(X.astype(np.float64)) * self.coef_).sum(axis=1) + self.intercept_)
 
     def _scaled(self, data: Array) -> Array:
@@ -97,16 +101,16 @@ class WinsorLinear(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
 
 def _column_quantile(data: Array, quantile: float) -> Array:
-    """Quantiles of the known values of each column, each a value that occurs; 0 for an empty column."""
+    """Quantile of the known values of each column, always one of them; 0 for an empty column."""
     columns = (column[~np.isnan(column)] for column in data.T)
     return np.array([np.quantile(c, quantile, method="nearest") if len(c) else 0.0 for c in columns])
 
 
 class FilledTrees(RegressorMixin, BaseEstimator):  # type: ignore[misc]
-    """Trees that know no missing values, given a number below all others instead.
+    """Trees without support for missing values; a missing value becomes a number below all others.
 
     Args:
-        trees: an unfitted scikit-learn regressor made of trees.
+        trees: an unfitted scikit-learn tree ensemble.
     """
 
     def __init__(self, trees: Any, fill: float = -1e9) -> None:
@@ -119,7 +123,7 @@ class FilledTrees(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def predict(self, X: Matrix) -> Array:  # noqa: N803
-        """Predictions [n]."""
+        """Return predictions [n]."""
         return np.asarray(self.trees_.predict(self._filled(X)))
 
     def _filled(self, X: Matrix) -> Matrix:  # noqa: N803

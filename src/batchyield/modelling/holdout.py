@@ -1,4 +1,4 @@
-"""Which batches are held out for the test."""
+"""Train-test split: which batches are held out."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,13 +12,13 @@ from batchyield.plant.features import id_number
 
 
 def held_out(ids: Sequence[str], split: RandomSplit | ForwardSplit) -> npt.NDArray[np.bool_]:
-    """True [n] for the test batches.
+    """Return True [n] for the test batches.
 
-    The random split orders the batches by a hash of seed and id: however the rows are shuffled, the same batches are
-    held out, and most of them still are when others are added.
+    The random split orders batches by a hash of seed and id, so it does not depend on the order of the rows, and most
+    test batches stay the same when batches are added.
 
     Raises:
-        ContractError: a forward split meets an id without a number.
+        ContractError: an id has no number, and the split is forward.
     """
     size = round(len(ids) * split.test_fraction)
     if isinstance(split, RandomSplit):

@@ -1,6 +1,7 @@
-"""Metrics of predictions, their bootstrap intervals, and what they depend on. Pure functions of arrays.
+"""Metrics of predictions: bootstrap intervals, cross-validation, slices, permutation importance, partial dependence.
 
-Every metric is rounded far below its own uncertainty, so that it does not depend on the last bit of a sum.
+All are pure functions of arrays. Every metric is rounded far below its uncertainty, so that it does not depend on the
+last bit of a sum.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,12 +18,12 @@ from batchyield.modelling.train import Predictions, train
 from batchyield.plant.features import FEATURES, INDEX, Features
 
 METRIC_DECIMALS = 9
-SMALLEST_PART = 50
-"""Batches that a learning curve starts with at the least."""
+MIN_BATCHES = 50
+"""Fewest batches for forward metrics and for the first point of a learning curve."""
 
 
 class Estimate(msgspec.Struct, frozen=True):
-    """A figure and its bootstrap confidence interval."""
+    """A metric and its bootstrap confidence interval."""
 
     value: float
     low: float
@@ -30,7 +31,7 @@ class Estimate(msgspec.Struct, frozen=True):
 
 
 class Slice(msgspec.Struct, frozen=True):
-    """The figures of some of the batches: those whose `by` is `label`."""
+    """Metrics of the batches whose label of the aspect `by` is `label`."""
 
     by: str
     label: str
@@ -42,9 +43,9 @@ class CrossValidation(msgspec.Struct, frozen=True):
     """Repeated K-fold cross-validation.
 
     Attributes:
-        figures: over all batches, mean of the repeats.
-        spread: standard deviation of `score` between repeats: what the cut alone can change.
-        yields: out-of-fold answers [n], mean of the repeats.
+        figures: metrics over all batches, mean of the repeats.
+        spread: standard deviation of `score` between repeats, which differ only in their folds.
+        yields: out-of-fold predictions [n], mean of the repeats.
     """
 
     figures: dict[str, float]
@@ -53,7 +54,7 @@ class CrossValidation(msgspec.Struct, frozen=True):
 
 
 def row_terms(measured: Array, answers: Predictions) -> dict[str, Array]:
-    """The row-wise terms [n] whose means make every figure."""
+    """Return the terms of each row [n]; all metrics are functions of their means."""
     error = answers.yields - measured
     return {
         "square": error**2,
@@ -67,7 +68,7 @@ def row_terms(measured: Array, answers: Predictions) -> dict[str, Array]:
 
 
 def metrics_of_means(means: Mapping[str, Any]) -> dict[str, Any]:
-    """Figures from means of terms: of all rows, or [resamples] of them at once."""
+    """Return the metrics for means of the terms; each mean is a number or an array [resamples]."""
     variance = means["yield_square"] - means["yield"] ** 2
     known = variance > 1e-12
     return {
@@ -82,17 +83,22 @@ def metrics_of_means(means: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def compute_metrics(measured: Array, answers: Predictions) -> dict[str, float]:
-    """The figures of some answers.
+    """Return the metrics of predictions.
 
-    `score` is half the mean square error; `rmse`, `mae`, `bias` (answered less measured) and `width` (mean of the
-    intervals) are yields; `coverage` is the share of measured yields inside their interval; `r2` is 0 where all
-    measured yields are alike.
+    Args:
+        measured: yields [n], as fractions.
+        answers: predictions for the same batches [n].
+
+    Returns:
+        `score`: half the mean square error. `rmse`, `mae`, `bias` (predicted minus measured) and `width` (mean of the
+        intervals), as yields. `coverage`: share of measured yields inside their interval. `r2`: 0 if all measured
+        yields are equal.
 
     Raises:
-        ValueError: there is no row to judge by.
+        ValueError: n is 0.
     """
     if not len(measured):
-        raise ValueError("no measured yields to judge the answers by")
+        raise ValueError("no measured yields to compare the predictions with")
     means = {name: term.mean() for name, term in row_terms(measured, answers).items()}
     return {name: round(float(value), METRIC_DECIMALS) for name, value in metrics_of_means(means).items()}
 
@@ -100,25 +106,25 @@ def compute_metrics(measured: Array, answers: Predictions) -> dict[str, float]:
 def bootstrap(
     measured: Array, answers: Predictions, resamples: int, confidence: float, seed: int
 ) -> dict[str, Estimate]:
-    """The figures with percentile intervals: how much another draw of as many test batches would change them."""
+    """Return the metrics with bootstrap percentile intervals over the test batches."""
     resampled = resample_metrics(measured, answers, draw_resamples(len(measured), resamples, seed))
     return percentile_intervals(compute_metrics(measured, answers), resampled, confidence)
 
 
 def draw_resamples(rows: int, resamples: int, seed: int) -> npt.NDArray[np.int64]:
-    """Row numbers [resamples, rows] drawn with replacement."""
+    """Return row numbers [resamples, rows] drawn with replacement."""
     return np.random.default_rng(seed).integers(rows, size=(resamples, rows))
 
 
 def resample_metrics(measured: Array, answers: Predictions, drawn: npt.NDArray[np.int64]) -> dict[str, Array]:
-    """The figures [resamples] of each draw of rows."""
+    """Return each metric [resamples] for row numbers from `draw_resamples`."""
     return metrics_of_means({name: term[drawn].mean(axis=1) for name, term in row_terms(measured, answers).items()})
 
 
 def percentile_intervals(
     values: Mapping[str, float], resampled: Mapping[str, Array], confidence: float
 ) -> dict[str, Estimate]:
-    """Each value with the percentile interval of its resamples."""
+    """Return each value with the percentile interval of its resamples."""
     ends = [(1 - confidence) / 2, (1 + confidence) / 2]
     return {
         name: Estimate(value, *(round(float(end), METRIC_DECIMALS) for end in np.quantile(resampled[name], ends)))
@@ -127,7 +133,7 @@ def percentile_intervals(
 
 
 def cross_validate(X: Matrix, y: Array, params: Params) -> CrossValidation:  # noqa: N803 - as scikit-learn
-    """Train on all folds but one, intervals included, and judge on the one: every batch, `repeats` times."""
+    """Repeat K-fold cross-validation of the whole training, intervals included."""
     rounds = [_folded(X, y, params, params.evaluation.seed + r) for r in range(params.evaluation.repeats)]
     figures = [compute_metrics(y, answers) for answers in rounds]
     return CrossValidation(
@@ -145,13 +151,13 @@ def _folded(X: Matrix, y: Array, params: Params, seed: int) -> Predictions:  # n
 
 
 def evaluate_forward(X: Matrix, y: Array, params: Params, share: float) -> dict[str, float]:  # noqa: N803
-    """Train on the earlier batches by id number and judge on the latest `share` of them: what a deployed model meets.
+    """Return the metrics on the latest `share` of the batches, by id number, after training on the earlier ones.
 
-    Batches without a number in their id are left out; there are no figures if fewer than `SMALLEST_PART` remain.
+    Batches without a number in their id are left out; the result is empty if fewer than `MIN_BATCHES` remain.
     """
     number = X[:, INDEX["id_number"]]
     rows = int(np.isfinite(number).sum())
-    if rows < SMALLEST_PART:
+    if rows < MIN_BATCHES:
         return {}
     order = np.argsort(number, kind="stable")[:rows]  # NaN comes last
     earlier, latest = np.split(order, [rows - round(rows * share)])
@@ -159,7 +165,7 @@ def evaluate_forward(X: Matrix, y: Array, params: Params, share: float) -> dict[
 
 
 def slice_labels(features: Features) -> dict[str, list[str]]:
-    """What to slice by: for each aspect, one label [n] a batch, from its features alone."""
+    """Return the label [n] of each batch for each aspect, from its features alone."""
     values = features.values
     number = values[:, INDEX["id_number"]]
     spins = 3 - values[:, INDEX["B10_missing"]] - values[:, INDEX["B11_missing"]]
@@ -175,15 +181,15 @@ def slice_labels(features: Features) -> dict[str, list[str]]:
 
 
 def slice_metrics(measured: Array, answers: Predictions, by: Mapping[str, Sequence[str]]) -> list[Slice]:
-    """The figures of every label of every aspect, sorted by label."""
-    found = []
-    for aspect, given in by.items():
-        column = np.array(given)
-        for label in sorted(set(given)):
+    """Return the metrics of every label of every aspect, sorted by label."""
+    result = []
+    for aspect, labels in by.items():
+        column = np.array(labels)
+        for label in sorted(set(labels)):
             rows = column == label
             part = Predictions(*(side[rows] for side in answers))
-            found.append(Slice(aspect, label, int(rows.sum()), compute_metrics(measured[rows], part)))
-    return found
+            result.append(Slice(aspect, label, int(rows.sum()), compute_metrics(measured[rows], part)))
+    return result
 
 
 def learning_curve(
@@ -194,22 +200,22 @@ def learning_curve(
     params: Params,
     shares: Sequence[float],
 ) -> list[tuple[int, dict[str, float]]]:
-    """Figures on the test batches after training on ever larger parts of one random order of the training batches."""
+    """Return (training batches, test metrics) for growing parts of one random order of the training batches."""
     order = np.random.default_rng(params.evaluation.seed).permutation(len(y))
     curve = []
     for share in shares:
-        part = np.sort(order[: max(SMALLEST_PART, round(len(y) * share))])
+        part = np.sort(order[: max(MIN_BATCHES, round(len(y) * share))])
         curve.append((len(part), compute_metrics(y_test, train(X[part], y[part], params).predict(X_test))))
     return curve
 
 
 def feature_blocks() -> dict[str, list[int]]:
-    """Every feature as a block of its own, for `importance`."""
+    """Return each feature as a block, for `permutation_importance`."""
     return {feature.name: [i] for i, feature in enumerate(FEATURES)}
 
 
 def group_blocks() -> dict[str, list[int]]:
-    """The features of each group as a block, for `importance`: what the model loses when a whole group is noise."""
+    """Return the features of each group as a block, for `permutation_importance`."""
     blocks: dict[str, list[int]] = {}
     for i, feature in enumerate(FEATURES):
         blocks.setdefault(feature.group, []).append(i)
@@ -224,7 +230,7 @@ def permutation_importance(
     repeats: int,
     seed: int,
 ) -> dict[str, float]:
-    """How much `score` grows when the columns of a block are shuffled together; most important first."""
+    """Return how much `score` grows when the columns of a block are shuffled together; most important first."""
     rng = np.random.default_rng(seed)
     base = float(np.mean((predict(X) - y) ** 2)) / 2
     grown: dict[str, float] = {}
@@ -238,12 +244,12 @@ def permutation_importance(
     return dict(sorted(grown.items(), key=lambda item: (-item[1], item[0])))
 
 
-RANGE = (0.025, 0.975)
-"""Quantiles between which a feature is moved: beyond them are slips of the key and few batches."""
+QUANTILE_RANGE = (0.025, 0.975)
+"""Range of a feature in `partial_dependence`: beyond are typing errors and few batches."""
 
 
 class Effect(NamedTuple):
-    """The mean answer [yield] with a feature set to a value in its own unit."""
+    """The mean prediction, as a yield, with a feature set to a value in its unit."""
 
     feature: str
     value: float
@@ -256,29 +262,30 @@ def partial_dependence(
     features: Sequence[str],
     points: int = 20,
 ) -> list[Effect]:
-    """The mean answer over a feature matrix [n, k] for values of each feature, all other columns as they are.
+    """Return the partial dependence of the prediction on each feature.
 
-    The values are quantiles that occur, evenly spaced in rank and each once, so a flag has its two and a feature that
-    never varies one. A batch in which the feature is missing is left out of its mean: a blank is another recipe, and
-    what the recipe would do with a number there nobody has seen. A feature that is missing everywhere has no effect
-    to show. Features derived from one another (B14 and B14/A1) are moved one at a time, as the model sees them.
+    The values of a feature are distinct quantiles, evenly spaced in rank. Batches in which it is missing are left out
+    of its mean, because a blank marks another recipe; a feature without any value has no result. Derived features (B14
+    and B14/A1) are varied one at a time, as the model sees them.
 
     Args:
         predict: feature matrix -> yields.
-        X: batches to average over.
+        X: batches to average over [n, len(FEATURES)].
         features: names, in the order of the result.
-        points: values of each feature at the most.
+        points: largest number of values of each feature.
 
     Raises:
-        KeyError: there is no feature of that name.
+        KeyError: a feature does not exist.
     """
-    found = []
+    result = []
     for name in features:
         column = X[:, INDEX[name]]
         moved = X[~np.isnan(column)]
         if not len(moved):
             continue
-        for value in np.unique(np.quantile(moved[:, INDEX[name]], np.linspace(*RANGE, points), method="nearest")):
+        for value in np.unique(
+            np.quantile(moved[:, INDEX[name]], np.linspace(*QUANTILE_RANGE, points), method="nearest")
+        ):
             moved[:, INDEX[name]] = value
-            found.append(Effect(name, float(f"{value:.6g}"), round(float(np.mean(predict(moved))), METRIC_DECIMALS)))
-    return found
+            result.append(Effect(name, float(f"{value:.6g}"), round(float(np.mean(predict(moved))), METRIC_DECIMALS)))
+    return result

@@ -1,4 +1,4 @@
-"""The parameters of each family of models, and the ranges of all numbers; `model.py` builds the models."""
+"""Parameters of each kind of model and the ranges of all numbers; `yield_model` builds the models."""
 
 from typing import Annotated
 
@@ -15,22 +15,22 @@ Share = Annotated[float, Meta(gt=0, le=1)]
 
 
 class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What every group of parameters is: unchangeable, and closed against misspelt names."""
+    """Base of all groups of parameters: frozen, and unknown names are errors."""
 
 
 class MeanParams(Struct, frozen=True, tag_field="kind", tag="mean"):
-    """The mean yield: what every other model has to beat."""
+    """The mean yield: the baseline for every other model."""
 
 
 class RidgeParams(Struct, frozen=True, tag_field="kind", tag="ridge"):
-    """Ridge regression; `winsor` is the quantile cut off at either end of every feature."""
+    """Ridge regression; `winsor` is the quantile at which every feature is clipped, at both ends."""
 
     alpha: Positive
     winsor: Annotated[float, Meta(ge=0, lt=0.5)]
 
 
 class ElasticNetParams(Struct, frozen=True, tag_field="kind", tag="elastic_net"):
-    """Elastic net; `winsor` is the quantile cut off at either end of every feature."""
+    """Elastic net; `winsor` is the quantile at which every feature is clipped, at both ends."""
 
     alpha: Positive
     l1_ratio: Share
@@ -61,7 +61,7 @@ class GradientBoostingParams(Struct, frozen=True, tag_field="kind", tag="gradien
 
 
 class ExtraTreesParams(Struct, frozen=True, tag_field="kind", tag="extra_trees"):
-    """A mean of trees with random thresholds."""
+    """Mean of trees with random thresholds."""
 
     n_estimators: Count
     min_samples_leaf: Count
@@ -70,7 +70,7 @@ class ExtraTreesParams(Struct, frozen=True, tag_field="kind", tag="extra_trees")
 
 
 class LineTreesParams(Struct, frozen=True, tag_field="kind", tag="line_trees"):
-    """The line first, then the mean of what each given kind of trees makes of the rest."""
+    """The mass line plus the mean of one or more kinds of trees fitted to its residuals."""
 
     extra_trees: ExtraTreesParams | None = None
     gradient_boosting: GradientBoostingParams | None = None

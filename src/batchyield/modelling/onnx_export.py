@@ -1,7 +1,7 @@
-"""A trained model -> ONNX bytes: the same answers, and the same bytes from the same training.
+"""Exports a trained model to ONNX: equal predictions, and equal bytes from equal models.
 
-The graph takes `features`, float32 [n, len(FEATURES)], and gives `yield`, `lower` and `upper`, float64 [n]. It
-selects its columns itself, so serving needs no configuration.
+The graph takes `features`, float32 [n, len(FEATURES)], and returns `yield`, `lower` and `upper`, float64 [n]. It
+selects its columns itself, so the service needs no configuration.
 """
 
 from typing import Any
@@ -12,9 +12,9 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from batchyield.errors import ArtifactError
-from batchyield.modelling.conformal import FLAGS, GREATEST, LEAST
+from batchyield.modelling.conformal import FLAGS, HIGHEST_YIELD, LOWEST_YIELD
 from batchyield.modelling.estimators import PRODUCT_PER_CHARGE, MassLine, Matrix, WinsorLinear
-from batchyield.modelling.onnx_trees import TreeTable
+from batchyield.modelling.sklearn_trees import TreeTable
 from batchyield.modelling.train import TrainedModel
 from batchyield.plant.features import FEATURES
 from batchyield.serving.artifact import PREDICTION_TOLERANCE
@@ -24,7 +24,7 @@ IR_VERSION = 10
 
 
 class _Graph:
-    """Nodes and constants in the order they are added; every name is chosen here."""
+    """Nodes and constants in the order of addition, with fixed names, so that the bytes are reproducible."""
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []
@@ -70,10 +70,10 @@ class _Graph:
 
 
 def to_onnx(trained: TrainedModel) -> bytes:
-    """Write the model and its intervals as one graph.
+    """Return the model and its intervals as one ONNX graph.
 
     Raises:
-        ArtifactError: a part of the model has no exact counterpart in ONNX.
+        ArtifactError: a part of the model has no exact equivalent in ONNX.
     """
     graph = _Graph()
     model = trained.model
@@ -92,7 +92,7 @@ def to_onnx(trained: TrainedModel) -> bytes:
     if model.on_line:
         terms.append(graph.line(model.line_))
         table.base += model.line_.intercept_
-    _answers(graph, terms, table.base, trained)
+    _add_outputs(graph, terms, table.base, trained)
 
     inputs = [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", len(FEATURES)])]
     outputs = [helper.make_tensor_value_info(n, TensorProto.DOUBLE, ["batch"]) for n in ("yield", "lower", "upper")]
@@ -106,17 +106,17 @@ def to_onnx(trained: TrainedModel) -> bytes:
     return bytes(built.SerializeToString(deterministic=True))
 
 
-def _answers(graph: _Graph, terms: list[str], base: float, trained: TrainedModel) -> None:
-    """Sum of the terms within the model's limits, and the interval around it."""
+def _add_outputs(graph: _Graph, terms: list[str], base: float, trained: TrainedModel) -> None:
+    """Add the sum of the terms, clipped to the limits of the model, and the interval around it."""
     model, intervals = trained.model, trained.intervals
     raw = graph.constant("base", base)
     if not terms:
-        # A constant answer still needs one number for every row.
+        # A constant prediction still needs one number per row.
         raw = graph.do("Expand", "raw", raw, graph.do("Shape", "rows", "features", start=0, end=1))
     for i, term in enumerate(terms):
         raw = graph.do("Add", f"sum_{i}", term, raw)
     lowest, highest = graph.constant("lowest", model.lowest), graph.constant("highest", model.highest)
-    answer = graph.do("Clip", "yield", raw, lowest, highest)
+    predicted = graph.do("Clip", "yield", raw, lowest, highest)
     flags = graph.do("Gather", "flags", "features", graph.constant("flag_columns", FLAGS, np.int64), axis=1)
     raised = graph.do("Greater", "raised", flags, graph.constant("half", 0.5, np.float32))
     code = graph.do(
@@ -126,24 +126,28 @@ def _answers(graph: _Graph, terms: list[str], base: float, trained: TrainedModel
         graph.constant("place", [1, 2], np.float32),
     )
     group = graph.do("Cast", "group", code, to=TensorProto.INT64)
-    least, greatest = graph.constant("least", LEAST), graph.constant("greatest", GREATEST)
+    least, greatest = graph.constant("least", LOWEST_YIELD), graph.constant("greatest", HIGHEST_YIELD)
     below = graph.do("Gather", "below", graph.constant("reach_below", intervals.below), group)
     above = graph.do("Gather", "above", graph.constant("reach_above", intervals.above), group)
-    graph.do("Clip", "lower", graph.do("Sub", "lower_raw", answer, below), least, greatest)
-    graph.do("Clip", "upper", graph.do("Add", "upper_raw", answer, above), least, greatest)
+    graph.do("Clip", "lower", graph.do("Sub", "lower_raw", predicted, below), least, greatest)
+    graph.do("Clip", "upper", graph.do("Add", "upper_raw", predicted, above), least, greatest)
 
 
-def parity(written: bytes, trained: TrainedModel, X: Matrix) -> float:  # noqa: N803 - as scikit-learn
-    """The greatest difference between the written and the trained model on a feature matrix, in yield.
+def check_parity(onnx_bytes: bytes, trained: TrainedModel, X: Matrix) -> float:  # noqa: N803 - as scikit-learn
+    """Return the largest difference between the exported and the trained model, as a yield.
 
     Raises:
-        ArtifactError: it is above `PREDICTION_TOLERANCE`.
+        ArtifactError: the difference is above `PREDICTION_TOLERANCE`.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(written, options, providers=["CPUExecutionProvider"])
-    answers = session.run(["yield", "lower", "upper"], {"features": np.ascontiguousarray(X, dtype=np.float32)})
-    worst = max(float(np.abs(a - b).max(initial=0.0)) for a, b in zip(answers, trained.predict(X), strict=True))
+    session = onnxruntime.InferenceSession(onnx_bytes, options, providers=["CPUExecutionProvider"])
+    exported = session.run(["yield", "lower", "upper"], {"features": np.ascontiguousarray(X, dtype=np.float32)})
+    worst = max(float(np.abs(a - b).max(initial=0.0)) for a, b in zip(exported, trained.predict(X), strict=True))
     if not worst <= PREDICTION_TOLERANCE:
-        raise ArtifactError("model.onnx", f"differs from the trained model by up to {worst:g}", "do not serve it")
+        raise ArtifactError(
+            "model.onnx",
+            f"differs from the trained model by up to {worst:g} in yield",
+            "report it as a bug of the export",
+        )
     return worst

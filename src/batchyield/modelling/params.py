@@ -1,6 +1,6 @@
-"""The parameters of a training, decoded from `params.yaml` once and handed on as frozen structs.
+"""Parameters of the pipeline: `params.yaml`, decoded into frozen structs.
 
-`conf/` holds one file per choice; Hydra composes them into `params.yaml`, and nothing else is read at run time.
+`conf/` holds one file per choice; Hydra composes them into `params.yaml`, the only file read at run time.
 """
 
 import json
@@ -20,33 +20,33 @@ Group = Literal["readings", "ratios", "steps", "lengths", "temperatures", "missi
 
 
 class RandomSplit(Struct, frozen=True, tag_field="kind", tag="random"):
-    """Test batches drawn at random: how well the model fills gaps in known time."""
+    """Random test batches: interpolation within the time of the training."""
 
     test_fraction: Fraction
     seed: Seed
 
 
 class ForwardSplit(Struct, frozen=True, tag_field="kind", tag="forward"):
-    """The latest batches by the number in the id: what a deployed model meets."""
+    """The latest batches, by the number in the id: the situation of a deployed model."""
 
     test_fraction: Fraction
 
 
 class FeaturesParams(Struct, frozen=True):
-    """Which groups of features the model may see."""
+    """Groups of features that the model uses."""
 
     groups: Annotated[tuple[Group, ...], Meta(min_length=1)]
 
 
 class TargetParams(Struct, frozen=True):
-    """What is known of the yield before any model.
+    """Prior knowledge of the yield.
 
     Attributes:
-        knee: B14/A1 below which the robust line of yield on B14/A1 is flat, and a batch teaches nothing else: most such
-            readings are slips of the key.
-        outlier: a training batch further from that line than this [yield] is left out.
-        lowest: no answer is below [yield].
-        highest: no answer is above [yield].
+        knee: B14/A1 below which the mass line (yield on B14/A1) is flat. Training batches there are excluded: most such
+            readings are typing errors.
+        outlier: training batches further than this from the line are excluded, as a yield.
+        lowest: lower limit of a prediction, as a yield.
+        highest: upper limit of a prediction, as a yield.
     """
 
     knee: Positive
@@ -63,11 +63,11 @@ class IntervalsParams(Struct, frozen=True):
     """Conformal prediction intervals from out-of-fold residuals.
 
     Attributes:
-        level: share of yields the interval is to hold.
-        cut: `random` folds, for batches from the same time as the training; or `periods` in time, for later ones.
-        folds: parts the training batches are cut into; each is predicted by a model that has not seen it.
-        seed: of the random cut.
-        smallest_group: batches a group needs for a width of its own; a number beyond all batches gives one width.
+        level: promised coverage.
+        cut: `random` folds, for batches from the time of the training; or `periods` in time, for later ones.
+        folds: number of folds; each is predicted by a model fitted without it.
+        seed: of the random folds.
+        smallest_group: batches that a group needs for half widths of its own.
     """
 
     level: Fraction
@@ -78,14 +78,14 @@ class IntervalsParams(Struct, frozen=True):
 
 
 class EvaluationParams(Struct, frozen=True):
-    """How the metrics are measured.
+    """Settings of the evaluation.
 
     Attributes:
-        folds: of one cross-validation.
-        repeats: cross-validations, each with a cut of its own.
-        bootstrap: resamples behind each confidence interval.
-        confidence: of those intervals.
-        seed: of cuts, resamples and permutations.
+        folds: folds of one cross-validation.
+        repeats: number of cross-validations, each with other folds.
+        bootstrap: resamples for each confidence interval.
+        confidence: level of those intervals.
+        seed: of folds, resamples and permutations.
     """
 
     folds: Folds
@@ -96,13 +96,13 @@ class EvaluationParams(Struct, frozen=True):
 
 
 class Change(Struct, frozen=True):
-    """How far a figure may fall behind that of the base of a change.
+    """How much worse than the base of a change a metric may be.
 
     Attributes:
-        better: which way is better.
-        tolerance: how much worse it may get, as a share of the base's figure.
-        beyond_noise: only a loss that another draw of test batches would show too is one; needs the answers row by row,
-            which only the figures of `test` have.
+        better: which direction is better.
+        tolerance: allowed loss, as a share of the base's value.
+        beyond_noise: count only a loss that the paired bootstrap confirms; needs predictions row by row, which only the
+            metrics of `test` have.
     """
 
     better: Literal["higher", "lower"]
@@ -111,12 +111,12 @@ class Change(Struct, frozen=True):
 
 
 class Bounds(Struct, frozen=True):
-    """What a figure must reach and must not exceed before the model may be served.
+    """Limits of a metric for the gate.
 
     Attributes:
-        at_least: no lower.
-        at_most: no higher.
-        change: against the base of a change, where one is given.
+        at_least: lower limit.
+        at_most: upper limit.
+        change: limit relative to the base of a change.
     """
 
     at_least: float | None = None
@@ -125,7 +125,7 @@ class Bounds(Struct, frozen=True):
 
 
 Gate = dict[str, dict[str, Bounds]]
-"""Metrics file, without folder and suffix -> figure -> bounds."""
+"""Name of a metrics file without suffix -> metric -> limits."""
 
 
 class Params(Struct, frozen=True):
@@ -142,11 +142,11 @@ class Params(Struct, frozen=True):
 
 
 def read_params(path: str | Path = "params.yaml") -> Params:
-    """Read and check the parameters.
+    """Return the checked parameters of a file.
 
     Raises:
-        ParamsError: the file is missing or no YAML, or a value is missing, unknown or out of its range; the message
-            names the file, the place and what stands there.
+        ParamsError: the file is missing or not YAML, or a value is missing, unknown or out of range; the message has
+            the file, the JSON path and the value.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -156,11 +156,11 @@ def read_params(path: str | Path = "params.yaml") -> Params:
 
 
 def parse_params(text: str, source: str = "params.yaml") -> Params:
-    """`load` for text that is already read; `source` is what errors call it."""
+    """Return the checked parameters of a text; `source` names it in errors."""
     try:
         raw = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ParamsError(source, f"is no YAML: {error}") from error
+        raise ParamsError(source, f"is not YAML: {error}") from error
     try:
         return msgspec.convert(raw, Params)
     except msgspec.ValidationError as error:
@@ -168,7 +168,7 @@ def parse_params(text: str, source: str = "params.yaml") -> Params:
 
 
 def _sentence(message: str, raw: Any) -> str:
-    """`Expected `int`, got `str` - at `$.model.max_iter`` -> `$.model.max_iter: expected int, got "many"`."""
+    """Convert "Expected `int`, got `str` - at `$.model.max_iter`" to `$.model.max_iter: expected int, got "many"`."""
     problem, _, where = message.partition(" - at ")
     where = where.strip("`") or "$"
     problem = problem.replace("`", "")

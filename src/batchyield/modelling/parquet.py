@@ -1,4 +1,4 @@
-"""Batches as the pipeline's Parquet tables: same values in, same values out, same bytes."""
+"""Reads and writes the Parquet tables of the pipeline; equal values give equal bytes."""
 
 from io import BytesIO
 from pathlib import Path
@@ -12,24 +12,24 @@ from batchyield.plant.batch import READING_NAMES, Batch
 
 
 def write_table(path: Path, frame: pd.DataFrame) -> None:
-    """Writes a frame as Parquet; the bytes depend on the values and the locked library versions alone."""
+    """Write a frame as Parquet; the bytes depend only on the values and the library versions."""
     buffer = BytesIO()
     frame.to_parquet(buffer, engine="pyarrow", index=False, compression="zstd")
     write_atomic(path, buffer.getvalue())
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Reads a frame that `write_table` wrote."""
+    """Return the frame of a file that `write_table` wrote."""
     return parse_table(path.read_bytes())
 
 
 def parse_table(data: bytes) -> pd.DataFrame:
-    """The same from the bytes of such a file."""
+    """Return the frame of the bytes of such a file."""
     return pd.read_parquet(BytesIO(data), engine="pyarrow")
 
 
 def to_batches(frame: pd.DataFrame) -> list[Batch]:
-    """The rows of a frame with the columns `id` and the 42 readings as batches, in order; missing cells are None."""
+    """Return the rows of a frame with `id` and the 42 readings as batches, in order; missing cells are None."""
     columns = {
         name: frame[name].astype(object).where(frame[name].notna(), None).tolist() for name in ("id", *READING_NAMES)
     }
@@ -37,6 +37,6 @@ def to_batches(frame: pd.DataFrame) -> list[Batch]:
 
 
 def read_features(path: Path) -> NDArray[np.float32]:
-    """The feature matrix [n, k] of a table that `featurize` wrote, in the order of `FEATURES`."""
+    """Return the feature matrix [n, len(FEATURES)] of a table that the `featurize` stage wrote."""
     matrix = read_table(path).drop(columns="id")
     return np.ascontiguousarray(matrix.to_numpy(dtype=np.float32))

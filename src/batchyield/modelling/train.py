@@ -1,4 +1,4 @@
-"""Training: parameters, features and yields -> a model that answers with intervals."""
+"""Training: fits the yield model and calibrates its prediction intervals."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from batchyield.modelling.yield_model import YieldModel, build_model
 
 
 class Predictions(NamedTuple):
-    """Predictions [n] and the ends [n] of their intervals, as yields."""
+    """Predicted yields [n] with lower and upper ends [n] of their intervals, as fractions."""
 
     yields: Array
     lower: Array
@@ -19,29 +19,34 @@ class Predictions(NamedTuple):
 
 
 class TrainedModel(NamedTuple):
-    """A fitted model and its intervals: all that `export` needs.
+    """A fitted model with its intervals.
 
     Attributes:
         model: fitted on all training batches.
-        intervals: calibrated on the same batches, out of fold.
-        unseen: answers for the training batches, each by a model fitted without it: what new batches will look like.
+        intervals: calibrated out of fold on the same batches.
+        out_of_fold: predictions for the training batches, each by a model fitted without it.
     """
 
     model: YieldModel
     intervals: Intervals
-    unseen: Predictions
+    out_of_fold: Predictions
 
     def predict(self, X: Matrix) -> Predictions:  # noqa: N803 - as scikit-learn
-        """What the service must answer for a feature matrix [n, len(FEATURES)]."""
+        """Return the predictions for a feature matrix [n, len(FEATURES)]; the service returns the same."""
         yields = self.model.predict(X)
         return Predictions(yields, *self.intervals.around(yields, X))
 
 
 def train(X: Matrix, y: Array, params: Params) -> TrainedModel:  # noqa: N803
-    """Fit the model that the parameters describe on all given batches, and calibrate its intervals on the same.
+    """Fit the configured model and calibrate its intervals on the same batches.
+
+    Args:
+        X: whole feature matrix [n, len(FEATURES)].
+        y: measured yields [n], as fractions.
+        params: model, features, target and intervals are used.
 
     Raises:
-        ParamsError: the parameters leave too few batches to learn from, or ask for periods of batches without number.
+        ParamsError: too few batches remain for the fit or the intervals, or an id has no number for periods.
     """
     model = build_model(params.model, params.features, params.target)
     predicted = predict_out_of_fold(model, X, y, make_folds(X, params.intervals))

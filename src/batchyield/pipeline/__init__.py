@@ -1,7 +1,7 @@
-"""The pipeline, one module per DVC stage: thin shells over the library.
+"""The DVC pipeline: one module per stage, each a thin shell over the library.
 
-Importing this package pins what could change the bytes before any stage loads NumPy, and takes the fingerprint of the
-stage's inputs before any other of its code is read.
+Importing this package sets the environment for reproducible sums before any stage imports NumPy, and records the
+inputs of the stage before any other of its code is read.
 """
 
 import contextlib
@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 
-from batchyield.errors import BatchyieldError, SetupError
+from batchyield.errors import BatchyieldError, ConfigError
 from batchyield.modelling.reproducibility import pin
 from batchyield.pipeline import input_guard
 
@@ -17,33 +17,34 @@ pin()
 
 
 @contextlib.contextmanager
-def _answering() -> Iterator[None]:
+def _errors_as_messages() -> Iterator[None]:
+    """Print an expected error without a traceback and exit with its code."""
     try:
         yield
     except BatchyieldError as error:
         print(error, file=sys.stderr)
         raise SystemExit(error.exit_code) from error
     except OSError as error:
-        print(f"{error}\n  mend that, then run `dvc repro` again", file=sys.stderr)
+        print(f"{error}\n  correct this, then run `dvc repro` again", file=sys.stderr)
         raise SystemExit(BatchyieldError.exit_code) from error
 
 
 _NAME = f"{__name__}."
-# While `-m` imports this package, only the command line tells which of its stages is meant.
+# While `python -m` imports this package, only the command line names the stage.
 _stage = next((word.removeprefix(_NAME) for word in sys.orig_argv if word.startswith(_NAME)), None)
-with _answering():
-    _before = input_guard.look(_stage) if _stage else None
+with _errors_as_messages():
+    _before = input_guard.read_inputs(_stage) if _stage else None
 
 
 def run(stage: Callable[[], None]) -> None:
-    """Runs a stage as a command: a refusal is one readable message and an exit code, never a traceback.
+    """Run a stage as a command; an expected error is printed as a message and ends with exit code 2.
 
-    Inputs that differ from dvc.lock or changed since this package was imported are one.
+    In a `dvc repro`, inputs must equal dvc.lock; they must not change while the stage runs.
     """
-    with _answering():
+    with _errors_as_messages():
         if _before is None:
-            raise SetupError("the stage is unknown", f"run it as dvc.yaml does: python -m {_NAME}STAGE")
-        if "DVC_STAGE" in os.environ:  # DVC is going to pin what this stage reads and writes
+            raise ConfigError("the stage has no name", f"run it as dvc.yaml does: python -m {_NAME}STAGE")
+        if "DVC_STAGE" in os.environ:  # DVC pins the inputs and outputs of this run
             input_guard.check_against_lock(_before)
-        with input_guard.unchanged(_before):
+        with input_guard.require_unchanged(_before):
             stage()

@@ -1,4 +1,4 @@
-"""Batches -> feature matrix, by the function that the service calls."""
+"""Stage `featurize`: feature matrix of all batches, by the function that the service calls."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from batchyield.plant.features import FEATURES, featurize
 
 
 def main() -> None:
-    """Reads `data/split/`; writes `data/features/`, one row per batch in the same order."""
+    """Read `data/split/`; write `data/features/`, one row per batch in the same order."""
     for part in ("train", "test"):
         frame = read_table(Path(f"data/split/{part}.parquet"))
         matrix = pd.DataFrame(featurize(to_batches(frame)).values, columns=[feature.name for feature in FEATURES])

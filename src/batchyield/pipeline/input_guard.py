@@ -1,10 +1,10 @@
-"""Checks that what a stage reads did not change while it ran.
+"""Checks that the inputs of a stage are the pinned ones and do not change while it runs.
 
-DVC hashes the inputs of a stage when its command has ended. A module, table or param that was edited in the meantime
-would be pinned although it is not what ran, so the stage compares the content of its inputs before and after.
+DVC hashes the inputs of a stage after its command has ended, so a file edited in the meantime would be pinned although
+the stage never read it. The stage therefore compares its inputs before and after.
 
-DVC does not hash a file that it takes from its cache either. In a `dvc repro`, a stage therefore also compares the
-outputs of earlier stages that it reads with dvc.lock.
+DVC does not hash files that it takes from its cache. In a `dvc repro`, a stage therefore also compares the outputs of
+earlier stages with dvc.lock.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from batchyield.errors import ChangedInputError, SetupError, StorageError, Violation
+from batchyield.errors import ChangedInputError, ConfigError, StorageError, Violation
 from batchyield.files import md5_of_file, remove_partial_files
 from batchyield.serving.lockfile import read_lock
 
@@ -28,10 +28,10 @@ class Inputs(NamedTuple):
     """The inputs of a stage at one moment.
 
     Attributes:
-        stage: its name in dvc.yaml.
-        content: path of each file -> md5 and time of modification; each param, by its dotted name -> JSON.
-        md5s: path of each file -> md5.
-        outputs: the files that the stage writes.
+        stage: name in dvc.yaml.
+        content: path -> md5 and modification time; dotted name of a param -> JSON.
+        md5s: path -> md5.
+        outputs: paths that the stage writes.
     """
 
     stage: str
@@ -40,15 +40,15 @@ class Inputs(NamedTuple):
     outputs: list[Path]
 
 
-def look(stage: str) -> Inputs:
-    """Return the content of what `stage` declares in the dvc.yaml of the working directory; takes some milliseconds.
+def read_inputs(stage: str) -> Inputs:
+    """Return the inputs that dvc.yaml in the working directory declares for a stage.
 
     Raises:
-        SetupError: dvc.yaml or params.yaml cannot be read, or dvc.yaml does not declare the stage.
+        ConfigError: dvc.yaml or params.yaml cannot be read, or dvc.yaml does not declare the stage.
     """
     declared = _decoded(PIPELINE)["stages"].get(stage)
     if declared is None:
-        raise SetupError(f"{PIPELINE} declares no stage {stage}", "run a stage in the checkout that declares it")
+        raise ConfigError(f"{PIPELINE} has no stage {stage}", "run a stage of this checkout")
     files = [
         file
         for path in _paths(declared.get("deps", ()))
@@ -82,8 +82,8 @@ def check_against_lock(inputs: Inputs) -> None:
 
 
 @contextlib.contextmanager
-def unchanged(before: Inputs) -> Iterator[None]:
-    """Run the block, the work of the stage, and fail if its inputs are no longer as `before` when it ends.
+def require_unchanged(before: Inputs) -> Iterator[None]:
+    """Run the block and check that the inputs of the stage are then the same as `before`.
 
     Raises:
         ChangedInputError: an input changed; the outputs of the stage are removed.
@@ -91,7 +91,7 @@ def unchanged(before: Inputs) -> Iterator[None]:
     for path in before.outputs:
         remove_partial_files(path)
     yield
-    was, now = before.content, look(before.stage).content
+    was, now = before.content, read_inputs(before.stage).content
     changes = [
         Violation(name, f"{was.get(name, 'missing')} before, {now.get(name, 'missing')} after")
         for name in dict.fromkeys([*was, *now])
@@ -117,4 +117,4 @@ def _decoded(path: Path) -> dict[str, Any]:
     try:
         return msgspec.yaml.decode(path.read_bytes(), type=dict[str, Any])
     except (OSError, msgspec.MsgspecError, ValueError) as error:
-        raise SetupError(f"{path} cannot be read: {error}", f"correct it, or `git checkout {path}`") from error
+        raise ConfigError(f"{path} cannot be read: {error}", f"correct it, or `git checkout {path}`") from error

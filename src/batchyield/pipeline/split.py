@@ -1,4 +1,4 @@
-"""Checked batches -> training and test batches, once and for all choices of model."""
+"""Stage `split`: training and test batches, the same for every model."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from batchyield.pipeline import run
 
 
 def main() -> None:
-    """Reads `data/validated/batches.parquet`; writes `data/split/`."""
+    """Read `data/validated/batches.parquet`; write `data/split/`."""
     frame = read_table(Path("data/validated/batches.parquet"))
     test = held_out(frame["id"].tolist(), read_params().split)
     write_table(Path("data/split/train.parquet"), frame[~test])

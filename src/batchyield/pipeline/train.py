@@ -1,4 +1,4 @@
-"""Training features and yields -> the artifact: model, card, golden rows and drift reference."""
+"""Stage `train`: the artifact (ONNX model, card, golden rows, drift reference)."""
 
 from importlib.metadata import version
 from pathlib import Path
@@ -7,7 +7,7 @@ import msgspec
 
 from batchyield.files import md5_of_file
 from batchyield.modelling.metrics import compute_metrics
-from batchyield.modelling.onnx_export import parity, to_onnx
+from batchyield.modelling.onnx_export import check_parity, to_onnx
 from batchyield.modelling.params import read_params
 from batchyield.modelling.parquet import read_features, read_table, to_batches
 from batchyield.modelling.train import train
@@ -23,7 +23,7 @@ GOLDEN_ROWS = 20
 
 
 def main() -> None:
-    """Reads the training part of `data/split/` and `data/features/`; writes `data/model/`."""
+    """Read the training part of `data/split/` and `data/features/`; write `data/model/`."""
     params = read_params()
     frame = read_table(Path("data/split/train.parquet"))
     values = read_features(Path("data/features/train.parquet"))
@@ -31,9 +31,9 @@ def main() -> None:
     rows = to_batches(frame)
     trained = train(values, yields, params)
     onnx = to_onnx(trained)
-    parity(onnx, trained, values)
+    check_parity(onnx, trained, values)
     names = tuple(feature.name for feature in FEATURES)
-    # Golden rows spread over the whole file: every recipe and period is replayed when the service starts.
+    # Spread over the whole file, so that the self-test of the service covers every recipe and period.
     golden = golden_rows(onnx, rows[:: max(1, len(rows) // GOLDEN_ROWS)][:GOLDEN_ROWS])
     card = Card(
         name="yield-model",
@@ -41,12 +41,12 @@ def main() -> None:
         params={"model": msgspec.to_builtins(params.model), "features": msgspec.to_builtins(params.features)},
         data_md5=md5_of_file(Path("data/raw/batches.csv")),
         versions={name: version(name) for name in LIBRARIES},
-        metrics=compute_metrics(yields, trained.unseen),
+        metrics=compute_metrics(yields, trained.out_of_fold),
         rows=len(frame),
         level=params.intervals.level,
     )
     blank = {name: round(float(frame[name].isna().mean()), PROFILE_DECIMALS) for name in READING_NAMES}
-    profile = build_reference(names, values, trained.unseen.yields, blank, values[:, INDEX["id_number"]])
+    profile = build_reference(names, values, trained.out_of_fold.yields, blank, values[:, INDEX["id_number"]])
     write_artifact(Path("data/model"), onnx, card, golden, canonical_json(profile))
 
 

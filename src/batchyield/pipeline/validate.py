@@ -1,4 +1,4 @@
-"""Raw file -> checked batches, or a full list of what breaks the contract."""
+"""Stage `validate`: checked batches of the raw file, or the list of its violations of the contract."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ REPORT = Path("data/validated/report.md")
 
 
 def main() -> None:
-    """Reads `data/raw/batches.csv`; writes `data/validated/`."""
+    """Read `data/raw/batches.csv`; write `data/validated/`."""
     sheet = read_sheet(RAW.read_bytes())
     result = check_contract(sheet, read_params().validate)
     write_atomic(REPORT, render_report(result, sheet).encode())

@@ -1,12 +1,13 @@
-"""Fitted trees of any kind -> one flat table, as ONNX's `TreeEnsemble` wants it.
+"""Converts fitted scikit-learn trees to one ONNX `TreeEnsemble`.
 
-scikit-learn compares a float32 feature with a float64 threshold; the table has float32 thresholds that decide every
-float32 value alike. Missing values take the branch that each tree learned for them.
+scikit-learn compares a float32 feature with a float64 threshold; the float32 thresholds here decide every float32 value
+alike. A missing value takes the branch that the tree learned for it.
 
-The only module that uses private attributes of scikit-learn: `_predictors` and `_baseline_prediction` of
-`HistGradientBoostingRegressor`, whose trees nothing public gives.
+The only module with private attributes of scikit-learn: `_predictors` and `_baseline_prediction` of
+`HistGradientBoostingRegressor`, whose trees have no public access.
 """
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,32 +27,24 @@ LEAF = -1
 
 @dataclass
 class TreeTable:
-    """Trees whose leaves are summed, and a number to add to the sum.
+    """Trees whose leaves are summed.
 
     Attributes:
-        columns: where in the feature matrix the trees' columns stand.
-        base: to add to the sum of the leaves, in double precision.
+        columns: position in the feature matrix of each column of the trees.
+        base: number added to the sum of the leaves, in double precision.
     """
 
     columns: list[int]
     base: float = 0.0
-    _ints: dict[str, list[int]] = field(
-        default_factory=lambda: {
-            name: []
-            for name in (
-                *("tree_roots", "nodes_featureids", "nodes_truenodeids", "nodes_trueleafs"),
-                *("nodes_falsenodeids", "nodes_falseleafs", "nodes_missing_value_tracks_true"),
-            )
-        }
-    )
+    _ints: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     _splits: list[float] = field(default_factory=list)
     _leaves: list[float] = field(default_factory=list)
 
     def add(self, fitted: Any, weight: float = 1.0) -> None:
-        """Append a fitted estimator whose predictions count `weight`.
+        """Add a fitted estimator whose predictions have a weight.
 
         Raises:
-            ArtifactError: it is of a kind that has no trees to write down.
+            ArtifactError: the estimator has no trees.
         """
         match fitted:
             case DummyRegressor():
@@ -97,8 +90,8 @@ class TreeTable:
         missing: npt.NDArray[Any],
         value: npt.NDArray[np.float64],
     ) -> None:
-        """Append one tree given by node: children (`LEAF` for none), what a branch asks and what a node is worth."""
-        # The root's value goes to the base, in double: float32 leaves then sum small numbers, and lose little.
+        """Add one tree given by node: children (`LEAF` for none), feature and threshold of a branch, value."""
+        # The value of the root goes to the base, in double: the float32 leaves are then small and lose little.
         self.base += float(value[0])
         if left[0] == LEAF:
             return
@@ -123,11 +116,11 @@ class TreeTable:
 
     @property
     def empty(self) -> bool:
-        """Whether the table is nothing but its `base`."""
+        """True if there are no trees, only `base`."""
         return not self._splits
 
     def node(self, source: str, result: str) -> Any:
-        """The `TreeEnsemble` node that reads float32 [n, k] and writes the sum of the leaves, float32 [n, 1]."""
+        """Return the `TreeEnsemble` node: float32 [n, k] -> sum of the leaves, float32 [n, 1]."""
 
         def tensor(name: str, kind: int, numbers: list[float] | list[int]) -> Any:
             return helper.make_tensor(name, kind, [len(numbers)], numbers)
@@ -150,6 +143,6 @@ class TreeTable:
 
 
 def _no_greater(threshold: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
-    """The greatest float32 not above each threshold: `x <= threshold` is the same question for every float32 x."""
+    """Largest float32 not above each threshold: `x <= threshold` is then unchanged for every float32 x."""
     nearest = threshold.astype(np.float32)
     return np.where(nearest > threshold, np.nextafter(nearest, np.float32(-np.inf)), nearest)
