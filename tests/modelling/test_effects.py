@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from support.batches import plant, trained
 
-from batchyield.modelling.metrics import RANGE, partial_dependence
+from batchyield.modelling.metrics import QUANTILE_RANGE, partial_dependence
 from batchyield.plant.features import FEATURES, INDEX
 
 RATIO, WATER = INDEX["B14_per_A1"], INDEX["B12"]
@@ -36,7 +36,7 @@ def test_the_values_rise_within_the_range_and_occur():
     assert len(found) == 12
     assert found == sorted(set(found))
     assert np.isin(np.float32(found), values[:, WATER]).all()
-    low, high = np.quantile(values[:, WATER], RANGE)
+    low, high = np.quantile(values[:, WATER], QUANTILE_RANGE)
     assert found[0] == pytest.approx(low, abs=0.02)
     assert found[-1] == pytest.approx(high, abs=0.02)
 

@@ -13,7 +13,7 @@ from batchyield.modelling.conformal import (
     TooFewResidualsError,
     calibrate,
     conformal_quantile,
-    groups,
+    group_numbers,
     make_folds,
     predict_out_of_fold,
 )
@@ -116,8 +116,8 @@ def test_the_answer_is_never_outside_its_interval(rows):
 
 
 def test_groups_are_told_by_the_blank_spins():
-    assert groups(matrix(0, 1, 2, 3)).tolist() == [0, 1, 2, 3]
-    assert groups(np.full((1, len(FEATURES)), np.nan)).tolist() == [0]
+    assert group_numbers(matrix(0, 1, 2, 3)).tolist() == [0, 1, 2, 3]
+    assert group_numbers(np.full((1, len(FEATURES)), np.nan)).tolist() == [0]
 
 
 def test_a_batch_is_predicted_by_a_model_that_has_not_seen_it():

@@ -50,13 +50,13 @@ class Intervals(msgspec.Struct, frozen=True):
 
     def around(self, yields: Array, X: Matrix) -> tuple[Array, Array]:  # noqa: N803 - as scikit-learn
         """Return lower and upper ends [n] around predictions [n] for the whole feature matrix."""
-        group = _groups(X)
+        group = group_numbers(X)
         lower, upper = yields - np.array(self.below)[group], yields + np.array(self.above)[group]
         return np.clip(lower, LOWEST_YIELD, HIGHEST_YIELD), np.clip(upper, LOWEST_YIELD, HIGHEST_YIELD)
 
 
-def _groups(X: Matrix) -> npt.NDArray[np.int64]:  # noqa: N803
-    """Group [n] of each row of the whole feature matrix."""
+def group_numbers(X: Matrix) -> npt.NDArray[np.int64]:  # noqa: N803
+    """Return the group [n] of each row of the whole feature matrix."""
     raised = X[:, FLAGS] > 0.5
     return raised[:, 0] + 2 * raised[:, 1].astype(np.int64)
 
@@ -140,7 +140,7 @@ def calibrate(residuals: Array, X: Matrix, params: IntervalsParams) -> Intervals
     Raises:
         TooFewResidualsError: even all batches are too few for the level.
     """
-    group, tail = _groups(X), (1 - params.level) / 2
+    group, tail = group_numbers(X), (1 - params.level) / 2
     parts = [residuals[group == g] for g in range(GROUPS)]
     least = max(params.smallest_group, _least_rows(tail))
     used = [part if len(part) >= least else residuals for part in parts]
