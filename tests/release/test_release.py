@@ -97,15 +97,18 @@ def origin(tmp_path_factory):
         pinned = yaml.safe_load((root / raw_data.PIN).read_text())
         pinned["outs"][0] |= {"md5": md5(data), "size": len(data)}
         (root / raw_data.PIN).write_text(yaml.safe_dump(pinned))
-        message = [train(root, 0.5, "Train the first"), at(root, "release", "--version", "1.0.0", "--push")]
-        message += [at(root, "promote", "prod", "--push")]
+        message = [train(root, 0.5, "Train the first"), at(root, "release", "create", "--version", "1.0.0", "--push")]
+        message += [at(root, "release", "promote", "prod", "--push")]
         figures = json.loads((root / "data/metrics/test.json").read_text())
         (root / "data/metrics/test.json").write_text(json.dumps(figures | {"r2": 0.75}))
         message += [
             train(root, 0.5625, "Train again: the line was too low", ("contract_params", "batch"), "cut"),
-            at(root, "release", "--bump", "minor", "--push"),
+            at(root, "release", "create", "--bump", "minor", "--push"),
         ]
-        message += [at(root, "promote", "staging", "1.1.0", "--push"), at(root, "promote", "dev", "1.1.0")]
+        message += [
+            at(root, "release", "promote", "staging", "1.1.0", "--push"),
+            at(root, "release", "promote", "dev", "1.1.0"),
+        ]
         git("push", "-q", "origin", "main", cwd=root)
         yield root, bare, message
 
@@ -409,10 +412,12 @@ def publish(root, **environment):
 
 
 def test_from_the_tag_by_way_of_an_index_to_the_prediction_that_the_service_gives(clone, index, tmp_path, monkeypatch):
-    wheels = [Path(line) for line in at(clone, "package", "1.0.0").splitlines()]
+    wheels = [Path(line) for line in at(clone, "release", "package", "1.0.0").splitlines()]
     assert [wheel.name.split("-")[0] for wheel in wheels] == ["batchyield_model", "batchyield"]
     wheels_at = [clone / wheel for wheel in wheels]
-    again = [Path(line) for line in at(clone, "package", "1.0.0", "--out", str(tmp_path / "again")).splitlines()]
+    again = [
+        Path(line) for line in at(clone, "release", "package", "1.0.0", "--out", str(tmp_path / "again")).splitlines()
+    ]
     assert [one.read_bytes() for one in wheels_at] == [two.read_bytes() for two in again]
 
     assert publish(clone).returncode != 0, "without UV_PUBLISH_URL nothing goes to PyPI"
@@ -455,7 +460,7 @@ def test_from_the_tag_by_way_of_an_index_to_the_prediction_that_the_service_give
 @pytest.fixture
 def packaged(inside):
     """The package of the first release, unpacked."""
-    (written,) = at(inside, "package", "1.0.0", "--model-only").splitlines()
+    (written,) = at(inside, "release", "package", "1.0.0", "--model-only").splitlines()
     with zipfile.ZipFile(inside / written) as archive:
         assert archive.testzip() is None
         assert {entry.date_time for entry in archive.infolist()} == {(2020, 2, 2, 0, 0, 0)}

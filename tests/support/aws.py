@@ -170,7 +170,19 @@ def execute(change_set):
     stack.create_resources()
 
 
+def changes(change_set, known=moto.cloudformation.models.ChangeSet.diff):
+    """Return the changes of a change set, with those of parameters, which moto leaves out."""
+    resources = change_set.stack.resource_map
+    compare = type(resources).build_resource_diff
+    resources.build_resource_diff = lambda template: compare(resources, template, change_set.parameters)
+    try:
+        return known(change_set)
+    finally:
+        del resources.build_resource_diff
+
+
 moto.cloudformation.models.ChangeSet.apply = execute
+moto.cloudformation.models.ChangeSet.diff = changes
 # On AWS a change set without changes is made and has failed; moto refuses to make it.
 moto.cloudformation.responses.CloudFormationResponse._validate_different_update = lambda *_: None
 moto.cloudformation.models.Stack.has_parameters = lambda stack, other: stack.stack_parameters == other

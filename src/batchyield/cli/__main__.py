@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)  # so that a command stops what it started, as it does at Ctrl-C
     try:
-        return int(options.call(options))
+        return int(options.call(options) or 0)
     except BatchyieldError as error:
         print(f"batchyield: {error}", file=sys.stderr)
         return error.exit_code

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchyield.cli.options import Commands, add_json_option, add_service_options, print_result
+from batchyield.cli.options import Commands, add_json_option, print_result
 
 if TYPE_CHECKING:
     from batchyield.review.model_comparison import Comparison, Side
@@ -22,33 +22,31 @@ def add_commands(nouns: Commands) -> None:
     deploy = nouns.add_noun("deploy", "Models of a running service: start, shadow, roll back; serve a release.")
 
     about = "Fetch a revision's model, report what it changes, and have every worker serve it."
-    start = deploy.add("start", _start, about, "deploy start v1.2.0")
+    start = deploy.add("start", _start, about, "v1.2.0")
     start.add_argument("revision", help="any git revision, for example main, v1.2.0 or a commit")
     _add_rollout_options(start)
 
     about = "Have every worker serve the previous model again, or that of a revision."
-    rollback = deploy.add("rollback", _rollback, about, "deploy rollback")
+    rollback = deploy.add("rollback", _rollback, about)
     rollback.add_argument("revision", nargs="?", help="any git revision (the model that served before)")
     _add_rollout_options(rollback)
 
     about = "Run a revision's model as shadow: it receives the same rows and answers no request."
-    shadow = deploy.add("shadow", _shadow, about, "deploy shadow main")
+    shadow = deploy.add("shadow", _shadow, about, "main")
     shadow.add_argument("revision", help="any git revision; `off` ends it")
     _add_rollout_options(shadow)
 
     about = "Report which model each worker serves; exit code 1 if one has not the desired model."
-    status = deploy.add("status", _status, about, "deploy status --json")
+    status = deploy.add("status", _status, about, "--json", json=True)
     add_models_option(status)
-    add_json_option(status)
 
     about = "Serve a released model: the newest, that of an environment, or a version."
-    serve = deploy.add("serve", _serve, about, "deploy serve --environment prod")
+    serve = deploy.add("serve", _serve, about, "--environment prod", service=True)
     serve.add_argument("--model", metavar="NAME", help="name of the model (yield-model)")
     which = serve.add_mutually_exclusive_group()
     which.add_argument("--environment", metavar="NAME", help="the version that is in this environment, such as prod")
     which.add_argument("--version", metavar="X.Y.Z", help="this version (the newest)")
     serve.add_argument("--workers", type=int, default=1, help="worker processes (%(default)s)")
-    add_service_options(serve)
 
 
 def add_models_option(parser: argparse.ArgumentParser) -> None:

@@ -14,7 +14,7 @@ def add_commands(nouns: Commands) -> None:
     drift = nouns.add_noun("drift", "Drift of the inputs, the yields and the error since the training.")
 
     about = "Write an HTML page for a process engineer: what moved since the training, and does the model still hold?"
-    report = drift.add("report", _report, about, "drift report --since 30d --out report.html")
+    report = drift.add("report", _report, about, "--since 30d --out report.html")
     add_period_options(report)
     about = "whose predictions: a revision or a folder (%(default)s, that of the checkout)"
     report.add_argument("--model", default="data/model", metavar="REV|DIR", help=about)

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from batchyield.cli.options import Commands, add_json_option, add_s3_option, print_result
+from batchyield.cli.options import Commands, add_json_option, print_result
 
 
 def add_commands(nouns: Commands) -> None:
@@ -11,14 +11,13 @@ def add_commands(nouns: Commands) -> None:
     experiments = nouns.add_noun("experiments", "Experiments through DVC's queue, ranked.")
 
     about = "Run a grid of experiments through DVC's queue and rank them; finished ones are not run again."
-    run = experiments.add("run", _run, about, "experiments run model=ridge,extra_trees intervals.level=0.8,0.9")
+    run = experiments.add("run", _run, about, "model=ridge,extra_trees intervals.level=0.8,0.9", s3=True)
     about = "as for `dvc exp run -S`; commas make the grid (every choice of model if there is none)"
     run.add_argument("overrides", nargs="*", metavar="OVERRIDE", help=about)
     run.add_argument("--jobs", type=_positive, metavar="N", help="experiments at a time (number of cores)")
     about = "prefix of the experiments' names (made from the commit and the overrides)"
     run.add_argument("--name", help=about)
     add_json_option(run, "print the ranking as JSON")
-    add_s3_option(run)
 
 
 def _positive(text: str) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchyield.cli.options import Commands, add_json_option, print_result
+from batchyield.cli.options import Commands, print_result
 from batchyield.errors import JournalError
 
 if TYPE_CHECKING:
@@ -22,19 +22,16 @@ def add_commands(nouns: Commands) -> None:
     journal = nouns.add_noun("journal", "The journal of predictions: status, schema upgrade, pruning, export.")
 
     about = "Report what the journal holds and the revision of its schema."
-    status = journal.add("status", _status, about, "journal status --json")
-    add_json_option(status)
+    status = journal.add("status", _status, about, "--json", json=True)
 
-    upgrade = journal.add("upgrade", _upgrade, "Create the journal's tables or migrate them.", "journal upgrade")
-    add_json_option(upgrade)
+    upgrade = journal.add("upgrade", _upgrade, "Create the journal's tables or migrate them.", json=True)
 
     about = "Delete predictions and outcomes that are older than a time."
-    prune = journal.add("prune", _prune, about, "journal prune --before 90d")
+    prune = journal.add("prune", _prune, about, "--before 90d", json=True)
     prune.add_argument("--before", required=True, metavar="TIME", help=TIME_HELP)
-    add_json_option(prune)
 
     about = "Write the journalled predictions to standard output, oldest first."
-    export = journal.add("export", _export, about, "journal export --since 1d --format csv")
+    export = journal.add("export", _export, about, "--since 1d --format csv")
     add_period_options(export, required=False)
     export.add_argument("--format", choices=["jsonl", "csv"], default="jsonl", help="(%(default)s)")
     for parser in (status, upgrade, prune, export):
@@ -100,35 +97,32 @@ def open_journal(options: argparse.Namespace, *, must_exist: bool = True) -> Ite
         store.close()
 
 
-def _status(options: argparse.Namespace) -> int:
+def _status(options: argparse.Namespace) -> None:
     from batchyield.journal.export import read_status, render_status
 
     with open_journal(options) as store:
         print_result(read_status(store), options, render_status)
-    return 0
 
 
-def _upgrade(options: argparse.Namespace) -> int:
+def _upgrade(options: argparse.Namespace) -> None:
     from batchyield.journal.migrate import upgrade_schema
 
     with open_journal(options, must_exist=False) as store:
         before, now = upgrade_schema(store)
         text = f"the journal {store.name} " + (f"was at {now} already" if before == now else f"is at {now} now")
         print_result({"journal": store.name, "before": before, "revision": now}, options, lambda _: text)
-    return 0
 
 
-def _prune(options: argparse.Namespace) -> int:
+def _prune(options: argparse.Namespace) -> None:
     from batchyield.journal.retention import prune
     from batchyield.journal.timestamps import parse_time
 
     with open_journal(options) as store:
         removed = prune(store, parse_time(options.before))
     print_result({"removed": removed}, options, lambda _: f"removed {removed} predictions")
-    return 0
 
 
-def _export(options: argparse.Namespace) -> int:
+def _export(options: argparse.Namespace) -> None:
     from batchyield.journal.export import format_csv_lines, format_json_lines
     from batchyield.journal.queries import read_predictions
 
@@ -136,4 +130,3 @@ def _export(options: argparse.Namespace) -> int:
     with open_journal(options) as store:
         lines = format_csv_lines if options.format == "csv" else format_json_lines
         sys.stdout.writelines(lines(read_predictions(store, since, until)))
-    return 0

@@ -19,11 +19,11 @@ def add_commands(nouns: Commands) -> None:
     keys = nouns.add_noun("keys", "API keys of the service, also while it runs: add, list, rotate, revoke.")
 
     about = "Create a key and print it once; the file keeps its hash."
-    add = keys.add("add", _add, about, "keys add line-3 --scope predict --expires 2027-01-01")
-    listing = keys.add("list", _list, "List name, hash, scopes and expiry of the keys.", "keys list --json")
+    add = keys.add("add", _add, about, "line-3 --scope predict --expires 2027-01-01")
+    listing = keys.add("list", _list, "List name, hash, scopes and expiry of the keys.", "--json")
     about = "Create a second key for a name and print it once; the old one stays valid."
-    rotate = keys.add("rotate", _rotate, about, "keys rotate line-3 --grace 24h")
-    revoke = keys.add("revoke", _revoke, "Revoke the keys of a name.", "keys revoke line-3")
+    rotate = keys.add("rotate", _rotate, about, "line-3 --grace 24h")
+    revoke = keys.add("revoke", _revoke, "Revoke the keys of a name.", "line-3")
     for parser in (add, rotate, revoke):
         parser.add_argument("name", help="owner of the key: letters, digits and ._-")
     for parser in (add, listing, rotate, revoke):
@@ -38,17 +38,16 @@ def add_commands(nouns: Commands) -> None:
     revoke.add_argument("--key", default="", metavar="DIGITS", help=about)
 
 
-def _add(options: argparse.Namespace) -> int:
+def _add(options: argparse.Namespace) -> None:
     from batchyield.serving.auth import api_keys
 
     path = _file(options)
     token = api_keys.add_key(path, options.name, options.scope.split(","), options.expires)
     print(f"{options.name}: {path} holds only the hash of this key, so store it now", file=sys.stderr)
     print_result({"name": options.name, "key": token}, options, lambda _: token)
-    return 0
 
 
-def _list(options: argparse.Namespace) -> int:
+def _list(options: argparse.Namespace) -> None:
     from batchyield.serving.auth import api_keys
 
     path = _file(options)
@@ -64,10 +63,9 @@ def _list(options: argparse.Namespace) -> int:
         for key in keys
     ]
     print_result(rows, options, lambda _: api_keys.render_keys(keys))
-    return 0
 
 
-def _rotate(options: argparse.Namespace) -> int:
+def _rotate(options: argparse.Namespace) -> None:
     from batchyield.serving.auth import api_keys
 
     token, older = api_keys.rotate_key(_file(options), options.name, options.grace)
@@ -76,16 +74,14 @@ def _rotate(options: argparse.Namespace) -> int:
         revoke = f"`batchyield keys revoke {key.name} --key {key.id}`"
         print(f"{key.name} {key.id}: valid {until}: {revoke}", file=sys.stderr)
     print_result({"name": options.name, "key": token, "older": [key.id for key in older]}, options, lambda _: token)
-    return 0
 
 
-def _revoke(options: argparse.Namespace) -> int:
+def _revoke(options: argparse.Namespace) -> None:
     from batchyield.serving.auth import api_keys
 
     revoked = api_keys.revoke_key(_file(options), options.name, options.key)
     text = "\n".join(f"{key.name} {key.id}: revoked" for key in revoked)
     print_result({"name": options.name, "revoked": [key.id for key in revoked]}, options, lambda _: text)
-    return 0
 
 
 def _file(options: argparse.Namespace) -> Path:

@@ -31,30 +31,29 @@ def add_commands(nouns: Commands) -> None:
     model = nouns.add_noun("model", "The model: params, search, scoring, comparison with another model.")
 
     about = "Compose conf/ into params.yaml, or check that params.yaml equals conf/."
-    params = model.add("params", _params, about, "model params model=ridge")
+    params = model.add("params", _params, about, "model=ridge")
     params.add_argument("--check", action="store_true", help="write nothing; fail if params.yaml differs from conf/")
     params.add_argument("overrides", nargs="*", help="Hydra overrides, for example model=ridge")
 
     about = "Search hyperparameters with Optuna on the training batches; an interrupted search resumes."
-    search = model.add("search", _search, about, "model search conf/search/line_trees.yaml --write tuned")
+    search = model.add("search", _search, about, "conf/search/line_trees.yaml --write tuned")
     space = Path("conf/search/line_trees.yaml")
     search.add_argument("space", type=Path, nargs="?", default=space, help="the search space (%(default)s)")
     search.add_argument("--write", metavar="NAME", help="write the winner as conf/model/NAME.yaml")
     search.add_argument("--force", action="store_true", help="overwrite an existing choice of that name")
 
     about = "Predict the batches of CSV files, by a service or here: id,yield,lower,upper per line."
-    _add_score_options(model.add("score", _score, about, "model score batches.csv --local --out yields.csv"))
+    _add_score_options(model.add("score", _score, about, "batches.csv --local --out yields.csv"))
 
     about = "Compare two pinned models on the test batches, or one with the model that serves."
-    compare = model.add("compare", _compare, about, "model compare v1.0.0 v1.1.0")
+    compare = model.add("compare", _compare, about, "v1.0.0 v1.1.0", json=True)
     about = "the baseline; without a candidate: the candidate, compared with the model that serves"
     compare.add_argument("revision", help=about)
     compare.add_argument("candidate", nargs="?", help="the candidate")
     deploy.add_models_option(compare)
-    add_json_option(compare)
 
     about = "Predict journalled inputs with a candidate model and report what it would have changed."
-    replay = model.add("replay", _replay, about, "model replay --since 7d --model main --fail-over p95=0.01")
+    replay = model.add("replay", _replay, about, "--since 7d --model main --fail-over p95=0.01", json=True)
     add_period_options(replay)
     replay.add_argument("--limit", type=int, metavar="N", help="only the latest N predictions of the period")
     replay.add_argument("--model", required=True, metavar="REV|DIR", help="the candidate: a revision or a folder")
@@ -66,7 +65,6 @@ def add_commands(nouns: Commands) -> None:
     )
     replay.add_argument("--fail-over", action="append", default=[], metavar="[FIGURE=]MAX", help=about)
     add_journal_option(replay)
-    add_json_option(replay)
 
 
 def _add_score_options(score: argparse.ArgumentParser) -> None:
@@ -96,11 +94,10 @@ def model_folder(model: str) -> Path:
     return fetch_model(model)
 
 
-def _params(options: argparse.Namespace) -> int:
+def _params(options: argparse.Namespace) -> None:
     from batchyield.versioning import hydra_params as params
 
     print(params.check_params() if options.check else params.write_params(overrides=options.overrides))
-    return 0
 
 
 def _search(options: argparse.Namespace) -> int:
@@ -112,7 +109,7 @@ def _search(options: argparse.Namespace) -> int:
     return hyperparameter_search.run(options.space, options.write, options.force)
 
 
-def _compare(options: argparse.Namespace) -> int:
+def _compare(options: argparse.Namespace) -> None:
     from batchyield.review import model_comparison
 
     folder, deployment = deploy.fetch_model(options.candidate or options.revision)
@@ -125,7 +122,6 @@ def _compare(options: argparse.Namespace) -> int:
             raise ConfigError("no model serves, so there is nothing to compare with", "give two revisions")
         comparison = changes
     print_result(comparison, options, model_comparison.render)
-    return 0
 
 
 def _replay(options: argparse.Namespace) -> int:
@@ -165,7 +161,7 @@ def _limits(options: list[str]) -> dict[str, float]:
     return limits
 
 
-def _score(options: argparse.Namespace) -> int:
+def _score(options: argparse.Namespace) -> None:
     from batchyield.files import write_atomic
     from batchyield.scoring.local import Progress, total_bytes, with_header
 
@@ -184,7 +180,6 @@ def _score(options: argparse.Namespace) -> int:
     if options.json:
         summary = {"batches": progress.batches, "seconds": round(time.monotonic() - begun, 3)}
         print_result(summary | {"md5": digest.hexdigest()} | computed_by, options, str)
-    return 0
 
 
 @contextlib.contextmanager

@@ -64,20 +64,27 @@ class Commands:
         self._subparsers = subparsers
 
     def add(
-        self, name: str, call: Callable[[argparse.Namespace], int], about: str, example: str
+        self,
+        name: str,
+        call: Callable[[argparse.Namespace], int | None],
+        about: str,
+        example: str = "",
+        **options: bool,
     ) -> argparse.ArgumentParser:
         """Return the parser of a new command.
 
         Args:
             name: the verb.
-            call: runs the command and returns its exit code.
+            call: runs the command and returns its exit code; None is 0.
             about: one sentence for its help.
-            example: a command line, without the program's name.
+            example: arguments of an example.
+            options: the shared options that it has; keys of `SHARED_OPTIONS`.
         """
-        parser: argparse.ArgumentParser = self._subparsers.add_parser(
-            name, help=about, description=about, epilog=f"Example: batchyield {example}"
-        )
+        parser: Parser = self._subparsers.add_parser(name, help=about, description=about)
+        parser.epilog = f"Example: {parser.prog} {example}".rstrip()
         parser.set_defaults(call=call)
+        for option in options:
+            SHARED_OPTIONS[option](parser)
         return parser
 
     def add_noun(self, name: str, about: str) -> "Commands":
@@ -105,16 +112,18 @@ def add_json_option(parser: argparse.ArgumentParser, about: str = "print the res
     parser.add_argument("--json", action="store_true", help=about)
 
 
-def add_s3_option(parser: argparse.ArgumentParser) -> None:
-    """Add `--s3-port`, for commands that start the embedded S3 server where it is needed."""
+def _add_s3_option(parser: argparse.ArgumentParser) -> None:
     about = "port of the embedded S3 server (the one in .dvc/config.local, at first 9500)"
     parser.add_argument("--s3-port", type=int, metavar="PORT", help=about)
 
 
-def add_service_options(parser: argparse.ArgumentParser) -> None:
-    """Add `--host` and `--port`, for commands that serve."""
+def _add_service_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address of the service (%(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="port of the service (%(default)s)")
+
+
+SHARED_OPTIONS = {"json": add_json_option, "s3": _add_s3_option, "service": _add_service_options}
+"""`--json`; `--s3-port` if the command may start the embedded S3 server; `--host` and `--port` if it serves."""
 
 
 def add_base_options(parser: argparse.ArgumentParser, *, required: bool = False) -> None:

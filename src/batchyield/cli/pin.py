@@ -2,7 +2,7 @@
 
 import argparse
 
-from batchyield.cli.options import Commands, add_json_option, add_s3_option, print_progress, print_result
+from batchyield.cli.options import Commands, add_json_option, print_progress, print_result
 
 
 def add_commands(nouns: Commands) -> None:
@@ -10,18 +10,16 @@ def add_commands(nouns: Commands) -> None:
     pin = nouns.add_noun("pin", "Pinned hashes: verify by a rebuild, trace to their sources, record the environment.")
 
     about = "Rebuild a commit elsewhere from raw data alone and check that the outputs match its dvc.lock."
-    verify = pin.add("verify", _verify, about, "pin verify --rev HEAD~1 --json")
+    verify = pin.add("verify", _verify, about, "--rev HEAD~1 --json", json=True, s3=True)
     verify.add_argument("--rev", default="HEAD", help="the commit (%(default)s)")
-    add_json_option(verify)
-    add_s3_option(verify)
 
     about = "Trace bytes to code, params, raw data and environment, with the commands that rebuild them."
-    trace = pin.add("trace", _trace, about, "pin trace data/model/model.onnx")
+    trace = pin.add("trace", _trace, about, "data/model/model.onnx")
     trace.add_argument("target", help="an md5 (6 digits or more), a file, or a revision (all its outputs)")
     add_json_option(trace, "print the trace as JSON, hashes in full")
 
     about = "Record the libraries, BLAS and CPU of this machine in requirements/environment.json."
-    pin.add("environment", _environment, about, "pin environment")
+    pin.add("environment", _environment, about)
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -40,8 +38,7 @@ def _trace(options: argparse.Namespace) -> int:
     return 1 if result.breaks else 0
 
 
-def _environment(_: argparse.Namespace) -> int:
+def _environment(_: argparse.Namespace) -> None:
     from batchyield.versioning.provenance import environment
 
     print(environment.write_fingerprint())
-    return 0

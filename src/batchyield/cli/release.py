@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchyield.cli.options import Commands, add_json_option, add_s3_option, print_progress, print_result
+from batchyield.cli.options import Commands, print_progress, print_result
 
 if TYPE_CHECKING:
     from batchyield.release.registry import Registry, Release
@@ -15,7 +15,7 @@ def add_commands(nouns: Commands) -> None:
     releases = nouns.add_noun("release", "Releases of the model: create, promote, list, describe, package.")
 
     about = "Tag HEAD as a version of the model, after all checks pass."
-    create = releases.add("create", _create, about, "release create --bump minor --push")
+    create = releases.add("create", _create, about, "--bump minor --push", json=True, s3=True)
     which = create.add_mutually_exclusive_group()
     which.add_argument("--version", metavar="X.Y.Z", help="of the release; above the newest one")
     bumps = ("major", "minor", "patch")
@@ -23,40 +23,35 @@ def add_commands(nouns: Commands) -> None:
     create.add_argument("--dry-run", action="store_true", help="run the checks and make no tag")
     create.add_argument("--offline", action="store_true", help="do not check that the storage holds the pinned objects")
     _add_push_option(create)
-    add_json_option(create)
-    add_s3_option(create)
 
     about = "Assign a version of the model to an environment, or the one before it again."
-    promote = releases.add("promote", _promote, about, "release promote prod 1.2.0 --push")
+    promote = releases.add("promote", _promote, about, "prod 1.2.0 --push", json=True)
     promote.add_argument("environment", help="dev, staging or prod: those in .gto")
     which = promote.add_mutually_exclusive_group()
     which.add_argument("version", nargs="?", help="an older one is possible (the newest)")
     which.add_argument("--back", action="store_true", help="the version that was in the environment before")
     _add_push_option(promote)
-    add_json_option(promote)
 
     about = "List the released versions of the model and the environments they are in."
-    add_json_option(releases.add("list", _list, about, "release list --json"))
+    releases.add("list", _list, about, "--json", json=True)
 
     about = "Print what a tag releases or promotes, as KEY=VALUE lines."
-    show = releases.add("show", _show, about, "release show yield-model@v1.2.0")
+    show = releases.add("show", _show, about, "yield-model@v1.2.0", json=True)
     show.add_argument("tag", help="for example yield-model@v1.2.0 or 'yield-model#prod#7'")
-    add_json_option(show)
 
-    notes = releases.add("notes", _notes, "Print the release notes of a version as Markdown.", "release notes 1.2.0")
+    notes = releases.add("notes", _notes, "Print the release notes of a version as Markdown.", "1.2.0")
     which = notes.add_mutually_exclusive_group()
     which.add_argument("version", nargs="?", help="(the newest)")
     which.add_argument("--all", action="store_true", help="of all versions, the newest first: the model's changelog")
 
-    card = releases.add("card", _card, "Print the model card of a revision as Markdown.", "release card v1.2.0")
+    card = releases.add("card", _card, "Print the model card of a revision as Markdown.", "v1.2.0")
     card.add_argument("revision", nargs="?", default="HEAD", help="any git revision (%(default)s)")
 
     about = "Build the wheels of a release: the model and its library."
-    package = releases.add("package", _package, about, "release package 1.2.0 --out dist")
+    package = releases.add("package", _package, about, "1.2.0 --out dist", json=True)
     package.add_argument("version", nargs="?", help="(the newest)")
     package.add_argument("--out", type=Path, default=Path("dist"), help="folder (%(default)s)")
     package.add_argument("--model-only", action="store_true", help="leave the library out")
-    add_json_option(package)
 
 
 def _add_push_option(parser: argparse.ArgumentParser) -> None:
@@ -86,7 +81,7 @@ def _create(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _promote(options: argparse.Namespace) -> int:
+def _promote(options: argparse.Namespace) -> None:
     from batchyield.release import tagging
     from batchyield.release.registry import NAME
 
@@ -97,18 +92,16 @@ def _promote(options: argparse.Namespace) -> int:
     text = f"{options.environment} holds {NAME} {release.version}"
     text = _tagged(text, tag, options.push) if tag else f"{text} already"
     print_result({"release": release, "tag": tag}, options, lambda _: text)
-    return 0
 
 
 def _tagged(text: str, tag: str, pushed: bool) -> str:
     return f"{text}; {tag} is pushed" if pushed else f"{text}; to publish it: git push origin '{tag}'"
 
 
-def _list(options: argparse.Namespace) -> int:
+def _list(options: argparse.Namespace) -> None:
     from batchyield.release.registry import read_registry
 
     print_result(read_registry(), options, _table)
-    return 0
 
 
 def _table(registry: "Registry") -> str:
@@ -120,34 +113,31 @@ def _table(registry: "Registry") -> str:
     )
 
 
-def _show(options: argparse.Namespace) -> int:
+def _show(options: argparse.Namespace) -> None:
     from batchyield.release.registry import resolve_tag
 
     release, environment = resolve_tag(options.tag)
     fields = {"version": release.version, "revision": release.revision, "environment": environment}
     print_result(fields, options, lambda fields: "\n".join(f"{key}={value}" for key, value in fields.items()))
-    return 0
 
 
-def _notes(options: argparse.Namespace) -> int:
+def _notes(options: argparse.Namespace) -> None:
     from batchyield.release.registry import read_registry
     from batchyield.release.release_notes import render_notes
 
     releases = read_registry().releases if options.all else (_resolve(options.version),)
     print("\n".join(render_notes(release) for release in releases), end="")
-    return 0
 
 
-def _card(options: argparse.Namespace) -> int:
+def _card(options: argparse.Namespace) -> None:
     from batchyield.cli.deploy import fetch_model
     from batchyield.release.model_card import render_card
 
     folder, deployment = fetch_model(options.revision)
     print(render_card(deployment.revision, Path(), folder), end="")
-    return 0
 
 
-def _package(options: argparse.Namespace) -> int:
+def _package(options: argparse.Namespace) -> None:
     from batchyield.release.wheels import build_library_wheel, build_model_wheel
 
     release = _resolve(options.version)
@@ -155,7 +145,6 @@ def _package(options: argparse.Namespace) -> int:
     if not options.model_only:
         wheels.append(build_library_wheel(release.revision, options.out))
     print_result([str(wheel) for wheel in wheels], options, "\n".join)
-    return 0
 
 
 def _resolve(version: str | None) -> "Release":

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from batchyield.cli.options import Commands, add_base_options, add_json_option, add_s3_option, print_result
+from batchyield.cli.options import Commands, add_base_options, print_result
 
 
 def add_commands(nouns: Commands) -> None:
@@ -11,14 +11,13 @@ def add_commands(nouns: Commands) -> None:
     review = nouns.add_noun("review", "Review of a change: the gate, the report, the outputs both sides need.")
 
     about = "Check the metrics against the bounds in the params, and their change against a base."
-    gate = review.add("gate", _gate, about, "review gate --base main")
+    gate = review.add("gate", _gate, about, "--base main", json=True)
     gate.add_argument("--params", type=Path, default=Path("params.yaml"), help="file with the bounds (%(default)s)")
     gate.add_argument("--metrics", type=Path, default=Path("data/metrics"), help="folder of metrics (%(default)s)")
     add_base_options(gate)
-    add_json_option(gate)
 
     about = "Write a Markdown page that compares a change with its base, the gate's result first."
-    report = review.add("report", _report, about, "review report --base main --out report.md")
+    report = review.add("report", _report, about, "--base main --out report.md")
     add_base_options(report, required=True)
     report.add_argument("--out", type=Path, help="file to write (standard output)")
     for name, command in (
@@ -29,9 +28,8 @@ def add_commands(nouns: Commands) -> None:
         report.add_argument(f"--{name}", type=Path, metavar="JSON", help=f"output of `{command}`")
 
     about = "Fetch all outputs that HEAD and its base pin from the storage, or rebuild them."
-    fetch = review.add("fetch", _fetch, about, "review fetch --base main")
+    fetch = review.add("fetch", _fetch, about, "--base main", s3=True)
     fetch.add_argument("--base", metavar="REV", help="fetch what a comparison with this revision needs, too")
-    add_s3_option(fetch)
 
 
 def _gate(options: argparse.Namespace) -> int:
@@ -50,7 +48,7 @@ def _gate(options: argparse.Namespace) -> int:
     return 0 if result.passed else 1
 
 
-def _report(options: argparse.Namespace) -> int:
+def _report(options: argparse.Namespace) -> None:
     from batchyield.files import write_atomic
     from batchyield.review.report.report import Extras, report
     from batchyield.review.review import review
@@ -62,11 +60,9 @@ def _report(options: argparse.Namespace) -> int:
     else:
         write_atomic(options.out, page.encode())
         print(f"wrote {options.out}: the gate {'passes' if result.judgement.passed else 'stops this change'}")
-    return 0
 
 
-def _fetch(options: argparse.Namespace) -> int:
+def _fetch(options: argparse.Namespace) -> None:
     from batchyield.review.fetch_outputs import pull
 
     pull(options.base, s3_port=options.s3_port, progress=lambda line: print(line, flush=True))
-    return 0

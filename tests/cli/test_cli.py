@@ -1,0 +1,145 @@
+"""The command line as a whole: help, examples, exit codes, suggestions, JSON."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+from support.commands import ROOT, run
+
+from batchyield.cli.__main__ import build_parser, main
+
+EXTRA_MODULES = "altair|dask|distributed|dvc|httpx|litestar|numpy|optuna|pandas|sklearn|sqlalchemy"
+
+
+def leaves(parser):
+    """Yield the parsers of all commands below a parser."""
+    if parser.commands is None:
+        yield parser
+        return
+    for child in parser.commands.choices.values():
+        yield from leaves(child)
+
+
+def nouns(parser):
+    """Yield the parsers below a parser that have commands of their own."""
+    if parser.commands is not None:
+        yield parser
+        for child in parser.commands.choices.values():
+            yield from nouns(child)
+
+
+LEAVES = {parser.prog.removeprefix("batchyield "): parser for parser in leaves(build_parser())}
+NOUNS = {parser.prog: parser for parser in nouns(build_parser())}
+
+
+class TestHelp:
+    @pytest.mark.parametrize("command", LEAVES)
+    def test_description_and_example(self, command):
+        """Each command has a description of one line, and its example parses."""
+        parser = LEAVES[command]
+        assert parser.description.endswith((".", "?"))
+        assert len(parser.description) <= 120
+        assert "\n" not in parser.description
+        program, *arguments = shlex.split(re.fullmatch(r"Example: (.*)", parser.epilog)[1])
+        assert program == "batchyield"
+        assert build_parser().parse_args(arguments).parser.prog == parser.prog
+
+    @pytest.mark.parametrize("prog", NOUNS)
+    def test_noun_alone(self, prog, capsys):
+        """The program or a noun alone prints its help and ends with 2."""
+        assert main(prog.split()[1:]) == 2
+        printed = capsys.readouterr().out
+        assert printed == NOUNS[prog].format_help()
+        assert all(name in printed for name in NOUNS[prog].commands.choices)
+
+    def test_exit_codes_are_documented(self):
+        assert re.findall(r"^  (\d+) ", build_parser().format_help(), re.MULTILINE) == ["0", "1", "2", "130"]
+
+    def test_help_imports_nothing_heavy(self):
+        """The help needs the standard library alone, so it also works in the service image."""
+        code = (
+            "import sys, contextlib\n"
+            "from batchyield.cli.__main__ import main\n"
+            "with contextlib.suppress(SystemExit): main(['--help'])\n"
+            f"print(*sorted(set(sys.modules) & set('{EXTRA_MODULES}'.split('|'))), file=sys.stderr)"
+        )
+        done = run(sys.executable, "-c", code, cwd=ROOT, PYTHONPATH="src")
+        assert done.stderr.strip() == ""
+        assert "exit codes:" in done.stdout
+
+    def test_version(self):
+        assert re.fullmatch(r"batchyield \d+\.\d+\.\d+\S*\n", run("batchyield", "--version", cwd=ROOT).stdout)
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("command", "message"),
+        [
+            ("modle", "did you mean 'model'?"),
+            ("data s3 strat", "did you mean 'start'?"),
+            ("data audit --jsn", "did you mean '--json'?"),
+            ("data audit --what", "unrecognized arguments: --what\n"),
+            ("release promote", "the following arguments are required: environment\n"),
+            ("score batches.csv", "invalid choice: 'score'"),
+        ],
+    )
+    def test_wrong_usage(self, command, message, capsys):
+        """Wrong usage ends with 2 and suggests the name that is meant, if there is one close to it."""
+        with pytest.raises(SystemExit) as caught:
+            main(command.split())
+        assert caught.value.code == 2
+        assert message in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("module", "command", "extra"),
+        [
+            ("dvc", "pin trace HEAD", "train"),
+            ("httpx", "model score no.csv", "client"),
+            ("sqlalchemy", "journal status", "serve"),
+            ("distributed", "model score no.csv --workers 1", "scale"),
+            ("altair", "drift report --since 1d --out no.html", "report"),
+        ],
+    )
+    def test_missing_package(self, module, command, extra, tmp_path):
+        """A command whose package is missing ends with 2 and names the extra."""
+        code = (
+            f"import sys; sys.modules[{module!r}] = None\n"
+            "from batchyield.cli.__main__ import main\n"
+            "sys.exit(main(sys.argv[1:]))"
+        )
+        (tmp_path / "no.csv").write_text("")
+        arguments = [sys.executable, "-c", code, *command.split(), *lock_option(command)]
+        done = subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 2, done.stderr
+        assert "Traceback" not in done.stderr
+        assert f"install the extra: pip install 'batchyield[{extra}]'" in done.stderr
+
+
+def lock_option(command):
+    return ["--lock", str(ROOT / "dvc.lock")] if "--workers" in command else []
+
+
+class TestJson:
+    @pytest.mark.parametrize(
+        ("command", "code"),
+        [
+            ("deploy status --models none", 0),
+            ("journal status --journal none.sqlite", 2),
+            ("keys list --file none", 0),
+            ("keys add a --scope read --file keys", 0),
+            ("release list", 0),
+            ("review gate", 0),
+        ],
+    )
+    def test_parses(self, command, code, capsys, monkeypatch, tmp_path):
+        """The standard output of `--json` is one JSON value; a refusal prints nothing there."""
+        monkeypatch.chdir(ROOT if command.startswith(("release", "review")) else tmp_path)
+        assert main([*command.split(), "--json"]) == code
+        printed = capsys.readouterr().out
+        if code == 2:
+            assert printed == ""
+        else:
+            json.loads(printed)
