@@ -1,7 +1,7 @@
 """Estimators whose fitted numbers are the same on every machine.
 
-The last bits of a BLAS result depend on the kernel that it picks for the CPU. Sums here are NumPy's own, and every
-fitted coefficient is rounded to a decimal grid before anything is built on it.
+The last bits of a BLAS result depend on the kernel that it picks for the CPU. Fitted coefficients are therefore rounded
+to a decimal grid before anything is built on them, and predictions are summed without BLAS.
 """
 
 from typing import Any, Self
