@@ -54,7 +54,7 @@ def test_every_plot_is_drawn(scratch):
         "Predicted against actual",
         "Residuals over the campaign",
         "Feature importance",
-        "Mean prediction as one feature moves",
+        "Partial dependence of the prediction",
     ):
         assert title in page
 
