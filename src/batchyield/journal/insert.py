@@ -4,11 +4,12 @@ Only this module calls the database driver directly, because SQLAlchemy would co
 release the GIL a few times per commit and not once per row, since taking it back may cost a switch interval each time.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -45,44 +46,57 @@ FROM unnest(%b::text[], %b::int[], %b::int[]) AS named (batch, entry, position) 
 """A single statement, which is its own transaction."""
 
 
-class Appender(Protocol):
+class LostFileError(OSError):
+    """The journal's file is no longer the one that was opened."""
+
+
+class Appender(ABC):
     """A connection that inserts entries; for one thread at a time."""
 
+    placeholder: str
+
+    def __init__(self, database: Database) -> None:
+        self._proxied = database.raw_connection()
+        self._connection: Any = self._proxied.driver_connection
+        self._pin_ids: dict[AnsweringModel, int] = {}
+
+    @abstractmethod
     def append(self, entries: Sequence[JournalEntry]) -> int:
         """Insert all entries or none, and return the number of predictions once they are committed."""
 
     def close(self) -> None:
         """Close the connection."""
+        self._proxied.invalidate()
+
+    def _answer_rows(self, entries: Sequence[JournalEntry]) -> list[tuple[Any, ...]]:
+        """Return the values of `ANSWER_COLUMNS` for each entry; inputs and predictions are bytes."""
+        values = ", ".join([self.placeholder] * 3)
+        for pin in {entry.pin for entry in entries} - self._pin_ids.keys():
+            insert = f"INSERT INTO pin (version, revision, md5) VALUES ({values}) ON CONFLICT DO NOTHING"  # noqa: S608
+            self._connection.execute(insert, pin)
+            select = f"SELECT id FROM pin WHERE (version, revision, md5) = ({values})"  # noqa: S608 - placeholders
+            self._pin_ids[pin] = self._connection.execute(select, pin).fetchone()[0]
+        return [
+            (at, request, part.first, len(part.ids), caller, form, self._pin_ids[pin], part.inputs, part.predictions)
+            for at, request, caller, form, pin, part in entries
+        ]
 
 
-class LostFileError(OSError):
-    """The journal's file is no longer the one that was opened."""
-
-
-def open_appender(database: Database) -> Appender:
-    """Return an appender for a journal whose schema is up to date."""
-    return SqliteAppender(database) if database.embedded else PostgresAppender(database)
-
-
-class SqliteAppender:
+class SqliteAppender(Appender):
     """Inserts by statements of many rows each."""
 
+    placeholder = "?"
+
     def __init__(self, database: Database) -> None:
+        super().__init__(database)
         self._file = Path(str(database.file))
-        self._proxied = database.raw_connection()
-        self._connection: Any = self._proxied.driver_connection
         self._inode = self._file.stat().st_ino
-        self._pin_ids: dict[AnsweringModel, int] = {}
 
     def append(self, entries: Sequence[JournalEntry]) -> int:
         """Insert all entries or none."""
         self._check_file()
         execute = self._connection.execute
-        for pin in {entry.pin for entry in entries} - self._pin_ids.keys():
-            execute("INSERT OR IGNORE INTO pin (version, revision, md5) VALUES (?, ?, ?)", pin)
-            row = execute("SELECT id FROM pin WHERE (version, revision, md5) = (?, ?, ?)", pin).fetchone()
-            self._pin_ids[pin] = row[0]
-        answers = [_answer_row(entry, self._pin_ids) for entry in entries]
+        answers = self._answer_rows(entries)
         execute("BEGIN IMMEDIATE")
         try:
             answer_ids: list[int] = []
@@ -106,10 +120,6 @@ class SqliteAppender:
             raise
         return sum(len(entry.part.ids) for entry in entries)
 
-    def close(self) -> None:
-        """Close the connection."""
-        self._proxied.invalidate()
-
     def _check_file(self) -> None:
         # Rows written to a deleted file would be lost without an error.
         try:
@@ -120,40 +130,28 @@ class SqliteAppender:
             raise LostFileError(f"{self._file} was removed or replaced")
 
 
-class PostgresAppender:
+class PostgresAppender(Appender):
     """Inserts by one statement that takes its rows as arrays."""
 
+    placeholder = "%s"
+
     def __init__(self, database: Database) -> None:
-        self._proxied = database.raw_connection()
-        connection: Any = self._proxied.driver_connection
-        connection.autocommit = True
-        self._connection = connection
-        self._pin_ids: dict[AnsweringModel, int] = {}
+        super().__init__(database)
+        self._connection.autocommit = True
 
     def append(self, entries: Sequence[JournalEntry]) -> int:
         """Insert all entries or none."""
-        execute = self._connection.execute
-        for pin in {entry.pin for entry in entries} - self._pin_ids.keys():
-            execute("INSERT INTO pin (version, revision, md5) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING", pin)
-            row = execute("SELECT id FROM pin WHERE (version, revision, md5) = (%s, %s, %s)", pin).fetchone()
-            self._pin_ids[pin] = row[0]
-        rows = (_answer_row(entry, self._pin_ids) for entry in entries)
-        *columns, inputs, predictions = zip(*rows, strict=True)
+        *columns, inputs, predictions = zip(*self._answer_rows(entries), strict=True)
         texts = [[text.decode() for text in column] for column in (inputs, predictions)]
         asked = [(id_, n, position) for n, entry in enumerate(entries, 1) for id_, position in list_ids(entry.part)]
         asked_columns = map(list, zip(*asked, strict=True)) if asked else ([], [], [])
-        execute(_INSERT_POSTGRES, (*map(list, columns), *texts, *asked_columns))
+        self._connection.execute(_INSERT_POSTGRES, (*map(list, columns), *texts, *asked_columns))
         return sum(len(entry.part.ids) for entry in entries)
 
-    def close(self) -> None:
-        """Close the connection."""
-        self._proxied.invalidate()
 
-
-def _answer_row(entry: JournalEntry, pin_ids: dict[AnsweringModel, int]) -> tuple[Any, ...]:
-    """Return the values of `ANSWER_COLUMNS`; inputs and predictions are bytes."""
-    at, request, caller, form, pin, part = entry
-    return at, request, part.first, len(part.ids), caller, form, pin_ids[pin], part.inputs, part.predictions
+def open_appender(database: Database) -> Appender:
+    """Return an appender for a journal whose schema is up to date."""
+    return SqliteAppender(database) if database.embedded else PostgresAppender(database)
 
 
 def _chunks(rows: list[tuple[Any, ...]]) -> Iterable[list[tuple[Any, ...]]]:
