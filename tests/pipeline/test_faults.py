@@ -231,7 +231,7 @@ def emptied(root):
 
 
 @pytest.mark.parametrize(
-    ("fault", "message"), [("500", "500"), ("broken off", "cannot be asked"), ("short", "is corrupt, it has md5")]
+    ("fault", "message"), [("500", "500"), ("broken off", "cannot be reached"), ("short", "is corrupt, it has md5")]
 )
 def test_an_s3_that_fails_or_sends_too_little_is_told_and_nothing_of_it_is_taken(bare, fault, message):
     root, proxy = bare
@@ -265,5 +265,5 @@ def test_an_s3_that_is_down_is_named_with_what_to_do(quick, tmp_path, command):
     done = run("batchyield", *command, cwd=root, check=False)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
-    assert "cannot be asked: Could not connect" in done.stderr
+    assert "cannot be reached: Could not connect" in done.stderr
     assert "`batchyield data s3 start`" in done.stderr

@@ -6,7 +6,7 @@ import pytest
 from support.commands import run
 from support.stage_fault import AT_FIRST_OUTPUT
 
-from batchyield.errors import SetupError
+from batchyield.errors import WriteError
 from batchyield.files import md5_of_file, remove_partial_files, write_atomic
 from batchyield.serving.lockfile import read_lock
 from batchyield.versioning.lock_diff import LOCK
@@ -82,7 +82,7 @@ def test_a_write_that_fails_says_which_and_leaves_what_stood_there(tmp_path):
     file = tmp_path / "kept.json"
     write_atomic(file, b"kept")
     (tmp_path / "a-file").write_bytes(b"")
-    with pytest.raises(SetupError, match=r"a-file/new\.json cannot be written: .*\n.*same command again"):
+    with pytest.raises(WriteError, match=r"a-file/new\.json cannot be written: .*\n.*same command again"):
         write_atomic(tmp_path / "a-file/new.json", b"new")
     assert file.read_bytes() == b"kept"
 

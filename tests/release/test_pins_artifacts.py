@@ -9,7 +9,7 @@ from support.commands import ROOT
 from support.scratch_repository import cache, commit
 from support.service import linear_onnx, make_checkout
 
-from batchyield.errors import ArtifactError, SetupError
+from batchyield.errors import ArtifactError, RevisionError, StorageError
 from batchyield.release.pinned_model import fetch_model
 from batchyield.serving.artifact import FILES, MODEL, open_artifact
 from batchyield.versioning.git import git
@@ -103,7 +103,7 @@ def test_what_the_cache_lacks_comes_from_the_storage_and_is_checked(history, tmp
         # the fixtures' golden rows are those of the model 0.5
         assert open_artifact(folder, pins_of(folder)).md5 == folder.name
 
-        with pytest.raises(SetupError, match=r"(?s)lacks model\.onnx.*has no model\.onnx.*`dvc push`"):
+        with pytest.raises(StorageError, match=r"(?s)lacks model\.onnx.*has no model\.onnx.*`dvc push`"):
             fetch_model(second, clone)
 
         shutil.rmtree(folder)
@@ -117,9 +117,9 @@ def test_what_the_cache_lacks_comes_from_the_storage_and_is_checked(history, tmp
 
 def test_a_revision_without_a_model_is_told(history):
     root, *_ = history
-    with pytest.raises(SetupError, match=r"no-such-branch is not a revision.*\n.*git fetch --all --tags"):
+    with pytest.raises(RevisionError, match=r"no-such-branch' is not a revision.*\n.*git fetch --all --tags"):
         fetch_model("no-such-branch", root)
     (root / "dvc.lock").write_text("schema: '2.0'\nstages: {}\n")
     commit(root, "nothing is pinned")
-    with pytest.raises(SetupError, match=r"pins no data/model/model\.onnx"):
+    with pytest.raises(RevisionError, match=r"pins no data/model/model\.onnx"):
         fetch_model("HEAD", root)

@@ -191,7 +191,7 @@ def test_promote_goes_back_and_forth_and_refuses_what_is_not_there(inside, origi
     git("push", "-q", "origin", "HEAD~1:refs/tags/yield-model#prod#5", cwd=inside)
     before = git("tag", cwd=inside)
     assert main(["release", "promote", "prod", "1.1.0", "--push"]) == 2
-    assert "could not be pushed and is taken back" in capsys.readouterr().err
+    assert "could not be pushed and is deleted again" in capsys.readouterr().err
     assert git("tag", cwd=inside) == before
     git("push", "-q", "origin", ":refs/tags/yield-model#prod#5", cwd=inside)
 

@@ -14,7 +14,7 @@ from botocore.stub import Stubber
 from moto.server import ThreadedMotoServer
 
 from batchyield.cli import __main__
-from batchyield.errors import ArtifactError, SetupError
+from batchyield.errors import ArtifactError, ConfigError, StorageError
 from batchyield.versioning.storage import embedded_s3, remotes, s3_objects
 from batchyield.versioning.storage.audit import audit, render
 from batchyield.versioning.storage.s3_objects import ObjectState, Versioning
@@ -328,22 +328,22 @@ def test_versioning_is_unknown_where_the_server_does_not_say(code, status):
 
 def test_an_s3_that_does_not_answer_is_named_with_what_to_do(project):
     point(project, f"http://localhost:{embedded_s3.free_port()}")
-    with pytest.raises(SetupError, match=r"remote source cannot be asked.*\n.*endpointurl.*config\.local"):
+    with pytest.raises(StorageError, match=r"remote source cannot be reached.*\n.*endpointurl.*config\.local"):
         audit(project)
 
 
 def test_a_missing_bucket_or_remote_is_named_with_what_to_do(project, versioned):
     (project / ".dvc/config").write_text(CONFIG.replace("s3://batchyield/dvc", "s3://nowhere/dvc"))
-    with pytest.raises(SetupError, match=r"remote storage .*NoSuchBucket.*\n.*url"):
+    with pytest.raises(StorageError, match=r"remote storage .*NoSuchBucket.*\n.*url"):
         audit(project)
-    with pytest.raises(SetupError, match=r"remote attic is not in the DVC config\n.*dvc remote add"):
+    with pytest.raises(ConfigError, match=r"remote attic is not in the DVC config\n.*dvc remote add"):
         remotes.s3_client("attic", project)
 
 
 def test_a_profile_that_does_not_exist_is_named(project):
     with (project / ".dvc/config").open("a") as config:
         config.write("    profile = nobody\n")
-    with pytest.raises(SetupError, match=r"nobody.*\n.*profile"):
+    with pytest.raises(StorageError, match=r"nobody.*\n.*profile"):
         remotes.s3_client("source", project)
 
 
@@ -376,7 +376,7 @@ def test_the_command_ends_with_the_verdict_and_warnings_do_not_fail_it(project, 
     monkeypatch.chdir(project)
     put(plain, "dvc/files/md5/00/stray", b"12345")
     assert __main__.main(["data", "audit"]) == 0
-    assert "pinned by no revision, yet in the storage: 1 object, 5 bytes" in capsys.readouterr().out
+    assert "in the storage, but pinned by no revision: 1 object, 5 bytes" in capsys.readouterr().out
     plain.delete_object(Bucket=embedded_s3.BUCKET, Key=key(md5(PLOT)))
     assert __main__.main(["data", "audit", "--json"]) == 1
     told = json.loads(capsys.readouterr().out)

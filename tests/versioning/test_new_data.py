@@ -180,7 +180,7 @@ def test_where_the_storage_refuses_nothing_is_overwritten_and_where_the_pin_fail
     done = run("batchyield", "data", "import", str(file), "--no-repro", cwd=spoilt, check=False)
     assert done.returncode == 2
     assert "broken.dvc" in done.stderr
-    assert "are what they were" in done.stderr
+    assert "are restored" in done.stderr
     assert state(spoilt, client) == before
 
 

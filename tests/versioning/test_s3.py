@@ -6,7 +6,7 @@ import time
 import botocore.exceptions
 import pytest
 
-from batchyield.errors import SetupError
+from batchyield.errors import ConfigError, ConflictError
 from batchyield.versioning import git
 from batchyield.versioning.storage import embedded_s3, remotes
 
@@ -75,7 +75,7 @@ def test_a_taken_port_is_named_with_what_to_do(tmp_path):
         holder.bind((embedded_s3.HOST, 0))
         holder.listen()
         port = holder.getsockname()[1]
-        with pytest.raises(SetupError, match=rf"port {port} is taken.*\n.*S3_PORT"):
+        with pytest.raises(ConflictError, match=rf"port {port} is taken.*\n.*S3_PORT"):
             embedded_s3.launch(embedded_s3.Server(tmp_path, port, "plant", "open sesame 1234"))
 
 
@@ -120,7 +120,7 @@ def test_remotes_of_a_real_s3_are_never_overwritten(project, file, setting):
     ]
     lines.insert(1, f"    {setting}")
     config.write_text("\n".join(lines) + "\n")
-    with pytest.raises(SetupError, match=r"example\.org"):
+    with pytest.raises(ConfigError, match=r"example\.org"):
         remotes.embedded_server(9777, project)
     local = project / ".dvc" / "config.local"
     assert not local.exists() or "9777" not in local.read_text()

@@ -8,7 +8,7 @@ import pytest
 from support.commands import ROOT, run
 
 from batchyield.cli.__main__ import main
-from batchyield.errors import ArtifactError, SetupError
+from batchyield.errors import ArtifactError, CommandError, RevisionError
 from batchyield.versioning.git import git
 from batchyield.versioning.provenance.trace import render, trace
 
@@ -160,18 +160,18 @@ def test_a_folder_is_compared_by_the_hash_that_dvc_gives_it(history):
 
 def test_what_cannot_be_told_is_refused_with_what_to_do(history, tmp_path):
     root = history[0]
-    with pytest.raises(SetupError, match=r"begins no md5 in any lock[\s\S]*git fetch"):
+    with pytest.raises(RevisionError, match=r"begins no md5 in any lock[\s\S]*git fetch"):
         trace("0" * 32, root=root)
     twins = msgspec.yaml.encode(lock(NEW)).replace(md5(METRIC).encode(), (md5(NEW)[:8] + "0" * 24).encode())
     commit(root, twins)
-    with pytest.raises(SetupError, match="begins several hashes"):
+    with pytest.raises(RevisionError, match="begins several hashes"):
         trace(md5(NEW)[:6], root=root)
     broken = commit(root, b"<<<<<<< ours\nmd5: " + md5(OLD).encode())
     with pytest.raises(ArtifactError, match=r"not a readable DVC lock[\s\S]*name another one"):
         trace(broken, root=root)
     assert broken[:12] in trace(md5(OLD), root=root).notes[0]
     (tmp_path / "bare").mkdir()
-    with pytest.raises(SetupError, match="in a checkout"):
+    with pytest.raises(CommandError, match="in a checkout"):
         trace("HEAD", root=tmp_path / "bare")
 
 

@@ -1,4 +1,4 @@
-"""The model card: what a revision's model is, what it was made of, and what was measured, as Markdown."""
+"""Model card of a revision as Markdown: purpose, pin, metrics, training."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from batchyield.errors import ArtifactError, SetupError
+from batchyield.errors import ArtifactError, ConfigError
 from batchyield.review.report.markdown import table
 from batchyield.serving.artifact import CARD, MODEL
 from batchyield.serving.deployment.rollout import read_deployment
@@ -20,59 +20,61 @@ METRICS = {
     "test": "test batches",
     "forward": "later batches than it was trained on",
 }
-"""Files of `data/metrics/`, and what each is measured on."""
+"""Files of `data/metrics/`, and the batches that each is measured on."""
 
 
 UNMEASURED = "Nothing was measured at that commit."
 
 
 def read_metrics(revision: str, root: Path) -> dict[str, dict[str, float]]:
-    """The measured figures of a commit: file of `data/metrics/` -> figure -> value; only those it has.
+    """Return the metrics of a commit: file of `data/metrics/` -> metric -> value, without missing files.
 
     Raises:
-        ArtifactError: a file is not readable as figures.
+        ArtifactError: a file cannot be parsed.
     """
-    found = {}
+    metrics = {}
     for name in METRICS:
         path = f"data/metrics/{name}.json"
         if text := read_text_at(revision, path, root):
             try:
-                found[name] = msgspec.json.decode(text, type=dict[str, float])
+                metrics[name] = msgspec.json.decode(text, type=dict[str, float])
             except msgspec.MsgspecError as error:
-                raise ArtifactError(f"{revision[:12]}:{path}", f"holds no figures: {error}", "name another") from error
-    return found
+                raise ArtifactError(
+                    f"{revision[:12]}:{path}", f"has no metrics: {error}", "name another revision"
+                ) from error
+    return metrics
 
 
 def render_card(revision: str, root: Path, folder: Path) -> str:
-    """The model card of a commit; the same text each time.
+    """Return the model card of a commit; the same commit gives the same text.
 
     Args:
         revision: the commit.
         root: the checkout.
-        folder: the commit's model, from `artifacts.bring`.
+        folder: the commit's model, from `fetch_model`.
 
     Raises:
-        SetupError: the model's card cannot be read by this code.
+        ConfigError: this code cannot parse the card of that commit.
     """
     try:
         facts = msgspec.json.decode((folder / CARD).read_bytes(), type=Facts)
     except msgspec.MsgspecError as error:
-        raise SetupError(
+        raise ConfigError(
             f"{CARD} of {revision[:12]} cannot be read: {error}", "use the code of the commit that trained it"
         ) from error
     pinned = read_deployment(folder).pins
     lines = [
         f"# {facts.name}",
         "",
-        "Predicts the yield of a batch, a fraction, from its readings, with an interval that is to hold "
-        f"{facts.level:.0%} of the yields. It was fitted to one plant's batches and says nothing of another plant; a "
-        "reading outside what it has seen is answered all the same, so watch the drift that the service reports.",
+        "Predicts the yield of a batch, a fraction, from its readings, with an interval that should contain "
+        f"{facts.level:.0%} of the yields. It is fitted to one plant's batches and is not valid for another plant. It "
+        "also answers readings outside its training range, so watch the drift that the service reports.",
         "",
         "## Pin",
         "",
         *pin_table(pinned, facts.data_md5),
-        f"Commit `{revision}`; `batchyield pin trace {pinned[MODEL]}` leads back to everything it was made "
-        f"of, `batchyield pin verify --rev {revision[:12]}` rebuilds it.",
+        f"Commit `{revision}`; `batchyield pin trace {pinned[MODEL]}` lists all its inputs, "
+        f"`batchyield pin verify --rev {revision[:12]}` rebuilds it.",
         *_source(revision, root),
         "",
         "## Measured",
@@ -126,7 +128,7 @@ def _confidence(revision: str, root: Path) -> dict[str, _Between]:
     text = read_text_at(revision, "data/metrics/confidence.json", root)
     try:
         return msgspec.json.decode(text, type=dict[str, _Between]) if text else {}
-    except msgspec.MsgspecError:  # another form at that commit: the figures themselves are told all the same
+    except msgspec.MsgspecError:  # another format at that commit; the metrics are shown without intervals
         return {}
 
 
@@ -141,7 +143,7 @@ def _level(revision: str, root: Path) -> str:
 
 
 def format_metric(value: float | None) -> str:
-    """A figure for a table; empty where there is none."""
+    """Return a metric for a table; empty if there is none."""
     return "" if value is None else f"{value:.4g}"
 
 

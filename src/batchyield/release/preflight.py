@@ -1,11 +1,11 @@
-"""May HEAD be released? Everything that whoever installs the release relies on, asked before there is a tag."""
+"""Checks before a release: everything that users of the release rely on."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
-from batchyield.errors import BatchyieldError, SetupError
+from batchyield.errors import BatchyieldError, RevisionError
 from batchyield.modelling.params import read_params
 from batchyield.release.pinned_model import fetch_model
 from batchyield.release.registry import read_registry
@@ -24,31 +24,31 @@ LIBRARY = "src/batchyield"
 
 
 class Check(msgspec.Struct, frozen=True):
-    """One thing that was asked, and what is wrong with it; nothing where all is well."""
+    """One check and its problems; no problems: it passed."""
 
-    asked: str
+    name: str
     problems: tuple[str, ...]
 
     def __str__(self) -> str:
         verdict = "FAILED" if self.problems else "passed"
-        return "\n".join([f"{verdict}  {self.asked}", *(f"        {problem}" for problem in self.problems)])
+        return "\n".join([f"{verdict}  {self.name}", *(f"        {problem}" for problem in self.problems)])
 
 
 def run_checks(root: Path = Path(), *, offline: bool = False, s3_port: int | None = None) -> tuple[Check, ...]:
-    """Asks everything of HEAD, so that all that fails is told at once.
+    """Run all checks on HEAD and return them, passed or failed.
 
     Args:
         root: the checkout.
-        offline: leaves the storage out.
-        s3_port: of the embedded server, where the remotes point at it and it does not run yet.
+        offline: skip the check of the storage.
+        s3_port: of the embedded server, if the remotes use it and it is not running.
 
     Raises:
-        SetupError: `root` is no checkout with a commit.
+        RevisionError: `root` has no commit.
     """
     head = resolve_commit("HEAD", root)
     if head is None:
-        raise SetupError("there is no commit to release", "run the command in a checkout of batchyield")
-    asked: dict[str, Callable[[], list[str]]] = {
+        raise RevisionError("there is no commit to release", "run the command in a checkout of batchyield")
+    checks: dict[str, Callable[[], list[str]]] = {
         "the working tree is what HEAD holds": lambda: _tree(root),
         "params.yaml is conf/ composed": lambda: _params(root),
         "the lock was made from HEAD's code, data and params": lambda: list(trace(head, root=root).breaks),
@@ -57,20 +57,20 @@ def run_checks(root: Path = Path(), *, offline: bool = False, s3_port: int | Non
         "the library has a version of its own": lambda: _library(head, root),
     }
     if not offline:
-        asked["the storage holds all that the lock pins"] = lambda: _storage(root, s3_port)
-    return tuple(Check(what, tuple(_told(question))) for what, question in asked.items())
+        checks["the storage holds all that the lock pins"] = lambda: _storage(root, s3_port)
+    return tuple(Check(name, tuple(_problems(check))) for name, check in checks.items())
 
 
-def _told(question: Callable[[], list[str]]) -> list[str]:
+def _problems(check: Callable[[], list[str]]) -> list[str]:
     try:
-        return question()
+        return check()
     except BatchyieldError as error:
         return [" ".join(str(error).split())]
 
 
 def _tree(root: Path) -> list[str]:
     changed = git("status", "--porcelain", cwd=root).splitlines()
-    return [f"{line[3:]} differs: commit it, or put it back" for line in changed]
+    return [f"{line[3:]} differs: commit it, or restore it" for line in changed]
 
 
 def _params(root: Path) -> list[str]:
@@ -90,17 +90,19 @@ def _model(head: str, root: Path) -> list[str]:
 
 
 def _library(head: str, root: Path) -> list[str]:
-    """An index keeps the first wheel of a version, so other code under the same version would never be installed."""
+    """An index keeps the first wheel of a version, so changed code needs another version."""
     version = library_version(head, root)
-    same = [one for one in read_registry(root).releases if library_version(one.revision, root) == version]
-    changed = [one for one in same[:1] if git("diff", "--name-only", one.revision, head, "--", LIBRARY, cwd=root)]
+    same = [release for release in read_registry(root).releases if library_version(release.revision, root) == version]
+    changed = [
+        release for release in same[:1] if git("diff", "--name-only", release.revision, head, "--", LIBRARY, cwd=root)
+    ]
     return [
-        f"{LIBRARY} is not what {one.tag} released as batchyield {version}: raise version in pyproject.toml"
-        for one in changed
+        f"{LIBRARY} is not what {release.tag} released as batchyield {version}: raise version in pyproject.toml"
+        for release in changed
     ]
 
 
 def _storage(root: Path, s3_port: int | None) -> list[str]:
-    made = audit(root, s3_port=s3_port)
-    spoilt = [copy for copy in made.copies if copy.state is not ObjectState.INTACT]
-    return [f"{copy.path} is {copy.state} in {made.storage}: `dvc push`" for copy in spoilt]
+    result = audit(root, s3_port=s3_port)
+    damaged = [copy for copy in result.copies if copy.state is not ObjectState.INTACT]
+    return [f"{copy.path} is {copy.state} in {result.storage}: `dvc push`" for copy in damaged]

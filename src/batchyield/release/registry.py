@@ -1,4 +1,4 @@
-"""Released versions of the model and the stages they are in, read by GTO from annotated git tags.
+"""Registry of released models: versions and their environments (GTO stages), read by GTO from annotated git tags.
 
 `yield-model@v1.2.0` registers a version, `yield-model#prod#7` assigns the version of its commit to a stage, and a `!`
 after either revokes it. The number that ends a stage's tag grows with each assignment, so two clones that assign at the
@@ -10,13 +10,13 @@ from pathlib import Path
 
 import msgspec
 
-from batchyield.errors import SetupError
+from batchyield.errors import ConfigError, RevisionError
 from batchyield.versioning.git import UNSHALLOW, git, is_shallow
 
 NAME = "yield-model"
-"""As `artifacts:` of dvc.yaml calls it."""
+"""Name of the model in `artifacts:` of dvc.yaml."""
 
-FETCH = "`git fetch --tags` brings what others released"
+FETCH = "`git fetch --tags` fetches the releases of others"
 
 
 class Release(msgspec.Struct, frozen=True):
@@ -24,10 +24,10 @@ class Release(msgspec.Struct, frozen=True):
 
     Attributes:
         version: without the `v` of the tag, as pip writes it.
-        tag: that released it.
+        tag: git tag of the release.
         revision: its commit.
         date: of the tag, ISO 8601.
-        stages: those it is in now.
+        stages: its current stages.
     """
 
     version: str
@@ -43,7 +43,7 @@ class Release(msgspec.Struct, frozen=True):
 
 
 class StageMove(msgspec.Struct, frozen=True):
-    """A stage that was given a version, or (`version` is None) emptied."""
+    """Assignment of a version to a stage; None: the stage was emptied."""
 
     stage: str
     version: str | None
@@ -63,9 +63,9 @@ class Registry(msgspec.Struct, frozen=True):
     moves: tuple[StageMove, ...]
 
     def stages(self) -> dict[str, list[str]]:
-        """Return for each stage its stack of versions, the current one last; empty stages are left out.
+        """Return for each stage its stack of versions, the current item last; empty stages are left out.
 
-        Returning to the previous version pops the stack, so that the next `--back` goes one version further.
+        Returning to the previous version pops the stack, so that the next `--back` goes item version further.
         """
         held: dict[str, list[str]] = {}
         for move in self.moves:
@@ -80,14 +80,15 @@ class Registry(msgspec.Struct, frozen=True):
 
     def release(self, version: str) -> Release | None:
         """Return the release of a version, or None."""
-        return next((one for one in self.releases if one.version == version), None)
+        return next((item for item in self.releases if item.version == version), None)
 
 
 def read_registry(root: Path = Path()) -> Registry:
     """Return the registry of the clone at `root`.
 
     Raises:
-        SetupError: `root` is not a git repository, or its tags contradict each other.
+        CommandError: `root` is not a git repository.
+        RevisionError: its tags contradict each other.
     """
     from gto import api
     from gto.exceptions import GTOException
@@ -96,8 +97,8 @@ def read_registry(root: Path = Path()) -> Registry:
     try:
         events = api.history(root, NAME)
     except GTOException as error:
-        raise SetupError(f"GTO cannot read the release tags: {error}", missing_tags_hint(root)) from error
-    # Two assignments may fall into one second; the number that ends the tag orders them.
+        raise RevisionError(f"GTO cannot read the release tags: {error}", missing_tags_hint(root)) from error
+    # Two assignments may fall into item second; the number that ends the tag orders them.
     events.sort(key=lambda event: (event["timestamp"], api.parse_tag(event["ref"]).get("counter", 0)))
     releases: dict[str, Release] = {}
     moves = []
@@ -110,12 +111,12 @@ def read_registry(root: Path = Path()) -> Registry:
         elif event["stage"]:
             moves.append(StageMove(event["stage"], version if event["event"] == "assignment" else None, tag, date))
     known = (m if m.version in releases else msgspec.structs.replace(m, version=None) for m in moves)
-    newest = sorted(releases.values(), key=lambda one: one.order, reverse=True)
+    newest = sorted(releases.values(), key=lambda item: item.order, reverse=True)
     registry = Registry(tuple(newest), tuple(known))
     current = {stage: versions[-1] for stage, versions in registry.stages().items()}
     staged = (
-        msgspec.structs.replace(one, stages=tuple(s for s, version in current.items() if version == one.version))
-        for one in newest
+        msgspec.structs.replace(item, stages=tuple(s for s, version in current.items() if version == item.version))
+        for item in newest
     )
     return Registry(tuple(staged), registry.moves)
 
@@ -124,59 +125,60 @@ def resolve(name: str = NAME, root: Path = Path(), *, stage: str | None = None, 
     """Return the release in a stage, or of a version; the newest if neither is given.
 
     Raises:
-        SetupError: this clone has no such release.
+        RevisionError: this clone has no such release.
+        ConfigError: the model has another name.
     """
     if name != NAME:
-        raise SetupError(f"no model {name} is released from here", f"dvc.yaml declares {NAME}")
+        raise ConfigError(f"no model {name} is released from here", f"dvc.yaml declares {NAME}")
     registry = read_registry(root)
     held = registry.stages()
     if stage:
         version = held[stage][-1] if stage in held else None
     elif not version:
         version = registry.releases[0].version if registry.releases else None
-    found = registry.release(parse_version(version)) if version else None
-    if found is None:
+    release = registry.release(parse_version(version)) if version else None
+    if release is None:
         what = f"no version of {NAME} is in stage {stage}" if stage else f"{NAME} has no version {version or 'at all'}"
-        known = ", ".join(f"{one} ({versions[-1]})" for one, versions in held.items()) if stage else ""
+        known = ", ".join(f"{item} ({versions[-1]})" for item, versions in held.items()) if stage else ""
         known = known or ", ".join(release.version for release in registry.releases[:10])
-        raise SetupError(f"{what}; this clone knows {known or 'none'}", missing_tags_hint(root))
-    return found
+        raise RevisionError(f"{what}; this clone knows {known or 'none'}", missing_tags_hint(root))
+    return release
 
 
 def resolve_tag(tag: str, root: Path = Path()) -> tuple[Release, str]:
     """Return the release that a tag registers or assigns, and the stage; the stage is empty for a registration.
 
     Raises:
-        SetupError: this clone has no such tag, or the tag revokes something.
+        RevisionError: this clone has no such tag, or the tag revokes something.
     """
     registry = read_registry(root)
-    made = next((one for one in registry.releases if one.tag == tag), None)
-    move = next((one for one in registry.moves if one.tag == tag), None)
+    release = next((item for item in registry.releases if item.tag == tag), None)
+    move = next((item for item in registry.moves if item.tag == tag), None)
     if move and move.version:
-        made = registry.release(move.version)
-    if made is None:
-        raise SetupError(f"{tag} neither releases a version nor puts one into a stage", missing_tags_hint(root))
-    return made, move.stage if move else ""
+        release = registry.release(move.version)
+    if release is None:
+        raise RevisionError(f"{tag} neither releases a version nor puts item into a stage", missing_tags_hint(root))
+    return release, move.stage if move else ""
 
 
 def parse_version(version: str) -> str:
     """Return a version as pip writes it, from that form or from the form of the git tag.
 
     Raises:
-        SetupError: it is neither.
+        RevisionError: it has neither form.
     """
     found = re.fullmatch(rf"(?:{NAME}@)?v?(\d+\.\d+\.\d+)", version)
     if not found:
-        raise SetupError(f"{version} is not a version", "give it as MAJOR.MINOR.PATCH, for example 1.2.0")
+        raise RevisionError(f"{version} is not a version", "give it as MAJOR.MINOR.PATCH, for example 1.2.0")
     return found[1]
 
 
 def missing_tags_hint(root: Path) -> str:
-    """Return how a clone gets the tags that it may lack."""
+    """Return the remedy for tags that a clone may lack."""
     if is_shallow(root):
         return f"this clone is shallow and lacks tags: {UNSHALLOW}"
     patterns = (f"refs/tags/{NAME}@*", f"refs/tags/{NAME}#*")
     names = git("for-each-ref", "--format=%(objecttype) %(refname:short)", *patterns, cwd=root).splitlines()
     if bare := [name.removeprefix("commit ") for name in names if name.startswith("commit ")]:
         return f"{bare[0]} is here without its annotation, as some CI checkouts leave it: `git fetch --force --tags`"
-    return f"{FETCH}; `batchyield release list` lists what there is"
+    return f"{FETCH}; `batchyield release list` lists the releases"

@@ -1,4 +1,4 @@
-"""Release notes: what a version pins and what changed since the one before, as Markdown."""
+"""Release notes as Markdown: the pin, the metrics, and the changes since the previous version."""
 
 from pathlib import Path
 
@@ -12,12 +12,12 @@ from batchyield.versioning.provenance.lineage import read_raw_object
 from batchyield.versioning.revisions import read_lock_at
 
 OUTPUTS = "data/model/"
-SHOWN = 20
+MAX_LISTED = 20
 
 
 def render_notes(release: Release, root: Path = Path()) -> str:
-    """The notes of a release; the same text each time."""
-    before = next((one for one in read_registry(root).releases if one.order < release.order), None)
+    """Return the notes of a release; the same tags give the same text."""
+    before = next((item for item in read_registry(root).releases if item.order < release.order), None)
     lock, raw = read_lock_at(release.revision, root), read_raw_object(release.revision, root)
     lines = [
         f"# {NAME} {release.version}",
@@ -63,13 +63,13 @@ def _figures(release: Release, before: Release | None, root: Path) -> list[str]:
 
 
 def _changes(was: DvcLock, now: DvcLock) -> list[str]:
-    found = changed_inputs(was, now)
-    told = [f"- {one.kind}: {one.what}, {_change(one.change)}" for one in found if one.kind != "code"]
-    code = [one.what for one in found if one.kind == "code"]
+    changes = changed_inputs(was, now)
+    lines = [f"- {change.kind}: {change.what}, {_change(change.change)}" for change in changes if change.kind != "code"]
+    code = [change.what for change in changes if change.kind == "code"]
     if code:
-        more = f" and {len(code) - SHOWN} more" if len(code) > SHOWN else ""
-        told.append(f"- code: {', '.join(code[:SHOWN])}{more}")
-    return told or ["The same data, code and params as before."]
+        more = f" and {len(code) - MAX_LISTED} more" if len(code) > MAX_LISTED else ""
+        lines.append(f"- code: {', '.join(code[:MAX_LISTED])}{more}")
+    return lines or ["The same data, code and params as before."]
 
 
 def _change(change: str) -> str:
@@ -79,5 +79,5 @@ def _change(change: str) -> str:
 def _commits(release: Release, before: Release | None, root: Path) -> list[str]:
     span = [f"{before.revision}..{release.revision}"] if before else [release.revision]
     listed = git("log", "--format=- `%h` %s", "--abbrev=12", *span, cwd=root).splitlines()
-    more = [f"- and {len(listed) - SHOWN} more"] if len(listed) > SHOWN else []
-    return (listed[:SHOWN] or ["- none: an earlier commit was released"]) + more
+    more = [f"- and {len(listed) - MAX_LISTED} more"] if len(listed) > MAX_LISTED else []
+    return (listed[:MAX_LISTED] or ["- none: an earlier commit was released"]) + more

@@ -7,7 +7,7 @@ from typing import Any
 from gto import api
 from gto.exceptions import GTOException
 
-from batchyield.errors import SetupError
+from batchyield.errors import CommandError, ConflictError, RevisionError
 from batchyield.release.registry import FETCH, NAME, Release, parse_version, read_registry, resolve
 from batchyield.release.release_notes import OUTPUTS, model_files
 from batchyield.versioning.git import UNSHALLOW, git, is_shallow
@@ -22,9 +22,10 @@ def next_version(version: str | None, bump: str, root: Path = Path()) -> str:
     """Return the given version, else the newest one bumped; the first is 0.1.0.
 
     Raises:
-        SetupError: the version given is not above the newest, or the clone is shallow and cannot know.
+        ConflictError: the given version is not above the newest.
+        RevisionError: the clone is shallow.
     """
-    _whole(root)
+    _require_full_clone(root)
     releases = read_registry(root).releases
     if version is None:
         if not releases:
@@ -34,26 +35,27 @@ def next_version(version: str | None, bump: str, root: Path = Path()) -> str:
         return ".".join(map(str, [*parts[:at], parts[at] + 1, *[0] * (2 - at)]))
     version = parse_version(version)
     if releases and Release(version, "", "", "").order <= releases[0].order:
-        raise SetupError(
+        raise ConflictError(
             f"{version} is not above {releases[0].version}, the newest release",
             f"give a higher one, or --bump {'|'.join(BUMPS)}; {FETCH}",
         )
     return version
 
 
-def register(version: str, said: str, root: Path = Path(), *, push: bool = False) -> Release:
-    """Tags HEAD as a version.
+def register(version: str, text: str, root: Path = Path(), *, push: bool = False) -> Release:
+    """Tag HEAD as a version and return the release.
 
     Args:
         version: MAJOR.MINOR.PATCH.
-        said: the message of the tag.
+        text: message of the tag.
         root: the checkout.
         push: whether the tag goes to `origin`.
 
     Raises:
-        SetupError: the commit or the version has a release, nobody is named to be the tagger, or it cannot be pushed.
+        ConflictError: the commit or the version has a release, or the tag cannot be pushed.
+        CommandError: git has no identity for the tagger.
     """
-    _create(api.register, root, "HEAD", push=push, version=f"v{version}", message=said)
+    _create(api.register, root, "HEAD", push=push, version=f"v{version}", message=text)
     return resolve(root=root, version=version)
 
 
@@ -66,64 +68,66 @@ def tag_message(version: str, root: Path = Path()) -> str:
 
 
 def promote(stage: str, version: str | None, root: Path = Path(), *, push: bool = False) -> tuple[Release, str]:
-    """Puts a version, an older one too, into a stage; the newest where none is named.
+    """Assign a version, which may be older, to a stage; None: the newest.
 
     Returns:
-        The release, and the tag; empty where the stage holds that version already.
+        The release, and the tag; an empty tag if the stage has that version already.
 
     Raises:
-        SetupError: there is no such version or stage, or the tag cannot be pushed.
+        RevisionError: there is no such version.
+        ConflictError: GTO refuses the stage, or the tag cannot be pushed.
     """
-    _whole(root)
+    _require_full_clone(root)
     release = resolve(root=root, version=version)
     if stage in release.stages:
         return release, ""
-    said = f"{NAME} {release.version} in stage {stage}\n\ncommit {release.revision}"
-    # force: for GTO a version that was once in the stage is still in it, and it refuses to assign it again.
-    tag = _create(api.assign, root, stage, push=push, version=f"v{release.version}", message=said, force=True)
+    text = f"{NAME} {release.version} in stage {stage}\n\ncommit {release.revision}"
+    # force: GTO refuses to assign a version to a stage that it was in before.
+    tag = _create(api.assign, root, stage, push=push, version=f"v{release.version}", message=text, force=True)
     return resolve(root=root, stage=stage), tag
 
 
 def promote_previous(stage: str, root: Path = Path(), *, push: bool = False) -> tuple[Release, str]:
-    """Puts the version that was in a stage before the present one into it.
+    """Assign the previous version of a stage to it again; return the release and the tag.
 
     Raises:
-        SetupError: there was none, or the tag cannot be pushed.
+        RevisionError: the stage had no other version.
+        ConflictError: the tag cannot be pushed.
     """
-    _whole(root)
+    _require_full_clone(root)
     held = read_registry(root).stages().get(stage, [])
     if len(held) < 2:
         now = f"holds {held[0]}, its first" if held else "holds none"
-        raise SetupError(
+        raise RevisionError(
             f"no version was in stage {stage} before: it {now}",
             f"`batchyield release promote {stage} VERSION` names one; {FETCH}",
         )
     return promote(stage, held[-2], root, push=push)
 
 
-def _whole(root: Path) -> None:
+def _require_full_clone(root: Path) -> None:
     if is_shallow(root):
-        raise SetupError("this clone is shallow: it lacks releases, and would tag against them", UNSHALLOW)
+        raise RevisionError("this clone is shallow, so it may lack releases", UNSHALLOW)
 
 
 def _create(create: Callable[..., Any], root: Path, *what: str, push: bool, **options: Any) -> str:
     """Create a tag by a function of `gto.api`, push it if asked, and return its name."""
-    # GTO knows only part of git's rules for who the tagger is.
+    # GTO knows only some of git's settings for the identity of the tagger.
     name, _, rest = git("var", "GIT_COMMITTER_IDENT", cwd=root).partition(" <")
     try:
         made = create(root, NAME, *what, author=name, author_email=rest.partition(">")[0], **options)
     except GTOException as error:
-        raise SetupError(
+        raise ConflictError(
             f"GTO refuses: {error}", f"`batchyield release list` lists versions and stages; {FETCH}"
         ) from error
     tag: str = made.tag
     if push:
         try:
             git("push", "--quiet", "origin", f"refs/tags/{tag}", cwd=root)
-        except SetupError as error:
+        except CommandError as error:
             git("tag", "--delete", tag, cwd=root)
-            raise SetupError(
-                f"{tag} could not be pushed and is taken back: {error}",
-                "where it exists there already, somebody else was first: `git fetch --tags`, then run the same again",
+            raise ConflictError(
+                f"{tag} could not be pushed and is deleted again: {error}",
+                "if it exists there already, another release came first: `git fetch --tags`, then run the same again",
             ) from error
     return tag

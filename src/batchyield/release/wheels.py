@@ -1,4 +1,4 @@
-"""Builds the wheels of a release with hatchling: the model with its pin and card, and the library at its commit."""
+"""Build the wheels of a release with hatchling: the model with its pin and card, and the library at its commit."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ import tempfile
 import tomllib
 from pathlib import Path
 
-from batchyield.errors import SetupError
+from batchyield.errors import CommandError, RevisionError
 from batchyield.files import md5_of
 from batchyield.release.model_card import render_card
 from batchyield.release.pinned_model import fetch_model
@@ -23,7 +23,7 @@ from batchyield.versioning.revisions import read_text_at
 PACKAGE = "batchyield_model"
 
 EPOCH = "1580601600"
-"""SOURCE_DATE_EPOCH of the wheels, 2020-02-02, so that the time of the build does not change their bytes."""
+"""SOURCE_DATE_EPOCH of the wheels, 2020-02-02, so that their bytes do not depend on the build time."""
 
 PROJECT = """[build-system]
 requires = ["hatchling"]
@@ -59,7 +59,7 @@ __all__ = ["__version__", "model", "pin", "predict"]
 
 
 def release_pin(release: Release, folder: Path, root: Path = Path()) -> PackagePin:
-    """Return the pin of a release; `folder` holds its model, from `artifacts.bring`."""
+    """Return the pin of a release; `folder` has its model, from `fetch_model`."""
     lock = read_text_at(release.revision, LOCK, root) or ""
     digest = md5_of(lock.encode())
     raw = read_raw_object(release.revision, root)
@@ -69,11 +69,12 @@ def release_pin(release: Release, folder: Path, root: Path = Path()) -> PackageP
 
 
 def build_model_wheel(release: Release, out: Path, root: Path = Path()) -> Path:
-    """Build the wheel of a released model into `out`; the same bytes each time.
+    """Build the wheel of a released model in `out`, with the same bytes each time, and return its path.
 
     Raises:
-        SetupError: neither cache nor storage has the model, or hatchling is missing.
-        ArtifactError: the storage holds other bytes than the pinned ones.
+        StorageError: neither cache nor storage has the model.
+        CommandError: hatchling is missing or fails.
+        ArtifactError: the storage has other bytes than the pinned ones.
     """
     folder = fetch_model(release.revision, root)
     files = {name: (folder / name).read_bytes() for name in FILES} | {
@@ -97,22 +98,22 @@ def library_version(revision: str, root: Path) -> str:
     """Return the library's version at a commit.
 
     Raises:
-        SetupError: its pyproject.toml says none.
+        RevisionError: its pyproject.toml has no version.
     """
     try:
         version: str = tomllib.loads(read_text_at(revision, "pyproject.toml", root) or "")["project"]["version"]
     except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
-        raise SetupError(
-            f"pyproject.toml of {revision[:12]} names no version of the library", "release a commit whose does"
+        raise RevisionError(
+            f"pyproject.toml of {revision[:12]} has no version of the library", "release a commit that has one"
         ) from error
     return version
 
 
 def build_library_wheel(revision: str, out: Path, root: Path = Path()) -> Path:
-    """Build the wheel of the library from a commit, not from the working tree; the same bytes each time.
+    """Build the wheel of the library at a commit in `out`, with the same bytes each time, and return its path.
 
     Raises:
-        SetupError: hatchling is missing or fails.
+        CommandError: hatchling is missing or fails.
     """
     with tempfile.TemporaryDirectory(prefix="batchyield-library-") as scratch:
         export_revision(revision, Path(scratch), root)
@@ -130,6 +131,6 @@ def _build(project: Path, out: Path) -> Path:
             text=True,
         )
         if done.returncode:
-            raise SetupError(f"the wheel cannot be built: {done.stderr.strip()}", "run `make setup`")
+            raise CommandError(f"the wheel cannot be built: {done.stderr.strip()}", "run `make setup`")
         (built,) = Path(made).glob("*.whl")
         return built.replace(out / built.name)

@@ -1,1 +1,1 @@
-"""What is said about pins; the only room that may import dvc."""
+"""Git, DVC and Hydra: pins, their storage, verification and tracing; the only room that imports dvc."""

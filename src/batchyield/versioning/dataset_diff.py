@@ -1,4 +1,4 @@
-"""Two files of batches side by side: which batches came, went or changed, and which readings moved how far."""
+"""Compare two files of batches: added, removed and changed batches, and the shift of every reading."""
 
 import csv
 from collections import Counter
@@ -16,27 +16,27 @@ from batchyield.plant.csv_reader import Sheet, read_sheet
 from batchyield.plant.features import FEATURES, INDEX, featurize
 from batchyield.serving.reference_profile import PROFILE_DECIMALS, build_reference, profile_column
 
-SHOWN = 10
+MAX_LISTED = 10
 YIELD = "yield"
 QUARTERS = (25, 50, 75)
 
 
 class ChangedBatch(msgspec.Struct, frozen=True):
-    """A batch that both files have, and the columns in which it is another one."""
+    """A batch that both files have, and the columns that differ."""
 
     id: str
     columns: tuple[str, ...]
 
 
 class ColumnShift(msgspec.Struct, frozen=True):
-    """How one number's distribution moved; clocks and starts of ranges in minutes after midnight, lengths in minutes.
+    """Shift of one column; clocks and starts of ranges in minutes after midnight, lengths in minutes.
 
     Attributes:
         reading: its name.
-        moved: greatest distance of the two distribution functions (Kolmogorov-Smirnov), missing taken as a value, 0..1.
-        missing: shares before and after, 0..1.
-        mean: before and after; None where there are no values.
-        quarters: the 25, 50 and 75 percent quantiles before and after; empty where there are no values.
+        moved: Kolmogorov-Smirnov distance of before and after, 0 to 1; missing counts as a value.
+        missing: shares before and after, 0 to 1.
+        mean: before and after; None if there are no values.
+        quarters: quartiles before and after; empty if there are no values.
     """
 
     reading: str
@@ -47,18 +47,17 @@ class ColumnShift(msgspec.Struct, frozen=True):
 
 
 class DatasetDiff(msgspec.Struct, frozen=True):
-    """Two files side by side; pairs are before and after.
+    """Comparison of two files; pairs are before and after.
 
     Attributes:
-        batches: how many.
-        added, removed: ids, in the order of the file that has them.
+        batches: numbers of batches.
+        added, removed: ids, in the order of their file.
         changed: batches with other readings or another yield.
         encoding: of the files.
-        columns: headers, in the file's order.
-        noticed: cells that were repaired or taken as missing.
-        shifts: of every reading and the yield, most moved first.
-        drift: what a running model would be told of the added batches where they are enough to tell, else of all
-            later ones; the earlier file stands for the training.
+        columns: headers, in the order of the files.
+        noticed: numbers of cells that were repaired or read as missing.
+        shifts: of every reading and the yield, largest first.
+        drift: drift of the added batches, if there are enough of them, else of all later ones, from the earlier file.
     """
 
     batches: tuple[int, int]
@@ -73,15 +72,15 @@ class DatasetDiff(msgspec.Struct, frozen=True):
 
     @property
     def of_added(self) -> bool:
-        """Whether the drift is that of the added batches alone."""
+        """Whether `drift` is that of the added batches only."""
         return len(self.added) >= MIN_WINDOW_BATCHES
 
 
 def diff_datasets(before: bytes, after: bytes) -> DatasetDiff:
-    """Lays two plant files side by side.
+    """Compare two plant files.
 
     Raises:
-        InputError: one of them cannot be read.
+        InputError: a file cannot be read.
     """
     sheets = read_sheet(before), read_sheet(after)
     was, now = map(_rows, sheets)
@@ -106,10 +105,10 @@ def diff_datasets(before: bytes, after: bytes) -> DatasetDiff:
 
 
 def column_shifts(before: Sheet, after: Sheet) -> tuple[ColumnShift, ...]:
-    """How every reading and the yield moved between two files, most moved first."""
+    """Return the shift of every reading and the yield between two files, largest first."""
     was, now = _numbers(before), _numbers(after)
-    found = (_shift(name, was[name], now[name]) for name in was)
-    return tuple(sorted(found, key=lambda shift: -shift.moved))
+    shifts = (_shift(name, was[name], now[name]) for name in was)
+    return tuple(sorted(shifts, key=lambda shift: -shift.moved))
 
 
 def _rows(sheet: Sheet) -> dict[str, tuple[object, ...]]:
@@ -149,7 +148,7 @@ def _numbers(sheet: Sheet) -> dict[str, NDArray[np.float64]]:
 
 def _shift(name: str, before: NDArray[np.float64], after: NDArray[np.float64]) -> ColumnShift:
     was, now = profile_column(before), profile_column(after)
-    # Missing sorts below every value, so that a column which stops arriving has moved all the way.
+    # Missing sorts below every value, so that a column that becomes missing has a distance of 1.
     low = [np.sort(np.nan_to_num(side, nan=-np.inf)) for side in (before, after)]
     steps = np.concatenate(low)
     shares = [np.searchsorted(side, steps, side="right") / len(side) for side in low]
@@ -181,35 +180,35 @@ def _quarters(quantiles: tuple[float, ...]) -> tuple[float, ...]:
 
 
 def render(made: DatasetDiff) -> Iterator[str]:
-    """The difference for people, a line each; what is many is shortened."""
+    """Return the comparison as lines of text; long lists are shortened."""
     yield f"batches   {made.batches[0]} before, {made.batches[1]} after"
     for what, ids in (("added", made.added), ("removed", made.removed)):
         yield f"  {what:<8}{_counted(list(ids))}"
     rows = [f"{row.id} ({', '.join(row.columns)})" for row in made.changed]
     yield f"  changed {_counted(rows)}"
     if made.changed:
-        often = Counter(column for row in made.changed for column in row.columns).most_common(SHOWN)
+        often = Counter(column for row in made.changed for column in row.columns).most_common(MAX_LISTED)
         yield "          by column: " + ", ".join(f"{column} {count}" for column, count in often)
     same = f"{made.encoding[0]}, the same columns in the same order"
-    told = "; ".join(", ".join(header) for header in made.columns)
-    yield f"schema    {same if made.columns[0] == made.columns[1] else told}"
+    headers = "; ".join(", ".join(header) for header in made.columns)
+    yield f"schema    {same if made.columns[0] == made.columns[1] else headers}"
     if made.encoding[0] != made.encoding[1]:
         yield f"encoding  {made.encoding[0]} before, {made.encoding[1]} after"
     moved = [shift for shift in made.shifts if shift.moved]
     yield f"readings  {len(moved)} of {len(made.shifts)} moved" + (", most moved first" if moved else "")
-    for shift in moved[:SHOWN]:
+    for shift in moved[:MAX_LISTED]:
         missing = "{:.1%} -> {:.1%}".format(*shift.missing)
         means = " -> ".join(_number(mean) for mean in shift.mean)
         quarters = " -> ".join("/".join(map(_number, side)) or "none" for side in shift.quarters)
         yield f"  {shift.reading:<10} moved {shift.moved:.3f}  missing {missing}  mean {means}  quarters {quarters}"
-    if len(moved) > SHOWN:
-        yield f"  and {len(moved) - SHOWN} more; --json names them all"
+    if len(moved) > MAX_LISTED:
+        yield f"  and {len(moved) - MAX_LISTED} more; --json lists all"
     which = f"the {made.drift.batches} added" if made.of_added else f"all {made.drift.batches}"
     yield f"drift     of {which} batches: {_counted(list(made.drift.drifted))}"
 
 
 def _counted(names: list[str]) -> str:
-    shown = ", ".join(names[:SHOWN]) + (f", and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+    shown = ", ".join(names[:MAX_LISTED]) + (f", and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else "")
     return f"{len(names)}: {shown}" if names else "0"
 
 

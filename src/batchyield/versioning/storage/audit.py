@@ -1,4 +1,4 @@
-"""Could this checkout be rebuilt and served elsewhere, tomorrow? Its pins laid beside what S3 holds, byte by byte."""
+"""Compare everything that a checkout pins with S3, byte by byte."""
 
 import re
 from collections.abc import Iterator
@@ -14,22 +14,22 @@ from batchyield.versioning.lock_diff import LOCK, align_columns
 from batchyield.versioning.storage import raw_data, remotes, s3_objects
 from batchyield.versioning.storage.s3_objects import ObjectState, Orphan, SourceStatus, StoredCopy, Versioning
 
-SHOWN = 20
+MAX_LISTED = 20
 PINS = ("dvc.lock", ".dvc")
 HASH = re.compile(r"\bmd5: '?([0-9a-f]{32}(?:\.dir)?)\b")
 
 
 class Audit(msgspec.Struct, frozen=True):
-    """A whole audit.
+    """Result of an audit.
 
     Attributes:
-        problems: what is missing or corrupt, one sentence each; empty where nothing is.
-        warnings: what may come to harm later, or only takes room.
-        source: the raw object where it came from.
-        storage: url of the remote that keeps what DVC pins.
-        copies: every pinned file there, the raw data first, then in pipeline order.
-        orphans: objects there that no revision pins.
-        revisions: which revisions were asked for `orphans`.
+        problems: what is missing or corrupt, one message each.
+        warnings: what may be lost later, or is not needed.
+        source: state of the source object.
+        storage: URL of the storage.
+        copies: every pinned file in the storage, the raw data first, then in pipeline order.
+        orphans: objects in the storage that no revision pins.
+        revisions: the revisions whose pins were read, in words.
     """
 
     problems: tuple[str, ...]
@@ -42,20 +42,20 @@ class Audit(msgspec.Struct, frozen=True):
 
     @property
     def sound(self) -> bool:
-        """Whether nothing is missing or corrupt; warnings do not count."""
+        """Whether nothing is missing or corrupt."""
         return not self.problems
 
 
 def audit(root: Path = Path(), *, s3_port: int | None = None) -> Audit:
-    """Compares the pins of the working tree at `root` with the source bucket and with our storage; writes to neither.
+    """Compare the pins of the working tree at `root` with the source bucket and the storage, without changing them.
 
     Args:
         root: the checkout.
-        s3_port: of the embedded server, where the remotes point at it and it does not run yet.
+        s3_port: of the embedded server, if the remotes use it and it is not running.
 
     Raises:
-        SetupError: S3 cannot be asked, or this is no checkout.
-        ArtifactError: lock or pin are not readable.
+        StorageError: S3 cannot be reached, or refuses.
+        ArtifactError: lock or pin cannot be read.
     """
     pin, expected = raw_data.read_pin(root), _expected(root)
     with remotes.started(root, s3_port):
@@ -64,36 +64,36 @@ def audit(root: Path = Path(), *, s3_port: int | None = None) -> Audit:
         copies = tuple(_copies(storage, [(raw_data.DATA.as_posix(), pin.outs[0].md5), *expected]))
         ever = read_pinned_hashes(root)
         orphans = _orphans(storage, ever, copies)
-    problems = (*_source_problems(source, copies[0]), *map(_copy_problem, _spoilt(copies)))
+    problems = (*_source_problems(source, copies[0]), *map(_copy_problem, _damaged(copies)))
     warnings = tuple(_warnings(source, copies[0], orphans, ever))
-    return Audit(problems, warnings, source, storage.url(), copies, orphans, ever.said)
+    return Audit(problems, warnings, source, storage.url(), copies, orphans, ever.revisions)
 
 
 class PinnedHashes(NamedTuple):
-    """What was looked through, and what it pins.
+    """The hashes that any revision pins.
 
     Attributes:
         md5s: of every file that a lock or a `.dvc` file names, as output or as input.
-        said: which revisions these are.
-        whole: whether all revisions were at hand.
+        revisions: the revisions, in words.
+        complete: whether the clone has the whole history.
     """
 
     md5s: frozenset[str]
-    said: str
-    whole: bool
+    revisions: str
+    complete: bool
 
 
 def read_pinned_hashes(root: Path = Path()) -> PinnedHashes:
-    """Reads the locks of the working tree and of every commit that any ref reaches.
+    """Return the hashes in the locks and `.dvc` files of the working tree and of every commit that a ref reaches.
 
-    Hashes are picked from the text, so that an old lock which no longer parses still protects what it names.
+    Hashes are found by a regular expression, so that a lock that can no longer be parsed still counts.
 
     Raises:
-        SetupError: `root` is no git repository.
+        CommandError: `root` is not a git repository.
     """
     specs = [f":(top,glob)**/*{name}" for name in PINS]
-    # --full-history: a lock that lived only on a branch merged away with `-s ours` could still be checked out.
-    files = ("--objects", "--filter=object:type=blob")  # a folder may be called `.dvc` too
+    # --full-history: includes locks of a branch that was merged with `-s ours`.
+    files = ("--objects", "--filter=object:type=blob")  # a folder may be named `.dvc` too
     listed = git("rev-list", *files, "--all", "HEAD", "--full-history", "--", *specs, cwd=root)
     blobs = sorted({line.split(" ", 1)[0] for line in listed.splitlines() if line.endswith(PINS)})
     texts = [git("cat-file", "blob", blob, cwd=root) for blob in blobs]
@@ -101,12 +101,14 @@ def read_pinned_hashes(root: Path = Path()) -> PinnedHashes:
     here = [root / name for name in listed.split("\0") if name]
     texts += [file.read_text(errors="replace") for file in here if file.is_file()]
     commits = git("rev-list", "--count", "--all", "HEAD", cwd=root).strip()
-    said = f"the working tree, HEAD and all {commits} commits of every local ref (branches, tags, experiments, stashes)"
-    return PinnedHashes(frozenset(HASH.findall("\n".join(texts))), said, not is_shallow(root))
+    revisions = (
+        f"the working tree, HEAD and all {commits} commits of every local ref (branches, tags, experiments, stashes)"
+    )
+    return PinnedHashes(frozenset(HASH.findall("\n".join(texts))), revisions, not is_shallow(root))
 
 
 def _expected(root: Path) -> list[tuple[str, str]]:
-    """Path and md5 of every output that belongs in the storage: those that dvc.yaml does not leave to git."""
+    """Return path and md5 of every output that dvc.yaml keeps in the storage instead of git."""
     try:
         stages: dict[str, dict[str, Any]] = msgspec.yaml.decode((root / "dvc.yaml").read_bytes())["stages"]
     except (OSError, msgspec.MsgspecError, KeyError, TypeError) as error:
@@ -126,44 +128,45 @@ def _expected(root: Path) -> list[tuple[str, str]]:
 
 def _copies(storage: remotes.Remote, pinned: list[tuple[str, str]]) -> Iterator[StoredCopy]:
     for path, md5 in pinned:
-        found = s3_objects.check_copy(storage, "storage", path, md5)
-        yield found
-        yield from _copies(storage, s3_objects.list_members(storage, "storage", found))
+        copy = s3_objects.check_copy(storage, "storage", path, md5)
+        yield copy
+        yield from _copies(storage, s3_objects.list_members(storage, "storage", copy))
 
 
 def _orphans(storage: remotes.Remote, ever: PinnedHashes, copies: tuple[StoredCopy, ...]) -> tuple[Orphan, ...]:
-    held = s3_objects.list_objects(storage, "storage")
+    objects = s3_objects.list_objects(storage, "storage")
     named = {s3_objects.storage_key(storage, md5) for md5 in ever.md5s} | {copy.key for copy in copies}
     folders = [
-        ("", md5) for md5 in sorted(ever.md5s) if md5.endswith(".dir") and s3_objects.storage_key(storage, md5) in held
+        ("", md5)
+        for md5 in sorted(ever.md5s)
+        if md5.endswith(".dir") and s3_objects.storage_key(storage, md5) in objects
     ]
     named |= {copy.key for copy in _copies(storage, folders)}
-    return tuple(Orphan(key, size) for key, size in held.items() if key not in named)
+    return tuple(Orphan(key, size) for key, size in objects.items() if key not in named)
 
 
-def _spoilt(copies: tuple[StoredCopy, ...]) -> Iterator[StoredCopy]:
+def _damaged(copies: tuple[StoredCopy, ...]) -> Iterator[StoredCopy]:
     return (copy for copy in copies if copy.state is not ObjectState.INTACT)
 
 
 def _copy_problem(copy: StoredCopy) -> str:
     remedy = "batchyield data mirror" if copy.path == raw_data.DATA.as_posix() else "dvc push"
     if copy.state is ObjectState.MISSING:
-        return f"{copy.path} has no copy in the storage: {copy.key} is missing; `{remedy}` where the file is at hand"
+        return f"{copy.path} has no copy in the storage: {copy.key} is missing; run `{remedy}` where the file is"
     return (
         f"{copy.path} is corrupt in the storage: {copy.key} has {copy.found}; "
-        f"delete that object and `{remedy}` where the file is at hand"
+        f"delete that object and run `{remedy}` where the file is"
     )
 
 
 def _source_problems(source: SourceStatus, mirror: StoredCopy) -> Iterator[str]:
-    kept = "; its mirror in our storage is intact, so `batchyield data fetch` still brings it"
-    rest = kept if mirror.state is ObjectState.INTACT else ""
+    usable = "; its mirror in our storage is intact, so `batchyield data fetch` still works"
+    rest = usable if mirror.state is ObjectState.INTACT else ""
     if source.state is ObjectState.MISSING:
         which = f" in version {source.version}" if source.version else ""
         yield f"the pinned raw data are gone from the source: {source.url} does not exist{which}{rest}"
     elif source.state is ObjectState.CHANGED:
-        told = f"{source.url} has {source.found}, pinned is {source.pinned}"
-        yield f"the source is no longer what is pinned: {told}{rest}"
+        yield f"the source differs from its pin: {source.url} has {source.found}, pinned is {source.pinned}{rest}"
 
 
 def _warnings(source: SourceStatus, copy: StoredCopy, orphans: tuple[Orphan, ...], ever: PinnedHashes) -> Iterator[str]:
@@ -175,31 +178,33 @@ def _warnings(source: SourceStatus, copy: StoredCopy, orphans: tuple[Orphan, ...
         )
         yield f"versioning of the source bucket is {source.versioning}: an overwritten object is gone, and {rest}"
     if source.state is ObjectState.OLDER:
-        yield f"the source has moved on; the pinned raw data are its version {source.version}"
+        yield f"the source has a newer version; the pinned raw data are its version {source.version}"
     if orphans:
         size = sum(orphan.size for orphan in orphans)
         count = f"{len(orphans)} object{'s' * (len(orphans) > 1)}"
-        yield f"pinned by no revision, yet in the storage: {count}, {size} bytes"
-    if not ever.whole:
+        yield f"in the storage, but pinned by no revision: {count}, {size} bytes"
+    if not ever.complete:
         yield "this clone is shallow, so objects of older commits count as orphans: `git fetch --unshallow`"
 
 
-def render(made: Audit) -> str:
-    """The audit for people: the verdict, what it rests on, then every object."""
-    count, bad = len(made.copies), len(made.problems)
+def render(result: Audit) -> str:
+    """Return the audit as text: the verdict, problems and warnings, then every object."""
+    count, bad = len(result.copies), len(result.problems)
     lines = [
-        f"SOUND: all {count} pinned files are intact in {made.storage}, and the source has the pinned raw data"
-        if made.sound
+        f"SOUND: all {count} pinned files are intact in {result.storage}, and the source has the pinned raw data"
+        if result.sound
         else f"NOT SOUND: {bad} problem{'s' * (bad > 1)}"
     ]
-    lines += [f"  problem: {problem}" for problem in made.problems]
-    lines += [f"  warning: {warning}" for warning in made.warnings]
-    lines += ["", f"source   {made.source.url}  {made.source.state}, versioning {made.source.versioning}"]
-    lines += [f"         {made.source.pinned}" + (f", version {made.source.version}" if made.source.version else "")]
-    lines += [f"mirror   of it in our storage: {made.copies[0].state}", f"storage  {made.storage}"]
-    lines += align_columns((copy.state, copy.path, copy.md5) for copy in made.copies)
-    lines += [f"orphans  {len(made.orphans)}, looking through {made.revisions}"]
-    lines += [f"  {orphan.key}  {orphan.size} bytes" for orphan in made.orphans[:SHOWN]]
-    if len(made.orphans) > SHOWN:
-        lines.append(f"  and {len(made.orphans) - SHOWN} more; --json names them all")
+    lines += [f"  problem: {problem}" for problem in result.problems]
+    lines += [f"  warning: {warning}" for warning in result.warnings]
+    lines += ["", f"source   {result.source.url}  {result.source.state}, versioning {result.source.versioning}"]
+    lines += [
+        f"         {result.source.pinned}" + (f", version {result.source.version}" if result.source.version else "")
+    ]
+    lines += [f"mirror   of it in our storage: {result.copies[0].state}", f"storage  {result.storage}"]
+    lines += align_columns((copy.state, copy.path, copy.md5) for copy in result.copies)
+    lines += [f"orphans  {len(result.orphans)}, compared with {result.revisions}"]
+    lines += [f"  {orphan.key}  {orphan.size} bytes" for orphan in result.orphans[:MAX_LISTED]]
+    if len(result.orphans) > MAX_LISTED:
+        lines.append(f"  and {len(result.orphans) - MAX_LISTED} more; --json lists all")
     return "\n".join(lines)

@@ -1,16 +1,16 @@
-"""Bytes by their md5 where a copy of them may be: the DVC cache and our storage. Every copy is hashed before use."""
+"""Read and write pinned bytes by md5 in the DVC cache and the storage. Every copy is hashed before use."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from batchyield.errors import ArtifactError, SetupError
+from batchyield.errors import ArtifactError, BatchyieldError, StorageError
 from batchyield.files import md5_of, md5_of_file, write_atomic
 from batchyield.versioning.storage import remotes, s3_objects
 from batchyield.versioning.storage.s3_objects import ObjectState, StoredCopy
 
 
 def read_cached(root: Path, digest: str) -> bytes | None:
-    """The bytes from the DVC cache; None where it has none. A corrupt copy is removed, as DVC does where it looks."""
+    """Return the bytes from the DVC cache, or None if it has no intact copy; a corrupt copy is removed."""
     file = cache_path(root, digest)
     if not file.is_file():
         return None
@@ -21,7 +21,7 @@ def read_cached(root: Path, digest: str) -> bytes | None:
 
 
 def add_to_cache(root: Path, data: bytes) -> None:
-    """Puts bytes into the DVC cache, so that `dvc push` and `dvc checkout` find them."""
+    """Write bytes to the DVC cache, so that `dvc push` and `dvc checkout` find them."""
     file = cache_path(root, md5_of(data))
     if read_cached(root, md5_of(data)) is None:
         write_atomic(file, data)
@@ -29,10 +29,9 @@ def add_to_cache(root: Path, data: bytes) -> None:
 
 
 def remove_corrupt(root: Path, pinned: dict[str, str]) -> list[str]:
-    """Removes corrupt files from the DVC cache, and from the workspace what was checked out of them.
+    """Remove corrupt files from the DVC cache, and the workspace files that were checked out from them.
 
-    DVC takes a read-only file in its cache for what its name says. Once it is gone, `dvc repro` and `dvc pull` bring it
-    anew.
+    DVC does not hash a read-only file of its cache. Once it is removed, `dvc repro` and `dvc pull` restore it.
 
     Args:
         root: the checkout.
@@ -41,51 +40,56 @@ def remove_corrupt(root: Path, pinned: dict[str, str]) -> list[str]:
     Returns:
         The paths whose cached file was corrupt.
     """
-    found = []
+    corrupt = []
     for path, digest in pinned.items():
         copy, here = cache_path(root, digest), root / path
         if copy.is_file() and (spoilt := md5_of_file(copy)) != digest:
             if here.is_file() and md5_of_file(here) == spoilt:
                 here.unlink()
             copy.unlink()
-            found.append(path)
-    return found
+            corrupt.append(path)
+    return corrupt
 
 
 def read_pinned(root: Path, pinned: Mapping[str, str], revision: str) -> dict[str, bytes]:
-    """Pinned files' bytes, from the DVC cache where it has them, else from our storage, which is started once for all.
+    """Return pinned files, from the DVC cache, else from the storage; an embedded storage is started once for all.
 
     Args:
         root: the checkout.
         pinned: path -> md5.
-        revision: that pins them, for messages.
+        revision: the revision that pins them, for messages.
+
+    Returns:
+        Path -> bytes.
 
     Raises:
-        SetupError: neither has one, or the storage does not answer.
+        StorageError: neither has a file, or the storage cannot be reached.
         ArtifactError: the storage has other bytes.
     """
-    have = {path: data for path, digest in pinned.items() if (data := read_cached(root, digest)) is not None}
-    if lacking := {path: digest for path, digest in pinned.items() if path not in have}:
+    files = {path: data for path, digest in pinned.items() if (data := read_cached(root, digest)) is not None}
+    if lacking := {path: digest for path, digest in pinned.items() if path not in files}:
         try:
             with remotes.started(root):
-                have |= {path: _stored(root, digest, path) for path, digest in lacking.items()}
-        except SetupError as error:
-            raise SetupError(
-                f"the DVC cache lacks {', '.join(lacking)} of {revision}, and the storage did not give it: {error}",
-                "`dvc push` where it was built brings it there; or build it here: `dvc repro` in a checkout of it",
+                files |= {path: _required(root, digest, path) for path, digest in lacking.items()}
+        except ArtifactError:
+            raise
+        except BatchyieldError as error:
+            raise StorageError(
+                f"the DVC cache lacks {', '.join(lacking)} of {revision}, and so does the storage: {error}",
+                "run `dvc push` where it was built, or rebuild it: `dvc repro` in a checkout of that revision",
             ) from error
-    return have
+    return files
 
 
-def _stored(root: Path, digest: str, path: str) -> bytes:
+def _required(root: Path, digest: str, path: str) -> bytes:
     data = read_stored(root, digest, path)
     if data is None:
-        raise SetupError(f"it has no {path}", f"its md5 is {digest}")
+        raise StorageError(f"it has no {path}", f"its md5 is {digest}")
     return data
 
 
 def read_stored(root: Path, digest: str, path: str) -> bytes | None:
-    """The bytes from our storage; None where it has none.
+    """Return the bytes from the storage, or None if it has no copy.
 
     Args:
         root: the checkout.
@@ -93,7 +97,7 @@ def read_stored(root: Path, digest: str, path: str) -> bytes | None:
         path: of their file in the workspace, for messages.
 
     Raises:
-        SetupError: the storage does not answer.
+        StorageError: the storage cannot be reached, or refuses.
         ArtifactError: its copy is corrupt.
     """
     storage = remotes.s3_client("storage", root)
@@ -102,16 +106,16 @@ def read_stored(root: Path, digest: str, path: str) -> bytes | None:
         raise ArtifactError(
             storage.url(s3_objects.storage_key(storage, digest)),
             f"is corrupt, it has md5 {md5_of(data)} and is not the pinned {path}",
-            "`batchyield data audit` tells what else is damaged; delete that object, and where the file is at hand "
-            "`dvc push`, or for the raw data `batchyield data mirror`, mends it",
+            "`batchyield data audit` lists what else is damaged; delete that object, then run, where the file is, "
+            "`dvc push`, or `batchyield data mirror` for the raw data",
         )
     return data
 
 
 def mirror(root: Path, data: bytes, path: str) -> StoredCopy:
-    """Keeps bytes in our storage where DVC would, and reads them back.
+    """Write bytes to the storage where DVC would, and verify them by reading them back.
 
-    DVC itself never pushes an import that is pinned by version (`push: false`): it trusts the bucket to keep it.
+    DVC itself never pushes an import that is pinned by version (`push: false`); it relies on the source bucket.
 
     Args:
         root: the checkout.
@@ -119,7 +123,7 @@ def mirror(root: Path, data: bytes, path: str) -> StoredCopy:
         path: of their file in the workspace, for messages.
 
     Raises:
-        SetupError: the storage does not answer, refuses, or gives back other bytes.
+        StorageError: the storage cannot be reached, refuses, or returns other bytes.
     """
     storage = remotes.s3_client("storage", root)
     made = s3_objects.check_copy(storage, "storage", path, md5_of(data))
@@ -127,13 +131,13 @@ def mirror(root: Path, data: bytes, path: str) -> StoredCopy:
         s3_objects.write_object(storage, "storage", made.key, data)
         made = s3_objects.check_copy(storage, "storage", path, made.md5)
     if made.state is not ObjectState.INTACT:
-        raise SetupError(
-            f"{storage.url()} does not give back what was put there: {made.key} is {made.state} {made.found}".rstrip(),
+        raise StorageError(
+            f"{storage.url()} does not return what was written: {made.key} is {made.state} {made.found}".rstrip(),
             "repair the storage (`batchyield data audit` lists what else is wrong), then run the same command again",
         )
     return made
 
 
 def cache_path(root: Path, digest: str) -> Path:
-    """Where the DVC cache has the file of that md5, if it has it."""
+    """Return the path of the file with that md5 in the DVC cache, whether or not it exists."""
     return remotes.cache_dir(root) / "files/md5" / digest[:2] / digest[2:]

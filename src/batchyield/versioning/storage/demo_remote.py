@@ -1,4 +1,4 @@
-"""From a bare clone to a verified, running service; and the same path over somebody else's data."""
+"""The demo: from a bare clone to a verified, running service; and the same with another raw file."""
 
 import os
 import subprocess
@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from batchyield.errors import ArtifactError, SetupError
+from batchyield.errors import ArtifactError, ConfigError
 from batchyield.plant.simulator import simulate
 from batchyield.serving.lockfile import read_lock
 from batchyield.versioning import git, hydra_params
@@ -17,12 +17,12 @@ from batchyield.versioning.storage import embedded_s3, raw_data, remotes
 
 
 def say(text: str) -> None:
-    """Progress, at once."""
+    """Print a line of progress."""
     print(text, flush=True)
 
 
 def seed_bucket(server: embedded_s3.Server) -> str:
-    """Puts the sample plant's file into the embedded bucket, unless something stands there already."""
+    """Write the sample plant's batches to the embedded bucket unless it has raw data; return a message."""
     if embedded_s3.has_object(server, raw_data.KEY):
         return f"the bucket already holds {raw_data.KEY}"
     embedded_s3.put_object(server, raw_data.KEY, simulate().csv())
@@ -30,7 +30,7 @@ def seed_bucket(server: embedded_s3.Server) -> str:
 
 
 def run_service(root: Path, host: str, port: int) -> int:
-    """Runs the service in `root` until it ends or Ctrl-C; returns its exit code."""
+    """Run the service in `root` until it ends or Ctrl-C; return its exit code."""
     with subprocess.Popen(  # noqa: S603 - our own fixed command
         [sys.executable, "-m", "api", "--host", host, "--port", str(port)],
         cwd=root,
@@ -44,21 +44,30 @@ def run_service(root: Path, host: str, port: int) -> int:
 
 
 def demo(s3_port: int | None, host: str, port: int, *, serving: bool = True) -> int:
-    """Rebuilds everything from the sample plant, compares it with the committed lock, and serves it.
+    """Rebuild everything from the sample plant, compare it with the committed lock, and serve it.
+
+    Args:
+        s3_port: of the embedded server; None: the configured one.
+        host: address of the service.
+        port: of the service.
+        serving: whether to start the service.
+
+    Returns:
+        The exit code of the service, or 0.
 
     Raises:
-        ArtifactError: what was rebuilt is not what was committed.
+        ArtifactError: an output differs from the commit.
     """
     begun = time.monotonic()
     server = remotes.embedded_server(s3_port)
     with embedded_s3.running(server):
         say(f"S3       {server.url} over {remotes.ROOT}/; {seed_bucket(server)}")
-        for said in raw_data.clean_cache():
-            say(said)
+        for message in raw_data.clean_cache():
+            say(message)
         say(f"raw data {raw_data.fetch()}")
         dvc("repro")
         rows = compare_outputs(read_lock_at("HEAD", Path()), read_lock(LOCK))
-        say("\nrebuilt against the committed dvc.lock")
+        say("\nrebuilt outputs, compared with the committed dvc.lock")
         for line in format_outputs(rows):
             say(line)
         different = sum(not row.same for row in rows)
@@ -79,16 +88,22 @@ def demo(s3_port: int | None, host: str, port: int, *, serving: bool = True) -> 
 def rebuild_on(
     data: Path, target: Path, overrides: list[str], s3_port: int | None, host: str, port: int, *, serving: bool = False
 ) -> int:
-    """Pins another raw file in a workspace of its own, rebuilds there, and serves the result if asked.
+    """Pin another raw file in a workspace of its own, rebuild there, and serve the result if requested.
 
-    The checkout it is called in, its lock and its bucket are not touched.
+    The current checkout, its lock and its bucket do not change.
+
+    Args:
+        data: the plant's CSV with yields.
+        target: folder of the workspace.
+        overrides: Hydra overrides.
+        s3_port, host, port, serving: as for `demo`.
 
     Raises:
-        SetupError: there is no such file.
-        BatchyieldError: the data break the contract, or a stage failed.
+        ConfigError: there is no such file.
+        CommandError: a stage failed, for example because the data break the contract.
     """
     if not data.is_file():
-        raise SetupError(f"{data} is not a file", "name the plant's CSV: `make repro-real DATA=path/to/batches.csv`")
+        raise ConfigError(f"{data} is not a file", "name the plant's CSV: `make repro-real DATA=path/to/batches.csv`")
     root = git.copy_working_tree(Path(), target)
     hydra_params.write_params(root, overrides)
     server = remotes.embedded_server(s3_port, root, fallback=remotes.PORT + 1)

