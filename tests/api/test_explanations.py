@@ -29,16 +29,16 @@ def test_each_prediction_gets_its_explanation_and_is_otherwise_the_same(client):
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
     assert answer.json()["model"] == plain["model"]
-    told = answer.json()["predictions"]
-    for prediction, value in zip(told, (400.0, 420.0), strict=True):
+    predictions = answer.json()["predictions"]
+    for prediction, value in zip(predictions, (400.0, 420.0), strict=True):
         why = prediction["explanation"]
         effect = pytest.approx((value - 409) / 1000, abs=2e-7)  # the model of the tests sums in float32
         assert why["baseline"] == 0.909
         assert why["contributions"] == [{"feature": "B14", "value": value, "typical": 409.0, "effect": effect}]
         assert why["baseline"] + why["contributions"][0]["effect"] + why["rest"] == pytest.approx(prediction["yield"])
-    for prediction in told:
+    for prediction in predictions:
         del prediction["explanation"]
-    assert told == plain["predictions"]
+    assert predictions == plain["predictions"]
 
 
 @pytest.mark.parametrize(

@@ -35,8 +35,8 @@ def ask(client, rows):
 def test_what_one_answered_and_the_other_was_told_is_one_journal(hosts, journal):
     a, b = hosts
     answers = ask(a, coming(150)) + ask(b, coming(350, 150, B14=raised(-40)))
-    told = [{"id": one["id"], "yield": round(one["yield"] - 0.03, 6)} for one in answers[:60]]
-    outcomes = b.post("/v1/outcomes", json={"outcomes": told}).json()
+    measured = [{"id": one["id"], "yield": round(one["yield"] - 0.03, 6)} for one in answers[:60]]
+    outcomes = b.post("/v1/outcomes", json={"outcomes": measured}).json()
     assert (outcomes["matched"], outcomes["unmatched"]) == (60, 0)
     seen = [client.get("/v1/monitoring").json() for client in hosts]
     assert seen[0]["window"] == seen[1]["window"]

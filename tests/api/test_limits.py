@@ -98,7 +98,7 @@ def test_no_more_get_through_than_the_rate_and_the_burst(rate, burst, waits):
             rates.take_request("a")
         except RequestError as error:
             clock.now += int(error.headers["retry-after"])
-            rates.take_request("a")  # whoever comes back when told is let in
+            rates.take_request("a")  # a request after Retry-After is admitted
         admitted += 1
     assert admitted <= rate * (clock.now - Clock.now) + max(rate * burst, 1) + 1e-6
 
@@ -197,8 +197,8 @@ def test_beyond_the_connections_taken_there_is_an_answer(strict):
     while not line.startswith(b"HTTP/1.1 200 "):
         assert time.monotonic() < deadline
         line, _ = exchange(strict.port, LIVE)
-    told = strict.get("/metrics").text
-    assert re.search(r'^batchyield_connections_refused_total\{reason="too-many"\} [1-9]', told, re.MULTILINE)
+    output = strict.get("/metrics").text
+    assert re.search(r'^batchyield_connections_refused_total\{reason="too-many"\} [1-9]', output, re.MULTILINE)
 
 
 def test_beyond_the_requests_taken_there_is_an_answer(strict):
@@ -248,7 +248,7 @@ def test_a_thousand_idle_and_many_slow_connections_keep_nobody_waiting(checkout)
     try:
         with Running(checkout, BATCHYIELD_HEAD_SECONDS="1") as running:
             asyncio.run(scene(running))
-            told = running.get("/metrics").text
-            assert 'batchyield_connections_refused_total{reason="head-too-slow"} 50.0' in told
+            output = running.get("/metrics").text
+            assert 'batchyield_connections_refused_total{reason="head-too-slow"} 50.0' in output
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

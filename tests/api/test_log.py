@@ -17,8 +17,8 @@ from api.openapi.examples import INPUTS, sheet
 from api.settings import Settings
 from api.telemetry.access_log import LineWriter, RequestLine, ServiceLog
 
-SECRET = "s3cr3t-that-must-not-be-told"
-KEY = "right-key-that-must-not-be-told-either"
+SECRET = "s3cr3t-that-must-not-be-logged"
+KEY = "right-key-that-must-not-be-logged-either"
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +74,8 @@ def test_refusals_are_lines_with_their_kind(logged):
     client.post("/v1/predictions", json={"inputs": []})
     client.get("/nowhere")
     client.request("BREW", "/v1/model")
-    told = [(line["method"], line["route"], line["status"], line["refusal"]) for line in lines()]
-    assert told == [
+    requests = [(line["method"], line["route"], line["status"], line["refusal"]) for line in lines()]
+    assert requests == [
         ("POST", "/v1/predictions", 422, "invalid-input"),
         ("GET", "unmatched", 404, "not-found"),
         ("other", "/v1/model", 405, "method-not-allowed"),
@@ -146,12 +146,12 @@ def test_no_secret_gets_into_the_log(checkout):
         assert raw(running.port, f"{SECRET} {SECRET}\r\n\r\n".encode()).startswith(b"HTTP/1.1 400")
         raw(running.port, f"GET /{SECRET} HTTP/1.1\r\nhost: {SECRET} {SECRET}\r\nconnection: close\r\n\r\n".encode())
     assert {401, 429} <= statuses
-    told = running.output + running.errors
-    assert told.count('"event":"request"') > 100
+    output = running.output + running.errors
+    assert output.count('"event":"request"') > 100
     for value in (SECRET, KEY, SECRET.upper()):
-        assert value not in told
-    assert "Traceback" not in told
-    assert '"caller":"environment"' in told
+        assert value not in output
+    assert "Traceback" not in output
+    assert '"caller":"environment"' in output
 
 
 def test_every_refusal_without_a_rate_tells_no_secret(logged):
@@ -164,13 +164,13 @@ def test_every_refusal_without_a_rate_tells_no_secret(logged):
                 content=body.encode(),
                 headers={"content-type": content_type},
             )
-    told = lines()
-    assert {line["status"] for line in told} >= {415, 422}
-    assert SECRET not in json.dumps(told)
+    logged = lines()
+    assert {line["status"] for line in logged} >= {415, 422}
+    assert SECRET not in json.dumps(logged)
 
 
 def counting(writer):
-    """What the writer tells of dropped lines: a list that grows by one for each, and a list of totals."""
+    """Return the dropped lines that a writer reports: a list with one item for each, and a list of totals."""
     dropped, resumed = [], []
     writer.on_drop, writer.on_resume = lambda: dropped.append(1), resumed.append
     return dropped, resumed

@@ -1,4 +1,4 @@
-"""What Prometheus is told."""
+"""The metrics at `GET /metrics`."""
 
 import pytest
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -20,8 +20,8 @@ def client(checkout):
 
 def counted(client, series, **labels):
     """The value of one series, 0 where it is not there."""
-    said = ",".join(f'{label}="{value}"' for label, value in sorted(labels.items()))
-    series = f"{series}{{{said}}} "
+    label_text = ",".join(f'{label}="{value}"' for label, value in sorted(labels.items()))
+    series = f"{series}{{{label_text}}} "
     lines = [line for line in client.get("/metrics").text.splitlines() if line.startswith(series)]
     return float(lines[0].split(" ")[-1]) if lines else 0.0
 

@@ -51,9 +51,9 @@ def looked_at(client, batches):
     """The series once the drift watcher has checked so many batches."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
-        told = series(client.get("/metrics").text)
-        if told.get(("batchyield_drift_window_batches",)) == batches:
-            return told
+        metrics = series(client.get("/metrics").text)
+        if metrics.get(("batchyield_drift_window_batches",)) == batches:
+            return metrics
         time.sleep(0.02)
     raise AssertionError(f"the watch has not seen {batches} batches")
 
@@ -67,8 +67,8 @@ def test_drift_error_and_frequency_are_told_of_what_was_answered(root):
         assert {one.verdict for one in steady.window.readings} == {DriftVerdict.STEADY}
         assert steady.live.verdict is DriftVerdict.TOO_FEW
         answers = ask(client, coming(350, 150, B14=raised(-40), B8=None))
-        told = [{"id": one["id"], "yield": round(one["yield"] - 0.03, 6)} for one in answers[:60]]
-        assert client.post("/v1/outcomes", json={"outcomes": told}).status_code == 200
+        measured = [{"id": one["id"], "yield": round(one["yield"] - 0.03, 6)} for one in answers[:60]]
+        assert client.post("/v1/outcomes", json={"outcomes": measured}).status_code == 200
         moved = seen(client)
     assert moved.window.batches == 500
     assert {"B14", "B8"} <= set(moved.window.drifted)
@@ -99,11 +99,11 @@ def test_without_a_journal_it_is_said_that_nothing_is_told(root):
     with client_of(root, journal="off") as client:
         ask(client, coming(3))
         found = seen(client)
-        told = series(client.get("/metrics").text)
+        metrics = series(client.get("/metrics").text)
     assert "BATCHYIELD_JOURNAL" in found.off
     assert found.window is None
-    assert told["batchyield_watch_enabled",] == 0
-    assert ("batchyield_drift_window_batches",) not in told
+    assert metrics["batchyield_watch_enabled",] == 0
+    assert ("batchyield_drift_window_batches",) not in metrics
 
 
 def test_a_journal_that_cannot_be_read_is_told_and_counted(root):
@@ -119,27 +119,27 @@ def test_a_journal_that_cannot_be_read_is_told_and_counted(root):
 def test_an_empty_journal_is_an_empty_window(root):
     prepare_journal(Settings(lock=str(root / "dvc.lock")))
     with client_of(root) as client:
-        told = looked_at(client, 0)
+        metrics = looked_at(client, 0)
         assert seen(client).window.batches == 0
-    assert ("batchyield_drift_readings",) not in told
-    assert ("batchyield_drift_verdict", ("reading", "A1")) not in told
+    assert ("batchyield_drift_readings",) not in metrics
+    assert ("batchyield_drift_verdict", ("reading", "A1")) not in metrics
 
 
 def test_the_gauges_are_what_the_route_says(root):
     with client_of(root, watch_seconds=0.01) as client:
         ask(client, coming(200, A6=raised(8)))
-        told = looked_at(client, 200)
+        metrics = looked_at(client, 200)
         found = seen(client)
     for one in found.window.readings:
         of_reading = ("reading", one.reading)
-        assert told["batchyield_drift_psi", of_reading] == one.psi
-        assert told["batchyield_drift_blank_share", of_reading] == one.blank
-        assert told["batchyield_drift_verdict", of_reading] == (one.verdict is DriftVerdict.DRIFTED)
-    assert told["batchyield_drift_readings",] == len(found.window.drifted) >= 1
-    assert told["batchyield_prediction_z",] == found.window.prediction.z
-    assert told["batchyield_chart_mean",] == found.chart.points[-1].mean
-    assert told["batchyield_live_mae_reference",] == 0.01
-    assert told["batchyield_ready",] == 1
+        assert metrics["batchyield_drift_psi", of_reading] == one.psi
+        assert metrics["batchyield_drift_blank_share", of_reading] == one.blank
+        assert metrics["batchyield_drift_verdict", of_reading] == (one.verdict is DriftVerdict.DRIFTED)
+    assert metrics["batchyield_drift_readings",] == len(found.window.drifted) >= 1
+    assert metrics["batchyield_prediction_z",] == found.window.prediction.z
+    assert metrics["batchyield_chart_mean",] == found.chart.points[-1].mean
+    assert metrics["batchyield_live_mae_reference",] == 0.01
+    assert metrics["batchyield_ready",] == 1
 
 
 def test_each_metric_of_ours_is_documented(root):
@@ -156,18 +156,18 @@ def test_cells_yields_and_widths_are_counted(root):
     dirty = BATCH | {"id": "dirty", "A10": 500.0, "A23": None}
     with client_of(root) as client:
         client.post("/v1/predictions", json={"inputs": [MISTYPED, dirty]})
-        told = series(client.get("/metrics").text)
+        metrics = series(client.get("/metrics").text)
     missing = {name: (BATCH[name] is None) * 2 for name in READING_NAMES}
     missing |= {"A17": missing["A17"] + 1, "A23": missing["A23"] + 1}
-    assert {name: told["batchyield_cells_missing_total", ("reading", name)] for name in READING_NAMES} == missing
-    assert told["batchyield_cells_repaired_total", ("reading", "B9")] == 1
-    assert told["batchyield_cells_out_of_range_total", ("reading", "B9")] == 0
-    assert told["batchyield_cells_out_of_range_total", ("reading", "A10")] == 1
-    assert told["batchyield_predicted_yield_count",] == told["batchyield_interval_width_count",] == 2
-    assert told["batchyield_predicted_yield_bucket", ("le", "+Inf")] == 2
-    assert told["batchyield_interval_width_bucket", ("le", "0.07")] == 2
-    assert told["batchyield_interval_width_bucket", ("le", "0.06")] == 0
-    assert told["batchyield_interval_width_sum",] == pytest.approx(4 * 0.03125, abs=1e-6)
+    assert {name: metrics["batchyield_cells_missing_total", ("reading", name)] for name in READING_NAMES} == missing
+    assert metrics["batchyield_cells_repaired_total", ("reading", "B9")] == 1
+    assert metrics["batchyield_cells_out_of_range_total", ("reading", "B9")] == 0
+    assert metrics["batchyield_cells_out_of_range_total", ("reading", "A10")] == 1
+    assert metrics["batchyield_predicted_yield_count",] == metrics["batchyield_interval_width_count",] == 2
+    assert metrics["batchyield_predicted_yield_bucket", ("le", "+Inf")] == 2
+    assert metrics["batchyield_interval_width_bucket", ("le", "0.07")] == 2
+    assert metrics["batchyield_interval_width_bucket", ("le", "0.06")] == 0
+    assert metrics["batchyield_interval_width_sum",] == pytest.approx(4 * 0.03125, abs=1e-6)
 
 
 def test_of_several_workers_one_looks_and_another_takes_over(root):
@@ -175,9 +175,9 @@ def test_of_several_workers_one_looks_and_another_takes_over(root):
     more = {"PROMETHEUS_MULTIPROC_DIR": str(folder), "BATCHYIELD_WATCH_SECONDS": "0.05"}
     with Running(root, "--workers", "2", **more) as running, running.client() as client:
         ask(client, coming(100))
-        told = looked_at(client, 100)
-        assert told["batchyield_predicted_yield_count",] == 100
-        assert told["batchyield_ready",] == 1
+        metrics = looked_at(client, 100)
+        assert metrics["batchyield_predicted_yield_count",] == 100
+        assert metrics["batchyield_ready",] == 1
         (leader,) = holders(folder / "watch.lock")
         os.kill(leader, signal.SIGKILL)
         ask_again(client, coming(101))
@@ -209,7 +209,7 @@ def test_a_journal_that_is_away_makes_nobody_unready(root, tmp_path, required):
     with client_of(root, journal=str(folder / "journal.sqlite"), journal_required=required, watch_seconds=0) as client:
         ask(client, coming(1))
         folder.rename(elsewhere)
-        folder.touch()  # a folder that is missing would be made anew
+        folder.touch()  # a missing folder would be created again
         answer = client.post("/v1/predictions", json=rows)
         if required:
             refusal(answer, 503, "not-journalled")

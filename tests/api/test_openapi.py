@@ -131,8 +131,8 @@ def test_examples_are_answered_as_the_document_says(client):
                 body = value if isinstance(value, str) else json.dumps(value)
                 answer = client.post(path, content=body.encode(), headers={"content-type": media_type})
                 assert answer.status_code == 200, answer.text
-                said = operation["responses"]["200"]["content"][answer.headers["content-type"].partition(";")[0]]
-                check(answer.json() if "json" in answer.headers["content-type"] else answer.text, said["schema"])
+                message = operation["responses"]["200"]["content"][answer.headers["content-type"].partition(";")[0]]
+                check(answer.json() if "json" in answer.headers["content-type"] else answer.text, message["schema"])
 
 
 @pytest.mark.parametrize("path", ["/v1/model", "/health/live", "/health/ready", "/schema/openapi.json"])

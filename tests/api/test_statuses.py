@@ -56,8 +56,8 @@ async def ask(app, method, path, body=b"", stops=False, **headers):
     scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method.upper(), "path": path}
     scope |= {"raw_path": path.encode(), "query_string": b"", "root_path": "", "scheme": "http", "headers": raw}
     await app(scope | {"client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80), "state": {}}, receive, send)
-    told = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
-    return sent[0]["status"], told, b"".join(message.get("body", b"") for message in sent[1:])
+    headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    return sent[0]["status"], headers, b"".join(message.get("body", b"") for message in sent[1:])
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,7 @@ def lab(quick, tmp_path_factory):
     """A checkout with quick choices, in which `alone` was run as an experiment and `pair-1`, `pair-2` by the queue."""
     root = tmp_path_factory.mktemp("experiments") / "checkout"
     shutil.copytree(quick, root, symlinks=True)
-    # `dvc exp run -S` composes conf again/, so the choices are made there.
+    # `dvc exp run -S` composes conf/ again, so the choices are made there.
     for file, changes in (
         ("config.yaml", {"model": "ridge", "evaluation": "quick"}),
         ("evaluation/quick.yaml", {"folds": 2, "repeats": 2, "bootstrap": 50}),

@@ -1,4 +1,4 @@
-"""The data contract: slips of the key are told, another unit, column or file is refused, everything at once."""
+"""The data contract: typing errors are reported; another unit, column or file is rejected, all violations at once."""
 
 import csv
 import io
@@ -42,7 +42,7 @@ def test_an_ordinary_file_keeps_the_contract():
 
 
 @pytest.mark.parametrize(
-    ("spoiled", "told"),
+    ("spoiled", "violations"),
     [
         ([(3, ID_COLUMN, "sample 3")], ["line 5 (sample 3), column id: 'sample 3' is a name with blanks"]),
         (
@@ -61,8 +61,8 @@ def test_an_ordinary_file_keeps_the_contract():
         ([(i, "A25", "158") for i in range(3)], ["column A25: 15.0% outside the usual 65..90; at most 10.0% may be"]),
     ],
 )
-def test_what_breaks_the_contract_is_named_with_row_and_column(spoiled, told):
-    assert broken(*spoiled) == told
+def test_what_breaks_the_contract_is_named_with_row_and_column(spoiled, violations):
+    assert broken(*spoiled) == violations
 
 
 def test_too_few_batches_and_no_yields_are_named():
@@ -134,9 +134,9 @@ def test_the_frame_has_a_typed_column_for_every_field_and_a_row_for_every_batch(
 
 def test_a_batch_without_a_name_is_named_by_its_line():
     nameless = Sheet(batches=[Batch()] * 10, yields=[0.9] * 10, warnings=[()] * 10, encoding="UTF-8")
-    told = [str(v) for v in check_contract(nameless, PARAMS).violations]
-    assert sum("column id: blank" in v for v in told) == 10
-    assert sum("missing or unreadable" in v for v in told) == len(READING_NAMES) - len(PARAMS.mostly_blank)
+    violations = [str(v) for v in check_contract(nameless, PARAMS).violations]
+    assert sum("column id: blank" in v for v in violations) == 10
+    assert sum("missing or unreadable" in v for v in violations) == len(READING_NAMES) - len(PARAMS.mostly_blank)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_the_real_training_file_keeps_the_contract_and_its_known_slips_are_told(
     train = read_sheet((real_data / "jinnan_round1_train_20181227.csv").read_bytes())
     result = check_contract(train, ContractParams())
     assert result.violations == []
-    told = [str(v) for v in result.unusual]
+    violations = [str(v) for v in result.unusual]
     for slip in ("B14: 40 ", "A22: 3.5 ", "B1: 3.5 ", "A17: 89 ", "B8: 73 ", "B1: 1200 ", "B2: 0.15 "):
-        assert any(f"column {slip}" in v for v in told)
+        assert any(f"column {slip}" in v for v in violations)
     assert "- cells not clean: 86 in 71 rows, 7 of them unreadable" in render_report(result, train).splitlines()
