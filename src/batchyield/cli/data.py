@@ -24,8 +24,7 @@ def add_commands(nouns: Commands) -> None:
     imports = data.add("import", _import, about, "batches.csv", json=True, s3=True)
     imports.add_argument("file", type=Path, help="the plant's CSV with yields")
     imports.add_argument("--no-repro", action="store_true", help="pin only; run `dvc repro` later")
-    about = "pin the object's version id from now on (the bucket keeps versions)"
-    imports.add_argument("--version-aware", action="store_true", help=about)
+    imports.add_argument("--version-aware", action="store_true", help="pin the object's version id from now on")
     imports.add_argument("--force", action="store_true", help="overwrite an object that has no other copy")
 
     about = "Rebuild the pipeline on another CSV in a workspace of its own; the checkout stays as it is."

@@ -51,7 +51,7 @@ def add_commands(nouns: Commands) -> None:
 
 def add_models_option(parser: argparse.ArgumentParser) -> None:
     """Add `--models`, the folder that the workers of a service watch."""
-    about = "the service's BATCHYIELD_MODELS (that variable, else .serving)"
+    about = "its BATCHYIELD_MODELS (the variable, else .serving)"
     parser.add_argument("--models", type=Path, metavar="DIR", help=about)
 
 

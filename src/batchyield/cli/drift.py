@@ -16,12 +16,10 @@ def add_commands(nouns: Commands) -> None:
     about = "Write an HTML page for a process engineer: what moved since the training, and does the model still hold?"
     report = drift.add("report", _report, about, "--since 30d --out report.html")
     add_period_options(report)
-    about = "whose predictions: a revision or a folder (%(default)s, that of the checkout)"
-    report.add_argument("--model", default="data/model", metavar="REV|DIR", help=about)
+    report.add_argument("--model", default="data/model", metavar="REV|DIR", help="revision or folder (%(default)s)")
     add_journal_option(report)
     report.add_argument("--out", required=True, type=Path, metavar="FILE", help="the page, one HTML file")
-    about = "exit with 1 if a reading, the yields or the error moved"
-    report.add_argument("--fail-on-drift", action="store_true", help=about)
+    report.add_argument("--fail-on-drift", action="store_true", help="exit with 1 if anything drifted")
 
 
 def _report(options: argparse.Namespace) -> int:

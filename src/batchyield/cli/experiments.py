@@ -15,8 +15,7 @@ def add_commands(nouns: Commands) -> None:
     about = "as for `dvc exp run -S`; commas make the grid (every choice of model if there is none)"
     run.add_argument("overrides", nargs="*", metavar="OVERRIDE", help=about)
     run.add_argument("--jobs", type=_positive, metavar="N", help="experiments at a time (number of cores)")
-    about = "prefix of the experiments' names (made from the commit and the overrides)"
-    run.add_argument("--name", help=about)
+    run.add_argument("--name", help="prefix of the names (made from commit and overrides)")
     add_json_option(run, "print the ranking as JSON")
 
 

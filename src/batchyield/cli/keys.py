@@ -29,13 +29,10 @@ def add_commands(nouns: Commands) -> None:
     for parser in (add, listing, rotate, revoke):
         parser.add_argument("--file", type=Path, help=f"file of the keys (the value of {VARIABLE})")
         add_json_option(parser)
-    about = "predict (send batches), read (model, metrics), admin (all)"
-    add.add_argument("--scope", required=True, metavar="SCOPE,…", help=about)
+    add.add_argument("--scope", required=True, metavar="SCOPE,…", help="predict, read (model and metrics), admin (all)")
     add.add_argument("--expires", type=_time, metavar="DATE", help="when it expires, in UTC: 2027-01-01")
-    about = "how long the old key stays valid: 90s, 30m, 24h, 7d (until it is revoked)"
-    rotate.add_argument("--grace", type=_duration, metavar="TIME", help=about)
-    about = "only the key whose hash begins with these (`batchyield keys list`)"
-    revoke.add_argument("--key", default="", metavar="DIGITS", help=about)
+    rotate.add_argument("--grace", type=_duration, metavar="TIME", help="validity of the old key: 90s, 30m, 24h, 7d")
+    revoke.add_argument("--key", default="", metavar="DIGITS", help="beginning of its hash, as `keys list` shows it")
 
 
 def _add(options: argparse.Namespace) -> None:

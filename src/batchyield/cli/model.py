@@ -57,8 +57,7 @@ def add_commands(nouns: Commands) -> None:
     add_period_options(replay)
     replay.add_argument("--limit", type=int, metavar="N", help="only the latest N predictions of the period")
     replay.add_argument("--model", required=True, metavar="REV|DIR", help="the candidate: a revision or a folder")
-    about = "`journal`: the journalled predictions; or a model (%(default)s)"
-    replay.add_argument("--baseline", default="journal", metavar="REV|DIR", help=about)
+    replay.add_argument("--baseline", default="journal", metavar="REV|DIR", help="a model, or the %(default)s itself")
     about = (
         "exit with 1 if the figure is greater (p95 if none is named): mean, mean_absolute, p95, largest, changed, "
         "outside, slice or live_rmse; may be repeated"
@@ -68,8 +67,7 @@ def add_commands(nouns: Commands) -> None:
 
 
 def _add_score_options(score: argparse.ArgumentParser) -> None:
-    about = "the plant's CSV, GB18030 or UTF-8, of any size; several are read in order"
-    score.add_argument("file", type=Path, nargs="+", help=about)
+    score.add_argument("file", type=Path, nargs="+", help="the plant's CSV, of any size")
     score.add_argument("--out", type=Path, help="file to write (standard output)")
     score.add_argument("--quiet", action="store_true", help="show no progress on standard error")
     add_json_option(score, "print a summary as JSON; needs --out")

@@ -128,8 +128,7 @@ SHARED_OPTIONS = {"json": add_json_option, "s3": _add_s3_option, "service": _add
 
 def add_base_options(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
     """Add `--base` and `--labels`, for commands that compare a change with its base."""
-    about = "compare with the commit at which HEAD left this revision"
-    parser.add_argument("--base", metavar="REV", required=required, help=about)
+    parser.add_argument("--base", metavar="REV", required=required, help="compare with HEAD's merge base with it")
     about = "labels of the pull request, separated by commas ($PR_LABELS); gate-override lets a failing gate pass"
     parser.add_argument("--labels", default=os.environ.get("PR_LABELS", ""), help=about)
 
