@@ -51,16 +51,16 @@ def create_app(settings: Settings, model: ServedModel | None = None, log: Servic
     service = Service(settings, model)
     metrics, keyring, watcher = service.metrics, Keyring(settings), DriftWatcher(service, settings)
     metrics.register(DriftGauges(watcher.last, watcher.enabled))
-    drain = Drain(settings.drain_seconds, metrics.models.set_stopping)
+    drain = Drain(settings.drain_seconds, lambda: metrics.models.ready.set(0))
     if log is not None:
-        log.count_dropped(metrics.line_dropped)
+        log.count_dropped(metrics.lines_dropped.inc)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         if not service.ready:
             service.set_model(open_desired(settings))
         swapper = ModelHotSwapper(service)
-        key_refresh = asyncio.create_task(keyring.watch(metrics.keys_read))
+        key_refresh = asyncio.create_task(keyring.watch(metrics.key_reads))
         service.journal.start()
         watcher.start()
         try:

@@ -6,10 +6,10 @@ fails when their source changes. docs/decisions/serving-tricks.md has the gain o
 """
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
+from prometheus_client import Counter
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from api.http.body import BODY_COMPLETE
@@ -33,10 +33,10 @@ _TOO_MANY = RequestError(BUSY, "too many connections are open; retry in a second
 
 
 class ConnectionLimits(msgspec.Struct, frozen=True):
-    """The limits of connections, and a function that counts refused ones by reason."""
+    """The limits of connections, and the counter of refused ones by reason."""
 
     settings: Settings
-    count_refused: Callable[[str], None]
+    refused: Counter
 
 
 class ResponseCycle(RequestResponseCycle):
@@ -74,7 +74,7 @@ class BoundedConnection(HttpToolsProtocol):
     def __init__(self, config: Any, server_state: Any, app_state: dict[str, Any], _loop: Any = None) -> None:
         super().__init__(config, server_state, app_state, _loop)
         limits: ConnectionLimits = app_state[LIMITS_KEY]
-        self._settings, self._count_refused = limits.settings, limits.count_refused
+        self._settings, self._refused = limits.settings, limits.refused
         self._timer: asyncio.TimerHandle | None = None
         self._between_requests = True  # the last message is complete, the next head is not
         self._bytes_received = 0
@@ -148,7 +148,7 @@ class BoundedConnection(HttpToolsProtocol):
             self._refuse("head-too-slow", RequestError(TOO_SLOW, detail))
 
     def _refuse(self, reason: str, error: RequestError) -> None:
-        self._count_refused(reason)
+        self._refused.labels(reason).inc()
         cycle, content = self.cycle, encode(error.problem("/"))
         if cycle is None or not cycle.response_started or (cycle.response_complete and self._between_requests):
             headers = {

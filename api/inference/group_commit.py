@@ -65,7 +65,7 @@ class GroupCommitJournal:
         self._database = database = None if url is None else Database(url, settings.journal_sync, SERVICE_TIMEOUT_MS)
         if database is not None:
             self._maintenance = JournalMaintenance(database, settings)
-            self._writer = JournalWriter(database, metrics.group_committed, metrics.commit_failed)
+            self._writer = JournalWriter(database, metrics.group_committed, metrics.journal_failures.inc)
         self._groups: SimpleQueue[Group | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._collecting: Group = []
@@ -143,7 +143,7 @@ class GroupCommitJournal:
         if error is None:
             return True
         required = self._settings.journal_required
-        self._metrics.not_journalled(len(result.batches) - first, answered=not required)
+        self._metrics.not_journalled.labels("false" if required else "true").inc(len(result.batches) - first)
         if required:
             raise RequestError(NOT_JOURNALLED, NOT_JOURNALLED.detail, headers=RETRY_AFTER)
         return False
@@ -185,7 +185,7 @@ class GroupCommitJournal:
             self._waiting_rows -= len(entry.part.ids)
             if not done.done():  # else its request was cancelled
                 done.set_result(error)
-        self._metrics.set_journal_waiting(self._waiting_rows)
+        self._metrics.journal_waiting.set(self._waiting_rows)
         if self._collecting:
             self._close_group()
         else:

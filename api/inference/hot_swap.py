@@ -3,7 +3,7 @@
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from time import monotonic
 
 import msgspec
@@ -46,27 +46,15 @@ def open_desired(settings: Settings) -> ServedModel:
         ArtifactError: none of them can be served.
     """
     store = ModelStore(settings.models_directory)
-    for deployment in _deployments_to_try(store):
+    reads: tuple[Callable[[], Deployment | None], ...] = (lambda: store.desired().serving, store.last_known_good)
+    for read in reads:
         try:
+            if (deployment := read()) is None:
+                break
             return open_deployment(deployment, store.path(deployment))
         except ArtifactError as error:
-            logger.warning("%s is refused at the start: %s", deployment, error)
+            logger.warning("a deployed model is refused at the start: %s", error)
     return open_pinned(settings)
-
-
-def _deployments_to_try(store: ModelStore) -> Iterator[Deployment]:
-    try:
-        desired = store.desired().serving
-        if desired is None:  # the pinned model, whatever served before
-            return
-        yield desired
-    except ArtifactError as error:
-        logger.warning("%s", error)
-    try:
-        if (last_good := store.last_known_good()) is not None:
-            yield last_good
-    except ArtifactError as error:
-        logger.warning("%s", error)
 
 
 class ModelHotSwapper:
@@ -143,7 +131,7 @@ class ModelHotSwapper:
                 else:
                     model = open_deployment(deployment, self._store.path(deployment))
                 self._service.set_model(model)
-                self._service.metrics.models.model_changed(SERVING, "taken")
+                self._service.metrics.models.changes.labels(SERVING, "taken").inc()
                 logger.warning("model %s serves in place of %s", model.deployment, current)
         except Exception as error:
             self._refuse(SERVING, deployment, error)
@@ -160,7 +148,7 @@ class ModelHotSwapper:
             elif deployment != current:
                 model = open_deployment(deployment, self._store.path(deployment))
                 shadow.set_candidate(ShadowCandidate(deployment, model.artifact.predictor))
-                self._service.metrics.models.model_changed(SHADOW, "taken")
+                self._service.metrics.models.changes.labels(SHADOW, "taken").inc()
                 logger.warning("model %s runs in the shadow", deployment)
         except Exception as error:
             shadow.set_candidate(None)
@@ -179,14 +167,14 @@ class ModelHotSwapper:
         reason = str(error) if isinstance(error, BatchyieldError) else f"{type(error).__name__}: {error}"
         md5, revision = (deployment.md5, deployment.revision) if deployment else ("", "")
         self._refused[role] = Refusal(role, md5, revision, reason)
-        self._service.metrics.models.model_changed(role, "refused")
-        self._service.metrics.models.set_refused(role, True)
+        self._service.metrics.models.changes.labels(role, "refused").inc()
+        self._service.metrics.models.refused.labels(role).set(1)
         kept = self._service.model.deployment if role == SERVING else "no model"
         logger.warning("%s stays as %s; the desired model is refused: %s", kept, role, reason)
 
     def _accept(self, role: str) -> None:
         self._refused.pop(role, None)
-        self._service.metrics.models.set_refused(role, False)
+        self._service.metrics.models.refused.labels(role).set(0)
 
     def _adopt_counters(self) -> None:
         """Add the counts that dead workers had of the same shadow."""

@@ -99,7 +99,7 @@ class ShadowRunner:
         count = len(batches)
         if self._queued - self._done + count > MAX_QUEUED_ROWS:
             candidate.dropped += count
-            self._metrics.models.shadow_lost(candidate.deployment.md5, "dropped", count)
+            self._metrics.models.lost.labels(candidate.deployment.md5, "dropped").inc(count)
             return
         self._queued += count
         self._queue.put(_Rows(candidate, baseline, batches, predictions))
@@ -133,7 +133,7 @@ class ShadowRunner:
                 logger.warning("shadow %s cannot predict: %s", candidate.deployment, error)
             candidate.failed += len(batches)
             candidate.failure = f"{type(error).__name__}: {error}"
-            self._metrics.models.shadow_lost(md5, "failed", len(batches))
+            self._metrics.models.lost.labels(md5, "failed").inc(len(batches))
             return
         total += candidate.by_baseline.get(baseline, RunningDiff())
         candidate.by_baseline = candidate.by_baseline | {baseline: total}

@@ -2,26 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from prometheus_client import Counter
 
 from api.middleware.rate_limit import Headers, RateLimiter
 from api.problems import BUSY, FORBIDDEN, NOT_FOUND, UNAUTHORIZED, RequestError
 from api.settings import Settings
 from batchyield.errors import BatchyieldError, ConfigError
-from batchyield.serving.auth.api_keys import (
-    ADMIN,
-    ENVIRONMENT_KEY_NAME,
-    MIN_KEY_LENGTH,
-    PREDICT,
-    READ,
-    SCOPES,
-    ApiKey,
-    hash_key,
-    new_key,
-    read_keys,
-)
+from batchyield.serving.auth import api_keys
 
 logger = logging.getLogger("batchyield.api")
 
@@ -32,12 +23,12 @@ PUBLIC_FOLDER = "/console/"
 """Paths without a key: pages, which hold no data, and health checks."""
 
 REQUIRED_SCOPES = {
-    "/v1/predictions": PREDICT,
-    "/v1/predictions/csv": PREDICT,
-    "/v1/outcomes": PREDICT,
-    "/v1/model": READ,
-    "/v1/monitoring": READ,
-    "/metrics": READ,
+    "/v1/predictions": api_keys.PREDICT,
+    "/v1/predictions/csv": api_keys.PREDICT,
+    "/v1/outcomes": api_keys.PREDICT,
+    "/v1/model": api_keys.READ,
+    "/v1/monitoring": api_keys.READ,
+    "/metrics": api_keys.READ,
 }
 """Scope of each path; a path that is not listed needs `admin`."""
 
@@ -63,14 +54,14 @@ class Keyring:
             ConfigError: the file cannot be read or holds no valid key, or the key in the environment is too short.
         """
         self._path = Path(settings.api_keys_file) if settings.api_keys_file else None
-        self._own: dict[str, ApiKey] = {}
+        self._own: dict[str, api_keys.ApiKey] = {}
         if settings.api_key:
-            if len(settings.api_key) < MIN_KEY_LENGTH:
+            if len(settings.api_key) < api_keys.MIN_KEY_LENGTH:
                 raise ConfigError(
-                    f"BATCHYIELD_API_KEY has {len(settings.api_key)} characters, fewer than {MIN_KEY_LENGTH}",
+                    f"BATCHYIELD_API_KEY has {len(settings.api_key)} characters, fewer than {api_keys.MIN_KEY_LENGTH}",
                     "make one with `python -c 'import secrets; print(secrets.token_urlsafe(32))'`",
                 )
-            key = new_key(ENVIRONMENT_KEY_NAME, SCOPES, settings.api_key)
+            key = api_keys.new_key(api_keys.ENVIRONMENT_KEY_NAME, api_keys.SCOPES, settings.api_key)
             self._own[key.sha256] = key
         self._version, self._keys = self._read()
         if self._path and all(key.is_expired() for key in self._keys.values()):
@@ -80,11 +71,11 @@ class Keyring:
             )
         self.guarded = bool(self._keys)
 
-    def find(self, headers: Mapping[bytes, bytes]) -> ApiKey | None:
+    def find(self, headers: Mapping[bytes, bytes]) -> api_keys.ApiKey | None:
         """Return the key of `Authorization: Bearer KEY` or `X-API-Key: KEY`, or None without a valid one."""
         scheme, _, bearer = headers.get(b"authorization", b"").partition(b" ")
         secret = bearer.strip() if scheme.lower() == b"bearer" else headers.get(b"x-api-key", b"")
-        key = self._keys.get(hash_key(secret))
+        key = self._keys.get(api_keys.hash_key(secret))
         return None if key is None or key.is_expired() else key
 
     def refresh(self) -> bool:
@@ -101,24 +92,24 @@ class Keyring:
         self._version, self._keys = self._read()
         return True
 
-    async def watch(self, count_read: Callable[[bool], None]) -> None:
-        """Refresh once a second until cancelled; call `count_read` with whether a changed file was usable."""
+    async def watch(self, reads: Counter) -> None:
+        """Refresh once a second until cancelled; count changed files in `reads` as `used` or `refused`."""
         while self._path is not None:
             await asyncio.sleep(REFRESH_SECONDS)
             try:
                 if await asyncio.to_thread(self.refresh):
                     logger.warning("the API keys were read again: %d", len(self._keys))
-                    count_read(True)
+                    reads.labels("used").inc()
             except BatchyieldError as error:
                 reason = " ".join(str(error).split())
                 logger.error("the API keys stay as they were: %s", reason)  # noqa: TRY400 - a trace would add nothing
-                count_read(False)
+                reads.labels("refused").inc()
 
-    def _read(self) -> tuple[FileVersion | None, dict[str, ApiKey]]:
+    def _read(self) -> tuple[FileVersion | None, dict[str, api_keys.ApiKey]]:
         if self._path is None:
             return None, self._own
         version = _version(self._path)  # before reading, so that a change meanwhile is seen the next time
-        return version, self._own | {key.sha256: key for key in read_keys(self._path)}
+        return version, self._own | {key.sha256: key for key in api_keys.read_keys(self._path)}
 
 
 class AccessControl:
@@ -144,9 +135,9 @@ class AccessControl:
         if key is None:
             detail = "send a key as `Authorization: Bearer KEY` or `X-API-Key: KEY`"
             raise RequestError(UNAUTHORIZED, detail, headers={"www-authenticate": "Bearer"})
-        scope = REQUIRED_SCOPES.get(path) or REQUIRED_SCOPES.get(path.rstrip("/"), ADMIN)
+        scope = REQUIRED_SCOPES.get(path) or REQUIRED_SCOPES.get(path.rstrip("/"), api_keys.ADMIN)
         if not key.has_scope(scope):
-            if scope == ADMIN and not path.startswith("/v1/admin"):
+            if scope == api_keys.ADMIN and not path.startswith("/v1/admin"):
                 raise RequestError(NOT_FOUND, "nothing is here for this key; GET /schema lists all there is")
             detail = f"the key {key.name} lacks the scope {scope}; ask the operator for one that has it"
             raise RequestError(FORBIDDEN, detail)

@@ -57,7 +57,7 @@ class RequestContextMiddleware:
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             if scope["type"] == "lifespan" and "state" in scope:
-                scope["state"][LIMITS_KEY] = ConnectionLimits(self._settings, self._metrics.connection_refused)
+                scope["state"][LIMITS_KEY] = ConnectionLimits(self._settings, self._metrics.connections_refused)
             await self._app(scope, _shutdown_if_cancelled(receive), send)
             return
         started = perf_counter()

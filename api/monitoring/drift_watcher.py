@@ -115,7 +115,7 @@ class DriftWatcher:
     def _run(self) -> None:
         with self._leadership() as is_leader:
             while True:
-                self._service.metrics.flush_predictions()
+                self._service.metrics.predictions.flush()
                 if self.enabled and self._service.ready and is_leader():
                     self._pass()
                 if self._stopping.wait(self._settings.watch_seconds):
@@ -128,7 +128,7 @@ class DriftWatcher:
                 write_atomic(self._directory / SNAPSHOT_FILE, msgspec.json.encode(snapshot))
             self._last = snapshot
         except (SQLAlchemyError, BatchyieldError, OSError) as error:
-            self._service.metrics.drift_check_failed()
+            self._service.metrics.watch_failures.inc()
             if not self._failing:
                 logger.warning("the journal cannot be checked for drift: %s", getattr(error, "orig", error))
             self._failing = True

@@ -86,7 +86,7 @@ def _record(service: Service, body: bytes, coding: str, source: OutcomeSource) -
         detail = "the journal cannot be written; no outcome was recorded, so send all of them again later"
         raise RequestError(NOT_JOURNALLED, detail, headers=RETRY_AFTER) from None
     for (name, matched), count in Counter((one.result, bool(one.matched)) for one in results).items():
-        service.metrics.outcomes_received(name, matched, count)
+        service.metrics.outcomes.labels(name, str(matched).lower()).inc(count)
     return _encode(
         summarize_outcomes(OutcomeKept(outcome.id, *one) for outcome, one in zip(outcomes, results, strict=True))
     )

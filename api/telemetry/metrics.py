@@ -36,8 +36,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 class Metrics:
     """All metrics of a service, in a registry of its own, so that two applications in one process do not share them.
 
-    Attributes:
-        models: metrics of the models that serve and shadow.
+    The metrics without a method are counted by their owners; `models` are those of the models that serve and shadow.
     """
 
     def __init__(self) -> None:
@@ -48,29 +47,29 @@ class Metrics:
         self._request_seconds = seconds(
             "batchyield_http_request_seconds", "time from the head of a request to the end of its response", ("route",)
         )
-        self._predictions = counter("batchyield_predictions", "batches predicted", ("format",))
-        self._connections_refused = counter(
+        self._batches = counter("batchyield_predictions", "batches predicted", ("format",))
+        self.connections_refused = counter(
             "batchyield_connections_refused", "connections closed before a request", ("reason",)
         )
-        self._key_reads = counter("batchyield_key_reads", "changes of the file of API keys", ("outcome",))
-        self._lines_dropped = counter("batchyield_log_lines_dropped", "log lines dropped while standard output stalled")
+        self.key_reads = counter("batchyield_key_reads", "changes of the file of API keys", ("outcome",))
+        self.lines_dropped = counter("batchyield_log_lines_dropped", "log lines dropped while standard output stalled")
         self.models = ModelMetrics(registry)
-        self._prediction_metrics = PredictionMetrics(registry)
-        self._watch_failures = counter("batchyield_watch_failures", "drift checks that failed")
+        self.predictions = PredictionMetrics(registry)
+        self.watch_failures = counter("batchyield_watch_failures", "drift checks that failed")
         self._collectors: list[Collector] = []
         self._journal_rows = counter("batchyield_journal_rows", "predictions written to the journal")
         self._journal_seconds = seconds("batchyield_journal_commit_seconds", "time to write and commit a group")
-        self._journal_waiting = Gauge(
+        self.journal_waiting = Gauge(
             "batchyield_journal_waiting_rows",
             "predictions that waited for the journal after its last commit",
             registry=registry,
             multiprocess_mode="livesum",
         )
-        self._journal_failures = counter("batchyield_journal_failures", "commits that failed")
-        self._not_journalled = counter(
+        self.journal_failures = counter("batchyield_journal_failures", "commits that failed")
+        self.not_journalled = counter(
             "batchyield_not_journalled_rows", "predictions not journalled: refused, or sent nevertheless", ("answered",)
         )
-        self._outcomes = counter("batchyield_outcomes", "measured yields received", ("result", "matched"))
+        self.outcomes = counter("batchyield_outcomes", "measured yields received", ("result", "matched"))
         if MULTIPROC_DIR not in os.environ:
             for collector in (ProcessCollector, PlatformCollector, GCCollector):
                 collector(registry=registry)
@@ -92,52 +91,16 @@ class Metrics:
 
     def batches_predicted(self, predictions: Sequence[Prediction], blanks: Counts, form: str) -> None:
         """Count predictions of a request in `json` or `csv`; `blanks` is as in `Features`."""
-        self._prediction_metrics.add(predictions, blanks)
+        self.predictions.add(predictions, blanks)
         counter = self._known_formats.get(form)
         if counter is None:
-            counter = self._known_formats[form] = self._predictions.labels(form)
+            counter = self._known_formats[form] = self._batches.labels(form)
         counter.inc(len(predictions))
-
-    def connection_refused(self, reason: str) -> None:
-        """Count a connection that was closed before its request."""
-        self._connections_refused.labels(reason).inc()
-
-    def keys_read(self, used: bool) -> None:
-        """Count a changed file of API keys, and whether it was usable."""
-        self._key_reads.labels("used" if used else "refused").inc()
-
-    def line_dropped(self) -> None:
-        """Count a dropped line of the log."""
-        self._lines_dropped.inc()
 
     def group_committed(self, rows: int, seconds: float) -> None:
         """Count a commit of the journal."""
         self._journal_rows.inc(rows)
         self._journal_seconds.observe(seconds)
-
-    def set_journal_waiting(self, rows: int) -> None:
-        """Set the number of predictions that wait for the journal."""
-        self._journal_waiting.set(rows)
-
-    def commit_failed(self) -> None:
-        """Count a commit that failed."""
-        self._journal_failures.inc()
-
-    def not_journalled(self, rows: int, answered: bool) -> None:
-        """Count predictions that are not in the journal, and whether they were sent nevertheless."""
-        self._not_journalled.labels(str(answered).lower()).inc(rows)
-
-    def outcomes_received(self, result: str, matched: bool, count: int) -> None:
-        """Count measured yields by their result."""
-        self._outcomes.labels(result, str(matched).lower()).inc(count)
-
-    def flush_predictions(self) -> None:
-        """Count the predictions that are collected for counting."""
-        self._prediction_metrics.flush()
-
-    def drift_check_failed(self) -> None:
-        """Count a drift check that failed."""
-        self._watch_failures.inc()
 
     def register(self, collector: Collector) -> None:
         """Add a collector whose metrics are of all workers together."""
@@ -146,7 +109,7 @@ class Metrics:
 
     def exposition(self) -> bytes:
         """Return the metrics as Prometheus text: of this process, or of all workers if they share a directory."""
-        self.flush_predictions()
+        self.predictions.flush()
         if MULTIPROC_DIR not in os.environ:
             return generate_latest(self._registry)
         _remove_dead_gauges(Path(os.environ[MULTIPROC_DIR]))

@@ -21,17 +21,17 @@ class ModelMetrics:
             ("name", "version", "revision", "md5"),
             multiprocess_mode="mostrecent",
         )
-        self._changes = counter(
+        self.changes = counter(
             "batchyield_model_changes", "models that took over a role or were refused", ("role", "outcome")
         )
-        self._refused = gauge(
+        self.refused = gauge(
             "batchyield_model_refused",
             "1 while the model for the role is refused",
             ("role",),
             multiprocess_mode="mostrecent",
         )
         pair = ("baseline", "candidate")
-        self._lost = counter("batchyield_shadow_lost", "batches that the shadow did not predict", ("candidate", "why"))
+        self.lost = counter("batchyield_shadow_lost", "batches that the shadow did not predict", ("candidate", "why"))
         self._changed = counter(
             "batchyield_shadow_changed", "batches that the shadow predicts differently beyond float noise", pair
         )
@@ -45,7 +45,7 @@ class ModelMetrics:
         self._largest = gauge(
             "batchyield_shadow_largest", "greatest absolute difference", pair, multiprocess_mode="max"
         )
-        self._ready = gauge(
+        self.ready = gauge(
             "batchyield_ready", "1 while every worker has its model and none is stopping", multiprocess_mode="livemin"
         )
         self._loaded = gauge(
@@ -67,19 +67,7 @@ class ModelMetrics:
         self._model.labels(name, version, revision, md5).set(value)
         if value:
             self._loaded.set(time.time())
-            self._ready.set(1)
-
-    def set_stopping(self) -> None:
-        """Mark this worker as not ready because it is stopping."""
-        self._ready.set(0)
-
-    def model_changed(self, role: str, outcome: str) -> None:
-        """Count a model that took over a role (`taken`) or was refused (`refused`)."""
-        self._changes.labels(role, outcome).inc()
-
-    def set_refused(self, role: str, refused: bool) -> None:
-        """Set whether the desired model of a role is refused."""
-        self._refused.labels(role).set(int(refused))
+            self.ready.set(1)
 
     def shadow_compared(self, baseline: str, candidate: str, differences: Sequence[float], total: RunningDiff) -> None:
         """Count how a shadow's predictions differ from those sent: each difference, and their total."""
@@ -93,7 +81,3 @@ class ModelMetrics:
         observe = self._difference.labels(*pair).observe
         for difference in differences:
             observe(difference)
-
-    def shadow_lost(self, candidate: str, why: str, batches: int) -> None:
-        """Count batches that a shadow did not predict: `dropped` because the queue was full, or `failed`."""
-        self._lost.labels(candidate, why).inc(batches)

@@ -32,7 +32,7 @@ _echo = Litestar([echo], openapi_config=None, logging_config=None)
 async def app(scope: Any, receive: Receive, send: Send) -> None:
     """The endpoint, whose connections are bounded like the service's."""
     if scope["type"] == "lifespan":
-        scope["state"][LIMITS_KEY] = ConnectionLimits(Settings(), Metrics().connection_refused)
+        scope["state"][LIMITS_KEY] = ConnectionLimits(Settings(), Metrics().connections_refused)
     await _echo(scope, receive, send)
 
 

@@ -161,7 +161,7 @@ def test_a_shadow_that_raises_is_counted_and_goes_on(caplog):
     assert (raising.failed, raising.dropped) == (4, 0)
     assert "answered nan" in raising.failure
     assert raising.by_baseline["b" * 32].batches == 4
-    assert caplog.text.count("cannot answer") == 1, "the log is not filled by a shadow that always fails"
+    assert caplog.text.count("cannot predict") == 1, "the log is not filled by a shadow that always fails"
 
 
 def test_a_slow_shadow_drops_rows_and_delays_nobody():
