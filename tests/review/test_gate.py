@@ -6,7 +6,7 @@ from support.commands import ROOT, run
 
 from batchyield.errors import ParamsError, SetupError
 from batchyield.modelling.params import Bounds, parse_params
-from batchyield.review.gate import judge
+from batchyield.review.gate import check_bounds
 from batchyield.serving.artifact import canonical_json
 
 GATE = {"test": {"coverage": Bounds(at_least=0.87, at_most=0.93)}}
@@ -15,7 +15,7 @@ GATE = {"test": {"coverage": Bounds(at_least=0.87, at_most=0.93)}}
 @pytest.mark.parametrize(("coverage", "passed"), [("0.9", True), ("0.87", True), ("0.8699", False), ("0.931", False)])
 def test_a_figure_passes_between_its_bounds_only(tmp_path, coverage, passed):
     (tmp_path / "test.json").write_text(json.dumps({"coverage": 0.5}).replace("0.5", coverage))
-    (verdict,) = judge(GATE, tmp_path)
+    (verdict,) = check_bounds(GATE, tmp_path)
     assert verdict.passed is passed
     assert ("passed" if passed else "FAILED") in str(verdict)
 
@@ -24,16 +24,16 @@ def test_a_figure_passes_between_its_bounds_only(tmp_path, coverage, passed):
 def test_nan_fails(tmp_path, bounds):
     """A metric that is NaN fails the gate in both directions."""
     (tmp_path / "test.json").write_bytes(canonical_json({"coverage": math.nan}))
-    (verdict,) = judge({"test": {"coverage": bounds}}, tmp_path)
+    (verdict,) = check_bounds({"test": {"coverage": bounds}}, tmp_path)
     assert not verdict.passed
 
 
 def test_a_figure_that_was_not_measured_is_no_pass(tmp_path):
     with pytest.raises(SetupError, match=r"test\.json cannot be read"):
-        judge(GATE, tmp_path)
+        check_bounds(GATE, tmp_path)
     (tmp_path / "test.json").write_text('{"score": 1}')
     with pytest.raises(SetupError, match=r"has no coverage.*\n.*it has score"):
-        judge(GATE, tmp_path)
+        check_bounds(GATE, tmp_path)
 
 
 @pytest.mark.parametrize(

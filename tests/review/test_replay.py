@@ -11,7 +11,7 @@ from support.service import REFERENCE, batches, card, client_of, linear_onnx, pi
 
 from batchyield.cli.__main__ import main
 from batchyield.journal.queries import read_predictions
-from batchyield.review.journal_replay import FIGURES, open_candidate, replay
+from batchyield.review.journal_replay import REPLAY_METRICS, open_candidate, replay_journal
 from batchyield.serving.artifact import FILES, golden_rows, write_artifact
 
 ASKED = [{"id": f"batch {n}", "A1": 300, "A2": 1.0 if n % 2 else None, "B14": 400 + n} for n in range(60)]
@@ -135,6 +135,6 @@ def test_what_cannot_be_replayed_is_refused(here, capsys, options, said):
 def test_without_outcomes_a_bound_on_the_live_error_fails(asked):
     with opened(asked / ".journal/journal.sqlite") as store:
         rows = [row for row in read_predictions(store) if row.measured is None]
-    made = replay(rows, open_candidate(asked / "data/model"))
+    made = replay_journal(rows, open_candidate(asked / "data/model"))
     assert made.live == {}
-    assert FIGURES["live_rmse"](made) is None
+    assert REPLAY_METRICS["live_rmse"](made) is None

@@ -21,14 +21,14 @@ from batchyield.errors import ArtifactError, SetupError
 from batchyield.modelling.params import Bounds, Change
 from batchyield.modelling.train import Predictions
 from batchyield.review import comment_target
-from batchyield.review.baseline_regression import Outcome, compare
-from batchyield.review.gate import Judgement, Verdict, labelled
-from batchyield.review.paired_bootstrap import ENOUGH, Rows, paired, read_rows
-from batchyield.review.report import report_attachments, report_inputs
+from batchyield.review.baseline_regression import CheckResult, check_regressions
+from batchyield.review.gate import BoundCheck, GateResult, has_override_label
+from batchyield.review.paired_bootstrap import MIN_COMMON_BATCHES, PredictedBatches, paired_bootstrap, parse_predictions
+from batchyield.review.report import attachments, inputs
+from batchyield.review.report.charts import xychart
 from batchyield.review.report.markdown import cell, table
-from batchyield.review.report.report import report as page
-from batchyield.review.report.report_charts import xychart
-from batchyield.review.review import review
+from batchyield.review.report.page import render_report
+from batchyield.review.review import review_change
 from batchyield.versioning import git, hydra_params
 from batchyield.versioning.storage import embedded_s3, raw_data, remotes
 
@@ -42,13 +42,13 @@ def answered(n=200, error=0.01, seed=0):
     rng = np.random.default_rng(seed)
     actual = rng.uniform(0.8, 1.0, n)
     yields = actual + rng.normal(0, error, n)
-    return Rows([f"b_{i}" for i in range(n)], actual, Predictions(yields, yields - 0.03, yields + 0.03))
+    return PredictedBatches([f"b_{i}" for i in range(n)], actual, Predictions(yields, yields - 0.03, yields + 0.03))
 
 
 def compared(base, head, rule, name="score"):
-    pair = paired(base, head, 300, 0.9, 1)
+    pair = paired_bootstrap(base, head, 300, 0.9, 1)
     figures = {"test": {name: 0.5}}
-    (found,) = compare({"test": {name: Bounds(change=rule)}}, figures, figures, pair)
+    (found,) = check_regressions({"test": {name: Bounds(change=rule)}}, figures, figures, pair)
     return found
 
 
@@ -58,11 +58,11 @@ NOISY = Change(better="lower", beyond_noise=True)
 def test_equal_answers_are_the_same_and_a_plain_loss_is_worse_and_a_gain_better():
     base = answered()
     worse = base._replace(answers=Predictions(base.answers.yields + 0.02, base.answers.lower, base.answers.upper))
-    assert compared(base, base, NOISY).outcome is Outcome.SAME
-    assert compared(base, worse, NOISY).outcome is Outcome.WORSE
-    assert compared(worse, base, NOISY).outcome is Outcome.BETTER
-    assert compared(worse, base, Change(better="higher", beyond_noise=True)).outcome is Outcome.WORSE
-    assert compared(base, worse, Change(better="lower", tolerance=1e6)).outcome is Outcome.TOLERATED
+    assert compared(base, base, NOISY).outcome is CheckResult.SAME
+    assert compared(base, worse, NOISY).outcome is CheckResult.WORSE
+    assert compared(worse, base, NOISY).outcome is CheckResult.BETTER
+    assert compared(worse, base, Change(better="higher", beyond_noise=True)).outcome is CheckResult.WORSE
+    assert compared(base, worse, Change(better="lower", tolerance=1e6)).outcome is CheckResult.TOLERATED
 
 
 def test_a_loss_that_another_draw_would_not_show_passes_as_noise():
@@ -71,40 +71,40 @@ def test_a_loss_that_another_draw_would_not_show_passes_as_noise():
     yields[0] = base.measured[0] + 0.1
     head = base._replace(answers=base.answers._replace(yields=yields))
     found = compared(base, head, NOISY)
-    assert found.outcome is Outcome.NOISE
+    assert found.outcome is CheckResult.NOISE
     assert found.low <= 0 < found.head - found.base
-    assert compared(base, head, Change(better="lower")).outcome is Outcome.WORSE
+    assert compared(base, head, Change(better="lower")).outcome is CheckResult.WORSE
 
 
-@given(st.integers(0, 99), st.permutations(range(ENOUGH)))
+@given(st.integers(0, 99), st.permutations(range(MIN_COMMON_BATCHES)))
 def test_the_order_of_rows_does_not_matter_to_the_change_and_rows_of_one_side_are_left_out(seed, order):
-    base, head = answered(ENOUGH, seed=seed), answered(ENOUGH + 30, seed=seed)
-    there = paired(base.take(order), head, 20, 0.9, 1)
+    base, head = answered(MIN_COMMON_BATCHES, seed=seed), answered(MIN_COMMON_BATCHES + 30, seed=seed)
+    there = paired_bootstrap(base.take(order), head, 20, 0.9, 1)
     assert there is not None
-    assert there.rows == ENOUGH
-    assert there == paired(base, head, 20, 0.9, 1)
+    assert there.rows == MIN_COMMON_BATCHES
+    assert there == paired_bootstrap(base, head, 20, 0.9, 1)
 
 
 def test_too_few_common_batches_cannot_pass_silently():
-    found = compared(answered(ENOUGH - 1), answered(ENOUGH - 1), NOISY)
-    assert found.outcome is Outcome.UNTOLD
+    found = compared(answered(MIN_COMMON_BATCHES - 1), answered(MIN_COMMON_BATCHES - 1), NOISY)
+    assert found.outcome is CheckResult.INSUFFICIENT_DATA
     assert not found.passed
 
 
 def test_what_the_base_has_not_is_new_and_noise_without_rows_is_refused():
     rules = {"forward": {"score": Bounds(change=Change(better="lower"))}}
-    (found,) = compare(rules, {}, {"forward": {"score": 1.0}}, None)
-    assert (found.outcome, found.passed) == (Outcome.NEW, True)
+    (found,) = check_regressions(rules, {}, {"forward": {"score": 1.0}}, None)
+    assert (found.outcome, found.passed) == (CheckResult.NEW, True)
     with pytest.raises(SetupError, match=r"gate\.forward\.score\.change asks for noise"):
-        compare({"forward": {"score": Bounds(change=NOISY)}}, {}, {"forward": {"score": 1.0}}, None)
+        check_regressions({"forward": {"score": Bounds(change=NOISY)}}, {}, {"forward": {"score": 1.0}}, None)
     with pytest.raises(ArtifactError, match="has not the columns"):
-        read_rows(b"a,b\n1,2\n", "predicted.csv")
+        parse_predictions(b"a,b\n1,2\n", "predicted.csv")
 
 
 def test_the_label_lets_a_failure_through_and_says_so():
-    failing = Verdict("test", "r2", 0.1, Bounds(at_least=0.5))
-    assert not Judgement([failing], [], labelled("bug")).passed
-    overridden = Judgement([failing], [], labelled("bug, gate-override"))
+    failing = BoundCheck("test", "r2", 0.1, Bounds(at_least=0.5))
+    assert not GateResult([failing], [], has_override_label("bug")).passed
+    overridden = GateResult([failing], [], has_override_label("bug, gate-override"))
     assert overridden.passed
     assert "FAILED" in str(overridden)
     assert "OVERRIDDEN" in str(overridden)
@@ -144,10 +144,8 @@ def test_what_other_commands_found_is_told(tmp_path):
     }
     for name, content in files.items():
         (tmp_path / name).write_text(json.dumps(content))
-    given = report_attachments.Extras(**{name: tmp_path / name for name in files})
-    told = "\n".join(
-        [*report_attachments.replay(given), *report_attachments.bench(given), *report_attachments.reproduction(given)]
-    )
+    given = attachments.Attachments(**{name: tmp_path / name for name in files})
+    told = "\n".join([*attachments.replay(given), *attachments.bench(given), *attachments.reproduction(given)])
     assert "journal → ab&#124;c: 9 batches, 3 changed" in told
     assert "By 5 measured yields: RMSE 0.02 → 0.01." in told
     assert "| 1 row, share of the echo's rate | 90% | ≥ 80 % | **miss** |" in told
@@ -155,7 +153,7 @@ def test_what_other_commands_found_is_told(tmp_path):
     assert "- code: x.py" in told
     (tmp_path / "replay").write_text("{}")
     with pytest.raises(SetupError, match=r"write it anew: `batchyield model replay --json"):
-        report_attachments.replay(given)
+        attachments.replay(given)
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=5))
@@ -248,8 +246,8 @@ def test_a_change_within_noise_passes_and_its_report_is_whole(origin, rebuilt):
 
 def other_data(clone, before):
     """The same change with other raw data: what is told of them."""
-    made = review("origin/main", root=clone)
-    assert "The same raw data in both" in "\n".join(report_inputs.data(made))
+    made = review_change("origin/main", root=clone)
+    assert "The same raw data in both" in "\n".join(inputs.data(made))
     lines = (clone / raw_data.DATA).read_bytes().splitlines(keepends=True)
     hotter = [lines[0], *(line.replace(b",80,", b",95,") for line in lines[2:])]
     (clone / raw_data.DATA).unlink()
@@ -258,7 +256,7 @@ def other_data(clone, before):
     (clone / raw_data.PIN).write_text(
         pin.replace(raw_data.parse_pin(pin).md5, run("md5sum", str(clone / raw_data.DATA), cwd=clone).stdout[:32])
     )
-    told = "\n".join(report_inputs.data(review("origin/main", root=clone)))
+    told = "\n".join(inputs.data(review_change("origin/main", root=clone)))
     assert f"| rows | {len(lines) - 1} | {len(lines) - 2} |" in told
     assert "| rows removed | 1 |" in told
     assert "readings have moved" in told
@@ -295,14 +293,14 @@ def test_a_worse_change_is_stopped_unless_the_label_says_otherwise(worse):
     done = run("batchyield", "review", "gate", "--base", "main", "--json", cwd=worse, PR_LABELS="gate-override")
     said = json.loads(done.stdout)
     assert (said["passed"], said["overridden"], len(said["failures"]) > 2) == (True, True, True)
-    stopped = page(review("main", root=worse))
+    stopped = render_report(review_change("main", root=worse))
     assert stopped.startswith("## ❌ The gate stops this change")
     assert "**WORSE**" in stopped
-    overridden = page(review("main", "gate-override", root=worse))
+    overridden = render_report(review_change("main", "gate-override", root=worse))
     assert overridden.startswith("## ⚠️ The gate fails, and the label")
     assert "FAILED" in overridden
     with pytest.raises(SetupError, match="nowhere is not a revision"):
-        review("nowhere", root=worse)
+        review_change("nowhere", root=worse)
 
 
 @pytest.fixture
@@ -342,13 +340,13 @@ def test_a_report_reaches_its_own_pull_request_alone(tmp_path, github, number, h
     (tmp_path / "report.md").write_text("é" * 70_000)
     if refused:
         with pytest.raises(SetupError, match=refused):
-            comment_target.target(tmp_path, github, "o/r", head, "t")
+            comment_target.find_pull_request(tmp_path, github, "o/r", head, "t")
         return
     output = tmp_path / "output"
     given = {"GITHUB_API_URL": github, "GITHUB_REPOSITORY": "o/r", "HEAD_SHA": head, "GITHUB_TOKEN": "t"}
     run("make", "comment-target", f"REVIEW={tmp_path}", cwd=ROOT, GITHUB_OUTPUT=str(output), **given)
     assert output.read_text() == "number=7\n"
-    assert len((tmp_path / "report.md").read_text()) == comment_target.LARGEST
+    assert len((tmp_path / "report.md").read_text()) == comment_target.MAX_COMMENT_CHARACTERS
 
 
 @pytest.mark.skipif(

@@ -11,7 +11,7 @@ from support.scratch_repository import cache, commit
 from support.service import Running, batches, pin
 
 from batchyield.cli.__main__ import main
-from batchyield.review.model_comparison import Side, compare, render
+from batchyield.review.model_comparison import ModelIdentity, compare_models, format_comparison
 from batchyield.serving.artifact import MODEL, open_artifact
 from batchyield.serving.deployment.model_store import ModelStore
 from batchyield.serving.deployment.prediction_diff import summarize_diff
@@ -136,13 +136,13 @@ def test_a_comparison_is_that_of_differences_on_the_test_batches(tmp_path):
     for name, constant in (("a", A), ("b", B)):
         model(tmp_path / name, constant)
         artifact = open_artifact(tmp_path / name, pins_of(tmp_path / name))
-        sides.append((artifact, Side(artifact.md5, "v1", "1" * 40)))
-    made = compare(*sides, tmp_path)
+        sides.append((artifact, ModelIdentity(artifact.md5, "v1", "1" * 40)))
+    made = compare_models(*sides, tmp_path)
     assert made.overall == summarize_diff(*(artifact.predictor.predict(rows) for artifact, _ in sides))
     assert made.rows == "data/split/test.parquet"
     assert len(made.movers) == 10
     assert {one.by for one in made.slices} == {"period", "spins", "charge", "reagent", "cells"}
-    assert "on data/split/test.parquet: 30 batches, 30 changed" in render(made)
+    assert "on data/split/test.parquet: 30 batches, 30 changed" in format_comparison(made)
 
 
 def test_two_deployments_at_once_are_refused(checkout, capfd):

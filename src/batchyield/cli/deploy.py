@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from batchyield.cli.options import Commands, add_json_option, print_result
 
 if TYPE_CHECKING:
-    from batchyield.review.model_comparison import Comparison, Side
+    from batchyield.review.model_comparison import ModelComparison, ModelIdentity
     from batchyield.serving.artifact import Artifact
     from batchyield.serving.deployment.model_store import Deployment, ModelStore
     from batchyield.serving.deployment.rollout import Rollout
@@ -78,15 +78,17 @@ def fetch_model(revision: str) -> "tuple[Path, Deployment]":
     return folder, read_deployment(folder)
 
 
-def open_model(folder: Path, deployment: "Deployment") -> "tuple[Artifact, Side]":
+def open_model(folder: Path, deployment: "Deployment") -> "tuple[Artifact, ModelIdentity]":
     """Open a fetched model, which runs its golden rows; return it with its names for a comparison."""
-    from batchyield.review.model_comparison import Side
+    from batchyield.review.model_comparison import ModelIdentity
     from batchyield.serving.artifact import open_artifact
 
-    return open_artifact(folder, deployment.pins), Side(deployment.md5, deployment.version, deployment.revision)
+    return open_artifact(folder, deployment.pins), ModelIdentity(
+        deployment.md5, deployment.version, deployment.revision
+    )
 
 
-def compare_with_serving(models: "ModelStore", folder: Path, deployment: "Deployment") -> "Comparison | None":
+def compare_with_serving(models: "ModelStore", folder: Path, deployment: "Deployment") -> "ModelComparison | None":
     """Compare a model with the one that serves, or would serve; None if that one cannot be opened."""
     from batchyield.errors import ArtifactError
     from batchyield.review import model_comparison
@@ -95,7 +97,7 @@ def compare_with_serving(models: "ModelStore", folder: Path, deployment: "Deploy
     candidate = open_model(folder, deployment)
     try:
         current = current_deployment(models) or _workspace_model()
-        return model_comparison.compare(open_model(models.path(current), current), candidate)
+        return model_comparison.compare_models(open_model(models.path(current), current), candidate)
     except ArtifactError as error:
         print(f"nothing to compare with: {error}", file=sys.stderr)
         return None
@@ -118,7 +120,7 @@ def _start(options: argparse.Namespace) -> int:
     with rollout.exclusive_lock(models):
         changes = compare_with_serving(models, folder, deployment)
         if changes and not options.json:
-            print(model_comparison.render(changes), end="\n\n", flush=True)
+            print(model_comparison.format_comparison(changes), end="\n\n", flush=True)
         return _report(rollout.deploy(models, models.add(folder, deployment), options.wait), options, changes)
 
 
@@ -156,7 +158,7 @@ def _status(options: argparse.Namespace) -> int:
     return _report(Rollout(desired, workers, f"workers without the desired model: {late}" if late else ""), options)
 
 
-def _report(result: "Rollout", options: argparse.Namespace, changes: "Comparison | None" = None) -> int:
+def _report(result: "Rollout", options: argparse.Namespace, changes: "ModelComparison | None" = None) -> int:
     print_result({"comparison": changes, "rollout": result}, options, lambda _: _render(result, options))
     return 1 if result.problem else 0
 

@@ -113,36 +113,36 @@ def _compare(options: argparse.Namespace) -> None:
     folder, deployment = deploy.fetch_model(options.candidate or options.revision)
     if options.candidate:
         baseline = deploy.open_model(*deploy.fetch_model(options.revision))
-        comparison = model_comparison.compare(baseline, deploy.open_model(folder, deployment))
+        comparison = model_comparison.compare_models(baseline, deploy.open_model(folder, deployment))
     else:
         changes = deploy.compare_with_serving(deploy.model_store(options), folder, deployment)
         if changes is None:
             raise ConfigError("no model serves, so there is nothing to compare with", "give two revisions")
         comparison = changes
-    print_result(comparison, options, model_comparison.render)
+    print_result(comparison, options, model_comparison.format_comparison)
 
 
 def _replay(options: argparse.Namespace) -> int:
     import msgspec
 
     from batchyield.journal.queries import read_predictions
-    from batchyield.review.journal_replay import bounds, open_candidate, render, replay
+    from batchyield.review.journal_replay import check_limits, format_replay, open_candidate, replay_journal
 
     limits = _limits(options.fail_over)
     since, until = read_period(options)
     candidate = open_candidate(model_folder(options.model))
     baseline = None if options.baseline == "journal" else open_candidate(model_folder(options.baseline))
     with open_journal(options) as store:
-        result = replay(read_predictions(store, since, until, options.limit), candidate, baseline)
-    verdicts = bounds(result, limits)
+        result = replay_journal(read_predictions(store, since, until, options.limit), candidate, baseline)
+    verdicts = check_limits(result, limits)
     rows = [{"figure": b.figure, "most": b.most, "found": b.found, "passed": b.passed} for b in verdicts]
-    text = "\n".join([render(result), *(["", *map(str, verdicts)] if verdicts else [])])
+    text = "\n".join([format_replay(result), *(["", *map(str, verdicts)] if verdicts else [])])
     print_result(msgspec.to_builtins(result) | {"bounds": rows}, options, lambda _: text)
     return 0 if all(verdict.passed for verdict in verdicts) else 1
 
 
 def _limits(options: list[str]) -> dict[str, float]:
-    from batchyield.review.journal_replay import FIGURES
+    from batchyield.review.journal_replay import REPLAY_METRICS
 
     limits = {}
     for option in options:
@@ -154,8 +154,10 @@ def _limits(options: list[str]) -> dict[str, float]:
             raise ConfigError(
                 f"--fail-over {option}: {limit!r} is not a number", "write for example p95=0.01"
             ) from None
-        if figure not in FIGURES:
-            raise ConfigError(f"--fail-over {option}: there is no figure {figure}", f"there are {', '.join(FIGURES)}")
+        if figure not in REPLAY_METRICS:
+            raise ConfigError(
+                f"--fail-over {option}: there is no figure {figure}", f"there are {', '.join(REPLAY_METRICS)}"
+            )
     return limits
 
 

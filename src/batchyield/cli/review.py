@@ -33,36 +33,38 @@ def add_commands(nouns: Commands) -> None:
 
 
 def _gate(options: argparse.Namespace) -> int:
-    from batchyield.review.gate import Judgement, labelled
+    from batchyield.review.gate import GateResult, has_override_label
 
     if options.base:
-        from batchyield.review.review import review
+        from batchyield.review.review import review_change
 
-        result = review(options.base, options.labels, params=options.params, metrics=options.metrics).judgement
+        result = review_change(options.base, options.labels, params=options.params, metrics=options.metrics).gate_result
     else:
         from batchyield.modelling.params import read_params
-        from batchyield.review.gate import judge
+        from batchyield.review.gate import check_bounds
 
-        result = Judgement(judge(read_params(options.params).gate, options.metrics), [], labelled(options.labels))
+        result = GateResult(
+            check_bounds(read_params(options.params).gate, options.metrics), [], has_override_label(options.labels)
+        )
     print_result(result.as_json() if options.json else result, options, str)
     return 0 if result.passed else 1
 
 
 def _report(options: argparse.Namespace) -> None:
     from batchyield.files import write_atomic
-    from batchyield.review.report.report import Extras, report
-    from batchyield.review.review import review
+    from batchyield.review.report.page import Attachments, render_report
+    from batchyield.review.review import review_change
 
-    result = review(options.base, options.labels)
-    page = report(result, Extras(options.verification, options.replay, options.bench), options.base)
+    result = review_change(options.base, options.labels)
+    page = render_report(result, Attachments(options.verification, options.replay, options.bench), options.base)
     if options.out is None:
         print(page, end="")
     else:
         write_atomic(options.out, page.encode())
-        print(f"wrote {options.out}: the gate {'passes' if result.judgement.passed else 'stops this change'}")
+        print(f"wrote {options.out}: the gate {'passes' if result.gate_result.passed else 'stops this change'}")
 
 
 def _fetch(options: argparse.Namespace) -> None:
-    from batchyield.review.fetch_outputs import pull
+    from batchyield.review.fetch_outputs import fetch_outputs
 
-    pull(options.base, s3_port=options.s3_port, progress=lambda line: print(line, flush=True))
+    fetch_outputs(options.base, s3_port=options.s3_port, progress=lambda line: print(line, flush=True))

@@ -10,7 +10,7 @@ from batchyield.modelling.params import read_params
 from batchyield.release.pinned_model import fetch_model
 from batchyield.release.registry import read_registry
 from batchyield.release.wheels import library_version
-from batchyield.review.gate import judge
+from batchyield.review.gate import check_bounds
 from batchyield.serving.artifact import open_artifact
 from batchyield.serving.deployment.rollout import read_deployment
 from batchyield.versioning import hydra_params
@@ -79,7 +79,7 @@ def _params(root: Path) -> list[str]:
 
 
 def _gate(root: Path) -> list[str]:
-    verdicts = judge(read_params(root / hydra_params.PARAMS).gate, root / "data/metrics")
+    verdicts = check_bounds(read_params(root / hydra_params.PARAMS).gate, root / "data/metrics")
     return [str(verdict) for verdict in verdicts if not verdict.passed]
 
 

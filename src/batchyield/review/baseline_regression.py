@@ -7,16 +7,16 @@ import msgspec
 
 from batchyield.errors import SetupError
 from batchyield.modelling.params import Change, Gate
-from batchyield.review.paired_bootstrap import ENOUGH, Paired
+from batchyield.review.paired_bootstrap import MIN_COMMON_BATCHES, PairedMetrics
 
-Figures = dict[str, dict[str, float]]
+MetricValues = dict[str, dict[str, float]]
 """Metrics file, without folder and suffix -> figure -> value."""
 
 ROWS = "test"
 """The metrics whose answers are known row by row."""
 
 
-class Outcome(StrEnum):
+class CheckResult(StrEnum):
     """What became of a figure."""
 
     BETTER = "better"
@@ -25,10 +25,10 @@ class Outcome(StrEnum):
     NOISE = "within noise"
     WORSE = "WORSE"
     NEW = "new, nothing to compare with"
-    UNTOLD = "NOT COMPARABLE"
+    INSUFFICIENT_DATA = "NOT COMPARABLE"
 
 
-class Comparison(msgspec.Struct, frozen=True):
+class RegressionCheck(msgspec.Struct, frozen=True):
     """One figure of base and head.
 
     Attributes:
@@ -49,11 +49,11 @@ class Comparison(msgspec.Struct, frozen=True):
     low: float | None
     high: float | None
     change: Change
-    outcome: Outcome
+    outcome: CheckResult
 
     @property
     def passed(self) -> bool:
-        return self.outcome not in (Outcome.WORSE, Outcome.UNTOLD)
+        return self.outcome not in (CheckResult.WORSE, CheckResult.INSUFFICIENT_DATA)
 
     def __str__(self) -> str:
         outcome = "passed" if self.passed else "FAILED"
@@ -63,14 +63,16 @@ class Comparison(msgspec.Struct, frozen=True):
         return f"{outcome}  {self.metrics} {self.figure} {self.base:.6g} -> {self.head:.6g}{sure}: {self.outcome}"
 
 
-def compare(gate: Gate, base: Figures, head: Figures, pair: Paired | None) -> list[Comparison]:
+def check_regressions(
+    gate: Gate, base: MetricValues, head: MetricValues, pair: PairedMetrics | None
+) -> list[RegressionCheck]:
     """Judges every figure with a rule for changes, in the gate's order.
 
     Args:
         gate: of the params.
         base: figures that were; a missing file or figure is new.
         head: figures that are.
-        pair: both on their common test batches; None where those are fewer than `ENOUGH`.
+        pair: both on their common test batches; None where those are fewer than `MIN_COMMON_BATCHES`.
 
     Raises:
         SetupError: a rule asks for noise where no rows are known, or for a figure that was not measured.
@@ -78,7 +80,9 @@ def compare(gate: Gate, base: Figures, head: Figures, pair: Paired | None) -> li
     return list(_compared(gate, base, head, pair))
 
 
-def _compared(gate: Gate, base: Figures, head: Figures, pair: Paired | None) -> Iterator[Comparison]:
+def _compared(
+    gate: Gate, base: MetricValues, head: MetricValues, pair: PairedMetrics | None
+) -> Iterator[RegressionCheck]:
     for name, figures in gate.items():
         for figure, bounds in figures.items():
             if (rule := bounds.change) is None:
@@ -88,39 +92,41 @@ def _compared(gate: Gate, base: Figures, head: Figures, pair: Paired | None) -> 
                     f"gate.{name}.{figure}.change asks for noise, and answers row by row are known of {ROWS} alone",
                     "give it a tolerance and no `beyond_noise` in conf/gate/, then run `make params`",
                 )
-            now, was = value_of(head, name, figure), base.get(name, {}).get(figure)
+            now, was = metric_value(head, name, figure), base.get(name, {}).get(figure)
             low = high = None
             if name == ROWS and was is not None and pair is not None:
                 was, now = pair.base[figure], pair.head[figure]
                 low, high = pair.change[figure].low, pair.change[figure].high
-            yield Comparison(name, figure, was, now, low, high, rule, _outcome(rule, was, now, low, high))
+            yield RegressionCheck(name, figure, was, now, low, high, rule, _outcome(rule, was, now, low, high))
 
 
-def _outcome(rule: Change, was: float | None, now: float, low: float | None, high: float | None) -> Outcome:
+def _outcome(rule: Change, was: float | None, now: float, low: float | None, high: float | None) -> CheckResult:
     if was is None:
-        return Outcome.NEW
+        return CheckResult.NEW
     if rule.beyond_noise and (low is None or high is None):
-        return Outcome.UNTOLD
+        return CheckResult.INSUFFICIENT_DATA
     worse, least = (now - was, low) if rule.better == "lower" else (was - now, None if high is None else -high)
     if worse == 0:
-        return Outcome.SAME
+        return CheckResult.SAME
     if worse < 0:
-        return Outcome.BETTER
+        return CheckResult.BETTER
     if worse <= rule.tolerance * abs(was):
-        return Outcome.TOLERATED
+        return CheckResult.TOLERATED
     if rule.beyond_noise and least is not None and least <= 0:
-        return Outcome.NOISE
-    return Outcome.WORSE
+        return CheckResult.NOISE
+    return CheckResult.WORSE
 
 
-def why_untold(compared: list[Comparison]) -> str | None:
+def insufficient_data_message(compared: list[RegressionCheck]) -> str | None:
     """What to say where figures could not be compared; None where all could."""
-    if all(each.outcome is not Outcome.UNTOLD for each in compared):
+    if all(each.outcome is not CheckResult.INSUFFICIENT_DATA for each in compared):
         return None
-    return f"base and head were tested on fewer than {ENOUGH} common batches, so noise cannot be told from loss"
+    return (
+        f"base and head have fewer than {MIN_COMMON_BATCHES} test batches in common: too few to tell a loss from noise"
+    )
 
 
-def value_of(measured: Figures, name: str, figure: str) -> float:
+def metric_value(measured: MetricValues, name: str, figure: str) -> float:
     """A figure that the gate names.
 
     Raises:

@@ -15,13 +15,13 @@ from pathlib import Path
 
 from batchyield.errors import BatchyieldError, SetupError
 
-LARGEST = 65_000
+MAX_COMMENT_CHARACTERS = 65_000
 """Characters; GitHub refuses a comment beyond 65,536, and CML adds its watermark."""
 
 CUT = "\n\n_The rest is cut; the summary of the workflow's run has all of it._\n"
 
 
-def target(folder: Path, api: str, repository: str, head: str, token: str) -> int:
+def find_pull_request(folder: Path, api: str, repository: str, head: str, token: str) -> int:
     """The number of the pull request whose head the run was of; a report that is too long is cut.
 
     Args:
@@ -51,8 +51,8 @@ def target(folder: Path, api: str, repository: str, head: str, token: str) -> in
             f"pull request {said} has head {str(found)[:12]}, and the report is of {head[:12]}",
             "nothing to do if it was pushed to since: the newer run comments",
         )
-    if len(report) > LARGEST:
-        (folder / "report.md").write_text(report[: LARGEST - len(CUT)] + CUT, encoding="utf-8")
+    if len(report) > MAX_COMMENT_CHARACTERS:
+        (folder / "report.md").write_text(report[: MAX_COMMENT_CHARACTERS - len(CUT)] + CUT, encoding="utf-8")
     return int(said)
 
 
@@ -73,7 +73,7 @@ def main(arguments: list[str]) -> int:
                 f"expected one folder and ${', $'.join(keys)}; not set: {', '.join(lacking) or 'none'}",
                 "this runs in the workflow `comment`; locally `make report` shows the report",
             )
-        number = target(Path(arguments[0]), *(os.environ[key] for key in keys))
+        number = find_pull_request(Path(arguments[0]), *(os.environ[key] for key in keys))
     except BatchyieldError as error:
         print(f"comment: {error}", file=sys.stderr)
         return error.exit_code

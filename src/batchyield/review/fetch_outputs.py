@@ -4,15 +4,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from batchyield.errors import SetupError
-from batchyield.review.report.report_charts import LEARNING
+from batchyield.review.report.charts import LEARNING
 from batchyield.review.review import PREDICTED
-from batchyield.review.revision import Side, base_of
+from batchyield.review.revision import Revision, merge_base
 from batchyield.versioning.dvc import dvc
 from batchyield.versioning.storage import raw_data, remotes
 from batchyield.versioning.storage.demo_remote import seed_bucket
 
 
-def pull(
+def fetch_outputs(
     base: str | None = None,
     *,
     root: Path = Path(),
@@ -42,7 +42,7 @@ def pull(
             progress(f"HEAD     rebuilt, raw data {raw_data.fetch(root)}")
             dvc("repro", "--quiet", cwd=root)
         if base is not None:
-            _bring(base_of(base, root), progress)
+            _fetch_base(merge_base(base, root), progress)
 
 
 def _seed(root: Path, s3_port: int | None, progress: Callable[[str], None]) -> None:
@@ -53,18 +53,18 @@ def _seed(root: Path, s3_port: int | None, progress: Callable[[str], None]) -> N
     progress(f"S3       {seed_bucket(server)}")
 
 
-def _bring(base: Side, progress: Callable[[str], None]) -> None:
+def _fetch_base(base: Revision, progress: Callable[[str], None]) -> None:
     wanted = [path for path in (PREDICTED, LEARNING) if base.md5(path)]
     try:
-        base.bring(wanted)
+        base.fetch(wanted)
         progress(f"{base.name[:8]} what a comparison reads, from cache and storage")
     except SetupError:
         progress(f"{base.name[:8]} rebuilt, since neither cache nor storage has its outputs")
         _rebuild(base)
-        base.bring(wanted)
+        base.fetch(wanted)
 
 
-def _rebuild(base: Side) -> None:
+def _rebuild(base: Revision) -> None:
     """Rebuilds a revision in a scratch clone that shares the checkout's DVC cache."""
     root = base.root.resolve()
     with remotes.scratch_clone(root, str(base.revision)) as scratch:

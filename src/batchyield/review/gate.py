@@ -12,10 +12,10 @@ import msgspec
 
 from batchyield.errors import SetupError
 from batchyield.modelling.params import Bounds, Gate
-from batchyield.review.baseline_regression import Comparison, value_of
+from batchyield.review.baseline_regression import RegressionCheck, metric_value
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class BoundCheck(msgspec.Struct, frozen=True):
     """One figure and whether it passes."""
 
     metrics: str
@@ -44,22 +44,22 @@ class Verdict(msgspec.Struct, frozen=True):
         return f"{outcome}  {self.metrics} {self.figure} {self.value:.4f}, {self.limits}"
 
 
-def judge(gate: Gate, folder: Path) -> list[Verdict]:
+def check_bounds(gate: Gate, folder: Path) -> list[BoundCheck]:
     """Judges the metrics in a folder by their bounds, figure by figure, in the gate's order.
 
     Raises:
         SetupError: a metrics file or a figure that the gate names is not there.
     """
-    measured = {name: read_figures(folder / f"{name}.json") for name in gate}
+    measured = {name: read_metrics(folder / f"{name}.json") for name in gate}
     return [
-        Verdict(name, figure, value_of(measured, name, figure), bounds)
+        BoundCheck(name, figure, metric_value(measured, name, figure), bounds)
         for name, figures in gate.items()
         for figure, bounds in figures.items()
         if bounds.at_least is not None or bounds.at_most is not None
     ]
 
 
-def read_figures(file: Path) -> dict[str, float]:
+def read_metrics(file: Path) -> dict[str, float]:
     """Return the figures of a metrics file; NaN, which JSON writes as null, stays NaN.
 
     Raises:
@@ -76,7 +76,7 @@ OVERRIDE = "gate-override"
 """The label of a pull request that lets it through although the gate stops it."""
 
 
-class Judgement(msgspec.Struct, frozen=True):
+class GateResult(msgspec.Struct, frozen=True):
     """All that the gate says.
 
     Attributes:
@@ -85,8 +85,8 @@ class Judgement(msgspec.Struct, frozen=True):
         overridden: whether the label was given.
     """
 
-    verdicts: list[Verdict]
-    comparisons: list[Comparison]
+    verdicts: list[BoundCheck]
+    comparisons: list[RegressionCheck]
     overridden: bool
 
     @property
@@ -111,6 +111,6 @@ class Judgement(msgspec.Struct, frozen=True):
         return "\n".join(lines)
 
 
-def labelled(labels: str) -> bool:
+def has_override_label(labels: str) -> bool:
     """Whether the override is among labels with commas between them."""
     return OVERRIDE in {label.strip() for label in labels.split(",")}

@@ -19,13 +19,13 @@ from batchyield.serving.deployment.prediction_diff import DiffSummary, SliceDiff
 from batchyield.serving.deployment.rollout import PINS_FILE
 from batchyield.serving.responses import Prediction
 
-AT_ONCE = 2_000
-MOVERS = 10
-SMALLEST_SLICE = 20
+CHUNK_BATCHES = 2_000
+LISTED_BATCHES = 10
+MIN_SLICE_BATCHES = 20
 """Batches of a slice that a bound on slices is held against: the mean of fewer says little."""
 
 
-class Mover(msgspec.Struct, frozen=True):
+class ReplayedBatch(msgspec.Struct, frozen=True):
     """A prediction that would have been another: the batch's id and request, the two yields and what was measured."""
 
     id: str | None
@@ -58,12 +58,12 @@ class Replay(msgspec.Struct, frozen=True):
     pins: tuple[AnsweringModel, ...]
     overall: DiffSummary
     slices: list[SliceDiff]
-    movers: list[Mover]
+    movers: list[ReplayedBatch]
     measured: int
     live: dict[str, dict[str, float]]
 
 
-class Bound(msgspec.Struct, frozen=True):
+class LimitCheck(msgspec.Struct, frozen=True):
     """The most that a figure of a replay may be, and what it is."""
 
     figure: str
@@ -80,7 +80,7 @@ class Bound(msgspec.Struct, frozen=True):
         return f"{'passed' if self.passed else 'FAILED'}  {self.figure} {found}, at most {self.most:g}"
 
 
-FIGURES: dict[str, Callable[[Replay], float | None]] = {
+REPLAY_METRICS: dict[str, Callable[[Replay], float | None]] = {
     "p95": lambda made: made.overall.p95,
     "mean": lambda made: abs(made.overall.mean),
     "mean_absolute": lambda made: made.overall.mean_absolute,
@@ -88,7 +88,8 @@ FIGURES: dict[str, Callable[[Replay], float | None]] = {
     "changed": lambda made: made.overall.changed / made.overall.batches,
     "outside": lambda made: made.overall.outside / made.overall.batches,
     "slice": lambda made: max(
-        (one.differences.mean_absolute for one in made.slices if one.differences.batches >= SMALLEST_SLICE), default=0.0
+        (one.differences.mean_absolute for one in made.slices if one.differences.batches >= MIN_SLICE_BATCHES),
+        default=0.0,
     ),
     "live_rmse": lambda made: made.live["candidate"]["rmse"] - made.live["baseline"]["rmse"] if made.live else None,
 }
@@ -96,7 +97,9 @@ FIGURES: dict[str, Callable[[Replay], float | None]] = {
 that moved most, `live_rmse` how much farther from the measured yields the candidate is than the baseline."""
 
 
-def replay(rows: Iterable[JournalledPrediction], candidate: Artifact, baseline: Artifact | None = None) -> Replay:
+def replay_journal(
+    rows: Iterable[JournalledPrediction], candidate: Artifact, baseline: Artifact | None = None
+) -> Replay:
     """Answers journalled inputs again and compares.
 
     Args:
@@ -128,15 +131,15 @@ def replay(rows: Iterable[JournalledPrediction], candidate: Artifact, baseline: 
         pins=tuple(dict.fromkeys(row.pin for row in taken)),
         overall=summarize_diff(before, after),
         slices=diff_by_slice(before, after, aspects),
-        movers=_movers(taken, before, after),
+        movers=_largest_changes(taken, before, after),
         measured=sum(row.measured is not None for row in taken),
         live=_live(taken, {"baseline": before, "candidate": after}),
     )
 
 
-def bounds(made: Replay, given: Mapping[str, float]) -> list[Bound]:
+def check_limits(made: Replay, given: Mapping[str, float]) -> list[LimitCheck]:
     """Holds the figures that are bounded against their bounds."""
-    return [Bound(figure, most, FIGURES[figure](made)) for figure, most in given.items()]
+    return [LimitCheck(figure, most, REPLAY_METRICS[figure](made)) for figure, most in given.items()]
 
 
 def open_candidate(folder: Path) -> Artifact:
@@ -157,21 +160,21 @@ def open_candidate(folder: Path) -> Artifact:
 
 def _parts(rows: Iterable[JournalledPrediction]) -> Iterable[list[JournalledPrediction]]:
     rows = iter(rows)
-    while part := list(islice(rows, AT_ONCE)):
+    while part := list(islice(rows, CHUNK_BATCHES)):
         yield part
 
 
-def _movers(
+def _largest_changes(
     rows: Sequence[JournalledPrediction], before: Sequence[Prediction], after: Sequence[Prediction]
-) -> list[Mover]:
+) -> list[ReplayedBatch]:
     order = sorted(range(len(rows)), key=lambda at: -abs(after[at].yield_ - before[at].yield_))
-    found: dict[tuple[str | None, float, float], Mover] = {}
+    found: dict[tuple[str | None, float, float], ReplayedBatch] = {}
     for at in order:
         row, was, now = rows[at], before[at].yield_, after[at].yield_
-        if len(found) == MOVERS or was == now:
+        if len(found) == LISTED_BATCHES or was == now:
             break
         # A batch that was asked ten times would fill the list.
-        found.setdefault((row.batch.id, was, now), Mover(row.batch.id, row.request, was, now, row.measured))
+        found.setdefault((row.batch.id, was, now), ReplayedBatch(row.batch.id, row.request, was, now, row.measured))
     return list(found.values())
 
 
@@ -191,7 +194,7 @@ def _live(
     }
 
 
-def render(made: Replay) -> str:
+def format_replay(made: Replay) -> str:
     """The replay for people."""
     lines = [
         f"{_day(made.since)} to {_day(made.until)}, answered by {', '.join(pin.md5[:12] for pin in made.pins)}",
@@ -202,7 +205,7 @@ def render(made: Replay) -> str:
         lines += ["", "slices that moved most (mean without the sign):"]
         lines += [
             f"  {one.by} {one.label}: {one.differences.mean_absolute:.5f} of {one.differences.batches} batches"
-            for one in made.slices[:MOVERS]
+            for one in made.slices[:LISTED_BATCHES]
         ]
         lines += ["", "batches that moved most:"]
         lines += [

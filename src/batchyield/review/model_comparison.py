@@ -12,11 +12,11 @@ from batchyield.serving.deployment.prediction_diff import DiffSummary, SliceDiff
 from batchyield.serving.responses import Prediction
 
 TEST = Path("data/split/test.parquet")
-MOVERS = 10
-SHOWN_SLICES = 12
+LISTED_BATCHES = 10
+LISTED_SLICES = 12
 
 
-class Side(msgspec.Struct, frozen=True):
+class ModelIdentity(msgspec.Struct, frozen=True):
     """One of the two models."""
 
     md5: str
@@ -27,7 +27,7 @@ class Side(msgspec.Struct, frozen=True):
         return f"{self.md5[:12]}  version {self.version}, revision {self.revision[:12]}"
 
 
-class Mover(msgspec.Struct, frozen=True):
+class ChangedPrediction(msgspec.Struct, frozen=True):
     """A batch whose answer changed, with both yields and the end of the baseline's interval that is nearest.
 
     Attributes:
@@ -43,7 +43,7 @@ class Mover(msgspec.Struct, frozen=True):
     outside: bool
 
 
-class Comparison(msgspec.Struct, frozen=True):
+class ModelComparison(msgspec.Struct, frozen=True):
     """Two pinned models on the same batches.
 
     Attributes:
@@ -56,16 +56,18 @@ class Comparison(msgspec.Struct, frozen=True):
         movers: the batches that moved most.
     """
 
-    baseline: Side
-    candidate: Side
+    baseline: ModelIdentity
+    candidate: ModelIdentity
     rows: str
     files: tuple[str, ...]
     overall: DiffSummary
     slices: list[SliceDiff]
-    movers: list[Mover]
+    movers: list[ChangedPrediction]
 
 
-def compare(baseline: tuple[Artifact, Side], candidate: tuple[Artifact, Side], root: Path = Path()) -> Comparison:
+def compare_models(
+    baseline: tuple[Artifact, ModelIdentity], candidate: tuple[Artifact, ModelIdentity], root: Path = Path()
+) -> ModelComparison:
     """Has both models answer the test batches of a checkout, or the candidate's golden rows where it has none.
 
     Args:
@@ -82,14 +84,14 @@ def compare(baseline: tuple[Artifact, Side], candidate: tuple[Artifact, Side], r
     (before, was), (after, now) = baseline, candidate
     batches, rows = _rows(after, root)
     old, new = before.predictor.predict(batches), after.predictor.predict(batches)
-    return Comparison(
+    return ModelComparison(
         was,
         now,
         rows,
         tuple(name for name, pin in after.pins.items() if before.pins.get(name) != pin),
         summarize_diff(old, new),
         diff_by_slice(old, new, slice_labels(featurize(batches))),
-        _movers(old, new),
+        _largest_changes(old, new),
     )
 
 
@@ -104,23 +106,25 @@ def _rows(artifact: Artifact, root: Path) -> tuple[Sequence[Batch], str]:
         raise ArtifactError(str(root / TEST), f"cannot be read: {error}", "`dvc checkout` brings it back") from error
 
 
-def _movers(old: Sequence[Prediction], new: Sequence[Prediction]) -> list[Mover]:
+def _largest_changes(old: Sequence[Prediction], new: Sequence[Prediction]) -> list[ChangedPrediction]:
     order = sorted(range(len(old)), key=lambda at: (-abs(new[at].yield_ - old[at].yield_), at))
     return [
-        Mover(old[at].id, old[at].yield_, new[at].yield_, not old[at].lower <= new[at].yield_ <= old[at].upper)
-        for at in order[:MOVERS]
+        ChangedPrediction(
+            old[at].id, old[at].yield_, new[at].yield_, not old[at].lower <= new[at].yield_ <= old[at].upper
+        )
+        for at in order[:LISTED_BATCHES]
         if abs(new[at].yield_ - old[at].yield_) > PREDICTION_TOLERANCE
     ]
 
 
-def render(made: Comparison) -> str:
+def format_comparison(made: ModelComparison) -> str:
     """The comparison for people."""
     lines = [f"baseline   {made.baseline}", f"candidate  {made.candidate}"]
     if not made.files:
         return "\n".join([*lines, "the same bytes in all four files, so the same answers"])
     lines += [f"files that differ: {', '.join(made.files)}", f"on {made.rows}: {made.overall}"]
     if made.movers:
-        shown = made.slices[:SHOWN_SLICES]
+        shown = made.slices[:LISTED_SLICES]
         width = max(len(f"{one.by} {one.label}") for one in shown)
         lines += ["", "slices that moved most:"]
         lines += [

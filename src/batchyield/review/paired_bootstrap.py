@@ -22,27 +22,29 @@ from batchyield.modelling.metrics import (
 )
 from batchyield.modelling.train import Predictions
 
-ENOUGH = 50
+MIN_COMMON_BATCHES = 50
 """Common batches below which nothing is said."""
 
 COLUMNS = ("id", "actual", "yields", "lower", "upper")
 
 
-class Rows(NamedTuple):
+class PredictedBatches(NamedTuple):
     """Answers to test batches as `data/plots/predicted.csv` has them: ids, measured yields and answers [n]."""
 
     ids: list[str]
     measured: Array
     answers: Predictions
 
-    def take(self, rows: Sequence[int]) -> "Rows":
+    def take(self, rows: Sequence[int]) -> "PredictedBatches":
         """Some of the rows, in the order given."""
         at = list(rows)
-        return Rows([self.ids[i] for i in at], self.measured[at], Predictions(*(side[at] for side in self.answers)))
+        return PredictedBatches(
+            [self.ids[i] for i in at], self.measured[at], Predictions(*(side[at] for side in self.answers))
+        )
 
 
-class Paired(msgspec.Struct, frozen=True):
-    """Figures of two models on their common test batches.
+class PairedMetrics(msgspec.Struct, frozen=True):
+    """MetricValues of two models on their common test batches.
 
     Attributes:
         rows: common batches.
@@ -56,7 +58,7 @@ class Paired(msgspec.Struct, frozen=True):
     change: dict[str, Estimate]
 
 
-def read_rows(data: bytes, source: str) -> Rows:
+def parse_predictions(data: bytes, source: str) -> PredictedBatches:
     """Reads the points of the plot of predicted against actual.
 
     Raises:
@@ -67,10 +69,10 @@ def read_rows(data: bytes, source: str) -> Rows:
         columns = [frame[name].to_numpy(dtype=float) for name in COLUMNS[1:]]
     except (ValueError, KeyError) as error:
         raise ArtifactError(source, f"has not the columns {', '.join(COLUMNS)}: {error}", "run `dvc repro`") from error
-    return Rows(frame["id"].tolist(), columns[0], Predictions(*columns[1:]))
+    return PredictedBatches(frame["id"].tolist(), columns[0], Predictions(*columns[1:]))
 
 
-def common(base: Rows, head: Rows) -> tuple[Rows, Rows]:
+def join_by_id(base: PredictedBatches, head: PredictedBatches) -> tuple[PredictedBatches, PredictedBatches]:
     """The batches that both sides were tested on, in the head's order, measured as the head has it."""
     at = {name: i for i, name in enumerate(base.ids)}
     kept = [i for i, name in enumerate(head.ids) if name in at]
@@ -78,7 +80,14 @@ def common(base: Rows, head: Rows) -> tuple[Rows, Rows]:
     return there._replace(measured=here.measured), here
 
 
-def paired(base: Rows, head: Rows, resamples: int, confidence: float, seed: int, enough: int = ENOUGH) -> Paired | None:
+def paired_bootstrap(
+    base: PredictedBatches,
+    head: PredictedBatches,
+    resamples: int,
+    confidence: float,
+    seed: int,
+    enough: int = MIN_COMMON_BATCHES,
+) -> PairedMetrics | None:
     """Compares two models row by row.
 
     Args:
@@ -92,7 +101,7 @@ def paired(base: Rows, head: Rows, resamples: int, confidence: float, seed: int,
     Returns:
         None where there are fewer.
     """
-    there, here = common(base, head)
+    there, here = join_by_id(base, head)
     n = len(here.ids)
     if n < enough:
         return None
@@ -101,4 +110,4 @@ def paired(base: Rows, head: Rows, resamples: int, confidence: float, seed: int,
     before, after = (compute_metrics(side.measured, side.answers) for side in (there, here))
     values = {name: round(after[name] - before[name], METRIC_DECIMALS) for name in after}
     change = percentile_intervals(values, {name: now[name] - was[name] for name in values}, confidence)
-    return Paired(n, before, after, change)
+    return PairedMetrics(n, before, after, change)

@@ -7,10 +7,10 @@ import msgspec
 
 from batchyield.errors import SetupError
 from batchyield.modelling.params import Params, read_params
-from batchyield.review.baseline_regression import Figures, compare
-from batchyield.review.gate import Judgement, judge, labelled, read_figures
-from batchyield.review.paired_bootstrap import Paired, Rows, paired, read_rows
-from batchyield.review.revision import Side, base_of
+from batchyield.review.baseline_regression import MetricValues, check_regressions
+from batchyield.review.gate import GateResult, check_bounds, has_override_label, read_metrics
+from batchyield.review.paired_bootstrap import PairedMetrics, PredictedBatches, paired_bootstrap, parse_predictions
+from batchyield.review.revision import Revision, merge_base
 
 METRICS = "data/metrics"
 PREDICTED = "data/plots/predicted.csv"
@@ -23,24 +23,24 @@ class Review(NamedTuple):
         base: the commit at which HEAD left the revision that was given.
         head: the workspace.
         params: of the head.
-        judgement: of the gate.
+        gate_result: of the gate.
         before: figures of the base by metrics file, as far as it has them.
         after: figures of the head.
         rows: answers of base and head to their test batches.
         pair: both on the common ones; None where those are too few.
     """
 
-    base: Side
-    head: Side
+    base: Revision
+    head: Revision
     params: Params
-    judgement: Judgement
-    before: Figures
-    after: Figures
-    rows: tuple[Rows, Rows]
-    pair: Paired | None
+    gate_result: GateResult
+    before: MetricValues
+    after: MetricValues
+    rows: tuple[PredictedBatches, PredictedBatches]
+    pair: PairedMetrics | None
 
 
-def review(
+def review_change(
     base: str, labels: str = "", *, root: Path = Path(), params: Path | None = None, metrics: Path | None = None
 ) -> Review:
     """Judges the workspace against a base.
@@ -57,21 +57,23 @@ def review(
         ArtifactError: a file is not the pinned one.
     """
     settings, folder = read_params(params or root / "params.yaml"), metrics or root / METRICS
-    verdicts = judge(settings.gate, folder)
-    there, here = base_of(base, root), Side(root)
-    after = {name: read_figures(folder / f"{name}.json") for name in settings.gate}
+    verdicts = check_bounds(settings.gate, folder)
+    there, here = merge_base(base, root), Revision(root)
+    after = {name: read_metrics(folder / f"{name}.json") for name in settings.gate}
     before = {name: _figures(there, name) for name in settings.gate if there.has(f"{METRICS}/{name}.json")}
     rows = (
-        read_rows(there.read(PREDICTED), f"{there.name}:{PREDICTED}"),
-        read_rows(here.read(PREDICTED), PREDICTED),
+        parse_predictions(there.read(PREDICTED), f"{there.name}:{PREDICTED}"),
+        parse_predictions(here.read(PREDICTED), PREDICTED),
     )
     evaluation = settings.evaluation
-    pair = paired(*rows, evaluation.bootstrap, evaluation.confidence, evaluation.seed)
-    judgement = Judgement(verdicts, compare(settings.gate, before, after, pair), labelled(labels))
-    return Review(there, here, settings, judgement, before, after, rows, pair)
+    pair = paired_bootstrap(*rows, evaluation.bootstrap, evaluation.confidence, evaluation.seed)
+    gate_result = GateResult(
+        verdicts, check_regressions(settings.gate, before, after, pair), has_override_label(labels)
+    )
+    return Review(there, here, settings, gate_result, before, after, rows, pair)
 
 
-def _figures(side: Side, name: str) -> dict[str, float]:
+def _figures(side: Revision, name: str) -> dict[str, float]:
     path = f"{METRICS}/{name}.json"
     try:
         return msgspec.json.decode(side.text(path), type=dict[str, float])

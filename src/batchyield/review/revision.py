@@ -12,7 +12,7 @@ from batchyield.versioning.revisions import read_lock_at, read_text_at, require_
 from batchyield.versioning.storage import content_store, raw_data
 
 
-class Side:
+class Revision:
     """One side: a commit, or the workspace where that is None.
 
     Args:
@@ -26,7 +26,7 @@ class Side:
 
     def __init__(self, root: Path, revision: str | None = None) -> None:
         self.root, self.revision = root, revision
-        self._brought: dict[str, bytes] = {}
+        self._files: dict[str, bytes] = {}
         if revision is None:
             head = git("rev-parse", "HEAD", cwd=root).strip()[:12]
             changed = git("status", "--porcelain", "--untracked-files=no", cwd=root)
@@ -63,7 +63,7 @@ class Side:
             return raw_data.parse_pin(self.text(raw_data.PIN)).md5
         return self.lock.outs().get(path, (None, None))[1]
 
-    def bring(self, paths: Iterable[str]) -> None:
+    def fetch(self, paths: Iterable[str]) -> None:
         """Brings pinned files, all with one start of the storage, so that `read` has them.
 
         Raises:
@@ -77,19 +77,19 @@ class Side:
                 raise SetupError(f"{self.name} pins no {path}", f"`git log --all -- {LOCK}` lists revisions that may")
             file = self.root / path
             if file.is_file() and md5_of(data := file.read_bytes()) == md5:
-                self._brought[path] = data
+                self._files[path] = data
             else:
                 lacking[path] = md5
-        self._brought |= content_store.read_pinned(self.root, lacking, self.name)
+        self._files |= content_store.read_pinned(self.root, lacking, self.name)
 
     def read(self, path: str) -> bytes:
-        """The pinned bytes of a file; see `bring` for where from and errors."""
-        if path not in self._brought:
-            self.bring([path])
-        return self._brought[path]
+        """The pinned bytes of a file; see `fetch` for where from and errors."""
+        if path not in self._files:
+            self.fetch([path])
+        return self._files[path]
 
 
-def base_of(revision: str, root: Path) -> Side:
+def merge_base(revision: str, root: Path) -> Revision:
     """The commit at which HEAD left a revision: what a change is compared with, as on its pull request.
 
     Raises:
@@ -97,6 +97,6 @@ def base_of(revision: str, root: Path) -> Side:
     """
     found = require_commit(revision, root)
     try:
-        return Side(root, git("merge-base", found, "HEAD", cwd=root).strip())
+        return Revision(root, git("merge-base", found, "HEAD", cwd=root).strip())
     except SetupError:
-        return Side(root, found)
+        return Revision(root, found)

@@ -1,14 +1,14 @@
 """The report on a change, as one Markdown: comment of a pull request, summary of a workflow, or a page to read."""
 
-from batchyield.review.report import report_attachments, report_charts, report_inputs, report_metrics
+from batchyield.review.report import attachments, charts, inputs, metrics
+from batchyield.review.report.attachments import Attachments
 from batchyield.review.report.markdown import code
-from batchyield.review.report.report_attachments import Extras
 from batchyield.review.review import Review
 
-__all__ = ["Extras", "report"]
+__all__ = ["Attachments", "render_report"]
 
 
-def report(review: Review, found: Extras = Extras(), base: str = "main") -> str:  # noqa: B008 - a tuple of None
+def render_report(review: Review, found: Attachments = Attachments(), base: str = "main") -> str:  # noqa: B008 - a tuple of None
     """Writes the report, the verdict first.
 
     Args:
@@ -20,17 +20,17 @@ def report(review: Review, found: Extras = Extras(), base: str = "main") -> str:
         SetupError: a pinned file or a file of findings is missing.
     """
     sections = (
-        report_metrics.verdict(review),
-        report_metrics.measured(review),
-        report_metrics.slices(review),
-        report_inputs.params(review),
-        report_inputs.data(review),
-        report_metrics.moved(review),
-        report_charts.charts(review),
-        report_attachments.reproduction(found),
-        report_attachments.replay(found),
-        report_attachments.bench(found),
-        report_inputs.inputs(review),
+        metrics.verdict(review),
+        metrics.measured(review),
+        metrics.slices(review),
+        inputs.params(review),
+        inputs.data(review),
+        metrics.moved(review),
+        charts.charts(review),
+        attachments.reproduction(found),
+        attachments.replay(found),
+        attachments.bench(found),
+        inputs.inputs(review),
         _locally(review, base),
     )
     return "\n".join(line for section in sections for line in section).rstrip() + "\n"

@@ -41,7 +41,7 @@ class Served(msgspec.Struct, frozen=True):
     targets: list[Target]
 
 
-class Extras(NamedTuple):
+class Attachments(NamedTuple):
     """The files of findings; None where a command was not run."""
 
     verification: Path | None = None
@@ -59,7 +59,7 @@ def _read(file: Path, kind: type[Found], command: str) -> Found:
         raise SetupError(f"{file} cannot be read: {error}", f"write it anew: `{command} > {file}`") from error
 
 
-def reproduction(extras: Extras) -> list[str]:
+def reproduction(extras: Attachments) -> list[str]:
     """Whether the committed lock is what the code builds."""
     if extras.verification is None:
         return ["### Reproduction", "", "Not verified here: `batchyield pin verify` rebuilds the commit elsewhere.", ""]
@@ -81,7 +81,7 @@ def reproduction(extras: Extras) -> list[str]:
     return [*lines, "", *details("Every output", table(("stage", "output", "", "md5", "how far"), rows))]
 
 
-def replay(extras: Extras) -> list[str]:
+def replay(extras: Attachments) -> list[str]:
     """What the candidate would have answered otherwise to journalled inputs."""
     if extras.replay is None:
         return []
@@ -108,7 +108,7 @@ def _moves(made: DiffSummary) -> tuple[float, ...]:
     return made.mean, made.mean_absolute, made.p95, made.largest
 
 
-def bench(extras: Extras) -> list[str]:
+def bench(extras: Attachments) -> list[str]:
     """How fast the service is beside a plain echo and a usual service, measured in the same run."""
     if extras.bench is None:
         return []

@@ -8,9 +8,9 @@ from batchyield.modelling import metrics
 from batchyield.modelling.metrics import Estimate
 from batchyield.modelling.parquet import parse_table, to_batches
 from batchyield.plant.features import featurize
-from batchyield.review.baseline_regression import Comparison, Outcome, why_untold
+from batchyield.review.baseline_regression import CheckResult, RegressionCheck, insufficient_data_message
 from batchyield.review.gate import OVERRIDE
-from batchyield.review.paired_bootstrap import Paired, Rows, common, paired
+from batchyield.review.paired_bootstrap import PairedMetrics, PredictedBatches, join_by_id, paired_bootstrap
 from batchyield.review.report.markdown import cell, code, details, number, signed, table
 from batchyield.review.review import Review
 from batchyield.serving.deployment.prediction_diff import DiffSummary, summarize_diff
@@ -28,14 +28,14 @@ SHOWN = 8
 
 def verdict(review: Review) -> list[str]:
     """The first thing to read: whether the gate lets it through, and why not."""
-    made = review.judgement
+    made = review.gate_result
     if made.failures and made.overridden:
         title = f"⚠️ The gate fails, and the label {code(OVERRIDE)} lets it through"
     else:
         title = "❌ The gate stops this change" if made.failures else "✅ The gate lets this change through"
     lines = [f"## {title}", ""]
     lines += [f"- {cell(failure)}" for failure in made.failures]
-    if why := why_untold(made.comparisons):
+    if why := insufficient_data_message(made.comparisons):
         lines.append(f"- {why}; who knows better adds the label {code(OVERRIDE)}")
     lines += ["", f"{code(review.base.name)} → {code(review.head.name)}{_in_short(review)}", ""]
     return lines + [f"> {warning}\n" for warning in _warnings(review)]
@@ -54,17 +54,17 @@ def _warnings(review: Review) -> Iterator[str]:
     if here != there:
         yield "**The gate itself is another** than the base's: see the params below."
     sizes = [len(rows.ids) for rows in review.rows]
-    shared = len(common(*review.rows)[1].ids)
+    shared = len(join_by_id(*review.rows)[1].ids)
     if sizes != [shared, shared]:
         yield (
             f"**The test batches are others**: {sizes[0]} in the base, {sizes[1]} now, {shared} in both. "
-            "Figures of `test` are those of the common batches."
+            "MetricValues of `test` are those of the common batches."
         )
 
 
 def measured(review: Review) -> list[str]:
     """Every figure of both sides."""
-    rules = {(each.metrics, each.figure): each for each in review.judgement.comparisons}
+    rules = {(each.metrics, each.figure): each for each in review.gate_result.comparisons}
     shown: list[list[str]] = []
     rest: list[list[str]] = []
     for name, figures in review.after.items():
@@ -77,7 +77,7 @@ def measured(review: Review) -> list[str]:
     return lines + details(f"{len(rest)} more figures", table(header, rest, "<<>>>>"))
 
 
-def _row(review: Review, name: str, figure: str, rule: Comparison | None) -> list[str]:
+def _row(review: Review, name: str, figure: str, rule: RegressionCheck | None) -> list[str]:
     was, now = review.before.get(name, {}).get(figure), review.after[name][figure]
     sure: Estimate | None = None
     if name == "test" and review.pair is not None and was is not None:
@@ -90,13 +90,13 @@ def _row(review: Review, name: str, figure: str, rule: Comparison | None) -> lis
     return [*first, signed(now - was), interval, arrow, _said(figure, now - was, sure, rule)]
 
 
-def _said(figure: str, change: float, sure: Estimate | None, rule: Comparison | None) -> str:
+def _said(figure: str, change: float, sure: Estimate | None, rule: RegressionCheck | None) -> str:
     if rule is not None:
         return f"**{rule.outcome}**" if not rule.passed else str(rule.outcome)
     if change == 0:
-        return str(Outcome.SAME)
+        return str(CheckResult.SAME)
     if sure is not None and sure.low <= 0 <= sure.high:
-        return str(Outcome.NOISE)
+        return str(CheckResult.NOISE)
     if sure is None or figure not in BETTER:
         return ""
     return "better" if (change < 0) == (BETTER[figure] == "lower") else "worse"
@@ -106,7 +106,7 @@ def slices(review: Review) -> list[str]:
     """The parts of the plant whose score got worse by more than noise, all of them judged at once."""
     if review.pair is None:
         return []
-    there, here = common(*review.rows)
+    there, here = join_by_id(*review.rows)
     found = _slices(review, there, here)
     worse = [(name, pair) for name, pair in found if pair.change["score"].low > 0]
     worse.sort(key=lambda one: -one[1].change["score"].value)
@@ -121,7 +121,7 @@ def slices(review: Review) -> list[str]:
     return [*lines, f"{len(worse)} of {len(found)}; the intervals allow for as many looks.", ""]
 
 
-def _slices(review: Review, there: Rows, here: Rows) -> list[tuple[str, Paired]]:
+def _slices(review: Review, there: PredictedBatches, here: PredictedBatches) -> list[tuple[str, PairedMetrics]]:
     frame = parse_table(review.head.read(TEST)).set_index("id", drop=False).loc[here.ids]
     labels = metrics.slice_labels(featurize(to_batches(frame)))
     parts = [
@@ -133,20 +133,20 @@ def _slices(review: Review, there: Rows, here: Rows) -> list[tuple[str, Paired]]
     settings = review.params.evaluation
     level = 1 - (1 - settings.confidence) / max(1, len(parts))
     pairs = [
-        (name, paired(there.take(rows), here.take(rows), settings.bootstrap, level, settings.seed, SMALLEST))
+        (name, paired_bootstrap(there.take(rows), here.take(rows), settings.bootstrap, level, settings.seed, SMALLEST))
         for name, rows in parts
     ]
     return [(name, pair) for name, pair in pairs if pair is not None]
 
 
-def _change(pair: Paired) -> tuple[str, str]:
+def _change(pair: PairedMetrics) -> tuple[str, str]:
     sure = pair.change["rmse"]
     return signed(sure.value), f"{signed(sure.low)} … {signed(sure.high)}"
 
 
 def moved(review: Review) -> list[str]:
     """How the answers to the common test batches moved."""
-    there, here = common(*review.rows)
+    there, here = join_by_id(*review.rows)
     if not here.ids:
         return []
     made: DiffSummary = summarize_diff(_predictions(there), _predictions(here))
@@ -158,6 +158,6 @@ def moved(review: Review) -> list[str]:
     return [*lines, ""]
 
 
-def _predictions(rows: Rows) -> list[Prediction]:
+def _predictions(rows: PredictedBatches) -> list[Prediction]:
     columns = (rows.ids, *(side.tolist() for side in rows.answers))
     return [Prediction(*row) for row in zip(*columns, strict=True)]

@@ -9,7 +9,7 @@ import pandas as pd
 
 from batchyield.modelling.estimators import Array
 from batchyield.plant.features import id_number
-from batchyield.review.paired_bootstrap import Rows, common
+from batchyield.review.paired_bootstrap import PredictedBatches, join_by_id
 from batchyield.review.report.markdown import details
 from batchyield.review.review import Review
 
@@ -70,7 +70,7 @@ def _around(*columns: Sequence[float], share: float = 0.08) -> tuple[float, floa
 
 def charts(review: Review) -> list[str]:
     """All charts of a review, each with a sentence that says what is drawn."""
-    there, here = common(*review.rows)
+    there, here = join_by_id(*review.rows)
     lines = [*_figures(review)]
     if len(here.ids) >= max(DECILES, PERIODS):
         lines += _deciles(there, here) + _residuals(there, here)
@@ -93,7 +93,7 @@ def _figures(review: Review) -> list[str]:
     return ["Bars: head; line: base.", "", *drawn]
 
 
-def _deciles(there: Rows, here: Rows) -> list[str]:
+def _deciles(there: PredictedBatches, here: PredictedBatches) -> list[str]:
     parts = np.array_split(np.argsort(here.measured, kind="stable"), DECILES)
     lines = [_means(column, parts) for column in (here.measured, there.answers.yields, here.answers.yields)]
     words = [f"{i}" for i in range(1, DECILES + 1)]
@@ -107,7 +107,7 @@ def _deciles(there: Rows, here: Rows) -> list[str]:
     return ["Blue: measured; grey: predicted by the base; orange: predicted by the head.", "", *drawn]
 
 
-def _residuals(there: Rows, here: Rows) -> list[str]:
+def _residuals(there: PredictedBatches, here: PredictedBatches) -> list[str]:
     numbers = np.array([id_number(name) for name in here.ids], dtype=float)
     parts = np.array_split(np.argsort(numbers, kind="stable"), PERIODS)
     lines = [_means(side.measured - side.answers.yields, parts) for side in (there, here)]
