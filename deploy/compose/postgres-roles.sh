@@ -1,6 +1,6 @@
 #!/bin/sh
-# At the first start of an empty database: the service's role, which owns the journal and nothing else, and the
-# exporter's, which only looks. The passwords are read by psql itself, so that no list of processes shows them.
+# Runs at the first start of an empty database. Creates the service's role, which owns only the journal, and the
+# exporter's role, which only reads statistics. psql reads the passwords from files, so a process list does not show them.
 set -eu
 export SECRETS="${SECRETS:-/run/secrets}"
 psql --set ON_ERROR_STOP=1 --no-psqlrc --quiet --username postgres --dbname postgres <<'SQL'

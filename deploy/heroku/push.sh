@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Push what the image is built from, with the pinned model, to an application at Heroku: docs/deploy-heroku.md.
-# The pushed commit has no parent. It is made in a scratch clone, so that the checkout is not touched.
+# Pushes the build context of the image with the pinned model to a Heroku application; see docs/deploy-heroku.md.
+# The pushed commit has no parent. It is created in a scratch clone, so the checkout does not change.
 set -euo pipefail
 if [ $# -lt 1 ] || [[ $1 == -* ]]; then
   echo "usage: deploy/heroku/push.sh APP [VERSION] [--dry-run]    (VERSION: a released one; without it: HEAD)" >&2
@@ -25,13 +25,13 @@ git clone --quiet --shared --no-checkout "$checkout" "$work"
 cd "$work"
 git -c advice.detachedHead=false checkout --quiet "$revision"
 
-# The model: from the checkout's DVC cache or else from the storage, and only the bytes that dvc.lock pins.
+# The model comes from the DVC cache or else from the storage; other bytes than dvc.lock pins are refused.
 [ ! -e "$checkout/.dvc/config.local" ] || cp "$checkout/.dvc/config.local" .dvc/
 dvc cache dir --quiet --local "$cache"
 dvc checkout --quiet train 2>/dev/null || dvc pull train >&2
 PYTHONPATH=src BATCHYIELD_LOCK=$work/dvc.lock python -B -c 'from api.inference.hot_swap import open_pinned; from api.settings import read_settings; open_pinned(read_settings())'
 
-# Heroku hands the commands of heroku.yml to an entry point as arguments; without one, a shell runs them.
+# With an entry point, Heroku would pass it the commands of heroku.yml as arguments; without one, a shell runs them.
 sed -i 's/^ENTRYPOINT .*/ENTRYPOINT []/' Dockerfile
 sed "s/REVISION: unknown/REVISION: \"$revision\"/; s/VERSION: unreleased/VERSION: \"${version:-unreleased}\"/" \
   deploy/heroku/heroku.yml >heroku.yml
