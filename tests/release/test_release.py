@@ -221,7 +221,7 @@ def test_the_service_without_dvc_says_that_it_holds_one_model(tmp_path):
         PYTHONPATH=f"{ROOT / 'src'}{os.pathsep}{ROOT}",
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert "an image holds one model: start it without --model" in done.stderr
+    assert "an image holds one model: start it without these options" in done.stderr
 
 
 def test_a_shallow_clone_is_told_what_it_lacks(origin, tmp_path, monkeypatch, capsys):
