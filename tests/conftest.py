@@ -48,7 +48,7 @@ def real_data():
 
 @pytest.fixture(scope="session")
 def postgres_server():
-    """A real PostgreSQL; whoever stops it starts it again."""
+    """A real PostgreSQL; a test that stops it starts it again."""
     with postgres() as server:
         yield server
 
@@ -83,7 +83,7 @@ def once(tmp_path_factory, worker_id):
 
 @pytest.fixture(scope="session")
 def rebuilt(checkout, once):
-    """The same, with the raw data brought and everything rebuilt from it by `dvc repro`."""
+    """The same, with the raw data fetched and everything rebuilt from it by `dvc repro`."""
 
     def make(folder):
         raw_data.fetch(checkout)

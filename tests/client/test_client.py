@@ -207,14 +207,14 @@ def test_the_same_calls_can_be_awaited(service, client, lines):
         async with AsyncClient(service.url, KEY) as client:
             few = b"".join(lines.splitlines(keepends=True)[:3])
             calls = [client.predict(INPUTS["inputs"]), client.predict_csv(few), client.explain([BATCH])]
-            calls += [client.record_outcomes([Outcome("told before", 0.9)])]
+            calls += [client.record_outcomes([Outcome("sent before", 0.9)])]
             output = await asyncio.gather(*calls, client.model(), client.ready(), client.predict_one(BATCH))
             return [*output, [part async for part in client.score_csv(few)]]
 
     few = b"".join(lines.splitlines(keepends=True)[:3])
-    client.record_outcomes([Outcome("told before", 0.9)])
+    client.record_outcomes([Outcome("sent before", 0.9)])
     expected = [client.predict(INPUTS["inputs"]), client.predict_csv(few), client.explain([BATCH])]
-    expected += [client.record_outcomes([Outcome("told before", 0.9)]), client.model()]
+    expected += [client.record_outcomes([Outcome("sent before", 0.9)]), client.model()]
     expected += [client.ready(), client.predict_one(BATCH), list(client.score_csv(few))]
     assert asyncio.run(ask()) == expected
 

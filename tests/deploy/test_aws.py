@@ -145,7 +145,7 @@ def certificate(based):
 
 @pytest.fixture(scope="module")
 def staging(certificate):
-    """A stage that serves 1.2.0; returns what deploy.sh said about its creation and about the deployment."""
+    """A stage that serves 1.2.0; returns the output of deploy.sh for its creation and for the deployment."""
     created = succeed("up", "staging", certificate, "SlowSeconds=2")
     code, _, err = deploy("status", "staging")
     assert (code, "nothing is deployed to staging yet" in err) == (1, True)

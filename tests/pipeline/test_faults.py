@@ -207,7 +207,7 @@ class Proxy(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def bare(quick, tmp_path_factory):
-    """A checkout with nothing at hand, behind a proxy to an S3 that holds its raw data and one output: yields both."""
+    """A checkout without any data, behind a proxy to an S3 that holds its raw data and one output: yields both."""
     root = tmp_path_factory.mktemp("bare") / "checkout"
     shutil.copytree(quick, root, symlinks=True, ignore=shutil.ignore_patterns("config.local"))
     with embedded_s3.running(remotes.embedded_server(embedded_s3.free_port(), root)) as server:

@@ -106,7 +106,7 @@ def test_the_demo_goes_from_a_bare_clone_to_a_service_and_stops_all_it_started(q
     try:
         wait_until_ready(port)
         demo.terminate()
-        assert demo.wait(60) == 0, "told to end, it ended well"
+        assert demo.wait(60) == 0, "SIGTERM ends it with exit code 0"
     finally:
         demo.kill()
         demo.wait()

@@ -1,4 +1,4 @@
-"""The model of any revision, brought from the DVC cache or from a real S3 storage."""
+"""The model of any revision, fetched from the DVC cache or from a real S3 storage."""
 
 import hashlib
 import json

@@ -78,7 +78,7 @@ def commit(root, subject):
 
 @pytest.fixture(scope="module", autouse=True)
 def me():
-    """Whoever commits and tags here."""
+    """The author of commits and tags in these tests."""
     with pytest.MonkeyPatch.context() as patch:
         for variable, value in ME.items():
             patch.setenv(variable, value)
@@ -187,7 +187,7 @@ def test_promote_goes_back_and_forth_and_refuses_what_is_not_there(inside, origi
         "yield-model#prod#3",
         "yield-model#prod#4",
     ]
-    # The other clone moved on meanwhile, under the number that is next here too: neither is lost, this one is told.
+    # The other clone moved on meanwhile, under the next number here too: neither is lost, and the command reports it.
     git("push", "-q", "origin", "HEAD~1:refs/tags/yield-model#prod#5", cwd=inside)
     before = git("tag", cwd=inside)
     assert main(["release", "promote", "prod", "1.1.0", "--push"]) == 2
@@ -325,7 +325,7 @@ def test_notes_of_the_same_inputs_say_so_and_many_files_are_cut_short(inside, ca
 
 
 class Index:
-    """A real package index on loopback; whoever uploads or downloads needs the password."""
+    """A real package index on loopback; uploads and downloads need the password."""
 
     def __init__(self, folder):
         self.port, self.folder = embedded_s3.free_port(), folder

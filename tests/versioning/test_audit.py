@@ -163,9 +163,9 @@ def test_each_thing_that_is_wrong_is_named(project, plain):
         "data/plot.csv",
     }
     assert [(orphan.key, orphan.size) for orphan in made.orphans] == [("dvc/files/md5/00/stray", 5)]
-    said = render(made)
-    assert said.startswith("NOT SOUND: 3 problems")
-    assert "dvc/files/md5/00/stray" in said
+    message = render(made)
+    assert message.startswith("NOT SOUND: 3 problems")
+    assert "dvc/files/md5/00/stray" in message
 
 
 def test_the_bytes_are_read_not_the_servers_word_for_them(project, plain):
@@ -379,9 +379,9 @@ def test_the_command_ends_with_the_verdict_and_warnings_do_not_fail_it(project, 
     assert "in the storage, but pinned by no revision: 1 object, 5 bytes" in capsys.readouterr().out
     plain.delete_object(Bucket=embedded_s3.BUCKET, Key=key(md5(PLOT)))
     assert __main__.main(["data", "audit", "--json"]) == 1
-    told = json.loads(capsys.readouterr().out)
-    assert len(told["problems"]) == 1
-    assert told["orphans"] == [{"key": "dvc/files/md5/00/stray", "size": 5}]
+    output = json.loads(capsys.readouterr().out)
+    assert len(output["problems"]) == 1
+    assert output["orphans"] == [{"key": "dvc/files/md5/00/stray", "size": 5}]
     (project / "dvc.lock").unlink()
     assert __main__.main(["data", "audit"]) == 2
     assert "dvc.lock" in capsys.readouterr().err

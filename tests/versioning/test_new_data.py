@@ -45,10 +45,10 @@ def test_a_difference_names_batches_columns_and_what_moved_most():
     assert ("A10", "yield") in [row.columns for row in made.changed if row.id == first]
     assert made.shifts[0].reading == "A10"
     assert made.shifts[0].mean[1] - made.shifts[0].mean[0] == pytest.approx(1, abs=0.05)
-    said = "\n".join(render(made))
-    assert "added   1: sample_9999" in said
-    assert "most moved first" in said
-    assert "drift     of all 400 batches:" in said
+    message = "\n".join(render(made))
+    assert "added   1: sample_9999" in message
+    assert "most moved first" in message
+    assert "drift     of all 400 batches:" in message
 
 
 def test_drift_is_told_of_the_added_batches_alone_where_they_are_enough_to_tell():
@@ -59,10 +59,10 @@ def test_drift_is_told_of_the_added_batches_alone_where_they_are_enough_to_tell(
         [f"sample_{9000 + n}", *row[1:at], f"{float(row[at] or 80) + 9:g}", *row[at + 1 :]]
         for n, row in enumerate(later)
     ]
-    for rows, told in ((hotter, f"the {MIN_WINDOW_BATCHES} added"), (hotter[1:], f"all {399 + MIN_WINDOW_BATCHES}")):
+    for rows, which in ((hotter, f"the {MIN_WINDOW_BATCHES} added"), (hotter[1:], f"all {399 + MIN_WINDOW_BATCHES}")):
         made = diff_datasets(FILE, "\n".join([header, *lines, *map(",".join, rows)]).encode())
         assert "A10" in made.drift.drifted
-        assert f"drift     of {told} batches: {len(made.drift.drifted)}: A10" in "\n".join(render(made))
+        assert f"drift     of {which} batches: {len(made.drift.drifted)}: A10" in "\n".join(render(made))
 
 
 @settings(max_examples=20)
@@ -120,7 +120,7 @@ def test_new_data_are_pinned_kept_rebuilt_and_compared(spoilt, tmp_path):
     assert "most moved first" in again.stdout, "and is still compared with the commit"
     run("git", "checkout", str(raw_data.PIN), cwd=spoilt)
     run("batchyield", "data", "fetch", cwd=spoilt)
-    assert (spoilt / raw_data.DATA).read_bytes() == old, "the way back"
+    assert (spoilt / raw_data.DATA).read_bytes() == old, "restored"
 
 
 @pytest.mark.slow
@@ -223,7 +223,7 @@ def test_a_pin_by_version_keeps_a_mirror_that_outlives_the_version(versions, tmp
     clone = tmp_path / "clone"
     git.git("clone", "-q", str(root), str(clone), cwd=tmp_path)
     remotes.copy_remotes(root, clone)
-    assert run("dvc", "pull", str(raw_data.PIN), cwd=clone, check=False).returncode != 0, "DVC alone cannot bring it"
+    assert run("dvc", "pull", str(raw_data.PIN), cwd=clone, check=False).returncode != 0, "DVC alone cannot fetch it"
     assert "from the DVC storage" in run("batchyield", "data", "fetch", cwd=clone).stdout
     assert (clone / raw_data.DATA).read_bytes() == file.read_bytes()
     assert "changed outs" not in run("dvc", "status", str(raw_data.PIN), cwd=clone).stdout

@@ -81,8 +81,8 @@ def test_an_output_leads_back_to_params_code_raw_object_and_environment(history,
     text = render(made)
     assert f"batchyield pin verify --rev {new[:12]}" in text
     assert text.splitlines()[-1].endswith("dvc repro --no-run-cache train")
-    for said in ('model.kind="ridge"', f"src/fit.py@{md5(b'fit()')[:8]}", "etag e1", "numpy 2"):
-        assert said in text
+    for message in ('model.kind="ridge"', f"src/fit.py@{md5(b'fit()')[:8]}", "etag e1", "numpy 2"):
+        assert message in text
 
 
 def test_bytes_that_only_an_older_lock_names_are_found_with_their_revision(history):
