@@ -5,7 +5,7 @@ const fixed = (number) => number.toFixed(4);
 
 function cell(content, name) {
   const made = document.createElement("td");
-  made.setAttribute("role", "cell"); // a narrow screen lays rows out as grids, which would cost cells their role
+  made.setAttribute("role", "cell"); // a narrow screen shows rows as grids, where cells would lose their role
   if (name) made.className = name;
   made.append(content);
   return made;
@@ -62,17 +62,17 @@ function figures(predictions) {
   const yields = predictions.map((p) => p.yield);
   const warned = predictions.filter((p) => p.warnings.length).length;
   const mean = yields.reduce((sum, value) => sum + value, 0) / yields.length;
-  const told = { Batches: yields.length.toLocaleString(), "Mean yield": fixed(mean) };
+  const summary = { Batches: yields.length.toLocaleString(), "Mean yield": fixed(mean) };
   const least = yields.reduce((a, b) => Math.min(a, b));
   const most = yields.reduce((a, b) => Math.max(a, b));
-  Object.assign(told, { Lowest: fixed(least), Highest: fixed(most), "With warnings": warned.toLocaleString() });
-  return Object.entries(told).map(([name, value]) => {
+  Object.assign(summary, { Lowest: fixed(least), Highest: fixed(most), "With warnings": warned.toLocaleString() });
+  return Object.entries(summary).map(([name, value]) => {
     const pair = document.createElement("div");
     const term = document.createElement("dt");
-    const said = document.createElement("dd");
+    const detail = document.createElement("dd");
     term.textContent = name;
-    said.textContent = value;
-    pair.append(term, said);
+    detail.textContent = value;
+    pair.append(term, detail);
     return pair;
   });
 }
