@@ -69,32 +69,34 @@ def faulty(quick, tmp_path):
     return root
 
 
-def test_each_stage_killed_in_the_middle_leaves_the_lock_and_the_next_repro_recovers(faulty):
-    lock, outs = (faulty / LOCK).read_bytes(), pinned(faulty)
-    for stage in reversed(STAGES):  # each finds what it reads
-        done = again(faulty, stage, check=False, FAULT=KILL_STAGE)
-        assert re.search(r"exited with (-9|137)$", done.stderr, re.M), "in bash's words or in another shell's"
-        assert (faulty / LOCK).read_bytes() == lock
-    assert found(faulty) == {}, "no output that is half of one"
-    assert list((faulty / "data/split").glob(".*.part")), "what was being written"
-    assert ".part" not in run("git", "status", "--porcelain", "data", cwd=faulty).stdout, "which git never takes"
-    run("dvc", "repro", cwd=faulty)
-    assert ((faulty / LOCK).read_bytes(), found(faulty)) == (lock, outs)
-    again(faulty, "split")
-    assert not list((faulty / "data/split").glob(".*.part")), "swept by the stage that runs next"
+class TestKilled:
+    def test_stage(self, faulty):
+        """After each stage is killed, the lock is unchanged and the next repro recovers."""
+        lock, outs = (faulty / LOCK).read_bytes(), pinned(faulty)
+        for stage in reversed(STAGES):  # each finds what it reads
+            done = again(faulty, stage, check=False, FAULT=KILL_STAGE)
+            assert re.search(r"exited with (-9|137)$", done.stderr, re.M), "in bash's words or in another shell's"
+            assert (faulty / LOCK).read_bytes() == lock
+        assert found(faulty) == {}, "no output that is half of one"
+        assert list((faulty / "data/split").glob(".*.part")), "what was being written"
+        assert ".part" not in run("git", "status", "--porcelain", "data", cwd=faulty).stdout, "which git never takes"
+        run("dvc", "repro", cwd=faulty)
+        assert ((faulty / LOCK).read_bytes(), found(faulty)) == (lock, outs)
+        again(faulty, "split")
+        assert not list((faulty / "data/split").glob(".*.part")), "swept by the stage that runs next"
 
-
-def test_dvc_killed_with_its_stage_leaves_no_lock_behind(faulty):
-    lock, outs = (faulty / LOCK).read_bytes(), pinned(faulty)
-    command = ("dvc", "repro", "--force", "--single-item", "train")
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    killed = subprocess.run(
-        command, cwd=faulty, env=os.environ | {"PATH": path, "FAULT": KILL_ALL}, start_new_session=True, check=False
-    )
-    assert killed.returncode == -9
-    done = run("dvc", "repro", cwd=faulty)
-    assert "had been killed. Auto removed it" in done.stderr
-    assert ((faulty / LOCK).read_bytes(), found(faulty)) == (lock, outs)
+    def test_dvc(self, faulty):
+        """After DVC is killed with its stage, the next repro removes DVC's own lock file."""
+        lock, outs = (faulty / LOCK).read_bytes(), pinned(faulty)
+        command = ("dvc", "repro", "--force", "--single-item", "train")
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        killed = subprocess.run(
+            command, cwd=faulty, env=os.environ | {"PATH": path, "FAULT": KILL_ALL}, start_new_session=True, check=False
+        )
+        assert killed.returncode == -9
+        done = run("dvc", "repro", cwd=faulty)
+        assert "had been killed. Auto removed it" in done.stderr
+        assert ((faulty / LOCK).read_bytes(), found(faulty)) == (lock, outs)
 
 
 def full(root, done):
@@ -106,65 +108,69 @@ def full(root, done):
     assert not list((root / "data/split").glob(".*.part"))
 
 
-def test_a_file_that_the_system_does_not_let_grow_is_said_so(faulty):
-    lock, outs = (faulty / LOCK).read_bytes(), pinned(faulty)
-    full(faulty, again(faulty, "split", check=False, LIMIT="8192"))
-    assert (faulty / LOCK).read_bytes() == lock
-    run("dvc", "repro", cwd=faulty)
-    assert ((faulty / LOCK).read_bytes(), found(faulty)) == (lock, outs)
-
-
-def test_a_full_disk_is_said_so(faulty):
-    lock, folder = (faulty / LOCK).read_bytes(), faulty / "data/split"
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=16k", "none", folder], check=False, capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip("mounting a small disk needs root; the limit of a file's size is tested without")
-    try:
-        done = again(faulty, "split", check=False)
-        full(faulty, done)
-        assert "No space left on device" in done.stderr
+class TestDisk:
+    def test_file_size_limit(self, faulty):
+        """A file that may not grow is named, and nothing partial stays."""
+        lock, outs = (faulty / LOCK).read_bytes(), pinned(faulty)
+        full(faulty, again(faulty, "split", check=False, LIMIT="8192"))
         assert (faulty / LOCK).read_bytes() == lock
-    finally:
-        subprocess.run(["umount", folder], check=True)
+        run("dvc", "repro", cwd=faulty)
+        assert ((faulty / LOCK).read_bytes(), found(faulty)) == (lock, outs)
+
+    def test_full(self, faulty):
+        """A full disk is named, and nothing partial stays."""
+        lock, folder = (faulty / LOCK).read_bytes(), faulty / "data/split"
+        mounted = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=16k", "none", folder], check=False, capture_output=True
+        )
+        if mounted.returncode:
+            pytest.skip("mounting a small disk needs root; the limit of a file's size is tested without")
+        try:
+            done = again(faulty, "split", check=False)
+            full(faulty, done)
+            assert "No space left on device" in done.stderr
+            assert (faulty / LOCK).read_bytes() == lock
+        finally:
+            subprocess.run(["umount", folder], check=True)
 
 
-def test_of_two_repros_at_once_one_is_refused_by_name_and_the_other_ends_well(faulty):
-    lock, outs = (faulty / LOCK).read_bytes(), pinned(faulty)
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    command = ("dvc", "repro", "--force", "--single-item", "split")
-    first = subprocess.Popen(command, cwd=faulty, env=os.environ | {"PATH": path, "FAULT": WAIT})
-    while not (faulty / "reached").exists():
-        assert first.poll() is None
-    second = again(faulty, "split", check=False)
-    with (faulty / "go").open("w"):  # returns once the stage that waits has opened it as well
-        pass
-    assert first.wait() == 0
-    assert second.returncode != 0
-    assert "is busy, it is being blocked by" in second.stderr
-    assert str(first.pid) in second.stderr
-    assert ((faulty / LOCK).read_bytes(), found(faulty)) == (lock, outs)
+class TestCache:
+    def test_two_repros(self, faulty):
+        """The second of two repros ends with the process id of the first, which continues."""
+        lock, outs = (faulty / LOCK).read_bytes(), pinned(faulty)
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        command = ("dvc", "repro", "--force", "--single-item", "split")
+        first = subprocess.Popen(command, cwd=faulty, env=os.environ | {"PATH": path, "FAULT": WAIT})
+        while not (faulty / "reached").exists():
+            assert first.poll() is None
+        second = again(faulty, "split", check=False)
+        with (faulty / "go").open("w"):  # returns once the stage that waits has opened it as well
+            pass
+        assert first.wait() == 0
+        assert second.returncode != 0
+        assert "is busy, it is being blocked by" in second.stderr
+        assert str(first.pid) in second.stderr
+        assert ((faulty / LOCK).read_bytes(), found(faulty)) == (lock, outs)
 
-
-def test_a_corrupt_file_of_the_cache_stops_the_stage_that_reads_it_and_is_healed(faulty):
-    lock, outs, path = (faulty / LOCK).read_bytes(), pinned(faulty), "data/split/train.parquet"
-    flip(in_cache(faulty, path))
-    (faulty / path).unlink()
-    run("dvc", "checkout", path, cwd=faulty)
-    assert md5_of_file(faulty / path) != outs[path], "DVC alone takes it for what it is called"
-    assert path not in run("dvc", "status", cwd=faulty).stdout, "and says so"
-    done = again(faulty, "featurize", check=False)
-    assert done.returncode != 0
-    assert "Traceback" not in done.stderr
-    assert outs[path] in done.stderr
-    assert md5_of_file(faulty / path) in done.stderr
-    assert "fetch`" in done.stderr
-    assert (faulty / LOCK).read_bytes() == lock
-    assert f"{path} was corrupt" in run("batchyield", "data", "fetch", cwd=faulty).stdout
-    assert not (faulty / path).exists()
-    run("dvc", "repro", cwd=faulty)
-    assert ((faulty / LOCK).read_bytes(), found(faulty)) == (lock, outs)
+    def test_corrupt_file(self, faulty):
+        """A corrupt file of the cache stops the stage that reads it, and a fetch removes it."""
+        lock, outs, path = (faulty / LOCK).read_bytes(), pinned(faulty), "data/split/train.parquet"
+        flip(in_cache(faulty, path))
+        (faulty / path).unlink()
+        run("dvc", "checkout", path, cwd=faulty)
+        assert md5_of_file(faulty / path) != outs[path], "DVC alone takes it for what it is called"
+        assert path not in run("dvc", "status", cwd=faulty).stdout, "and says so"
+        done = again(faulty, "featurize", check=False)
+        assert done.returncode != 0
+        assert "Traceback" not in done.stderr
+        assert outs[path] in done.stderr
+        assert md5_of_file(faulty / path) in done.stderr
+        assert "fetch`" in done.stderr
+        assert (faulty / LOCK).read_bytes() == lock
+        assert f"{path} was corrupt" in run("batchyield", "data", "fetch", cwd=faulty).stdout
+        assert not (faulty / path).exists()
+        run("dvc", "repro", cwd=faulty)
+        assert ((faulty / LOCK).read_bytes(), found(faulty)) == (lock, outs)
 
 
 class Proxy(http.server.BaseHTTPRequestHandler):
@@ -230,40 +236,43 @@ def emptied(root):
         (root / path).unlink(missing_ok=True)
 
 
-@pytest.mark.parametrize(
-    ("fault", "message"), [("500", "500"), ("broken off", "cannot be reached"), ("short", "is corrupt, it has md5")]
-)
-def test_an_s3_that_fails_or_sends_too_little_is_told_and_nothing_of_it_is_taken(bare, fault, message):
-    root, proxy = bare
-    emptied(root)
-    pin = (root / raw_data.PIN).read_bytes()
-    proxy.fault = fault
-    done = run("batchyield", "data", "fetch", cwd=root, check=False)
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    assert message in done.stderr
-    assert "run the same command again" in done.stderr
-    assert not (root / raw_data.DATA).exists()
-    assert (root / raw_data.PIN).read_bytes() == pin
-    pulled = run("dvc", "pull", "data/split/train.parquet", cwd=root, check=False)
-    assert pulled.returncode != 0
-    assert not (root / "data/split/train.parquet").exists()
-    assert all(
-        md5_of_file(file) == f"{file.parent.name}{file.name}" for file in (root / ".dvc/cache").glob("files/md5/??/*")
+class TestS3:
+    @pytest.mark.parametrize(
+        ("fault", "message"), [("500", "500"), ("broken off", "cannot be reached"), ("short", "is corrupt, it has md5")]
     )
-    proxy.fault = None
-    assert "from the DVC storage" in run("batchyield", "data", "fetch", cwd=root).stdout
+    def test_broken_answers(self, bare, fault, message):
+        """Errors, closed connections and short objects are reported, and no bytes of them are kept."""
+        root, proxy = bare
+        emptied(root)
+        pin = (root / raw_data.PIN).read_bytes()
+        proxy.fault = fault
+        done = run("batchyield", "data", "fetch", cwd=root, check=False)
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
+        assert message in done.stderr
+        assert "run the same command again" in done.stderr
+        assert not (root / raw_data.DATA).exists()
+        assert (root / raw_data.PIN).read_bytes() == pin
+        pulled = run("dvc", "pull", "data/split/train.parquet", cwd=root, check=False)
+        assert pulled.returncode != 0
+        assert not (root / "data/split/train.parquet").exists()
+        assert all(
+            md5_of_file(file) == f"{file.parent.name}{file.name}"
+            for file in (root / ".dvc/cache").glob("files/md5/??/*")
+        )
+        proxy.fault = None
+        assert "from the DVC storage" in run("batchyield", "data", "fetch", cwd=root).stdout
 
-
-@pytest.mark.parametrize("command", [("data", "fetch"), ("pin", "verify")], ids=" ".join)
-def test_an_s3_that_is_down_is_named_with_what_to_do(quick, tmp_path, command):
-    root = tmp_path / "checkout"
-    shutil.copytree(quick, root, symlinks=True)
-    emptied(root)
-    keys = "    endpointurl = http://localhost:1\n    access_key_id = plant\n    secret_access_key = sesame\n"
-    (root / ".dvc/config.local").write_text("".join(f"['remote \"{name}\"']\n{keys}" for name in remotes.REMOTES))
-    done = run("batchyield", *command, cwd=root, check=False)
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    assert "cannot be reached: Could not connect" in done.stderr
-    assert "`batchyield data s3 start`" in done.stderr
+    @pytest.mark.parametrize("command", [("data", "fetch"), ("pin", "verify")], ids=" ".join)
+    def test_down(self, quick, tmp_path, command):
+        """An S3 that is down is named with a remedy."""
+        root = tmp_path / "checkout"
+        shutil.copytree(quick, root, symlinks=True)
+        emptied(root)
+        keys = "    endpointurl = http://localhost:1\n    access_key_id = plant\n    secret_access_key = sesame\n"
+        (root / ".dvc/config.local").write_text("".join(f"['remote \"{name}\"']\n{keys}" for name in remotes.REMOTES))
+        done = run("batchyield", *command, cwd=root, check=False)
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
+        assert "cannot be reached: Could not connect" in done.stderr
+        assert "`batchyield data s3 start`" in done.stderr

@@ -34,63 +34,71 @@ def split(root, edit):
     return run(*command, cwd=root, check=False, PYTHONPATH="src", FAULT=fault(*edit))
 
 
-@pytest.mark.parametrize("what", EDITED)
-def test_an_input_that_changes_while_a_stage_runs_fails_it_and_is_named(scratch, what):
-    file, _ = EDITED[what]
-    before = md5_of_file(scratch / file)
-    done = split(scratch, EDITED[what])
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    assert file in done.stderr
-    assert "run `dvc repro` again" in done.stderr
-    if file == "params.yaml":
-        assert "split" in done.stderr
-        assert '"seed": 7' in done.stderr
-    else:
-        assert before in done.stderr
-        assert "missing" in done.stderr if not (scratch / file).exists() else md5_of_file(scratch / file) in done.stderr
-    assert not list((scratch / "data/split").glob("*.parquet")), "its outputs belong to no input"
+class TestInputGuard:
+    @pytest.mark.parametrize("what", EDITED)
+    def test_changed_input(self, scratch, what):
+        """An input that changes while a stage runs fails it and is named."""
+        file, _ = EDITED[what]
+        before = md5_of_file(scratch / file)
+        done = split(scratch, EDITED[what])
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
+        assert file in done.stderr
+        assert "run `dvc repro` again" in done.stderr
+        if file == "params.yaml":
+            assert "split" in done.stderr
+            assert '"seed": 7' in done.stderr
+        else:
+            assert before in done.stderr
+            assert (
+                "missing" in done.stderr
+                if not (scratch / file).exists()
+                else md5_of_file(scratch / file) in done.stderr
+            )
+        assert not list((scratch / "data/split").glob("*.parquet")), "its outputs belong to no input"
+
+    def test_unrelated_param(self, scratch):
+        """A param that the stage does not read may change."""
+        assert split(scratch, OTHER_PARAM).returncode == 0
+        assert "level: 0.8" in (scratch / "params.yaml").read_text()
+
+    def test_next_repro(self, scratch):
+        """After such a failure dvc.lock is unchanged, and the next repro succeeds."""
+        (scratch / "src/sitecustomize.py").write_text(AT_FIRST_OUTPUT)
+        lock, was = (scratch / LOCK).read_bytes(), read_lock(scratch / LOCK).outs()
+        file, _ = EDITED["a module"]
+        command = ("dvc", "repro", "--force", "--single-item", "split")
+        done = run(*command, cwd=scratch, check=False, FAULT=fault(*EDITED["a module"]))
+        assert done.returncode != 0
+        assert file in done.stderr
+        assert (scratch / LOCK).read_bytes() == lock
+        run("dvc", "repro", "--single-item", "split", cwd=scratch)
+        now = read_lock(scratch / LOCK)
+        assert now.outs() == was, "a comment changes no output"
+        assert {dep.path: dep.md5 for dep in now.stages["split"].deps}[file] == md5_of_file(scratch / file)
+
+    def test_run_by_path(self, scratch):
+        """A stage run by its path instead of its module name is rejected."""
+        done = run(sys.executable, "src/batchyield/pipeline/split.py", cwd=scratch, check=False, PYTHONPATH="src")
+        assert done.returncode == 2
+        assert "python -m batchyield.pipeline" in done.stderr
 
 
-def test_another_param_than_the_stage_reads_may_change(scratch):
-    assert split(scratch, OTHER_PARAM).returncode == 0
-    assert "level: 0.8" in (scratch / "params.yaml").read_text()
+class TestFiles:
+    def test_failed_write(self, tmp_path):
+        """A failed write names the file and leaves the old content."""
+        file = tmp_path / "kept.json"
+        write_atomic(file, b"kept")
+        (tmp_path / "a-file").write_bytes(b"")
+        with pytest.raises(WriteError, match=r"a-file/new\.json cannot be written: .*\n.*same command again"):
+            write_atomic(tmp_path / "a-file/new.json", b"new")
+        assert file.read_bytes() == b"kept"
 
-
-def test_dvc_keeps_its_lock_and_the_next_repro_makes_it_good(scratch):
-    (scratch / "src/sitecustomize.py").write_text(AT_FIRST_OUTPUT)
-    lock, was = (scratch / LOCK).read_bytes(), read_lock(scratch / LOCK).outs()
-    file, _ = EDITED["a module"]
-    command = ("dvc", "repro", "--force", "--single-item", "split")
-    done = run(*command, cwd=scratch, check=False, FAULT=fault(*EDITED["a module"]))
-    assert done.returncode != 0
-    assert file in done.stderr
-    assert (scratch / LOCK).read_bytes() == lock
-    run("dvc", "repro", "--single-item", "split", cwd=scratch)
-    now = read_lock(scratch / LOCK)
-    assert now.outs() == was, "a comment changes no output"
-    assert {dep.path: dep.md5 for dep in now.stages["split"].deps}[file] == md5_of_file(scratch / file)
-
-
-def test_a_stage_that_cannot_be_told_is_refused(scratch):
-    done = run(sys.executable, "src/batchyield/pipeline/split.py", cwd=scratch, check=False, PYTHONPATH="src")
-    assert done.returncode == 2
-    assert "python -m batchyield.pipeline" in done.stderr
-
-
-def test_a_write_that_fails_says_which_and_leaves_what_stood_there(tmp_path):
-    file = tmp_path / "kept.json"
-    write_atomic(file, b"kept")
-    (tmp_path / "a-file").write_bytes(b"")
-    with pytest.raises(WriteError, match=r"a-file/new\.json cannot be written: .*\n.*same command again"):
-        write_atomic(tmp_path / "a-file/new.json", b"new")
-    assert file.read_bytes() == b"kept"
-
-
-def test_what_a_killed_writer_left_is_swept_and_nothing_else(tmp_path):
-    kept = [tmp_path / name for name in ("a.json", ".a.json.md", ".ab.json.x.part", "a.json.x.part")]
-    for file in kept:
-        file.write_bytes(b"kept")
-    (tmp_path / ".a.json.k3x9.part").write_bytes(b"half")
-    remove_partial_files(tmp_path / "a.json")
-    assert sorted(tmp_path.iterdir()) == sorted(kept)
+    def test_partial_files(self, tmp_path):
+        """Partial files of killed writers are removed, other files are not."""
+        kept = [tmp_path / name for name in ("a.json", ".a.json.md", ".ab.json.x.part", "a.json.x.part")]
+        for file in kept:
+            file.write_bytes(b"kept")
+        (tmp_path / ".a.json.k3x9.part").write_bytes(b"half")
+        remove_partial_files(tmp_path / "a.json")
+        assert sorted(tmp_path.iterdir()) == sorted(kept)

@@ -136,171 +136,142 @@ def inside(clone, monkeypatch):
     return clone
 
 
-def test_a_release_is_a_tag_with_its_pins_and_a_second_clone_resolves_it(origin, clone):
-    _, _, (first, released, promoted, second, *_) = origin
-    assert "FAILED" not in released
-    assert "yield-model@v1.0.0 is pushed" in released
-    assert "yield-model#prod#1 is pushed" in promoted
-    assert [(one.version, one.revision, one.stages) for one in read_registry(clone).releases] == [
-        ("1.1.0", second, ("staging",)),  # dev was not pushed
-        ("1.0.0", first, ("prod",)),
-    ]
-    assert resolve(root=clone, stage="prod").revision == first
-    assert resolve(root=clone).version == "1.1.0"
-    lock = (git("show", f"{second}:dvc.lock", cwd=clone)).splitlines()
-    output = git("tag", "--list", "--format=%(contents)", "yield-model@v1.1.0", cwd=clone)
-    for name in FILES:
-        assert f"data/model/{name} md5 {lock[lock.index(f'    - path: data/model/{name}') + 2].split()[-1]}" in output
-    assert "raw data md5 " in output
-    # DVC itself reads the same registry.
-    shown = run("dvc", "artifacts", "get", ".", NAME, "--stage", "prod", "-o", "got", cwd=clone)
-    assert shown.returncode == 0
-    assert (clone / "got" / MODEL).read_bytes() == linear_onnx(0.5)
+class TestRegistry:
+    def test_second_clone(self, origin, clone):
+        """A release is a tag with its pins, and a second clone resolves it."""
+        _, _, (first, released, promoted, second, *_) = origin
+        assert "FAILED" not in released
+        assert "yield-model@v1.0.0 is pushed" in released
+        assert "yield-model#prod#1 is pushed" in promoted
+        assert [(one.version, one.revision, one.stages) for one in read_registry(clone).releases] == [
+            ("1.1.0", second, ("staging",)),  # dev was not pushed
+            ("1.0.0", first, ("prod",)),
+        ]
+        assert resolve(root=clone, stage="prod").revision == first
+        assert resolve(root=clone).version == "1.1.0"
+        lock = (git("show", f"{second}:dvc.lock", cwd=clone)).splitlines()
+        output = git("tag", "--list", "--format=%(contents)", "yield-model@v1.1.0", cwd=clone)
+        for name in FILES:
+            assert (
+                f"data/model/{name} md5 {lock[lock.index(f'    - path: data/model/{name}') + 2].split()[-1]}" in output
+            )
+        assert "raw data md5 " in output
+        # DVC itself reads the same registry.
+        shown = run("dvc", "artifacts", "get", ".", NAME, "--stage", "prod", "-o", "got", cwd=clone)
+        assert shown.returncode == 0
+        assert (clone / "got" / MODEL).read_bytes() == linear_onnx(0.5)
+
+    def test_promote(self, inside, origin, capsys):
+        """Versions move between environments; unknown ones and a rejected push fail without a tag."""
+
+        def stages():
+            return {stage: versions[-1] for stage, versions in read_registry().stages().items()}
+
+        assert stages() == {"prod": "1.0.0", "staging": "1.1.0"}
+        assert main(["release", "promote", "prod", "1.1.0"]) == 0
+        assert stages()["prod"] == "1.1.0"
+        assert main(["release", "promote", "prod", "--back"]) == 0
+        assert stages()["prod"] == "1.0.0"
+        assert main(["release", "promote", "prod", "v1.0.0"]) == 0
+        assert "holds yield-model 1.0.0 already" in capsys.readouterr().out
+        for arguments, message in (
+            (["release", "promote", "prod", "--back"], "it holds 1.0.0, its first"),
+            (["release", "promote", "production"], "Allowed stages are"),
+            (["release", "promote", "prod", "2.0.0"], "has no version 2.0.0; this clone knows 1.1.0, 1.0.0"),
+            (["release", "promote", "prod", "newest"], "newest is not a version"),
+            (
+                ["deploy", "serve", "--environment", "dev"],
+                "no version of yield-model is in stage dev; this clone knows",
+            ),
+            (["deploy", "serve", "--model", "other"], "no model other is released from here"),
+        ):
+            assert main(arguments) == 2
+            assert message in capsys.readouterr().err
+        assert main(["release", "list", "--json"]) == 0
+        output = json.loads(capsys.readouterr().out)
+        assert [move["tag"] for move in output["moves"]] == [
+            "yield-model#prod#1",
+            "yield-model#staging#2",
+            "yield-model#prod#3",
+            "yield-model#prod#4",
+        ]
+        # The other clone used the number that is next here too: neither tag is lost, and the command reports it.
+        git("push", "-q", "origin", "HEAD~1:refs/tags/yield-model#prod#5", cwd=inside)
+        before = git("tag", cwd=inside)
+        assert main(["release", "promote", "prod", "1.1.0", "--push"]) == 2
+        assert "could not be pushed and is deleted again" in capsys.readouterr().err
+        assert git("tag", cwd=inside) == before
+        git("push", "-q", "origin", ":refs/tags/yield-model#prod#5", cwd=inside)
+
+    def test_show_tag(self, inside, origin, capsys):
+        """A tag is resolved to its version; a tag without annotation is reported."""
+        _, _, (first, _, _, second, *_) = origin
+        for tag, version, revision, stage in (
+            ("yield-model@v1.1.0", "1.1.0", second, ""),
+            ("yield-model#prod#1", "1.0.0", first, "prod"),
+        ):
+            assert main(["release", "show", tag]) == 0
+            assert capsys.readouterr().out == f"version={version}\nrevision={revision}\nenvironment={stage}\n"
+        git(
+            "tag", "--force", "yield-model#prod#1", first, cwd=inside
+        )  # as actions/checkout does with the tag of its run
+        for arguments in (["release", "show", "yield-model#prod#1"], ["deploy", "serve", "--environment", "prod"]):
+            assert main(arguments) == 2
+            assert "yield-model#prod#1 is here without its annotation" in capsys.readouterr().err
+        git("fetch", "-q", "--force", "--tags", cwd=inside)
+        assert main(["release", "show", "yield-model#prod#1"]) == 0
+
+    def test_shallow_clone(self, origin, tmp_path, monkeypatch, capsys):
+        """A shallow clone fails with the command that completes it."""
+        git("clone", "-q", "--depth", "1", f"file://{origin[1]}", str(tmp_path / "shallow"), cwd=tmp_path)
+        monkeypatch.chdir(tmp_path / "shallow")
+        for command in (
+            "deploy serve --environment prod",
+            "release package 1.0.0",
+            "release promote prod",
+            "release create",
+        ):
+            assert main(command.split()) == 2
+            assert "`git fetch --unshallow --tags`" in capsys.readouterr().err
 
 
-def test_promote_goes_back_and_forth_and_refuses_what_is_not_there(inside, origin, capsys):
-    def stages():
-        return {stage: versions[-1] for stage, versions in read_registry().stages().items()}
+class TestPreflight:
+    def test_all_failures(self, inside, capsys):
+        """All failing checks are reported at once."""
+        code = inside / "src/batchyield/plant/contract_params.py"
+        code.write_text(code.read_text() + "# changed\n")
+        figures = inside / "data/metrics/forward.json"
+        figures.write_text(figures.read_text().replace("0.97309417", "0.2"))
+        commit(inside, "Change code under the same version")
+        (inside / "scratch.txt").write_text("not committed")
+        assert main(["release", "create", "--dry-run"]) == 1
+        output = capsys.readouterr()
+        for message in (
+            "scratch.txt differs",
+            "FAILED  forward coverage 0.2000",
+            "is not what yield-model@v1.1.0 released as batchyield",
+            "passed  the storage holds all",
+        ):
+            assert message in output.out
+        assert "1.1.1 is not released" in output.err
+        assert main(["release", "create", "--version", "1.0.5"]) == 2
+        assert "1.0.5 is not above 1.1.0" in capsys.readouterr().err
 
-    assert stages() == {"prod": "1.0.0", "staging": "1.1.0"}
-    assert main(["release", "promote", "prod", "1.1.0"]) == 0
-    assert stages()["prod"] == "1.1.0"
-    assert main(["release", "promote", "prod", "--back"]) == 0
-    assert stages()["prod"] == "1.0.0"
-    assert main(["release", "promote", "prod", "v1.0.0"]) == 0
-    assert "holds yield-model 1.0.0 already" in capsys.readouterr().out
-    for arguments, message in (
-        (["release", "promote", "prod", "--back"], "it holds 1.0.0, its first"),
-        (["release", "promote", "production"], "Allowed stages are"),
-        (["release", "promote", "prod", "2.0.0"], "has no version 2.0.0; this clone knows 1.1.0, 1.0.0"),
-        (["release", "promote", "prod", "newest"], "newest is not a version"),
-        (["deploy", "serve", "--environment", "dev"], "no version of yield-model is in stage dev; this clone knows"),
-        (["deploy", "serve", "--model", "other"], "no model other is released from here"),
-    ):
-        assert main(arguments) == 2
-        assert message in capsys.readouterr().err
-    assert main(["release", "list", "--json"]) == 0
-    output = json.loads(capsys.readouterr().out)
-    assert [move["tag"] for move in output["moves"]] == [
-        "yield-model#prod#1",
-        "yield-model#staging#2",
-        "yield-model#prod#3",
-        "yield-model#prod#4",
-    ]
-    # The other clone moved on meanwhile, under the next number here too: neither is lost, and the command reports it.
-    git("push", "-q", "origin", "HEAD~1:refs/tags/yield-model#prod#5", cwd=inside)
-    before = git("tag", cwd=inside)
-    assert main(["release", "promote", "prod", "1.1.0", "--push"]) == 2
-    assert "could not be pushed and is deleted again" in capsys.readouterr().err
-    assert git("tag", cwd=inside) == before
-    git("push", "-q", "origin", ":refs/tags/yield-model#prod#5", cwd=inside)
-
-
-def test_a_tag_says_what_it_releases_or_moves_unless_its_annotation_is_lost(inside, origin, capsys):
-    _, _, (first, _, _, second, *_) = origin
-    for tag, version, revision, stage in (
-        ("yield-model@v1.1.0", "1.1.0", second, ""),
-        ("yield-model#prod#1", "1.0.0", first, "prod"),
-    ):
-        assert main(["release", "show", tag]) == 0
-        assert capsys.readouterr().out == f"version={version}\nrevision={revision}\nenvironment={stage}\n"
-    git("tag", "--force", "yield-model#prod#1", first, cwd=inside)  # as actions/checkout does with the tag of its run
-    for arguments in (["release", "show", "yield-model#prod#1"], ["deploy", "serve", "--environment", "prod"]):
-        assert main(arguments) == 2
-        assert "yield-model#prod#1 is here without its annotation" in capsys.readouterr().err
-    git("fetch", "-q", "--force", "--tags", cwd=inside)
-    assert main(["release", "show", "yield-model#prod#1"]) == 0
-
-
-def test_the_service_without_dvc_says_that_it_holds_one_model(tmp_path):
-    bare = bare_environment(tmp_path / "image")
-    done = run(
-        *(str(bare), "-m", "api", "--model", NAME, "--environment", "prod"),
-        cwd=tmp_path,
-        check=False,
-        PYTHONPATH=f"{ROOT / 'src'}{os.pathsep}{ROOT}",
-    )
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "an image holds one model: start it without these options" in done.stderr
-
-
-def test_a_shallow_clone_is_told_what_it_lacks(origin, tmp_path, monkeypatch, capsys):
-    git("clone", "-q", "--depth", "1", f"file://{origin[1]}", str(tmp_path / "shallow"), cwd=tmp_path)
-    monkeypatch.chdir(tmp_path / "shallow")
-    for command in (
-        "deploy serve --environment prod",
-        "release package 1.0.0",
-        "release promote prod",
-        "release create",
-    ):
-        assert main(command.split()) == 2
-        assert "`git fetch --unshallow --tags`" in capsys.readouterr().err
-
-
-def test_what_must_not_be_released_is_refused_with_every_reason(inside, capsys):
-    code = inside / "src/batchyield/plant/contract_params.py"
-    code.write_text(code.read_text() + "# changed\n")
-    figures = inside / "data/metrics/forward.json"
-    figures.write_text(figures.read_text().replace("0.97309417", "0.2"))
-    commit(inside, "Change code under the same version")
-    (inside / "scratch.txt").write_text("not committed")
-    assert main(["release", "create", "--dry-run"]) == 1
-    output = capsys.readouterr()
-    for message in (
-        "scratch.txt differs",
-        "FAILED  forward coverage 0.2000",
-        "is not what yield-model@v1.1.0 released as batchyield",
-        "passed  the storage holds all",
-    ):
-        assert message in output.out
-    assert "1.1.1 is not released" in output.err
-    assert main(["release", "create", "--version", "1.0.5"]) == 2
-    assert "1.0.5 is not above 1.1.0" in capsys.readouterr().err
-
-
-def test_what_was_not_pushed_is_not_released(inside, capsys):
-    onnx = linear_onnx(0.25)
-    write_artifact(inside / "data/model", onnx, card(), golden_rows(onnx, batches(20)), REFERENCE)
-    pin(inside)
-    for name in FILES:
-        data = (inside / "data/model" / name).read_bytes()
-        cache_path(inside, md5(data)).parent.mkdir(parents=True, exist_ok=True)
-        cache_path(inside, md5(data)).write_bytes(data)
-    commit(inside, "Forget dvc push")
-    assert main(["release", "create", "--dry-run"]) == 1
-    assert "data/model/model.onnx is missing in s3://" in capsys.readouterr().out
-    assert main(["release", "create", "--dry-run", "--offline"]) == 0
-    assert "1.1.1 could be released" in capsys.readouterr().out
-    assert "yield-model@v1.1.1" not in git("tag", cwd=inside)
-
-
-def test_notes_and_card_say_what_changed(inside, origin, capsys):
-    _, _, (first, _, _, second, *_) = origin
-    before = json.loads((ROOT / "data/metrics/test.json").read_text())["r2"]
-    assert main(["release", "notes", "1.1.0"]) == 0
-    notes = capsys.readouterr().out
-    for message in (
-        f"commit `{second}`, after 1.0.0.",
-        f"| model.onnx | `{md5(linear_onnx(0.5625))}` |",
-        f"| test batches | r2 | {before:.4g} | 0.75 | {0.75 - before:+.4g} |",
-        "Train again: the line was too low",
-    ):
-        assert message in notes
-    assert "Train the first" not in notes
-    assert changed(notes) == [
-        "- params: intervals.level in params.yaml, 0.9 before, nothing now",
-        "- params: intervals.cut in params.yaml, nothing before, periods now",
-        "- code: src/batchyield/plant/cells.py, src/batchyield/plant/batch.py",
-    ]
-    assert main(["release", "notes", "--all"]) == 0
-    output = capsys.readouterr().out
-    assert output.startswith(notes)
-    assert changed(output.removeprefix(notes)) == ["There is no version before."]
-    assert main(["release", "card", first]) == 0
-    output = capsys.readouterr().out
-    assert output.startswith(f"# {NAME}\n")
-    assert f"Commit `{first}`" in output
-    assert "| seed | 1 |" in output
+    def test_missing_in_storage(self, inside, capsys):
+        """Outputs that were not pushed to the storage prevent a release, unless offline."""
+        onnx = linear_onnx(0.25)
+        write_artifact(inside / "data/model", onnx, card(), golden_rows(onnx, batches(20)), REFERENCE)
+        pin(inside)
+        for name in FILES:
+            data = (inside / "data/model" / name).read_bytes()
+            cache_path(inside, md5(data)).parent.mkdir(parents=True, exist_ok=True)
+            cache_path(inside, md5(data)).write_bytes(data)
+        commit(inside, "Forget dvc push")
+        assert main(["release", "create", "--dry-run"]) == 1
+        assert "data/model/model.onnx is missing in s3://" in capsys.readouterr().out
+        assert main(["release", "create", "--dry-run", "--offline"]) == 0
+        assert "1.1.1 could be released" in capsys.readouterr().out
+        assert "yield-model@v1.1.1" not in git("tag", cwd=inside)
 
 
 def changed(notes):
@@ -308,20 +279,51 @@ def changed(notes):
     return notes.partition("## Changed\n\n")[2].partition("\n\n")[0].splitlines()
 
 
-def test_notes_of_the_same_inputs_say_so_and_many_files_are_cut_short(inside, capsys):
-    same = Path(LOCK).read_text()
-    for version, many in (
-        ("1.2.0", ""),
-        ("1.3.0", "".join(f"    - {{path: src/{n}.py, md5: '{n}'}}\n" for n in range(60))),
-    ):
-        Path(LOCK).write_text(same.replace("    deps:\n", f"    deps:\n{many}"))
-        git("commit", "-qam", f"Release {version}", "--allow-empty", cwd=inside)
-        git("tag", "-a", f"yield-model@v{version}", "-m", "yield-model", cwd=inside)
-    assert main(["release", "notes", "1.2.0"]) == 0
-    assert changed(capsys.readouterr().out) == ["The same data, code and params as before."]
-    assert main(["release", "notes", "1.3.0"]) == 0
-    (output,) = changed(capsys.readouterr().out)
-    assert re.fullmatch(r"- code: (src/\d+\.py, )+src/\d+\.py and \d+ more", output)
+class TestNotes:
+    def test_changes(self, inside, origin, capsys):
+        """Notes and card show pins, metrics and changes."""
+        _, _, (first, _, _, second, *_) = origin
+        before = json.loads((ROOT / "data/metrics/test.json").read_text())["r2"]
+        assert main(["release", "notes", "1.1.0"]) == 0
+        notes = capsys.readouterr().out
+        for message in (
+            f"commit `{second}`, after 1.0.0.",
+            f"| model.onnx | `{md5(linear_onnx(0.5625))}` |",
+            f"| test batches | r2 | {before:.4g} | 0.75 | {0.75 - before:+.4g} |",
+            "Train again: the line was too low",
+        ):
+            assert message in notes
+        assert "Train the first" not in notes
+        assert changed(notes) == [
+            "- params: intervals.level in params.yaml, 0.9 before, nothing now",
+            "- params: intervals.cut in params.yaml, nothing before, periods now",
+            "- code: src/batchyield/plant/cells.py, src/batchyield/plant/batch.py",
+        ]
+        assert main(["release", "notes", "--all"]) == 0
+        output = capsys.readouterr().out
+        assert output.startswith(notes)
+        assert changed(output.removeprefix(notes)) == ["There is no version before."]
+        assert main(["release", "card", first]) == 0
+        output = capsys.readouterr().out
+        assert output.startswith(f"# {NAME}\n")
+        assert f"Commit `{first}`" in output
+        assert "| seed | 1 |" in output
+
+    def test_no_change_and_many_files(self, inside, capsys):
+        """Equal inputs are reported as such, and long lists of files are shortened."""
+        same = Path(LOCK).read_text()
+        for version, many in (
+            ("1.2.0", ""),
+            ("1.3.0", "".join(f"    - {{path: src/{n}.py, md5: '{n}'}}\n" for n in range(60))),
+        ):
+            Path(LOCK).write_text(same.replace("    deps:\n", f"    deps:\n{many}"))
+            git("commit", "-qam", f"Release {version}", "--allow-empty", cwd=inside)
+            git("tag", "-a", f"yield-model@v{version}", "-m", "yield-model", cwd=inside)
+        assert main(["release", "notes", "1.2.0"]) == 0
+        assert changed(capsys.readouterr().out) == ["The same data, code and params as before."]
+        assert main(["release", "notes", "1.3.0"]) == 0
+        (output,) = changed(capsys.readouterr().out)
+        assert re.fullmatch(r"- code: (src/\d+\.py, )+src/\d+\.py and \d+ more", output)
 
 
 class Index:
@@ -411,52 +413,6 @@ def publish(root, **environment):
     return run("make", "-o", ".venv/.made-from-locks", "publish", cwd=root, check=False, **environment)
 
 
-def test_from_the_tag_by_way_of_an_index_to_the_prediction_that_the_service_gives(clone, index, tmp_path, monkeypatch):
-    wheels = [Path(line) for line in at(clone, "release", "package", "1.0.0").splitlines()]
-    assert [wheel.name.split("-")[0] for wheel in wheels] == ["batchyield_model", "batchyield"]
-    wheels_at = [clone / wheel for wheel in wheels]
-    again = [
-        Path(line) for line in at(clone, "release", "package", "1.0.0", "--out", str(tmp_path / "again")).splitlines()
-    ]
-    assert [one.read_bytes() for one in wheels_at] == [two.read_bytes() for two in again]
-
-    assert publish(clone).returncode != 0, "without UV_PUBLISH_URL nothing goes to PyPI"
-    address = index.url.replace("//", f"//plant:{TOKEN}@")  # as hosted indexes give it out
-    simple = {"UV_PUBLISH_CHECK_URL": f"{address}/simple/"}
-    wrong = {"UV_PUBLISH_USERNAME": "plant", "UV_PUBLISH_PASSWORD": "wr0ng-token"}
-    refused = publish(clone, UV_PUBLISH_URL=index.url, **simple, **wrong)
-    assert refused.returncode != 0
-    assert "403" in refused.stdout + refused.stderr
-    done = publish(clone, UV_PUBLISH_URL=address, **simple)
-    assert done.returncode == 0, done.stderr
-    (index.folder / "packages" / wheels[1].name).unlink()
-    resumed = publish(clone, UV_PUBLISH_URL=address, **simple)
-    assert resumed.returncode == 0, "an upload that was cut off continues with the files that are missing"
-    assert sorted(file.name for file in (index.folder / "packages").iterdir()) == sorted(one.name for one in wheels)
-    for output, token in ((refused, "wr0ng-token"), (done, TOKEN), (resumed, TOKEN)):
-        assert token not in output.stdout + output.stderr
-
-    python = bare_environment(tmp_path / "plant")
-    run(
-        *(sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-cache-dir"),
-        *("--disable-pip-version-check", "--index-url", f"{address}/simple/"),
-        *("batchyield-model==1.0.0", f"batchyield=={wheels[1].name.split('-')[1]}"),
-        cwd=tmp_path,
-    )
-    done = run(str(python), "-I", "-c", PREDICT, json.dumps(INPUTS), cwd=tmp_path)
-    installed = json.loads(done.stdout)
-    assert all(path.startswith(str(tmp_path / "plant")) for path in installed["at"])
-    assert installed["forbidden"] == []
-
-    answered = served(clone, "--model", NAME, "--environment", "prod")
-    assert answered["predictions"] == installed["predictions"]
-    assert answered["predictions"][1]["yield"] == pytest.approx(0.901)
-    release = resolve(root=clone, stage="prod")
-    assert answered["model"] == {"version": "1.0.0", "revision": release.revision, "md5": installed["md5"]}
-    assert installed["pin"]["files"][MODEL] == installed["md5"] == md5(linear_onnx(0.5))
-    assert (installed["pin"]["revision"], installed["version"]) == (release.revision, "1.0.0")
-
-
 @pytest.fixture
 def packaged(inside):
     """The package of the first release, unpacked."""
@@ -468,27 +424,98 @@ def packaged(inside):
     return inside / "unpacked/batchyield_model"
 
 
-def test_a_packaged_model_takes_batches_mappings_and_sheets_and_says_what_it_cannot_read(packaged, tmp_path):
-    model = ModelPackage(packaged)
-    expected = [prediction.yield_ for prediction in model.predict(batches(2))]
-    assert [prediction.yield_ for prediction in model.predict({"B14": 400.0})] == expected[:1]
-    sheet = tmp_path / "plant.csv"
-    sheet.write_bytes(simulate(rows=5).csv())
-    assert len(model.predict(sheet)) == len(model.predict(str(sheet))) == 5
-    assert model.predict([]) == []
-    with pytest.raises(InputError, match=r"\$\[1\].*unknown field `B15`"):
-        model.predict([{"B14": 1}, {"B15": 1}])
-    with pytest.raises(InputError, match=r"\$\[0\]\.B14: Expected"):
-        model.predict({"B14": "much"})
-    with pytest.raises(InputError, match="cannot be read"):
-        model.predict(tmp_path / "no.csv")
+class TestPackage:
+    def test_service_without_dvc(self, tmp_path):
+        """A service without DVC rejects the choice of a model."""
+        bare = bare_environment(tmp_path / "image")
+        done = run(
+            *(str(bare), "-m", "api", "--model", NAME, "--environment", "prod"),
+            cwd=tmp_path,
+            check=False,
+            PYTHONPATH=f"{ROOT / 'src'}{os.pathsep}{ROOT}",
+        )
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "an image holds one model: start it without these options" in done.stderr
 
+    def test_from_tag_to_prediction(self, clone, index, tmp_path, monkeypatch):
+        """A package built from the tag, uploaded and installed, predicts as the service does."""
+        wheels = [Path(line) for line in at(clone, "release", "package", "1.0.0").splitlines()]
+        assert [wheel.name.split("-")[0] for wheel in wheels] == ["batchyield_model", "batchyield"]
+        wheels_at = [clone / wheel for wheel in wheels]
+        again = [
+            Path(line)
+            for line in at(clone, "release", "package", "1.0.0", "--out", str(tmp_path / "again")).splitlines()
+        ]
+        assert [one.read_bytes() for one in wheels_at] == [two.read_bytes() for two in again]
 
-def test_a_package_whose_bytes_are_not_the_pinned_ones_does_not_answer(packaged):
-    onnx = packaged / MODEL
-    onnx.write_bytes(onnx.read_bytes()[:-1] + b"\0")
-    with pytest.raises(ArtifactError, match="is not the pinned file"):
-        ModelPackage(packaged).predict(batches(1))
-    (packaged / "pin.json").unlink()
-    with pytest.raises(ArtifactError, match=r"pin\.json: cannot be read.*\n.*pip install"):
-        _ = ModelPackage(packaged).pin
+        assert publish(clone).returncode != 0, "without UV_PUBLISH_URL nothing goes to PyPI"
+        address = index.url.replace("//", f"//plant:{TOKEN}@")  # as hosted indexes give it out
+        simple = {"UV_PUBLISH_CHECK_URL": f"{address}/simple/"}
+        wrong = {"UV_PUBLISH_USERNAME": "plant", "UV_PUBLISH_PASSWORD": "wr0ng-token"}
+        refused = publish(clone, UV_PUBLISH_URL=index.url, **simple, **wrong)
+        assert refused.returncode != 0
+        assert "403" in refused.stdout + refused.stderr
+        done = publish(clone, UV_PUBLISH_URL=address, **simple)
+        assert done.returncode == 0, done.stderr
+        (index.folder / "packages" / wheels[1].name).unlink()
+        resumed = publish(clone, UV_PUBLISH_URL=address, **simple)
+        assert resumed.returncode == 0, "an upload that was cut off continues with the files that are missing"
+        assert sorted(file.name for file in (index.folder / "packages").iterdir()) == sorted(one.name for one in wheels)
+        for output, token in ((refused, "wr0ng-token"), (done, TOKEN), (resumed, TOKEN)):
+            assert token not in output.stdout + output.stderr
+
+        python = bare_environment(tmp_path / "plant")
+        run(
+            *(
+                sys.executable,
+                "-m",
+                "pip",
+                "--python",
+                str(python),
+                "install",
+                "--quiet",
+                "--no-deps",
+                "--no-cache-dir",
+            ),
+            *("--disable-pip-version-check", "--index-url", f"{address}/simple/"),
+            *("batchyield-model==1.0.0", f"batchyield=={wheels[1].name.split('-')[1]}"),
+            cwd=tmp_path,
+        )
+        done = run(str(python), "-I", "-c", PREDICT, json.dumps(INPUTS), cwd=tmp_path)
+        installed = json.loads(done.stdout)
+        assert all(path.startswith(str(tmp_path / "plant")) for path in installed["at"])
+        assert installed["forbidden"] == []
+
+        answered = served(clone, "--model", NAME, "--environment", "prod")
+        assert answered["predictions"] == installed["predictions"]
+        assert answered["predictions"][1]["yield"] == pytest.approx(0.901)
+        release = resolve(root=clone, stage="prod")
+        assert answered["model"] == {"version": "1.0.0", "revision": release.revision, "md5": installed["md5"]}
+        assert installed["pin"]["files"][MODEL] == installed["md5"] == md5(linear_onnx(0.5))
+        assert (installed["pin"]["revision"], installed["version"]) == (release.revision, "1.0.0")
+
+    def test_inputs(self, packaged, tmp_path):
+        """The package accepts batches, mappings and CSV files, and names what it cannot read."""
+        model = ModelPackage(packaged)
+        expected = [prediction.yield_ for prediction in model.predict(batches(2))]
+        assert [prediction.yield_ for prediction in model.predict({"B14": 400.0})] == expected[:1]
+        sheet = tmp_path / "plant.csv"
+        sheet.write_bytes(simulate(rows=5).csv())
+        assert len(model.predict(sheet)) == len(model.predict(str(sheet))) == 5
+        assert model.predict([]) == []
+        with pytest.raises(InputError, match=r"\$\[1\].*unknown field `B15`"):
+            model.predict([{"B14": 1}, {"B15": 1}])
+        with pytest.raises(InputError, match=r"\$\[0\]\.B14: Expected"):
+            model.predict({"B14": "much"})
+        with pytest.raises(InputError, match="cannot be read"):
+            model.predict(tmp_path / "no.csv")
+
+    def test_changed_bytes(self, packaged):
+        """A package whose bytes differ from its pin does not predict."""
+        onnx = packaged / MODEL
+        onnx.write_bytes(onnx.read_bytes()[:-1] + b"\0")
+        with pytest.raises(ArtifactError, match="is not the pinned file"):
+            ModelPackage(packaged).predict(batches(1))
+        (packaged / "pin.json").unlink()
+        with pytest.raises(ArtifactError, match=r"pin\.json: cannot be read.*\n.*pip install"):
+            _ = ModelPackage(packaged).pin

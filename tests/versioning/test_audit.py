@@ -122,110 +122,6 @@ def states(made):
     return {copy.path: copy.state for copy in made.copies}
 
 
-def test_a_checkout_whose_pins_are_all_there_is_sound(project, plain):
-    made = audit(project)
-    assert made.sound
-    assert made.orphans == ()
-    assert states(made) == dict.fromkeys(
-        [
-            "data/raw/batches.csv",
-            "data/model.onnx",
-            "data/golden",
-            *(f"data/{name}" for name in FOLDER),
-            "data/plot.csv",
-        ],
-        ObjectState.INTACT,
-    ), "metrics stand in git, so no copy of them is asked for"
-    assert made.source.state is ObjectState.INTACT
-    assert made.source.versioning is Versioning.OFF
-    assert len(made.warnings) == 1
-    assert "the copy in the storage is the only other one" in made.warnings[0]
-    assert render(made).startswith("SOUND")
-
-
-def test_each_thing_that_is_wrong_is_named(project, plain):
-    put(plain, key(md5(MODEL)), b"the modem")
-    plain.delete_object(Bucket=embedded_s3.BUCKET, Key=key(md5(PLOT)))
-    put(plain, "raw/batches.csv", b"another file")
-    put(plain, "dvc/files/md5/00/stray", b"12345")
-    made = audit(project)
-    assert not made.sound
-    source, model, plot = made.problems
-    assert "s3://batchyield/raw/batches.csv" in source
-    assert md5(b"another file") in source
-    assert md5(RAW) in source
-    assert "data/model.onnx is corrupt" in model
-    assert md5(b"the modem") in model
-    assert "data/plot.csv has no copy" in plot
-    assert key(md5(PLOT)) in plot
-    assert {path for path, state in states(made).items() if state is not ObjectState.INTACT} == {
-        "data/model.onnx",
-        "data/plot.csv",
-    }
-    assert [(orphan.key, orphan.size) for orphan in made.orphans] == [("dvc/files/md5/00/stray", 5)]
-    message = render(made)
-    assert message.startswith("NOT SOUND: 3 problems")
-    assert "dvc/files/md5/00/stray" in message
-
-
-def test_the_bytes_are_read_not_the_servers_word_for_them(project, plain):
-    """A disk that rots under the server: same name, same size, other bytes."""
-    file = project / ".s3" / embedded_s3.BUCKET / key(md5(MODEL))
-    file.write_bytes(MODEL[::-1])
-    assert states(audit(project))["data/model.onnx"] is ObjectState.CORRUPT
-
-
-def test_a_lost_file_of_a_folder_is_named_and_a_lost_folder_too(project, plain):
-    plain.delete_object(Bucket=embedded_s3.BUCKET, Key=key(md5(b"second")))
-    assert [problem.split(" has")[0] for problem in audit(project).problems] == ["data/golden/b.json"]
-    plain.delete_object(Bucket=embedded_s3.BUCKET, Key=key(TREE))
-    assert [problem.split(" has")[0] for problem in audit(project).problems] == ["data/golden"]
-
-
-def test_a_source_object_that_is_gone_is_said_so(project, plain):
-    plain.delete_object(Bucket=embedded_s3.BUCKET, Key="raw/batches.csv")
-    made = audit(project)
-    assert made.source.state is ObjectState.MISSING
-    assert "gone from the source" in made.problems[0]
-
-
-@pytest.mark.parametrize("kept", ["branch", "tag", "parent commit", "branch merged away", "working tree", "stash"])
-def test_what_any_revision_pins_is_no_orphan(project, plain, kept):
-    put(plain, key(md5(b"older model")), b"older model")
-    assert [orphan.key for orphan in audit(project).orphans] == [key(md5(b"older model"))]
-    put(plain, key(md5(MODEL)), MODEL)
-    if kept in ("branch", "tag", "branch merged away"):
-        git(project, "checkout", "-q", "-b", "other")
-    write_lock(project, b"older model")
-    if kept == "stash":
-        git(project, "stash")
-    elif kept != "working tree":
-        commit(project)
-    if kept == "tag":
-        git(project, "tag", "v1")
-    if kept in ("branch", "tag", "branch merged away"):
-        git(project, "checkout", "-q", "main")
-        git(project, "commit", "-q", "--allow-empty", "-m", "aside")
-    if kept == "branch merged away":
-        git(project, "merge", "-q", "-s", "ours", "-m", "merge", "other")
-    if kept in ("tag", "branch merged away"):
-        git(project, "branch", "-q", "-D", "other")
-    if kept == "parent commit":
-        write_lock(project)
-        commit(project)
-    assert audit(project).orphans == ()
-
-
-def test_a_shallow_clone_says_that_orphans_may_be_none(project, plain, tmp_path):
-    write_lock(project)
-    (project / "more").write_text("a second commit")
-    commit(project)
-    clone = tmp_path / "clone"
-    git(tmp_path, "clone", "-q", "--depth=1", project.as_uri(), str(clone))
-    remotes.copy_remotes(project, clone)
-    assert any("shallow" in warning for warning in audit(clone).warnings)
-
-
 @pytest.fixture
 def versioned(project, monkeypatch):
     """The same in an S3 that keeps versions, whose endpoint and keys stand in the DVC config alone."""
@@ -254,134 +150,246 @@ def point(root, endpoint):
     (root / ".dvc/config.local").write_text("".join(lines))
 
 
-def test_a_versioned_source_is_reported_as_such_and_warns_of_nothing(project, versioned):
-    made = audit(project)
-    assert made.source.versioning is Versioning.ON
-    assert made.source.version
-    assert (made.problems, made.warnings) == ((), ())
+class TestVersionedSource:
+    def test_no_warning(self, project, versioned):
+        """A bucket with versioning gives no warning."""
+        made = audit(project)
+        assert made.source.versioning is Versioning.ON
+        assert made.source.version
+        assert (made.problems, made.warnings) == ((), ())
 
+    @pytest.mark.parametrize("spoil", ["overwrite", "delete"])
+    def test_older_version(self, project, versioned, spoil):
+        """The pinned bytes are found in an older version after an overwrite or a delete."""
+        pinned = versioned.head_object(Bucket=embedded_s3.BUCKET, Key="raw/batches.csv")["VersionId"]
+        if spoil == "overwrite":
+            put(versioned, "raw/batches.csv", b"another file")
+        else:
+            versioned.delete_object(Bucket=embedded_s3.BUCKET, Key="raw/batches.csv")
+        made = audit(project)
+        assert made.sound
+        assert (made.source.state, made.source.version) == (ObjectState.OLDER, pinned)
+        assert pinned in made.warnings[0]
 
-@pytest.mark.parametrize("spoil", ["overwrite", "delete"])
-def test_a_pinned_object_that_its_bucket_keeps_as_a_version_is_found(project, versioned, spoil):
-    pinned = versioned.head_object(Bucket=embedded_s3.BUCKET, Key="raw/batches.csv")["VersionId"]
-    if spoil == "overwrite":
+    def test_pinned_version(self, project, versioned):
+        """A pin by version accepts only that version."""
+        pinned = versioned.head_object(Bucket=embedded_s3.BUCKET, Key="raw/batches.csv")["VersionId"]
+        write_pin(project, version=pinned)
         put(versioned, "raw/batches.csv", b"another file")
-    else:
-        versioned.delete_object(Bucket=embedded_s3.BUCKET, Key="raw/batches.csv")
-    made = audit(project)
-    assert made.sound
-    assert (made.source.state, made.source.version) == (ObjectState.OLDER, pinned)
-    assert pinned in made.warnings[0]
+        assert audit(project).source.state is ObjectState.INTACT
+        versioned.delete_object(Bucket=embedded_s3.BUCKET, Key="raw/batches.csv", VersionId=pinned)
+        put(versioned, "raw/batches.csv", RAW)  # the same bytes, but DVC would ask for the version
+        made = audit(project)
+        assert made.source.state is ObjectState.MISSING
+        assert pinned in made.problems[0]
+
+    def test_suspended(self, project, versioned):
+        """Suspended versioning gives a warning."""
+        versioned.put_bucket_versioning(Bucket=embedded_s3.BUCKET, VersioningConfiguration={"Status": "Suspended"})
+        made = audit(project)
+        assert made.source.versioning is Versioning.SUSPENDED
+        assert "suspended" in made.warnings[0]
+
+    @pytest.mark.parametrize(("code", "status"), [("NotImplemented", 501), ("AccessDenied", 403)])
+    def test_unknown(self, code, status):
+        """Versioning is unknown if the server or its policy does not answer."""
+        client = botocore.session.Session().create_client(
+            "s3", region_name="us-east-1", aws_access_key_id="k", aws_secret_access_key="s"
+        )
+        with Stubber(client) as stub:
+            stub.add_client_error("get_bucket_versioning", code, http_status_code=status)
+            assert s3_objects.read_versioning(remotes.Remote(client, "b", "")) is Versioning.UNKNOWN
+            stub.add_client_error("get_bucket_versioning", "NoSuchBucket", http_status_code=404)
+            with pytest.raises(botocore.exceptions.ClientError):
+                s3_objects.read_versioning(remotes.Remote(client, "b", ""))
 
 
-def test_a_pin_by_version_is_asked_for_by_version(project, versioned):
-    pinned = versioned.head_object(Bucket=embedded_s3.BUCKET, Key="raw/batches.csv")["VersionId"]
-    write_pin(project, version=pinned)
-    put(versioned, "raw/batches.csv", b"another file")
-    assert audit(project).source.state is ObjectState.INTACT
-    versioned.delete_object(Bucket=embedded_s3.BUCKET, Key="raw/batches.csv", VersionId=pinned)
-    put(versioned, "raw/batches.csv", RAW)  # the same bytes, but DVC would ask for the version
-    made = audit(project)
-    assert made.source.state is ObjectState.MISSING
-    assert pinned in made.problems[0]
+class TestRemote:
+    def test_wrong_checksum(self, project):
+        """Bytes that do not match the server's checksum are reported as corrupt."""
+
+        class Rotten(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.send_response(200)
+                self.send_header("Content-Length", "9")
+                self.send_header("x-amz-checksum-crc32", "AAAAAA==")
+                self.end_headers()
+                self.wfile.write(b"the modem")
+
+            def log_message(self, *_):
+                pass
+
+        with http.server.HTTPServer(("127.0.0.1", 0), Rotten) as server:
+            threading.Thread(target=server.handle_request, daemon=True).start()
+            point(project, f"http://localhost:{server.server_port}")
+            found = s3_objects.check_copy(
+                remotes.s3_client("storage", project), "storage", "data/model.onnx", md5(MODEL)
+            )
+        assert found.state is ObjectState.CORRUPT
+        assert md5(b"the modem") in found.found
+
+    def test_unreachable(self, project):
+        """An S3 that does not answer is named with a remedy."""
+        point(project, f"http://localhost:{embedded_s3.free_port()}")
+        with pytest.raises(StorageError, match=r"remote source cannot be reached.*\n.*endpointurl.*config\.local"):
+            audit(project)
+
+    def test_missing_bucket(self, project, versioned):
+        """A missing bucket or remote is named with a remedy."""
+        (project / ".dvc/config").write_text(CONFIG.replace("s3://batchyield/dvc", "s3://nowhere/dvc"))
+        with pytest.raises(StorageError, match=r"remote storage .*NoSuchBucket.*\n.*url"):
+            audit(project)
+        with pytest.raises(ConfigError, match=r"remote attic is not in the DVC config\n.*dvc remote add"):
+            remotes.s3_client("attic", project)
+
+    def test_missing_profile(self, project):
+        """A profile that does not exist is named."""
+        with (project / ".dvc/config").open("a") as config:
+            config.write("    profile = nobody\n")
+        with pytest.raises(StorageError, match=r"nobody.*\n.*profile"):
+            remotes.s3_client("source", project)
+
+    def test_credential_chain(self, project, tmp_path, monkeypatch):
+        """Keys and region come from botocore's chain if the DVC config has none."""
+        shared = tmp_path / "credentials"
+        shared.write_text("[lab]\naws_access_key_id = shared\naws_secret_access_key = secret\n")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SHARED_CREDENTIALS_FILE", "AWS_PROFILE"):
+            monkeypatch.delenv(name, raising=False)
+        with (project / ".dvc/config").open("a") as config:
+            config.write(f"    profile = lab\n    credentialpath = {shared}\n    region = eu-west-1\n")
+        remote = remotes.s3_client("source", project)
+        assert remote.client._request_signer._credentials.access_key == "shared"
+        assert remote.client.meta.region_name == "eu-west-1"
+        assert remote.client.meta.endpoint_url == "https://s3.eu-west-1.amazonaws.com"
+        assert (remote.bucket, remote.prefix) == ("batchyield", "")
 
 
-def test_bytes_that_their_own_checksum_disowns_are_corrupt_not_an_error(project):
-    class Rotten(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200)
-            self.send_header("Content-Length", "9")
-            self.send_header("x-amz-checksum-crc32", "AAAAAA==")
-            self.end_headers()
-            self.wfile.write(b"the modem")
+class TestAudit:
+    def test_intact(self, project, plain):
+        """A checkout whose pins are all in S3 is sound."""
+        made = audit(project)
+        assert made.sound
+        assert made.orphans == ()
+        assert states(made) == dict.fromkeys(
+            [
+                "data/raw/batches.csv",
+                "data/model.onnx",
+                "data/golden",
+                *(f"data/{name}" for name in FOLDER),
+                "data/plot.csv",
+            ],
+            ObjectState.INTACT,
+        ), "metrics stand in git, so no copy of them is asked for"
+        assert made.source.state is ObjectState.INTACT
+        assert made.source.versioning is Versioning.OFF
+        assert len(made.warnings) == 1
+        assert "the copy in the storage is the only other one" in made.warnings[0]
+        assert render(made).startswith("SOUND")
 
-        def log_message(self, *_):
-            pass
+    def test_all_problems_named(self, project, plain):
+        """Changed source, corrupt and missing copies and orphans are each reported."""
+        put(plain, key(md5(MODEL)), b"the modem")
+        plain.delete_object(Bucket=embedded_s3.BUCKET, Key=key(md5(PLOT)))
+        put(plain, "raw/batches.csv", b"another file")
+        put(plain, "dvc/files/md5/00/stray", b"12345")
+        made = audit(project)
+        assert not made.sound
+        source, model, plot = made.problems
+        assert "s3://batchyield/raw/batches.csv" in source
+        assert md5(b"another file") in source
+        assert md5(RAW) in source
+        assert "data/model.onnx is corrupt" in model
+        assert md5(b"the modem") in model
+        assert "data/plot.csv has no copy" in plot
+        assert key(md5(PLOT)) in plot
+        assert {path for path, state in states(made).items() if state is not ObjectState.INTACT} == {
+            "data/model.onnx",
+            "data/plot.csv",
+        }
+        assert [(orphan.key, orphan.size) for orphan in made.orphans] == [("dvc/files/md5/00/stray", 5)]
+        message = render(made)
+        assert message.startswith("NOT SOUND: 3 problems")
+        assert "dvc/files/md5/00/stray" in message
 
-    with http.server.HTTPServer(("127.0.0.1", 0), Rotten) as server:
-        threading.Thread(target=server.handle_request, daemon=True).start()
-        point(project, f"http://localhost:{server.server_port}")
-        found = s3_objects.check_copy(remotes.s3_client("storage", project), "storage", "data/model.onnx", md5(MODEL))
-    assert found.state is ObjectState.CORRUPT
-    assert md5(b"the modem") in found.found
+    def test_bit_rot(self, project, plain):
+        """A disk that rots under the server: same name, same size, other bytes."""
+        file = project / ".s3" / embedded_s3.BUCKET / key(md5(MODEL))
+        file.write_bytes(MODEL[::-1])
+        assert states(audit(project))["data/model.onnx"] is ObjectState.CORRUPT
 
+    def test_missing_file_of_folder(self, project, plain):
+        """A missing file of an output folder, or the missing folder, is reported."""
+        plain.delete_object(Bucket=embedded_s3.BUCKET, Key=key(md5(b"second")))
+        assert [problem.split(" has")[0] for problem in audit(project).problems] == ["data/golden/b.json"]
+        plain.delete_object(Bucket=embedded_s3.BUCKET, Key=key(TREE))
+        assert [problem.split(" has")[0] for problem in audit(project).problems] == ["data/golden"]
 
-def test_suspended_versioning_warns(project, versioned):
-    versioned.put_bucket_versioning(Bucket=embedded_s3.BUCKET, VersioningConfiguration={"Status": "Suspended"})
-    made = audit(project)
-    assert made.source.versioning is Versioning.SUSPENDED
-    assert "suspended" in made.warnings[0]
+    def test_missing_source(self, project, plain):
+        """A source object that was deleted is a problem."""
+        plain.delete_object(Bucket=embedded_s3.BUCKET, Key="raw/batches.csv")
+        made = audit(project)
+        assert made.source.state is ObjectState.MISSING
+        assert "gone from the source" in made.problems[0]
 
+    @pytest.mark.parametrize("kept", ["branch", "tag", "parent commit", "branch merged away", "working tree", "stash"])
+    def test_pinned_by_any_revision(self, project, plain, kept):
+        """An object that any branch, tag, commit, stash or working tree pins is not an orphan."""
+        put(plain, key(md5(b"older model")), b"older model")
+        assert [orphan.key for orphan in audit(project).orphans] == [key(md5(b"older model"))]
+        put(plain, key(md5(MODEL)), MODEL)
+        if kept in ("branch", "tag", "branch merged away"):
+            git(project, "checkout", "-q", "-b", "other")
+        write_lock(project, b"older model")
+        if kept == "stash":
+            git(project, "stash")
+        elif kept != "working tree":
+            commit(project)
+        if kept == "tag":
+            git(project, "tag", "v1")
+        if kept in ("branch", "tag", "branch merged away"):
+            git(project, "checkout", "-q", "main")
+            git(project, "commit", "-q", "--allow-empty", "-m", "aside")
+        if kept == "branch merged away":
+            git(project, "merge", "-q", "-s", "ours", "-m", "merge", "other")
+        if kept in ("tag", "branch merged away"):
+            git(project, "branch", "-q", "-D", "other")
+        if kept == "parent commit":
+            write_lock(project)
+            commit(project)
+        assert audit(project).orphans == ()
 
-@pytest.mark.parametrize(("code", "status"), [("NotImplemented", 501), ("AccessDenied", 403)])
-def test_versioning_is_unknown_where_the_server_does_not_say(code, status):
-    client = botocore.session.Session().create_client(
-        "s3", region_name="us-east-1", aws_access_key_id="k", aws_secret_access_key="s"
-    )
-    with Stubber(client) as stub:
-        stub.add_client_error("get_bucket_versioning", code, http_status_code=status)
-        assert s3_objects.read_versioning(remotes.Remote(client, "b", "")) is Versioning.UNKNOWN
-        stub.add_client_error("get_bucket_versioning", "NoSuchBucket", http_status_code=404)
-        with pytest.raises(botocore.exceptions.ClientError):
-            s3_objects.read_versioning(remotes.Remote(client, "b", ""))
+    def test_shallow_clone(self, project, plain, tmp_path):
+        """A shallow clone warns that its orphans may be pinned by older commits."""
+        write_lock(project)
+        (project / "more").write_text("a second commit")
+        commit(project)
+        clone = tmp_path / "clone"
+        git(tmp_path, "clone", "-q", "--depth=1", project.as_uri(), str(clone))
+        remotes.copy_remotes(project, clone)
+        assert any("shallow" in warning for warning in audit(clone).warnings)
 
+    @pytest.mark.parametrize("file", ["data/raw/batches.csv.dvc", "dvc.lock", "dvc.yaml"])
+    @pytest.mark.parametrize("spoil", ["remove", "garble"])
+    def test_unreadable_pin(self, project, file, spoil):
+        """A missing or malformed pin, lock or dvc.yaml is named."""
+        if spoil == "remove":
+            (project / file).unlink()
+        else:
+            (project / file).write_text("- nothing\n- of: the kind\n")
+        with pytest.raises(ArtifactError, match=file):
+            audit(project)
 
-def test_an_s3_that_does_not_answer_is_named_with_what_to_do(project):
-    point(project, f"http://localhost:{embedded_s3.free_port()}")
-    with pytest.raises(StorageError, match=r"remote source cannot be reached.*\n.*endpointurl.*config\.local"):
-        audit(project)
-
-
-def test_a_missing_bucket_or_remote_is_named_with_what_to_do(project, versioned):
-    (project / ".dvc/config").write_text(CONFIG.replace("s3://batchyield/dvc", "s3://nowhere/dvc"))
-    with pytest.raises(StorageError, match=r"remote storage .*NoSuchBucket.*\n.*url"):
-        audit(project)
-    with pytest.raises(ConfigError, match=r"remote attic is not in the DVC config\n.*dvc remote add"):
-        remotes.s3_client("attic", project)
-
-
-def test_a_profile_that_does_not_exist_is_named(project):
-    with (project / ".dvc/config").open("a") as config:
-        config.write("    profile = nobody\n")
-    with pytest.raises(StorageError, match=r"nobody.*\n.*profile"):
-        remotes.s3_client("source", project)
-
-
-def test_keys_and_region_come_from_the_chain_where_the_config_has_none(project, tmp_path, monkeypatch):
-    shared = tmp_path / "credentials"
-    shared.write_text("[lab]\naws_access_key_id = shared\naws_secret_access_key = secret\n")
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SHARED_CREDENTIALS_FILE", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    with (project / ".dvc/config").open("a") as config:
-        config.write(f"    profile = lab\n    credentialpath = {shared}\n    region = eu-west-1\n")
-    remote = remotes.s3_client("source", project)
-    assert remote.client._request_signer._credentials.access_key == "shared"
-    assert remote.client.meta.region_name == "eu-west-1"
-    assert remote.client.meta.endpoint_url == "https://s3.eu-west-1.amazonaws.com"
-    assert (remote.bucket, remote.prefix) == ("batchyield", "")
-
-
-@pytest.mark.parametrize("file", ["data/raw/batches.csv.dvc", "dvc.lock", "dvc.yaml"])
-@pytest.mark.parametrize("spoil", ["remove", "garble"])
-def test_an_unreadable_pin_is_refused_by_name(project, file, spoil):
-    if spoil == "remove":
-        (project / file).unlink()
-    else:
-        (project / file).write_text("- nothing\n- of: the kind\n")
-    with pytest.raises(ArtifactError, match=file):
-        audit(project)
-
-
-def test_the_command_ends_with_the_verdict_and_warnings_do_not_fail_it(project, plain, monkeypatch, capsys):
-    monkeypatch.chdir(project)
-    put(plain, "dvc/files/md5/00/stray", b"12345")
-    assert __main__.main(["data", "audit"]) == 0
-    assert "in the storage, but pinned by no revision: 1 object, 5 bytes" in capsys.readouterr().out
-    plain.delete_object(Bucket=embedded_s3.BUCKET, Key=key(md5(PLOT)))
-    assert __main__.main(["data", "audit", "--json"]) == 1
-    output = json.loads(capsys.readouterr().out)
-    assert len(output["problems"]) == 1
-    assert output["orphans"] == [{"key": "dvc/files/md5/00/stray", "size": 5}]
-    (project / "dvc.lock").unlink()
-    assert __main__.main(["data", "audit"]) == 2
-    assert "dvc.lock" in capsys.readouterr().err
+    def test_exit_code(self, project, plain, monkeypatch, capsys):
+        """The exit code is 1 for problems and 0 for warnings."""
+        monkeypatch.chdir(project)
+        put(plain, "dvc/files/md5/00/stray", b"12345")
+        assert __main__.main(["data", "audit"]) == 0
+        assert "in the storage, but pinned by no revision: 1 object, 5 bytes" in capsys.readouterr().out
+        plain.delete_object(Bucket=embedded_s3.BUCKET, Key=key(md5(PLOT)))
+        assert __main__.main(["data", "audit", "--json"]) == 1
+        output = json.loads(capsys.readouterr().out)
+        assert len(output["problems"]) == 1
+        assert output["orphans"] == [{"key": "dvc/files/md5/00/stray", "size": 5}]
+        (project / "dvc.lock").unlink()
+        assert __main__.main(["data", "audit"]) == 2
+        assert "dvc.lock" in capsys.readouterr().err

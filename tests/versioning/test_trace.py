@@ -64,123 +64,127 @@ def history(tmp_path):
     return root, commit(root, lock(OLD)), commit(root, lock(NEW))
 
 
-@pytest.mark.parametrize("digits", [6, 32])
-def test_an_output_leads_back_to_params_code_raw_object_and_environment(history, digits):
-    root, _, new = history
-    made = trace(md5(NEW)[:digits], root=root)
-    assert (made.revision, [s.path for s in made.subjects]) == (new, ["data/model/model.onnx"])
-    assert [(step.stage, step.command) for step in made.steps] == [("train", "fit"), ("prepare", "prepare")]
-    assert made.steps[0].params == {"params.yaml": {"model": {"kind": "ridge", "alpha": 2}}}
-    assert [(read.path, read.role) for read in made.steps[0].inputs] == [
-        ("data/table.csv", "output"),
-        ("src/fit.py", "code"),
-    ]
-    assert (made.raw.url, made.raw.etag, made.raw.size) == ("remote://source/raw/batches.csv", "e1", 3)
-    assert made.environment["python"] == "3.11.7"
-    assert (made.breaks, made.notes) == ((), ())
-    text = render(made)
-    assert f"batchyield pin verify --rev {new[:12]}" in text
-    assert text.splitlines()[-1].endswith("dvc repro --no-run-cache train")
-    for message in ('model.kind="ridge"', f"src/fit.py@{md5(b'fit()')[:8]}", "etag e1", "numpy 2"):
-        assert message in text
+class TestTrace:
+    @pytest.mark.parametrize("digits", [6, 32])
+    def test_output(self, history, digits):
+        """An output is traced to params, code, raw object and environment."""
+        root, _, new = history
+        made = trace(md5(NEW)[:digits], root=root)
+        assert (made.revision, [s.path for s in made.subjects]) == (new, ["data/model/model.onnx"])
+        assert [(step.stage, step.command) for step in made.steps] == [("train", "fit"), ("prepare", "prepare")]
+        assert made.steps[0].params == {"params.yaml": {"model": {"kind": "ridge", "alpha": 2}}}
+        assert [(read.path, read.role) for read in made.steps[0].inputs] == [
+            ("data/table.csv", "output"),
+            ("src/fit.py", "code"),
+        ]
+        assert (made.raw.url, made.raw.etag, made.raw.size) == ("remote://source/raw/batches.csv", "e1", 3)
+        assert made.environment["python"] == "3.11.7"
+        assert (made.breaks, made.notes) == ((), ())
+        text = render(made)
+        assert f"batchyield pin verify --rev {new[:12]}" in text
+        assert text.splitlines()[-1].endswith("dvc repro --no-run-cache train")
+        for message in ('model.kind="ridge"', f"src/fit.py@{md5(b'fit()')[:8]}", "etag e1", "numpy 2"):
+            assert message in text
 
+    def test_older_lock(self, history):
+        """Bytes that only an older lock has are found with their revision."""
+        root, old, new = history
+        made = trace(md5(OLD), root=root)
+        assert made.revision == old
+        assert new[:12] in made.notes[0]
 
-def test_bytes_that_only_an_older_lock_names_are_found_with_their_revision(history):
-    root, old, new = history
-    made = trace(md5(OLD), root=root)
-    assert made.revision == old
-    assert new[:12] in made.notes[0]
+    @pytest.mark.parametrize(
+        ("data", "path", "role", "readers"),
+        [
+            (b"fit()", "src/fit.py", "code", ("train",)),
+            (b"raw", "data/raw/batches.csv", "raw data", ("prepare",)),
+            (METRIC, "data/metrics.json", "output", ()),
+        ],
+    )
+    def test_inputs_and_metrics(self, history, data, path, role, readers):
+        """Inputs and metrics are traced too."""
+        made = trace(md5(data), root=history[0])
+        assert [(s.path, s.role) for s in made.subjects] == [(path, role)]
+        assert made.readers == readers
+        assert any(line.startswith(f"git show {history[2][:12]}:{path}") for line in made.commands) == (
+            role != "raw data"
+        )
 
+    def test_revision(self, history):
+        """A revision is traced by all its outputs, the model first."""
+        root, old, _ = history
+        made = trace("HEAD~1", root=root)
+        assert made.revision == old
+        assert [s.path for s in made.subjects] == ["data/model/model.onnx", "data/table.csv", "data/metrics.json"]
 
-@pytest.mark.parametrize(
-    ("data", "path", "role", "readers"),
-    [
-        (b"fit()", "src/fit.py", "code", ("train",)),
-        (b"raw", "data/raw/batches.csv", "raw data", ("prepare",)),
-        (METRIC, "data/metrics.json", "output", ()),
-    ],
-)
-def test_inputs_and_metrics_are_found_too(history, data, path, role, readers):
-    made = trace(md5(data), root=history[0])
-    assert [(s.path, s.role) for s in made.subjects] == [(path, role)]
-    assert made.readers == readers
-    assert any(line.startswith(f"git show {history[2][:12]}:{path}") for line in made.commands) == (role != "raw data")
+    def test_workspace_file(self, history):
+        """A file is traced by its bytes; unknown bytes are compared with the lock of HEAD."""
+        root, old, _ = history
+        model = root / "data/model/model.onnx"
+        assert "not in the workspace" in trace("data/model/model.onnx", root=root).notes[0]
+        model.parent.mkdir()
+        model.write_bytes(OLD)
+        made = trace("data/model/model.onnx", root=root)
+        assert made.revision == old
+        assert md5(NEW) in made.notes[0]
+        model.write_bytes(b"spoilt")
+        with pytest.raises(ArtifactError, match=f"(?s){md5(b'spoilt')}.*{md5(NEW)}.*differs.*dvc checkout"):
+            trace("data/model/model.onnx", root=root)
+        (root / "dvc.lock").write_bytes(msgspec.yaml.encode(lock(b"spoilt")))
+        with pytest.raises(ArtifactError, match="commit it"):
+            trace("data/model/model.onnx", root=root)
 
+    def test_contradictions(self, history, monkeypatch, capsys):
+        """A lock that contradicts itself or its commit is reported, with exit code 1."""
+        root = history[0]
+        commit(root, lock(b"third", read=b"other", code=b"fit(2)"))
+        monkeypatch.chdir(root)
+        assert main(["pin", "trace", md5(b"third"), "--json"]) == 1
+        breaks = json.loads(capsys.readouterr().out)["breaks"]
+        assert len(breaks) == 2
+        assert md5(b"other") in breaks[0]
+        assert "src/fit.py" in breaks[1]
 
-def test_a_revision_is_all_its_outputs_with_the_model_first(history):
-    root, old, _ = history
-    made = trace("HEAD~1", root=root)
-    assert made.revision == old
-    assert [s.path for s in made.subjects] == ["data/model/model.onnx", "data/table.csv", "data/metrics.json"]
+    def test_folder_among_inputs(self, history):
+        """A folder among the inputs is compared by DVC's hash of it."""
+        root = history[0]
+        (root / "src/features").mkdir()
+        for name in ("b.py", "a.py"):
+            (root / "src/features" / name).write_text(name)
+        listed = json.dumps([{"md5": md5(name.encode()), "relpath": name} for name in ("a.py", "b.py")]).encode()
+        made = lock(b"fourth")
+        made["stages"]["train"]["deps"].append({"path": "src/features", "md5": f"{md5(listed)}.dir"})
+        commit(root, made)
+        assert trace("HEAD", root=root).breaks == ()
+        (root / "src/features/a.py").write_text("changed")
+        made["stages"]["train"]["outs"][1] = entry("data/model/model.onnx", b"fifth")
+        commit(root, made)
+        assert ["src/features as" in problem for problem in trace("HEAD", root=root).breaks] == [True]
 
+    def test_errors(self, history, tmp_path):
+        """Unknown, ambiguous and unreadable names are rejected with a remedy."""
+        root = history[0]
+        with pytest.raises(RevisionError, match=r"begins no md5 in any lock[\s\S]*git fetch"):
+            trace("0" * 32, root=root)
+        twins = msgspec.yaml.encode(lock(NEW)).replace(md5(METRIC).encode(), (md5(NEW)[:8] + "0" * 24).encode())
+        commit(root, twins)
+        with pytest.raises(RevisionError, match="begins several hashes"):
+            trace(md5(NEW)[:6], root=root)
+        broken = commit(root, b"<<<<<<< ours\nmd5: " + md5(OLD).encode())
+        with pytest.raises(ArtifactError, match=r"not a readable DVC lock[\s\S]*name another one"):
+            trace(broken, root=root)
+        assert broken[:12] in trace(md5(OLD), root=root).notes[0]
+        (tmp_path / "bare").mkdir()
+        with pytest.raises(CommandError, match="in a checkout"):
+            trace("HEAD", root=tmp_path / "bare")
 
-def test_a_file_is_known_by_its_bytes_and_an_unknown_one_by_what_the_lock_says(history):
-    root, old, _ = history
-    model = root / "data/model/model.onnx"
-    assert "not in the workspace" in trace("data/model/model.onnx", root=root).notes[0]
-    model.parent.mkdir()
-    model.write_bytes(OLD)
-    made = trace("data/model/model.onnx", root=root)
-    assert made.revision == old
-    assert md5(NEW) in made.notes[0]
-    model.write_bytes(b"spoilt")
-    with pytest.raises(ArtifactError, match=f"(?s){md5(b'spoilt')}.*{md5(NEW)}.*differs.*dvc checkout"):
-        trace("data/model/model.onnx", root=root)
-    (root / "dvc.lock").write_bytes(msgspec.yaml.encode(lock(b"spoilt")))
-    with pytest.raises(ArtifactError, match="commit it"):
-        trace("data/model/model.onnx", root=root)
-
-
-def test_a_lock_that_contradicts_itself_or_its_commit_is_said_so(history, monkeypatch, capsys):
-    root = history[0]
-    commit(root, lock(b"third", read=b"other", code=b"fit(2)"))
-    monkeypatch.chdir(root)
-    assert main(["pin", "trace", md5(b"third"), "--json"]) == 1
-    breaks = json.loads(capsys.readouterr().out)["breaks"]
-    assert len(breaks) == 2
-    assert md5(b"other") in breaks[0]
-    assert "src/fit.py" in breaks[1]
-
-
-def test_a_folder_is_compared_by_the_hash_that_dvc_gives_it(history):
-    root = history[0]
-    (root / "src/features").mkdir()
-    for name in ("b.py", "a.py"):
-        (root / "src/features" / name).write_text(name)
-    listed = json.dumps([{"md5": md5(name.encode()), "relpath": name} for name in ("a.py", "b.py")]).encode()
-    made = lock(b"fourth")
-    made["stages"]["train"]["deps"].append({"path": "src/features", "md5": f"{md5(listed)}.dir"})
-    commit(root, made)
-    assert trace("HEAD", root=root).breaks == ()
-    (root / "src/features/a.py").write_text("changed")
-    made["stages"]["train"]["outs"][1] = entry("data/model/model.onnx", b"fifth")
-    commit(root, made)
-    assert ["src/features as" in problem for problem in trace("HEAD", root=root).breaks] == [True]
-
-
-def test_what_cannot_be_told_is_refused_with_what_to_do(history, tmp_path):
-    root = history[0]
-    with pytest.raises(RevisionError, match=r"begins no md5 in any lock[\s\S]*git fetch"):
-        trace("0" * 32, root=root)
-    twins = msgspec.yaml.encode(lock(NEW)).replace(md5(METRIC).encode(), (md5(NEW)[:8] + "0" * 24).encode())
-    commit(root, twins)
-    with pytest.raises(RevisionError, match="begins several hashes"):
-        trace(md5(NEW)[:6], root=root)
-    broken = commit(root, b"<<<<<<< ours\nmd5: " + md5(OLD).encode())
-    with pytest.raises(ArtifactError, match=r"not a readable DVC lock[\s\S]*name another one"):
-        trace(broken, root=root)
-    assert broken[:12] in trace(md5(OLD), root=root).notes[0]
-    (tmp_path / "bare").mkdir()
-    with pytest.raises(CommandError, match="in a checkout"):
-        trace("HEAD", root=tmp_path / "bare")
-
-
-def test_this_repository_s_model_leads_back_to_its_raw_object():
-    made = trace("HEAD", root=ROOT)
-    assert made.subjects[0].path == "data/model/model.onnx"
-    assert {"train", "split", "validate"} <= {step.stage for step in made.steps}
-    assert made.raw.url == "remote://source/raw/batches.csv"
-    assert trace(made.subjects[0].md5, root=ROOT).subjects == made.subjects[:1]
+    def test_this_repository(self):
+        """The model of this repository is traced to its raw object."""
+        made = trace("HEAD", root=ROOT)
+        assert made.subjects[0].path == "data/model/model.onnx"
+        assert {"train", "split", "validate"} <= {step.stage for step in made.steps}
+        assert made.raw.url == "remote://source/raw/batches.csv"
+        assert trace(made.subjects[0].md5, root=ROOT).subjects == made.subjects[:1]
 
 
 MADE_ELSEWHERE = {"make setup", ". .venv/bin/activate"}
@@ -193,29 +197,41 @@ def printed(root, asked):
     return made["subjects"][0]["md5"], [line for line in made["commands"] if line not in MADE_ELSEWHERE]
 
 
-@pytest.mark.slow
-def test_the_printed_commands_bring_the_traced_bytes(scratch):
-    git("-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qam", "rebuilt", "--allow-empty", cwd=scratch)
-    path, metrics = "data/split/train.parquet", "data/metrics/test.json"
-    traced, commands = printed(scratch, path)
-    (scratch / path).unlink()
-    (verify,) = [line for line in commands if line.startswith("batchyield pin verify ")]  # test_verify.py runs it
-    commands.remove(verify)
-    run("sh", "-ec", "\n".join(commands), cwd=scratch)
-    (clone,) = scratch.parent.glob("batchyield-*")
-    assert md5((clone / path).read_bytes()) == traced
-    assert not (scratch / path).exists()
-    assert not (clone / "data/model/model.onnx").exists()
+class TestCommands:
+    @pytest.mark.slow
+    def test_rebuild(self, scratch):
+        """The printed commands rebuild the traced bytes."""
+        git(
+            "-c",
+            "user.name=t",
+            "-c",
+            "user.email=t@localhost",
+            "commit",
+            "-qam",
+            "rebuilt",
+            "--allow-empty",
+            cwd=scratch,
+        )
+        path, metrics = "data/split/train.parquet", "data/metrics/test.json"
+        traced, commands = printed(scratch, path)
+        (scratch / path).unlink()
+        (verify,) = [line for line in commands if line.startswith("batchyield pin verify ")]  # test_verify.py runs it
+        commands.remove(verify)
+        run("sh", "-ec", "\n".join(commands), cwd=scratch)
+        (clone,) = scratch.parent.glob("batchyield-*")
+        assert md5((clone / path).read_bytes()) == traced
+        assert not (scratch / path).exists()
+        assert not (clone / "data/model/model.onnx").exists()
 
-    traced, commands = printed(scratch, metrics)
-    assert md5(run("sh", "-ec", commands[0], cwd=scratch).stdout.encode()) == traced
+        traced, commands = printed(scratch, metrics)
+        assert md5(run("sh", "-ec", commands[0], cwd=scratch).stdout.encode()) == traced
 
-
-def test_remotes_on_a_real_s3_without_keys_of_their_own_need_no_server_and_no_copy(history):
-    root = history[0]
-    (root / ".dvc").mkdir()
-    (root / ".dvc/config").write_text("['remote \"source\"']\n    url = s3://plant-archive\n")
-    lines = trace("HEAD", root=root).commands
-    assert not [line for line in lines if line.startswith(("batchyield data s3", "cp "))]
-    (root / ".dvc/config.local").write_text("['remote \"source\"']\n    profile = plant\n")
-    assert [line for line in trace("HEAD", root=root).commands if line.startswith("cp ")]
+    def test_real_s3(self, history):
+        """On a real S3, no server is started, and config.local is copied only if it exists."""
+        root = history[0]
+        (root / ".dvc").mkdir()
+        (root / ".dvc/config").write_text("['remote \"source\"']\n    url = s3://plant-archive\n")
+        lines = trace("HEAD", root=root).commands
+        assert not [line for line in lines if line.startswith(("batchyield data s3", "cp "))]
+        (root / ".dvc/config.local").write_text("['remote \"source\"']\n    profile = plant\n")
+        assert [line for line in trace("HEAD", root=root).commands if line.startswith("cp ")]

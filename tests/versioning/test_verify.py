@@ -32,72 +32,79 @@ def verified(root, *, code):
     return json.loads(done.stdout)
 
 
-def test_an_honest_commit_comes_out_the_same_and_nothing_of_the_checkout_is_touched(pinned):
-    (pinned / "src/batchyield/modelling/yield_model.py").write_text("broken = in the working tree only")
-    (pinned / "data/model/model.onnx").unlink()
-    before = run("git", "status", "--porcelain", cwd=pinned).stdout
-    found = verified(pinned, code=0)
-    assert {finding["verdict"] for finding in found["findings"]} == {"same"}
-    assert len(found["findings"]) >= 15
-    assert found["causes"] == []
-    assert run("git", "status", "--porcelain", cwd=pinned).stdout == before
-    run("git", "checkout", "-q", "src", cwd=pinned)
+class TestVerify:
+    def test_same(self, pinned):
+        """A commit with the right lock gives equal outputs, and the checkout does not change."""
+        (pinned / "src/batchyield/modelling/yield_model.py").write_text("broken = in the working tree only")
+        (pinned / "data/model/model.onnx").unlink()
+        before = run("git", "status", "--porcelain", cwd=pinned).stdout
+        found = verified(pinned, code=0)
+        assert {finding["verdict"] for finding in found["findings"]} == {"same"}
+        assert len(found["findings"]) >= 15
+        assert found["causes"] == []
+        assert run("git", "status", "--porcelain", cwd=pinned).stdout == before
+        run("git", "checkout", "-q", "src", cwd=pinned)
 
+    def test_stale_lock(self, pinned, tmp_path):
+        """A lock that was not rebuilt is reported with each changed input."""
+        root = tmp_path / "checkout"
+        git.git("clone", "-q", str(pinned), str(root), cwd=tmp_path)
+        run("cp", str(pinned / ".dvc/config.local"), str(root / ".dvc/config.local"), cwd=root)
+        for file, old, new in (
+            ("src/batchyield/plant/features/matrix.py", "DAY_MINUTES = 1440.0", "DAY_MINUTES = 1439.0"),
+            ("params.yaml", "level: 0.9", "level: 0.8"),
+        ):
+            text = (root / file).read_text()
+            assert old in text
+            (root / file).write_text(text.replace(old, new))
+        commit(root, "change two inputs, forget the lock")
+        found = verified(root, code=1)
+        assert "code: src/batchyield/plant/features (" in found["causes"][0]
+        assert "params: intervals.level in params.yaml (0.9 in the lock, 0.8 now)" in found["causes"][1]
+        assert "different" in {finding["verdict"] for finding in found["findings"]}
 
-def test_a_commit_whose_lock_was_not_remade_is_found_out_and_each_input_named(pinned, tmp_path):
-    root = tmp_path / "checkout"
-    git.git("clone", "-q", str(pinned), str(root), cwd=tmp_path)
-    run("cp", str(pinned / ".dvc/config.local"), str(root / ".dvc/config.local"), cwd=root)
-    for file, old, new in (
-        ("src/batchyield/plant/features/matrix.py", "DAY_MINUTES = 1440.0", "DAY_MINUTES = 1439.0"),
-        ("params.yaml", "level: 0.9", "level: 0.8"),
-    ):
-        text = (root / file).read_text()
-        assert old in text
-        (root / file).write_text(text.replace(old, new))
-    commit(root, "change two inputs, forget the lock")
-    found = verified(root, code=1)
-    assert "code: src/batchyield/plant/features (" in found["causes"][0]
-    assert "params: intervals.level in params.yaml (0.9 in the lock, 0.8 now)" in found["causes"][1]
-    assert "different" in {finding["verdict"] for finding in found["findings"]}
+    def test_changed_raw_data(self, pinned, tmp_path):
+        """A pin with other bytes fails."""
+        root = tmp_path / "checkout"
+        git.git("clone", "-q", str(pinned), str(root), cwd=tmp_path)
+        run("cp", str(pinned / ".dvc/config.local"), str(root / ".dvc/config.local"), cwd=root)
+        pin = root / "data/raw/batches.csv.dvc"
+        pin.write_text(pin.read_text().replace("md5: ", "md5: 0", 1).replace("etag: ", "etag: 0"))
+        lines = pin.read_text().splitlines()
+        lines = [
+            f"{line[:-1]}{'0' if line[-1] != '0' else '1'}" if line.startswith("- md5:") else line for line in lines
+        ]
+        pin.write_text("\n".join(lines) + "\n")
+        commit(root, "pin other bytes")
+        done = run("batchyield", "pin", "verify", cwd=root, check=False)
+        assert done.returncode == 2
+        assert "data/raw/batches.csv.dvc" in done.stderr
+        assert "Traceback" not in done.stderr
 
-
-def test_one_byte_of_the_raw_data_is_found_out(pinned, tmp_path):
-    root = tmp_path / "checkout"
-    git.git("clone", "-q", str(pinned), str(root), cwd=tmp_path)
-    run("cp", str(pinned / ".dvc/config.local"), str(root / ".dvc/config.local"), cwd=root)
-    pin = root / "data/raw/batches.csv.dvc"
-    pin.write_text(pin.read_text().replace("md5: ", "md5: 0", 1).replace("etag: ", "etag: 0"))
-    lines = pin.read_text().splitlines()
-    lines = [f"{line[:-1]}{'0' if line[-1] != '0' else '1'}" if line.startswith("- md5:") else line for line in lines]
-    pin.write_text("\n".join(lines) + "\n")
-    commit(root, "pin other bytes")
-    done = run("batchyield", "pin", "verify", cwd=root, check=False)
-    assert done.returncode == 2
-    assert "data/raw/batches.csv.dvc" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_an_unknown_revision_is_said_so(pinned):
-    done = run("batchyield", "pin", "verify", "--rev", "nowhere", cwd=pinned, check=False)
-    assert (done.returncode, "nowhere" in done.stderr) == (2, True)
+    def test_unknown_revision(self, pinned):
+        """An unknown revision is named."""
+        done = run("batchyield", "pin", "verify", "--rev", "nowhere", cwd=pinned, check=False)
+        assert (done.returncode, "nowhere" in done.stderr) == (2, True)
 
 
 numbers = st.floats(-10, 10).map(lambda value: round(value, 3))
 
 
-@given(st.dictionaries(st.text(min_size=1), numbers, min_size=1), st.floats(1e-12, 1e-8), st.floats(1e-3, 1))
-def test_a_distance_tells_rounding_from_change(figures, little, much):
-    def moved(by):
-        return json.dumps({name: value + by for name, value in figures.items()}).encode()
+class TestDiffOutput:
+    @given(st.dictionaries(st.text(min_size=1), numbers, min_size=1), st.floats(1e-12, 1e-8), st.floats(1e-3, 1))
+    def test_verdict(self, figures, little, much):
+        """Differences of rounding are close, larger ones different."""
 
-    was = moved(0)
-    assert diff_output("metrics.json", was, was).verdict is OutputVerdict.SAME
-    assert diff_output("metrics.json", was, moved(little)).verdict is OutputVerdict.CLOSE
-    assert diff_output("metrics.json", was, moved(much)).verdict is OutputVerdict.DIFFERENT
+        def moved(by):
+            return json.dumps({name: value + by for name, value in figures.items()}).encode()
 
+        was = moved(0)
+        assert diff_output("metrics.json", was, was).verdict is OutputVerdict.SAME
+        assert diff_output("metrics.json", was, moved(little)).verdict is OutputVerdict.CLOSE
+        assert diff_output("metrics.json", was, moved(much)).verdict is OutputVerdict.DIFFERENT
 
-def test_a_distance_names_the_place_and_the_size():
-    measured = diff_output("points.csv", b"id,yield\na,0.9\nb,0.8\n", b"id,yield\na,0.9\nb,0.7\n")
-    assert measured == (OutputVerdict.DIFFERENT, "1 of 4 numbers, at most 0.1 at line 3, column yield")
-    assert "of another shape" in diff_output("points.csv", b"id\na\n", b"id\na\nb\n").description
+    def test_description(self):
+        """The largest difference is reported with its place."""
+        measured = diff_output("points.csv", b"id,yield\na,0.9\nb,0.8\n", b"id,yield\na,0.9\nb,0.7\n")
+        assert measured == (OutputVerdict.DIFFERENT, "1 of 4 numbers, at most 0.1 at line 3, column yield")
+        assert "of another shape" in diff_output("points.csv", b"id\na\n", b"id\na\nb\n").description
