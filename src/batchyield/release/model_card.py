@@ -103,15 +103,15 @@ def _source(revision: str, root: Path) -> list[str]:
 
 
 def _measured(revision: str, root: Path) -> list[str]:
-    found = read_metrics(revision, root)
-    if not found:
+    metrics = read_metrics(revision, root)
+    if not metrics:
         return [UNMEASURED, ""]
-    names = sorted({name for figures in found.values() for name in figures})
+    names = sorted({name for figures in metrics.values() for name in figures})
     confidence = _confidence(revision, root)
-    head = [METRICS[file] for file in found] + ([f"{_level(revision, root)} of test resamples"] if confidence else [])
+    head = [METRICS[file] for file in metrics] + ([f"{_level(revision, root)} of test resamples"] if confidence else [])
     rows = []
     for name in names:
-        cells = [format_metric(figures.get(name)) for figures in found.values()]
+        cells = [format_metric(figures.get(name)) for figures in metrics.values()]
         if confidence:
             between = confidence.get(name)
             cells.append(f"{format_metric(between.low)} to {format_metric(between.high)}" if between else "")

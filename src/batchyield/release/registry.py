@@ -167,10 +167,10 @@ def parse_version(version: str) -> str:
     Raises:
         RevisionError: it has neither form.
     """
-    found = re.fullmatch(rf"(?:{NAME}@)?v?(\d+\.\d+\.\d+)", version)
-    if not found:
+    match = re.fullmatch(rf"(?:{NAME}@)?v?(\d+\.\d+\.\d+)", version)
+    if not match:
         raise RevisionError(f"{version} is not a version", "give it as MAJOR.MINOR.PATCH, for example 1.2.0")
-    return found[1]
+    return match[1]
 
 
 def missing_tags_hint(root: Path) -> str:

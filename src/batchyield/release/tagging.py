@@ -115,12 +115,12 @@ def _create(create: Callable[..., Any], root: Path, *what: str, push: bool, **op
     # GTO knows only some of git's settings for the identity of the tagger.
     name, _, rest = git("var", "GIT_COMMITTER_IDENT", cwd=root).partition(" <")
     try:
-        made = create(root, NAME, *what, author=name, author_email=rest.partition(">")[0], **options)
+        created = create(root, NAME, *what, author=name, author_email=rest.partition(">")[0], **options)
     except GTOException as error:
         raise ConflictError(
             f"GTO refuses: {error}", f"`batchyield release list` lists versions and stages; {FETCH}"
         ) from error
-    tag: str = made.tag
+    tag: str = created.tag
     if push:
         try:
             git("push", "--quiet", "origin", f"refs/tags/{tag}", cwd=root)

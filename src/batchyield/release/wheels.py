@@ -122,9 +122,18 @@ def build_library_wheel(revision: str, out: Path, root: Path = Path()) -> Path:
 
 def _build(project: Path, out: Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out) as made:
+    with tempfile.TemporaryDirectory(dir=out) as folder:
         done = subprocess.run(  # noqa: S603 - our own fixed command
-            [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(Path(made).resolve())],
+            [
+                sys.executable,
+                "-m",
+                "hatchling",
+                "build",
+                "--target",
+                "wheel",
+                "--directory",
+                str(Path(folder).resolve()),
+            ],
             cwd=project,
             env=os.environ | {"SOURCE_DATE_EPOCH": EPOCH},
             capture_output=True,
@@ -132,5 +141,5 @@ def _build(project: Path, out: Path) -> Path:
         )
         if done.returncode:
             raise CommandError(f"the wheel cannot be built: {done.stderr.strip()}", "run `make setup`")
-        (built,) = Path(made).glob("*.whl")
+        (built,) = Path(folder).glob("*.whl")
         return built.replace(out / built.name)

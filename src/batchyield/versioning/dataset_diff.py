@@ -170,32 +170,32 @@ def _drift(before: Sheet, after: Sheet, only: set[str]) -> Drift:
     }
     measured = [np.array(_yields(sheet), dtype=np.float64) for sheet in (before, after)]
     trained = build_reference(names, values, measured[0], blank, values[:, INDEX["id_number"]])
-    kept = [i for i, batch in enumerate(after.batches) if str(batch.id) in only]
-    window = [after.batches[i] for i in kept]
-    return compute_window_drift(trained, window, featurize(window).values, measured[1][kept])
+    chosen = [i for i, batch in enumerate(after.batches) if str(batch.id) in only]
+    window = [after.batches[i] for i in chosen]
+    return compute_window_drift(trained, window, featurize(window).values, measured[1][chosen])
 
 
 def _quarters(quantiles: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(quantiles[percent] for percent in QUARTERS) if quantiles else ()
 
 
-def render(made: DatasetDiff) -> Iterator[str]:
+def render(diff: DatasetDiff) -> Iterator[str]:
     """Return the comparison as lines of text; long lists are shortened."""
-    yield f"batches   {made.batches[0]} before, {made.batches[1]} after"
-    for what, ids in (("added", made.added), ("removed", made.removed)):
+    yield f"batches   {diff.batches[0]} before, {diff.batches[1]} after"
+    for what, ids in (("added", diff.added), ("removed", diff.removed)):
         yield f"  {what:<8}{_counted(list(ids))}"
-    rows = [f"{row.id} ({', '.join(row.columns)})" for row in made.changed]
+    rows = [f"{row.id} ({', '.join(row.columns)})" for row in diff.changed]
     yield f"  changed {_counted(rows)}"
-    if made.changed:
-        often = Counter(column for row in made.changed for column in row.columns).most_common(MAX_LISTED)
+    if diff.changed:
+        often = Counter(column for row in diff.changed for column in row.columns).most_common(MAX_LISTED)
         yield "          by column: " + ", ".join(f"{column} {count}" for column, count in often)
-    same = f"{made.encoding[0]}, the same columns in the same order"
-    headers = "; ".join(", ".join(header) for header in made.columns)
-    yield f"schema    {same if made.columns[0] == made.columns[1] else headers}"
-    if made.encoding[0] != made.encoding[1]:
-        yield f"encoding  {made.encoding[0]} before, {made.encoding[1]} after"
-    moved = [shift for shift in made.shifts if shift.moved]
-    yield f"readings  {len(moved)} of {len(made.shifts)} moved" + (", most moved first" if moved else "")
+    same = f"{diff.encoding[0]}, the same columns in the same order"
+    headers = "; ".join(", ".join(header) for header in diff.columns)
+    yield f"schema    {same if diff.columns[0] == diff.columns[1] else headers}"
+    if diff.encoding[0] != diff.encoding[1]:
+        yield f"encoding  {diff.encoding[0]} before, {diff.encoding[1]} after"
+    moved = [shift for shift in diff.shifts if shift.moved]
+    yield f"readings  {len(moved)} of {len(diff.shifts)} moved" + (", most moved first" if moved else "")
     for shift in moved[:MAX_LISTED]:
         missing = "{:.1%} -> {:.1%}".format(*shift.missing)
         means = " -> ".join(_number(mean) for mean in shift.mean)
@@ -203,8 +203,8 @@ def render(made: DatasetDiff) -> Iterator[str]:
         yield f"  {shift.reading:<10} moved {shift.moved:.3f}  missing {missing}  mean {means}  quarters {quarters}"
     if len(moved) > MAX_LISTED:
         yield f"  and {len(moved) - MAX_LISTED} more; --json lists all"
-    which = f"the {made.drift.batches} added" if made.of_added else f"all {made.drift.batches}"
-    yield f"drift     of {which} batches: {_counted(list(made.drift.drifted))}"
+    which = f"the {diff.drift.batches} added" if diff.of_added else f"all {diff.drift.batches}"
+    yield f"drift     of {which} batches: {_counted(list(diff.drift.drifted))}"
 
 
 def _counted(names: list[str]) -> str:

@@ -62,11 +62,11 @@ def audit(root: Path = Path(), *, s3_port: int | None = None) -> Audit:
         source = raw_data.check_source(root, pin)
         storage = remotes.s3_client("storage", root)
         copies = tuple(_copies(storage, [(raw_data.DATA.as_posix(), pin.outs[0].md5), *expected]))
-        ever = read_pinned_hashes(root)
-        orphans = _orphans(storage, ever, copies)
+        pinned = read_pinned_hashes(root)
+        orphans = _orphans(storage, pinned, copies)
     problems = (*_source_problems(source, copies[0]), *map(_copy_problem, _damaged(copies)))
-    warnings = tuple(_warnings(source, copies[0], orphans, ever))
-    return Audit(problems, warnings, source, storage.url(), copies, orphans, ever.revisions)
+    warnings = tuple(_warnings(source, copies[0], orphans, pinned))
+    return Audit(problems, warnings, source, storage.url(), copies, orphans, pinned.revisions)
 
 
 class PinnedHashes(NamedTuple):
@@ -133,12 +133,12 @@ def _copies(storage: remotes.Remote, pinned: list[tuple[str, str]]) -> Iterator[
         yield from _copies(storage, s3_objects.list_members(storage, "storage", copy))
 
 
-def _orphans(storage: remotes.Remote, ever: PinnedHashes, copies: tuple[StoredCopy, ...]) -> tuple[Orphan, ...]:
+def _orphans(storage: remotes.Remote, pinned: PinnedHashes, copies: tuple[StoredCopy, ...]) -> tuple[Orphan, ...]:
     objects = s3_objects.list_objects(storage, "storage")
-    named = {s3_objects.storage_key(storage, md5) for md5 in ever.md5s} | {copy.key for copy in copies}
+    named = {s3_objects.storage_key(storage, md5) for md5 in pinned.md5s} | {copy.key for copy in copies}
     folders = [
         ("", md5)
-        for md5 in sorted(ever.md5s)
+        for md5 in sorted(pinned.md5s)
         if md5.endswith(".dir") and s3_objects.storage_key(storage, md5) in objects
     ]
     named |= {copy.key for copy in _copies(storage, folders)}
@@ -169,7 +169,9 @@ def _source_problems(source: SourceStatus, mirror: StoredCopy) -> Iterator[str]:
         yield f"the source differs from its pin: {source.url} has {source.found}, pinned is {source.pinned}{rest}"
 
 
-def _warnings(source: SourceStatus, copy: StoredCopy, orphans: tuple[Orphan, ...], ever: PinnedHashes) -> Iterator[str]:
+def _warnings(
+    source: SourceStatus, copy: StoredCopy, orphans: tuple[Orphan, ...], pinned: PinnedHashes
+) -> Iterator[str]:
     if source.versioning is not Versioning.ON:
         rest = (
             "the copy in the storage is the only other one"
@@ -183,7 +185,7 @@ def _warnings(source: SourceStatus, copy: StoredCopy, orphans: tuple[Orphan, ...
         size = sum(orphan.size for orphan in orphans)
         count = f"{len(orphans)} object{'s' * (len(orphans) > 1)}"
         yield f"in the storage, but pinned by no revision: {count}, {size} bytes"
-    if not ever.complete:
+    if not pinned.complete:
         yield "this clone is shallow, so objects of older commits count as orphans: `git fetch --unshallow`"
 
 

@@ -43,8 +43,8 @@ def remove_corrupt(root: Path, pinned: dict[str, str]) -> list[str]:
     corrupt = []
     for path, digest in pinned.items():
         copy, here = cache_path(root, digest), root / path
-        if copy.is_file() and (spoilt := md5_of_file(copy)) != digest:
-            if here.is_file() and md5_of_file(here) == spoilt:
+        if copy.is_file() and (actual := md5_of_file(copy)) != digest:
+            if here.is_file() and md5_of_file(here) == actual:
                 here.unlink()
             copy.unlink()
             corrupt.append(path)
@@ -126,16 +126,16 @@ def mirror(root: Path, data: bytes, path: str) -> StoredCopy:
         StorageError: the storage cannot be reached, refuses, or returns other bytes.
     """
     storage = remotes.s3_client("storage", root)
-    made = s3_objects.check_copy(storage, "storage", path, md5_of(data))
-    if made.state is not ObjectState.INTACT:
-        s3_objects.write_object(storage, "storage", made.key, data)
-        made = s3_objects.check_copy(storage, "storage", path, made.md5)
-    if made.state is not ObjectState.INTACT:
+    copy = s3_objects.check_copy(storage, "storage", path, md5_of(data))
+    if copy.state is not ObjectState.INTACT:
+        s3_objects.write_object(storage, "storage", copy.key, data)
+        copy = s3_objects.check_copy(storage, "storage", path, copy.md5)
+    if copy.state is not ObjectState.INTACT:
         raise StorageError(
-            f"{storage.url()} does not return what was written: {made.key} is {made.state} {made.found}".rstrip(),
+            f"{storage.url()} does not return what was written: {copy.key} is {copy.state} {copy.found}".rstrip(),
             "repair the storage (`batchyield data audit` lists what else is wrong), then run the same command again",
         )
-    return made
+    return copy
 
 
 def cache_path(root: Path, digest: str) -> Path:

@@ -169,14 +169,14 @@ def new_data(
         bucket.protect(data, {committed.md5, pinned.md5}, force=force)
         with _restored_on_error(root, bucket):
             progress(f"to {bucket.url}: {bucket.put(data)}")
-            made = _pin(root, data, by_version and not pinned.deps[0].version_id)
+            pin = _pin(root, data, by_version and not pinned.deps[0].version_id)
             mirror = content_store.mirror(root, data, raw_data.DATA.as_posix())
-        progress(f"pinned md5 {made.md5}, mirrored at {mirror.key}")
+        progress(f"pinned md5 {pin.md5}, mirrored at {mirror.key}")
     metrics = _rebuild(root, progress) if repro else None
     return NewData(
-        md5=made.md5,
+        md5=pin.md5,
         url=bucket.url,
-        version=made.deps[0].version_id,
+        version=pin.deps[0].version_id,
         replaced=committed.md5,
         mirror=mirror.key,
         data=None if old is None else diff_datasets(old, data),
@@ -240,14 +240,14 @@ def _pin(root: Path, data: bytes, convert: bool) -> raw_data.Pin:
         dvc("import-url", "--version-aware", "--force", dep, str(raw_data.DATA), cwd=root, quiet=True)
     else:
         dvc("update", str(raw_data.PIN), cwd=root, quiet=True)
-    made = raw_data.read_pin(root)
-    if made.md5 != md5_of(data):
+    pin = raw_data.read_pin(root)
+    if pin.md5 != md5_of(data):
         raise StorageError(
-            f"the uploaded bytes have md5 {md5_of(data)}, but DVC read {made.md5}",
+            f"the uploaded bytes have md5 {md5_of(data)}, but DVC read {pin.md5}",
             "another process writes to that object: stop it",
         )
     content_store.add_to_cache(root, data)
-    return made
+    return pin
 
 
 def _rebuild(root: Path, progress: Callable[[str], None]) -> tuple[MetricChange, ...]:
@@ -268,22 +268,23 @@ def _rebuild(root: Path, progress: Callable[[str], None]) -> tuple[MetricChange,
     )
 
 
-def render(made: NewData) -> str:
+def render(result: NewData) -> str:
     """Return the result as text."""
     lines = [
-        f"pinned    {made.md5}, in place of {made.replaced}" + (f", version {made.version}" if made.version else ""),
-        f"source    {made.url}",
-        f"mirror    {made.mirror}",
+        f"pinned    {result.md5}, in place of {result.replaced}"
+        + (f", version {result.version}" if result.version else ""),
+        f"source    {result.url}",
+        f"mirror    {result.mirror}",
         "",
-        *(rendered(made.data) if made.data else ["no copy of the committed data is left, so nothing is compared"]),
+        *(rendered(result.data) if result.data else ["no copy of the committed data is left, so nothing is compared"]),
     ]
-    if made.metrics is not None:
-        lines += ["", "metrics   against HEAD" if made.metrics else "metrics   none changed"]
-        width = max((len(figure.metric) for figure in made.metrics), default=0)
-        for f in made.metrics:
+    if result.metrics is not None:
+        lines += ["", "metrics   against HEAD" if result.metrics else "metrics   none changed"]
+        width = max((len(figure.metric) for figure in result.metrics), default=0)
+        for f in result.metrics:
             moved = "" if f.before is None or f.after is None else f"  {f.after - f.before:+.9f}"
             lines.append(f"  {f.metric:<{width}}  {_figure(f.before):>12} -> {_figure(f.after):>12}{moved}")
-    return "\n".join([*lines, "", "next", *(f"  {step}" for step in made.next)])
+    return "\n".join([*lines, "", "next", *(f"  {step}" for step in result.next)])
 
 
 def _figure(value: float | None) -> str:
