@@ -4,7 +4,7 @@ import signal
 import sys
 
 from batchyield.cli import data, deploy, drift, experiments, journal, keys, model, pin, release, review
-from batchyield.cli.options import Parser, commands_of, missing_package
+from batchyield.cli.options import Parser, missing_package
 from batchyield.errors import BatchyieldError
 
 NOUNS = (data, pin, model, experiments, review, release, deploy, journal, keys, drift)
@@ -26,10 +26,9 @@ def build_parser() -> Parser:
     """Return the parser of all commands."""
     parser = Parser(prog="batchyield", description=ABOUT, epilog=EPILOG)
     parser.add_argument("--version", action="store_true", help="print the version of the package")
-    parser.set_defaults(call=lambda options: _print_version() if options.version else parser.print_usage_help())
-    nouns = commands_of(parser)
+    parser.set_defaults(call=lambda options: _print_version() if options.version else parser.print_help_only(options))
     for noun in NOUNS:
-        noun.add_commands(nouns)
+        noun.add_commands(parser)
     return parser
 
 

@@ -5,15 +5,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchyield.cli.options import Commands, print_progress, print_result
+from batchyield.cli.options import Parser, print_progress, print_result
 
 if TYPE_CHECKING:
     from batchyield.versioning.storage import embedded_s3
 
 
-def add_commands(nouns: Commands) -> None:
+def add_commands(program: Parser) -> None:
     """Add the commands of `batchyield data`."""
-    data = nouns.add_noun("data", "Raw data and their storage on S3: simulate, import, fetch, audit, rebuild.")
+    data = program.add_noun("data", "Raw data and their storage on S3: simulate, import, fetch, audit, rebuild.")
 
     simulate = data.add("simulate", _simulate, "Write a CSV of the sample plant.", "--out batches.csv")
     simulate.add_argument("--rows", type=int, help="number of batches (that of the pinned sample)")

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchyield.cli.options import Commands, add_json_option, print_result
+from batchyield.cli.options import Parser, add_json_option, print_result
 
 if TYPE_CHECKING:
     from batchyield.review.model_comparison import ModelComparison, ModelIdentity
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 WAIT_SECONDS = 60.0
 
 
-def add_commands(nouns: Commands) -> None:
+def add_commands(program: Parser) -> None:
     """Add the commands of `batchyield deploy`."""
-    deploy = nouns.add_noun("deploy", "Models of a running service: start, shadow, roll back; serve a release.")
+    deploy = program.add_noun("deploy", "Models of a running service: start, shadow, roll back; serve a release.")
 
     about = "Fetch a revision's model, report what it changes, and have every worker serve it."
     start = deploy.add("start", _start, about, "v1.2.0")

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from batchyield.cli.journal import add_journal_option, add_period_options, open_journal, read_period
 from batchyield.cli.model import model_folder
-from batchyield.cli.options import Commands
+from batchyield.cli.options import Parser
 
 
-def add_commands(nouns: Commands) -> None:
+def add_commands(program: Parser) -> None:
     """Add the commands of `batchyield drift`."""
-    drift = nouns.add_noun("drift", "Drift of the inputs, the yields and the error since the training.")
+    drift = program.add_noun("drift", "Drift of the inputs, the yields and the error since the training.")
 
     about = "Write an HTML page for a process engineer: what moved since the training, and does the model still hold?"
     report = drift.add("report", _report, about, "--since 30d --out report.html")

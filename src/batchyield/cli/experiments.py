@@ -3,12 +3,12 @@
 import argparse
 import sys
 
-from batchyield.cli.options import Commands, add_json_option, print_result
+from batchyield.cli.options import Parser, add_json_option, print_result
 
 
-def add_commands(nouns: Commands) -> None:
+def add_commands(program: Parser) -> None:
     """Add the commands of `batchyield experiments`."""
-    experiments = nouns.add_noun("experiments", "Experiments through DVC's queue, ranked.")
+    experiments = program.add_noun("experiments", "Experiments through DVC's queue, ranked.")
 
     about = "Run a grid of experiments through DVC's queue and rank them; finished ones are not run again."
     run = experiments.add("run", _run, about, "model=ridge,extra_trees intervals.level=0.8,0.9", s3=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchyield.cli.options import Commands, print_result
+from batchyield.cli.options import Parser, print_result
 from batchyield.errors import JournalError
 
 if TYPE_CHECKING:
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 TIME_HELP = "7d, 12h or 30m (ago), 2026-11-01, or a time of ISO 8601"
 
 
-def add_commands(nouns: Commands) -> None:
+def add_commands(program: Parser) -> None:
     """Add the commands of `batchyield journal`."""
-    journal = nouns.add_noun("journal", "The journal of predictions: status, schema upgrade, pruning, export.")
+    journal = program.add_noun("journal", "The journal of predictions: status, schema upgrade, pruning, export.")
 
     about = "Report what the journal holds and the revision of its schema."
     status = journal.add("status", _status, about, "--json", json=True)

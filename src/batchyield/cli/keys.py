@@ -7,16 +7,16 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from batchyield.cli.options import Commands, add_json_option, print_result
+from batchyield.cli.options import Parser, add_json_option, print_result
 from batchyield.errors import ConfigError
 
 VARIABLE = "BATCHYIELD_API_KEYS_FILE"
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
-def add_commands(nouns: Commands) -> None:
+def add_commands(program: Parser) -> None:
     """Add the commands of `batchyield keys`."""
-    keys = nouns.add_noun("keys", "API keys of the service, also while it runs: add, list, rotate, revoke.")
+    keys = program.add_noun("keys", "API keys of the service, also while it runs: add, list, rotate, revoke.")
 
     about = "Create a key and print it once; the file keeps its hash."
     add = keys.add("add", _add, about, "line-3 --scope predict --expires 2027-01-01")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchyield.cli import deploy
 from batchyield.cli.journal import add_journal_option, add_period_options, open_journal, read_period
-from batchyield.cli.options import Commands, add_json_option, print_result
+from batchyield.cli.options import Parser, add_json_option, print_result
 from batchyield.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ Predictions = Iterator[tuple[Iterator[bytes], dict[str, Any]]]
 """Lines of predictions in the order of the batches, and which model and how many workers computed them."""
 
 
-def add_commands(nouns: Commands) -> None:
+def add_commands(program: Parser) -> None:
     """Add the commands of `batchyield model`."""
-    model = nouns.add_noun("model", "The model: params, search, scoring, comparison with another model.")
+    model = program.add_noun("model", "The model: params, search, scoring, comparison with another model.")
 
     about = "Compose conf/ into params.yaml, or check that params.yaml equals conf/."
     params = model.add("params", _params, about, "model=ridge")

@@ -25,12 +25,51 @@ EXTRAS = {
 
 
 class Parser(argparse.ArgumentParser):
-    """Parser that keeps the layout of its texts and suggests the name that a mistyped one is close to."""
+    """Parser of the program, a noun or a command; suggests the name that a mistyped one is close to.
+
+    Attributes:
+        commands: the action that holds the parsers of its nouns or commands; None: it has none.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
-        self.set_defaults(call=lambda _: self.print_usage_help(), parser=self)
+        self.set_defaults(call=self.print_help_only, parser=self)
         self.commands: Any = None
+
+    def print_help_only(self, _: argparse.Namespace) -> int:
+        """Print the help, for a noun without a verb; return the exit code of wrong usage."""
+        self.print_help()
+        return 2
+
+    def add_noun(self, name: str, about: str) -> "Parser":
+        """Return the parser of a new noun; the noun alone prints its help."""
+        self.commands = self.commands or self.add_subparsers(title="commands", metavar="COMMAND")
+        parser: Parser = self.commands.add_parser(name, help=about, description=about)
+        return parser
+
+    def add(
+        self,
+        name: str,
+        call: Callable[[argparse.Namespace], int | None],
+        about: str,
+        example: str = "",
+        **shared: bool,
+    ) -> "Parser":
+        """Return the parser of a new command.
+
+        Args:
+            name: the verb.
+            call: runs the command and returns its exit code; None is 0.
+            about: one sentence for its help.
+            example: arguments of an example.
+            shared: the shared options that it has; keys of `SHARED_OPTIONS`.
+        """
+        parser = self.add_noun(name, about)
+        parser.epilog = f"Example: {parser.prog} {example}".rstrip()
+        parser.set_defaults(call=call)
+        for option in shared:
+            SHARED_OPTIONS[option](parser)
+        return parser
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Return the parsed command line; the parser of the command reports what it does not know."""
@@ -39,63 +78,16 @@ class Parser(argparse.ArgumentParser):
             options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
         return options
 
-    def print_usage_help(self) -> int:
-        """Print the help, for a noun without a verb; return the exit code of wrong usage."""
-        self.print_help()
-        return 2
-
     def error(self, message: str) -> NoReturn:
         """Exit with code 2 and the message, with a suggestion if a command or an option was mistyped."""
         if choice := re.search(r"invalid choice: '([^']*)'", message):
-            known = list(self.commands.choices) if self.commands else []
-            typed = choice[1]
+            typed, known = choice[1], list(self.commands.choices) if self.commands else []
         else:
-            known = re.findall(r"--[a-z0-9-]+", self.format_help())
             typed = message.removeprefix("unrecognized arguments: ").split("=")[0]
+            known = re.findall(r"--[a-z0-9-]+", self.format_help())
         if close := difflib.get_close_matches(typed, known, n=1):
             message += f"; did you mean {close[0]!r}?"
         super().error(message)
-
-
-class Commands:
-    """The commands of one parser; `add` adds one and `add_noun` a level of commands below it."""
-
-    def __init__(self, subparsers: Any) -> None:
-        self._subparsers = subparsers
-
-    def add(
-        self,
-        name: str,
-        call: Callable[[argparse.Namespace], int | None],
-        about: str,
-        example: str = "",
-        **options: bool,
-    ) -> argparse.ArgumentParser:
-        """Return the parser of a new command.
-
-        Args:
-            name: the verb.
-            call: runs the command and returns its exit code; None is 0.
-            about: one sentence for its help.
-            example: arguments of an example.
-            options: the shared options that it has; keys of `SHARED_OPTIONS`.
-        """
-        parser: Parser = self._subparsers.add_parser(name, help=about, description=about)
-        parser.epilog = f"Example: {parser.prog} {example}".rstrip()
-        parser.set_defaults(call=call)
-        for option in options:
-            SHARED_OPTIONS[option](parser)
-        return parser
-
-    def add_noun(self, name: str, about: str) -> "Commands":
-        """Return the commands of a new noun; the noun alone prints its help."""
-        return commands_of(self._subparsers.add_parser(name, help=about, description=about))
-
-
-def commands_of(parser: Parser) -> Commands:
-    """Return the commands of a parser, none yet."""
-    parser.commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    return Commands(parser.commands)
 
 
 def missing_package(error: ModuleNotFoundError) -> MissingToolError:

@@ -2,12 +2,12 @@
 
 import argparse
 
-from batchyield.cli.options import Commands, add_json_option, print_progress, print_result
+from batchyield.cli.options import Parser, add_json_option, print_progress, print_result
 
 
-def add_commands(nouns: Commands) -> None:
+def add_commands(program: Parser) -> None:
     """Add the commands of `batchyield pin`."""
-    pin = nouns.add_noun("pin", "Pinned hashes: verify by a rebuild, trace to their sources, record the environment.")
+    pin = program.add_noun("pin", "Pinned hashes: verify by a rebuild, trace to their sources, record the environment.")
 
     about = "Rebuild a commit elsewhere from raw data alone and check that the outputs match its dvc.lock."
     verify = pin.add("verify", _verify, about, "--rev HEAD~1 --json", json=True, s3=True)

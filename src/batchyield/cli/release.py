@@ -4,15 +4,15 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchyield.cli.options import Commands, print_progress, print_result
+from batchyield.cli.options import Parser, print_progress, print_result
 
 if TYPE_CHECKING:
     from batchyield.release.registry import Registry, Release
 
 
-def add_commands(nouns: Commands) -> None:
+def add_commands(program: Parser) -> None:
     """Add the commands of `batchyield release`."""
-    releases = nouns.add_noun("release", "Releases of the model: create, promote, list, describe, package.")
+    releases = program.add_noun("release", "Releases of the model: create, promote, list, describe, package.")
 
     about = "Tag HEAD as a version of the model, after all checks pass."
     create = releases.add("create", _create, about, "--bump minor --push", json=True, s3=True)

@@ -3,12 +3,12 @@
 import argparse
 from pathlib import Path
 
-from batchyield.cli.options import Commands, add_base_options, print_result
+from batchyield.cli.options import Parser, add_base_options, print_result
 
 
-def add_commands(nouns: Commands) -> None:
+def add_commands(program: Parser) -> None:
     """Add the commands of `batchyield review`."""
-    review = nouns.add_noun("review", "Review of a change: the gate, the report, the outputs both sides need.")
+    review = program.add_noun("review", "Review of a change: the gate, the report, the outputs both sides need.")
 
     about = "Check the metrics against the bounds in the params, and their change against a base."
     gate = review.add("gate", _gate, about, "--base main", json=True)
