@@ -15,8 +15,8 @@ PAGES = [
     *sorted(DOCS.glob("*.md")),
     *sorted((DOCS / "decisions").glob("*.md")),
 ]
-PLACEHOLDERS = ("NAME", "STAGE", "ENVIRONMENT")
-"""Parts of a path that the reader fills in."""
+PLACEHOLDERS = ("NAME", "STAGE", "ENVIRONMENT", "docs/.site")
+"""Parts of a path that the reader fills in, or that a command creates."""
 
 
 @pytest.fixture(params=PAGES, ids=lambda page: page.stem)
