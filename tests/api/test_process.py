@@ -81,7 +81,8 @@ def test_a_model_that_answers_otherwise_is_refused(tmp_path):
     code, errors = refused(root)
     assert code == 2
     assert re.search(
-        r"golden\.json: is not answered as it was: row \d+ \(batch \d+\) differs by 0\.1, more than", errors
+        r"golden\.json: golden rows are not predicted as recorded: row \d+ \(batch \d+\) differs by 0\.1, more than",
+        errors,
     )
     assert "Traceback" not in errors
 

@@ -133,7 +133,7 @@ def test_a_bad_shadow_changes_nothing_and_is_told(tmp_path):
         assert client.post("/v1/predictions", json=INPUTS).content == before
         [told] = client.get("/v1/model").json()["refused"]
         assert (told["role"], told["md5"]) == ("shadow", bad.md5)
-        assert "is not answered as it was" in told["reason"]
+        assert "golden rows are not predicted as recorded" in told["reason"]
         assert 'batchyield_model_refused{role="shadow"} 1.0' in client.get("/metrics").text
         assert client.get("/v1/monitoring").json()["shadow"] is None
 

@@ -109,7 +109,7 @@ def flipped(root):
 def golden_mismatch(root):
     return stored(
         root, B, name="bad", golden=A
-    ), r"golden\.json: is not answered as it was: row \d+ \(batch \d+\) differs"
+    ), r"golden\.json: golden rows are not predicted as recorded: row \d+ \(batch \d+\) differs"
 
 
 def missing(root):
@@ -126,7 +126,7 @@ def no_model(root):
     bad = stored(root, B, name="bad")
     (root / ".serving/models/bad/model.onnx").write_bytes(b"no model")
     pins = pins_of(root / ".serving/models/bad")
-    return Deployment("bad", pins, bad.revision, bad.version), "is no model that onnxruntime can open"
+    return Deployment("bad", pins, bad.revision, bad.version), "is not a model that onnxruntime can open"
 
 
 def no_pins(root):
@@ -195,7 +195,7 @@ def test_one_refusal_puts_back_what_was_wanted(tmp_path):
         assert deploy(models, a, START_SECONDS).problem == ""
         b, (bad, _) = stored(root, B), golden_mismatch(root)
         made = deploy(models, bad, START_SECONDS)
-        assert "is not answered as it was" in made.problem
+        assert "golden rows are not predicted as recorded" in made.problem
         assert made.problem.count("worker ") >= 1
         assert [status.serving for status in made.workers] == [a, a]
         assert models.desired().serving == a

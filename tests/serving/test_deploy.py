@@ -59,7 +59,7 @@ def test_deploy_tells_what_changes_and_rollback_returns(checkout, capfd):
         assert (told["version"], told["revision"]) == ("2.0.0", revision("HEAD~2", checkout))
 
         assert main(["deploy", "start", "HEAD~1"]) == 2, "a model that this code refuses reaches no worker"
-        assert "is not answered as it was" in capfd.readouterr().err
+        assert "golden rows are not predicted as recorded" in capfd.readouterr().err
         assert httpx.get(f"{running.url}/v1/model").json() == told
 
         assert main(["deploy", "shadow", "HEAD", "--json"]) == 0

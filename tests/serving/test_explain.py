@@ -241,9 +241,9 @@ def test_no_batches_get_no_explanations():
 @pytest.mark.parametrize(
     ("profile", "problem"),
     [
-        (b"{", "the profile: is no reference profile: "),
-        (b"{}", "the profile: is no reference profile: .*`rows`"),
-        (b"\xff", "the profile: is no reference profile: "),
+        (b"{", "the profile: is not a reference profile: "),
+        (b"{}", "the profile: is not a reference profile: .*`rows`"),
+        (b"\xff", "the profile: is not a reference profile: "),
         (
             canonical_json(msgspec.structs.replace(read_reference(REFERENCE), features={})),
             "the profile: has no profile of the feature 'A1'",
@@ -256,7 +256,7 @@ def test_a_profile_that_cannot_be_used_is_refused(profile, problem):
 
 
 def test_a_model_that_answers_with_no_number_is_refused():
-    with pytest.raises(ArtifactError, match=r"the profile: describes a typical batch; the model answers .* no number"):
+    with pytest.raises(ArtifactError, match=r"the profile: the prediction for a mixture .* is not a number"):
         Explainer(Predictor(onnx_of({"B14": math.inf})), read_reference(REFERENCE), "the profile")
 
 

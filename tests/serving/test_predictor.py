@@ -19,7 +19,7 @@ from batchyield.plant.batch import Batch, CellWarning
 from batchyield.plant.csv_reader import read_sheet
 from batchyield.plant.features import featurize
 from batchyield.plant.simulator import simulate
-from batchyield.serving.predictor import Predictor, _decimals
+from batchyield.serving.predictor import Predictor, _round_decimals
 from batchyield.serving.responses import PREDICTION_DECIMALS, Prediction
 
 CLEAN = Batch(id="clean", B14=400.0)
@@ -111,13 +111,13 @@ def test_warnings_of_another_sheet_are_not_taken(predictor):
 def test_what_is_no_number_is_never_answered(bad, output):
     answers = {"yield": 0.9, "lower": 0.8, "upper": 1.0} | {output: bad}
     predictor = Predictor(graph_answering(**answers), "the model")
-    with pytest.raises(ArtifactError, match=r"the model: answered .* for row 0, which is no yield"):
+    with pytest.raises(ArtifactError, match=r"the model: predicted .* for row 0, which is not a yield"):
         predictor.predict([CLEAN, CLEAN])
 
 
 def test_infinities_that_cancel_are_not_answered():
     predictor = Predictor(graph_answering(**{"yield": 0.9, "lower": float("-inf"), "upper": float("inf")}))
-    with pytest.raises(ArtifactError, match="no yield"):
+    with pytest.raises(ArtifactError, match="not a yield"):
         predictor.predict([CLEAN])
 
 
@@ -180,4 +180,6 @@ def test_the_engine_does_not_report_its_use(tmp_path):
 def test_many_numbers_are_rounded_as_one_is(numbers, up):
     near = [math.nextafter(number, 2.0 if up else -1.0) for number in numbers]
     for given_numbers in (numbers, near):
-        assert _decimals(np.array(given_numbers)) == [round(number, PREDICTION_DECIMALS) for number in given_numbers]
+        assert _round_decimals(np.array(given_numbers)) == [
+            round(number, PREDICTION_DECIMALS) for number in given_numbers
+        ]

@@ -1,8 +1,7 @@
-"""The pinned model: four files that are written together and opened only if they are the pinned ones.
+"""The model artifact: four files that are written together and opened only if their bytes are the pinned ones.
 
-`model.onnx` answers, `card.json` says what it is, `golden.json` holds batches with the answers they must get, and
-`reference.json` is the profile that drift is measured against, opaque here. Bytes are compared with their pin before
-anything parses them.
+`model.onnx` is the model, `card.json` describes it, `golden.json` holds batches with the predictions they must get, and
+`reference.json` is the profile that drift is measured against. Bytes are compared with their md5 before parsing.
 """
 
 import os
@@ -24,13 +23,13 @@ from batchyield.serving.responses import Card, Prediction
 MODEL, CARD, GOLDEN, REFERENCE = FILES = ("model.onnx", "card.json", "golden.json", "reference.json")
 
 PREDICTION_TOLERANCE = 1e-6
-"""Largest difference between equal predictions, as a yield: float32 on another CPU, and nothing more."""
+"""Largest difference, as a yield, between two predictions that count as equal: float32 rounding of another CPU."""
 
 OTHER_CODE = "use the code of the commit that trained it, or run `dvc repro`"
 
 
 class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Batches and the answers that the model gave when it was made."""
+    """Batches and the predictions that the model made for them when it was trained."""
 
     batches: tuple[Batch, ...]
     predictions: tuple[Prediction, ...]
@@ -38,14 +37,14 @@ class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class Artifact:
-    """An opened model that is the pinned one and still answers as it did.
+    """An opened model whose bytes are the pinned ones and whose golden rows are predicted as recorded.
 
     Attributes:
-        predictor: answers.
-        card: what the model is.
-        golden: the rows it was replayed on.
-        reference: bytes of the drift profile.
-        pins: file name -> md5, as pinned and as found.
+        predictor: the model, ready to predict.
+        card: description of the model.
+        golden: batches and recorded predictions.
+        reference: bytes of `reference.json`.
+        pins: file name -> md5.
     """
 
     predictor: Predictor
@@ -56,28 +55,31 @@ class Artifact:
 
     @property
     def md5(self) -> str:
-        """The model's own pin."""
+        """Return the md5 of `model.onnx`."""
         return self.pins[MODEL]
 
 
 def golden_rows(onnx: bytes, batches: Sequence[Batch]) -> Golden:
-    """Answers `batches` with the model that is about to be written.
+    """Return the batches with the model's predictions for them.
 
     Raises:
-        ArtifactError: the bytes are no such model, or answer with something that is not a number.
+        ArtifactError: the bytes are not such a model, or it predicts something that is not a number.
     """
     return Golden(tuple(batches), tuple(Predictor(onnx).predict(batches)))
 
 
 def write_artifact(directory: Path, onnx: bytes, card: Card, golden: Golden, reference: bytes) -> None:
-    """Writes the four files, each aside and then renamed; equal input gives equal bytes.
+    """Write the four files atomically; equal input gives equal bytes.
 
     Args:
-        directory: where they go; made if missing.
-        onnx: the model, from `export`.
-        card: what the model is.
+        directory: target; created if missing.
+        onnx: the model, from `modelling.onnx_export`.
+        card: description of the model.
         golden: from `golden_rows`.
-        reference: JSON bytes of the drift profile.
+        reference: JSON bytes of the reference profile.
+
+    Raises:
+        WriteError: a file cannot be written.
     """
     for name, data in (
         (MODEL, onnx),
@@ -89,59 +91,57 @@ def write_artifact(directory: Path, onnx: bytes, card: Card, golden: Golden, ref
 
 
 def canonical_json(value: object) -> bytes:
-    """JSON with sorted keys, indented for a diff, with a newline at the end."""
+    """Return JSON with sorted keys, indented for a line diff, with a newline at the end."""
     return msgspec.json.format(msgspec.json.encode(value, order="sorted"), indent=2) + b"\n"
 
 
 def read_pins(lock: Path, directory: Path) -> dict[str, str]:
-    """The md5 that `lock` pins for each of the artifact's files in `directory`: file name -> md5.
+    """Return the md5 that dvc.lock pins for each of the artifact's files in `directory`: file name -> md5.
 
     Raises:
-        ArtifactError: the lock is missing or unreadable, or pins none for a file.
+        ArtifactError: the lock is missing or unreadable, or does not pin one of the files.
     """
     outs = read_lock(lock).outs()
     pins = {}
     for name in FILES:
-        # By name, not through links: DVC may link an output into its cache, and a folder may be mounted.
+        # By name, without resolving links: DVC may link an output into its cache, and a folder may be mounted.
         path = Path(os.path.relpath(directory / name, lock.parent)).as_posix()
         if path not in outs:
             raise ArtifactError(
-                str(lock), f"pins no output {path}", "name the folder that the `train` stage writes, or run `dvc repro`"
+                str(lock), f"does not pin {path}", "name the folder that the `train` stage writes, or run `dvc repro`"
             )
         pins[name] = outs[path][1]
     return pins
 
 
 def open_artifact(directory: Path, pins: Mapping[str, str]) -> Artifact:
-    """Opens the model, having read each file once and checked everything that can be checked.
+    """Open a model after all checks: md5 of each file, features of the card, predictions of the golden rows.
 
     Args:
-        directory: holds the four files.
-        pins: from `read_pins`.
+        directory: holds the four files; each is read once.
+        pins: file name -> md5, from `read_pins`.
 
     Raises:
-        ArtifactError: a file is missing or is not the pinned one, the card names other features than this code
-            makes, or a golden row is answered otherwise than recorded.
+        ArtifactError: a check failed, or a file is missing.
     """
-    read = {name: _pinned_bytes(directory / name, pins.get(name)) for name in FILES}
-    card = _decode(read[CARD], directory / CARD, Card)
-    golden = _decode(read[GOLDEN], directory / GOLDEN, Golden)
+    content = {name: _read_pinned(directory / name, pins.get(name)) for name in FILES}
+    card = _decode(content[CARD], directory / CARD, Card)
+    golden = _decode(content[GOLDEN], directory / GOLDEN, Golden)
     _check_features(card, directory / CARD)
-    predictor = Predictor(read[MODEL], str(directory / MODEL))
-    _replay(predictor, golden, directory / GOLDEN)
-    return Artifact(predictor, card, golden, read[REFERENCE], {name: pins[name] for name in FILES})
+    predictor = Predictor(content[MODEL], str(directory / MODEL))
+    _check_golden_rows(predictor, golden, directory / GOLDEN)
+    return Artifact(predictor, card, golden, content[REFERENCE], {name: pins[name] for name in FILES})
 
 
-def _pinned_bytes(file: Path, pin: str | None) -> bytes:
+def _read_pinned(file: Path, pin: str | None) -> bytes:
     if pin is None:
-        raise ArtifactError(str(file), "has no pin, so nothing says which bytes it should hold")
+        raise ArtifactError(str(file), "has no pin, so its bytes cannot be checked")
     try:
         data = file.read_bytes()
     except OSError as error:
         raise ArtifactError(str(file), f"cannot be read: {error.strerror}; the pin is md5 {pin}") from error
-    found = md5_of(data)
-    if found != pin:
-        raise ArtifactError(str(file), f"is not the pinned file: expected md5 {pin}, found {found}")
+    if (actual := md5_of(data)) != pin:
+        raise ArtifactError(str(file), f"is not the pinned file: expected md5 {pin}, found {actual}")
     return data
 
 
@@ -156,26 +156,26 @@ def _decode(data: bytes, file: Path, kind: type[Decoded]) -> Decoded:
 
 
 def _check_features(card: Card, file: Path) -> None:
-    ours = tuple(feature.name for feature in FEATURES)
-    if card.features == ours:
+    names = tuple(feature.name for feature in FEATURES)
+    if card.features == names:
         return
-    missing, extra = sorted(set(card.features) - set(ours)), sorted(set(ours) - set(card.features))
+    missing, extra = sorted(set(card.features) - set(names)), sorted(set(names) - set(card.features))
     differ = f"only the model has {missing}, only this code has {extra}" if missing or extra else "in another order"
     raise ArtifactError(str(file), f"names other features than this code makes: {differ}", OTHER_CODE)
 
 
-def _replay(predictor: Predictor, golden: Golden, file: Path) -> None:
-    answers = predictor.predict(golden.batches)
-    if not answers or len(answers) != len(golden.predictions):
-        rows = f"{len(answers)} batches and {len(golden.predictions)} predictions"
-        raise ArtifactError(str(file), f"holds {rows}; there must be some, and as many of one as of the other")
-    differences = [_difference(was, now) for was, now in zip(golden.predictions, answers, strict=True)]
+def _check_golden_rows(predictor: Predictor, golden: Golden, file: Path) -> None:
+    predictions = predictor.predict(golden.batches)
+    if not predictions or len(predictions) != len(golden.predictions):
+        rows = f"{len(predictions)} batches and {len(golden.predictions)} predictions"
+        raise ArtifactError(str(file), f"holds {rows}; expected the same number of both, at least 1")
+    differences = [_difference(was, now) for was, now in zip(golden.predictions, predictions, strict=True)]
     worst = max(range(len(differences)), key=differences.__getitem__)
     if not differences[worst] <= PREDICTION_TOLERANCE:
         raise ArtifactError(
             str(file),
-            f"is not answered as it was: row {worst} ({golden.batches[worst].id}) differs by {differences[worst]:.3g}, "
-            f"more than {PREDICTION_TOLERANCE:g}",
+            f"golden rows are not predicted as recorded: row {worst} ({golden.batches[worst].id}) differs by "
+            f"{differences[worst]:.3g}, more than {PREDICTION_TOLERANCE:g}",
             OTHER_CODE,
         )
 

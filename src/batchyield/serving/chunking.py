@@ -1,4 +1,4 @@
-"""How many batches or outcomes one request may hold, and how more of them are divided."""
+"""Limits of one request, and chunking of longer inputs into several requests."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -9,81 +9,84 @@ import msgspec
 from batchyield.errors import Violation
 
 MAX_BATCHES = 10_000
-"""Of one request."""
+"""Limit of one request for predictions."""
 
 MAX_EXPLAINED_BATCHES = 100
-"""Of one request for explanations: a second or two of work."""
+"""Limit of one request for explanations: about half a second of work."""
 
 MAX_CHUNK_BYTES = 8 * 2**20
-"""Of one portion: half of what the service takes unless told otherwise."""
+"""Limit of one chunk: half of the service's default limit of a body."""
 
 BLANK = b' \t\r\n,"'
 
-_PLACE = re.compile(r"(\$\.(?:inputs|outcomes)\[|\bline )(\d+)")
+_POSITION = re.compile(r"(\$\.(?:inputs|outcomes)\[|\bline )(\d+)")
 
 
 class Chunk(NamedTuple):
-    """Some of the batches as the body of a request; `before` as many came in earlier portions."""
+    """The body of one request; `before`: number of batches (or lines of a file) in earlier chunks."""
 
     content: bytes
     before: int
 
 
 def chunk_batches(
-    inputs: Iterable[Any], most: int = MAX_BATCHES, most_bytes: int = MAX_CHUNK_BYTES, field: str = "inputs"
+    items: Iterable[Any], max_items: int = MAX_BATCHES, max_bytes: int = MAX_CHUNK_BYTES, field: str = "inputs"
 ) -> Iterator[Chunk]:
-    """`{"inputs": [...]}`, as often as it takes; a number that is none becomes null. No batches are one portion."""
-    held: list[bytes] = []
+    """Yield bodies `{"inputs": [...]}` with at most so many items and bytes each; NaN becomes null.
+
+    No items give one empty chunk.
+    """
+    pending: list[bytes] = []
     before = size = 0
-    for given in inputs:
-        encoded = msgspec.json.encode(given)
-        if held and (len(held) == most or size + len(encoded) > most_bytes):
-            yield Chunk(_request(field, held), before)
-            before, size, held = before + len(held), 0, []
-        held.append(encoded)
+    for item in items:
+        encoded = msgspec.json.encode(item)
+        if pending and (len(pending) == max_items or size + len(encoded) > max_bytes):
+            yield Chunk(_json_body(field, pending), before)
+            before, size, pending = before + len(pending), 0, []
+        pending.append(encoded)
         size += len(encoded) + 1
-    if held or not before:
-        yield Chunk(_request(field, held), before)
+    if pending or not before:
+        yield Chunk(_json_body(field, pending), before)
 
 
-def _request(field: str, encoded: list[bytes]) -> bytes:
+def _json_body(field: str, encoded: list[bytes]) -> bytes:
     return b'{"%s":[%s]}' % (field.encode(), b",".join(encoded))
 
 
-def chunk_csv(file: BinaryIO, most: int = MAX_BATCHES, most_bytes: int = MAX_CHUNK_BYTES) -> Iterator[Chunk]:
-    """The plant's file, its header over each portion; read as it is asked for, so that any size will do.
+def chunk_csv(file: BinaryIO, max_lines: int = MAX_BATCHES, max_bytes: int = MAX_CHUNK_BYTES) -> Iterator[Chunk]:
+    """Yield the lines of the plant's CSV in chunks, each with the file's header; reads the file lazily.
 
-    No line break stands inside a cell, and none of its bytes inside a character, in UTF-8 and GB18030 alike.
+    The plant's cells contain no line break, and neither UTF-8 nor GB18030 uses its byte inside a character.
     """
     header = file.readline()
-    held: list[bytes] = []
-    blank: list[bytes] = []  # mean nothing at the end of a file, and are for the reader to refuse elsewhere
+    pending: list[bytes] = []
+    unflushed: list[bytes] = []  # blank lines: ignored at the end of the file, left to the CSV reader elsewhere
     before = size = 0
     for line in file:
-        blank.append(line)
+        unflushed.append(line)
         if not line.strip(BLANK):
             continue
-        if held and (len(held) + len(blank) > most or size + len(line) > most_bytes):
-            yield Chunk(header + b"".join(held), before)
-            before, size, held = before + len(held), 0, []
-        held += blank
-        size += sum(map(len, blank))
-        blank = []
-    if held or not before:
-        yield Chunk(header + b"".join(held), before)
+        if pending and (len(pending) + len(unflushed) > max_lines or size + len(line) > max_bytes):
+            yield Chunk(header + b"".join(pending), before)
+            before, size, pending = before + len(pending), 0, []
+        pending += unflushed
+        size += sum(map(len, unflushed))
+        unflushed = []
+    if pending or not before:
+        yield Chunk(header + b"".join(pending), before)
 
 
 def rebase_position(text: str, before: int) -> str:
-    """What was said of a place in a portion, said of the whole."""
+    """Rewrite the row and line numbers of an error message from chunk-relative to input-relative."""
 
-    def moved(place: re.Match[str]) -> str:
-        number = int(place[2])
-        of_header = place[1] == "line " and number == 1
-        return f"{place[1]}{number if of_header else number + before}"
+    def rebase(match: re.Match[str]) -> str:
+        number = int(match[2])
+        is_header = match[1] == "line " and number == 1
+        return f"{match[1]}{number if is_header else number + before}"
 
-    return _PLACE.sub(moved, text)
+    return _POSITION.sub(rebase, text)
 
 
 def rebase_violation(violation: Violation, before: int) -> Violation:
-    """The same violation, placed in the whole."""
+    """Return the violation with input-relative positions."""
     return Violation(rebase_position(violation.where, before), violation.problem)

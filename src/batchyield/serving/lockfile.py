@@ -1,4 +1,4 @@
-"""dvc.lock read as what it is, a list of files and their hashes, with no need of DVC."""
+"""Reads dvc.lock, the list of a pipeline's files and their hashes, without DVC."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from batchyield.errors import ArtifactError
 
 
 class LockedFile(msgspec.Struct, frozen=True):
-    """A file that a stage read or wrote, by content."""
+    """A file or folder that a stage read or wrote, with its md5 and size in bytes."""
 
     path: str
     md5: str
@@ -17,7 +17,7 @@ class LockedFile(msgspec.Struct, frozen=True):
 
 
 class LockedStage(msgspec.Struct, frozen=True):
-    """One stage as it last ran: its command, and what went in and out."""
+    """One stage as it last ran: command, dependencies, parameters and outputs."""
 
     cmd: str
     deps: tuple[LockedFile, ...] = ()
@@ -26,25 +26,25 @@ class LockedStage(msgspec.Struct, frozen=True):
 
 
 class DvcLock(msgspec.Struct, frozen=True):
-    """The whole pin."""
+    """The content of dvc.lock."""
 
     stages: dict[str, LockedStage]
 
     def outs(self) -> dict[str, tuple[str, str]]:
-        """Every output: path -> (stage, md5), in pipeline order."""
+        """Return every output, in pipeline order: path -> (stage, md5)."""
         return {out.path: (name, out.md5) for name, stage in self.stages.items() for out in stage.outs}
 
     def entries(self) -> list[LockedFile]:
-        """Return every output, then every input, of all stages."""
+        """Return every output, then every dependency, of all stages."""
         stages = self.stages.values()
         return [out for stage in stages for out in stage.outs] + [dep for stage in stages for dep in stage.deps]
 
 
 def parse_lock(data: bytes | str, name: str = "dvc.lock") -> DvcLock:
-    """Reads the text of a dvc.lock.
+    """Parse the text of a dvc.lock; `name` is what errors call it.
 
     Raises:
-        ArtifactError: it is not one.
+        ArtifactError: the text is not a dvc.lock.
     """
     try:
         return msgspec.yaml.decode(data, type=DvcLock)
@@ -53,10 +53,10 @@ def parse_lock(data: bytes | str, name: str = "dvc.lock") -> DvcLock:
 
 
 def read_lock(path: Path) -> DvcLock:
-    """Reads a dvc.lock file.
+    """Read a dvc.lock file.
 
     Raises:
-        ArtifactError: it is missing or not readable as a lock.
+        ArtifactError: the file is missing or is not a dvc.lock.
     """
     try:
         data = path.read_bytes()

@@ -1,4 +1,4 @@
-"""What `import batchyield_model` gives: a released model beside its pin, opened and checked when it is first asked."""
+"""The installed package `batchyield_model`: a released model with its pin, opened and checked on first use."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -17,19 +17,19 @@ from batchyield.serving.responses import Prediction
 PIN_FILE = "pin.json"
 REINSTALL = "install it again: `pip install --force-reinstall --no-deps batchyield-model`"
 
-Given = Batch | Mapping[str, Any]
+BatchInput = Batch | Mapping[str, Any]
 
 
 class PackagePin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the package holds and where it comes from.
+    """Content and origin of the package.
 
     Attributes:
-        model: its name in the registry.
-        version: as released.
-        revision: commit whose lock pins it.
-        files: name of each of the artifact's files -> md5.
+        model: name in the registry.
+        version: released version.
+        revision: commit whose dvc.lock pins the model.
+        files: file name of the artifact -> md5.
         lock: md5 of that commit's dvc.lock.
-        raw: md5 of the raw data it was trained on; empty where its commit imports none.
+        raw: md5 of the raw data it was trained on; empty if its commit imports none.
     """
 
     model: str
@@ -44,67 +44,68 @@ class ModelPackage:
     """A released model in an installed package.
 
     Args:
-        folder: of the package; holds the artifact's four files and `pin.json`.
+        directory: the package's; holds the artifact's four files and `pin.json`.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._opening = Lock()
-        self._opened: Artifact | None = None
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._lock = Lock()
+        self._artifact: Artifact | None = None
 
     @cached_property
     def pin(self) -> PackagePin:
-        """What the package holds.
+        """Return the content of `pin.json`.
 
         Raises:
-            ArtifactError: `pin.json` is missing or no pin.
+            ArtifactError: `pin.json` is missing or invalid.
         """
+        file = self._directory / PIN_FILE
         try:
-            return msgspec.json.decode((self._folder / PIN_FILE).read_bytes(), type=PackagePin)
+            return msgspec.json.decode(file.read_bytes(), type=PackagePin)
         except (OSError, msgspec.MsgspecError, ValueError) as error:
-            raise ArtifactError(str(self._folder / PIN_FILE), f"cannot be read: {error}", REINSTALL) from error
+            raise ArtifactError(str(file), f"cannot be read: {error}", REINSTALL) from error
 
     def model(self) -> Artifact:
-        """The model, opened once: its bytes are those of the pin, and it answers its golden rows as it did.
+        """Return the model, opened and checked once; safe to call from several threads.
 
         Raises:
-            ArtifactError: a file is not the pinned one, or the installed batchyield is not the one it was made with.
+            ArtifactError: a file is not the pinned one, or the installed batchyield does not fit the model.
         """
-        with self._opening:
-            if self._opened is None:
-                self._opened = open_artifact(self._folder, self.pin.files)
-            return self._opened
+        with self._lock:
+            if self._artifact is None:
+                self._artifact = open_artifact(self._directory, self.pin.files)
+            return self._artifact
 
-    def predict(self, batches: Given | Sequence[Given] | Path | str) -> list[Prediction]:
-        """Predicts yields, as the service does: one prediction for each batch, in order.
+    def predict(self, batches: BatchInput | Sequence[BatchInput] | Path | str) -> list[Prediction]:
+        """Return one prediction for each batch, in order, equal to the service's.
 
         Args:
-            batches: a batch, or any number of them, each a `Batch` or a mapping of its readings by name; or the path
-                of a CSV as the plant writes it.
+            batches: one or more batches, each a `Batch` or a mapping from reading to value; or the path of the
+                plant's CSV.
 
         Raises:
-            InputError: a batch or the file cannot be read as such; says which, where and why.
-            ArtifactError: the model must not be used.
+            InputError: a batch or the file cannot be read; carries position and reason.
+            ArtifactError: the model failed its checks.
         """
         predictor = self.model().predictor
         if isinstance(batches, (str, Path)):
-            sheet = read_sheet(_content(Path(batches)))
+            sheet = read_sheet(_read_file(Path(batches)))
             return predictor.predict(sheet.batches, sheet.warnings)
-        several = [batches] if isinstance(batches, (Batch, Mapping)) else batches
-        return predictor.predict(list(_batches(several)))
+        inputs = [batches] if isinstance(batches, (Batch, Mapping)) else batches
+        return predictor.predict(list(_convert(inputs)))
 
 
-def _content(path: Path) -> bytes:
+def _read_file(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
         raise InputError(Violation(str(path), f"cannot be read: {error.strerror}")) from error
 
 
-def _batches(several: Sequence[Given]) -> Iterator[Batch]:
-    for index, given in enumerate(several):
+def _convert(inputs: Sequence[BatchInput]) -> Iterator[Batch]:
+    for index, item in enumerate(inputs):
         try:
-            yield given if isinstance(given, Batch) else msgspec.convert(given, Batch)
+            yield item if isinstance(item, Batch) else msgspec.convert(item, Batch)
         except msgspec.ValidationError as error:
             problem, _, where = str(error).partition(" - at `$")
             raise InputError(Violation(f"$[{index}]{where.rstrip('`')}", problem)) from None

@@ -1,4 +1,4 @@
-"""Batches to predictions with intervals: one pass over the readings, one run of the model."""
+"""Inference: batches to predictions with intervals, in one pass over the readings and one run of the ONNX model."""
 
 import math
 from collections.abc import Sequence
@@ -17,28 +17,28 @@ INPUT = "features"
 OUTPUTS = ("yield", "lower", "upper")
 SCALE = 10.0**PREDICTION_DECIMALS
 
-WORTH_AN_ARRAY = 24
-LARGEST_EXACT = 100.0
-NEARLY_HALF = 0.4999
-"""Scaled numbers up to 1e9 are off by less than 1e-6, so that up to here the nearest whole number is certain."""
+MIN_VECTORIZED = 24
+MAX_VECTORIZED_VALUE = 100.0
+MAX_ROUNDING_DISTANCE = 0.4999
+"""Scaled values up to 1e9 have an error below 1e-6, so below this distance the nearest integer is certain."""
 
-_id_of = attrgetter("id")
+_get_id = attrgetter("id")
 
 
 class Predictor:
-    """A model ready to answer; safe to share between threads.
+    """An ONNX model ready to predict; safe to share between threads.
 
     Args:
-        onnx: the model's bytes, as `export` makes them.
+        onnx: bytes from `modelling.onnx_export`.
         source: what errors call the model.
 
     Raises:
-        ArtifactError: the bytes are no model, or one with other inputs and outputs than `export` gives it.
+        ArtifactError: the bytes are not an ONNX model, or it has other inputs and outputs.
     """
 
     def __init__(self, onnx: bytes, source: str = "model.onnx") -> None:
         self._source = source
-        self._session = _session(onnx, source)
+        self._session = _open_session(onnx, source)
 
     def predict(
         self,
@@ -46,15 +46,15 @@ class Predictor:
         sheet_warnings: Sequence[tuple[CellWarning, ...]] | None = None,
         features: Features | None = None,
     ) -> list[Prediction]:
-        """One prediction for each batch, in order; a batch is answered alike whatever stands beside it.
+        """Return one prediction for each batch, in order; the result does not depend on the other batches.
 
         Args:
             batches: any number of batches.
-            sheet_warnings: what reading the sheet already warned of, one tuple for each batch; put before our own.
-            features: of these batches, where somebody has them already.
+            sheet_warnings: warnings from reading the CSV, one tuple for each batch; put before those of the features.
+            features: features of these batches, if they are computed already.
 
         Raises:
-            ArtifactError: the model answered with something that is not a number.
+            ArtifactError: the model predicted something that is not a number.
         """
         if not batches:
             return []
@@ -66,58 +66,57 @@ class Predictor:
             row = next(i for i, three in enumerate(zip(yields, lower, upper, strict=True)) if not _finite(three))
             raise ArtifactError(
                 self._source,
-                f"answered {yields[row]} in {lower[row]}..{upper[row]} for row {row}, which is no yield",
+                f"predicted {yields[row]} in {lower[row]}..{upper[row]} for row {row}, which is not a yield",
                 "serve an earlier version and train again",
             )
         warnings: Sequence[tuple[CellWarning, ...]] = features.warnings
         if sheet_warnings is not None:
-            warnings = [of_sheet + own for of_sheet, own in zip(sheet_warnings, warnings, strict=True)]
-        return list(map(Prediction, map(_id_of, batches), yields, lower, upper, warnings))
+            warnings = [sheet + row for sheet, row in zip(sheet_warnings, warnings, strict=True)]
+        return list(map(Prediction, map(_get_id, batches), yields, lower, upper, warnings))
 
     def predict_matrix(self, values: npt.NDArray[np.float32]) -> tuple[list[float], list[float], list[float]]:
-        """Yields and the lower and upper ends of their intervals for a feature matrix [n, len(FEATURES)]."""
-        numbers = _decimals(np.concatenate(self._session.run(OUTPUTS, {INPUT: values}), dtype=np.float64))
+        """Return yields, lower and upper interval ends [n each], rounded, for a feature matrix [n, len(FEATURES)]."""
+        numbers = _round_decimals(np.concatenate(self._session.run(OUTPUTS, {INPUT: values}), dtype=np.float64))
         n = len(values)
         return numbers[:n], numbers[n : 2 * n], numbers[2 * n :]
 
     def predict_yields(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """Yields alone [n], not rounded, for a feature matrix [n, len(FEATURES)]."""
+        """Return the yields [n], not rounded, for a feature matrix [n, len(FEATURES)]."""
         return np.asarray(self._session.run(OUTPUTS[:1], {INPUT: values})[0], dtype=np.float64)
 
 
-def _decimals(numbers: npt.NDArray[np.float64]) -> list[float]:
-    """The numbers as Python's `round` makes them, which is right where NumPy's is not, but costs 0.3 µs for each."""
-    # The readings come in as float32, which holds seven digits; what follows is noise to whoever reads the answer.
-    if len(numbers) < WORTH_AN_ARRAY or not np.abs(numbers).max() <= LARGEST_EXACT:
+def _round_decimals(numbers: npt.NDArray[np.float64]) -> list[float]:
+    """Round like Python's `round`, which is correct where NumPy's is not, but costs 0.3 µs per number."""
+    if len(numbers) < MIN_VECTORIZED or not np.abs(numbers).max() <= MAX_VECTORIZED_VALUE:
         return [round(number, PREDICTION_DECIMALS) for number in numbers.tolist()]
     scaled = numbers * SCALE
-    whole = np.rint(scaled)
-    made: list[float] = (whole / SCALE).tolist()  # both exact, so that the quotient is the double next to the decimal
-    for at in (np.abs(scaled - whole) > NEARLY_HALF).nonzero()[0].tolist():
-        made[at] = round(float(numbers[at]), PREDICTION_DECIMALS)
-    return made
+    integers = np.rint(scaled)
+    rounded: list[float] = (integers / SCALE).tolist()  # both exact, so the quotient is the double nearest the decimal
+    for index in (np.abs(scaled - integers) > MAX_ROUNDING_DISTANCE).nonzero()[0].tolist():
+        rounded[index] = round(float(numbers[index]), PREDICTION_DECIMALS)
+    return rounded
 
 
 def _finite(numbers: Sequence[float]) -> bool:
     return all(map(math.isfinite, numbers))
 
 
-def _session(onnx: bytes, source: str) -> onnxruntime.InferenceSession:
+def _open_session(onnx: bytes, source: str) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
-    # One thread: requests are the unit of parallelism, and sums keep their order.
+    # One thread: requests are the unit of parallelism, and the order of summation stays fixed.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 4
     try:
         session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises a dozen unrelated classes, all from C++
-        raise ArtifactError(source, f"is no model that onnxruntime can open: {error}") from error
+        raise ArtifactError(source, f"is not a model that onnxruntime can open: {error}") from error
     inputs = [(i.name, i.type, len(i.shape), i.shape[-1]) for i in session.get_inputs()]
     outputs = [o.name for o in session.get_outputs()]
     if inputs != [(INPUT, "tensor(float)", 2, len(FEATURES))] or not set(OUTPUTS) <= set(outputs):
         raise ArtifactError(
             source,
-            f"takes {inputs} and gives {outputs}; this code sends '{INPUT}' with {len(FEATURES)} columns of float32 "
+            f"takes {inputs} and returns {outputs}; this code sends '{INPUT}' with {len(FEATURES)} columns of float32 "
             f"and reads {', '.join(OUTPUTS)}",
             "use the code of the commit that trained it, or run `dvc repro`",
         )

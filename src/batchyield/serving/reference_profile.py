@@ -1,7 +1,7 @@
-"""The reference profile: what the model was trained on, small enough to be pinned with it.
+"""The reference profile: distributions of the training batches, small enough to be pinned with the model.
 
-A window of live traffic is later laid beside it: shares per bin for the population stability index, the quantiles for
-Kolmogorov-Smirnov, mean and standard deviation for control charts, the missing share for cells that stop arriving.
+Drift monitoring compares live batches with it: shares per bin for the population stability index, quantiles for the
+Kolmogorov-Smirnov distance, mean and standard deviation for control charts, missing shares for readings that stop.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ SUBGROUP_BATCHES = 25
 """Consecutive batches behind one point of the control chart: some four days of the plant."""
 
 PROFILE_DECIMALS = 9
-"""Decimals kept of what is summed: below any resolution of a reading, above the last bits in which machines differ."""
+"""Decimals of computed statistics: finer than any reading, coarser than the last bits in which CPUs differ."""
 
 
 class Profile(msgspec.Struct, frozen=True):
@@ -28,12 +28,12 @@ class Profile(msgspec.Struct, frozen=True):
     Attributes:
         count: values present.
         missing: share of batches without the value, 0..1.
-        mean, sd: of the values present; None where there are none.
+        mean, sd: of the values present; None if there are none.
         edges: inner bin edges, ascending and distinct; bin i holds edges[i-1] < value <= edges[i].
-        shares: of the values present per bin, len(edges) + 1 of them; empty where there are none.
-        quantiles: the 0, 1, ..., 100 percent quantiles; empty where there are none.
-        levels: every distinct value, ascending, where there are at most `MAX_LEVELS`; empty where there are more.
-        novelty: chance that the next value is none of the levels, or outside the range where there are none.
+        shares: share of the values present in each bin [len(edges) + 1]; empty if there are no values.
+        quantiles: the 0, 1, ..., 100 percent quantiles; empty if there are no values.
+        levels: every distinct value, ascending, if there are at most `MAX_LEVELS`; otherwise empty.
+        novelty: probability that the next value is not one of the levels, or is out of range if `levels` is empty.
     """
 
     count: int
@@ -48,12 +48,12 @@ class Profile(msgspec.Struct, frozen=True):
 
 
 class Subgroups(msgspec.Struct, frozen=True):
-    """Mean predictions of consecutive batches: how far a steady plant wanders, which single batches do not tell.
+    """Mean predictions of consecutive batches: the spread of a steady plant, for the control chart.
 
     Attributes:
         size: batches in a subgroup.
         count: subgroups.
-        mean, sd: of their means; `sd` is None where there is only one.
+        mean, sd: of their means; `sd` is None if there is only one.
     """
 
     size: int
@@ -63,14 +63,14 @@ class Subgroups(msgspec.Struct, frozen=True):
 
 
 class Reference(msgspec.Struct, frozen=True):
-    """What live traffic is laid beside.
+    """Profiles of the training batches, the content of `reference.json`.
 
     Attributes:
         rows: training batches.
         features: profile of every feature.
         prediction: profile of the predicted yields.
         blank: share of training batches without the reading, for each reading.
-        subgroups: of the predictions in time order; None where there are fewer batches than one subgroup.
+        subgroups: of the predictions in time order; None if there are fewer batches than one subgroup.
     """
 
     rows: int
@@ -81,19 +81,15 @@ class Reference(msgspec.Struct, frozen=True):
 
 
 def read_reference(data: bytes, source: str = "reference.json") -> Reference:
-    """The profile that is pinned with a model.
-
-    Args:
-        data: the bytes of its file.
-        source: what errors call it.
+    """Parse `reference.json`; `source` is what errors call it.
 
     Raises:
-        ArtifactError: it cannot be read.
+        ArtifactError: the bytes are not a reference profile.
     """
     try:
         return msgspec.json.decode(data, type=Reference)
     except (msgspec.MsgspecError, ValueError) as error:
-        problem = f"is no reference profile: {error}"
+        problem = f"is not a reference profile: {error}"
         raise ArtifactError(source, problem, "use the code of the commit that trained it") from None
 
 
@@ -102,24 +98,20 @@ def _rounded(values: NDArray[np.float64]) -> tuple[float, ...]:
 
 
 def profile_column(values: NDArray[np.floating]) -> Profile:
-    """Summarises one column.
-
-    Args:
-        values: shape [n], NaN where missing.
-    """
+    """Return the profile of one column of values [n], NaN where missing."""
     column = np.asarray(values, dtype=np.float64)
     present = np.sort(column[~np.isnan(column)])
     if not len(present):
         return Profile(0, 1.0, None, None, (), (), (), (), 1.0)
-    # Equal-frequency edges; a value that holds more than one bin's worth of batches merges its bins.
+    # Equal-frequency bins; a value more frequent than one bin merges its bins.
     edges = np.unique(np.quantile(present, np.arange(1, BINS) / BINS, method="inverted_cdf"))
     edges = edges[edges < present[-1]]
     counts = np.bincount(np.searchsorted(edges, present, side="left"), minlength=len(edges) + 1)
     mean, sd = _rounded(np.array([present.mean(), present.std()]))
-    levels, times = np.unique(present, return_counts=True)
-    few = len(levels) <= MAX_LEVELS
-    # Good and Turing: what came once is as likely as what has not come yet. The ends of a range are two of n+1 gaps.
-    novel = (times == 1).sum() / len(present) if few else 2 / (len(present) + 1)
+    levels, frequencies = np.unique(present, return_counts=True)
+    is_discrete = len(levels) <= MAX_LEVELS
+    # Good-Turing estimate of unseen values: the share of values seen once. Outside a range: two of n + 1 gaps.
+    novelty = (frequencies == 1).sum() / len(present) if is_discrete else 2 / (len(present) + 1)
     return Profile(
         count=len(present),
         missing=round(1 - len(present) / len(column), PROFILE_DECIMALS),
@@ -128,18 +120,13 @@ def profile_column(values: NDArray[np.floating]) -> Profile:
         edges=tuple(edges.tolist()),
         shares=_rounded(counts / len(present)),
         quantiles=tuple(np.quantile(present, np.linspace(0, 1, QUANTILES), method="inverted_cdf").tolist()),
-        levels=tuple(levels.tolist()) if few else (),
-        novelty=round(float(novel), PROFILE_DECIMALS),
+        levels=tuple(levels.tolist()) if is_discrete else (),
+        novelty=round(float(novelty), PROFILE_DECIMALS),
     )
 
 
 def subgroup_means(predictions: NDArray[np.floating], size: int = SUBGROUP_BATCHES) -> NDArray[np.float64]:
-    """Means of consecutive predictions, `size` at a time; the rest at the end is left out.
-
-    Args:
-        predictions: shape [n], in time order.
-        size: batches in a subgroup.
-    """
+    """Return the means [n // size] of consecutive predictions [n] in time order; the remainder is dropped."""
     whole = len(predictions) // size * size
     means: NDArray[np.float64] = np.asarray(predictions[:whole], dtype=np.float64).reshape(-1, size).mean(axis=1)
     return means
@@ -160,15 +147,15 @@ def build_reference(
     blank: dict[str, float],
     order: NDArray[np.floating],
 ) -> Reference:
-    """Profiles the training batches.
+    """Return the reference profile of the training batches.
 
     Args:
-        names: k feature names.
-        values: shape [n, k], NaN where missing.
-        predictions: shape [n], the model's yields of the same batches.
-        blank: share of the batches without the reading, for each reading.
-        order: shape [n], ascending with time; NaN where that is not known: those batches come last.
+        names: feature names [k].
+        values: features [n, k], NaN where missing.
+        predictions: the model's yields of the same batches [n].
+        blank: reading -> share of the batches without it.
+        order: ascending with time [n]; batches with NaN come last.
     """
     columns = {name: profile_column(values[:, i]) for i, name in enumerate(names)}
-    in_time = predictions[np.argsort(order, kind="stable")]
-    return Reference(len(values), columns, profile_column(predictions), blank, _subgroups(in_time))
+    ordered = predictions[np.argsort(order, kind="stable")]
+    return Reference(len(values), columns, profile_column(predictions), blank, _subgroups(ordered))

@@ -1,6 +1,6 @@
-"""What the service answers, as types: the service encodes them, the client decodes them, OpenAPI is made of them.
+"""Response schemas: the service encodes them, the client decodes them, and OpenAPI is generated from them.
 
-Nothing here needs NumPy or the model, so that whoever only asks need not install what answers.
+Depends only on msgspec, so that clients need not install NumPy or onnxruntime.
 """
 
 import csv
@@ -15,51 +15,53 @@ from batchyield.errors import Violation
 from batchyield.plant.batch import CellWarning
 
 PREDICTION_DECIMALS = 7
-"""To which yields, interval ends and effects are rounded: what float32 readings can carry."""
+"""Decimals of yields, interval ends and effects: float32 readings hold about seven digits."""
 
 
 class Prediction(msgspec.Struct, frozen=True, gc=False, rename={"yield_": "yield"}):
-    """What the model says of one batch."""
+    """The prediction for one batch."""
 
     id: Annotated[str | None, Meta(description="name of the batch as it was sent")]
     yield_: Annotated[float, Meta(description="predicted yield, as a fraction")]
     lower: Annotated[float, Meta(description="lower end of the prediction interval")]
     upper: Annotated[float, Meta(description="upper end of the prediction interval")]
-    warnings: Annotated[tuple[CellWarning, ...], Meta(description="cells that were repaired or taken as missing")] = ()
+    warnings: Annotated[
+        tuple[CellWarning, ...], Meta(description="cells that were repaired or treated as missing")
+    ] = ()
 
 
 class Contribution(msgspec.Struct, frozen=True):
-    """What one feature contributes to one prediction."""
+    """The contribution (Shapley value) of one feature to one prediction."""
 
     feature: Annotated[str, Meta(description="name of the feature, as in the model's card")]
-    value: Annotated[float | None, Meta(description="of this batch; null where it is missing")]
-    typical: Annotated[float | None, Meta(description="of the typical batch; null where most batches have none")]
-    effect: Annotated[float, Meta(description="by how much it raises the yield, as a fraction; negative: lowers")]
+    value: Annotated[float | None, Meta(description="value in this batch; null if missing")]
+    typical: Annotated[float | None, Meta(description="value in the typical batch; null if missing in most batches")]
+    effect: Annotated[float, Meta(description="change of the yield, as a fraction")]
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """Why a prediction is not that of the typical batch.
+    """Why a prediction differs from that of the typical batch.
 
     `baseline`, the effects and `rest` sum to the predicted yield.
     """
 
-    baseline: Annotated[float, Meta(description="what the model predicts for the typical batch")]
-    contributions: Annotated[tuple[Contribution, ...], Meta(description="the largest, by the size of their effect")]
+    baseline: Annotated[float, Meta(description="predicted yield of the typical batch")]
+    contributions: Annotated[tuple[Contribution, ...], Meta(description="the largest by absolute effect")]
     rest: Annotated[float, Meta(description="sum of the effects of all other features")]
 
 
 class ExplainedPrediction(Prediction, frozen=True, gc=False, kw_only=True):
-    """What the model says of one batch, and why it is not what it says of the typical one."""
+    """The prediction for one batch, with its explanation."""
 
-    explanation: Annotated[Explanation, Meta(description="what made the yield differ from the typical batch's")]
+    explanation: Annotated[Explanation, Meta(description="why the yield differs from the typical batch's")]
 
 
 class ModelPin(msgspec.Struct, frozen=True):
-    """Which model answered."""
+    """The model that made the predictions."""
 
     version: Annotated[str, Meta(description="released version of the model")]
-    revision: Annotated[str, Meta(description="commit of the code and the lock")]
-    md5: Annotated[str, Meta(description="hash of the model's bytes, as dvc.lock pins it")]
+    revision: Annotated[str, Meta(description="commit of the code and of dvc.lock")]
+    md5: Annotated[str, Meta(description="md5 of the model, as pinned by dvc.lock")]
 
 
 class Predictions(msgspec.Struct, frozen=True):
@@ -70,74 +72,72 @@ class Predictions(msgspec.Struct, frozen=True):
 
 
 class ExplainedPredictions(msgspec.Struct, frozen=True):
-    """One explained prediction for each input, in order; the answer with `explain=true`."""
+    """One explained prediction for each input, in order; the response with `explain=true`."""
 
     model: ModelPin
     predictions: list[ExplainedPrediction]
 
 
 class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the model is and what it was made of."""
+    """Description of a model and of what it was trained on."""
 
     name: Annotated[str, Meta(description="name of the model")]
     features: Annotated[tuple[str, ...], Meta(description="names of the feature matrix's columns, in order")]
     params: Annotated[dict[str, Any], Meta(description="parameters of the training")]
-    data_md5: Annotated[str, Meta(description="md5 of the raw data that it was trained on")]
-    versions: Annotated[dict[str, str], Meta(description="libraries that trained it")]
+    data_md5: Annotated[str, Meta(description="md5 of the raw data")]
+    versions: Annotated[dict[str, str], Meta(description="versions of the libraries that trained it")]
     metrics: Annotated[dict[str, float], Meta(description="measured on held-out batches")]
     rows: Annotated[int, Meta(description="batches it was trained on")]
-    level: Annotated[float, Meta(description="share of yields that the interval is to hold", gt=0, lt=1)]
+    level: Annotated[float, Meta(description="intended coverage of the interval", gt=0, lt=1)]
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """A wanted model that is not used."""
+    """A desired model that was rejected."""
 
-    role: Annotated[str, Meta(description="what it was wanted for: `serving` or `shadow`")]
-    md5: Annotated[str, Meta(description="hash of the refused model; empty where that is not known")]
-    revision: Annotated[str, Meta(description="commit of the refused model; empty where that is not known")]
-    reason: Annotated[str, Meta(description="what is wrong with it, and what to do")]
+    role: Annotated[str, Meta(description="intended role: `serving` or `shadow`")]
+    md5: Annotated[str, Meta(description="md5 of the rejected model; empty if unknown")]
+    revision: Annotated[str, Meta(description="commit of the rejected model; empty if unknown")]
+    reason: Annotated[str, Meta(description="what is wrong, and what to do")]
 
 
 class Model(msgspec.Struct, frozen=True):
-    """The model that answers, and the pin of each of its files."""
+    """The serving model, and the md5 of each of its files."""
 
     name: Annotated[str, Meta(description="name of the model")]
     version: Annotated[str, Meta(description="released version of the model")]
-    revision: Annotated[str, Meta(description="commit of the code and the lock")]
-    md5: Annotated[str, Meta(description="hash of the model's bytes, as dvc.lock pins it")]
-    artifacts: Annotated[dict[str, str], Meta(description="md5 of each file of the artifact, by its name")]
+    revision: Annotated[str, Meta(description="commit of the code and of dvc.lock")]
+    md5: Annotated[str, Meta(description="md5 of the model, as pinned by dvc.lock")]
+    artifacts: Annotated[dict[str, str], Meta(description="file name of the artifact -> md5")]
     card: Card
-    shadow: Annotated[ModelPin | None, Meta(description="model that sees the same rows off the request path")] = None
-    refused: Annotated[
-        tuple[Refusal, ...], Meta(description="models that were to serve or to shadow and do not, and why")
-    ] = ()
+    shadow: Annotated[ModelPin | None, Meta(description="model that predicts the same rows without answering")] = None
+    refused: Annotated[tuple[Refusal, ...], Meta(description="desired models that were rejected")] = ()
 
 
 class Health(msgspec.Struct, frozen=True, omit_defaults=True):
-    """That all is well."""
+    """Liveness or readiness."""
 
     status: Annotated[str, Meta(description="`alive` or `ready`")]
-    md5: Annotated[str | None, Meta(description="hash of the model that is ready")] = None
+    md5: Annotated[str | None, Meta(description="md5 of the model that is ready")] = None
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     """RFC 9457 problem details."""
 
-    type: Annotated[str, Meta(description="the kind of problem, stable", examples=["urn:batchyield:invalid-input"])]
-    title: Annotated[str, Meta(description="the kind in words")]
+    type: Annotated[
+        str, Meta(description="kind of problem; stable within v1", examples=["urn:batchyield:invalid-input"])
+    ]
+    title: Annotated[str, Meta(description="short text for the kind of problem")]
     status: Annotated[int, Meta(description="the HTTP status", ge=400, le=599)]
     detail: Annotated[str, Meta(description="what was wrong, and what to do")]
-    instance: Annotated[str | None, Meta(description="the path that was asked")] = None
-    violations: Annotated[
-        tuple[Violation, ...], Meta(description="what is wrong with the input, the first twenty in its order")
-    ] = ()
+    instance: Annotated[str | None, Meta(description="path of the request")] = None
+    violations: Annotated[tuple[Violation, ...], Meta(description="errors in the input, at most the first twenty")] = ()
 
 
 CSV_HEADER = b"id,yield,lower,upper\n"
 
 
 def encode_predictions_csv(predictions: Sequence[Prediction]) -> bytes:
-    """`id,yield,lower,upper`, a line for each prediction, in order."""
+    """Return the CSV `id,yield,lower,upper` with its header, one line for each prediction."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([(p.id, p.yield_, p.lower, p.upper) for p in predictions])
     return CSV_HEADER + text.getvalue().encode()

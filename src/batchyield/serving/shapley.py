@@ -1,8 +1,8 @@
-"""Why a prediction is not that of the typical batch: what each feature contributes to the difference.
+"""Shapley values of a prediction: the effect of each feature on its difference from the typical batch's prediction.
 
-The contributions are Shapley values [1] of the served model between two rows: the batch, and the typical batch that
-the pinned reference profile describes. They are estimated over random orders of the features, each order beside its
-reverse [2], which leaves no error where features act alone or in pairs.
+The Shapley values [1] are those of the served model between two rows: the batch, and the typical batch of the pinned
+reference profile. They are estimated over random permutations of the features, each with its reverse [2], which is
+exact where features act alone or in pairs.
 
 [1] Štrumbelj, Kononenko, Explaining prediction models and individual predictions with feature contributions, 2014.
 [2] Mitchell, Cooper, Frank, Holmes, Sampling permutations for Shapley value estimation, 2022.
@@ -21,12 +21,12 @@ from batchyield.serving.reference_profile import Profile, Reference
 from batchyield.serving.responses import PREDICTION_DECIMALS, Contribution, Explanation
 
 PERMUTATION_PAIRS = 64
-"""Orders, each used forwards and backwards; docs/explanations.md has the error and the cost of other numbers."""
+"""Permutations, each used forwards and backwards; docs/explanations.md has error and cost of other numbers."""
 
 TOP_CONTRIBUTIONS = 5
 SEED = 1
-MISSING = 0.5
-"""Share of blanks in training above which the typical batch has a blank too."""
+MAX_MISSING_SHARE = 0.5
+"""A feature that is missing in more of the training batches is missing in the typical batch."""
 
 
 class Explainer:
@@ -37,26 +37,30 @@ class Explainer:
         reference: its reference profile.
         source: what errors call the profile.
 
+    Attributes:
+        typical: features of the typical batch [len(FEATURES)].
+        baseline: its predicted yield.
+
     Raises:
-        ArtifactError: the profile lacks a feature, or the typical batch gets no yield.
+        ArtifactError: the profile lacks a feature, or the typical batch has no prediction.
     """
 
     def __init__(self, predictor: Predictor, reference: Reference, source: str = "reference.json") -> None:
         self._predictor, self._source = predictor, source
-        self.typical = _typical(reference, source)
-        self.baseline = float(self._yields(self.typical[None])[0])
-        # Drawn once for all features and then restricted to those that differ: a row's answer depends on it alone.
-        self._keys = np.random.default_rng(SEED).random((PERMUTATION_PAIRS, len(FEATURES)))
+        self.typical = _typical_features(reference, source)
+        self.baseline = float(self._predict(self.typical[None])[0])
+        # Drawn once for all features and restricted to those that differ, so a row's result depends on that row only.
+        self._sort_keys = np.random.default_rng(SEED).random((PERMUTATION_PAIRS, len(FEATURES)))
 
     def explain(self, batches: Sequence[Batch], top: int = TOP_CONTRIBUTIONS) -> list[Explanation]:
-        """One explanation for each batch, in order; a batch is explained alike whatever stands beside it.
+        """Return one explanation for each batch, in order; the result does not depend on the other batches.
 
         Args:
             batches: any number of batches.
-            top: how many contributions to tell at most; those without effect are never told.
+            top: maximum number of contributions; features without effect are left out.
 
         Raises:
-            ArtifactError: the model answered with something that is not a number.
+            ArtifactError: the model predicted something that is not a number.
         """
         if not batches:
             return []
@@ -65,63 +69,63 @@ class Explainer:
         return [self._explain_row(row, yield_, top) for row, yield_ in zip(values, yields, strict=True)]
 
     def shapley_values(self, row: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """The contribution of every feature, in yield, not rounded.
+        """Return the Shapley value of every feature, as a yield, not rounded.
 
         Args:
             row: features of one batch, float32 [len(FEATURES)].
 
         Returns:
-            [len(FEATURES)]; they sum to the row's yield less the baseline. Exactly 0 where the row is as the typical
-            batch and where the model does not look.
+            [len(FEATURES)], summing to the row's yield minus the baseline; exactly 0 where the row equals the typical
+            batch and for features that the model does not use.
 
         Raises:
-            ArtifactError: the model answered with something that is not a number.
+            ArtifactError: the model predicted something that is not a number.
         """
         effects = np.zeros(len(FEATURES))
         differ = np.flatnonzero(~((row == self.typical) | (np.isnan(row) & np.isnan(self.typical))))
         if len(differ):
-            forwards = self._keys[:, differ].argsort(axis=1).argsort(axis=1)
-            effects[differ] = self._along(row, differ, np.concatenate([forwards, len(differ) - 1 - forwards]))
+            ranks = self._sort_keys[:, differ].argsort(axis=1).argsort(axis=1)
+            effects[differ] = self._mean_steps(row, differ, np.concatenate([ranks, len(differ) - 1 - ranks]))
         return effects
 
-    def _along(
-        self, row: npt.NDArray[np.float32], differ: npt.NDArray[np.intp], places: npt.NDArray[np.intp]
+    def _mean_steps(
+        self, row: npt.NDArray[np.float32], differ: npt.NDArray[np.intp], ranks: npt.NDArray[np.intp]
     ) -> npt.NDArray[np.float64]:
-        """Mean step of the yield as each feature takes its value, over orders; `places` [orders, len(differ)]."""
-        orders, count = places.shape
+        """Return the yield change as each feature takes its value, averaged; `ranks` [permutations, len(differ)]."""
+        permutations, count = ranks.shape
         steps = np.arange(count + 1)
-        rows = np.tile(self.typical, (orders, count + 1, 1))
-        rows[:, :, differ] = np.where(places[:, None] < steps[:, None], row[differ], self.typical[differ])
-        yields = self._yields(rows.reshape(-1, len(FEATURES))).reshape(orders, count + 1)
-        mean: npt.NDArray[np.float64] = np.take_along_axis(np.diff(yields, axis=1), places, axis=1).mean(axis=0)
+        rows = np.tile(self.typical, (permutations, count + 1, 1))
+        rows[:, :, differ] = np.where(ranks[:, None] < steps[:, None], row[differ], self.typical[differ])
+        yields = self._predict(rows.reshape(-1, len(FEATURES))).reshape(permutations, count + 1)
+        mean: npt.NDArray[np.float64] = np.take_along_axis(np.diff(yields, axis=1), ranks, axis=1).mean(axis=0)
         return mean
 
     def _explain_row(self, row: npt.NDArray[np.float32], yield_: float, top: int) -> Explanation:
         effects = np.round(self.shapley_values(row), PREDICTION_DECIMALS)
-        # A stable sort: among equals, the order of the features.
+        # A stable sort: equal effects keep the order of the features.
         largest = [i for i in np.argsort(-np.abs(effects), kind="stable")[:top].tolist() if effects[i]]
         baseline = round(self.baseline, PREDICTION_DECIMALS)
-        told = tuple(
+        contributions = tuple(
             Contribution(FEATURES[i].name, _number(row[i]), _number(self.typical[i]), float(effects[i]))
             for i in largest
         )
-        # What rounding leaves over goes in here too, so that the sum is the yield that was answered; never -0.0.
-        rest = round(yield_ - baseline - sum(one.effect for one in told), PREDICTION_DECIMALS) + 0.0
-        return Explanation(baseline, told, rest)
+        # Includes the rounding errors, so that the sum is the predicted yield; + 0.0 turns -0.0 into 0.0.
+        rest = round(yield_ - baseline - sum(c.effect for c in contributions), PREDICTION_DECIMALS) + 0.0
+        return Explanation(baseline, contributions, rest)
 
-    def _yields(self, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    def _predict(self, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         yields = self._predictor.predict_yields(rows)
         if not np.isfinite(yields).all():
             raise ArtifactError(
                 self._source,
-                "describes a typical batch; the model answers a mixture of it and another with what is no number",
+                "the prediction for a mixture of the typical batch and the requested one is not a number",
                 "serve an earlier version and train again",
             )
         return yields
 
 
-def _typical(reference: Reference, source: str) -> npt.NDArray[np.float32]:
-    """Features of the typical batch, float32 [len(FEATURES)]: medians, and NaN where most training batches are NaN."""
+def _typical_features(reference: Reference, source: str) -> npt.NDArray[np.float32]:
+    """Return the features of the typical batch [len(FEATURES)]: medians, or NaN if mostly missing in training."""
     try:
         return np.array([_median(reference.features[feature.name]) for feature in FEATURES], dtype=np.float32)
     except KeyError as error:
@@ -131,7 +135,7 @@ def _typical(reference: Reference, source: str) -> npt.NDArray[np.float32]:
 
 def _median(profile: Profile) -> float:
     quantiles = profile.quantiles
-    return quantiles[len(quantiles) // 2] if quantiles and profile.missing <= MISSING else np.nan
+    return quantiles[len(quantiles) // 2] if quantiles and profile.missing <= MAX_MISSING_SHARE else np.nan
 
 
 def _number(value: np.float32) -> float | None:
