@@ -73,7 +73,7 @@ def test_deploy_tells_what_changes_and_rollback_returns(checkout, capfd):
         assert main(["deploy", "rollback"]) == 0
         assert f"serves {lock[:12]}, version unreleased, revision {'1' * 12}" in capfd.readouterr().out
         assert main(["deploy", "rollback"]) == 2
-        assert "remembers no model that served before" in capfd.readouterr().err
+        assert "has no record of a previous model" in capfd.readouterr().err
         assert main(["deploy", "rollback", "2.0.0~0"]) == 2
         assert main(["deploy", "rollback", "HEAD~2"]) == 0
         assert httpx.get(f"{running.url}/v1/model").json()["version"] == "2.0.0"
@@ -148,4 +148,4 @@ def test_a_comparison_is_that_of_differences_on_the_test_batches(tmp_path):
 def test_two_deployments_at_once_are_refused(checkout, capfd):
     with exclusive_lock(ModelStore(checkout / ".serving")):
         assert main(["deploy", "start", "HEAD~2"]) == 2
-    assert "another deployment into .serving is under way" in capfd.readouterr().err
+    assert "another deployment into .serving is running" in capfd.readouterr().err

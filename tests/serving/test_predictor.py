@@ -122,7 +122,7 @@ def test_infinities_that_cancel_are_not_answered():
 
 
 def test_bytes_that_are_no_model_are_refused():
-    with pytest.raises(ArtifactError, match="no model that onnxruntime can open"):
+    with pytest.raises(ArtifactError, match="not a model that onnxruntime can open"):
         Predictor(b"not a model")
 
 

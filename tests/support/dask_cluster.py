@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -73,6 +74,17 @@ class Members:
             "--dashboard-address",
             "127.0.0.1:0",
         )
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=5).close()
+                return
+            except OSError:
+                assert self.scheduler.poll() is None, self._log_of(self.scheduler)
+                time.sleep(0.05)
+
+    def _log_of(self, process):
+        [log] = self._folder.glob(f"*-{self.processes.index(process)}.log")
+        return log.read_text()
 
     def _start(self, what, *options, be="well"):
         command = [sys.executable, "-m", "dask", what, *options, "--no-dashboard", *self._tls]

@@ -1,12 +1,12 @@
-"""Which model is to serve and which to shadow: one small file that every worker watches, and the models beside it.
+"""Store of deployed models: the desired state that every worker watches, the history, and the models' files.
 
-The folder is self-contained, so that it can be moved or mounted elsewhere:
+The directory is self-contained, so it can be moved or mounted:
 
-    desired.json    what is wanted; written whole by `batchyield deploy start`, `rollback` and `shadow`
-    serving.json    the last wanted model that was opened and found good, for a worker that starts anew
-    history.json    what served before, latest last, for `batchyield deploy rollback`
+    desired.json    which models should serve; written atomically by `batchyield deploy`
+    serving.json    the last known good deployment, for a worker that starts
+    history.json    deployments that served before, latest last, for `batchyield deploy rollback`
     models/         the artifacts of all these
-    workers/        what each worker says of itself
+    workers/        status of each worker
 """
 
 import shutil
@@ -25,16 +25,19 @@ from batchyield.serving.artifact import MODEL, canonical_json
 DEFAULT_MODELS_DIRECTORY = ".serving"
 
 Token = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._+@/-]{1,100}$")]
-"""Goes into the headers of answers."""
+"""Text that is safe in an HTTP response header."""
+
+FileVersion = tuple[int, int, int]
+"""Modification time in nanoseconds, size in bytes and inode of a file."""
 
 
 class Deployment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A pinned model and where it lies.
+    """A pinned model and its location.
 
     Attributes:
-        directory: of the four files, below `models/`; absolute where it is the model that a lock pins.
+        directory: of its four files, relative to `models/`; absolute for the workspace's model, pinned by dvc.lock.
         pins: file name -> md5.
-        revision: commit of the lock that pins it.
+        revision: commit whose dvc.lock pins the model.
         version: released version.
     """
 
@@ -45,12 +48,12 @@ class Deployment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def md5(self) -> str:
-        """The model's own pin; empty where none is told, which nothing opens."""
+        """Return the md5 of the model; empty if `pins` lacks it."""
         return self.pins.get(MODEL, "")
 
     @property
     def of_lock(self) -> bool:
-        """Whether it is the model that the workspace's lock pins, rather than one that was deployed."""
+        """Return whether this is the model that the workspace's dvc.lock pins, not a deployed one."""
         return Path(self.directory).is_absolute()
 
     def __str__(self) -> str:
@@ -58,12 +61,12 @@ class Deployment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DesiredState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is wanted.
+    """Which models should serve.
 
     Attributes:
-        revision: grows with every wish.
-        serving: what is to answer; None: the model that the lock pins.
-        shadow: what is to see the same rows.
+        revision: increases with every change.
+        serving: deployment that answers requests; None: the model pinned by dvc.lock.
+        shadow: deployment that predicts the same rows without answering; None: no shadow.
     """
 
     revision: Annotated[int, Meta(ge=0)] = 0
@@ -72,20 +75,20 @@ class DesiredState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class History(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What served before, latest last."""
+    """Deployments that served before, latest last."""
 
     served: tuple[Deployment, ...] = ()
 
 
-Told = TypeVar("Told", DesiredState, History, Deployment)
+Stored = TypeVar("Stored", DesiredState, History, Deployment)
 
 
 class ModelStore:
-    """The folder of what is wanted.
+    """The desired state, the history and the model files in one directory.
 
     Attributes:
-        root: the folder itself.
-        workers: where each worker says what it serves.
+        root: the directory.
+        workers: directory of the workers' status files.
     """
 
     def __init__(self, root: Path) -> None:
@@ -96,112 +99,108 @@ class ModelStore:
         self._history = root / "history.json"
         self._store = root / "models"
 
-    def desired_version(self) -> tuple[int, int, int] | None:
-        """Changes whenever something else is wanted; None where nothing is. Costs a `stat`."""
+    def desired_version(self) -> FileVersion | None:
+        """Return a value that changes with every write of the desired state, or None if there is none (one `stat`)."""
         try:
-            found = self._desired.stat()
+            status = self._desired.stat()
         except OSError:
             return None
-        return found.st_mtime_ns, found.st_size, found.st_ino
+        return status.st_mtime_ns, status.st_size, status.st_ino
 
     def desired(self) -> DesiredState:
-        """What is wanted.
+        """Return the desired state; by default, the model pinned by dvc.lock serves without a shadow.
 
         Raises:
-            ArtifactError: the file cannot be read as a wish.
+            ArtifactError: desired.json cannot be read, or is of an earlier format.
         """
         return _read(self._desired, DesiredState) or DesiredState()
 
     def set_desired(self, desired: DesiredState) -> None:
-        """Says what is wanted from now on."""
+        """Write the desired state; workers apply it within a quarter of a second."""
         write_atomic(self._desired, canonical_json(desired))
 
     def last_known_good(self) -> Deployment | None:
-        """The model that was last found good.
+        """Return the deployment that was last marked good, or None.
 
         Raises:
-            ArtifactError: the file cannot be read.
+            ArtifactError: serving.json cannot be read.
         """
         return _read(self._good, Deployment)
 
     def mark_good(self, deployment: Deployment) -> None:
-        """Remembers a model that was opened, unless it is the lock's, which needs no remembering."""
+        """Store a deployment as the last known good one; the model of dvc.lock needs no entry and clears it."""
         if deployment.of_lock:
             self._good.unlink(missing_ok=True)
         else:
             write_atomic(self._good, canonical_json(deployment))
 
     def history(self) -> tuple[Deployment, ...]:
-        """What served before, latest last.
+        """Return the deployments that served before, latest last.
 
         Raises:
-            ArtifactError: the file cannot be read.
+            ArtifactError: history.json cannot be read.
         """
         return (_read(self._history, History) or History()).served
 
     def set_history(self, served: tuple[Deployment, ...]) -> None:
-        """Writes the history anew, and removes the models that nothing names any more.
+        """Write the history and delete models without a reference.
 
         Raises:
-            ArtifactError: another file that names models cannot be read; none is removed then.
+            ArtifactError: desired.json or serving.json cannot be read; no model is deleted then.
         """
         write_atomic(self._history, canonical_json(History(served)))
         desired = self.desired()
-        named = {one.directory for one in (*served, desired.serving, desired.shadow, self.last_known_good()) if one}
-        for folder in self._store.glob("[!.]*"):
-            if folder.name not in named:
-                shutil.rmtree(folder, ignore_errors=True)
+        referenced = (*served, desired.serving, desired.shadow, self.last_known_good())
+        directories = {deployment.directory for deployment in referenced if deployment}
+        for directory in self._store.glob("[!.]*"):
+            if directory.name not in directories:
+                shutil.rmtree(directory, ignore_errors=True)
 
     def path(self, deployment: Deployment) -> Path:
-        """Where a model's four files lie."""
+        """Return the directory of a deployment's four files."""
         return self._store / deployment.directory
 
-    def add(self, folder: Path, deployment: Deployment) -> Deployment:
-        """Copies a model into the store; what is returned names the copy.
+    def add(self, source: Path, deployment: Deployment) -> Deployment:
+        """Copy a model's files into the store and return the deployment of the copy.
 
         Args:
-            folder: holds its files now.
-            deployment: what it is; its directory becomes the name in the store.
+            source: directory that holds the files.
+            deployment: the last part of its directory becomes the name in the store.
 
         Raises:
             ArtifactError: a file is missing.
         """
-        kept = msgspec.structs.replace(deployment, directory=Path(deployment.directory).name)
+        stored = msgspec.structs.replace(deployment, directory=Path(deployment.directory).name)
         try:
-            files = {name: (folder / name).read_bytes() for name in deployment.pins}
+            files = {name: (source / name).read_bytes() for name in deployment.pins}
         except OSError as error:
-            raise ArtifactError(str(folder), f"is not whole: {error.strerror}") from error
-        if not _holds(self.path(kept), files):
-            write_directory(self.path(kept), files)
-        return kept
+            raise ArtifactError(str(source), f"is incomplete: {error.filename}: {error.strerror}") from error
+        target = self.path(stored)
+        if not all((target / name).is_file() and (target / name).read_bytes() == files[name] for name in files):
+            write_directory(target, files)
+        return stored
 
 
-def write_directory(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Writes a folder of files aside, then renames it into place; what was there goes."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+def write_directory(directory: Path, files: Mapping[str, bytes]) -> None:
+    """Write files to a temporary directory and rename it to `directory`, replacing what was there."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))
     try:
         for name, data in files.items():
-            write_atomic(aside / name, data)
-        aside.chmod(0o755)
-        shutil.rmtree(folder, ignore_errors=True)
-        aside.rename(folder)
+            write_atomic(temporary / name, data)
+        temporary.chmod(0o755)
+        shutil.rmtree(directory, ignore_errors=True)
+        temporary.rename(directory)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _holds(folder: Path, files: Mapping[str, bytes]) -> bool:
-    return all((folder / name).is_file() and (folder / name).read_bytes() == data for name, data in files.items())
-
-
-def _read(file: Path, kind: type[Told]) -> Told | None:
+def _read(file: Path, kind: type[Stored]) -> Stored | None:
     try:
         return msgspec.json.decode(file.read_bytes(), type=kind)
     except FileNotFoundError:
         return None
     except (OSError, msgspec.MsgspecError, ValueError) as error:
         raise ArtifactError(
-            str(file),
-            f"cannot be read: {error}",
-            "`batchyield deploy start REV` or `batchyield deploy rollback REV` writes it anew",
+            str(file), f"cannot be read: {error}", "rewrite it with `batchyield deploy start REV`"
         ) from error

@@ -1,4 +1,4 @@
-"""Differences between two models' predictions for the same batches, of one list or summed as they come."""
+"""Differences between two models' predictions for the same batches: of a list at once, or as a running sum."""
 
 import math
 from bisect import bisect_left
@@ -18,18 +18,18 @@ HISTOGRAM_BINS = len(HISTOGRAM_EDGES) + 1
 
 
 class DiffSummary(msgspec.Struct, frozen=True):
-    """How the answers of a candidate differ from those of a baseline to the same batches; yields are fractions.
+    """How a candidate's predictions differ from a baseline's for the same batches; yields are fractions.
 
     Attributes:
-        batches: compared.
-        changed: whose yield moved by more than `PREDICTION_TOLERANCE`.
-        mean: of candidate less baseline.
-        mean_absolute: of the same, without its sign.
-        p95: 95 % of the batches moved by no more, without the sign.
-        largest: the greatest move, with its sign.
-        at: index of the batch that moved most; None where none did.
+        batches: number of batches.
+        changed: batches whose yield changed by more than `PREDICTION_TOLERANCE`.
+        mean: mean of candidate minus baseline.
+        mean_absolute: mean of the absolute changes.
+        p95: 95 % quantile of the absolute changes.
+        largest: the largest absolute change, with its sign.
+        at: index of that batch; None if no yield changed.
         outside: batches whose yield left the baseline's interval.
-        width: mean width of the candidate's intervals less that of the baseline's.
+        width: mean interval width of the candidate minus that of the baseline.
     """
 
     batches: int
@@ -53,24 +53,19 @@ class DiffSummary(msgspec.Struct, frozen=True):
 
 
 def summarize_diff(baseline: Sequence[Prediction], candidate: Sequence[Prediction]) -> DiffSummary:
-    """Compares two models' answers to the same batches, in the same order.
-
-    Args:
-        baseline: answers [n], n at least 1.
-        candidate: answers [n].
-    """
+    """Return the differences between two models' predictions [n] for the same batches in the same order; n >= 1."""
     pairs = list(zip(baseline, candidate, strict=True))
-    moves = [after.yield_ - before.yield_ for before, after in pairs]
-    sizes = [abs(move) for move in moves]
+    changes = [after.yield_ - before.yield_ for before, after in pairs]
+    sizes = [abs(change) for change in changes]
     most = max(range(len(sizes)), key=sizes.__getitem__)
     widths = [(after.upper - after.lower) - (before.upper - before.lower) for before, after in pairs]
     return DiffSummary(
         batches=len(pairs),
         changed=sum(size > PREDICTION_TOLERANCE for size in sizes),
-        mean=_mean(moves),
+        mean=_mean(changes),
         mean_absolute=_mean(sizes),
         p95=round(sorted(sizes)[math.ceil(0.95 * len(sizes)) - 1], PREDICTION_DECIMALS),
-        largest=round(moves[most], PREDICTION_DECIMALS),
+        largest=round(changes[most], PREDICTION_DECIMALS),
         at=most if sizes[most] > PREDICTION_TOLERANCE else None,
         outside=sum(not before.lower <= after.yield_ <= before.upper for before, after in pairs),
         width=_mean(widths),
@@ -78,7 +73,7 @@ def summarize_diff(baseline: Sequence[Prediction], candidate: Sequence[Predictio
 
 
 class SliceDiff(msgspec.Struct, frozen=True):
-    """The differences of the batches that share one label of one aspect, such as `spins` `2`."""
+    """The differences of the batches with one label of one aspect, such as `spins` `2`."""
 
     by: str
     label: str
@@ -88,38 +83,38 @@ class SliceDiff(msgspec.Struct, frozen=True):
 def diff_by_slice(
     baseline: Sequence[Prediction], candidate: Sequence[Prediction], labels: Mapping[str, Sequence[str]]
 ) -> list[SliceDiff]:
-    """The differences within each label of each aspect, those that moved most first.
+    """Return the differences for each label of each aspect, by descending mean absolute change.
 
     Args:
-        baseline: answers [n].
-        candidate: answers [n].
-        labels: aspect -> label of each batch [n], as `evaluation.labels` gives them.
+        baseline: predictions [n].
+        candidate: predictions [n].
+        labels: aspect -> label of each batch [n], from `modelling.metrics`.
     """
-    found = []
-    for aspect, given in labels.items():
-        rows: dict[str, list[int]] = {}
-        for row, label in enumerate(given):
-            rows.setdefault(label, []).append(row)
-        for label, of in rows.items():
-            part = summarize_diff([baseline[row] for row in of], [candidate[row] for row in of])
-            found.append(SliceDiff(aspect, label, part))
-    return sorted(found, key=lambda one: (-one.differences.mean_absolute, one.by, one.label))
+    slices = []
+    for aspect, row_labels in labels.items():
+        rows_of: dict[str, list[int]] = {}
+        for row, label in enumerate(row_labels):
+            rows_of.setdefault(label, []).append(row)
+        for label, rows in rows_of.items():
+            diff = summarize_diff([baseline[row] for row in rows], [candidate[row] for row in rows])
+            slices.append(SliceDiff(aspect, label, diff))
+    return sorted(slices, key=lambda part: (-part.differences.mean_absolute, part.by, part.label))
 
 
 class RunningDiff(msgspec.Struct, frozen=True):
-    """Sums over the batches that both models answered; a move is the candidate's yield less the baseline's.
+    """Running sums over the batches that both models predicted; a change is candidate minus baseline yield.
 
-    Answers have seven decimals and sums are kept at as many, so that they do not depend on the order of adding.
+    Predictions have seven decimals and sums keep as many, so the result does not depend on the order of adding.
     """
 
-    batches: Annotated[int, Meta(description="answered by both models")] = 0
-    changed: Annotated[int, Meta(description="whose yield moved by more than float noise")] = 0
-    moved: Annotated[float, Meta(description="sum of the moves")] = 0.0
-    moved_absolute: Annotated[float, Meta(description="sum of the moves without their sign")] = 0.0
-    largest: Annotated[float, Meta(description="the greatest move, with its sign")] = 0.0
+    batches: Annotated[int, Meta(description="predicted by both models")] = 0
+    changed: Annotated[int, Meta(description="whose yield changed by more than float rounding")] = 0
+    moved: Annotated[float, Meta(description="sum of the changes")] = 0.0
+    moved_absolute: Annotated[float, Meta(description="sum of the absolute changes")] = 0.0
+    largest: Annotated[float, Meta(description="largest absolute change, with its sign")] = 0.0
     outside: Annotated[int, Meta(description="whose yield left the baseline's interval")] = 0
-    widened: Annotated[float, Meta(description="sum of the intervals' widths less the baseline's")] = 0.0
-    histogram: Annotated[tuple[int, ...], Meta(description="batches in each bin of moves")] = (0,) * (
+    widened: Annotated[float, Meta(description="sum of the interval widths minus the baseline's")] = 0.0
+    histogram: Annotated[tuple[int, ...], Meta(description="batches in each bin of yield changes")] = (0,) * (
         len(HISTOGRAM_EDGES) + 1
     )
 
@@ -129,7 +124,7 @@ class RunningDiff(msgspec.Struct, frozen=True):
             self.changed + other.changed,
             round(self.moved + other.moved, PREDICTION_DECIMALS),
             round(self.moved_absolute + other.moved_absolute, PREDICTION_DECIMALS),
-            max(self.largest, other.largest, key=_size),
+            max(self.largest, other.largest, key=_size_then_sign),
             self.outside + other.outside,
             round(self.widened + other.widened, PREDICTION_DECIMALS),
             tuple(mine + theirs for mine, theirs in zip(self.histogram, other.histogram, strict=True)),
@@ -137,7 +132,7 @@ class RunningDiff(msgspec.Struct, frozen=True):
 
 
 def yield_changes(baseline: Sequence[Prediction], candidate: Sequence[Prediction]) -> list[float]:
-    """How far each batch's yield moved [n], at the answers' own decimals."""
+    """Return candidate minus baseline yield of each batch [n], at the decimals of predictions."""
     return [
         round(after.yield_ - before.yield_, PREDICTION_DECIMALS)
         for before, after in zip(baseline, candidate, strict=True)
@@ -145,21 +140,21 @@ def yield_changes(baseline: Sequence[Prediction], candidate: Sequence[Prediction
 
 
 def running_diff(baseline: Sequence[Prediction], candidate: Sequence[Prediction]) -> RunningDiff:
-    """The sums for answers [n] to the same batches, in the same order; n at least 1."""
-    found = summarize_diff(baseline, candidate)
-    moved = yield_changes(baseline, candidate)
+    """Return the sums for predictions [n] of the same batches in the same order; n >= 1."""
+    summary = summarize_diff(baseline, candidate)
+    changes = yield_changes(baseline, candidate)
     histogram = [0] * HISTOGRAM_BINS
-    for move in moved:
-        histogram[bisect_left(HISTOGRAM_EDGES, move)] += 1
+    for change in changes:
+        histogram[bisect_left(HISTOGRAM_EDGES, change)] += 1
     pairs = zip(baseline, candidate, strict=True)
     widened = math.fsum((after.upper - after.lower) - (before.upper - before.lower) for before, after in pairs)
     return RunningDiff(
-        found.batches,
-        found.changed,
-        round(math.fsum(moved), PREDICTION_DECIMALS),
-        round(math.fsum(map(abs, moved)), PREDICTION_DECIMALS),
-        max(moved, key=_size),
-        found.outside,
+        summary.batches,
+        summary.changed,
+        round(math.fsum(changes), PREDICTION_DECIMALS),
+        round(math.fsum(map(abs, changes)), PREDICTION_DECIMALS),
+        max(changes, key=_size_then_sign),
+        summary.outside,
         round(widened, PREDICTION_DECIMALS),
         tuple(histogram),
     )
@@ -169,5 +164,5 @@ def _mean(numbers: Sequence[float]) -> float:
     return round(math.fsum(numbers) / len(numbers), PREDICTION_DECIMALS)
 
 
-def _size(move: float) -> tuple[float, float]:
-    return abs(move), move  # of two that go as far, one is taken whatever the order
+def _size_then_sign(change: float) -> tuple[float, float]:
+    return abs(change), change  # makes the maximum independent of the order

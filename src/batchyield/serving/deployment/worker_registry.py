@@ -1,7 +1,7 @@
-"""What each worker says of itself, in a file that is believed only while the worker lives.
+"""Registry of live workers: one status file per worker, valid while the worker holds its lock file.
 
-A worker holds a lock beside its file for as long as it lives, and the kernel lets go of it however the worker ends: a
-process id alone would be taken for a worker again once another program has it.
+A process id alone is not proof of life, because the kernel reuses ids. Each worker therefore holds an exclusive
+`flock`, which the kernel releases however the process ends.
 """
 
 import contextlib
@@ -22,14 +22,14 @@ from batchyield.serving.responses import Refusal
 
 
 class ShadowStats(msgspec.Struct, frozen=True):
-    """What a shadow has seen in one worker.
+    """Counters of a shadow in one worker.
 
     Attributes:
-        candidate: md5 of the shadow.
-        by_baseline: md5 of the model that answered -> how the shadow's answers differ.
-        dropped: batches that found no room in the queue.
-        failed: batches that the shadow could not answer.
-        failure: why, the last time; empty where it never happened.
+        candidate: md5 of the shadow model.
+        by_baseline: md5 of the serving model -> differences of the shadow's predictions.
+        dropped: batches that were dropped because the queue was full.
+        failed: batches that the shadow could not predict.
+        failure: the last error; empty if there was none.
     """
 
     candidate: str
@@ -40,10 +40,10 @@ class ShadowStats(msgspec.Struct, frozen=True):
 
     def __add__(self, other: "ShadowStats") -> "ShadowStats":
         baselines = self.by_baseline.keys() | other.by_baseline.keys()
-        none = RunningDiff()
+        zero = RunningDiff()
         return ShadowStats(
             self.candidate,
-            {md5: self.by_baseline.get(md5, none) + other.by_baseline.get(md5, none) for md5 in sorted(baselines)},
+            {md5: self.by_baseline.get(md5, zero) + other.by_baseline.get(md5, zero) for md5 in sorted(baselines)},
             self.dropped + other.dropped,
             self.failed + other.failed,
             self.failure or other.failure,
@@ -51,15 +51,15 @@ class ShadowStats(msgspec.Struct, frozen=True):
 
 
 class WorkerStatus(msgspec.Struct, frozen=True):
-    """A worker.
+    """Status of a worker.
 
     Attributes:
-        pid: of its process.
-        desired_revision: of the wish that it last acted upon.
-        serving: what answers.
-        shadow: what sees the same rows.
-        refused: what it was to use and does not.
-        shadowed: what the shadow has seen.
+        pid: process id.
+        desired_revision: revision of the desired state that it last applied.
+        serving: deployment that answers requests.
+        shadow: deployment that predicts the same rows.
+        refused: desired models that it rejected.
+        shadowed: counters of the shadow.
     """
 
     pid: int
@@ -71,65 +71,67 @@ class WorkerStatus(msgspec.Struct, frozen=True):
 
 
 class WorkerRegistration:
-    """A living worker's place among the others."""
+    """Registers the current process as a worker; the registration ends with the process.
 
-    def __init__(self, folder: Path) -> None:
-        """Takes a place.
+    Args:
+        directory: shared by all workers of a host; created if missing.
 
-        Raises:
-            OSError: the folder cannot be written to.
-        """
-        folder.mkdir(parents=True, exist_ok=True)
-        self._folder = folder
+    Raises:
+        OSError: the directory cannot be written to.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._directory = directory
         while True:
             self.name = f"{os.getpid()}-{secrets.token_hex(4)}"
-            self._lock = (folder / f"{self.name}.lock").open("wb")
-            with contextlib.suppress(BlockingIOError):  # another worker looked whether this one is dead
+            self._lock = (directory / f"{self.name}.lock").open("wb")
+            with contextlib.suppress(BlockingIOError):  # another worker is checking whether this one is dead
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             self._lock.close()
 
     def publish(self, status: WorkerStatus) -> None:
-        """Tells the others."""
-        write_atomic(self._folder / f"{self.name}.json", canonical_json(status))
+        """Write this worker's status file."""
+        write_atomic(self._directory / f"{self.name}.json", canonical_json(status))
 
     def release(self) -> None:
-        """Gives the place up; what was said last stays for a successor to inherit."""
+        """End the registration; the last status stays for `adopt_dead` of another worker."""
         self._lock.close()
 
     def adopt_dead(self) -> list[WorkerStatus]:
-        """What workers said that are dead now, each told to one successor alone."""
-        left = []
-        for lock in sorted(self._folder.glob("*.lock")):
-            if lock.stem == self.name or not (ended := _ended(lock)):
+        """Return and delete the last status of dead workers; each is returned to one caller only."""
+        statuses = []
+        for lock in sorted(self._directory.glob("*.lock")):
+            if lock.stem == self.name or not (held := _lock_if_dead(lock)):
                 continue
-            with ended:
-                said = _said(lock)
+            with held:
+                status = _read_status(lock)
                 lock.with_suffix(".json").unlink(missing_ok=True)
                 lock.unlink(missing_ok=True)
-            left += [said] if said else []
-        return left
+            statuses += [status] if status else []
+        return statuses
 
     def other_workers(self) -> list[WorkerStatus]:
-        """The other living workers."""
-        return [status for name, status in _living(self._folder) if name != self.name]
+        """Return the status of the other live workers."""
+        return [status for name, status in _iterate_live(self._directory) if name != self.name]
 
 
-def live_workers(folder: Path) -> list[WorkerStatus]:
-    """All workers that live and have said something, by process id."""
-    return sorted((status for _, status in _living(folder)), key=lambda status: status.pid)
+def live_workers(directory: Path) -> list[WorkerStatus]:
+    """Return the status of all live workers that have published one, by process id."""
+    return sorted((status for _, status in _iterate_live(directory)), key=lambda status: status.pid)
 
 
-def _living(folder: Path) -> Iterator[tuple[str, WorkerStatus]]:
-    for lock in sorted(folder.glob("*.lock")):
-        if ended := _ended(lock):
-            ended.close()
-        elif said := _said(lock):
-            yield lock.stem, said
+def _iterate_live(directory: Path) -> Iterator[tuple[str, WorkerStatus]]:
+    for lock in sorted(directory.glob("*.lock")):
+        if held := _lock_if_dead(lock):
+            held.close()
+        elif status := _read_status(lock):
+            yield lock.stem, status
 
 
-def _ended(lock: Path) -> BinaryIO | None:
-    """The lock of a worker that is dead, held by us until it is closed; None where the worker lives."""
+def _lock_if_dead(lock: Path) -> BinaryIO | None:
+    """Return a dead worker's lock file, locked until it is closed; None if the worker lives."""
     try:
         file = lock.open("rb+")
     except OSError:
@@ -142,7 +144,7 @@ def _ended(lock: Path) -> BinaryIO | None:
     return file
 
 
-def _said(lock: Path) -> WorkerStatus | None:
+def _read_status(lock: Path) -> WorkerStatus | None:
     try:
         return msgspec.json.decode(lock.with_suffix(".json").read_bytes(), type=WorkerStatus)
     except (OSError, msgspec.MsgspecError, ValueError):
