@@ -196,7 +196,10 @@ def test_after_the_last_key_is_taken_back_nobody_is_let_in(tmp_path):
     [
         (text(), "no key that is still valid"),
         (text(entry(KEY, expires=datetime(2020, 1, 1, tzinfo=UTC))), "no key that is still valid"),
-        ("", "keys: line 1: Input data was truncated\n  correct it there, or remove the file and make its keys again"),
+        (
+            "",
+            "keys: line 1: Input data was truncated\n  correct it there, or remove the file and create its keys again",
+        ),
         (f"{KEY}\n", "line 1: JSON is malformed"),
         (text(entry(KEY)).replace('"sha256"', "sha256"), "line 10: JSON is malformed"),
         (text(entry(KEY)).replace("admin", KEY), "keys[0]: scopes: expected one or more of predict, read, admin"),

@@ -317,7 +317,7 @@ def test_retry_after_is_seconds_or_a_date():
 def test_where_nothing_listens_it_says_so():
     with (
         Client(f"http://127.0.0.1:{free_port()}", retry=AT_ONCE) as client,
-        pytest.raises(UnreachableError, match=r"tried 3 times\)\n  is the service up"),
+        pytest.raises(UnreachableError, match=r"tried 3 times\)\n  check that the service runs"),
     ):
         client.ready()
 
@@ -326,10 +326,13 @@ def test_where_nothing_listens_it_says_so():
 def test_another_service_is_told_apart(content):
     for call in ("model", "ready"):
         transport, _ = playing(httpx.Response(200, content=content, headers={"content-type": "text/html"}))
-        with Client("http://x", transport=transport) as client, pytest.raises(ReplyError, match="is this the URL"):
+        with (
+            Client("http://x", transport=transport) as client,
+            pytest.raises(ReplyError, match="check that this is the URL"),
+        ):
             getattr(client, call)()
     transport, _ = playing(httpx.Response(200, content=content))
-    with Client("http://x", transport=transport) as client, pytest.raises(ReplyError, match="no CSV"):
+    with Client("http://x", transport=transport) as client, pytest.raises(ReplyError, match="not a CSV"):
         list(client.score_csv(b"a\n1\n"))
     transport, _ = playing(httpx.Response(404, content=content))
     with Client("http://x", transport=transport) as client, pytest.raises(RefusedError, match="404 Not Found"):

@@ -15,7 +15,7 @@ from batchyield.review.model_comparison import ModelIdentity, compare_models, fo
 from batchyield.serving.artifact import MODEL, open_artifact
 from batchyield.serving.deployment.model_store import ModelStore
 from batchyield.serving.deployment.prediction_diff import summarize_diff
-from batchyield.serving.deployment.rollout import exclusive_lock
+from batchyield.serving.deployment.rollout import deployment_lock
 from batchyield.serving.deployment.worker_registry import live_workers
 from batchyield.versioning.git import git
 
@@ -146,6 +146,6 @@ def test_a_comparison_is_that_of_differences_on_the_test_batches(tmp_path):
 
 
 def test_two_deployments_at_once_are_refused(checkout, capfd):
-    with exclusive_lock(ModelStore(checkout / ".serving")):
+    with deployment_lock(ModelStore(checkout / ".serving")):
         assert main(["deploy", "start", "HEAD~2"]) == 2
     assert "another deployment into .serving is running" in capfd.readouterr().err

@@ -75,12 +75,10 @@ class Members:
             "127.0.0.1:0",
         )
         while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=5).close()
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
                 return
-            except OSError:
-                assert self.scheduler.poll() is None, self._log_of(self.scheduler)
-                time.sleep(0.05)
+            assert self.scheduler.poll() is None, self._log_of(self.scheduler)
+            time.sleep(0.05)
 
     def _log_of(self, process):
         [log] = self._folder.glob(f"*-{self.processes.index(process)}.log")

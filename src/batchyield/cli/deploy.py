@@ -117,7 +117,7 @@ def _start(options: argparse.Namespace) -> int:
 
     models = model_store(options)
     folder, deployment = fetch_model(options.revision)
-    with rollout.exclusive_lock(models):
+    with rollout.deployment_lock(models):
         changes = compare_with_serving(models, folder, deployment)
         if changes and not options.json:
             print(model_comparison.format_comparison(changes), end="\n\n", flush=True)
@@ -130,7 +130,7 @@ def _rollback(options: argparse.Namespace) -> int:
     if options.revision:
         return _start(options)
     models = model_store(options)
-    with rollout.exclusive_lock(models):
+    with rollout.deployment_lock(models):
         return _report(rollout.rollback(models, options.wait), options)
 
 
@@ -138,7 +138,7 @@ def _shadow(options: argparse.Namespace) -> int:
     from batchyield.serving.deployment import rollout
 
     models = model_store(options)
-    with rollout.exclusive_lock(models):
+    with rollout.deployment_lock(models):
         if options.revision == "off":
             return _report(rollout.set_shadow(models, None, options.wait), options)
         folder, deployment = fetch_model(options.revision)

@@ -3,9 +3,9 @@
     from batchyield.client import Client
 
     with Client("http://127.0.0.1:8000") as client:
-        answer = client.predict([{"id": "a", "A1": 300, "B14": 400}])
+        predictions = client.predict([{"id": "a", "A1": 300, "B14": 400}])
 
-Neither NumPy nor the model is imported. What it raises is drawn in `batchyield.client.errors`.
+Imports neither NumPy nor onnxruntime. `batchyield.client.errors` lists the exceptions.
 """
 
 from batchyield.client.async_client import AsyncClient

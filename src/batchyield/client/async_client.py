@@ -1,4 +1,4 @@
-"""The asynchronous client: the same calls as the blocking one, awaited."""
+"""The asynchronous client: the same calls as `Client`, awaited."""
 
 from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import update_wrapper
@@ -26,7 +26,7 @@ def _call(
 
 
 class AsyncClient:
-    """A client whose answers are awaited; parameters and errors are those of `Client`.
+    """An asynchronous client; parameters and errors are those of `Client`.
 
     In tests, `transport=httpx.ASGITransport(app=...)` calls a service without a network.
     """
@@ -55,8 +55,8 @@ class AsyncClient:
     ready = _call(Endpoints.ready)
 
     async def score_csv(self, source: Source) -> AsyncIterator[bytes]:
-        for steps in self._calls.score_csv(source):
-            yield await self._run(steps)
+        for flow in self._calls.score_csv(source):
+            yield await self._run(flow)
 
     score_csv.__doc__ = Endpoints.score_csv.__doc__
 
@@ -72,13 +72,13 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
-    async def _run(self, steps: RequestFlow[Result]) -> Result:
+    async def _run(self, flow: RequestFlow[Result]) -> Result:
         response: httpx.Response | None = None
         while True:
             try:
-                request = steps.send(response)
-            except StopIteration as end:
-                result: Result = end.value
+                request = flow.send(response)
+            except StopIteration as stop:
+                result: Result = stop.value
                 return result
             with self._retry.unreachable(request):
                 response = await AsyncRetrying(**self._retry.options())(self._http.send, request)

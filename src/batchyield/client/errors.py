@@ -1,12 +1,12 @@
-"""Exceptions of the client.
+"""The exceptions of the client.
 
 ClientError
 ├── UnreachableError      no response after all attempts
-├── UnavailableError      the service is not available now, or failed
-├── RefusedError          the request is invalid; carries place and reason
-│   └── UnauthorizedError the API key is missing or not valid
-├── MixedModelsError      the model changed during a long request
-└── ReplyError            a response that is not the service's
+├── UnavailableError      the service failed (500), is overloaded or not ready (429, 503), or a proxy failed
+├── RefusedError          the request is invalid (4xx); carries positions and reasons
+│   └── UnauthorizedError the API key is missing, unknown or lacks the scope (401, 403)
+├── MixedModelsError      the model changed during a request in several chunks
+└── ReplyError            the response is not from a batchyield service
 """
 
 from batchyield.errors import BatchyieldError, Violation
@@ -14,7 +14,7 @@ from batchyield.serving.responses import ModelPin, Problem
 
 
 class ClientError(BatchyieldError):
-    """Base of all that a call may raise."""
+    """Base class of the errors of a call."""
 
 
 class UnreachableError(ClientError):
@@ -22,15 +22,17 @@ class UnreachableError(ClientError):
 
     def __init__(self, url: str, attempts: int, problem: str) -> None:
         tried = "once" if attempts == 1 else f"{attempts} times"
-        super().__init__(f"{url} does not answer ({problem}; tried {tried})\n  is the service up, and is this its URL?")
+        super().__init__(
+            f"{url} does not answer ({problem}; tried {tried})\n  check that the service runs and that this is its URL"
+        )
 
 
 class _ProblemError(ClientError):
-    """A problem document that the service returned.
+    """An error response.
 
     Attributes:
-        problem: all of it.
-        request_id: under which the service's log knows the request.
+        problem: the problem details (RFC 9457).
+        request_id: id of the request in the service's log.
     """
 
     def __init__(self, problem: Problem, request_id: str, remedy: str) -> None:
@@ -39,52 +41,55 @@ class _ProblemError(ClientError):
 
     @property
     def status(self) -> int:
+        """Return the HTTP status."""
         return self.problem.status
 
     @property
     def kind(self) -> str:
-        """The last part of the problem's type, for example `invalid-input`."""
+        """Return the last part of the problem's type, for example `invalid-input`."""
         return self.problem.type.rpartition(":")[2]
 
 
 class UnavailableError(_ProblemError):
-    """The service cannot answer now, or it failed."""
+    """The service failed, or cannot answer now."""
 
     def __init__(self, problem: Problem, request_id: str) -> None:
         super().__init__(problem, request_id, f"try again later; the service's log has request {request_id}")
 
 
 class RefusedError(_ProblemError):
-    """The request will never be answered as it is."""
+    """The request is invalid; sending it again gives the same error."""
 
     def __init__(
-        self, problem: Problem, request_id: str, remedy: str = "correct what it names, and send it again"
+        self, problem: Problem, request_id: str, remedy: str = "correct the request and send it again"
     ) -> None:
         super().__init__(problem, request_id, remedy)
 
     @property
     def violations(self) -> tuple[Violation, ...]:
-        """Each thing wrong with the input, placed in what was given to the call."""
+        """Return the errors of the input; positions refer to the argument of the call, not to a chunk."""
         return self.problem.violations
 
 
 class UnauthorizedError(RefusedError):
-    """A key is needed, or another one."""
+    """The API key is missing, unknown or lacks the scope."""
 
     def __init__(self, problem: Problem, request_id: str) -> None:
-        super().__init__(problem, request_id, "give the client a key, or set BATCHYIELD_API_KEY")
+        super().__init__(problem, request_id, "pass a key to the client, or set BATCHYIELD_API_KEY")
 
 
 class MixedModelsError(ClientError):
-    """The model was changed while a long request was answered, so that its parts are of two models."""
+    """The model changed during a request in several chunks, so the predictions are of two models."""
 
     def __init__(self, first: ModelPin, then: ModelPin) -> None:
         self.first, self.then = first, then
-        super().__init__(f"the first batches were answered by model {first.md5}, later ones by {then.md5}\n  ask again")
+        super().__init__(
+            f"the first batches were predicted by model {first.md5}, later ones by {then.md5}\n  call again"
+        )
 
 
 class ReplyError(ClientError):
-    """An answer that is not the service's."""
+    """The response is not from a batchyield service."""
 
     def __init__(self, url: str, problem: str) -> None:
-        super().__init__(f"{url} answered with {problem}\n  is this the URL of a batchyield service?")
+        super().__init__(f"{url} returned {problem}\n  check that this is the URL of a batchyield service")

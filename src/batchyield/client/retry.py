@@ -1,6 +1,6 @@
-"""When a request is sent again, and after how long: one policy for both clients, carried out by tenacity.
+"""Retry policy of both clients, carried out by tenacity: which failures, how many attempts, which backoff.
 
-httpx-retries shortens a long `Retry-After` and ignores bodies that are cut off; stamina logs to standard output.
+Alternatives: httpx-retries shortens a long `Retry-After` and ignores truncated bodies; stamina logs to stdout.
 """
 
 import random
@@ -21,16 +21,16 @@ RETRY_STATUSES = frozenset({429, 502, 503, 504})
 
 
 class Retry(msgspec.Struct, frozen=True):
-    """When a request without an answer, or with one that says "later", is sent again.
+    """Retries after transport errors and the statuses 429, 502, 503 and 504, with exponential backoff and jitter.
 
-    Sending again is safe for outcomes, which the service records once. A prediction whose answer was lost is journalled
+    A retry is safe for outcomes, which the service records once. A prediction whose response was lost is journalled
     twice; if its batch has no id, both count in the drift report.
 
     Attributes:
-        attempts: times that a request is sent at most; 1: never again.
-        first_wait: seconds before the second attempt; twice as long before each further one, less up to a half of
-            it by chance, so that many clients do not come back together.
-        longest_wait: seconds; where the service asks for more (`Retry-After`), its refusal is passed on at once.
+        attempts: maximum number of attempts; 1: no retry.
+        first_wait: seconds before the second attempt; doubles with each further one, minus a random share up to half
+            (jitter), so that many clients do not retry at the same time.
+        longest_wait: maximum wait in seconds; a longer `Retry-After` of the service raises at once.
     """
 
     attempts: int = 4
@@ -38,38 +38,43 @@ class Retry(msgspec.Struct, frozen=True):
     longest_wait: float = 30.0
 
     def options(self) -> dict[str, Any]:
-        """Return the arguments of `tenacity.Retrying` and `AsyncRetrying`; the last failure is raised as it is."""
-        return {"stop": stop_after_attempt(self.attempts), "retry": self._passes, "wait": self._wait, "reraise": True,
-                "retry_error_callback": lambda state: state.outcome.result()}  # fmt: skip
+        """Return the arguments of `tenacity.Retrying` and `AsyncRetrying`; the last failure is raised unchanged."""
+        return {
+            "stop": stop_after_attempt(self.attempts),
+            "retry": self._is_retryable,
+            "wait": self._wait,
+            "reraise": True,
+            "retry_error_callback": lambda state: state.outcome.result(),
+        }
 
     @contextmanager
     def unreachable(self, request: httpx.Request) -> Iterator[None]:
-        """Raise `UnreachableError` for a failure of the transport."""
+        """Raise `UnreachableError` for a transport error."""
         try:
             yield
         except httpx.TransportError as error:
             attempts = 1 if isinstance(error, httpx.UnsupportedProtocol) else self.attempts
             raise UnreachableError(str(request.url), attempts, str(error) or type(error).__name__) from error
 
-    def _passes(self, state: RetryCallState) -> bool:
-        assert state.outcome is not None  # noqa: S101 - tenacity sets it before it asks
+    def _is_retryable(self, state: RetryCallState) -> bool:
+        assert state.outcome is not None  # noqa: S101 - tenacity sets it before the call
         if error := state.outcome.exception():
             return isinstance(error, httpx.TransportError) and not isinstance(error, httpx.UnsupportedProtocol)
-        return state.outcome.result().status_code in RETRY_STATUSES and _asked(state) <= self.longest_wait
+        return state.outcome.result().status_code in RETRY_STATUSES and _retry_after(state) <= self.longest_wait
 
     def _wait(self, state: RetryCallState) -> float:
         backoff = wait_exponential(self.first_wait, self.longest_wait)(state)
-        return max(_asked(state), random.uniform(0.5, 1) * backoff)  # noqa: S311 - spreads load, keeps no secret
+        return max(_retry_after(state), random.uniform(0.5, 1) * backoff)  # noqa: S311 - jitter, not cryptography
 
 
-def _asked(state: RetryCallState) -> float:
+def _retry_after(state: RetryCallState) -> float:
     if state.outcome is None or state.outcome.failed:
         return 0.0
     return parse_retry_after(state.outcome.result().headers.get("retry-after", ""))
 
 
 def parse_retry_after(retry_after: str) -> float:
-    """Return the seconds of a `Retry-After` header, given as a number or as a date; 0 where it is neither."""
+    """Return the seconds of a `Retry-After` header, which is a number or an HTTP date; 0 if it is neither."""
     if retry_after.isascii() and retry_after.isdigit():
         return float(retry_after)
     try:

@@ -26,23 +26,18 @@ def _call(
 
 
 class Client:
-    """A client that blocks until it has the answer; safe to share between threads.
+    """A blocking client; safe to share between threads.
 
     Args:
         url: of the service; None: `BATCHYIELD_URL`, else http://127.0.0.1:8000.
-        key: None: `BATCHYIELD_API_KEY`, if it is set.
-        timeout: seconds for each step of an exchange: to connect, to send, to receive.
-        retry: when a request that failed is sent again.
-        restart_on_model_change: if the model changes during a request in several parts, start again instead of raising.
+        key: API key; None: `BATCHYIELD_API_KEY`, if it is set.
+        timeout: seconds for each of connect, send and receive.
+        retry: retry policy.
+        restart_on_model_change: restart a chunked request if the model changes, instead of raising.
         compressed_from: size in bytes from which bodies are compressed; None: never.
         transport: replaces HTTP over TCP, for example `httpx.HTTPTransport(uds=...)`.
 
-    Each call raises:
-        UnreachableError: no answer.
-        UnavailableError: the service cannot answer now, or it failed.
-        RefusedError: the request is wrong; `violations` says where. UnauthorizedError: its key is.
-        MixedModelsError: several models answered parts of it, in spite of `restart_on_model_change` if that is set.
-        ReplyError: what answered is not the service.
+    Each call raises the exceptions of `batchyield.client.errors`.
     """
 
     def __init__(
@@ -69,8 +64,8 @@ class Client:
     ready = _call(Endpoints.ready)
 
     def score_csv(self, source: Source) -> Iterator[bytes]:
-        for steps in self._calls.score_csv(source):
-            yield self._run(steps)
+        for flow in self._calls.score_csv(source):
+            yield self._run(flow)
 
     score_csv.__doc__ = Endpoints.score_csv.__doc__
 
@@ -86,13 +81,13 @@ class Client:
     ) -> None:
         self.close()
 
-    def _run(self, steps: RequestFlow[Result]) -> Result:
+    def _run(self, flow: RequestFlow[Result]) -> Result:
         response: httpx.Response | None = None
         while True:
             try:
-                request = steps.send(response)
-            except StopIteration as end:
-                result: Result = end.value
+                request = flow.send(response)
+            except StopIteration as stop:
+                result: Result = stop.value
                 return result
             with self._retry.unreachable(request):
                 response = Retrying(**self._retry.options())(self._http.send, request)

@@ -1,10 +1,10 @@
-"""API keys in one JSON file that holds the SHA-256 of each key, so that reading the file gives access to nothing.
+"""API keys in one JSON file that holds the SHA-256 of each key, so reading the file does not give access.
 
 ```json
 {"keys": [{"name": "line-3", "scopes": ["predict"], "sha256": "9f86d081…", "created": "2026-11-28T06:00:00Z"}]}
 ```
 
-A key is 256 random bits, so one round of SHA-256 is enough: there is no dictionary to try.
+A key is 256 random bits, so one round of SHA-256 is enough: a dictionary attack is not possible.
 """
 
 import contextlib
@@ -18,17 +18,17 @@ from typing import Annotated
 
 import msgspec
 
-from batchyield.errors import SetupError
+from batchyield.errors import ConfigError, ConflictError
 from batchyield.files import exclusive_lock, write_atomic
 
 PREDICT, READ, ADMIN = "predict", "read", "admin"
 SCOPES = (PREDICT, READ, ADMIN)
-"""What a key may do: send batches and outcomes; read the model and its metrics; everything."""
+"""Scopes: send batches and outcomes; read the model and its metrics; everything."""
 
-TOKEN_PREFIX = "byk_"  # noqa: S105 - what scanners for leaked keys look for, no key
+TOKEN_PREFIX = "byk_"  # noqa: S105 - a prefix for secret scanners, not a key
 MIN_KEY_LENGTH = 16
 ENVIRONMENT_KEY_NAME = "environment"
-"""The name of the key that `BATCHYIELD_API_KEY` holds."""
+"""Name of the key in `BATCHYIELD_API_KEY`."""
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -41,14 +41,14 @@ class ApiKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     """One API key, of which only the hash is stored.
 
     Attributes:
-        name: its owner, as logs and the journal show it.
-        scopes: what it may do, of `SCOPES`.
+        name: owner, as logs and the journal show it.
+        scopes: from `SCOPES`.
         sha256: hash of the key, 64 hexadecimal digits.
-        created: when it was made.
+        created: time of creation.
         expires: the first moment at which it is no longer valid; None: it does not expire.
 
     Raises:
-        ValueError: a field has no valid value; the message shows no value that could be a key.
+        ValueError: a field is invalid; the message contains no value that could be a key.
     """
 
     name: str
@@ -67,7 +67,7 @@ class ApiKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 
     @property
     def id(self) -> str:
-        """The first 8 digits of the hash, which tell two keys of one name apart."""
+        """Return the first 8 digits of the hash, to distinguish two keys of one name."""
         return self.sha256[:8]
 
     def has_scope(self, scope: str) -> bool:
@@ -104,7 +104,7 @@ def hash_key(token: bytes) -> str:
 
 
 def new_key(name: str, scopes: Sequence[str], token: str, expires: datetime | None = None) -> ApiKey:
-    """Return the entry of a key that is made now; raises ValueError as `ApiKey` does."""
+    """Return the entry of a key created now; raises ValueError as `ApiKey` does."""
     ordered = tuple(dict.fromkeys(sorted(scopes)))
     return ApiKey(name, ordered, hash_key(token.encode()), datetime.now(UTC).replace(microsecond=0), expires)
 
@@ -118,35 +118,36 @@ def read_keys(path: Path) -> list[ApiKey]:
     """Return the keys of a file, in its order.
 
     Raises:
-        SetupError: the file cannot be read or has a wrong field; the message names the line or field, and no key.
+        ConfigError: the file cannot be read or a field is wrong; the message names line or field, but no key.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise SetupError(f"{path} cannot be read: {error.strerror}", "name another file, or correct this one") from None
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", "name another file, or correct it") from None
     try:
         return msgspec.json.decode(content, type=_File).keys
     except msgspec.DecodeError as error:
-        raise SetupError(
+        raise ConfigError(
             f"{path}: {_explain(content, error)}",
-            "correct it there, or remove the file and make its keys again with `batchyield keys add`",
+            "correct it there, or remove the file and create its keys again with `batchyield keys add`",
         ) from None
 
 
 def add_key(path: Path, name: str, scopes: Sequence[str], expires: datetime | None = None) -> str:
-    """Make a key, write its hash to the file and return the key, which cannot be recovered later.
+    """Create a key, write its hash to the file and return the key, which cannot be recovered later.
 
     Raises:
-        SetupError: the name or a scope is invalid, or the name already has a key.
+        ConfigError: the name or a scope is invalid.
+        ConflictError: the name already has a key.
     """
     token = new_token()
     with _changing(path) as keys:
         if any(key.name == name for key in keys):
-            raise SetupError(f"{name} has a key in {path}", f"run `batchyield keys rotate {name}` for another one")
+            raise ConflictError(f"{name} has a key in {path}", f"run `batchyield keys rotate {name}` for another one")
         try:
             _File([made := new_key(name, scopes, token, expires)])
         except ValueError as error:
-            raise SetupError(f"the key cannot be made: {error}", "see `batchyield keys add --help`") from None
+            raise ConfigError(f"the key cannot be created: {error}", "see `batchyield keys add --help`") from None
         keys.append(made)
     return token
 
@@ -155,16 +156,16 @@ def revoke_key(path: Path, name: str, start: str = "") -> list[ApiKey]:
     """Remove the keys of a name, or only the one whose hash begins with `start`; return those removed.
 
     Raises:
-        SetupError: there is no such key.
+        ConfigError: there is no such key.
     """
     with _changing(path) as keys:
-        found = _of(path, keys, name, start)
+        found = _keys_of(path, keys, name, start)
         keys[:] = [key for key in keys if key not in found]
     return found
 
 
 def rotate_key(path: Path, name: str, grace: timedelta | None = None) -> tuple[str, list[ApiKey]]:
-    """Make another key for a name, with the scopes of its latest one.
+    """Create another key for a name, with the scopes of its latest one.
 
     Args:
         path: the file of keys.
@@ -175,17 +176,17 @@ def rotate_key(path: Path, name: str, grace: timedelta | None = None) -> tuple[s
         The new key, and the entries of the older ones as they are now.
 
     Raises:
-        SetupError: the name has no key.
+        ConfigError: the name has no key.
     """
     token = new_token()
     with _changing(path) as keys:
-        older = _of(path, keys, name)
+        older = _keys_of(path, keys, name)
         if grace is not None:
             end = datetime.now(UTC).replace(microsecond=0) + grace
             for place, key in enumerate(keys):
                 if key in older:
                     keys[place] = msgspec.structs.replace(key, expires=min(key.expires or end, end))
-            older = _of(path, keys, name)
+            older = _keys_of(path, keys, name)
         keys.append(new_key(name, older[-1].scopes, token))
     return token, older
 
@@ -202,15 +203,15 @@ def render_keys(keys: Sequence[ApiKey]) -> str:
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows) if rows else "no keys"
 
 
-def _of(path: Path, keys: Sequence[ApiKey], name: str, start: str = "") -> list[ApiKey]:
+def _keys_of(path: Path, keys: Sequence[ApiKey], name: str, start: str = "") -> list[ApiKey]:
     if found := [key for key in keys if key.name == name and key.sha256.startswith(start)]:
         return found
     beginning = f" that begins with {start}" if start else ""
-    raise SetupError(f"{name} has no key{beginning} in {path}", "see `batchyield keys list`")
+    raise ConfigError(f"{name} has no key{beginning} in {path}", "see `batchyield keys list`")
 
 
 def _explain(content: bytes, error: msgspec.DecodeError) -> str:
-    """Return at which line or field decoding failed, and why."""
+    """Return the line or field where decoding failed, and why."""
     reason, _, field = str(error).partition(" - at `$")
     if isinstance(error, msgspec.ValidationError):
         return f"{field.strip('.`')}: {reason}" if field else reason
@@ -221,7 +222,7 @@ def _explain(content: bytes, error: msgspec.DecodeError) -> str:
 
 @contextlib.contextmanager
 def _changing(path: Path) -> Iterator[list[ApiKey]]:
-    """Yield the keys for changes; the file is then rewritten whole, while no other command can change it."""
+    """Yield the keys for changes and rewrite the file atomically; locks out other commands."""
     path = path.resolve()  # a link stays a link
     path.parent.mkdir(parents=True, exist_ok=True)
     with exclusive_lock(path.parent):

@@ -35,7 +35,7 @@ class Rollout(msgspec.Struct, frozen=True):
 
 
 @contextlib.contextmanager
-def exclusive_lock(models: ModelStore) -> Iterator[None]:
+def deployment_lock(models: ModelStore) -> Iterator[None]:
     """Hold the lock that keeps two commands from deploying at once.
 
     Raises:
