@@ -19,14 +19,13 @@ from support.dask_cluster import client_of, members
 from support.service import ROOT, linear_onnx, make_checkout
 
 from batchyield.cli.__main__ import main
-from batchyield.errors import BatchyieldError, SetupError
+from batchyield.errors import BatchyieldError, ServiceError
 from batchyield.files import write_atomic
 from batchyield.plant.simulator import simulate
 from batchyield.scoring.dask import cluster
 from batchyield.scoring.dask.score import check_workers, score_on_workers
 from batchyield.scoring.dask.worker import EnvironmentMismatchError, describe_environment, open_uploaded, upload_model
-from batchyield.scoring.local import read_chunks, with_header
-from batchyield.scoring.local import score_chunks as score_here
+from batchyield.scoring.local import read_chunks, score_chunk, with_header
 from batchyield.serving.artifact import MODEL, read_pins
 from batchyield.versioning.storage.embedded_s3 import free_port
 
@@ -56,7 +55,8 @@ def shipped(root):
 @pytest.fixture(scope="module")
 def expected(shipped, files):
     """What this process answers, in parts of any size."""
-    return b"".join(with_header(score_here(open_uploaded(shipped).predictor, read_chunks(files))))
+    predictor = open_uploaded(shipped).predictor
+    return b"".join(with_header(score_chunk(predictor, chunk) for chunk in read_chunks(files)))
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,9 @@ def scored(capfdbinary, *arguments):
 
 def score_all(client, shipped, files):
     return b"".join(
-        with_header(score_on_workers(client, shipped, check_workers(client, shipped).member, read_chunks(files, FEW)))
+        with_header(
+            score_on_workers(client, shipped, check_workers(client, shipped).environment, read_chunks(files, FEW))
+        )
     )
 
 
@@ -126,13 +128,11 @@ def test_a_part_that_kills_every_worker_is_an_error_that_says_so(deserted, shipp
     with client_of(deserted, 0) as client, ThreadPoolExecutor(1) as pool:
         deserted.doomed.touch()
         waiting = pool.submit(
-            next, score_on_workers(client, shipped, open_uploaded(shipped).member, read_chunks(files))
+            next, score_on_workers(client, shipped, open_uploaded(shipped).environment, read_chunks(files))
         )
         with deserted.worker() as worker:
             assert worker.wait(timeout=60) == -signal.SIGKILL
-        with pytest.raises(
-            SetupError, match=r"workers of tcp://.* died over the same part, 1 times, the last at tcp://"
-        ):
+        with pytest.raises(ServiceError, match=r"1 workers of tcp://.* died on the same chunk, the last at tcp://"):
             waiting.result(timeout=60)
 
 
@@ -154,7 +154,7 @@ def test_a_worker_that_would_answer_otherwise_is_named_and_gets_no_part(
 
 
 def test_a_worker_that_came_after_the_check_is_held_against_the_client_too(client, shipped, files):
-    other = msgspec.structs.replace(open_uploaded(shipped).member, code="0" * 32)
+    other = msgspec.structs.replace(open_uploaded(shipped).environment, code="0" * 32)
     with pytest.raises(BatchyieldError, match=r"tcp://127\.0\.0\.1:\d+: code \w{32} and not 0{32}"):
         next(score_on_workers(client, shipped, other, read_chunks(files)))
 
@@ -182,7 +182,7 @@ def test_a_model_that_is_not_the_pinned_one_is_opened_nowhere(shipped):
     forged = replace(
         shipped, files=shipped.files | {MODEL: linear_onnx(0.4)}, pins=(*shipped.pins[1:], shipped.pins[0])
     )
-    assert "is not the pinned file" in describe_environment(forged).told
+    assert "is not the pinned file" in describe_environment(forged).message
 
 
 def test_where_nobody_is_there_it_is_said_what_to_start(root, files, deserted, capfdbinary, monkeypatch):
@@ -201,11 +201,13 @@ def test_where_nobody_is_there_it_is_said_what_to_start(root, files, deserted, c
 
 def test_a_scheduler_that_goes_away_is_an_error_and_no_wait(tmp_path, shipped, files):
     with members(tmp_path, 1) as made, client_of(made, 1) as client:
-        lines = score_on_workers(client, shipped, check_workers(client, shipped).member, read_chunks(files, FEW))
+        lines = score_on_workers(client, shipped, check_workers(client, shipped).environment, read_chunks(files, FEW))
         assert next(lines)
         made.scheduler.kill()
         made.scheduler.wait(timeout=20)
-        gone = pytest.raises(SetupError, match=f"the scheduler {made.address} went away: .*\n.*nothing was written")
+        gone = pytest.raises(
+            ServiceError, match=f"lost the connection to the scheduler {made.address}: .*\n.*nothing was written"
+        )
         with gone, dask.config.set({"distributed.comm.timeouts.connect": 1}):
             list(lines)
 

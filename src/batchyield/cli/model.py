@@ -172,7 +172,7 @@ def _score(options: argparse.Namespace) -> None:
     digest = hashlib.md5(usedforsecurity=False)
     progress, begun = Progress(total_bytes(options.file), options.quiet), time.monotonic()
     with _score_here(options, scheduler, progress) if here else _score_by_service(options) as (lines, computed_by):
-        parts = _hashed(with_header(progress.answered(lines)), digest)
+        parts = _hashed(with_header(progress.count_lines(lines)), digest)
         if options.out:
             write_atomic(options.out, parts)
         else:
@@ -195,15 +195,16 @@ def _score_by_service(options: argparse.Namespace) -> Predictions:
 
 @contextlib.contextmanager
 def _score_here(options: argparse.Namespace, scheduler: str, progress: "Progress") -> Predictions:
-    from batchyield.scoring.local import read_chunks, score_chunks
+    from batchyield.scoring.local import read_chunks, score_chunk
     from batchyield.serving.artifact import open_artifact, read_pins
 
     folder = options.lock.parent / "data" / "model"
     pins = read_pins(options.lock, folder)
-    parts = progress.taken(read_chunks(options.file))
+    chunks = progress.count_chunks(read_chunks(options.file))
     if options.local:
         artifact = open_artifact(folder, pins)
-        yield score_chunks(artifact.predictor, parts), {"model": artifact.md5, "workers": 0}
+        lines = (score_chunk(artifact.predictor, chunk) for chunk in chunks)
+        yield lines, {"model": artifact.md5, "workers": 0}
         return
     from batchyield.scoring.dask import score as scoring
     from batchyield.scoring.dask.worker import upload_model
@@ -214,7 +215,10 @@ def _score_here(options: argparse.Namespace, scheduler: str, progress: "Progress
         if not options.quiet:
             answer = "worker answers" if workers == 1 else "workers answer"
             print(f"{workers} {answer} with model {expected.model}", file=sys.stderr, flush=True)
-        yield scoring.score_on_workers(client, uploaded, expected, parts), {"model": expected.model, "workers": workers}
+        yield (
+            scoring.score_on_workers(client, uploaded, expected, chunks),
+            {"model": expected.model, "workers": workers},
+        )
 
 
 def _cluster(options: argparse.Namespace, scheduler: str) -> contextlib.AbstractContextManager["Client"]:

@@ -1,7 +1,7 @@
-"""Any number of the plant's files to one CSV of predictions, by a model at hand: what a service answers, without it.
+"""Batch scoring: any number of the plant's CSV files to one CSV of predictions, with a local model.
 
-Files are cut into parts of bounded size, and one function answers a part, whoever calls it: this process, or workers on
-other machines (`batchyield.scoring.dask`). Parts are put together in the order of the files, so the bytes are the same.
+Files are read in chunks of bounded size. `score_chunk` scores a chunk in this process or on a Dask worker
+(`batchyield.scoring.dask`), and chunks are joined in the order of the files, so the bytes are the same.
 """
 
 import stat
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from batchyield.errors import InputError, SetupError, Violation
+from batchyield.errors import ConfigError, InputError, Violation
 from batchyield.plant.csv_reader import read_sheet
 from batchyield.serving.chunking import MAX_BATCHES, Chunk, chunk_csv, rebase_violation
 from batchyield.serving.predictor import Predictor
@@ -18,36 +18,32 @@ from batchyield.serving.responses import CSV_HEADER, encode_predictions_csv
 
 
 class FileChunk(NamedTuple):
-    """Some batches of a file, under the file's header."""
+    """Some batches of a file, with the file's header."""
 
     file: str
-    portion: Chunk
+    chunk: Chunk
 
 
-def read_chunks(files: Iterable[Path], most: int = MAX_BATCHES) -> Iterator[FileChunk]:
-    """Parts of the plant's CSVs, each of any size, in order; read as they are asked for.
-
-    Args:
-        files: the CSVs, GB18030 or UTF-8, each with a header of its own.
-        most: batches of a part.
+def read_chunks(files: Iterable[Path], max_batches: int = MAX_BATCHES) -> Iterator[FileChunk]:
+    """Yield the chunks of CSV files (GB18030 or UTF-8, each with a header) in order; reads lazily.
 
     Raises:
-        SetupError: a file cannot be read.
+        ConfigError: a file cannot be read.
     """
     for path in files:
         try:
             with path.open("rb") as file:
-                for portion in chunk_csv(file, most):
-                    yield FileChunk(str(path), portion)
+                for chunk in chunk_csv(file, max_batches):
+                    yield FileChunk(str(path), chunk)
         except OSError as error:
             raise _unreadable(path, error) from None
 
 
 def total_bytes(files: Iterable[Path]) -> int:
-    """How much there is to read; a pipe counts as nothing.
+    """Return the size of the files; a pipe counts as 0.
 
     Raises:
-        SetupError: a file is missing.
+        ConfigError: a file is missing.
     """
     try:
         return sum(status.st_size for path in files if stat.S_ISREG((status := path.stat()).st_mode))
@@ -55,44 +51,36 @@ def total_bytes(files: Iterable[Path]) -> int:
         raise _unreadable(Path(error.filename), error) from None
 
 
-def score_chunk(predictor: Predictor, part: FileChunk) -> bytes:
-    """`id,yield,lower,upper`, a line for each batch of the part, without the header.
+def score_chunk(predictor: Predictor, file_chunk: FileChunk) -> bytes:
+    """Return CSV lines `id,yield,lower,upper`, one for each batch of the chunk, without the header.
 
     Raises:
-        InputError: the part cannot be read as batches; says in which line of which file, and why.
+        InputError: the chunk cannot be read as batches; carries file, line and reason.
     """
+    file, chunk = file_chunk
     try:
-        sheet = read_sheet(part.portion.content)
+        sheet = read_sheet(chunk.content)
     except InputError as error:
-        placed = (rebase_violation(v, part.portion.before) for v in error.violations)
-        raise InputError(*(Violation(f"{part.file}, {v.where}", v.problem) for v in placed)) from None
+        violations = (rebase_violation(violation, chunk.before) for violation in error.violations)
+        raise InputError(*(Violation(f"{file}, {v.where}", v.problem) for v in violations)) from None
     return encode_predictions_csv(predictor.predict(sheet.batches, sheet.warnings)).removeprefix(CSV_HEADER)
 
 
-def score_chunks(predictor: Predictor, parts: Iterable[FileChunk]) -> Iterator[bytes]:
-    """The lines of each part, in order.
-
-    Raises:
-        InputError: as `score_chunk`.
-    """
-    return (score_chunk(predictor, part) for part in parts)
-
-
 def with_header(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """The CSV: its header comes with the first lines, so that there is none where those are refused."""
-    for number, given in enumerate(lines):
-        yield given if number else CSV_HEADER + given
+    """Yield the CSV; the header comes with the first lines, so there is no output if those are invalid."""
+    for index, chunk_lines in enumerate(lines):
+        yield chunk_lines if index else CSV_HEADER + chunk_lines
 
 
 class Progress:
-    """Shows the progress of a long scoring on standard error, if that is a terminal.
+    """Progress bar on standard error, if that is a terminal.
 
     Args:
-        total: bytes of all files; 0 where that is not known.
+        total: bytes of all files; 0: unknown.
         quiet: show nothing.
 
     Attributes:
-        batches: predicted so far.
+        batches: number of batches scored so far.
     """
 
     def __init__(self, total: int, quiet: bool) -> None:
@@ -100,23 +88,23 @@ class Progress:
         self._sizes: deque[int] = deque()
         self.batches = 0
 
-    def taken(self, parts: Iterable[FileChunk]) -> Iterator[FileChunk]:
-        """Yield the same parts, noting the size of each until it is answered."""
-        for part in parts:
-            self._sizes.append(len(part.portion.content))
-            yield part
+    def count_chunks(self, chunks: Iterable[FileChunk]) -> Iterator[FileChunk]:
+        """Yield the same chunks, recording the size of each until it is scored."""
+        for file_chunk in chunks:
+            self._sizes.append(len(file_chunk.chunk.content))
+            yield file_chunk
 
-    def answered(self, lines: Iterable[bytes]) -> Iterator[bytes]:
-        """Yield the same lines, in the order of the parts."""
+    def count_lines(self, lines: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield the same lines, which are in the order of the chunks, and update the bar."""
         from tqdm import tqdm
 
         with tqdm(total=self._total or None, unit="B", unit_scale=True, disable=self._quiet or None) as bar:
-            for given in lines:
-                self.batches += given.count(b"\n")
+            for chunk_lines in lines:
+                self.batches += chunk_lines.count(b"\n")
                 bar.set_postfix_str(f"{self.batches:,} batches", refresh=False)
                 bar.update(self._sizes.popleft() if self._sizes else 0)
-                yield given
+                yield chunk_lines
 
 
-def _unreadable(path: Path, error: OSError) -> SetupError:
-    return SetupError(f"{path} cannot be read: {error.strerror}", "name the plant's CSV")
+def _unreadable(path: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"{path} cannot be read: {error.strerror}", "pass the path of the plant's CSV")

@@ -1,1 +1,1 @@
-"""Past one machine: the same work done by Dask workers, to the same bytes. The only room that imports Dask."""
+"""Batch scoring on Dask workers, with the same bytes as in one process. The only room that imports Dask."""

@@ -1,4 +1,4 @@
-"""Dask's scheduler and workers as a client meets them: those that run somewhere, or some of its own."""
+"""Connection to a Dask scheduler that runs already, or start of a local cluster; Dask's errors as batchyield's."""
 
 import contextlib
 import signal
@@ -14,53 +14,53 @@ from distributed.scheduler import KilledWorker
 from distributed.security import Security
 from distributed.utils import CancelledError
 
-from batchyield.errors import SetupError
+from batchyield.errors import ServiceError
 
 CONNECT_TIMEOUT_SECONDS = 10
 WORKERS_TIMEOUT_SECONDS = 60
-SAME_COMMIT_REMEDY = "have every machine run the image or the lock (requirements/scale.txt) of the same commit"
+SAME_COMMIT_REMEDY = "run the image or the lock (requirements/scale.txt) of the same commit on every machine"
 RETRY_REMEDY = "nothing was written; see the logs of the scheduler and the workers, and run the same command again"
 START_REMEDY = "start one with `dask scheduler`, and workers with `dask worker ADDRESS --nthreads 1`"
 
 
 @dataclass(frozen=True)
 class TlsFiles:
-    """Files of TLS, each in PEM; what is None is taken from Dask's own configuration."""
+    """PEM files for TLS; None: as configured in Dask."""
 
     authority: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
 
     def security(self) -> Security:
-        """What Dask's client is to use."""
-        given = {"tls_ca_file": self.authority, "tls_client_cert": self.certificate, "tls_client_key": self.key}
-        return Security(**{name: str(path) for name, path in given.items() if path})
+        """Return the settings for Dask's client."""
+        files = {"tls_ca_file": self.authority, "tls_client_cert": self.certificate, "tls_client_key": self.key}
+        return Security(**{name: str(path) for name, path in files.items() if path})
 
 
 class IgnoreSigint(WorkerPlugin):  # type: ignore[misc]
-    """A worker of our own ends with us: the Ctrl-C that a terminal sends to it as well would only have it complain."""
+    """Makes local workers ignore Ctrl-C, which the terminal sends to them too; they end with this process."""
 
     def setup(self, worker: object) -> None:  # noqa: ARG002 - Dask's signature
-        """Called by Dask in each worker, in its main thread."""
+        """Ignore SIGINT; Dask calls this in the main thread of each worker."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextlib.contextmanager
 def connect(address: str, tls: TlsFiles) -> Iterator[Client]:
-    """A client of a scheduler that runs, with at least one worker.
+    """Yield a client of a running scheduler with at least one worker.
 
     Args:
         address: `tcp://host:8786`, or `tls://…`.
-        tls: where it asks for it.
+        tls: files for `tls://`.
 
     Raises:
-        SetupError: nobody answers there, or it has no worker.
+        ServiceError: the scheduler cannot be reached, or has no worker.
     """
     with dask.config.set({"distributed.comm.timeouts.connect": CONNECT_TIMEOUT_SECONDS}):
         try:
             client = Client(address, security=tls.security(), timeout=CONNECT_TIMEOUT_SECONDS, set_as_default=False)
-        except (OSError, ValueError, TypeError) as error:  # a TypeError: `tls://`, and nothing to speak it with
-            raise SetupError(f"no Dask scheduler answers at {address}: {_first_line(error)}", START_REMEDY) from None
+        except (OSError, ValueError, TypeError) as error:  # TypeError: `tls://` without files
+            raise ServiceError(f"no Dask scheduler answers at {address}: {_first_line(error)}", START_REMEDY) from None
         with client:
             with translate_errors(address):
                 try:
@@ -72,7 +72,7 @@ def connect(address: str, tls: TlsFiles) -> Iterator[Client]:
 
 @contextlib.contextmanager
 def start_local_cluster(workers: int) -> Iterator[Client]:
-    """A client of as many worker processes of this machine, one thread each, that end with the block."""
+    """Yield a client of so many local worker processes with one thread each; they end with the block."""
     with (
         tempfile.TemporaryDirectory(prefix="batchyield-dask-") as scratch,
         dask.config.set({"temporary-directory": scratch, "distributed.comm.timeouts.connect": CONNECT_TIMEOUT_SECONDS}),
@@ -86,27 +86,29 @@ def start_local_cluster(workers: int) -> Iterator[Client]:
 
 @contextlib.contextmanager
 def translate_errors(address: str) -> Iterator[None]:
-    """Says what Dask met, and what to do; for calls of Dask alone, as others fail with an `OSError` too."""
+    """Raise `ServiceError` for Dask's errors; wrap calls of Dask only, because other code raises `OSError` too."""
     try:
         yield
     except KilledWorker as error:
-        raise SetupError(
-            f"workers of {address} died over the same part, {error.allowed_failures + 1} times, the last at "
+        raise ServiceError(
+            f"{error.allowed_failures + 1} workers of {address} died on the same chunk, the last at "
             f"{error.last_worker.address}",
-            f"have they memory enough? {RETRY_REMEDY}",
+            f"check that they have enough memory; {RETRY_REMEDY}",
         ) from None
     except (CancelledError, OSError) as error:
         raise scheduler_lost(address, _first_line(error)) from None
 
 
-def scheduler_lost(address: str, problem: str) -> SetupError:
-    """That a scheduler was there."""
-    return SetupError(f"the scheduler {address} went away: {problem}", RETRY_REMEDY)
+def scheduler_lost(address: str, problem: str) -> ServiceError:
+    """Return the error for a lost connection."""
+    return ServiceError(f"lost the connection to the scheduler {address}: {problem}", RETRY_REMEDY)
 
 
-def no_workers(address: str) -> SetupError:
-    """That a scheduler has nobody to work for it."""
-    return SetupError(f"the scheduler {address} has had no worker for {WORKERS_TIMEOUT_SECONDS} seconds", START_REMEDY)
+def no_workers(address: str) -> ServiceError:
+    """Return the error for a scheduler without workers."""
+    return ServiceError(
+        f"the scheduler {address} has had no worker for {WORKERS_TIMEOUT_SECONDS} seconds", START_REMEDY
+    )
 
 
 def _first_line(error: BaseException) -> str:

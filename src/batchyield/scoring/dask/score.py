@@ -1,4 +1,4 @@
-"""Score parts on Dask workers: results in order, with a bounded number under way, equal to those of one process."""
+"""Scores chunks on Dask workers: results in order, a bounded number of chunks in progress."""
 
 import time
 import uuid
@@ -11,7 +11,7 @@ from distributed import Client, Future
 from distributed.scheduler import KilledWorker
 from distributed.utils import CancelledError
 
-from batchyield.errors import SetupError
+from batchyield.errors import ServiceError
 from batchyield.scoring.dask.cluster import (
     SAME_COMMIT_REMEDY,
     WORKERS_TIMEOUT_SECONDS,
@@ -25,34 +25,35 @@ from batchyield.scoring.dask.worker import (
     WorkerEnvironment,
     WorkerFailure,
     describe_environment,
+    environment_mismatch,
     open_uploaded,
     score_on_worker,
 )
 from batchyield.scoring.local import FileChunk
 
 CHUNKS_PER_THREAD = 3
-"""Parts under way for each thread: one at work, one that waits for it, one that waits to be written."""
+"""Chunks in progress per worker thread: one running, one queued, one finished and not yet written."""
 POLL_SECONDS = 5.0
-"""How often it is asked whether there are workers at all, while one result is waited for."""
+"""How often, while waiting for a result, the presence of workers is checked."""
 
 Item = TypeVar("Item")
 
 
 def run_in_order(client: Client, submit: Callable[[Item], Future], items: Iterable[Item]) -> Iterator[Any]:
-    """The result of each item, in order. What is not waited for any more is let go of, and so is not worked on.
+    """Yield the result of each item, in order; futures are cancelled when the iterator is closed.
 
     Args:
-        client: of the scheduler.
-        submit: hands an item to it.
-        items: read as workers become free for them, however many there are.
+        client: Dask client.
+        submit: submits an item to the scheduler.
+        items: read lazily, as workers become free.
 
     Raises:
-        SetupError: workers died over an item again and again, none is left, or the scheduler went away.
+        ServiceError: workers died repeatedly on an item, no worker is left, or the scheduler is lost.
     """
     address, items, pending = client.scheduler.address, iter(items), deque[Future]()
     with translate_errors(address):
         while True:
-            if client.status != "running":  # it would try to come back, but what it had asked for is lost
+            if client.status != "running":  # Dask reconnects, but its tasks are cancelled
                 raise scheduler_lost(address, "the connection is closed")
             room = CHUNKS_PER_THREAD * max(1, sum(client.nthreads().values())) - len(pending)
             pending.extend(map(submit, islice(items, max(0, room))))
@@ -62,77 +63,79 @@ def run_in_order(client: Client, submit: Callable[[Item], Future], items: Iterab
 
 
 def _result(client: Client, address: str, future: Future) -> Any:
-    seen = time.monotonic()
+    last_seen = time.monotonic()
     while True:
         try:
             return future.result(timeout=POLL_SECONDS)
         except TimeoutError:
             if client.nthreads():
-                seen = time.monotonic()
-            elif time.monotonic() - seen > WORKERS_TIMEOUT_SECONDS:
+                last_seen = time.monotonic()
+            elif time.monotonic() - last_seen > WORKERS_TIMEOUT_SECONDS:
                 raise no_workers(address) from None
         except (KilledWorker, CancelledError, OSError):
             raise
-        except Exception as error:  # whatever a worker has that cannot even read what it is to do
-            raise SetupError(f"a worker of {address} cannot do the work: {error}", SAME_COMMIT_REMEDY) from None
+        except Exception as error:  # any error of a worker that cannot deserialize its task
+            raise ServiceError(f"a worker of {address} cannot run the task: {error}", SAME_COMMIT_REMEDY) from None
 
 
 class CheckedWorkers(NamedTuple):
-    """What answers, here and in so many workers."""
+    """The environment that this process and the workers have in common, and the number of workers."""
 
-    member: WorkerEnvironment
+    environment: WorkerEnvironment
     workers: int
 
 
-def check_workers(client: Client, shipped: UploadedModel) -> CheckedWorkers:
-    """A check before the first part: would every worker that there is answer as this process does?
+def check_workers(client: Client, model: UploadedModel) -> CheckedWorkers:
+    """Check before the first chunk that every worker would make the same predictions as this process.
 
     Raises:
-        ArtifactError: the model must not be used.
-        EnvironmentMismatchError: a worker would answer with something else, or cannot answer.
+        ArtifactError: the model failed its checks.
+        EnvironmentMismatchError: a worker has another environment, or cannot report it.
     """
-    here = open_uploaded(shipped).member
+    expected = open_uploaded(model).environment
     with translate_errors(client.scheduler.address):
-        answers = client.run(describe_environment, shipped, on_error="return")
-    unlike = {}
-    for address, found in answers.items():
-        if not isinstance(found, WorkerEnvironment):
-            unlike[address] = found.told if isinstance(found, WorkerFailure) else f"{type(found).__name__}: {found}"
-        elif differs := here.unlike(found):
-            unlike[address] = differs
-    if unlike:
-        raise EnvironmentMismatchError(unlike)
-    return CheckedWorkers(here, len(answers))
+        results = client.run(describe_environment, model, on_error="return")
+    mismatches = {}
+    for address, result in results.items():
+        if isinstance(result, WorkerFailure):
+            mismatches[address] = result.message
+        elif not isinstance(result, WorkerEnvironment):
+            mismatches[address] = f"{type(result).__name__}: {result}"
+        elif mismatch := environment_mismatch(expected, result):
+            mismatches[address] = mismatch
+    if mismatches:
+        raise EnvironmentMismatchError(mismatches)
+    return CheckedWorkers(expected, len(results))
 
 
 def score_on_workers(
-    client: Client, shipped: UploadedModel, expected: WorkerEnvironment, parts: Iterable[FileChunk]
+    client: Client, model: UploadedModel, expected: WorkerEnvironment, chunks: Iterable[FileChunk]
 ) -> Iterator[bytes]:
-    """The lines of each part, in order, as `batchyield.scoring.local.score` makes them.
+    """Yield the lines of each chunk, in order, as `scoring.local.score_chunk` returns them.
 
     Args:
         client: of a scheduler with workers.
-        shipped: the model.
-        expected: from `agreed`; a worker that comes later is held against it, too.
-        parts: of which only some for each worker are held at a time.
+        model: from `upload_model`.
+        expected: from `check_workers`; workers that join later are compared with it, too.
+        chunks: read lazily.
 
     Raises:
-        InputError: a part cannot be read as batches.
-        BatchyieldError: a worker would answer otherwise than this process, or failed.
-        SetupError: the scheduler or all workers are lost.
+        InputError: a chunk cannot be read as batches.
+        BatchyieldError: a worker has another environment, or failed.
+        ServiceError: the scheduler or all workers are lost.
     """
     run, numbers = uuid.uuid4().hex, count()
-    # A task and not scattered data: when the workers that hold the model die, the next ones get it again.
-    model = client.submit(_as_it_is, shipped, key=f"model-{run}")
+    # A task and not scattered data: if the workers that hold the model die, the scheduler sends it to others.
+    sent_model = client.submit(_identity, model, key=f"model-{run}")
 
-    def submit(part: FileChunk) -> Future:
-        return client.submit(score_on_worker, model, expected, part, key=f"score-{run}-{next(numbers)}")
+    def submit(chunk: FileChunk) -> Future:
+        return client.submit(score_on_worker, sent_model, expected, chunk, key=f"score-{run}-{next(numbers)}")
 
-    for lines in run_in_order(client, submit, parts):
+    for lines in run_in_order(client, submit, chunks):
         if isinstance(lines, WorkerFailure):
             raise lines.error()
         yield lines
 
 
-def _as_it_is(shipped: UploadedModel) -> UploadedModel:
-    return shipped
+def _identity(model: UploadedModel) -> UploadedModel:
+    return model

@@ -1,4 +1,4 @@
-"""What a worker does: it takes a model only by its pin, says what it answers with, and answers parts."""
+"""The Dask tasks: open the uploaded model if its bytes are pinned, report the environment, score a chunk."""
 
 import hashlib
 import tempfile
@@ -13,23 +13,24 @@ from typing import NamedTuple
 import msgspec
 from distributed import get_worker
 
-from batchyield.errors import BatchyieldError, InputError, SetupError, Violation
+from batchyield.errors import BatchyieldError, ConfigError, InputError, Violation
 from batchyield.scoring.dask.cluster import SAME_COMMIT_REMEDY
 from batchyield.scoring.local import FileChunk, score_chunk
 from batchyield.serving.artifact import FILES, open_artifact
 from batchyield.serving.predictor import Predictor
 from batchyield.serving.responses import encode_predictions_csv
 
-CODE = Path(__file__).parents[2]
+PACKAGE = Path(__file__).parents[2]
+"""Source directory of batchyield, whose content is part of a worker's environment."""
 
 
 @dataclass(frozen=True)
 class UploadedModel:
-    """A model on its way to workers; two are equal if their pins are.
+    """A model that is sent to workers; equal if the pins are equal.
 
     Attributes:
         pins: (file name, md5) of each of its files.
-        files: file name -> bytes; whoever gets them compares them with the pins.
+        files: file name -> bytes; the worker compares them with the pins.
     """
 
     pins: tuple[tuple[str, str], ...]
@@ -37,15 +38,15 @@ class UploadedModel:
 
 
 class WorkerEnvironment(msgspec.Struct, frozen=True):
-    """What decides the bytes of an answer, in one process.
+    """Everything in a process that determines the bytes of the predictions.
 
     Attributes:
         model: md5 of the model.
         code: md5 of batchyield's modules.
-        numpy: its version.
-        onnxruntime: its version.
-        distributed: its version.
-        answers: md5 of the answers to the model's golden batches, to the last digit: another CPU may round otherwise.
+        numpy: version.
+        onnxruntime: version.
+        distributed: version.
+        answers: md5 of the predictions of the golden batches, to the last digit, as another CPU may round differently.
     """
 
     model: str
@@ -55,53 +56,54 @@ class WorkerEnvironment(msgspec.Struct, frozen=True):
     distributed: str
     answers: str
 
-    def unlike(self, other: "WorkerEnvironment") -> str:
-        """What of `other` is not as here, for people; empty where they are alike."""
-        pairs = ((name, getattr(self, name), getattr(other, name)) for name in self.__struct_fields__)
-        return ", ".join(f"{name} {theirs} and not {ours}" for name, ours, theirs in pairs if ours != theirs)
+
+def environment_mismatch(expected: WorkerEnvironment, actual: WorkerEnvironment) -> str:
+    """Return how two environments differ, as text; empty if they are equal."""
+    fields = ((name, getattr(expected, name), getattr(actual, name)) for name in expected.__struct_fields__)
+    return ", ".join(f"{name} {found} and not {wanted}" for name, wanted, found in fields if wanted != found)
 
 
 class OpenedModel(NamedTuple):
-    """An opened model, and with what it is opened."""
+    """An opened model and the environment of this process."""
 
     predictor: Predictor
-    member: WorkerEnvironment
+    environment: WorkerEnvironment
 
 
 @dataclass(frozen=True)
 class WorkerFailure:
-    """Why there is no answer. It is returned: Dask logs what is raised, and does not always deliver it."""
+    """The error of a task, returned because Dask logs raised exceptions and does not always deliver them."""
 
-    told: str
+    message: str
     violations: tuple[Violation, ...] = ()
 
     def error(self) -> BatchyieldError:
-        """What the caller is to raise."""
-        return InputError(*self.violations) if self.violations else BatchyieldError(self.told)
+        """Return the exception for the client to raise."""
+        return InputError(*self.violations) if self.violations else BatchyieldError(self.message)
 
 
-class EnvironmentMismatchError(SetupError):
-    """Workers that would not answer as the client does.
+class EnvironmentMismatchError(ConfigError):
+    """Workers whose predictions could differ from the client's.
 
     Attributes:
-        workers: the address of each -> what differs, or what it lacks.
+        workers: address -> what differs or is missing.
     """
 
     def __init__(self, workers: Mapping[str, str]) -> None:
         self.workers = dict(workers)
-        told = "\n".join(f"  {address}: {what}" for address, what in sorted(workers.items()))
-        super().__init__(f"not every worker answers as this client does:\n{told}", SAME_COMMIT_REMEDY)
+        lines = "\n".join(f"  {address}: {mismatch}" for address, mismatch in sorted(workers.items()))
+        super().__init__(f"these workers have another environment than this client:\n{lines}", SAME_COMMIT_REMEDY)
 
 
 def upload_model(directory: Path, pins: Mapping[str, str]) -> UploadedModel:
-    """Takes a model from its folder.
+    """Return a model to send to workers, read from its directory and checked.
 
     Args:
         directory: holds the four files.
-        pins: from `read_pins`.
+        pins: file name -> md5, from `read_pins`.
 
     Raises:
-        ArtifactError: it must not be used.
+        ArtifactError: the model failed its checks.
     """
     open_artifact(directory, pins)
     return UploadedModel(
@@ -110,49 +112,43 @@ def upload_model(directory: Path, pins: Mapping[str, str]) -> UploadedModel:
 
 
 @lru_cache(maxsize=4)
-def open_uploaded(shipped: UploadedModel) -> OpenedModel:
-    """Opens a model, once in a process.
+def open_uploaded(model: UploadedModel) -> OpenedModel:
+    """Open and check a model, once per process.
 
     Raises:
-        ArtifactError: its bytes are not the pinned ones, or it does not answer as it did when it was made.
+        ArtifactError: the model failed its checks.
     """
     with tempfile.TemporaryDirectory(prefix="batchyield-model-") as folder:
-        for name, data in shipped.files.items():
+        for name, data in model.files.items():
             Path(folder, name).write_bytes(data)
-        artifact = open_artifact(Path(folder), dict(shipped.pins))
+        artifact = open_artifact(Path(folder), dict(model.pins))
     golden = encode_predictions_csv(artifact.predictor.predict(artifact.golden.batches))
     return OpenedModel(
         artifact.predictor,
         WorkerEnvironment(
             model=artifact.md5,
-            code=_code(),
+            code=_hash_code(),
             **{name: version(name) for name in ("numpy", "onnxruntime", "distributed")},
             answers=hashlib.md5(golden, usedforsecurity=False).hexdigest(),
         ),
     )
 
 
-def describe_environment(shipped: UploadedModel) -> WorkerEnvironment | WorkerFailure:
-    """With what this worker would answer."""
+def describe_environment(model: UploadedModel) -> WorkerEnvironment | WorkerFailure:
+    """Return the environment of this worker."""
     try:
-        return open_uploaded(shipped).member
+        return open_uploaded(model).environment
     except BatchyieldError as error:
         return WorkerFailure(str(error))
 
 
-def score_on_worker(shipped: UploadedModel, expected: WorkerEnvironment, part: FileChunk) -> bytes | WorkerFailure:
-    """The lines of a part.
-
-    Args:
-        shipped: the model.
-        expected: the client itself. A worker that came later than the first check is held against it here.
-        part: what to answer.
-    """
+def score_on_worker(model: UploadedModel, expected: WorkerEnvironment, chunk: FileChunk) -> bytes | WorkerFailure:
+    """Return the lines of a chunk, unless the environment is not the client's (the worker may have joined later)."""
     try:
-        here = open_uploaded(shipped)
-        if differs := expected.unlike(here.member):
-            return WorkerFailure(str(EnvironmentMismatchError({get_worker().address: differs})))
-        return score_chunk(here.predictor, part)
+        opened = open_uploaded(model)
+        if mismatch := environment_mismatch(expected, opened.environment):
+            return WorkerFailure(str(EnvironmentMismatchError({get_worker().address: mismatch})))
+        return score_chunk(opened.predictor, chunk)
     except InputError as error:
         return WorkerFailure(str(error), error.violations)
     except BatchyieldError as error:
@@ -160,12 +156,12 @@ def score_on_worker(shipped: UploadedModel, expected: WorkerEnvironment, part: F
     except Exception as error:
         traceback.print_exc()
         problem = f"failed with {type(error).__name__}: {error}"
-        where = f"{part.file}, a batch after number {part.portion.before}: the worker {get_worker().address}"
-        return WorkerFailure(f"{where} {problem}\n  this should not happen: its log has the traceback")
+        where = f"{chunk.file}, a batch after number {chunk.chunk.before}: the worker {get_worker().address}"
+        return WorkerFailure(f"{where} {problem}\n  this is a bug; the worker's log has the traceback")
 
 
-def _code() -> str:
+def _hash_code() -> str:
     digest = hashlib.md5(usedforsecurity=False)
-    for path in sorted(CODE.rglob("*.py")):
-        digest.update(path.relative_to(CODE).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    for path in sorted(PACKAGE.rglob("*.py")):
+        digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
