@@ -222,10 +222,10 @@ def _score_here(options: argparse.Namespace, scheduler: str, progress: "Progress
 
 
 def _cluster(options: argparse.Namespace, scheduler: str) -> contextlib.AbstractContextManager["Client"]:
-    from batchyield.scoring.dask.cluster import TlsFiles, connect, start_local_cluster
+    from batchyield.scoring.dask.cluster import connect, start_local_cluster, tls_security
 
     if options.workers is None:
-        return connect(scheduler, TlsFiles(options.tls_ca, options.tls_cert, options.tls_key))
+        return connect(scheduler, tls_security(options.tls_ca, options.tls_cert, options.tls_key))
     if options.workers < 1:
         raise ConfigError(f"--workers {options.workers} is less than 1", "give 1 or more, or use --local")
     return start_local_cluster(options.workers)

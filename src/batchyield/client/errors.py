@@ -35,8 +35,11 @@ class _ProblemError(ClientError):
         request_id: id of the request in the service's log.
     """
 
-    def __init__(self, problem: Problem, request_id: str, remedy: str) -> None:
+    remedy = ""
+
+    def __init__(self, problem: Problem, request_id: str) -> None:
         self.problem, self.request_id = problem, request_id
+        remedy = self.remedy.format(request_id=request_id)
         super().__init__(f"{problem.status} {problem.title}: {problem.detail}\n  {remedy}")
 
     @property
@@ -53,17 +56,13 @@ class _ProblemError(ClientError):
 class UnavailableError(_ProblemError):
     """The service failed, or cannot answer now."""
 
-    def __init__(self, problem: Problem, request_id: str) -> None:
-        super().__init__(problem, request_id, f"try again later; the service's log has request {request_id}")
+    remedy = "try again later; the service's log has request {request_id}"
 
 
 class RefusedError(_ProblemError):
     """The request is invalid; sending it again gives the same error."""
 
-    def __init__(
-        self, problem: Problem, request_id: str, remedy: str = "correct the request and send it again"
-    ) -> None:
-        super().__init__(problem, request_id, remedy)
+    remedy = "correct the request and send it again"
 
     @property
     def violations(self) -> tuple[Violation, ...]:
@@ -74,8 +73,7 @@ class RefusedError(_ProblemError):
 class UnauthorizedError(RefusedError):
     """The API key is missing, unknown or lacks the scope."""
 
-    def __init__(self, problem: Problem, request_id: str) -> None:
-        super().__init__(problem, request_id, "pass a key to the client, or set BATCHYIELD_API_KEY")
+    remedy = "pass a key to the client, or set BATCHYIELD_API_KEY"
 
 
 class MixedModelsError(ClientError):

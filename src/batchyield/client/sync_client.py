@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from functools import update_wrapper
-from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
@@ -76,9 +75,7 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def _run(self, flow: RequestFlow[Result]) -> Result:

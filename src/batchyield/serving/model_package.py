@@ -89,17 +89,13 @@ class ModelPackage:
         """
         predictor = self.model().predictor
         if isinstance(batches, (str, Path)):
-            sheet = read_sheet(_read_file(Path(batches)))
+            try:
+                sheet = read_sheet(Path(batches).read_bytes())
+            except OSError as error:
+                raise InputError(Violation(str(batches), f"cannot be read: {error.strerror}")) from error
             return predictor.predict(sheet.batches, sheet.warnings)
         inputs = [batches] if isinstance(batches, (Batch, Mapping)) else batches
         return predictor.predict(list(_convert(inputs)))
-
-
-def _read_file(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(Violation(str(path), f"cannot be read: {error.strerror}")) from error
 
 
 def _convert(inputs: Sequence[BatchInput]) -> Iterator[Batch]:

@@ -4,7 +4,6 @@ import contextlib
 import signal
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import dask
@@ -23,18 +22,10 @@ RETRY_REMEDY = "nothing was written; see the logs of the scheduler and the worke
 START_REMEDY = "start one with `dask scheduler`, and workers with `dask worker ADDRESS --nthreads 1`"
 
 
-@dataclass(frozen=True)
-class TlsFiles:
-    """PEM files for TLS; None: as configured in Dask."""
-
-    authority: Path | None = None
-    certificate: Path | None = None
-    key: Path | None = None
-
-    def security(self) -> Security:
-        """Return the settings for Dask's client."""
-        files = {"tls_ca_file": self.authority, "tls_client_cert": self.certificate, "tls_client_key": self.key}
-        return Security(**{name: str(path) for name, path in files.items() if path})
+def tls_security(authority: Path | None, certificate: Path | None, key: Path | None) -> Security:
+    """Return Dask's TLS settings from PEM files; None: as configured in Dask."""
+    files = {"tls_ca_file": authority, "tls_client_cert": certificate, "tls_client_key": key}
+    return Security(**{name: str(path) for name, path in files.items() if path})
 
 
 class IgnoreSigint(WorkerPlugin):  # type: ignore[misc]
@@ -46,19 +37,19 @@ class IgnoreSigint(WorkerPlugin):  # type: ignore[misc]
 
 
 @contextlib.contextmanager
-def connect(address: str, tls: TlsFiles) -> Iterator[Client]:
+def connect(address: str, security: Security) -> Iterator[Client]:
     """Yield a client of a running scheduler with at least one worker.
 
     Args:
         address: `tcp://host:8786`, or `tls://…`.
-        tls: files for `tls://`.
+        security: from `tls_security`.
 
     Raises:
         ServiceError: the scheduler cannot be reached, or has no worker.
     """
     with dask.config.set({"distributed.comm.timeouts.connect": CONNECT_TIMEOUT_SECONDS}):
         try:
-            client = Client(address, security=tls.security(), timeout=CONNECT_TIMEOUT_SECONDS, set_as_default=False)
+            client = Client(address, security=security, timeout=CONNECT_TIMEOUT_SECONDS, set_as_default=False)
         except (OSError, ValueError, TypeError) as error:  # TypeError: `tls://` without files
             raise ServiceError(f"no Dask scheduler answers at {address}: {_first_line(error)}", START_REMEDY) from None
         with client:
