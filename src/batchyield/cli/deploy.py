@@ -72,7 +72,7 @@ def model_store(options: argparse.Namespace) -> "ModelStore":
 def fetch_model(revision: str) -> "tuple[Path, Deployment]":
     """Fetch the model of a revision and return its folder and its pins."""
     from batchyield.release import pinned_model
-    from batchyield.serving.deployment.rollout import read_deployment
+    from batchyield.serving.deployment.model_store import read_deployment
 
     folder = pinned_model.fetch_model(revision)
     return folder, read_deployment(folder)

@@ -9,7 +9,7 @@ import msgspec
 from batchyield.errors import ArtifactError, ConfigError
 from batchyield.review.report.markdown import table
 from batchyield.serving.artifact import CARD, MODEL
-from batchyield.serving.deployment.rollout import read_deployment
+from batchyield.serving.deployment.model_store import read_deployment
 from batchyield.serving.responses import Card as Facts
 from batchyield.versioning.lock_diff import flatten
 from batchyield.versioning.provenance.lineage import read_raw_object

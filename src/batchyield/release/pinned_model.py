@@ -10,8 +10,7 @@ from batchyield.errors import ArtifactError, RevisionError
 from batchyield.files import md5_of, md5_of_file, write_atomic
 from batchyield.release.registry import Release
 from batchyield.serving.artifact import FILES, MODEL
-from batchyield.serving.deployment.model_store import write_directory
-from batchyield.serving.deployment.rollout import PINS_FILE, read_deployment
+from batchyield.serving.deployment.model_store import PINS_FILE, read_deployment, write_directory
 from batchyield.versioning.git import git
 from batchyield.versioning.lock_diff import LOCK
 from batchyield.versioning.revisions import read_lock_at, read_text_at, require_commit

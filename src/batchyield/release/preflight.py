@@ -12,7 +12,7 @@ from batchyield.release.registry import read_registry
 from batchyield.release.wheels import library_version
 from batchyield.review.gate import check_bounds
 from batchyield.serving.artifact import open_artifact
-from batchyield.serving.deployment.rollout import read_deployment
+from batchyield.serving.deployment.model_store import read_deployment
 from batchyield.versioning import hydra_params
 from batchyield.versioning.git import git
 from batchyield.versioning.provenance.trace import trace

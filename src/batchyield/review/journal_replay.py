@@ -15,8 +15,8 @@ from batchyield.modelling.metrics import compute_metrics, slice_labels
 from batchyield.modelling.train import Predictions
 from batchyield.plant.features import featurize
 from batchyield.serving.artifact import FILES, Artifact, open_artifact, read_pins
+from batchyield.serving.deployment.model_store import PINS_FILE
 from batchyield.serving.deployment.prediction_diff import DiffSummary, SliceDiff, diff_by_slice, summarize_diff
-from batchyield.serving.deployment.rollout import PINS_FILE
 from batchyield.serving.responses import Prediction
 
 CHUNK_BATCHES = 2_000

@@ -20,9 +20,12 @@ from msgspec import Meta
 
 from batchyield.errors import ArtifactError
 from batchyield.files import write_atomic
-from batchyield.serving.artifact import MODEL, canonical_json
+from batchyield.serving.artifact import FILES, MODEL, canonical_json
 
 DEFAULT_MODELS_DIRECTORY = ".serving"
+
+PINS_FILE = "pins.json"
+"""File beside a fetched model: md5 of each of its files, its commit and its version."""
 
 Token = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._+@/-]{1,100}$")]
 """Text that is safe in an HTTP response header."""
@@ -179,6 +182,23 @@ class ModelStore:
         if not all((target / name).is_file() and (target / name).read_bytes() == files[name] for name in files):
             write_directory(target, files)
         return stored
+
+
+def read_deployment(folder: Path) -> Deployment:
+    """Return the deployment that a fetched model's `pins.json` describes.
+
+    Raises:
+        ArtifactError: `pins.json` cannot be read.
+    """
+    file = folder / PINS_FILE
+    try:
+        fields = msgspec.json.decode(file.read_bytes(), type=dict[str, str])
+        pins = {name: fields[name] for name in FILES}
+        return Deployment(folder.name, pins, fields["revision"], fields.get("version", "unreleased"))
+    except (OSError, msgspec.MsgspecError, KeyError) as error:
+        raise ArtifactError(
+            str(file), f"cannot be read: {error}", "remove the directory and fetch the model again"
+        ) from error
 
 
 def write_directory(directory: Path, files: Mapping[str, bytes]) -> None:

@@ -9,12 +9,8 @@ from pathlib import Path
 import msgspec
 
 from batchyield.errors import ArtifactError, ConfigError, ConflictError, WriteError
-from batchyield.serving.artifact import FILES
 from batchyield.serving.deployment.model_store import Deployment, DesiredState, ModelStore
 from batchyield.serving.deployment.worker_registry import WorkerStatus, live_workers
-
-PINS_FILE = "pins.json"
-"""File beside a fetched model: md5 of each of its files, its commit and its version."""
 
 MAX_HISTORY = 20
 POLL_SECONDS = 0.05
@@ -57,23 +53,6 @@ def deployment_lock(models: ModelStore) -> Iterator[None]:
                 f"another deployment into {models.root} is running", "try again when it has finished"
             ) from None
         yield
-
-
-def read_deployment(folder: Path) -> Deployment:
-    """Return the deployment that a fetched model's `pins.json` describes.
-
-    Raises:
-        ArtifactError: `pins.json` cannot be read.
-    """
-    file = folder / PINS_FILE
-    try:
-        fields = msgspec.json.decode(file.read_bytes(), type=dict[str, str])
-        pins = {name: fields[name] for name in FILES}
-        return Deployment(folder.name, pins, fields["revision"], fields.get("version", "unreleased"))
-    except (OSError, msgspec.MsgspecError, KeyError) as error:
-        raise ArtifactError(
-            str(file), f"cannot be read: {error}", "remove the directory and fetch the model again"
-        ) from error
 
 
 def current_deployment(models: ModelStore) -> Deployment | None:
