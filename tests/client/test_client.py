@@ -400,7 +400,7 @@ for name in {modules}:
     importlib.import_module(f"batchyield.{{name}}")
 """
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, env=environment(ROOT), capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=environment(ROOT), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
 
 
@@ -458,7 +458,7 @@ def test_score_shows_its_progress_on_a_terminal(root, tmp_path, lines, quiet):
     termios.tcsetwinsize(theirs, (24, 100))
     command = [sys.executable, "-m", "batchyield.cli", "model", "score", str(tmp_path / "batches.csv"), "--local"]
     command += ["--lock", str(root / "dvc.lock"), "--out", str(tmp_path / "scored.csv"), *["--quiet"] * quiet]
-    done = subprocess.run(command, env=environment(root), stderr=theirs, timeout=60)
+    done = subprocess.run(command, env=environment(root), stderr=theirs, timeout=300)
     os.write(theirs, b"end")
     os.close(theirs)
     shown = b""
