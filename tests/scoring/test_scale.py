@@ -278,7 +278,7 @@ def test_tls_is_spoken_where_it_is_asked_for(root, files, expected, tmp_path, ca
 def test_what_is_given_wrong_is_refused(files, root, capfdbinary, monkeypatch):
     for wrong, part in (
         (["--local", "--json"], "name a file with --out"),
-        (["--workers", "0"], "give at least 1"),
+        (["--workers", "0"], "give 1 or more"),
         (["--url", "http://127.0.0.1:1"], "one file at a time"),
     ):
         code, out, message = scored(capfdbinary, *files, "--lock", root / "dvc.lock", *wrong)

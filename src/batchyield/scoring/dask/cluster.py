@@ -1,6 +1,7 @@
 """Connection to a Dask scheduler that runs already, or start of a local cluster; Dask's errors as batchyield's."""
 
 import contextlib
+import logging
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -68,7 +69,12 @@ def start_local_cluster(workers: int) -> Iterator[Client]:
         tempfile.TemporaryDirectory(prefix="batchyield-dask-") as scratch,
         dask.config.set({"temporary-directory": scratch, "distributed.comm.timeouts.connect": CONNECT_TIMEOUT_SECONDS}),
         LocalCluster(
-            n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=None, plugins=(IgnoreSigint(),)
+            n_workers=workers,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address=None,
+            plugins=(IgnoreSigint(),),
+            silence_logs=logging.ERROR,  # workers warn of tasks that Ctrl-C cancels
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
