@@ -1,3 +1,5 @@
+"""Parameters and the choices of conf/."""
+
 from typing import get_args
 
 import msgspec
@@ -14,91 +16,95 @@ CHOICES = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml")
 """Choices of params.yaml; the search spaces beside them are not part of it."""
 
 
-def test_there_is_a_folder_of_choices_for_every_group_of_parameters():
-    assert {group for group, _ in CHOICES} == {field.name for field in msgspec.structs.fields(Params)}
+class TestConf:
+    def test_groups(self):
+        """Every group of parameters has a folder of choices."""
+        assert {group for group, _ in CHOICES} == {field.name for field in msgspec.structs.fields(Params)}
+
+    @pytest.mark.parametrize(("group", "choice"), CHOICES)
+    def test_choice(self, group, choice):
+        """Every choice composes into valid parameters."""
+        params = parse_params(composed(f"{group}={choice}"))
+        assert msgspec.structs.replace(params, **{group: None}) == msgspec.structs.replace(
+            parse_params(composed()), **{group: None}
+        )
+
+    @pytest.mark.parametrize("group", sorted({group for group, _ in CHOICES}))
+    def test_distinct_choices(self, group):
+        """No two choices of a group are equal."""
+        made = [getattr(parse_params(composed(f"{group}={choice}")), group) for g, choice in CHOICES if g == group]
+        assert all(a != b for i, a in enumerate(made) for b in made[:i])
+
+    def test_default_model(self):
+        """The default model uses the mass line and not the order of batches."""
+        params = parse_params(composed())
+        assert isinstance(params.model, LineTreesParams)
+        assert "order" not in params.features.groups
+
+    def test_default_contract(self):
+        """The default contract is that of the code."""
+        assert parse_params(composed()).validate == ContractParams()
+
+    def test_feature_groups(self):
+        """The feature groups are those of the catalogue."""
+        assert get_args(Group) == tuple(GROUPS)
 
 
-@pytest.mark.parametrize(("group", "choice"), CHOICES)
-def test_every_choice_composes_into_valid_parameters(group, choice):
-    params = parse_params(composed(f"{group}={choice}"))
-    assert msgspec.structs.replace(params, **{group: None}) == msgspec.structs.replace(
-        parse_params(composed()), **{group: None}
+class TestParams:
+    def test_frozen(self):
+        """Parameters are frozen."""
+        with pytest.raises(AttributeError):
+            parse_params(composed()).split = None
+
+    @pytest.mark.parametrize(
+        ("old", "new", "message"),
+        [
+            ("n_estimators: 30", "n_estimators: many", '$.model.extra_trees.n_estimators: expected int, got "many"'),
+            ("n_estimators: 30", "n_estimators: 0", "$.model.extra_trees.n_estimators: expected int >= 1, got 0"),
+            ("n_estimators: 30", "n_estimators: null", "$.model.extra_trees.n_estimators: expected int, got null"),
+            ("kind: random", "kind: sideways", "$.split.kind: invalid value 'sideways'; known kinds: random, forward"),
+            ("kind: extra_trees", "kind: birches", "$.model.extra_trees.kind: invalid value 'birches'\n"),
+            ("kg:\n    - 0", "kg:\n    - none", "$.validate.possible[...][0]: expected float, got str\n"),
+            ("cut: periods", "cut: weeks", "$.intervals.cut: invalid enum value 'weeks'"),
+            ("knee:", "nee:", "$.target: object contains unknown field nee"),
+            ("outlier: 0.09", "", "$.target: object missing required field outlier"),
+            ("lowest: 0.55", "lowest: 1.5", "$.target.lowest: expected float < 1.0, got 1.5"),
+            ("highest: 1.02", "highest: 0.4", "$.target: lowest 0.55 is not below highest 0.4"),
+            ("- ratios", "- ratio", "$.features.groups[1]: invalid enum value 'ratio'"),
+            ("level: 0.9", "level: 1", "$.intervals.level: expected float < 1.0, got 1"),
+            ("confidence: 0.9", "confidence: .nan", "$.evaluation.confidence: expected float"),
+            ("mostly_blank:", "mostly_blank:\n  - A99", "$.validate: A99: no such column or unit"),
+        ],
     )
+    def test_wrong_value(self, old, new, message):
+        """A wrong value is an error with path and value."""
+        text = composed()
+        assert old in text
+        with pytest.raises(ParamsError) as error:
+            parse_params(text.replace(old, new, 1), "some.yaml")
+        assert str(error.value).startswith(f"some.yaml: {message}")
+        assert "make params" in str(error.value)
 
+    def test_no_trees(self):
+        """line_trees needs at least one kind of trees."""
+        start = composed()
+        text = start[: start.index("model:")] + "model:\n  kind: line_trees\n" + start[start.index("intervals:") :]
+        with pytest.raises(ParamsError, match=r"\$\.model: expected at least one kind of trees, got none"):
+            parse_params(text)
 
-@pytest.mark.parametrize("group", sorted({group for group, _ in CHOICES}))
-def test_no_two_choices_of_a_group_are_alike(group):
-    made = [getattr(parse_params(composed(f"{group}={choice}")), group) for g, choice in CHOICES if g == group]
-    assert all(a != b for i, a in enumerate(made) for b in made[:i])
+    @pytest.mark.parametrize("text", ["", "[]", "a: [", "model: 3", "\x00", "- 1"])
+    def test_not_params(self, text):
+        """Text that is not a set of parameters is refused."""
+        with pytest.raises(ParamsError, match=r"params\.yaml"):
+            parse_params(text)
 
+    def test_file(self, tmp_path):
+        """The file gives the composed parameters."""
+        path = tmp_path / "params.yaml"
+        path.write_text(composed(), encoding="utf-8")
+        assert read_params(path) == parse_params(composed())
 
-def test_the_default_model_stands_on_the_line_and_sees_no_order():
-    params = parse_params(composed())
-    assert isinstance(params.model, LineTreesParams)
-    assert "order" not in params.features.groups
-
-
-def test_the_default_contract_is_that_of_the_code():
-    assert parse_params(composed()).validate == ContractParams()
-
-
-def test_the_groups_of_features_are_those_of_the_catalogue():
-    assert get_args(Group) == tuple(GROUPS)
-
-
-def test_parameters_cannot_be_changed():
-    with pytest.raises(AttributeError):
-        parse_params(composed()).split = None
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("n_estimators: 30", "n_estimators: many", '$.model.extra_trees.n_estimators: expected int, got "many"'),
-        ("n_estimators: 30", "n_estimators: 0", "$.model.extra_trees.n_estimators: expected int >= 1, got 0"),
-        ("n_estimators: 30", "n_estimators: null", "$.model.extra_trees.n_estimators: expected int, got null"),
-        ("kind: random", "kind: sideways", "$.split.kind: invalid value 'sideways'; known kinds: random, forward"),
-        ("kind: extra_trees", "kind: birches", "$.model.extra_trees.kind: invalid value 'birches'\n"),
-        ("kg:\n    - 0", "kg:\n    - none", "$.validate.possible[...][0]: expected float, got str\n"),
-        ("cut: periods", "cut: weeks", "$.intervals.cut: invalid enum value 'weeks'"),
-        ("knee:", "nee:", "$.target: object contains unknown field nee"),
-        ("outlier: 0.09", "", "$.target: object missing required field outlier"),
-        ("lowest: 0.55", "lowest: 1.5", "$.target.lowest: expected float < 1.0, got 1.5"),
-        ("highest: 1.02", "highest: 0.4", "$.target: lowest 0.55 is not below highest 0.4"),
-        ("- ratios", "- ratio", "$.features.groups[1]: invalid enum value 'ratio'"),
-        ("level: 0.9", "level: 1", "$.intervals.level: expected float < 1.0, got 1"),
-        ("confidence: 0.9", "confidence: .nan", "$.evaluation.confidence: expected float"),
-        ("mostly_blank:", "mostly_blank:\n  - A99", "$.validate: A99: no such column or unit"),
-    ],
-)
-def test_a_wrong_value_is_named_with_its_place(old, new, message):
-    text = composed()
-    assert old in text
-    with pytest.raises(ParamsError) as error:
-        parse_params(text.replace(old, new, 1), "some.yaml")
-    assert str(error.value).startswith(f"some.yaml: {message}")
-    assert "make params" in str(error.value)
-
-
-def test_line_trees_need_trees():
-    start = composed()
-    text = start[: start.index("model:")] + "model:\n  kind: line_trees\n" + start[start.index("intervals:") :]
-    with pytest.raises(ParamsError, match=r"\$\.model: expected at least one kind of trees, got none"):
-        parse_params(text)
-
-
-@pytest.mark.parametrize("text", ["", "[]", "a: [", "model: 3", "\x00", "- 1"])
-def test_what_is_no_set_of_parameters_is_refused(text):
-    with pytest.raises(ParamsError, match=r"params\.yaml"):
-        parse_params(text)
-
-
-def test_the_file_is_read_as_it_was_composed(tmp_path):
-    path = tmp_path / "params.yaml"
-    path.write_text(composed(), encoding="utf-8")
-    assert read_params(path) == parse_params(composed())
-
-
-def test_a_missing_file_names_itself_and_the_remedy(tmp_path):
-    with pytest.raises(ParamsError, match=r"(?s)nowhere\.yaml.*make params"):
-        read_params(tmp_path / "nowhere.yaml")
+    def test_missing_file(self, tmp_path):
+        """A missing file is an error with its path and a remedy."""
+        with pytest.raises(ParamsError, match=r"(?s)nowhere\.yaml.*make params"):
+            read_params(tmp_path / "nowhere.yaml")
