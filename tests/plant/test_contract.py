@@ -57,7 +57,7 @@ class TestCheck:
         assert check_contract(sheet(), PARAMS) == ([], [])
 
     @pytest.mark.parametrize(
-        ("spoiled", "told"),
+        ("spoiled", "violations"),
         [
             ([(3, ID_COLUMN, "sample 3")], ["line 5 (sample 3), column id: 'sample 3' is a name with blanks"]),
             (
@@ -79,9 +79,9 @@ class TestCheck:
             ),
         ],
     )
-    def test_violation(self, spoiled, told):
+    def test_violation(self, spoiled, violations):
         """Each violation has its row and column."""
-        assert broken(*spoiled) == told
+        assert broken(*spoiled) == violations
 
     def test_too_few_batches(self):
         """Too few batches and a missing yield column are violations."""
@@ -130,9 +130,9 @@ class TestCheck:
     def test_blank_id(self):
         """A batch without id is named by its line."""
         nameless = Sheet(batches=[Batch()] * 10, yields=[0.9] * 10, warnings=[()] * 10, encoding="UTF-8")
-        told = [str(v) for v in check_contract(nameless, PARAMS).violations]
-        assert sum("column id: blank" in v for v in told) == 10
-        assert sum("missing or unreadable" in v for v in told) == len(READING_NAMES) - len(PARAMS.mostly_blank)
+        violations = [str(v) for v in check_contract(nameless, PARAMS).violations]
+        assert sum("column id: blank" in v for v in violations) == 10
+        assert sum("missing or unreadable" in v for v in violations) == len(READING_NAMES) - len(PARAMS.mostly_blank)
 
     @pytest.mark.real_data
     def test_real_file(self, real_data):
@@ -140,9 +140,9 @@ class TestCheck:
         train = read_sheet((real_data / "jinnan_round1_train_20181227.csv").read_bytes())
         result = check_contract(train, ContractParams())
         assert result.violations == []
-        told = [str(v) for v in result.unusual]
+        violations = [str(v) for v in result.unusual]
         for slip in ("B14: 40 ", "A22: 3.5 ", "B1: 3.5 ", "A17: 89 ", "B8: 73 ", "B1: 1200 ", "B2: 0.15 "):
-            assert any(f"column {slip}" in v for v in told)
+            assert any(f"column {slip}" in v for v in violations)
         assert "- cells not clean: 86 in 71 rows, 7 of them unreadable" in render_report(result, train).splitlines()
 
 
