@@ -1,4 +1,4 @@
-"""Request bodies: rows of the sample plant, all different, so that the cache of cells gains nothing by repetition."""
+"""Request bodies: distinct rows of the sample plant, so that repetition does not help the cache of cells."""
 
 import random
 from collections.abc import Sequence

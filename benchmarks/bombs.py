@@ -1,8 +1,8 @@
-"""Bodies of 15 MB that would grow large in memory: how long the service takes to refuse each, and how much it holds.
+"""Time and memory that the service needs to refuse bodies of 15 MB that would grow large in memory.
 
 python -m benchmarks.bombs [--check]
 
-Needs the model that dvc.lock pins. `--check` gives exit code 1 where a refusal takes 5 s or adds 150 MiB to the peak.
+Needs the model that dvc.lock pins. `--check` exits with 1 if a refusal takes 5 s or adds 150 MiB to the peak.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""The servers that are compared, each a real process on one core, with the load generator on another."""
+"""Servers to compare, each a real process on one core, with the load generator on another."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import psutil
 
-from batchyield.errors import SetupError
+from batchyield.errors import ConfigError, ServiceError
 from batchyield.serving.artifact import FILES
 from batchyield.versioning.storage.embedded_s3 import HOST, free_port
 
@@ -46,11 +46,11 @@ def cores() -> tuple[int, int]:
     """One for the server and one for the load.
 
     Raises:
-        SetupError: there is only one.
+        ConfigError: there is only one.
     """
     free = sorted(os.sched_getaffinity(0))
     if len(free) < 2:
-        raise SetupError("one core is too few", "server and load need one each: run this where there are two")
+        raise ConfigError("this machine has one core", "use one with two: server and load generator need one each")
     return free[0], free[-1]
 
 
@@ -60,10 +60,10 @@ def service(name: str, folder: Path, off: tuple[str, ...] = (), workers: int = 1
     `off` names what is left out: `journal` or `log`.
 
     Raises:
-        SetupError: there is no model.
+        ConfigError: there is no model.
     """
     if missing := [one for one in FILES if not (ROOT / "data" / "model" / one).is_file()]:
-        raise SetupError(
+        raise ConfigError(
             f"data/model holds no {missing[0]}", "run `make repro`, or `dvc pull` where it has been pushed"
         )
     journal = "off" if "journal" in off else str(folder / f"{name.replace(' ', '_')}.sqlite")
@@ -120,7 +120,7 @@ class Running:
         )
         while not self._answers(body):
             if self._process.poll() is not None or time.perf_counter() - begun > STARTUP_SECONDS:
-                raise SetupError(f"the server '{self.name}' did not start", f"its output: {self.stop()}")
+                raise ServiceError(f"the server '{self.name}' did not start", f"its output: {self.stop()}")
             time.sleep(0.002)
         self.first_answer = time.perf_counter() - begun
 
@@ -137,7 +137,7 @@ class Running:
         """Seconds until the whole answer to one request is there.
 
         Raises:
-            SetupError: it is not 200.
+            ServiceError: it is not 200.
         """
         connection = HTTPConnection(HOST, self.port, timeout=STARTUP_SECONDS)
         begun = time.perf_counter()
@@ -148,7 +148,7 @@ class Running:
         finally:
             connection.close()
         if answer.status != 200:
-            raise SetupError(f"the server '{self.name}' answered {answer.status}: {content[:300]!r}", "see its log")
+            raise ServiceError(f"the server '{self.name}' answered {answer.status}: {content[:300]!r}", "see its log")
         return time.perf_counter() - begun
 
     def workers(self) -> list[psutil.Process]:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from reproduction import WITHOUT_AVX2
 
-from batchyield.errors import BatchyieldError, SetupError
+from batchyield.errors import BatchyieldError, CommandError
 from batchyield.versioning import git, hydra_params
 from batchyield.versioning.provenance.output_diff import OutputVerdict, diff_output
 from batchyield.versioning.storage import raw_data, remotes
@@ -63,11 +63,11 @@ def native(name: str, root: Path) -> None:
     """Runs a stage on this machine.
 
     Raises:
-        SetupError: it failed.
+        CommandError: it failed.
     """
     done = stage(name, root)
     if done.returncode:
-        raise SetupError(f"the stage {name} fails on this machine: {done.stderr.strip()}", "mend it: `dvc repro`")
+        raise CommandError(f"the stage {name} failed: {done.stderr.strip()}", "correct it, then `dvc repro`")
 
 
 @contextlib.contextmanager

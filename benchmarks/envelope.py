@@ -1,4 +1,4 @@
-"""What keys, rates and the log cost a request: the envelope around an application that does nothing.
+"""Cost of keys, rate limits and the log per request: the middleware around an application that does nothing.
 
 python -m benchmarks.envelope
 """

@@ -1,9 +1,9 @@
-"""Where the microseconds of a request go inside the application, as Markdown tables: of one batch, and of a hundred.
+"""Time of each part of a request inside the application, for one batch and for a hundred, as Markdown tables.
 
     python benchmarks/hot_path.py
 
-The parts are timed one after another for the requests of a group, as they come in a turn of the event loop, so that
-each part finds the caches as the one before left them. Needs the model that dvc.lock pins.
+The parts are timed in sequence for the requests of a group, as in an iteration of the event loop, so that each part
+finds the caches as the previous one left them. Needs the model that dvc.lock pins.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Load by wrk: many connections, each with one request on its way at a time."""
+"""Load from wrk: many connections with one request in flight each."""
 
 import shutil
 import statistics
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from batchyield.errors import SetupError
+from batchyield.errors import MissingToolError, ServiceError
 from batchyield.versioning.storage.embedded_s3 import HOST
 from benchmarks.contenders import PATH, Running, cores
 
@@ -43,16 +43,16 @@ class Round(msgspec.Struct, frozen=True):
 
 
 def check_wrk() -> None:
-    """Raises a SetupError where wrk is missing: no client in Python is fast enough to measure this service."""
+    """Raise MissingToolError if wrk is not installed: no client in Python is fast enough for this service."""
     if not shutil.which("wrk"):
-        raise SetupError("wrk is not installed", "`apt-get install wrk`, or https://github.com/wg/wrk")
+        raise MissingToolError("wrk is not installed", "`apt-get install wrk`, or https://github.com/wg/wrk")
 
 
 def load(server: Running, bodies: Path, seconds: float, connections: int = CONNECTIONS) -> Round:
     """One round.
 
     Raises:
-        SetupError: a request failed, so that the figures mean nothing.
+        ServiceError: a request failed, which makes the figures invalid.
     """
     pinned = ("taskset", "-c", str(cores()[1]))
     wrk = ("wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "30s", "-s", str(SCRIPT))
@@ -67,7 +67,7 @@ def load(server: Running, bodies: Path, seconds: float, connections: int = CONNE
     _wait_until_idle(server)
     found = msgspec.json.decode(output.splitlines()[-1], type=Round)
     if found.errors or not found.requests:
-        raise SetupError(f"'{server.name}' failed {found.errors} of {found.requests} requests", "see its log")
+        raise ServiceError(f"'{server.name}' failed {found.errors} of {found.requests} requests", "see its log")
     return msgspec.structs.replace(found, cpu=cpu / found.requests * 1e6)
 
 

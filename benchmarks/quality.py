@@ -1,4 +1,4 @@
-"""How good every choice of model is on the real plant's files, beside what is publicly known, as a Markdown table.
+"""Score of every model on the real plant's files, compared with public results, as a Markdown table.
 
     python benchmarks/quality.py --data FOLDER [--only line_trees ridge]
 
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from batchyield.errors import BatchyieldError, SetupError
+from batchyield.errors import BatchyieldError, ConfigError
 from batchyield.modelling.estimators import Array, Matrix
 from batchyield.modelling.hyperparameter_search import cross_predict
 from batchyield.modelling.metrics import Estimate, bootstrap
@@ -87,14 +87,14 @@ class Quality(NamedTuple):
 
 
 def read(folder: Path) -> Plant:
-    """Reads the competition's files.
+    """Return the batches of the competition's files.
 
     Raises:
-        SetupError: one of them is not there, or a test batch has no answer.
+        ConfigError: a file is missing, or a test batch has no yield.
     """
     for name in (TRAIN, TEST, ANSWERS):
         if not (folder / name).is_file():
-            raise SetupError(
+            raise ConfigError(
                 f"{folder / name} is not a file", "give the folder of the competition's files: --data FOLDER"
             )
     sheet = read_sheet((folder / TRAIN).read_bytes(), with_yield=True)
@@ -102,7 +102,7 @@ def read(folder: Path) -> Plant:
     with (folder / ANSWERS).open(encoding="utf-8-sig", newline="") as file:
         answers = {name: float(cell) for name, cell in csv.reader(file)}
     if missing := [str(batch.id) for batch in test.batches if batch.id not in answers]:
-        raise SetupError(
+        raise ConfigError(
             f"{ANSWERS} has no yield for {', '.join(missing[:5])}", "take the answers that belong to the test file"
         )
     return Plant(
@@ -114,7 +114,7 @@ def read(folder: Path) -> Plant:
 
 
 def measure(plant: Plant, params: Params) -> Quality:
-    """Cross-validates on the training batches; trains on all of them and lets the artifact answer the test batches."""
+    """Cross-validate on the training batches, train on all of them, and score the artifact on the test batches."""
     squares = (cross_predict(plant.values, plant.yields, params) - plant.yields) ** 2 / 2
     rounds = squares.mean(axis=1)
     core = (plant.yields >= CORE[0]) & (plant.yields <= CORE[1])
@@ -166,7 +166,7 @@ def verdict(found: Quality) -> list[tuple[bool, str]]:
 
 
 def composed(choice: str | None = None) -> Params:
-    """The parameters of `conf/` with another model; with the default one where none is named."""
+    """Return the parameters of `conf/` with a choice of model, by default the selected one."""
     return parse_params(
         compose(ROOT, [f"model={choice}"] if choice else []), f"conf/ with model={choice or 'its default'}"
     )

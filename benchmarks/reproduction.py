@@ -1,4 +1,4 @@
-"""The reproduction matrix: is the committed lock what comes out under conditions that change last bits elsewhere?
+"""The reproduction matrix: rebuilds dvc.lock under conditions that could change last bits.
 
 Each row is one `batchyield pin verify` of the commit: a clone, the raw data alone, every stage forced. Some 20 s each.
 """

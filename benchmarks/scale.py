@@ -1,4 +1,4 @@
-"""Rows a second of `batchyield model score`: this process, then so many workers, over one file; and their memory.
+"""Rows per second and memory of `batchyield model score` over one file, in one process and with more workers.
 
 Each row of the table is the command as a user runs it, from its start to its end: opening the model and starting the
 workers count. All outputs must be the same bytes. Memory is the maximum, sampled ten times a second, of the client

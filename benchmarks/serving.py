@@ -1,4 +1,4 @@
-"""How fast the service answers, beside two others on the same machine in the same run, as a Markdown table.
+"""Latency and throughput of the service and two other servers in the same run, as a Markdown table.
 
     python benchmarks/serving.py [--quick] [--without journal,log] [--json] [--check]
 

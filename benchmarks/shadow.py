@@ -1,4 +1,4 @@
-"""What a model in the shadow costs the callers: latency of small requests with and without it, idle and beside sheets.
+"""Cost of a shadow model: latency of small requests with and without it, idle and during large CSV requests.
 
     python benchmarks/shadow.py [--root CHECKOUT] [--seconds 8]
 

@@ -1,4 +1,4 @@
-"""What the watch costs the callers: latency of single batches while it looks every few seconds, and while it is off.
+"""Cost of the drift watcher: latency of single batches with a check every few seconds, and without.
 
     python benchmarks/watch.py [--every 2] [--rows 20000] [--seconds 5]
 
