@@ -44,13 +44,10 @@ _NO_READING = Violation("$.inputs[3].A6", "Expected `float | null`, got `str`")
 _RETRY = ("Retry-After",)
 
 MALFORMED = ProblemKind(
-    "malformed",
-    400,
-    "The body cannot be parsed",
+    "malformed", 400, "The body cannot be parsed",
     "the body is not JSON, or not the multipart form or compressed stream that it should be",
-    f"the body is not JSON: {_NO_NUMBER}",
-    violations=(_NO_NUMBER,),
-)
+    f"the body is not JSON: {_NO_NUMBER}", violations=(_NO_NUMBER,),
+)  # fmt: skip
 UNAUTHORIZED = ProblemKind(
     "unauthorized", 401, "A key is needed",
     "keys are configured, and the request has none of them",
@@ -92,13 +89,10 @@ UNSUPPORTED = ProblemKind(
     "the Content-Type is text/xml; send application/json", ("Accept", "Accept-Encoding"),
 )  # fmt: skip
 INVALID = ProblemKind(
-    "invalid-input",
-    422,
-    "The input cannot be used",
-    "the request can be parsed, but is wrong where `violations` says",
-    str(_NO_READING),
-    violations=(_NO_READING,),
-)
+    "invalid-input", 422, "The input cannot be used",
+    "the request can be parsed, but is wrong at the places in `violations`",
+    str(_NO_READING), violations=(_NO_READING,),
+)  # fmt: skip
 RATE_LIMITED = ProblemKind(
     "rate-limited", 429, "The rate limit of the key is reached",
     "the key has used up its rate; retry after `Retry-After` seconds",

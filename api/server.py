@@ -54,11 +54,8 @@ def serve(host: str, port: int, workers: int) -> None:
     with _bind(host, port, Keyring(settings).guarded) as listener, contextlib.closing(open_log(settings)) as log:
         for warning in unknown_variables():
             logger.warning(warning)
-        if workers == 1:
-            _serve_in_process(listener, settings, log)
-        else:
-            with _shared_directory():
-                _serve_with_workers(listener, settings, workers, log)
+        with _shared_directory() if workers > 1 else contextlib.nullcontext():
+            _serve(listener, settings, workers, log)
 
 
 def _allow_files(connections: int) -> None:
@@ -116,27 +113,21 @@ def _cannot_bind(host: str, port: int, error: OSError) -> ServiceError:
     )
 
 
-def _serve_in_process(listener: socket.socket, settings: Settings, log: ServiceLog) -> None:
-    from api.app import create_app, freeze_garbage_collector
+def _serve(listener: socket.socket, settings: Settings, workers: int, log: ServiceLog) -> None:
     from api.inference.group_commit import prepare_journal
     from api.inference.hot_swap import open_desired
 
-    model = open_desired(settings)
+    model = open_desired(settings)  # each further worker opens it itself; here a wrong one is refused only once
     prepare_journal(settings)
-    app = create_app(settings, model, log)
-    freeze_garbage_collector()
-    _listen(listener, model, log)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn shuts down gracefully, then raises the signal again
-    uvicorn.Server(_config(app)).run(sockets=[listener])
+    if workers == 1:
+        from api.app import create_app, freeze_garbage_collector
 
-
-def _serve_with_workers(listener: socket.socket, settings: Settings, workers: int, log: ServiceLog) -> None:
-    from api.inference.group_commit import prepare_journal
-    from api.inference.hot_swap import open_desired
-
-    # Each worker opens the model itself; here too, so that a wrong one is refused once and with one message.
-    model = open_desired(settings)
-    prepare_journal(settings)
+        app = create_app(settings, model, log)
+        freeze_garbage_collector()
+        _listen(listener, model, log)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn shuts down first, then raises the signal again
+        uvicorn.Server(_config(app)).run(sockets=[listener])
+        return
     _listen(listener, model, log)
     config = _config("api.app:from_environment", factory=True, workers=workers)
     supervisor = Multiprocess(config, sockets=[listener])

@@ -17,7 +17,7 @@ BODY_COMPLETE = "body-complete"
 
 
 class ClientGoneError(Exception):
-    """The client closed the connection before its body was complete; there is nobody to respond to."""
+    """The client closed the connection before its body was complete; no response can be sent."""
 
 
 def check_media_type(scope: HTTPScope, accepted: tuple[bytes, ...]) -> None:

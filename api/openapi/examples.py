@@ -83,9 +83,7 @@ MONITORED = {
     "at": "2026-11-25T06:00:00+00:00",
     "off": None,
     "window": {
-        "batches": 500,
-        "needed": 100,
-        "drifted": ["B14"],
+        "batches": 500, "needed": 100, "drifted": ["B14"],
         "prediction": {
             "verdict": "drifted", "p": 0.00004, "mean": 0.914, "mean_trained": 0.9238, "z": -9.1,
             "psi": 0.31, "ks": 0.2,
