@@ -11,13 +11,9 @@ import time
 
 import httpx
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from support.service import Running, client_of, make_checkout, refusal
 
-from api.middleware.rate_limit import RateLimiter
 from api.openapi.examples import INPUTS
-from api.problems import RequestError
 from batchyield.serving.predictor import Predictor
 
 BODY = json.dumps(INPUTS).encode()
@@ -35,75 +31,7 @@ def checkout(tmp_path_factory):
     return make_checkout(tmp_path_factory.mktemp("model"))
 
 
-class Clock:
-    now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
-def left(headers):
-    return re.findall(rb'"(\w+)";r=(\d+);t=(\d+)', dict(headers)[b"ratelimit"])
-
-
-def test_a_caller_may_burst_and_then_keeps_to_its_rate():
-    clock = Clock()
-    rates = RateLimiter(requests=2, rows=0, burst=5, clock=clock)
-    assert dict(rates.take_request("a"))[b"ratelimit-policy"] == b'"requests";q=10;w=5'
-    for number in range(1, 10):
-        assert left(rates.take_request("a")) == [(b"requests", b"%d" % (9 - number), b"%d" % -(-(number + 1) // 2))]
-    with pytest.raises(RequestError) as caught:
-        rates.take_request("a")
-    assert caught.value.kind.status == 429
-    assert caught.value.headers["retry-after"] == "1"
-    rates.take_request("b")  # others are not concerned
-    clock.now += 0.5
-    rates.take_request("a")
-    with pytest.raises(RequestError):
-        rates.take_request("a")
-
-
-def test_rows_are_paid_for_afterwards():
-    clock = Clock()
-    rates = RateLimiter(requests=0, rows=100, burst=5, clock=clock)
-    rates.take_request("a")
-    rates.charge_rows("a", 1500)
-    with pytest.raises(RequestError) as caught:
-        rates.take_request("a")
-    assert caught.value.headers["retry-after"] == "10"
-    assert "100 rows per second" in caught.value.detail
-    clock.now += 10.5
-    assert left(rates.take_request("a")) == [(b"rows", b"50", b"5")]
-
-
-def test_workers_share_the_buckets(tmp_path):
-    clock = Clock()
-    one, other = (RateLimiter(1, 0, 2, tmp_path / "rates", clock) for _ in range(2))
-    one.take_request("a")
-    other.take_request("a")
-    for rates in (one, other):
-        with pytest.raises(RequestError):
-            rates.take_request("a")
-    other.take_request("b")
-
-
-@given(st.floats(0.1, 50), st.floats(0.1, 10), st.lists(st.floats(0, 3), max_size=60))
-def test_no_more_get_through_than_the_rate_and_the_burst(rate, burst, waits):
-    clock = Clock()
-    rates = RateLimiter(rate, 0, burst, clock=clock)
-    admitted = 0
-    for wait in waits:
-        clock.now += wait
-        try:
-            rates.take_request("a")
-        except RequestError as error:
-            clock.now += int(error.headers["retry-after"])
-            rates.take_request("a")  # a request after Retry-After is admitted
-        admitted += 1
-    assert admitted <= rate * (clock.now - Clock.now) + max(rate * burst, 1) + 1e-6
-
-
-def test_a_rate_is_told_and_refused_over_http(checkout):
+def test_rate_limit_over_http(checkout):
     with client_of(checkout, rate_limit=0.01, rate_burst_seconds=200) as client:
         answers = [client.post("/v1/predictions", json=INPUTS) for _ in range(3)]
         assert [answer.status_code for answer in answers] == [200, 200, 429]

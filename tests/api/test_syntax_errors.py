@@ -1,3 +1,5 @@
+"""Where a body that is not JSON is wrong."""
+
 import json
 
 import msgspec
@@ -20,14 +22,14 @@ batches = st.lists(st.fixed_dictionaries({"id": texts, "A5": texts, "A6": st.int
 
 
 @given(batches, st.data(), st.sampled_from(["NaN", "Infinity", "-Infinity"]), st.sampled_from([None, 2]))
-def test_a_number_that_is_none_is_named_by_index_and_field_whatever_stands_around_it(inputs, data, literal, indent):
+def test_nan_is_located_by_index_and_field(inputs, data, literal, indent):
     index = data.draw(st.integers(0, len(inputs) - 1))
     field = data.draw(st.sampled_from([name for name in READING_NAMES if name not in ("A5", "A6")]))
     inputs[index] = inputs[index] | {field: float(literal.replace("Infinity", "inf"))}
     body = json.dumps({"inputs": inputs}, indent=indent, ensure_ascii=False).encode()
-    found = refused(body)
-    assert found.where.startswith(f"$.inputs[{index}].{field} (line ")
-    assert "send null" in found.problem
+    violation = refused(body)
+    assert violation.where.startswith(f"$.inputs[{index}].{field} (line ")
+    assert "send null" in violation.problem
 
 
 @pytest.mark.parametrize(
@@ -40,10 +42,10 @@ def test_a_number_that_is_none_is_named_by_index_and_field_whatever_stands_aroun
         (b"inputs", "line 1, column 1"),
     ],
 )
-def test_the_place_is_told_by_line_and_column(body, where):
+def test_location(body, where):
     assert refused(body).where == where
 
 
 @given(st.binary(max_size=200), st.integers(0, 300))
-def test_no_body_fails_to_be_placed(body, byte):
+def test_any_body_gets_a_location(body, byte):
     assert "line" in locate_syntax_error(body, ValueError(f"invalid character (byte {byte})")).where

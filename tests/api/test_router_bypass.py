@@ -1,0 +1,36 @@
+"""The prediction routes bypass the router; with a slash at the end they go through it, and both respond alike."""
+
+import pytest
+from support.service import client_of, make_checkout
+
+JSON = {"content-type": "application/json", "x-request-id": "same"}
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    with client_of(make_checkout(tmp_path_factory.mktemp("model"))) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("method", "content", "status"),
+    [
+        ("POST", b'{"inputs": [{"B14": 400}]}', 200),
+        ("POST", b'{"inputs": [{"B14": "x"}]}', 422),
+        ("POST", b"{", 400),
+        ("GET", b"", 405),
+    ],
+)
+def test_same_response(client, method, content, status):
+    paths = ("/v1/predictions", "/v1/predictions/")
+    direct, routed = (client.request(method, path, content=content, headers=JSON) for path in paths)
+    assert direct.status_code == routed.status_code == status
+    assert dict(direct.headers) | {"content-length": ""} == dict(routed.headers) | {"content-length": ""}
+    assert {**direct.json(), "instance": ""} == {**routed.json(), "instance": ""}
+
+
+def test_same_refusal_of_a_sheet(client):
+    paths = ("/v1/predictions/csv", "/v1/predictions/csv/")
+    direct, routed = (client.post(path, content=b"\xff\xff", headers={"content-type": "text/csv"}) for path in paths)
+    assert direct.status_code == routed.status_code == 422
+    assert direct.json()["violations"] == routed.json()["violations"]
