@@ -51,7 +51,7 @@ class TestVerify:
         git.git("clone", "-q", str(pinned), str(root), cwd=tmp_path)
         run("cp", str(pinned / ".dvc/config.local"), str(root / ".dvc/config.local"), cwd=root)
         for file, old, new in (
-            ("src/batchyield/plant/features/matrix.py", "DAY_MINUTES = 1440.0", "DAY_MINUTES = 1439.0"),
+            ("src/batchyield/plant/features/matrix.py", "np.add(steps, DAY_MINUTES,", "np.add(steps, DAY_MINUTES - 1,"),
             ("params.yaml", "level: 0.9", "level: 0.8"),
         ):
             text = (root / file).read_text()
