@@ -1,22 +1,25 @@
 """Experiments through the commands a user types: one, a grid in the queue, a sweep, and shared by git and S3."""
 
+import contextlib
 import json
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.commands import ROOT, run
 
 from batchyield.experiments import score_noise
-from batchyield.experiments.exp_show import shown
-from batchyield.experiments.ranking import apart, as_overrides
+from batchyield.experiments.exp_show import read_experiments
+from batchyield.experiments.ranking import format_overrides, split_settings
 from batchyield.versioning import hydra_params
 from batchyield.versioning.storage import remotes
 
@@ -56,8 +59,20 @@ def lab(quick, tmp_path_factory):
 
 def found(root):
     """Return HEAD, and the newest commit of each experiment by name."""
-    baseline = shown(root)
+    baseline = read_experiments(root)
     return baseline, {name: experiment.revs[0] for name, experiment in baseline.named().items()}
+
+
+def running_stage(root, name):
+    """Wait until a stage of an experiment in the queue runs; return its process."""
+    while True:
+        pid = read_experiments(root).named()[name].local.pid
+        if pid and psutil.pid_exists(pid):
+            for child in psutil.Process(pid).children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    if "batchyield.pipeline" in " ".join(child.cmdline()):
+                        return child
+        time.sleep(0.1)
 
 
 class TestExperiments:
@@ -185,9 +200,11 @@ class TestSweep:
             text=True,
         )
         assert any(line.startswith("[1/3]") for line in iter(sweep.stderr.readline, ""))
+        stage = running_stage(root, "cut-2")
         sweep.send_signal(signal.SIGINT)
-        out, _ = sweep.communicate(timeout=240)
+        out, _ = sweep.communicate(timeout=480)
         assert sweep.returncode == 130
+        assert not stage.is_running(), "the stage ends with the sweep"
         status = dvc(root, "queue", "status")
         assert "0 active, 0 idle" in status
         assert not re.search("Running|Queued", status)
@@ -237,9 +254,9 @@ class TestSettings:
     """What tells experiments apart."""
 
     @given(st.dictionaries(names, values), st.lists(st.dictionaries(names, values), min_size=1, max_size=4))
-    def test_apart(self, base, each):
+    def test_split_settings(self, base, each):
         """Listed params are the experiment's own and differ from the baseline; none is missing for the same kind."""
-        shared, own = apart(base, each)
+        shared, own = split_settings(base, each)
         for settings, differing in zip(each, own, strict=True):
             listed = dict(shared) | dict(differing)
             assert listed.items() <= settings.items()
@@ -247,14 +264,14 @@ class TestSettings:
             if settings.get("model.kind") == base.get("model.kind"):
                 assert listed == {name: value for name, value in settings.items() if base.get(name) != value}
 
-    def test_as_overrides(self):
+    def test_format_overrides(self):
         """Settings are shown as the overrides that choose them."""
         settings = {"model.kind": "ridge", "features.groups": ["readings"]}
-        assert as_overrides(settings) == 'model=ridge features.groups=["readings"]'
+        assert format_overrides(settings) == 'model=ridge features.groups=["readings"]'
 
 
 def cross_validated(seed, extra=0):
-    """Return whether two linear models differ by `of_folds`: each sees half of six equal features, one `extra` more."""
+    """Return whether two linear models, of half of six equal features each (one of `extra` more), differ beyond noise."""
     rng, n, m, folds, repeats = np.random.default_rng(seed), 240, 60, 5, 2
     features = rng.normal(size=(n + m, 6))
     y = features.sum(axis=1) + rng.normal(size=n + m)
@@ -270,7 +287,10 @@ def cross_validated(seed, extra=0):
         for side in sides
     ]
     mine, base = (costs(side, np.arange(n), np.arange(n, n + m)) for side in sides)
-    return score_noise.of_folds(scores[0] - scores[1], list(mine - base), n, repeats, folds, 0.9).noise is False
+    return (
+        score_noise.nadeau_bengio_interval(scores[0] - scores[1], list(mine - base), n, repeats, folds, 0.9).noise
+        is False
+    )
 
 
 class TestNoise:
@@ -286,7 +306,7 @@ class TestNoise:
 
     def test_unknown(self):
         """Without predictions nothing is known about the noise."""
-        assert score_noise.of_folds(1e-6, None, 100, 5, 5, 0.9).noise is None
+        assert score_noise.nadeau_bengio_interval(1e-6, None, 100, 5, 5, 0.9).noise is None
 
     def test_paired_batches(self, tmp_path):
         """The paired bootstrap sees a small gain on every batch, and refuses other batches."""
@@ -297,8 +317,8 @@ class TestNoise:
             return tmp_path / name
 
         base = answers("base", [0.01, 0.02, 0.3] * 30)
-        better = score_noise.paired(answers("better", [0.009, 0.019, 0.29] * 30), base)
-        assert score_noise.of_answers(better, 200, 0.9, 1).high < 0
-        mixed = score_noise.paired(answers("mixed", [0.02, 0.01, 0.3] * 30), base)
-        assert score_noise.of_answers(mixed, 200, 0.9, 1).noise is True
-        assert score_noise.paired(answers("others", [0.01] * 90, first=7), base) is None
+        better = score_noise.cost_differences(answers("better", [0.009, 0.019, 0.29] * 30), base)
+        assert score_noise.bootstrap_interval(better, 200, 0.9, 1).high < 0
+        mixed = score_noise.cost_differences(answers("mixed", [0.02, 0.01, 0.3] * 30), base)
+        assert score_noise.bootstrap_interval(mixed, 200, 0.9, 1).noise is True
+        assert score_noise.cost_differences(answers("others", [0.01] * 90, first=7), base) is None

@@ -10,7 +10,7 @@ import yaml
 from support.batches import CONF, params, plant
 from support.commands import ROOT
 
-from batchyield.errors import ParamsError, SetupError
+from batchyield.errors import ConfigError, ConflictError, ParamsError
 from batchyield.modelling import hyperparameter_search, metrics
 from batchyield.modelling.params import parse_params, read_params
 from batchyield.modelling.parquet import write_table
@@ -234,7 +234,7 @@ class TestCommand:
         """An existing choice is refused before the search."""
         ridge = workspace / "conf/model/ridge.yaml"
         before = ridge.read_bytes()
-        with pytest.raises(SetupError, match=r"ridge\.yaml exists already\n.*--force"):
+        with pytest.raises(ConflictError, match=r"ridge\.yaml exists already\n.*--force"):
             hyperparameter_search.run(workspace / "conf/search/space.yaml", write="ridge")
         assert ridge.read_bytes() == before
         assert capsys.readouterr().err == ""
@@ -242,10 +242,10 @@ class TestCommand:
     def test_setup(self, workspace, monkeypatch):
         """Missing features and a wrong folder are reported with the remedy."""
         (workspace / "data/features/train.parquet").unlink()
-        with pytest.raises(SetupError, match=r"data/features/train\.parquet does not exist\n.*repro"):
+        with pytest.raises(ConfigError, match=r"data/features/train\.parquet does not exist\n.*repro"):
             hyperparameter_search.run(workspace / "conf/search/space.yaml")
         monkeypatch.chdir(workspace / "data")
-        with pytest.raises(SetupError, match=r"conf/model does not exist"):
+        with pytest.raises(ConfigError, match=r"conf/model does not exist"):
             hyperparameter_search.run(workspace / "conf/search/space.yaml", write="tuned")
 
 
@@ -255,7 +255,7 @@ class TestChoice:
     @pytest.mark.parametrize("name", ["", "../up", "Tuned", "a b", "a.yaml", "1st"])
     def test_invalid_name(self, name):
         """A name that could not be used as `model=NAME` is refused."""
-        with pytest.raises(SetupError, match="invalid name"):
+        with pytest.raises(ConfigError, match="invalid name"):
             hyperparameter_search.destination(name)
 
     def test_existing_model(self, workspace):

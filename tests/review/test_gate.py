@@ -4,7 +4,7 @@ import math
 import pytest
 from support.commands import ROOT, run
 
-from batchyield.errors import ParamsError, SetupError
+from batchyield.errors import ConfigError, ParamsError
 from batchyield.modelling.params import Bounds, parse_params
 from batchyield.review.gate import check_bounds
 from batchyield.serving.artifact import canonical_json
@@ -29,10 +29,10 @@ def test_nan_fails(tmp_path, bounds):
 
 
 def test_a_figure_that_was_not_measured_is_no_pass(tmp_path):
-    with pytest.raises(SetupError, match=r"test\.json cannot be read"):
+    with pytest.raises(ConfigError, match=r"test\.json cannot be read"):
         check_bounds(GATE, tmp_path)
     (tmp_path / "test.json").write_text('{"score": 1}')
-    with pytest.raises(SetupError, match=r"has no coverage.*\n.*it has score"):
+    with pytest.raises(ConfigError, match=r"has no coverage.*\n.*it has score"):
         check_bounds(GATE, tmp_path)
 
 

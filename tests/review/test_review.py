@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.commands import EVALUATED, QUICK, ROOT, run
 
-from batchyield.errors import ArtifactError, SetupError
+from batchyield.errors import ArtifactError, BatchyieldError, ConfigError, RevisionError
 from batchyield.modelling.params import Bounds, Change
 from batchyield.modelling.train import Predictions
 from batchyield.review import comment_target
@@ -95,7 +95,7 @@ def test_what_the_base_has_not_is_new_and_noise_without_rows_is_refused():
     rules = {"forward": {"score": Bounds(change=Change(better="lower"))}}
     (found,) = check_regressions(rules, {}, {"forward": {"score": 1.0}}, None)
     assert (found.outcome, found.passed) == (CheckResult.NEW, True)
-    with pytest.raises(SetupError, match=r"gate\.forward\.score\.change asks for noise"):
+    with pytest.raises(ConfigError, match=r"gate\.forward\.score\.change asks for noise"):
         check_regressions({"forward": {"score": Bounds(change=NOISY)}}, {}, {"forward": {"score": 1.0}}, None)
     with pytest.raises(ArtifactError, match="has not the columns"):
         parse_predictions(b"a,b\n1,2\n", "predicted.csv")
@@ -152,7 +152,7 @@ def test_what_other_commands_found_is_told(tmp_path):
     assert "is not what its code builds" in told
     assert "- code: x.py" in told
     (tmp_path / "replay").write_text("{}")
-    with pytest.raises(SetupError, match=r"write it anew: `batchyield model replay --json"):
+    with pytest.raises(ConfigError, match=r"write it anew: `batchyield model replay --json"):
         attachments.replay(given)
 
 
@@ -299,7 +299,7 @@ def test_a_worse_change_is_stopped_unless_the_label_says_otherwise(worse):
     overridden = render_report(review_change("main", "gate-override", root=worse))
     assert overridden.startswith("## ⚠️ The gate fails, and the label")
     assert "FAILED" in overridden
-    with pytest.raises(SetupError, match="nowhere is not a revision"):
+    with pytest.raises(RevisionError, match="nowhere is not a revision"):
         review_change("nowhere", root=worse)
 
 
@@ -330,7 +330,7 @@ def github():
     [
         ("7\n", "abc", None),
         ("7", "other", "has head abc, and the report is of other"),
-        ("8", "abc", "does not tell the head"),
+        ("8", "abc", "returned no head"),
         ("7/../8", "abc", "is no number"),
         ("$(id)", "abc", "is no number"),
     ],
@@ -339,7 +339,7 @@ def test_a_report_reaches_its_own_pull_request_alone(tmp_path, github, number, h
     (tmp_path / "number").write_text(number)
     (tmp_path / "report.md").write_text("é" * 70_000)
     if refused:
-        with pytest.raises(SetupError, match=refused):
+        with pytest.raises(BatchyieldError, match=refused):
             comment_target.find_pull_request(tmp_path, github, "o/r", head, "t")
         return
     output = tmp_path / "output"

@@ -26,8 +26,8 @@ def _positive(text: str) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from batchyield.experiments.sweep import render, sweep
+    from batchyield.experiments.sweep import format_sweep, run_sweep
 
-    result = sweep(options.overrides, sys.stderr, name=options.name, jobs=options.jobs, s3_port=options.s3_port)
-    print_result(result, options, render)
+    result = run_sweep(options.overrides, sys.stderr, name=options.name, jobs=options.jobs, s3_port=options.s3_port)
+    print_result(result, options, format_sweep)
     return result.exit_code

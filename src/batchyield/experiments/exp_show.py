@@ -9,7 +9,7 @@ from batchyield.versioning.dvc import dvc
 from batchyield.versioning.lock_diff import flatten
 
 
-class File(msgspec.Struct, frozen=True):
+class FileContents(msgspec.Struct, frozen=True):
     """Params or metrics of one file; `data` is empty if the file cannot be read."""
 
     data: dict[str, Any] = {}
@@ -24,8 +24,8 @@ class Output(msgspec.Struct, frozen=True):
 class Contents(msgspec.Struct, frozen=True):
     """Params, metrics and outputs of a commit."""
 
-    params: dict[str, File] = {}
-    metrics: dict[str, File] = {}
+    params: dict[str, FileContents] = {}
+    metrics: dict[str, FileContents] = {}
     outs: dict[str, Output] = {}
 
 
@@ -90,11 +90,11 @@ class Baseline(Commit, frozen=True):
         return {name: experiment for name, experiment in found.items() if name}
 
 
-def shown(root: Path = Path()) -> Baseline:
+def read_experiments(root: Path = Path()) -> Baseline:
     """Return HEAD with its experiments.
 
     Raises:
-        SetupError: DVC failed.
+        CommandError: DVC failed.
     """
     text = dvc("exp", "show", "--json", cwd=root, quiet=True)
     return msgspec.json.decode(text, type=list[Baseline])[1]  # the first is the workspace

@@ -8,7 +8,7 @@ import msgspec
 
 from batchyield.experiments import score_noise
 from batchyield.experiments.exp_show import Baseline, Commit
-from batchyield.experiments.score_noise import Difference
+from batchyield.experiments.score_noise import ScoreDifference
 from batchyield.versioning.storage.content_store import cache_path
 
 PREDICTED = "data/plots/predicted.csv"
@@ -27,7 +27,7 @@ class Scores(msgspec.Struct, frozen=True):
     coverage: float | None
 
 
-class Ranked(msgspec.Struct, frozen=True):
+class RankedExperiment(msgspec.Struct, frozen=True):
     """An experiment in its place.
 
     Attributes:
@@ -45,8 +45,8 @@ class Ranked(msgspec.Struct, frozen=True):
     revision: str
     params: dict[str, Any]
     scores: Scores
-    cross_validation: Difference | None
-    test: Difference | None
+    cross_validation: ScoreDifference | None
+    test: ScoreDifference | None
 
 
 class Ranking(msgspec.Struct, frozen=True):
@@ -64,12 +64,12 @@ class Ranking(msgspec.Struct, frozen=True):
     baseline: str
     scores: Scores
     shared: dict[str, Any]
-    rows: tuple[Ranked, ...]
+    rows: tuple[RankedExperiment, ...]
     confidence: float
     doubts: tuple[str, ...]
 
 
-def rank(baseline: Baseline, names: Collection[str], root: Path = Path()) -> Ranking:
+def rank_experiments(baseline: Baseline, names: Collection[str], root: Path = Path()) -> Ranking:
     """Return the ranking of those of the baseline's experiments that are named and have scores.
 
     Args:
@@ -79,7 +79,7 @@ def rank(baseline: Baseline, names: Collection[str], root: Path = Path()) -> Ran
     """
     base = baseline.settings()
     commits = {name: found.revs[0] for name, found in baseline.named().items() if name in names}
-    shared, differing = apart(base, [commit.settings() for commit in commits.values()])
+    shared, differing = split_settings(base, [commit.settings() for commit in commits.values()])
     measured = sorted(
         (score, name, params)
         for (name, commit), params in zip(commits.items(), differing, strict=True)
@@ -89,7 +89,7 @@ def rank(baseline: Baseline, names: Collection[str], root: Path = Path()) -> Ran
     for number, (score, name, params) in enumerate(measured, 1):
         commit = commits[name]
         folds, answers = _differences(score, commit, baseline, root)
-        rows.append(Ranked(number, name, commit.rev, dict(params), _scores(commit), folds, answers))
+        rows.append(RankedExperiment(number, name, commit.rev, dict(params), _scores(commit), folds, answers))
     confidence = float(base.get("evaluation.confidence", 0.9))
     doubts = tuple(_doubts(baseline, shared, rows))
     return Ranking(baseline.rev, _scores(baseline), dict(shared), tuple(rows), confidence, doubts)
@@ -102,11 +102,11 @@ def _scores(commit: Commit) -> Scores:
 
 def _differences(
     score: float, commit: Commit, baseline: Baseline, root: Path
-) -> tuple[Difference | None, Difference | None]:
+) -> tuple[ScoreDifference | None, ScoreDifference | None]:
     """Return the differences to the baseline in cross-validation and on test batches, as far as known."""
     base = _scores(baseline).cross_validation
     mine, others = _predicted(commit, root), _predicted(baseline, root)
-    costs = score_noise.paired(mine, others) if mine and others else None
+    costs = score_noise.cost_differences(mine, others) if mine and others else None
     settings = baseline.settings()
     if base is None:
         return None, None
@@ -116,8 +116,8 @@ def _differences(
     rows = round(len(costs or ()) * (1 / settings["split.test_fraction"] - 1))
     repeats = min(repeats, commit.settings()["evaluation.repeats"])
     return (
-        score_noise.of_folds(score - base, costs, rows, repeats, folds, confidence),
-        score_noise.of_answers(costs, bootstrap, confidence, seed) if costs else None,
+        score_noise.nadeau_bengio_interval(score - base, costs, rows, repeats, folds, confidence),
+        score_noise.bootstrap_interval(costs, bootstrap, confidence, seed) if costs else None,
     )
 
 
@@ -127,7 +127,7 @@ def _predicted(commit: Commit, root: Path) -> Path | None:
     return file if file and file.exists() else None
 
 
-def _doubts(baseline: Baseline, shared: Settings, rows: Sequence[Ranked]) -> list[str]:
+def _doubts(baseline: Baseline, shared: Settings, rows: Sequence[RankedExperiment]) -> list[str]:
     doubts = []
     others = {name for row in rows for name in row.params} | set(shared)
     if changed := sorted(name for name in others if name.split(".")[0] in MEASURING):
@@ -139,7 +139,7 @@ def _doubts(baseline: Baseline, shared: Settings, rows: Sequence[Ranked]) -> lis
     return doubts
 
 
-def apart(base: Settings, each: Sequence[Settings]) -> tuple[Settings, list[Settings]]:
+def split_settings(base: Settings, each: Sequence[Settings]) -> tuple[Settings, list[Settings]]:
     """Return what differs from the baseline: in all experiments alike, and in each of them.
 
     If another kind is chosen (`model.kind`), its own params are listed only if experiments of that kind differ in them.
@@ -166,21 +166,21 @@ def _listed(name: str, settings: Settings, base: Settings, each: Sequence[Settin
     return True
 
 
-def as_overrides(settings: Settings) -> str:
+def format_overrides(settings: Settings) -> str:
     """Return settings as the overrides that choose them."""
     texts = {k: v if isinstance(v, str) else msgspec.json.encode(v).decode() for k, v in settings.items()}
     return " ".join(f"{name.removesuffix('.kind')}={text}" for name, text in texts.items())
 
 
-def render(made: Ranking) -> list[str]:
+def format_ranking(made: Ranking) -> list[str]:
     """Return the ranking as a table, with a legend."""
     cells = [("rank", "experiment", "cv score", "to baseline", "test score", "to baseline", "coverage", "params")]
     cells.append(("", made.baseline[:12], *_cells(made.scores, None, None), "(the baseline)"))
     for row in made.rows:
         scores = _cells(row.scores, row.cross_validation, row.test)
-        cells.append((str(row.rank), row.name, *scores, as_overrides(row.params) or "(as the baseline)"))
+        cells.append((str(row.rank), row.name, *scores, format_overrides(row.params) or "(as the baseline)"))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = [f"all with {as_overrides(made.shared)}"] if made.shared else []
+    lines = [f"all with {format_overrides(made.shared)}"] if made.shared else []
     for line in cells:
         texts = [
             text.ljust(w) if i in (1, 7) else text.rjust(w)
@@ -198,7 +198,9 @@ def render(made: Ranking) -> list[str]:
     ]
 
 
-def _cells(scores: Scores, folds: Difference | None, answers: Difference | None) -> tuple[str, str, str, str, str]:
+def _cells(
+    scores: Scores, folds: ScoreDifference | None, answers: ScoreDifference | None
+) -> tuple[str, str, str, str, str]:
     coverage = "-" if scores.coverage is None else f"{scores.coverage:.3f}"
     return _score(scores.cross_validation), _difference(folds), _score(scores.test), _difference(answers), coverage
 
@@ -207,6 +209,6 @@ def _score(value: float | None) -> str:
     return "-" if value is None else f"{value * 1e4:.3f}"
 
 
-def _difference(found: Difference | None) -> str:
+def _difference(found: ScoreDifference | None) -> str:
     mark = {True: " ~", False: "  ", None: " ?"}
     return "-" if found is None else f"{found.value * 1e4:+.3f}{mark[found.noise]}"

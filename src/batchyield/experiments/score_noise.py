@@ -1,4 +1,4 @@
-"""Is one score better than another, or is that chance? One answer for each way a score is measured."""
+"""Confidence intervals of score differences: Nadeau-Bengio for cross-validation, paired bootstrap for test batches."""
 
 import csv
 from collections.abc import Sequence
@@ -7,12 +7,11 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from batchyield.modelling.hyperparameter_search import corrected_half_width
+from batchyield.modelling.hyperparameter_search import nadeau_bengio_half_width
+from batchyield.modelling.metrics import METRIC_DECIMALS
 
-DECIMALS = 9
 
-
-class Difference(msgspec.Struct, frozen=True):
+class ScoreDifference(msgspec.Struct, frozen=True):
     """A score minus the baseline's: below zero is better.
 
     Attributes:
@@ -31,10 +30,10 @@ class Difference(msgspec.Struct, frozen=True):
         return None if self.low is None or self.high is None else self.low <= 0 <= self.high
 
 
-def of_folds(
+def nadeau_bengio_interval(
     value: float, differences: Sequence[float] | None, rows: int, repeats: int, n_folds: int, confidence: float
-) -> Difference:
-    """Return the difference of two cross-validated scores with its interval: the corrected resampled t-test.
+) -> ScoreDifference:
+    """Return the difference of two cross-validated scores with its Nadeau-Bengio interval (corrected resampled t-test).
 
     The metrics hold no score of a single fold. The variance between folds is that of a mean over `rows / n_folds`
     batches, so it is taken from the differences batch by batch on the test set.
@@ -48,13 +47,13 @@ def of_folds(
         confidence: of the interval.
     """
     if differences is None or len(differences) < 2:
-        return Difference(round(value, DECIMALS))
+        return ScoreDifference(round(value, METRIC_DECIMALS))
     variance = float(np.var(differences, ddof=1)) / (rows / n_folds)
-    width = corrected_half_width(variance, repeats, n_folds, confidence)
-    return Difference(*(round(float(end), DECIMALS) for end in (value, value - width, value + width)))
+    width = nadeau_bengio_half_width(variance, repeats, n_folds, confidence)
+    return ScoreDifference(*(round(float(end), METRIC_DECIMALS) for end in (value, value - width, value + width)))
 
 
-def of_answers(differences: Sequence[float], resamples: int, confidence: float, seed: int) -> Difference:
+def bootstrap_interval(differences: Sequence[float], resamples: int, confidence: float, seed: int) -> ScoreDifference:
     """Return the mean difference on test batches with its paired bootstrap interval.
 
     Args:
@@ -66,10 +65,10 @@ def of_answers(differences: Sequence[float], resamples: int, confidence: float, 
     apart = np.array(differences)
     drawn = np.random.default_rng(seed).integers(len(apart), size=(resamples, len(apart)))
     low, high = np.quantile(apart[drawn].mean(axis=1), [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Difference(*(round(float(value), DECIMALS) for value in (apart.mean(), low, high)))
+    return ScoreDifference(*(round(float(value), METRIC_DECIMALS) for value in (apart.mean(), low, high)))
 
 
-def paired(mine: Path, base: Path) -> list[float] | None:
+def cost_differences(mine: Path, base: Path) -> list[float] | None:
     """Return the difference of half the squared error of each test batch, or None if the batches are not the same.
 
     Args:

@@ -13,10 +13,9 @@ import msgspec
 import psutil
 import yaml
 
-from batchyield.errors import SetupError
-from batchyield.experiments.exp_show import Experiment, shown
-from batchyield.experiments.ranking import Ranking, rank
-from batchyield.experiments.ranking import render as table
+from batchyield.errors import CommandError, ConflictError
+from batchyield.experiments.exp_show import Experiment, read_experiments
+from batchyield.experiments.ranking import Ranking, format_ranking, rank_experiments
 from batchyield.versioning import hydra_params
 from batchyield.versioning.dvc import dvc
 from batchyield.versioning.git import git
@@ -28,7 +27,7 @@ LOOK_SECONDS = 5.0
 LOG_LINES = 6
 """Last lines of a log that are shown for a failed experiment."""
 WORKERLESS_LOOKS = 5
-"""Looks in a row that find work and no worker, before the worker is taken for dead."""
+"""Consecutive looks without a worker and without a running process, after which the worker counts as dead."""
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -59,7 +58,7 @@ class Sweep(msgspec.Struct, frozen=True):
         return 130 if self.left else 1 if self.failed else 0
 
 
-def sweep(
+def run_sweep(
     overrides: Sequence[str],
     stream: TextIO,
     *,
@@ -80,7 +79,8 @@ def sweep(
 
     Raises:
         ParamsError: a point of the grid is not a valid configuration; nothing is queued.
-        SetupError: the queue holds other experiments, a name is taken, or DVC fails.
+        ConflictError: the queue holds other experiments, or a name is taken.
+        CommandError: DVC failed, or its worker ended.
     """
     begun = time.monotonic()
     overrides = tuple(overrides) or (f"model={','.join(sorted(f.stem for f in (root / 'conf/model').glob('*.yaml')))}",)
@@ -110,14 +110,14 @@ def _queue(root: Path, grid: dict[str, list[str]], stem: str, overrides: Sequenc
     status, _ = _status(root)
     others = [name for name, state in status.items() if state in ("Queued", "Running") and name not in grid]
     if others:
-        raise SetupError(
+        raise ConflictError(
             f"DVC's queue holds other experiments: {', '.join(others)}",
             "`dvc queue start` runs them, `dvc queue remove --queued` drops those that wait",
         )
-    known = {name: found for name, found in shown(root).named().items() if name in grid}
+    known = {name: found for name, found in read_experiments(root).named().items() if name in grid}
     for name, found in known.items():
         if found.revs[0].settings() != flatten(yaml.safe_load(hydra_params.compose(root, grid[name]))):
-            raise SetupError(
+            raise ConflictError(
                 f"another experiment is named {name}",
                 f"choose another --name, or remove it: `dvc exp remove {name}`, `dvc queue remove {name}`",
             )
@@ -167,10 +167,11 @@ def _run(root: Path, grid: dict[str, list[str]], jobs: int, stream: TextIO) -> N
             waiting = sum(status.get(name) == "Queued" for name in grid)
             seconds = f"{time.monotonic() - begun:.0f} s"
             print(f"{', '.join(running) or 'none'} running, {waiting} waiting, {seconds}", file=stream, flush=True)
-        workerless = 0 if workers else workerless + 1
+        # On a busy machine a live worker may not answer `dvc queue status` in time; its experiments' processes exist.
+        workerless = 0 if workers or _alive(root, running) else workerless + 1
         if workerless == WORKERLESS_LOOKS:
-            raise SetupError(
-                "DVC's queue worker ended with experiments left; .dvc/tmp/exps/celery/dvc-exp-worker-1.out says why",
+            raise CommandError(
+                "DVC's queue worker ended with experiments left; its log is .dvc/tmp/exps/celery/dvc-exp-worker-1.out",
                 "run the same command again; `dvc queue kill NAME` gives up one that `dvc queue status` calls Running",
             )
         time.sleep(LOOK_SECONDS)
@@ -205,16 +206,21 @@ def _stop(root: Path, names: Collection[str]) -> None:
 
 
 def _experiments(root: Path, names: Collection[str]) -> dict[str, Experiment]:
-    return {name: found for name, found in shown(root).named().items() if name in names}
+    return {name: found for name, found in read_experiments(root).named().items() if name in names}
+
+
+def _alive(root: Path, names: Collection[str]) -> bool:
+    pids = [experiment.local.pid for experiment in _experiments(root, names).values()]
+    return any(pid and psutil.pid_exists(pid) for pid in pids)
 
 
 def _result(root: Path, grid: dict[str, list[str]], begun: float) -> Sweep:
-    baseline = shown(root)
+    baseline = read_experiments(root)
     found = {name: baseline.named().get(name) for name in grid}
     done = [name for name, experiment in found.items() if experiment and experiment.state == "success"]
     failed = [Failure(name, _log(e.local.log)) for name, e in found.items() if e and e.state == "failed"]
     left = tuple(name for name, e in found.items() if not e or e.state in ("queued", "running"))
-    ranking = rank(baseline, done, root) if done else None
+    ranking = rank_experiments(baseline, done, root) if done else None
     return Sweep(ranking, tuple(failed), left, round(time.monotonic() - begun, 1))
 
 
@@ -254,9 +260,9 @@ def _count(experiments: int) -> str:
     return "1 experiment" if experiments == 1 else f"{experiments} experiments"
 
 
-def render(made: Sweep) -> str:
+def format_sweep(made: Sweep) -> str:
     """Return the sweep as text: the ranked table, failures with their logs, and the commands to go on with."""
-    lines = ["", *table(made.ranking)] if made.ranking else []
+    lines = ["", *format_ranking(made.ranking)] if made.ranking else []
     if made.failed:
         lines += ["", f"{_count(len(made.failed))} failed:"]
         for failure in made.failed:

@@ -19,7 +19,7 @@ import yaml
 from scipy import stats
 from sklearn.model_selection import KFold
 
-from batchyield.errors import ParamsError, SetupError
+from batchyield.errors import ConfigError, ConflictError, MissingToolError, ParamsError
 from batchyield.files import write_atomic
 from batchyield.modelling.conformal import predict_out_of_fold
 from batchyield.modelling.estimators import Array, Matrix
@@ -71,7 +71,7 @@ def cross_predict(X: Matrix, y: Array, params: Params) -> Array:  # noqa: N803
     return np.array([predict_out_of_fold(model, X, y, folds(X, params, r)) for r in range(params.evaluation.repeats)])
 
 
-def corrected_half_width(variance: float, repeats: int, n_folds: int, confidence: float = CONFIDENCE) -> float:
+def nadeau_bengio_half_width(variance: float, repeats: int, n_folds: int, confidence: float = CONFIDENCE) -> float:
     """Return the half width of the confidence interval of a cross-validated difference of two models.
 
     Args:
@@ -160,7 +160,7 @@ def search(
     for number, (items, fold_values) in enumerate(done.items(), 1):
         own = np.array(fold_values)
         gains = baseline[: len(own)] - own
-        width = corrected_half_width(float(gains.var(ddof=1)), len(own), own.shape[1])
+        width = nadeau_bengio_half_width(float(gains.var(ddof=1)), len(own), own.shape[1])
         figures = (round(float(figure), METRIC_DECIMALS) for figure in (own.mean(), gains.mean(), width))
         found.append(Candidate(number, dict(items), replace(space.model, dict(items)), len(own), *figures))
     return sorted(found, key=lambda c: (-c.repeats, c.score, c.number))
@@ -193,14 +193,16 @@ def run(space_path: Path, write: str | None = None, force: bool = False) -> int:
 
     Raises:
         ParamsError: the search space or `params.yaml` is wrong.
-        SetupError: the choice exists or its name is invalid, the features are not built, or Optuna is not installed.
+        ConfigError: the name of the choice is invalid, or the features are not built.
+        ConflictError: the choice exists.
+        MissingToolError: Optuna is not installed.
     """
     path = None if write is None else destination(write, force)  # refuse before the search, not after it
     space, params = load_space(space_path), read_params()
     features, batches = Path("data/features/train.parquet"), Path("data/split/train.parquet")
     for needed in (features, batches):
         if not needed.is_file():
-            raise SetupError(f"{needed} does not exist", "run `make repro`, or `dvc repro featurize`")
+            raise ConfigError(f"{needed} does not exist", "run `make repro`, or `dvc repro featurize`")
     X, y = read_features(features), read_table(batches)["yield"].to_numpy(dtype=float)  # noqa: N806
     # A study belongs to one space, data and cross-validation: anything else starts a study of its own.
     inputs = (space, params.features, params.target, params.evaluation)
@@ -210,7 +212,7 @@ def run(space_path: Path, write: str | None = None, force: bool = False) -> int:
     try:
         ranked = search(X, y, params, space, storage, lambda line: print(line, file=sys.stderr, flush=True))
     except ModuleNotFoundError as error:
-        raise SetupError(
+        raise MissingToolError(
             f"{error.name} is not installed", "install the extra: pip install 'batchyield[search]'"
         ) from error
     print("\n".join([*table(ranked), "~ within noise (corrected resampled t-test, 90 %)", f"study: {storage}"]))
@@ -233,15 +235,16 @@ def destination(name: str, force: bool = False, folder: Path = Path("conf/model"
     """Return the path of a new choice of model.
 
     Raises:
-        SetupError: the name is invalid, the folder is missing, or the choice exists and `force` is false.
+        ConfigError: the name is invalid, or the folder is missing.
+        ConflictError: the choice exists and `force` is false.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise SetupError(f"invalid name {name!r} of a choice", "use small letters, digits and _, such as `tuned`")
+        raise ConfigError(f"invalid name {name!r} of a choice", "use small letters, digits and _, such as `tuned`")
     if not folder.is_dir():
-        raise SetupError(f"{folder} does not exist", "run it in a checkout of batchyield")
+        raise ConfigError(f"{folder} does not exist", "run it in a checkout of batchyield")
     path = folder / f"{name}.yaml"
     if path.exists() and not force:
-        raise SetupError(f"{path} exists already", "take another name, or replace it with --force")
+        raise ConflictError(f"{path} exists already", "take another name, or replace it with --force")
     return path
 
 

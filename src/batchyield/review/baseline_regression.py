@@ -5,7 +5,7 @@ from enum import StrEnum
 
 import msgspec
 
-from batchyield.errors import SetupError
+from batchyield.errors import ConfigError
 from batchyield.modelling.params import Change, Gate
 from batchyield.review.paired_bootstrap import MIN_COMMON_BATCHES, PairedMetrics
 
@@ -75,7 +75,7 @@ def check_regressions(
         pair: both on their common test batches; None where those are fewer than `MIN_COMMON_BATCHES`.
 
     Raises:
-        SetupError: a rule asks for noise where no rows are known, or for a figure that was not measured.
+        ConfigError: a rule asks for noise where no rows are known, or for a figure that was not measured.
     """
     return list(_compared(gate, base, head, pair))
 
@@ -88,7 +88,7 @@ def _compared(
             if (rule := bounds.change) is None:
                 continue
             if rule.beyond_noise and name != ROWS:
-                raise SetupError(
+                raise ConfigError(
                     f"gate.{name}.{figure}.change asks for noise, and answers row by row are known of {ROWS} alone",
                     "give it a tolerance and no `beyond_noise` in conf/gate/, then run `make params`",
                 )
@@ -130,10 +130,10 @@ def metric_value(measured: MetricValues, name: str, figure: str) -> float:
     """A figure that the gate names.
 
     Raises:
-        SetupError: it was not measured.
+        ConfigError: it was not measured.
     """
     if figure not in measured[name]:
-        raise SetupError(
+        raise ConfigError(
             f"{name}.json has no {figure}", f"it has {', '.join(sorted(measured[name]))}; correct the gate"
         )
     return measured[name][figure]

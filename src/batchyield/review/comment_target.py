@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from batchyield.errors import BatchyieldError, SetupError
+from batchyield.errors import BatchyieldError, ConfigError, ConflictError, ServiceError
 
 MAX_COMMENT_CHARACTERS = 65_000
 """Characters; GitHub refuses a comment beyond 65,536, and CML adds its watermark."""
@@ -32,11 +32,13 @@ def find_pull_request(folder: Path, api: str, repository: str, head: str, token:
         token: that may read pull requests.
 
     Raises:
-        SetupError: number or report are not what they should be, or the pull request's head is another commit.
+        ConfigError: the number or the report cannot be read.
+        ServiceError: GitHub cannot be reached or refuses.
+        ConflictError: the pull request's head is another commit.
     """
     said, report = _text(folder / "number").strip(), _text(folder / "report.md")
     if not re.fullmatch(r"[1-9][0-9]{0,8}", said):
-        raise SetupError(f"{said[:20]!r} is no number of a pull request", "run the workflow `pr` again")
+        raise ConfigError(f"{said[:20]!r} is no number of a pull request", "run the workflow `pr` again")
     request = urllib.request.Request(  # noqa: S310 - the address is GitHub's own, from its runner
         f"{api}/repos/{repository}/pulls/{said}",
         headers={"Authorization": f"Bearer {token}", "Accept": "application/vnd.github+json"},
@@ -45,9 +47,11 @@ def find_pull_request(folder: Path, api: str, repository: str, head: str, token:
         with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
             found = json.load(answer)["head"]["sha"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SetupError(f"GitHub does not tell the head of pull request {said}: {error}", "run it again") from error
+        raise ServiceError(
+            f"GitHub returned no head of pull request {said}: {error}", "run the workflow again"
+        ) from error
     if found != head:
-        raise SetupError(
+        raise ConflictError(
             f"pull request {said} has head {str(found)[:12]}, and the report is of {head[:12]}",
             "nothing to do if it was pushed to since: the newer run comments",
         )
@@ -60,7 +64,7 @@ def _text(file: Path) -> str:
     try:
         return file.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SetupError(f"{file.name} cannot be read: {error}", "run the workflow `pr` again") from error
+        raise ConfigError(f"{file.name} cannot be read: {error}", "run the workflow `pr` again") from error
 
 
 def main(arguments: list[str]) -> int:
@@ -69,7 +73,7 @@ def main(arguments: list[str]) -> int:
         keys = ("GITHUB_API_URL", "GITHUB_REPOSITORY", "HEAD_SHA", "GITHUB_TOKEN")
         lacking = [key for key in keys if not os.environ.get(key)]
         if len(arguments) != 1 or lacking:
-            raise SetupError(
+            raise ConfigError(
                 f"expected one folder and ${', $'.join(keys)}; not set: {', '.join(lacking) or 'none'}",
                 "this runs in the workflow `comment`; locally `make report` shows the report",
             )

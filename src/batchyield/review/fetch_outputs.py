@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from batchyield.errors import SetupError
+from batchyield.errors import CommandError, ConfigError, StorageError
 from batchyield.review.report.charts import LEARNING
 from batchyield.review.review import PREDICTED
 from batchyield.review.revision import Revision, merge_base
@@ -31,14 +31,15 @@ def fetch_outputs(
         progress: called with one line for each step.
 
     Raises:
-        SetupError: the raw data are nowhere, or a stage failed.
+        StorageError: the raw data cannot be found.
+        CommandError: a stage failed.
     """
     with remotes.started(root, s3_port):
         _seed(root, s3_port, progress)
         try:
             dvc("pull", cwd=root, quiet=True)
             progress("HEAD     all outputs from cache and storage")
-        except SetupError:
+        except CommandError:
             progress(f"HEAD     rebuilt, raw data {raw_data.fetch(root)}")
             dvc("repro", "--quiet", cwd=root)
         if base is not None:
@@ -48,7 +49,7 @@ def fetch_outputs(
 def _seed(root: Path, s3_port: int | None, progress: Callable[[str], None]) -> None:
     try:
         server = remotes.embedded_server(s3_port, root)
-    except SetupError:  # the remotes are on a real S3
+    except ConfigError:  # the remotes are on a real S3
         return
     progress(f"S3       {seed_bucket(server)}")
 
@@ -58,7 +59,7 @@ def _fetch_base(base: Revision, progress: Callable[[str], None]) -> None:
     try:
         base.fetch(wanted)
         progress(f"{base.name[:8]} what a comparison reads, from cache and storage")
-    except SetupError:
+    except StorageError:
         progress(f"{base.name[:8]} rebuilt, since neither cache nor storage has its outputs")
         _rebuild(base)
         base.fetch(wanted)

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from batchyield.errors import SetupError
+from batchyield.errors import ConfigError
 from batchyield.modelling.params import Bounds, Gate
 from batchyield.review.baseline_regression import RegressionCheck, metric_value
 
@@ -48,7 +48,7 @@ def check_bounds(gate: Gate, folder: Path) -> list[BoundCheck]:
     """Judges the metrics in a folder by their bounds, figure by figure, in the gate's order.
 
     Raises:
-        SetupError: a metrics file or a figure that the gate names is not there.
+        ConfigError: a metrics file or a figure that the gate names is not there.
     """
     measured = {name: read_metrics(folder / f"{name}.json") for name in gate}
     return [
@@ -63,13 +63,13 @@ def read_metrics(file: Path) -> dict[str, float]:
     """Return the figures of a metrics file; NaN, which JSON writes as null, stays NaN.
 
     Raises:
-        SetupError: there is none.
+        ConfigError: there is none.
     """
     try:
         figures = msgspec.json.decode(file.read_bytes(), type=dict[str, float | None])
         return {name: math.nan if value is None else value for name, value in figures.items()}
     except (OSError, msgspec.MsgspecError) as error:
-        raise SetupError(f"{file} cannot be read: {error}", "run `dvc repro`") from error
+        raise ConfigError(f"{file} cannot be read: {error}", "run `dvc repro`") from error
 
 
 OVERRIDE = "gate-override"

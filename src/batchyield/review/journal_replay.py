@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from batchyield.errors import ArtifactError, SetupError
+from batchyield.errors import ArtifactError, ConfigError
 from batchyield.journal.queries import JournalledPrediction
 from batchyield.journal.records import AnsweringModel
 from batchyield.modelling.metrics import compute_metrics, slice_labels
@@ -108,7 +108,7 @@ def replay_journal(
         baseline: what it is compared with; None: with what was answered.
 
     Raises:
-        SetupError: there are no rows.
+        ConfigError: there are no rows.
     """
     taken: list[JournalledPrediction] = []
     before: list[Prediction] = []
@@ -122,7 +122,7 @@ def replay_journal(
         for aspect, given in slice_labels(featurize(batches)).items():
             aspects.setdefault(aspect, []).extend(given)
     if not taken:
-        raise SetupError("the journal holds no prediction of that time", "go back further with --since")
+        raise ConfigError("the journal holds no prediction of that time", "go back further with --since")
     return Replay(
         baseline="journal" if baseline is None else baseline.md5,
         candidate=candidate.md5,

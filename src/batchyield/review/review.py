@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from batchyield.errors import SetupError
+from batchyield.errors import RevisionError
 from batchyield.modelling.params import Params, read_params
 from batchyield.review.baseline_regression import MetricValues, check_regressions
 from batchyield.review.gate import GateResult, check_bounds, has_override_label, read_metrics
@@ -53,7 +53,8 @@ def review_change(
         metrics: the folder of figures, if not the checkout's.
 
     Raises:
-        SetupError: a figure or a file is missing.
+        ConfigError: a metric is missing, or a metrics file cannot be read.
+        RevisionError: there is no such base, or it lacks a file.
         ArtifactError: a file is not the pinned one.
     """
     settings, folder = read_params(params or root / "params.yaml"), metrics or root / METRICS
@@ -78,4 +79,4 @@ def _figures(side: Revision, name: str) -> dict[str, float]:
     try:
         return msgspec.json.decode(side.text(path), type=dict[str, float])
     except msgspec.MsgspecError as error:
-        raise SetupError(f"{side.name}:{path} cannot be read: {error}", "compare with another revision") from error
+        raise RevisionError(f"{side.name}:{path} cannot be read: {error}", "compare with another revision") from error

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from batchyield.errors import SetupError
+from batchyield.errors import CommandError, RevisionError
 from batchyield.files import md5_of
 from batchyield.serving.lockfile import DvcLock, read_lock
 from batchyield.versioning.git import git
@@ -40,7 +40,7 @@ class Revision:
         """The text of a file that git keeps.
 
         Raises:
-            SetupError: it is not there.
+            RevisionError: it is not there.
         """
         if self.revision is None:
             file = self.root / path
@@ -48,7 +48,7 @@ class Revision:
         else:
             found = read_text_at(self.revision, path, self.root)
         if found is None:
-            raise SetupError(f"{self.name} has no {path}", "compare with a revision that has it: `git log --all`")
+            raise RevisionError(f"{self.name} has no {path}", "compare with a revision that has it: `git log --all`")
         return found
 
     def has(self, path: str) -> bool:
@@ -67,14 +67,17 @@ class Revision:
         """Brings pinned files, all with one start of the storage, so that `read` has them.
 
         Raises:
-            SetupError: neither workspace, cache nor storage has one.
+            RevisionError: the revision pins no such file.
+            StorageError: neither workspace, cache nor storage has it.
             ArtifactError: the storage has other bytes.
         """
         lacking = {}
         for path in paths:
             md5 = self.md5(path)
             if md5 is None:
-                raise SetupError(f"{self.name} pins no {path}", f"`git log --all -- {LOCK}` lists revisions that may")
+                raise RevisionError(
+                    f"{self.name} pins no {path}", f"`git log --all -- {LOCK}` lists revisions that may"
+                )
             file = self.root / path
             if file.is_file() and md5_of(data := file.read_bytes()) == md5:
                 self._files[path] = data
@@ -93,10 +96,10 @@ def merge_base(revision: str, root: Path) -> Revision:
     """The commit at which HEAD left a revision: what a change is compared with, as on its pull request.
 
     Raises:
-        SetupError: there is no such revision.
+        RevisionError: there is no such revision.
     """
     found = require_commit(revision, root)
     try:
         return Revision(root, git("merge-base", found, "HEAD", cwd=root).strip())
-    except SetupError:
+    except CommandError:
         return Revision(root, found)

@@ -5,7 +5,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from batchyield.errors import SetupError
+from batchyield.errors import ConfigError
 from batchyield.review.report.markdown import cell, code, details, number, table
 from batchyield.serving.deployment.prediction_diff import DiffSummary, SliceDiff
 from batchyield.versioning.provenance.output_diff import OutputVerdict
@@ -56,7 +56,7 @@ def _read(file: Path, kind: type[Found], command: str) -> Found:
     try:
         return msgspec.json.decode(file.read_bytes(), type=kind)
     except (OSError, msgspec.MsgspecError) as error:
-        raise SetupError(f"{file} cannot be read: {error}", f"write it anew: `{command} > {file}`") from error
+        raise ConfigError(f"{file} cannot be read: {error}", f"write it anew: `{command} > {file}`") from error
 
 
 def reproduction(extras: Attachments) -> list[str]:

@@ -17,7 +17,8 @@ def render_report(review: Review, found: Attachments = Attachments(), base: str 
         base: the revision that the reader is told to compare with.
 
     Raises:
-        SetupError: a pinned file or a file of findings is missing.
+        StorageError: a pinned file cannot be found.
+        ConfigError: an attached file cannot be read.
     """
     sections = (
         metrics.verdict(review),
