@@ -271,7 +271,7 @@ class TestSettings:
 
 
 def cross_validated(seed, extra=0):
-    """Return whether two linear models, of half of six equal features each (one of `extra` more), differ beyond noise."""
+    """Return whether two linear models (half of six equal features each, one `extra` more) differ beyond noise."""
     rng, n, m, folds, repeats = np.random.default_rng(seed), 240, 60, 5, 2
     features = rng.normal(size=(n + m, 6))
     y = features.sum(axis=1) + rng.normal(size=n + m)
