@@ -13,7 +13,7 @@ GATE = {"test": {"coverage": Bounds(at_least=0.87, at_most=0.93)}}
 
 
 @pytest.mark.parametrize(("coverage", "passed"), [("0.9", True), ("0.87", True), ("0.8699", False), ("0.931", False)])
-def test_a_figure_passes_between_its_bounds_only(tmp_path, coverage, passed):
+def test_bounds(tmp_path, coverage, passed):
     (tmp_path / "test.json").write_text(json.dumps({"coverage": 0.5}).replace("0.5", coverage))
     (verdict,) = check_bounds(GATE, tmp_path)
     assert verdict.passed is passed
@@ -28,7 +28,7 @@ def test_nan_fails(tmp_path, bounds):
     assert not verdict.passed
 
 
-def test_a_figure_that_was_not_measured_is_no_pass(tmp_path):
+def test_missing_metric(tmp_path):
     with pytest.raises(ConfigError, match=r"test\.json cannot be read"):
         check_bounds(GATE, tmp_path)
     (tmp_path / "test.json").write_text('{"score": 1}')
@@ -43,13 +43,13 @@ def test_a_figure_that_was_not_measured_is_no_pass(tmp_path):
         ("at_least: high", r"\$\.gate\[\.\.\.\]\[\.\.\.\]\.at_least: expected float"),
     ],
 )
-def test_a_wrong_gate_is_said_so(wrong, place):
+def test_invalid_gate(wrong, place):
     text = (ROOT / "params.yaml").read_text()
     with pytest.raises(ParamsError, match=place):
         parse_params(text.replace("at_least: 0.87", wrong))
 
 
-def test_the_committed_model_passes_and_another_gate_stops_it(tmp_path):
+def test_command(tmp_path):
     done = run("batchyield", "review", "gate", cwd=ROOT)
     assert "FAILED" not in done.stdout
     strict = tmp_path / "strict.yaml"

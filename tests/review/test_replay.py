@@ -62,7 +62,7 @@ def told(capsys, *options, code=0):
     return json.loads(capsys.readouterr().out)
 
 
-def test_the_model_that_answered_changes_nothing(here, capsys):
+def test_same_model(here, capsys):
     made = told(capsys, "--model", "HEAD~1", "--fail-over", "0")
     assert made["overall"]["batches"] == 60
     assert made["overall"]["changed"] == 0
@@ -70,7 +70,7 @@ def test_the_model_that_answered_changes_nothing(here, capsys):
     assert made["bounds"] == [{"figure": "p95", "most": 0.0, "found": 0.0, "passed": True}]
 
 
-def test_a_candidate_is_compared_with_what_was_answered(here, capsys):
+def test_candidate(here, capsys):
     made = told(capsys, "--model", "HEAD")
     assert made["baseline"] == "journal"
     brought = here / ".cache/models" / made["candidate"]
@@ -85,7 +85,7 @@ def test_a_candidate_is_compared_with_what_was_answered(here, capsys):
     assert len(made["movers"]) == 10
 
 
-def test_another_baseline_and_a_folder_give_the_same(here, capsys):
+def test_baseline_and_folder(here, capsys):
     made = told(capsys, "--model", "data/model", "--baseline", "HEAD~1")
     assert made["baseline"] == made["pins"][0][2]
     assert made["overall"] == told(capsys, "--model", "HEAD")["overall"]
@@ -102,13 +102,13 @@ def test_another_baseline_and_a_folder_give_the_same(here, capsys):
         (["nan"], 1),
     ],
 )
-def test_the_gate(here, capsys, limits, code):
+def test_limits(here, capsys, limits, code):
     options = [word for limit in limits for word in ("--fail-over", limit)]
     made = told(capsys, "--model", "HEAD", *options, code=code)
     assert [bound["passed"] for bound in made["bounds"]].count(False) == code
 
 
-def test_for_people(here, capsys):
+def test_text(here, capsys):
     assert main(["model", "replay", "--since", "1d", "--model", "HEAD", "--limit", "40", "--fail-over", "0.001"]) == 1
     said = capsys.readouterr().out
     assert "40 batches, 40 changed" in said
@@ -127,12 +127,12 @@ def test_for_people(here, capsys):
         (["--model", "HEAD", "--journal", "none.sqlite"], "there is no journal at"),
     ],
 )
-def test_what_cannot_be_replayed_is_refused(here, capsys, options, said):
+def test_invalid_options(here, capsys, options, said):
     assert main(["model", "replay", "--since", "1d", *options]) == 2
     assert said in capsys.readouterr().err
 
 
-def test_without_outcomes_a_bound_on_the_live_error_fails(asked):
+def test_live_error_without_outcomes(asked):
     with opened(asked / ".journal/journal.sqlite") as store:
         rows = [row for row in read_predictions(store) if row.measured is None]
     made = replay_journal(rows, open_candidate(asked / "data/model"))

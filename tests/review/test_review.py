@@ -55,7 +55,7 @@ def compared(base, head, rule, name="score"):
 NOISY = Change(better="lower", beyond_noise=True)
 
 
-def test_equal_answers_are_the_same_and_a_plain_loss_is_worse_and_a_gain_better():
+def test_same_worse_better():
     base = answered()
     worse = base._replace(answers=Predictions(base.answers.yields + 0.02, base.answers.lower, base.answers.upper))
     assert compared(base, base, NOISY).outcome is CheckResult.SAME
@@ -65,7 +65,7 @@ def test_equal_answers_are_the_same_and_a_plain_loss_is_worse_and_a_gain_better(
     assert compared(base, worse, Change(better="lower", tolerance=1e6)).outcome is CheckResult.TOLERATED
 
 
-def test_a_loss_that_another_draw_would_not_show_passes_as_noise():
+def test_loss_within_noise():
     base = answered()
     yields = base.answers.yields.copy()
     yields[0] = base.measured[0] + 0.1
@@ -77,7 +77,7 @@ def test_a_loss_that_another_draw_would_not_show_passes_as_noise():
 
 
 @given(st.integers(0, 99), st.permutations(range(MIN_COMMON_BATCHES)))
-def test_the_order_of_rows_does_not_matter_to_the_change_and_rows_of_one_side_are_left_out(seed, order):
+def test_join_by_id(seed, order):
     base, head = answered(MIN_COMMON_BATCHES, seed=seed), answered(MIN_COMMON_BATCHES + 30, seed=seed)
     there = paired_bootstrap(base.take(order), head, 20, 0.9, 1)
     assert there is not None
@@ -85,23 +85,23 @@ def test_the_order_of_rows_does_not_matter_to_the_change_and_rows_of_one_side_ar
     assert there == paired_bootstrap(base, head, 20, 0.9, 1)
 
 
-def test_too_few_common_batches_cannot_pass_silently():
+def test_too_few_common_batches():
     found = compared(answered(MIN_COMMON_BATCHES - 1), answered(MIN_COMMON_BATCHES - 1), NOISY)
     assert found.outcome is CheckResult.INSUFFICIENT_DATA
     assert not found.passed
 
 
-def test_what_the_base_has_not_is_new_and_noise_without_rows_is_refused():
+def test_new_metric_and_invalid_rules():
     rules = {"forward": {"score": Bounds(change=Change(better="lower"))}}
     (found,) = check_regressions(rules, {}, {"forward": {"score": 1.0}}, None)
     assert (found.outcome, found.passed) == (CheckResult.NEW, True)
-    with pytest.raises(ConfigError, match=r"gate\.forward\.score\.change asks for noise"):
+    with pytest.raises(ConfigError, match=r"gate\.forward\.score\.change has beyond_noise"):
         check_regressions({"forward": {"score": Bounds(change=NOISY)}}, {}, {"forward": {"score": 1.0}}, None)
     with pytest.raises(ArtifactError, match="has not the columns"):
         parse_predictions(b"a,b\n1,2\n", "predicted.csv")
 
 
-def test_the_label_lets_a_failure_through_and_says_so():
+def test_override_label():
     failing = BoundCheck("test", "r2", 0.1, Bounds(at_least=0.5))
     assert not GateResult([failing], [], has_override_label("bug")).passed
     overridden = GateResult([failing], [], has_override_label("bug, gate-override"))
@@ -111,13 +111,13 @@ def test_the_label_lets_a_failure_through_and_says_so():
 
 
 @given(st.text())
-def test_no_value_breaks_out_of_its_cell(text):
+def test_cells_are_escaped(text):
     shown = cell(text)
     assert not set(shown.replace("&#", "")) & set("\\`*_[]<>|@!~$\n\r")
     assert table(["a"], [[shown]])[2].count("|") == 2
 
 
-def test_what_other_commands_found_is_told(tmp_path):
+def test_attachments(tmp_path):
     moves = {"batches": 9, "changed": 3, "mean": 0.001, "mean_absolute": 0.002, "p95": 0.003, "largest": -0.01}
     moves |= {"at": 4, "outside": 1, "width": 0.0}
     replayed = {"baseline": "journal", "candidate": "ab|c", "overall": moves, "measured": 5, "since": 1}
@@ -152,12 +152,12 @@ def test_what_other_commands_found_is_told(tmp_path):
     assert "is not what its code builds" in told
     assert "- code: x.py" in told
     (tmp_path / "replay").write_text("{}")
-    with pytest.raises(ConfigError, match=r"write it anew: `batchyield model replay --json"):
+    with pytest.raises(ConfigError, match=r"write it again: `batchyield model replay --json"):
         attachments.replay(given)
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=5))
-def test_a_chart_has_plain_decimals_alone(heights):
+def test_chart_decimals(heights):
     drawn = xychart("t", ("x", ["a"] * len(heights)), ("y", min(heights), 1e-9), [("line", heights)], ["#000"])
     (line,) = [text for text in drawn if text.startswith("  line")]
     told = line.removeprefix("  line [").removesuffix("]").split(", ")
@@ -221,13 +221,13 @@ def rehearsed(origin, rebuilt, branch, labels=""):
 
 
 @pytest.mark.slow
-def test_a_change_within_noise_passes_and_its_report_is_whole(origin, rebuilt):
+def test_change_within_noise(origin, rebuilt):
     proposed(origin / "author", "quiet", *QUICK, "model.alpha=0.55")
     pushed(origin / "author", "quiet")
     report, codes, clone = rehearsed(origin, rebuilt, "quiet")
     assert {step: code for step, (code, _) in codes.items() if code} == {}, codes
     assert list(codes) == ["make pull", "make verification", "make report", "make pr-number", "make gate"]
-    assert report.startswith("## ✅ The gate lets this change through")
+    assert report.startswith("## ✅ The gate passes this change")
     assert "| <code>model.alpha</code> | <code>0.5</code> | <code>0.55</code> |" in report
     assert "A rebuild of <code>" in report
     assert report.count("```mermaid") == 4
@@ -271,7 +271,7 @@ def worse(origin):
 
 
 @pytest.mark.slow
-def test_a_fork_without_keys_to_the_storage_rebuilds_both_sides_to_the_pinned_bytes(worse, tmp_path):
+def test_fork_without_storage(worse, tmp_path):
     fork = tmp_path / "fork"
     git.git("clone", "-q", "--branch", "worse", str(worse), str(fork), cwd=tmp_path)
     base = git.git("rev-parse", "origin/main", cwd=fork)[:8]
@@ -286,7 +286,7 @@ def test_a_fork_without_keys_to_the_storage_rebuilds_both_sides_to_the_pinned_by
 
 
 @pytest.mark.slow
-def test_a_worse_change_is_stopped_unless_the_label_says_otherwise(worse):
+def test_worse_change(worse):
     done = run("batchyield", "review", "gate", "--base", "main", cwd=worse, check=False)
     assert done.returncode == 1
     assert "WORSE" in done.stdout
@@ -329,13 +329,13 @@ def github():
     ("number", "head", "refused"),
     [
         ("7\n", "abc", None),
-        ("7", "other", "has head abc, and the report is of other"),
+        ("7", "other", "head of pull request 7 is abc, but the report is of other"),
         ("8", "abc", "returned no head"),
-        ("7/../8", "abc", "is no number"),
-        ("$(id)", "abc", "is no number"),
+        ("7/../8", "abc", "is not a pull request number"),
+        ("$(id)", "abc", "is not a pull request number"),
     ],
 )
-def test_a_report_reaches_its_own_pull_request_alone(tmp_path, github, number, head, refused):
+def test_comment_target(tmp_path, github, number, head, refused):
     (tmp_path / "number").write_text(number)
     (tmp_path / "report.md").write_text("é" * 70_000)
     if refused:
@@ -352,7 +352,7 @@ def test_a_report_reaches_its_own_pull_request_alone(tmp_path, github, number, h
 @pytest.mark.skipif(
     not (MERMAID / "node_modules/mermaid").is_dir(), reason="BATCHYIELD_MERMAID names no folder with mermaid and jsdom"
 )
-def test_mermaid_itself_reads_the_charts(tmp_path):
+def test_mermaid_parses_charts(tmp_path):
     drawn = xychart(
         'a "title"', ("x", ["a", "b"]), ("y", -0.5, 1.5), [("bar", [0.1, 1e-7]), ("line", [1, 1])], ["#000"] * 2
     )

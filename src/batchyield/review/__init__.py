@@ -1,1 +1,1 @@
-"""The gate, and what a change does to metrics and predictions."""
+"""The gate, comparison of models, and the report on a pull request."""

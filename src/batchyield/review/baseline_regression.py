@@ -1,4 +1,4 @@
-"""A change against its base: which figures got worse, by more than they may and by more than chance?"""
+"""Regression check of a change against its base: which metrics got worse beyond tolerance and noise?"""
 
 from collections.abc import Iterator
 from enum import StrEnum
@@ -10,14 +10,14 @@ from batchyield.modelling.params import Change, Gate
 from batchyield.review.paired_bootstrap import MIN_COMMON_BATCHES, PairedMetrics
 
 MetricValues = dict[str, dict[str, float]]
-"""Metrics file, without folder and suffix -> figure -> value."""
+"""Metrics file, without folder and suffix -> metric -> value."""
 
-ROWS = "test"
-"""The metrics whose answers are known row by row."""
+TEST_METRICS = "test"
+"""The only metrics file whose predictions are known batch by batch."""
 
 
 class CheckResult(StrEnum):
-    """What became of a figure."""
+    """How a metric compares with the base; the values are part of the JSON output."""
 
     BETTER = "better"
     SAME = "same"
@@ -29,17 +29,17 @@ class CheckResult(StrEnum):
 
 
 class RegressionCheck(msgspec.Struct, frozen=True):
-    """One figure of base and head.
+    """A metric of base and head, and the result of its rule.
 
     Attributes:
-        metrics: file, without folder and suffix.
-        figure: its name.
-        base: None where the base has none.
-        head: the figure now.
-        low: end of the confidence interval of head less base; None where answers are not known row by row.
-        high: its other end.
+        metrics: metrics file, without folder and suffix.
+        figure: name of the metric.
+        base: value of the base; None if the base has none.
+        head: value of the head.
+        low: lower end of the confidence interval of head minus base; None if predictions are not known batch by batch.
+        high: upper end.
         change: the rule.
-        outcome: what is said.
+        outcome: result of the rule.
     """
 
     metrics: str
@@ -66,16 +66,16 @@ class RegressionCheck(msgspec.Struct, frozen=True):
 def check_regressions(
     gate: Gate, base: MetricValues, head: MetricValues, pair: PairedMetrics | None
 ) -> list[RegressionCheck]:
-    """Judges every figure with a rule for changes, in the gate's order.
+    """Return the result of every rule for changes, in the gate's order.
 
     Args:
-        gate: of the params.
-        base: figures that were; a missing file or figure is new.
-        head: figures that are.
-        pair: both on their common test batches; None where those are fewer than `MIN_COMMON_BATCHES`.
+        gate: rules, from the params.
+        base: metrics of the base; one that is missing counts as new.
+        head: metrics of the head.
+        pair: paired bootstrap on the common test batches; None if there are fewer than `MIN_COMMON_BATCHES`.
 
     Raises:
-        ConfigError: a rule asks for noise where no rows are known, or for a figure that was not measured.
+        ConfigError: a rule has `beyond_noise` for another file than `test`, or names a metric that was not measured.
     """
     return list(_compared(gate, base, head, pair))
 
@@ -87,14 +87,14 @@ def _compared(
         for figure, bounds in figures.items():
             if (rule := bounds.change) is None:
                 continue
-            if rule.beyond_noise and name != ROWS:
+            if rule.beyond_noise and name != TEST_METRICS:
                 raise ConfigError(
-                    f"gate.{name}.{figure}.change asks for noise, and answers row by row are known of {ROWS} alone",
-                    "give it a tolerance and no `beyond_noise` in conf/gate/, then run `make params`",
+                    f"gate.{name}.{figure}.change has beyond_noise, which only metrics of {TEST_METRICS} can have",
+                    "remove `beyond_noise` or set a tolerance in conf/gate/, then run `make params`",
                 )
             now, was = metric_value(head, name, figure), base.get(name, {}).get(figure)
             low = high = None
-            if name == ROWS and was is not None and pair is not None:
+            if name == TEST_METRICS and was is not None and pair is not None:
                 was, now = pair.base[figure], pair.head[figure]
                 low, high = pair.change[figure].low, pair.change[figure].high
             yield RegressionCheck(name, figure, was, now, low, high, rule, _outcome(rule, was, now, low, high))
@@ -118,7 +118,7 @@ def _outcome(rule: Change, was: float | None, now: float, low: float | None, hig
 
 
 def insufficient_data_message(compared: list[RegressionCheck]) -> str | None:
-    """What to say where figures could not be compared; None where all could."""
+    """Return why metrics could not be compared; None if all could be."""
     if all(each.outcome is not CheckResult.INSUFFICIENT_DATA for each in compared):
         return None
     return (
@@ -127,7 +127,7 @@ def insufficient_data_message(compared: list[RegressionCheck]) -> str | None:
 
 
 def metric_value(measured: MetricValues, name: str, figure: str) -> float:
-    """A figure that the gate names.
+    """Return a metric that the gate names.
 
     Raises:
         ConfigError: it was not measured.

@@ -1,4 +1,4 @@
-"""All that a checkout and its base pin, at hand: from the storage where that has it, else rebuilt from the raw data."""
+"""Fetches the outputs of HEAD and of its base from the storage, or rebuilds them from the raw data."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,16 +19,15 @@ def fetch_outputs(
     s3_port: int | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Brings the outputs of the workspace's lock, and of the base what a comparison reads.
+    """Fetch the outputs of the working tree, and of the base the files that a comparison reads.
 
-    A machine with no storage but the embedded one, as a fork's CI, has none of them: it rebuilds both from the raw
-    data, which it makes where they are the sample plant's.
+    The CI of a fork has only the empty embedded storage: it rebuilds both from the raw data.
 
     Args:
-        base: revision; meant is the commit at which HEAD left it.
+        base: revision; its merge base with HEAD is used. None: fetch HEAD only.
         root: the checkout.
-        s3_port: of the embedded server, where the remotes point at it and it does not run yet.
-        progress: called with one line for each step.
+        s3_port: port of the embedded server, if it must be started.
+        progress: receives one line per step.
 
     Raises:
         StorageError: the raw data cannot be found.
@@ -58,7 +57,7 @@ def _fetch_base(base: Revision, progress: Callable[[str], None]) -> None:
     wanted = [path for path in (PREDICTED, LEARNING) if base.md5(path)]
     try:
         base.fetch(wanted)
-        progress(f"{base.name[:8]} what a comparison reads, from cache and storage")
+        progress(f"{base.name[:8]} files for the comparison from cache and storage")
     except StorageError:
         progress(f"{base.name[:8]} rebuilt, since neither cache nor storage has its outputs")
         _rebuild(base)
@@ -66,7 +65,7 @@ def _fetch_base(base: Revision, progress: Callable[[str], None]) -> None:
 
 
 def _rebuild(base: Revision) -> None:
-    """Rebuilds a revision in a scratch clone that shares the checkout's DVC cache."""
+    """Rebuild a revision in a scratch clone that shares the checkout's DVC cache."""
     root = base.root.resolve()
     with remotes.scratch_clone(root, str(base.revision)) as scratch:
         dvc("cache", "dir", "--local", str(root / ".dvc" / "cache"), cwd=scratch, quiet=True)

@@ -1,7 +1,6 @@
-"""The gate: may this model be served?
+"""The gate: checks metrics against the bounds of `gate` in the params.
 
-Compares measured figures with the bounds of `gate` in the params. The result also holds the comparison to a base
-(`change.py`) and the label that overrides both.
+The result also has the checks against a base (`baseline_regression.py`) and the label that overrides both.
 """
 
 import math
@@ -16,7 +15,7 @@ from batchyield.review.baseline_regression import RegressionCheck, metric_value
 
 
 class BoundCheck(msgspec.Struct, frozen=True):
-    """One figure and whether it passes."""
+    """A metric with its bounds."""
 
     metrics: str
     figure: str
@@ -25,14 +24,14 @@ class BoundCheck(msgspec.Struct, frozen=True):
 
     @property
     def passed(self) -> bool:
-        # NaN, of which no comparison holds, fails.
+        # Written so that NaN, which compares false with everything, fails.
         low = self.bounds.at_least is None or self.value >= self.bounds.at_least
         high = self.bounds.at_most is None or self.value <= self.bounds.at_most
         return low and high
 
     @property
     def limits(self) -> str:
-        """The bounds in words."""
+        """The bounds as text."""
         return " and ".join(
             f"{word} {limit:g}"
             for word, limit in (("at least", self.bounds.at_least), ("at most", self.bounds.at_most))
@@ -45,10 +44,14 @@ class BoundCheck(msgspec.Struct, frozen=True):
 
 
 def check_bounds(gate: Gate, folder: Path) -> list[BoundCheck]:
-    """Judges the metrics in a folder by their bounds, figure by figure, in the gate's order.
+    """Return the check of every bounded metric, in the gate's order.
+
+    Args:
+        gate: bounds, from the params.
+        folder: with the metrics files, such as `data/metrics`.
 
     Raises:
-        ConfigError: a metrics file or a figure that the gate names is not there.
+        ConfigError: a metrics file or a metric that the gate names is missing.
     """
     measured = {name: read_metrics(folder / f"{name}.json") for name in gate}
     return [
@@ -60,10 +63,10 @@ def check_bounds(gate: Gate, folder: Path) -> list[BoundCheck]:
 
 
 def read_metrics(file: Path) -> dict[str, float]:
-    """Return the figures of a metrics file; NaN, which JSON writes as null, stays NaN.
+    """Return the metrics of a file, metric -> value; JSON's null is NaN.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: the file is missing or invalid.
     """
     try:
         figures = msgspec.json.decode(file.read_bytes(), type=dict[str, float | None])
@@ -73,16 +76,16 @@ def read_metrics(file: Path) -> dict[str, float]:
 
 
 OVERRIDE = "gate-override"
-"""The label of a pull request that lets it through although the gate stops it."""
+"""Label of a pull request that overrides a failing gate."""
 
 
 class GateResult(msgspec.Struct, frozen=True):
-    """All that the gate says.
+    """Result of the gate.
 
     Attributes:
-        verdicts: figures against bounds.
-        comparisons: figures against those of the base; empty without one.
-        overridden: whether the label was given.
+        verdicts: checks against bounds.
+        comparisons: checks against the base; empty without a base.
+        overridden: whether the pull request has the label `gate-override`.
     """
 
     verdicts: list[BoundCheck]
@@ -91,17 +94,17 @@ class GateResult(msgspec.Struct, frozen=True):
 
     @property
     def failures(self) -> list[str]:
-        """What fails, in words."""
+        """One line for each failed check."""
         bounds = [str(each) for each in self.verdicts if not each.passed]
         return bounds + [str(each) for each in self.comparisons if not each.passed]
 
     @property
     def passed(self) -> bool:
-        """Whether the gate lets it through, by itself or by the label."""
+        """Whether the gate passes, by itself or by the label."""
         return self.overridden or not self.failures
 
     def as_json(self) -> dict[str, Any]:
-        """Return the fields with what follows from them."""
+        """Return the JSON form: the fields, `passed` and `failures`."""
         return {"passed": self.passed, "failures": self.failures, **msgspec.structs.asdict(self)}
 
     def __str__(self) -> str:
@@ -112,5 +115,5 @@ class GateResult(msgspec.Struct, frozen=True):
 
 
 def has_override_label(labels: str) -> bool:
-    """Whether the override is among labels with commas between them."""
+    """Return whether comma-separated labels include the override."""
     return OVERRIDE in {label.strip() for label in labels.split(",")}

@@ -1,4 +1,4 @@
-"""Journalled inputs through a candidate model: what would have been answered otherwise, where, and was it better?"""
+"""Replay: predicts journalled inputs with a candidate model and compares with the journalled predictions."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -22,11 +22,11 @@ from batchyield.serving.responses import Prediction
 CHUNK_BATCHES = 2_000
 LISTED_BATCHES = 10
 MIN_SLICE_BATCHES = 20
-"""Batches of a slice that a bound on slices is held against: the mean of fewer says little."""
+"""Smaller slices are not checked against the limit on slices."""
 
 
 class ReplayedBatch(msgspec.Struct, frozen=True):
-    """A prediction that would have been another: the batch's id and request, the two yields and what was measured."""
+    """A batch whose prediction changes: its id and request, both yields and the measured one."""
 
     id: str | None
     request: str
@@ -64,7 +64,7 @@ class Replay(msgspec.Struct, frozen=True):
 
 
 class LimitCheck(msgspec.Struct, frozen=True):
-    """The most that a figure of a replay may be, and what it is."""
+    """A metric of a replay with its upper limit."""
 
     figure: str
     most: float
@@ -72,7 +72,7 @@ class LimitCheck(msgspec.Struct, frozen=True):
 
     @property
     def passed(self) -> bool:
-        # Written so that a NaN fails. What was not measured cannot be told to be good.
+        # Written so that NaN fails; so does a metric that was not measured.
         return self.found is not None and self.found <= self.most
 
     def __str__(self) -> str:
@@ -100,12 +100,12 @@ that moved most, `live_rmse` how much farther from the measured yields the candi
 def replay_journal(
     rows: Iterable[JournalledPrediction], candidate: Artifact, baseline: Artifact | None = None
 ) -> Replay:
-    """Answers journalled inputs again and compares.
+    """Return how the predictions for journalled inputs change with a candidate.
 
     Args:
         rows: from the journal.
-        candidate: the model that might answer in future.
-        baseline: what it is compared with; None: with what was answered.
+        candidate: the new model.
+        baseline: model to compare with; None: the journalled predictions.
 
     Raises:
         ConfigError: there are no rows.
@@ -138,15 +138,15 @@ def replay_journal(
 
 
 def check_limits(made: Replay, given: Mapping[str, float]) -> list[LimitCheck]:
-    """Holds the figures that are bounded against their bounds."""
+    """Return the check of each limited metric."""
     return [LimitCheck(figure, most, REPLAY_METRICS[figure](made)) for figure, most in given.items()]
 
 
 def open_candidate(folder: Path) -> Artifact:
-    """The model in a folder: of `pins.json` in it where there is one, else of the lock two folders up.
+    """Return the model of a folder, pinned by its `pins.json`, or else by the dvc.lock two folders up.
 
     Raises:
-        ArtifactError: it is not the pinned one, nothing pins it, or it does not answer as it did.
+        ArtifactError: its bytes are not the pinned ones, nothing pins it, or its golden rows fail.
     """
     pins = folder / PINS_FILE
     if not pins.exists():
@@ -173,7 +173,7 @@ def _largest_changes(
         row, was, now = rows[at], before[at].yield_, after[at].yield_
         if len(found) == LISTED_BATCHES or was == now:
             break
-        # A batch that was asked ten times would fill the list.
+        # A batch that was predicted ten times would fill the list.
         found.setdefault((row.batch.id, was, now), ReplayedBatch(row.batch.id, row.request, was, now, row.measured))
     return list(found.values())
 
@@ -195,7 +195,7 @@ def _live(
 
 
 def format_replay(made: Replay) -> str:
-    """The replay for people."""
+    """Return the replay as text."""
     lines = [
         f"{_day(made.since)} to {_day(made.until)}, answered by {', '.join(pin.md5[:12] for pin in made.pins)}",
         f"baseline {made.baseline[:12]}, candidate {made.candidate[:12]}",

@@ -1,4 +1,4 @@
-"""What changes from one pinned model to another, on the committed test batches: overall, by slice, batch by batch."""
+"""Compares the predictions of two pinned models on the test batches: overall, by slice and by batch."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ LISTED_SLICES = 12
 
 
 class ModelIdentity(msgspec.Struct, frozen=True):
-    """One of the two models."""
+    """Hash, version and revision of a model."""
 
     md5: str
     version: str
@@ -28,7 +28,7 @@ class ModelIdentity(msgspec.Struct, frozen=True):
 
 
 class ChangedPrediction(msgspec.Struct, frozen=True):
-    """A batch whose answer changed, with both yields and the end of the baseline's interval that is nearest.
+    """A batch whose prediction changed.
 
     Attributes:
         id: of the batch.
@@ -68,15 +68,15 @@ class ModelComparison(msgspec.Struct, frozen=True):
 def compare_models(
     baseline: tuple[Artifact, ModelIdentity], candidate: tuple[Artifact, ModelIdentity], root: Path = Path()
 ) -> ModelComparison:
-    """Has both models answer the test batches of a checkout, or the candidate's golden rows where it has none.
+    """Return the comparison on the test batches of a checkout, or on the candidate's golden rows if it has none.
 
     Args:
-        baseline: an opened model and what it is called.
+        baseline: an opened model and its identity.
         candidate: the other one.
         root: the checkout.
 
     Raises:
-        ArtifactError: a model answers with something that is not a number.
+        ArtifactError: a model predicts a value that is not a number.
     """
     from batchyield.modelling.metrics import slice_labels
     from batchyield.plant.features import featurize
@@ -118,7 +118,7 @@ def _largest_changes(old: Sequence[Prediction], new: Sequence[Prediction]) -> li
 
 
 def format_comparison(made: ModelComparison) -> str:
-    """The comparison for people."""
+    """Return the comparison as text."""
     lines = [f"baseline   {made.baseline}", f"candidate  {made.candidate}"]
     if not made.files:
         return "\n".join([*lines, "the same bytes in all four files, so the same answers"])

@@ -1,6 +1,6 @@
-"""Two models' answers to the same test batches: does one err more, or would another draw of batches say otherwise?
+"""Paired bootstrap of two models on their common test batches, with percentile intervals.
 
-The batches are drawn once for both, so that what is hard for either model cancels and only their difference is left.
+Both models are scored on the same resamples, so batches that are hard for both cancel out of the difference.
 """
 
 from collections.abc import Sequence
@@ -23,20 +23,20 @@ from batchyield.modelling.metrics import (
 from batchyield.modelling.train import Predictions
 
 MIN_COMMON_BATCHES = 50
-"""Common batches below which nothing is said."""
+"""With fewer common batches there is no comparison."""
 
 COLUMNS = ("id", "actual", "yields", "lower", "upper")
 
 
 class PredictedBatches(NamedTuple):
-    """Answers to test batches as `data/plots/predicted.csv` has them: ids, measured yields and answers [n]."""
+    """Test batches of `data/plots/predicted.csv`: ids, measured yields and predictions [n]."""
 
     ids: list[str]
     measured: Array
     answers: Predictions
 
     def take(self, rows: Sequence[int]) -> "PredictedBatches":
-        """Some of the rows, in the order given."""
+        """Return some of the batches, in the order of `rows`."""
         at = list(rows)
         return PredictedBatches(
             [self.ids[i] for i in at], self.measured[at], Predictions(*(side[at] for side in self.answers))
@@ -44,12 +44,13 @@ class PredictedBatches(NamedTuple):
 
 
 class PairedMetrics(msgspec.Struct, frozen=True):
-    """MetricValues of two models on their common test batches.
+    """Metrics of two models on their common test batches.
 
     Attributes:
         rows: common batches.
-        base, head: figures by name.
-        change: head less base, with its confidence interval.
+        base: metrics of the base by name.
+        head: metrics of the head by name.
+        change: head minus base, with its confidence interval.
     """
 
     rows: int
@@ -59,10 +60,10 @@ class PairedMetrics(msgspec.Struct, frozen=True):
 
 
 def parse_predictions(data: bytes, source: str) -> PredictedBatches:
-    """Reads the points of the plot of predicted against actual.
+    """Return the batches of a `predicted.csv`; `source` names it in errors.
 
     Raises:
-        ArtifactError: they are not those.
+        ArtifactError: a column is missing or not numeric.
     """
     try:
         frame = pd.read_csv(BytesIO(data), dtype={"id": str})
@@ -73,7 +74,7 @@ def parse_predictions(data: bytes, source: str) -> PredictedBatches:
 
 
 def join_by_id(base: PredictedBatches, head: PredictedBatches) -> tuple[PredictedBatches, PredictedBatches]:
-    """The batches that both sides were tested on, in the head's order, measured as the head has it."""
+    """Return the batches that both sides have, in the head's order and with the head's measured yields."""
     at = {name: i for i, name in enumerate(base.ids)}
     kept = [i for i, name in enumerate(head.ids) if name in at]
     there, here = base.take([at[head.ids[i]] for i in kept]), head.take(kept)
@@ -88,18 +89,18 @@ def paired_bootstrap(
     seed: int,
     enough: int = MIN_COMMON_BATCHES,
 ) -> PairedMetrics | None:
-    """Compares two models row by row.
+    """Return the metrics of two models on their common batches, with intervals of the change.
 
     Args:
-        base: rows of one model.
-        head: rows of the other.
-        resamples: draws with replacement from the common batches, the same for both.
+        base: predictions of one model.
+        head: predictions of the other.
+        resamples: number of bootstrap resamples, the same for both models.
         confidence: of the percentile intervals.
-        seed: of the draws.
-        enough: common batches below which nothing is said.
+        seed: of the resamples.
+        enough: least number of common batches.
 
     Returns:
-        None where there are fewer.
+        The metrics, or None if there are fewer than `enough` common batches.
     """
     there, here = join_by_id(base, head)
     n = len(here.ids)

@@ -1,4 +1,4 @@
-"""A change laid beside its base and judged: what the gate answers with, and the report tells."""
+"""Review of a change: the working tree compared with its base, for the gate and the report."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -17,17 +17,17 @@ PREDICTED = "data/plots/predicted.csv"
 
 
 class Review(NamedTuple):
-    """Both sides and what is said of them.
+    """A change and its base, with the result of the gate.
 
     Attributes:
-        base: the commit at which HEAD left the revision that was given.
-        head: the workspace.
+        base: merge base of HEAD and the base revision.
+        head: the working tree.
         params: of the head.
-        gate_result: of the gate.
-        before: figures of the base by metrics file, as far as it has them.
-        after: figures of the head.
-        rows: answers of base and head to their test batches.
-        pair: both on the common ones; None where those are too few.
+        gate_result: result of the gate.
+        before: metrics of the base by file, as far as it has them.
+        after: metrics of the head.
+        rows: test predictions of base and head.
+        pair: paired bootstrap on the common batches; None if there are too few.
     """
 
     base: Revision
@@ -43,19 +43,19 @@ class Review(NamedTuple):
 def review_change(
     base: str, labels: str = "", *, root: Path = Path(), params: Path | None = None, metrics: Path | None = None
 ) -> Review:
-    """Judges the workspace against a base.
+    """Return the review of the working tree against a base.
 
     Args:
-        base: revision; compared is the commit at which HEAD left it.
-        labels: of the pull request, with commas between them.
+        base: revision; the comparison is with its merge base with HEAD.
+        labels: labels of the pull request, separated by commas.
         root: the checkout.
-        params: where the gate stands, if not in the checkout's `params.yaml`.
-        metrics: the folder of figures, if not the checkout's.
+        params: file with the gate; None: the checkout's `params.yaml`.
+        metrics: folder of metrics; None: the checkout's.
 
     Raises:
         ConfigError: a metric is missing, or a metrics file cannot be read.
         RevisionError: there is no such base, or it lacks a file.
-        ArtifactError: a file is not the pinned one.
+        ArtifactError: a file has other bytes than pinned.
     """
     settings, folder = read_params(params or root / "params.yaml"), metrics or root / METRICS
     verdicts = check_bounds(settings.gate, folder)

@@ -1,4 +1,4 @@
-"""The two sides of a change: what the workspace holds, and what a revision pins, brought from git, cache or storage."""
+"""Files of a commit or of the working tree, read from git, the workspace, the DVC cache or the storage."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,15 +13,15 @@ from batchyield.versioning.storage import content_store, raw_data
 
 
 class Revision:
-    """One side: a commit, or the workspace where that is None.
+    """A commit, or the working tree if `revision` is None.
 
     Args:
         root: the checkout.
         revision: full hash of the commit; None for the working tree.
 
     Attributes:
-        name: the commit in short; of the workspace, that of HEAD, and whether files differ from it.
-        lock: what it pins.
+        name: abbreviated hash; for the working tree that of HEAD, and whether files differ from it.
+        lock: its dvc.lock.
     """
 
     def __init__(self, root: Path, revision: str | None = None) -> None:
@@ -37,10 +37,10 @@ class Revision:
             self.lock = read_lock_at(revision, root)
 
     def text(self, path: Path | str) -> str:
-        """The text of a file that git keeps.
+        """Return the text of a file that git tracks.
 
         Raises:
-            RevisionError: it is not there.
+            RevisionError: the file does not exist.
         """
         if self.revision is None:
             file = self.root / path
@@ -52,24 +52,24 @@ class Revision:
         return found
 
     def has(self, path: str) -> bool:
-        """Whether git keeps that file there."""
+        """Return whether a file that git tracks exists."""
         if self.revision is None:
             return (self.root / path).is_file()
         return read_text_at(self.revision, path, self.root) is not None
 
     def md5(self, path: str) -> str | None:
-        """The content hash of an output of the pipeline, or of the raw data; None where it pins no such file."""
+        """Return the md5 of a pipeline output or of the raw data; None if it is not pinned."""
         if path == raw_data.DATA.as_posix():
             return raw_data.parse_pin(self.text(raw_data.PIN)).md5
         return self.lock.outs().get(path, (None, None))[1]
 
     def fetch(self, paths: Iterable[str]) -> None:
-        """Brings pinned files, all with one start of the storage, so that `read` has them.
+        """Read pinned files into memory, with one start of the storage for all of them.
 
         Raises:
             RevisionError: the revision pins no such file.
             StorageError: neither workspace, cache nor storage has it.
-            ArtifactError: the storage has other bytes.
+            ArtifactError: the storage has other bytes than pinned.
         """
         lacking = {}
         for path in paths:
@@ -86,14 +86,14 @@ class Revision:
         self._files |= content_store.read_pinned(self.root, lacking, self.name)
 
     def read(self, path: str) -> bytes:
-        """The pinned bytes of a file; see `fetch` for where from and errors."""
+        """Return the pinned bytes of a file; raises the errors of `fetch`."""
         if path not in self._files:
             self.fetch([path])
         return self._files[path]
 
 
 def merge_base(revision: str, root: Path) -> Revision:
-    """The commit at which HEAD left a revision: what a change is compared with, as on its pull request.
+    """Return the merge base of a revision and HEAD; the revision itself if they have none.
 
     Raises:
         RevisionError: there is no such revision.

@@ -1,1 +1,1 @@
-"""The report that a pull request gets as a comment."""
+"""The report on a pull request, in Markdown."""

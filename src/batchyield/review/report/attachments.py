@@ -1,4 +1,4 @@
-"""What other commands found, as their `--json` says it: reproduction, replay, serving benchmark."""
+"""Sections from the JSON output of other commands: reproduction, replay, serving benchmark."""
 
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -15,7 +15,7 @@ SHOWN = 8
 
 
 class Replayed(msgspec.Struct, frozen=True):
-    """Of `batchyield model replay --json`, what is told here."""
+    """Fields of `batchyield model replay --json` that the report shows."""
 
     baseline: str
     candidate: str
@@ -26,7 +26,7 @@ class Replayed(msgspec.Struct, frozen=True):
 
 
 class Target(msgspec.Struct, frozen=True):
-    """A figure of the serving benchmark, the bound it is to keep, and whether it does."""
+    """A target of the serving benchmark: measured value, bound, and whether it is met."""
 
     what: str
     found: str
@@ -35,14 +35,14 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class Served(msgspec.Struct, frozen=True):
-    """Of `benchmarks/serving.py --json`, what is told here."""
+    """Fields of `benchmarks/serving.py --json` that the report shows."""
 
     machine: str
     targets: list[Target]
 
 
 class Attachments(NamedTuple):
-    """The files of findings; None where a command was not run."""
+    """Files with the JSON output; None if a command was not run."""
 
     verification: Path | None = None
     replay: Path | None = None
@@ -56,23 +56,23 @@ def _read(file: Path, kind: type[Found], command: str) -> Found:
     try:
         return msgspec.json.decode(file.read_bytes(), type=kind)
     except (OSError, msgspec.MsgspecError) as error:
-        raise ConfigError(f"{file} cannot be read: {error}", f"write it anew: `{command} > {file}`") from error
+        raise ConfigError(f"{file} cannot be read: {error}", f"write it again: `{command} > {file}`") from error
 
 
 def reproduction(extras: Attachments) -> list[str]:
-    """Whether the committed lock is what the code builds."""
+    """Return whether a rebuild gives the committed bytes."""
     if extras.verification is None:
         return ["### Reproduction", "", "Not verified here: `batchyield pin verify` rebuilds the commit elsewhere.", ""]
     made = _read(extras.verification, Verification, "batchyield pin verify --json")
     counts = {verdict: sum(f.verdict is verdict for f in made.findings) for verdict in OutputVerdict}
-    said = ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n)
+    counted = ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n)
     lines = ["### Reproduction", ""]
     if made.same:
         lines.append(
-            f"✅ A rebuild of {code(made.revision[:12])} from raw data alone gives the committed bytes: {said}."
+            f"✅ A rebuild of {code(made.revision[:12])} from raw data alone gives the committed bytes: {counted}."
         )
     else:
-        lines.append(f"❌ **The lock of {code(made.revision[:12])} is not what its code builds**: {said}.")
+        lines.append(f"❌ **The lock of {code(made.revision[:12])} is not what its code builds**: {counted}.")
         lines += [f"- {cell(cause)}" for cause in (*made.causes, *made.environment)[:SHOWN]]
     rows = [
         [cell(f.stage), code(f.path), str(f.verdict), code((f.rebuilt or "–")[:8]), cell(f.distance)]
@@ -82,7 +82,7 @@ def reproduction(extras: Attachments) -> list[str]:
 
 
 def replay(extras: Attachments) -> list[str]:
-    """What the candidate would have answered otherwise to journalled inputs."""
+    """Return how predictions for journalled inputs change."""
     if extras.replay is None:
         return []
     made = _read(extras.replay, Replayed, "batchyield model replay --json")

@@ -1,4 +1,4 @@
-"""Charts in the comment itself: Mermaid's `xychart-beta`, which GitHub draws, so no image host is needed."""
+"""Charts as Mermaid `xychart-beta` blocks, which GitHub draws: no image host is needed."""
 
 import json
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from batchyield.review.report.markdown import details
 from batchyield.review.review import Review
 
 BASE, HEAD, THIRD = "#8b949e", "#d1591f", "#1f6feb"
-"""Grey, orange and blue: told apart on GitHub's light and dark page, and by those who see no red or green."""
+"""Grey, orange and blue: distinct on light and dark pages, and for colour-blind readers."""
 
 LEARNING = "data/plots/learning.csv"
 DECILES = 10
@@ -27,7 +27,7 @@ Series = tuple[str, Sequence[float]]
 def xychart(
     title: str, x: tuple[str, Sequence[str]], y: tuple[str, float, float], series: Sequence[Series], colours: list[str]
 ) -> list[str]:
-    """One chart as a fenced block.
+    """Return a chart as a fenced block.
 
     Args:
         title: above it.
@@ -141,8 +141,8 @@ def _learning(review: Review) -> list[str]:
         [("line", line) for line in scaled],
         [BASE, HEAD] if same else [HEAD],
     )
-    said = "Grey: base; orange: head." if same else "Head alone: the base learned from other numbers of batches."
-    return [said, "", *lines]
+    legend = "Grey: base; orange: head." if same else "Head alone: the base learned from other numbers of batches."
+    return [legend, "", *lines]
 
 
 def _means(column: Array, parts: list[np.ndarray[tuple[int], np.dtype[np.intp]]]) -> list[float]:

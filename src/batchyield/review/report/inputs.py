@@ -1,4 +1,4 @@
-"""What went in otherwise: params, code and environment by the locks, and the raw data laid side by side."""
+"""Sections on inputs that differ: params, code and environment by dvc.lock, and the raw data."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -17,7 +17,7 @@ SHOWN = 12
 
 
 def params(review: Review) -> list[str]:
-    """Every param that differs, with both values."""
+    """Return the table of params that differ."""
     before, after = (flatten(yaml.safe_load(side.text("params.yaml"))) for side in (review.base, review.head))
     rows = [
         [code(key), _value(before, key), _value(after, key)]
@@ -32,7 +32,7 @@ def _value(values: dict[str, Any], key: str) -> str:
 
 
 def inputs(review: Review) -> list[str]:
-    """Code, commands and environment that differ, and the outputs that came of it."""
+    """Return the lists of inputs and outputs that differ, collapsed."""
     found = [
         cause for cause in changed_inputs(review.base.lock, review.head.lock) if cause.kind not in ("params", "data")
     ]
@@ -50,26 +50,26 @@ def inputs(review: Review) -> list[str]:
 
 
 def data(review: Review) -> list[str]:
-    """The raw data of both pins: rows, columns and drift."""
+    """Return the comparison of the raw data: rows, columns and drift."""
     path = raw_data.DATA.as_posix()
     pins = [side.md5(path) for side in (review.base, review.head)]
     if pins[0] == pins[1]:
         return ["### Data", "", f"The same raw data in both, md5 {code(pins[1])}.", ""]
     lines = ["### Data", "", f"Raw data {code(pins[0])} → {code(pins[1])}.", ""]
     try:
-        return lines + list(_laid(diff_datasets(review.base.read(path), review.head.read(path))))
+        return lines + list(_data_diff(diff_datasets(review.base.read(path), review.head.read(path))))
     except BatchyieldError as error:
-        return [*lines, f"They cannot be laid side by side: {cell(error)}", ""]
+        return [*lines, f"They cannot be compared: {cell(error)}", ""]
 
 
-def _laid(made: DatasetDiff) -> Iterator[str]:
+def _data_diff(made: DatasetDiff) -> Iterator[str]:
     mean = next(shift.mean for shift in made.shifts if shift.reading == YIELD)
     rows = [
         ["rows", *map(str, made.batches)],
         ["rows added", "", str(len(made.added))],
         ["rows removed", str(len(made.removed)), ""],
         ["rows with the same id, other cells", "", str(len(made.changed))],
-        ["mean yield", *map(_told, mean)],
+        ["mean yield", *map(_number, mean)],
         ["cells repaired or taken as missing", *map(str, made.noticed)],
     ]
     yield from table(("raw data", "base", "head"), rows, "<>>")
@@ -92,7 +92,7 @@ def _laid(made: DatasetDiff) -> Iterator[str]:
     yield from table(
         ("reading", "PSI", "KS", "moved by, in standard deviations", "blank base", "blank head"),
         [
-            [each.reading, *(_told(n) for n in (each.psi, each.ks, each.moved, each.blank_trained, each.blank))]
+            [each.reading, *(_number(n) for n in (each.psi, each.ks, each.moved, each.blank_trained, each.blank))]
             for each in drifted
         ],
         "<>>>>>",
@@ -103,5 +103,5 @@ def _column(name: str) -> str:
     return name if name in (ID_COLUMN, *READING_NAMES, YIELD_COLUMN) else f"{name} (unknown)"
 
 
-def _told(value: float | None) -> str:
+def _number(value: float | None) -> str:
     return "–" if value is None else number(value)

@@ -1,4 +1,4 @@
-"""What a change did to the figures: verdict, table, the parts of the plant that got worse, the answers that moved."""
+"""Sections on metrics: result of the gate, table of metrics, slices that got worse, predictions that changed."""
 
 from collections.abc import Iterator
 
@@ -18,25 +18,25 @@ from batchyield.serving.responses import Prediction
 
 TEST = "data/split/test.parquet"
 BETTER = {"score": "lower", "rmse": "lower", "mae": "lower", "width": "lower", "r2": "higher"}
-"""Which way is better, of the figures where that does not hang on a level."""
+"""The better direction; `bias` and `coverage` have none."""
 
 SMALLEST = 20
-"""Batches of a slice that is judged."""
+"""Batches that a slice needs to be compared."""
 
 SHOWN = 8
 
 
 def verdict(review: Review) -> list[str]:
-    """The first thing to read: whether the gate lets it through, and why not."""
+    """Return the result of the gate with every failure."""
     made = review.gate_result
     if made.failures and made.overridden:
-        title = f"⚠️ The gate fails, and the label {code(OVERRIDE)} lets it through"
+        title = f"⚠️ The gate fails, and the label {code(OVERRIDE)} overrides it"
     else:
-        title = "❌ The gate stops this change" if made.failures else "✅ The gate lets this change through"
+        title = "❌ The gate stops this change" if made.failures else "✅ The gate passes this change"
     lines = [f"## {title}", ""]
     lines += [f"- {cell(failure)}" for failure in made.failures]
     if why := insufficient_data_message(made.comparisons):
-        lines.append(f"- {why}; who knows better adds the label {code(OVERRIDE)}")
+        lines.append(f"- {why}; the label {code(OVERRIDE)} overrides this")
     lines += ["", f"{code(review.base.name)} → {code(review.head.name)}{_in_short(review)}", ""]
     return lines + [f"> {warning}\n" for warning in _warnings(review)]
 
@@ -52,18 +52,18 @@ def _in_short(review: Review) -> str:
 def _warnings(review: Review) -> Iterator[str]:
     here, there = (yaml.safe_load(side.text("params.yaml")).get("gate") for side in (review.head, review.base))
     if here != there:
-        yield "**The gate itself is another** than the base's: see the params below."
+        yield "**This change alters the gate itself**: see the params below."
     sizes = [len(rows.ids) for rows in review.rows]
     shared = len(join_by_id(*review.rows)[1].ids)
     if sizes != [shared, shared]:
         yield (
-            f"**The test batches are others**: {sizes[0]} in the base, {sizes[1]} now, {shared} in both. "
+            f"**The test batches differ**: {sizes[0]} in the base, {sizes[1]} now, {shared} in both. "
             "MetricValues of `test` are those of the common batches."
         )
 
 
 def measured(review: Review) -> list[str]:
-    """Every figure of both sides."""
+    """Return the table of metrics of both sides."""
     rules = {(each.metrics, each.figure): each for each in review.gate_result.comparisons}
     shown: list[list[str]] = []
     rest: list[list[str]] = []
@@ -87,10 +87,10 @@ def _row(review: Review, name: str, figure: str, rule: RegressionCheck | None) -
         return [*first, "", "", "", "new"]
     interval = f"{signed(sure.low)} … {signed(sure.high)}" if sure else ""
     arrow = "→" if now == was else "↑" if now > was else "↓"
-    return [*first, signed(now - was), interval, arrow, _said(figure, now - was, sure, rule)]
+    return [*first, signed(now - was), interval, arrow, _label(figure, now - was, sure, rule)]
 
 
-def _said(figure: str, change: float, sure: Estimate | None, rule: RegressionCheck | None) -> str:
+def _label(figure: str, change: float, sure: Estimate | None, rule: RegressionCheck | None) -> str:
     if rule is not None:
         return f"**{rule.outcome}**" if not rule.passed else str(rule.outcome)
     if change == 0:
@@ -103,7 +103,7 @@ def _said(figure: str, change: float, sure: Estimate | None, rule: RegressionChe
 
 
 def slices(review: Review) -> list[str]:
-    """The parts of the plant whose score got worse by more than noise, all of them judged at once."""
+    """Return the slices whose score got worse beyond noise, with intervals corrected for the number of slices."""
     if review.pair is None:
         return []
     there, here = join_by_id(*review.rows)
@@ -118,7 +118,7 @@ def slices(review: Review) -> list[str]:
         for name, pair in worse[:SHOWN]
     ]
     lines += table(("slice", "batches", "RMSE base", "RMSE head", "change", "interval"), rows, "<>>>>>")
-    return [*lines, f"{len(worse)} of {len(found)}; the intervals allow for as many looks.", ""]
+    return [*lines, f"{len(worse)} of {len(found)}; the intervals are corrected for the number of slices.", ""]
 
 
 def _slices(review: Review, there: PredictedBatches, here: PredictedBatches) -> list[tuple[str, PairedMetrics]]:
@@ -145,7 +145,7 @@ def _change(pair: PairedMetrics) -> tuple[str, str]:
 
 
 def moved(review: Review) -> list[str]:
-    """How the answers to the common test batches moved."""
+    """Return how the predictions for the common test batches changed."""
     there, here = join_by_id(*review.rows)
     if not here.ids:
         return []

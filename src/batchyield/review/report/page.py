@@ -1,4 +1,4 @@
-"""The report on a change, as one Markdown: comment of a pull request, summary of a workflow, or a page to read."""
+"""The report on a change as Markdown: comment of a pull request, summary of a workflow, or a local page."""
 
 from batchyield.review.report import attachments, charts, inputs, metrics
 from batchyield.review.report.attachments import Attachments
@@ -9,12 +9,12 @@ __all__ = ["Attachments", "render_report"]
 
 
 def render_report(review: Review, found: Attachments = Attachments(), base: str = "main") -> str:  # noqa: B008 - a tuple of None
-    """Writes the report, the verdict first.
+    """Return the report, the result of the gate first.
 
     Args:
-        review: both sides, judged.
-        found: files of what other commands found.
-        base: the revision that the reader is told to compare with.
+        review: the change and its base.
+        found: JSON output of other commands.
+        base: revision in the command that the reader can run.
 
     Raises:
         StorageError: a pinned file cannot be found.
