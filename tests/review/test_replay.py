@@ -44,8 +44,8 @@ def asked(tmp_path_factory):
     commit(model(root), "One")
     with client_of(root) as client:
         client.post("/v1/predictions", json={"inputs": ASKED})
-        told = [{"id": one["id"], "yield": 0.51 + 0.001 * one["B14"]} for one in ASKED[:30]]
-        client.post("/v1/outcomes", json={"outcomes": told})
+        outcomes = [{"id": one["id"], "yield": 0.51 + 0.001 * one["B14"]} for one in ASKED[:30]]
+        client.post("/v1/outcomes", json={"outcomes": outcomes})
     commit(model(root, 0.52), "Two")
     return root
 
@@ -57,13 +57,13 @@ def here(asked, monkeypatch):
     return asked
 
 
-def told(capsys, *options, code=0):
+def run_replay(capsys, *options, code=0):
     assert main(["model", "replay", "--since", "1d", "--json", *options]) == code
     return json.loads(capsys.readouterr().out)
 
 
 def test_same_model(here, capsys):
-    made = told(capsys, "--model", "HEAD~1", "--fail-over", "0")
+    made = run_replay(capsys, "--model", "HEAD~1", "--fail-over", "0")
     assert made["overall"]["batches"] == 60
     assert made["overall"]["changed"] == 0
     assert made["movers"] == []
@@ -71,10 +71,10 @@ def test_same_model(here, capsys):
 
 
 def test_candidate(here, capsys):
-    made = told(capsys, "--model", "HEAD")
+    made = run_replay(capsys, "--model", "HEAD")
     assert made["baseline"] == "journal"
-    brought = here / ".cache/models" / made["candidate"]
-    assert json.loads((brought / "pins.json").read_text())["model.onnx"] == made["candidate"]
+    fetched = here / ".cache/models" / made["candidate"]
+    assert json.loads((fetched / "pins.json").read_text())["model.onnx"] == made["candidate"]
     assert made["overall"]["changed"] == 60
     assert made["overall"]["mean"] == pytest.approx(0.02, abs=1e-6)
     reagents = {one["label"]: one["differences"]["batches"] for one in made["slices"] if one["by"] == "reagent"}
@@ -86,9 +86,9 @@ def test_candidate(here, capsys):
 
 
 def test_baseline_and_folder(here, capsys):
-    made = told(capsys, "--model", "data/model", "--baseline", "HEAD~1")
+    made = run_replay(capsys, "--model", "data/model", "--baseline", "HEAD~1")
     assert made["baseline"] == made["pins"][0][2]
-    assert made["overall"] == told(capsys, "--model", "HEAD")["overall"]
+    assert made["overall"] == run_replay(capsys, "--model", "HEAD")["overall"]
 
 
 @pytest.mark.parametrize(
@@ -104,21 +104,21 @@ def test_baseline_and_folder(here, capsys):
 )
 def test_limits(here, capsys, limits, code):
     options = [word for limit in limits for word in ("--fail-over", limit)]
-    made = told(capsys, "--model", "HEAD", *options, code=code)
+    made = run_replay(capsys, "--model", "HEAD", *options, code=code)
     assert [bound["passed"] for bound in made["bounds"]].count(False) == code
 
 
 def test_text(here, capsys):
     assert main(["model", "replay", "--since", "1d", "--model", "HEAD", "--limit", "40", "--fail-over", "0.001"]) == 1
-    said = capsys.readouterr().out
-    assert "40 batches, 40 changed" in said
-    assert "reagent A2: 0.02000 of 20 batches" in said
-    assert re.search(r"^  batch \d+: 0\.\d{4} -> 0\.\d{4}$", said, re.MULTILINE)
-    assert "FAILED  p95 0.02000, at most 0.001" in said
+    message = capsys.readouterr().out
+    assert "40 batches, 40 changed" in message
+    assert "reagent A2: 0.02000 of 20 batches" in message
+    assert re.search(r"^  batch \d+: 0\.\d{4} -> 0\.\d{4}$", message, re.MULTILINE)
+    assert "FAILED  p95 0.02000, at most 0.001" in message
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--model", "nowhere"], "nowhere is not a revision"),
         (["--model", "HEAD", "--until", "1h"], "holds no prediction of that time"),
@@ -127,9 +127,9 @@ def test_text(here, capsys):
         (["--model", "HEAD", "--journal", "none.sqlite"], "there is no journal at"),
     ],
 )
-def test_invalid_options(here, capsys, options, said):
+def test_invalid_options(here, capsys, options, message):
     assert main(["model", "replay", "--since", "1d", *options]) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_live_error_without_outcomes(asked):

@@ -145,12 +145,12 @@ def test_attachments(tmp_path):
     for name, content in files.items():
         (tmp_path / name).write_text(json.dumps(content))
     given = attachments.Attachments(**{name: tmp_path / name for name in files})
-    told = "\n".join([*attachments.replay(given), *attachments.bench(given), *attachments.reproduction(given)])
-    assert "journal → ab&#124;c: 9 batches, 3 changed" in told
-    assert "By 5 measured yields: RMSE 0.02 → 0.01." in told
-    assert "| 1 row, share of the echo's rate | 90% | ≥ 80 % | **miss** |" in told
-    assert "is not what its code builds" in told
-    assert "- code: x.py" in told
+    output = "\n".join([*attachments.replay(given), *attachments.bench(given), *attachments.reproduction(given)])
+    assert "journal → ab&#124;c: 9 batches, 3 changed" in output
+    assert "By 5 measured yields: RMSE 0.02 → 0.01." in output
+    assert "| 1 row, share of the echo's rate | 90% | ≥ 80 % | **miss** |" in output
+    assert "is not what its code builds" in output
+    assert "- code: x.py" in output
     (tmp_path / "replay").write_text("{}")
     with pytest.raises(ConfigError, match=r"write it again: `batchyield model replay --json"):
         attachments.replay(given)
@@ -160,9 +160,9 @@ def test_attachments(tmp_path):
 def test_chart_decimals(heights):
     drawn = xychart("t", ("x", ["a"] * len(heights)), ("y", min(heights), 1e-9), [("line", heights)], ["#000"])
     (line,) = [text for text in drawn if text.startswith("  line")]
-    told = line.removeprefix("  line [").removesuffix("]").split(", ")
-    assert all(re.fullmatch(r"-?\d+(\.\d+)?", one) for one in told)
-    assert [float(one) for one in told] == pytest.approx(heights, abs=1e-6)
+    output = line.removeprefix("  line [").removesuffix("]").split(", ")
+    assert all(re.fullmatch(r"-?\d+(\.\d+)?", one) for one in output)
+    assert [float(one) for one in output] == pytest.approx(heights, abs=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -245,7 +245,7 @@ def test_change_within_noise(origin, rebuilt):
 
 
 def other_data(clone, before):
-    """The same change with other raw data: what is told of them."""
+    """The same change with other raw data: the data section."""
     made = review_change("origin/main", root=clone)
     assert "The same raw data in both" in "\n".join(inputs.data(made))
     lines = (clone / raw_data.DATA).read_bytes().splitlines(keepends=True)
@@ -256,11 +256,11 @@ def other_data(clone, before):
     (clone / raw_data.PIN).write_text(
         pin.replace(raw_data.parse_pin(pin).md5, run("md5sum", str(clone / raw_data.DATA), cwd=clone).stdout[:32])
     )
-    told = "\n".join(inputs.data(review_change("origin/main", root=clone)))
-    assert f"| rows | {len(lines) - 1} | {len(lines) - 2} |" in told
-    assert "| rows removed | 1 |" in told
-    assert "readings have moved" in told
-    assert "The columns are the same 44" in told
+    output = "\n".join(inputs.data(review_change("origin/main", root=clone)))
+    assert f"| rows | {len(lines) - 1} | {len(lines) - 2} |" in output
+    assert "| rows removed | 1 |" in output
+    assert "readings have moved" in output
+    assert "The columns are the same 44" in output
 
 
 @pytest.fixture(scope="module")
@@ -275,12 +275,12 @@ def test_fork_without_storage(worse, tmp_path):
     fork = tmp_path / "fork"
     git.git("clone", "-q", "--branch", "worse", str(worse), str(fork), cwd=tmp_path)
     base = git.git("rev-parse", "origin/main", cwd=fork)[:8]
-    told = run(
+    output = run(
         "batchyield", "review", "fetch", "--base", "origin/main", "--s3-port", str(embedded_s3.free_port()), cwd=fork
     ).stdout
-    assert "put the sample plant's batches at raw/batches.csv" in told
-    assert "HEAD     rebuilt, raw data from the source bucket" in told
-    assert f"{base} rebuilt, since neither cache nor storage has its outputs" in told
+    assert "put the sample plant's batches at raw/batches.csv" in output
+    assert "HEAD     rebuilt, raw data from the source bucket" in output
+    assert f"{base} rebuilt, since neither cache nor storage has its outputs" in output
     assert git.git("status", "--porcelain", cwd=fork) == "", "what was built is what is pinned"
     assert "WORSE" in run("batchyield", "review", "gate", "--base", "origin/main", cwd=fork, check=False).stdout
 
@@ -291,8 +291,8 @@ def test_worse_change(worse):
     assert done.returncode == 1
     assert "WORSE" in done.stdout
     done = run("batchyield", "review", "gate", "--base", "main", "--json", cwd=worse, PR_LABELS="gate-override")
-    said = json.loads(done.stdout)
-    assert (said["passed"], said["overridden"], len(said["failures"]) > 2) == (True, True, True)
+    result = json.loads(done.stdout)
+    assert (result["passed"], result["overridden"], len(result["failures"]) > 2) == (True, True, True)
     stopped = render_report(review_change("main", root=worse))
     assert stopped.startswith("## ❌ The gate stops this change")
     assert "**WORSE**" in stopped

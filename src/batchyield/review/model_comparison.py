@@ -103,7 +103,7 @@ def _rows(artifact: Artifact, root: Path) -> tuple[Sequence[Batch], str]:
     try:
         return to_batches(read_table(root / TEST)), str(TEST)
     except (OSError, ValueError, KeyError) as error:
-        raise ArtifactError(str(root / TEST), f"cannot be read: {error}", "`dvc checkout` brings it back") from error
+        raise ArtifactError(str(root / TEST), f"cannot be read: {error}", "run `dvc checkout`") from error
 
 
 def _largest_changes(old: Sequence[Prediction], new: Sequence[Prediction]) -> list[ChangedPrediction]:
