@@ -178,7 +178,7 @@ def counting(writer):
 
 def test_a_reader_that_stalls_stops_no_answer_and_is_told_what_it_missed():
     reading, writing = os.pipe()
-    writer = LineWriter(writing, most_lines=1000)
+    writer = LineWriter(writing, max_lines=1000)
     dropped, resumed = counting(writer)
     for number in range(20_000):  # far more than the pipe and the queue hold
         writer.put(b'{"number":%d,"filling":"%s"}\n' % (number, b"x" * 80))
