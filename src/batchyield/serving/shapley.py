@@ -49,7 +49,7 @@ class Explainer:
         self._predictor, self._source = predictor, source
         self.typical = _typical_features(reference, source)
         self.baseline = float(self._predict(self.typical[None])[0])
-        # Drawn once for all features and restricted to those that differ, so a row's result depends on that row only.
+        # Sampled once for all features and restricted to those that differ, so a row's result depends on that row only.
         self._sort_keys = np.random.default_rng(SEED).random((PERMUTATION_PAIRS, len(FEATURES)))
 
     def explain(self, batches: Sequence[Batch], top: int = TOP_CONTRIBUTIONS) -> list[Explanation]:

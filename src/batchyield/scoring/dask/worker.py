@@ -26,7 +26,7 @@ PACKAGE = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class UploadedModel:
-    """A model that is sent to workers; equal if the pins are equal.
+    """A model for workers; equal if the pins are equal.
 
     Attributes:
         pins: (file name, md5) of each of its files.
