@@ -12,7 +12,7 @@ from api.inference.served_model import ServedModel, open_deployment
 from api.inference.service import Service
 from api.inference.shadow import ShadowCandidate
 from api.settings import Settings
-from batchyield.errors import ArtifactError, BatchyieldError
+from batchyield.errors import ArtifactError, BatchyieldError, WriteError
 from batchyield.serving.artifact import read_pins
 from batchyield.serving.deployment.model_store import Deployment, DesiredState, ModelStore
 from batchyield.serving.deployment.worker_registry import WorkerRegistration, WorkerStatus
@@ -160,7 +160,7 @@ class ModelHotSwapper:
         if self._registration:
             try:
                 self._store.mark_good(self._service.model.deployment)
-            except OSError as error:
+            except (OSError, WriteError) as error:
                 logger.warning("%s: a restarted worker may not find this model: %s", self._store.root, error)
 
     def _refuse(self, role: str, deployment: Deployment | None, error: Exception) -> None:
@@ -203,6 +203,6 @@ class ModelHotSwapper:
             return
         try:
             self._registration.publish(status)
-        except OSError as error:
+        except (OSError, WriteError) as error:
             logger.warning("%s: %s", self._store.workers, error)
         self._published, self._published_at = status, monotonic()

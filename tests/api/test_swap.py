@@ -4,6 +4,7 @@ import gc
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import time
@@ -266,3 +267,23 @@ def test_a_folder_that_cannot_be_written_to_does_not_keep_the_model_from_serving
         [told] = client.get("/v1/monitoring").json()["workers"][0]["refused"]
         assert "desired.json: cannot be read" in told["reason"]
     assert "not writable, so deployments have no effect" in caplog.text
+
+
+def test_full_disk_under_the_model_store(tmp_path):
+    """A worker that cannot write its status still swaps the model, answers, and swaps again once it can write."""
+    root = make_checkout(tmp_path)
+    a, b = stored(root, A), stored(root, B)
+    with Running(root, BATCHYIELD_JOURNAL="off") as running:
+        until(lambda: live_workers(root / ".serving/workers"))
+        no_limit = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        wish(root, serving=b)
+        with running.client() as client:
+            until(lambda: [None] if answers(client)[0] == b.md5 else [])
+        assert running.get("/health/ready").status_code == 200
+        resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, no_limit)
+        revision = wish(root, serving=a) + 1
+        ModelStore(root / ".serving").set_desired(DesiredState(revision, serving=a))
+        [status] = acted(root, revision)
+        assert status.serving == a
+    assert "cannot be written" in running.errors + running.output
