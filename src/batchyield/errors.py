@@ -91,46 +91,46 @@ class ArtifactError(BatchyieldError):
         super().__init__(f"{path}: {problem}\n  {remedy}")
 
 
-class SetupError(BatchyieldError):
-    """Base of the errors below; raise one of them."""
+class _RemediableError(BatchyieldError):
+    """Base of the errors that consist of a problem and the step that solves it."""
 
     def __init__(self, problem: str, remedy: str) -> None:
         super().__init__(f"{problem}\n  {remedy}")
 
 
-class ConfigError(SetupError):
+class ConfigError(_RemediableError):
     """A setting, an option or a file of this installation is missing or wrong."""
 
 
-class MissingToolError(SetupError):
+class MissingToolError(_RemediableError):
     """A program or a package that this command needs is not installed."""
 
 
-class RevisionError(SetupError):
+class RevisionError(_RemediableError):
     """A git revision, tag, version or hash cannot be resolved in this clone."""
 
 
-class StorageError(SetupError):
+class StorageError(_RemediableError):
     """S3 or the DVC cache is out of reach, refuses the request, or holds other bytes than the pinned ones."""
 
 
-class WriteError(SetupError):
+class WriteError(_RemediableError):
     """A file cannot be written: the disk is full, or permissions forbid it."""
 
 
-class CommandError(SetupError):
+class CommandError(_RemediableError):
     """git, dvc or another program that was called ended with an error."""
 
 
-class ConflictError(SetupError):
+class ConflictError(_RemediableError):
     """The command would overwrite or lose something, or another process holds it."""
 
 
-class ServiceError(SetupError):
+class ServiceError(_RemediableError):
     """A server or a cluster cannot be started or reached."""
 
 
-class JournalError(SetupError):
+class JournalError(_RemediableError):
     """The journal has another schema than this code, or cannot be used."""
 
 
