@@ -12,7 +12,7 @@ from api.app import create_app
 from api.middleware.authorization import REQUIRED_SCOPES, Keyring, is_public
 from api.openapi.examples import INPUTS
 from api.settings import Settings
-from batchyield.errors import SetupError
+from batchyield.errors import ConfigError
 from batchyield.serving.auth import api_keys
 from batchyield.serving.auth.api_keys import ADMIN, SCOPES, hash_key, new_key
 
@@ -170,7 +170,7 @@ def test_a_file_that_is_wrong_keeps_the_keys_as_they_were(tmp_path, spoil):
     path.write_text(text(entry(KEY)))
     keyring = Keyring(settings_of(path))
     spoil(path)
-    with pytest.raises(SetupError):
+    with pytest.raises(ConfigError):
         keyring.refresh()
     assert admits(keyring, KEY)
     assert not keyring.refresh()  # said once
@@ -216,20 +216,20 @@ def test_after_the_last_key_is_taken_back_nobody_is_let_in(tmp_path):
 )
 def test_a_malformed_file_is_refused_at_the_start_by_line_or_field(checkout, tmp_path, content, said):
     (tmp_path / "keys").write_text(content)
-    with pytest.raises(SetupError) as caught:
+    with pytest.raises(ConfigError) as caught:
         client_of(checkout, api_keys_file=str(tmp_path / "keys"))
     assert said in str(caught.value)
     assert KEY not in str(caught.value)
 
 
 def test_a_short_key_is_refused(checkout):
-    with pytest.raises(SetupError, match="has 5 characters") as caught:
+    with pytest.raises(ConfigError, match="has 5 characters") as caught:
         client_of(checkout, api_key="short")
     assert "short" not in str(caught.value)
 
 
 def test_a_key_file_that_is_missing_is_refused(checkout, tmp_path):
-    with pytest.raises(SetupError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="cannot be read"):
         client_of(checkout, api_keys_file=str(tmp_path / "none"))
 
 

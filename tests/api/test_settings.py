@@ -5,7 +5,7 @@ import pytest
 from support.service import ROOT
 
 from api.settings import VARIABLES, Settings, git_revision, read_settings, unknown_variables
-from batchyield.errors import SetupError
+from batchyield.errors import ConfigError
 
 REVISION = {"BATCHYIELD_REVISION": "abc"}
 
@@ -58,7 +58,7 @@ def test_an_empty_variable_is_none():
     ],
 )
 def test_a_value_that_cannot_be_is_refused_by_the_name_of_its_variable(name, value):
-    with pytest.raises(SetupError, match=f"^{name}: "):
+    with pytest.raises(ConfigError, match=f"^{name}: "):
         read_settings({name: value})
 
 

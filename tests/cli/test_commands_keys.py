@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchyield.cli.__main__ import main
-from batchyield.errors import SetupError
+from batchyield.errors import ConfigError
 from batchyield.serving.auth import api_keys
 from batchyield.serving.auth.api_keys import SCOPES, ApiKey, encode_keys, hash_key, read_keys
 
@@ -174,6 +174,6 @@ def test_any_text_is_keys_or_a_refusal_that_repeats_no_secret(tmp_path_factory, 
     message = ""
     try:
         read_keys(path)
-    except SetupError as error:
+    except ConfigError as error:
         message = str(error)
     assert not [line for line in text.splitlines() if len(line) > 16 and line in message]

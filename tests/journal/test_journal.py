@@ -30,7 +30,7 @@ from support.service import (
 
 from api.openapi.examples import BATCH, INPUTS, MISTYPED, OUTCOMES, OUTCOMES_KEPT, sheet
 from batchyield.cli.__main__ import main
-from batchyield.errors import SetupError
+from batchyield.errors import ConfigError, JournalError
 from batchyield.journal import retention
 from batchyield.journal.database import locate_journal, mask_url
 from batchyield.journal.insert import open_appender
@@ -403,7 +403,7 @@ def test_newer_revision(store, url, checkout):
     """A journal of a newer version is refused."""
     with store.write_transaction() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(SetupError, match=r"at revision 9999, which this version .*\n  use the version"):
+    with pytest.raises(JournalError, match=r"at revision 9999, which this version .*\n  use the version"):
         ensure_schema(store)
     code, errors = refused(checkout, BATCHYIELD_JOURNAL=url)
     assert (code, "9999" in errors, "Traceback" in errors) == (2, True, False)
@@ -449,7 +449,7 @@ def test_unavailable_database_at_start(checkout, tmp_path):
 )
 def test_invalid_location(given, problem, tmp_path):
     """Databases of other kinds and malformed URLs are refused, without showing the password."""
-    with pytest.raises(SetupError, match=problem) as refused:
+    with pytest.raises(ConfigError, match=problem) as refused:
         locate_journal(given, "", tmp_path)
     assert "b@c" not in str(refused.value)
 
@@ -462,7 +462,7 @@ def test_location(tmp_path):
     assert mask_url(locate_journal("postgres://a:b@c/d?password=e", "", tmp_path)) == "postgresql://a:***@c/d"
     (tmp_path / "empty").write_text("\n")
     for name in ("empty", "none"):
-        with pytest.raises(SetupError):
+        with pytest.raises(ConfigError):
             locate_journal("", str(tmp_path / name), tmp_path)
 
 
@@ -548,7 +548,7 @@ def test_parse_duration():
     assert abs(parse_time("7d") / 1e6 - (time.time() - 7 * 86400)) < 5
     assert parse_time("90m") > parse_time("2h")
     for wrong in ("yesterday", "", "7 d", "9999999999d"):
-        with pytest.raises(SetupError, match="invalid time"):
+        with pytest.raises(ConfigError, match="invalid time"):
             parse_time(wrong)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.service import NAMES, REFERENCE, batches, card, linear_onnx, make_checkout, pin
 
-from batchyield.errors import ArtifactError, SetupError
+from batchyield.errors import ArtifactError, WriteError
 from batchyield.serving import artifact
 from batchyield.serving.artifact import FILES, golden_rows, open_artifact, read_pins, write_artifact
 
@@ -61,7 +61,7 @@ def test_the_order_of_a_dictionary_does_not_reach_the_card():
 def test_a_failed_write_leaves_the_old_file(checkout, monkeypatch):
     before = {name: md5(checkout / "data/model" / name) for name in FILES}
     monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "disk full")))
-    with pytest.raises(SetupError, match=r"(?s)disk full.*make room"):
+    with pytest.raises(WriteError, match=r"(?s)disk full.*make room"):
         write_artifact(
             checkout / "data/model", linear_onnx(0.6), card(), golden_rows(linear_onnx(0.6), batches(1)), b"[]"
         )
