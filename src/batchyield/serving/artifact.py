@@ -39,12 +39,7 @@ class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Artifact:
     """An opened model whose bytes are the pinned ones and whose golden rows are predicted as recorded.
 
-    Attributes:
-        predictor: the model, ready to predict.
-        card: description of the model.
-        golden: batches and recorded predictions.
-        reference: bytes of `reference.json`.
-        pins: file name -> md5.
+    `reference` holds the bytes of `reference.json`; `pins` maps file name to md5.
     """
 
     predictor: Predictor
@@ -60,33 +55,13 @@ class Artifact:
 
 
 def golden_rows(onnx: bytes, batches: Sequence[Batch]) -> Golden:
-    """Return the batches with the model's predictions for them.
-
-    Raises:
-        ArtifactError: the bytes are not such a model, or it predicts something that is not a number.
-    """
+    """Return the batches with the model's predictions for them."""
     return Golden(tuple(batches), tuple(Predictor(onnx).predict(batches)))
 
 
 def write_artifact(directory: Path, onnx: bytes, card: Card, golden: Golden, reference: bytes) -> None:
-    """Write the four files atomically; equal input gives equal bytes.
-
-    Args:
-        directory: target; created if missing.
-        onnx: the model, from `modelling.onnx_export`.
-        card: description of the model.
-        golden: from `golden_rows`.
-        reference: JSON bytes of the reference profile.
-
-    Raises:
-        WriteError: a file cannot be written.
-    """
-    for name, data in (
-        (MODEL, onnx),
-        (CARD, canonical_json(card)),
-        (GOLDEN, canonical_json(golden)),
-        (REFERENCE, reference),
-    ):
+    """Write the four files atomically into a directory, created if missing; equal input gives equal bytes."""
+    for name, data in zip(FILES, (onnx, canonical_json(card), canonical_json(golden), reference), strict=True):
         write_atomic(directory / name, data)
 
 
@@ -115,11 +90,7 @@ def read_pins(lock: Path, directory: Path) -> dict[str, str]:
 
 
 def open_artifact(directory: Path, pins: Mapping[str, str]) -> Artifact:
-    """Open a model after all checks: md5 of each file, features of the card, predictions of the golden rows.
-
-    Args:
-        directory: holds the four files; each is read once.
-        pins: file name -> md5, from `read_pins`.
+    """Open a model after all checks: md5 of each file, features of the card, predictions of golden rows.
 
     Raises:
         ArtifactError: a check failed, or a file is missing.
@@ -127,7 +98,12 @@ def open_artifact(directory: Path, pins: Mapping[str, str]) -> Artifact:
     content = {name: _read_pinned(directory / name, pins.get(name)) for name in FILES}
     card = _decode(content[CARD], directory / CARD, Card)
     golden = _decode(content[GOLDEN], directory / GOLDEN, Golden)
-    _check_features(card, directory / CARD)
+    names = tuple(feature.name for feature in FEATURES)
+    if card.features != names:
+        missing, extra = sorted(set(card.features) - set(names)), sorted(set(names) - set(card.features))
+        differ = f"only the model has {missing}, only this code has {extra}" if missing or extra else "in another order"
+        problem = f"names other features than this code makes: {differ}"
+        raise ArtifactError(str(directory / CARD), problem, OTHER_CODE)
     predictor = Predictor(content[MODEL], str(directory / MODEL))
     _check_golden_rows(predictor, golden, directory / GOLDEN)
     return Artifact(predictor, card, golden, content[REFERENCE], {name: pins[name] for name in FILES})
@@ -155,21 +131,15 @@ def _decode(data: bytes, file: Path, kind: type[Decoded]) -> Decoded:
         raise ArtifactError(str(file), f"cannot be read by this code: {error}", OTHER_CODE) from error
 
 
-def _check_features(card: Card, file: Path) -> None:
-    names = tuple(feature.name for feature in FEATURES)
-    if card.features == names:
-        return
-    missing, extra = sorted(set(card.features) - set(names)), sorted(set(names) - set(card.features))
-    differ = f"only the model has {missing}, only this code has {extra}" if missing or extra else "in another order"
-    raise ArtifactError(str(file), f"names other features than this code makes: {differ}", OTHER_CODE)
-
-
 def _check_golden_rows(predictor: Predictor, golden: Golden, file: Path) -> None:
     predictions = predictor.predict(golden.batches)
     if not predictions or len(predictions) != len(golden.predictions):
         rows = f"{len(predictions)} batches and {len(golden.predictions)} predictions"
         raise ArtifactError(str(file), f"holds {rows}; expected the same number of both, at least 1")
-    differences = [_difference(was, now) for was, now in zip(golden.predictions, predictions, strict=True)]
+    differences = [
+        max(abs(was.yield_ - now.yield_), abs(was.lower - now.lower), abs(was.upper - now.upper))
+        for was, now in zip(golden.predictions, predictions, strict=True)
+    ]
     worst = max(range(len(differences)), key=differences.__getitem__)
     if not differences[worst] <= PREDICTION_TOLERANCE:
         raise ArtifactError(
@@ -178,7 +148,3 @@ def _check_golden_rows(predictor: Predictor, golden: Golden, file: Path) -> None
             f"{differences[worst]:.3g}, more than {PREDICTION_TOLERANCE:g}",
             OTHER_CODE,
         )
-
-
-def _difference(was: Prediction, now: Prediction) -> float:
-    return max(abs(was.yield_ - now.yield_), abs(was.lower - now.lower), abs(was.upper - now.upper))

@@ -41,11 +41,7 @@ class DvcLock(msgspec.Struct, frozen=True):
 
 
 def parse_lock(data: bytes | str, name: str = "dvc.lock") -> DvcLock:
-    """Parse the text of a dvc.lock; `name` is what errors call it.
-
-    Raises:
-        ArtifactError: the text is not a dvc.lock.
-    """
+    """Parse the text of a dvc.lock; raise ArtifactError, which calls it `name`, if it is not one."""
     try:
         return msgspec.yaml.decode(data, type=DvcLock)
     except (msgspec.MsgspecError, ValueError) as error:
@@ -53,11 +49,7 @@ def parse_lock(data: bytes | str, name: str = "dvc.lock") -> DvcLock:
 
 
 def read_lock(path: Path) -> DvcLock:
-    """Read a dvc.lock file.
-
-    Raises:
-        ArtifactError: the file is missing or is not a dvc.lock.
-    """
+    """Read a dvc.lock file; raise ArtifactError if it is missing or is not one."""
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -21,11 +21,9 @@ BatchInput = Batch | Mapping[str, Any]
 
 
 class PackagePin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Content and origin of the package.
+    """Content and origin of the package; `model` and `version` are those of the registry.
 
     Attributes:
-        model: name in the registry.
-        version: released version.
         revision: commit whose dvc.lock pins the model.
         files: file name of the artifact -> md5.
         lock: md5 of that commit's dvc.lock.
@@ -41,11 +39,7 @@ class PackagePin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ModelPackage:
-    """A released model in an installed package.
-
-    Args:
-        directory: the package's; holds the artifact's four files and `pin.json`.
-    """
+    """A released model in the directory of an installed package: the artifact's four files and `pin.json`."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -54,11 +48,7 @@ class ModelPackage:
 
     @cached_property
     def pin(self) -> PackagePin:
-        """Return the content of `pin.json`.
-
-        Raises:
-            ArtifactError: `pin.json` is missing or invalid.
-        """
+        """Return the content of `pin.json`; raise ArtifactError if it is missing or invalid."""
         file = self._directory / PIN_FILE
         try:
             return msgspec.json.decode(file.read_bytes(), type=PackagePin)

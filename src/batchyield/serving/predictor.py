@@ -49,7 +49,7 @@ class Predictor:
         """Return one prediction for each batch, in order; the result does not depend on the other batches.
 
         Args:
-            batches: any number of batches.
+            batches: any number.
             sheet_warnings: warnings from reading the CSV, one tuple for each batch; put before those of the features.
             features: features of these batches, if they are computed already.
 
@@ -63,7 +63,7 @@ class Predictor:
         yields, lower, upper = self.predict_matrix(features.values)
         # A NaN or an infinity anywhere survives the sum, so the common case costs one pass.
         if not math.isfinite(sum(yields) + sum(lower) + sum(upper)):
-            row = next(i for i, three in enumerate(zip(yields, lower, upper, strict=True)) if not _finite(three))
+            row = next(i for i, three in enumerate(zip(yields, lower, upper, strict=True)) if not math.isfinite(sum(three)))
             raise ArtifactError(
                 self._source,
                 f"predicted {yields[row]} in {lower[row]}..{upper[row]} for row {row}, which is not a yield",
@@ -95,10 +95,6 @@ def _round_decimals(numbers: npt.NDArray[np.float64]) -> list[float]:
     for index in (np.abs(scaled - integers) > MAX_ROUNDING_DISTANCE).nonzero()[0].tolist():
         rounded[index] = round(float(numbers[index]), PREDICTION_DECIMALS)
     return rounded
-
-
-def _finite(numbers: Sequence[float]) -> bool:
-    return all(map(math.isfinite, numbers))
 
 
 def _open_session(onnx: bytes, source: str) -> onnxruntime.InferenceSession:

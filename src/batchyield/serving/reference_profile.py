@@ -48,12 +48,9 @@ class Profile(msgspec.Struct, frozen=True):
 
 
 class Subgroups(msgspec.Struct, frozen=True):
-    """Mean predictions of consecutive batches: the spread of a steady plant, for the control chart.
+    """Mean and standard deviation (None if there is only one) of the mean predictions of `count` subgroups.
 
-    Attributes:
-        size: batches in a subgroup.
-        count: subgroups.
-        mean, sd: of their means; `sd` is None if there is only one.
+    A subgroup is `size` consecutive batches; their spread is that of a steady plant, for the control chart.
     """
 
     size: int
@@ -63,12 +60,10 @@ class Subgroups(msgspec.Struct, frozen=True):
 
 
 class Reference(msgspec.Struct, frozen=True):
-    """Profiles of the training batches, the content of `reference.json`.
+    """Profiles of the training batches' features and predicted yields, the content of `reference.json`.
 
     Attributes:
         rows: training batches.
-        features: profile of every feature.
-        prediction: profile of the predicted yields.
         blank: share of training batches without the reading, for each reading.
         subgroups: of the predictions in time order; None if there are fewer batches than one subgroup.
     """
@@ -81,11 +76,7 @@ class Reference(msgspec.Struct, frozen=True):
 
 
 def read_reference(data: bytes, source: str = "reference.json") -> Reference:
-    """Parse `reference.json`; `source` is what errors call it.
-
-    Raises:
-        ArtifactError: the bytes are not a reference profile.
-    """
+    """Parse `reference.json`; raise ArtifactError, which calls it `source`, if it is not a reference profile."""
     try:
         return msgspec.json.decode(data, type=Reference)
     except (msgspec.MsgspecError, ValueError) as error:
@@ -132,14 +123,6 @@ def subgroup_means(predictions: NDArray[np.floating], size: int = SUBGROUP_BATCH
     return means
 
 
-def _subgroups(predictions: NDArray[np.floating]) -> Subgroups | None:
-    means = subgroup_means(predictions)
-    if not len(means):
-        return None
-    sd = round(float(means.std(ddof=1)), PROFILE_DECIMALS) if len(means) > 1 else None
-    return Subgroups(SUBGROUP_BATCHES, len(means), round(float(means.mean()), PROFILE_DECIMALS), sd)
-
-
 def build_reference(
     names: Sequence[str],
     values: NDArray[np.floating],
@@ -157,5 +140,8 @@ def build_reference(
         order: ascending with time [n]; batches with NaN come last.
     """
     columns = {name: profile_column(values[:, i]) for i, name in enumerate(names)}
-    ordered = predictions[np.argsort(order, kind="stable")]
-    return Reference(len(values), columns, profile_column(predictions), blank, _subgroups(ordered))
+    subgroups = None
+    if len(means := subgroup_means(predictions[np.argsort(order, kind="stable")])):
+        sd = round(float(means.std(ddof=1)), PROFILE_DECIMALS) if len(means) > 1 else None
+        subgroups = Subgroups(SUBGROUP_BATCHES, len(means), round(float(means.mean()), PROFILE_DECIMALS), sd)
+    return Reference(len(values), columns, profile_column(predictions), blank, subgroups)

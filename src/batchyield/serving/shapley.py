@@ -55,12 +55,7 @@ class Explainer:
     def explain(self, batches: Sequence[Batch], top: int = TOP_CONTRIBUTIONS) -> list[Explanation]:
         """Return one explanation for each batch, in order; the result does not depend on the other batches.
 
-        Args:
-            batches: any number of batches.
-            top: maximum number of contributions; features without effect are left out.
-
-        Raises:
-            ArtifactError: the model predicted something that is not a number.
+        Each has at most `top` contributions; features without effect are left out.
         """
         if not batches:
             return []
@@ -69,17 +64,10 @@ class Explainer:
         return [self._explain_row(row, yield_, top) for row, yield_ in zip(values, yields, strict=True)]
 
     def shapley_values(self, row: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """Return the Shapley value of every feature, as a yield, not rounded.
+        """Return the Shapley values [len(FEATURES)] of one batch's features [len(FEATURES)], as yields, not rounded.
 
-        Args:
-            row: features of one batch, float32 [len(FEATURES)].
-
-        Returns:
-            [len(FEATURES)], summing to the row's yield minus the baseline; exactly 0 where the row equals the typical
-            batch and for features that the model does not use.
-
-        Raises:
-            ArtifactError: the model predicted something that is not a number.
+        They sum to the row's yield minus the baseline, and are exactly 0 where the row equals the typical batch and for
+        features that the model does not use.
         """
         effects = np.zeros(len(FEATURES))
         differ = np.flatnonzero(~((row == self.typical) | (np.isnan(row) & np.isnan(self.typical))))
