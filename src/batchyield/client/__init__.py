@@ -8,7 +8,7 @@
 Imports neither NumPy nor onnxruntime. `batchyield.client.errors` lists the exceptions.
 """
 
-from batchyield.client.async_client import AsyncClient
+from batchyield.client.clients import AsyncClient, Client
 from batchyield.client.errors import (
     ClientError,
     MixedModelsError,
@@ -19,7 +19,6 @@ from batchyield.client.errors import (
     UnreachableError,
 )
 from batchyield.client.retry import Retry
-from batchyield.client.sync_client import Client
 
 __all__ = [
     "AsyncClient",

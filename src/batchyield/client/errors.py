@@ -22,18 +22,12 @@ class UnreachableError(ClientError):
 
     def __init__(self, url: str, attempts: int, problem: str) -> None:
         tried = "once" if attempts == 1 else f"{attempts} times"
-        super().__init__(
-            f"{url} does not answer ({problem}; tried {tried})\n  check that the service runs and that this is its URL"
-        )
+        remedy = "check that the service runs and that this is its URL"
+        super().__init__(f"{url} does not answer ({problem}; tried {tried})\n  {remedy}")
 
 
 class _ProblemError(ClientError):
-    """An error response.
-
-    Attributes:
-        problem: the problem details (RFC 9457).
-        request_id: id of the request in the service's log.
-    """
+    """An error response: the problem details (RFC 9457) and the id of the request in the service's log."""
 
     remedy = ""
 
@@ -81,9 +75,8 @@ class MixedModelsError(ClientError):
 
     def __init__(self, first: ModelPin, then: ModelPin) -> None:
         self.first, self.then = first, then
-        super().__init__(
-            f"the first batches were predicted by model {first.md5}, later ones by {then.md5}\n  call again"
-        )
+        problem = f"the first batches were predicted by model {first.md5}, later ones by {then.md5}"
+        super().__init__(f"{problem}\n  call again")
 
 
 class ReplyError(ClientError):

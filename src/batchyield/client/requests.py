@@ -71,13 +71,7 @@ def http_options(url: str | None, key: str | None, timeout: float) -> dict[str, 
 
 
 class Endpoints:
-    """The calls of one client.
-
-    Args:
-        build: `httpx.Client.build_request` of the client.
-        restart: restart a chunked request if the model changes, instead of raising `MixedModelsError`.
-        compressed_from: size in bytes from which bodies are compressed; None: never.
-    """
+    """The calls of one client; `build` is its `httpx.Client.build_request`, the rest as for `Client`."""
 
     def __init__(self, build: Callable[..., httpx.Request], restart: bool, compressed_from: int | None) -> None:
         self._build, self._compressed_from = build, compressed_from

@@ -1,11 +1,11 @@
-"""The blocking client."""
+"""The blocking and the asynchronous client, which make the same calls."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from functools import update_wrapper
-from typing import Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
-from tenacity import Retrying
+from tenacity import AsyncRetrying, Retrying
 
 from batchyield.client.requests import MIN_COMPRESSED_BYTES, Endpoints, RequestFlow, Source, http_options
 from batchyield.client.retry import Retry
@@ -22,6 +22,16 @@ def _call(
 
     update_wrapper(blocking, call)
     return blocking
+
+
+def _async_call(
+    call: Callable[Concatenate[Endpoints, Parameters], RequestFlow[Result]],
+) -> Callable[Concatenate["AsyncClient", Parameters], Coroutine[Any, Any, Result]]:
+    async def awaited(self: "AsyncClient", /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        return await self._run(call(self._calls, *args, **kwargs))
+
+    update_wrapper(awaited, call)
+    return awaited
 
 
 class Client:
@@ -88,3 +98,60 @@ class Client:
                 return result
             with self._retry.unreachable(request):
                 response = Retrying(**self._retry.options())(self._http.send, request)
+
+
+class AsyncClient:
+    """An asynchronous client; parameters and errors are those of `Client`.
+
+    In tests, `transport=httpx.ASGITransport(app=...)` calls a service without a network.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        key: str | None = None,
+        *,
+        timeout: float = 30.0,
+        retry: Retry = Retry(),  # noqa: B008 - frozen
+        restart_on_model_change: bool = False,
+        compressed_from: int | None = MIN_COMPRESSED_BYTES,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._http = httpx.AsyncClient(transport=transport, **http_options(url, key, timeout))
+        self._calls = Endpoints(self._http.build_request, restart_on_model_change, compressed_from)
+        self._retry = retry
+
+    predict = _async_call(Endpoints.predict)
+    predict_one = _async_call(Endpoints.predict_one)
+    explain = _async_call(Endpoints.explain)
+    predict_csv = _async_call(Endpoints.predict_csv)
+    record_outcomes = _async_call(Endpoints.record_outcomes)
+    model = _async_call(Endpoints.model)
+    ready = _async_call(Endpoints.ready)
+
+    async def score_csv(self, source: Source) -> AsyncIterator[bytes]:
+        for flow in self._calls.score_csv(source):
+            yield await self._run(flow)
+
+    score_csv.__doc__ = Endpoints.score_csv.__doc__
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+    async def _run(self, flow: RequestFlow[Result]) -> Result:
+        response: httpx.Response | None = None
+        while True:
+            try:
+                request = flow.send(response)
+            except StopIteration as stop:
+                result: Result = stop.value
+                return result
+            with self._retry.unreachable(request):
+                response = await AsyncRetrying(**self._retry.options())(self._http.send, request)
