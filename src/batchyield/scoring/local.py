@@ -25,11 +25,7 @@ class FileChunk(NamedTuple):
 
 
 def read_chunks(files: Iterable[Path], max_batches: int = MAX_BATCHES) -> Iterator[FileChunk]:
-    """Yield the chunks of CSV files (GB18030 or UTF-8, each with a header) in order; reads lazily.
-
-    Raises:
-        ConfigError: a file cannot be read.
-    """
+    """Yield the chunks of CSV files (GB18030 or UTF-8, each with a header) in order; reads lazily."""
     for path in files:
         try:
             with path.open("rb") as file:
@@ -40,11 +36,7 @@ def read_chunks(files: Iterable[Path], max_batches: int = MAX_BATCHES) -> Iterat
 
 
 def total_bytes(files: Iterable[Path]) -> int:
-    """Return the size of the files; a pipe counts as 0.
-
-    Raises:
-        ConfigError: a file is missing.
-    """
+    """Return the size of the files; a pipe counts as 0."""
     try:
         return sum(status.st_size for path in files if stat.S_ISREG((status := path.stat()).st_mode))
     except OSError as error:
@@ -73,14 +65,9 @@ def with_header(lines: Iterable[bytes]) -> Iterator[bytes]:
 
 
 class Progress:
-    """Progress bar on standard error, if that is a terminal.
+    """Progress bar on standard error, if that is a terminal; `total` is in bytes (0: unknown).
 
-    Args:
-        total: bytes of all files; 0: unknown.
-        quiet: show nothing.
-
-    Attributes:
-        batches: number of batches scored so far.
+    `batches` is the number of batches scored so far.
     """
 
     def __init__(self, total: int, quiet: bool) -> None:

@@ -39,11 +39,7 @@ class IgnoreSigint(WorkerPlugin):  # type: ignore[misc]
 
 @contextlib.contextmanager
 def connect(address: str, security: Security) -> Iterator[Client]:
-    """Yield a client of a running scheduler with at least one worker.
-
-    Args:
-        address: `tcp://host:8786`, or `tls://…`.
-        security: from `tls_security`.
+    """Yield a client of a running scheduler (`tcp://host:8786`, or `tls://…`) with at least one worker.
 
     Raises:
         ServiceError: the scheduler cannot be reached, or has no worker.
@@ -103,9 +99,8 @@ def scheduler_lost(address: str, problem: str) -> ServiceError:
 
 def no_workers(address: str) -> ServiceError:
     """Return the error for a scheduler without workers."""
-    return ServiceError(
-        f"the scheduler {address} has had no worker for {WORKERS_TIMEOUT_SECONDS} seconds", START_REMEDY
-    )
+    problem = f"the scheduler {address} has had no worker for {WORKERS_TIMEOUT_SECONDS} seconds"
+    return ServiceError(problem, START_REMEDY)
 
 
 def _first_line(error: BaseException) -> str:

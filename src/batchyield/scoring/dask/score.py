@@ -4,6 +4,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from copy import copy
 from itertools import count, islice
 from typing import Any, NamedTuple, TypeVar
 
@@ -42,13 +43,7 @@ Item = TypeVar("Item")
 def run_in_order(client: Client, submit: Callable[[Item], Future], items: Iterable[Item]) -> Iterator[Any]:
     """Yield the result of each item, in order; futures are cancelled when the iterator is closed.
 
-    Args:
-        client: Dask client.
-        submit: submits an item to the scheduler.
-        items: read lazily, as workers become free.
-
-    Raises:
-        ServiceError: workers died repeatedly on an item, no worker is left, or the scheduler is lost.
+    Items are read lazily, as workers become free, and submitted to the scheduler by `submit`.
     """
     address, items, pending = client.scheduler.address, iter(items), deque[Future]()
     with translate_errors(address):
@@ -111,13 +106,9 @@ def check_workers(client: Client, model: UploadedModel) -> CheckedWorkers:
 def score_on_workers(
     client: Client, model: UploadedModel, expected: WorkerEnvironment, chunks: Iterable[FileChunk]
 ) -> Iterator[bytes]:
-    """Yield the lines of each chunk, in order, as `scoring.local.score_chunk` returns them.
+    """Yield the lines of each chunk, in order, as `scoring.local.score_chunk` returns them; chunks are read lazily.
 
-    Args:
-        client: of a scheduler with workers.
-        model: from `upload_model`.
-        expected: from `check_workers`; workers that join later are compared with it, too.
-        chunks: read lazily.
+    Workers that join later are compared with the environment that `check_workers` returned, too.
 
     Raises:
         InputError: a chunk cannot be read as batches.
@@ -126,7 +117,7 @@ def score_on_workers(
     """
     run, numbers = uuid.uuid4().hex, count()
     # A task and not scattered data: if the workers that hold the model die, the scheduler sends it to others.
-    sent_model = client.submit(_identity, model, key=f"model-{run}")
+    sent_model = client.submit(copy, model, key=f"model-{run}")
 
     def submit(chunk: FileChunk) -> Future:
         return client.submit(score_on_worker, sent_model, expected, chunk, key=f"score-{run}-{next(numbers)}")
@@ -135,7 +126,3 @@ def score_on_workers(
         if isinstance(lines, WorkerFailure):
             raise lines.error()
         yield lines
-
-
-def _identity(model: UploadedModel) -> UploadedModel:
-    return model

@@ -14,6 +14,7 @@ import msgspec
 from distributed import get_worker
 
 from batchyield.errors import BatchyieldError, ConfigError, InputError, Violation
+from batchyield.files import md5_of
 from batchyield.scoring.dask.cluster import SAME_COMMIT_REMEDY
 from batchyield.scoring.local import FileChunk, score_chunk
 from batchyield.serving.artifact import FILES, open_artifact
@@ -43,9 +44,6 @@ class WorkerEnvironment(msgspec.Struct, frozen=True):
     Attributes:
         model: md5 of the model.
         code: md5 of batchyield's modules.
-        numpy: version.
-        onnxruntime: version.
-        distributed: version.
         answers: md5 of the predictions of the golden batches, to the last digit, as another CPU may round differently.
     """
 
@@ -96,42 +94,30 @@ class EnvironmentMismatchError(ConfigError):
 
 
 def upload_model(directory: Path, pins: Mapping[str, str]) -> UploadedModel:
-    """Return a model to send to workers, read from its directory and checked.
-
-    Args:
-        directory: holds the four files.
-        pins: file name -> md5, from `read_pins`.
-
-    Raises:
-        ArtifactError: the model failed its checks.
-    """
+    """Return a model to send to workers, read from its directory and checked; `pins` are from `read_pins`."""
     open_artifact(directory, pins)
-    return UploadedModel(
-        tuple((name, pins[name]) for name in FILES), {name: (directory / name).read_bytes() for name in FILES}
-    )
+    files = {name: (directory / name).read_bytes() for name in FILES}
+    return UploadedModel(tuple((name, pins[name]) for name in FILES), files)
 
 
 @lru_cache(maxsize=4)
 def open_uploaded(model: UploadedModel) -> OpenedModel:
-    """Open and check a model, once per process.
-
-    Raises:
-        ArtifactError: the model failed its checks.
-    """
+    """Open and check a model, once per process."""
     with tempfile.TemporaryDirectory(prefix="batchyield-model-") as folder:
         for name, data in model.files.items():
             Path(folder, name).write_bytes(data)
         artifact = open_artifact(Path(folder), dict(model.pins))
     golden = encode_predictions_csv(artifact.predictor.predict(artifact.golden.batches))
-    return OpenedModel(
-        artifact.predictor,
-        WorkerEnvironment(
-            model=artifact.md5,
-            code=_hash_code(),
-            **{name: version(name) for name in ("numpy", "onnxruntime", "distributed")},
-            answers=hashlib.md5(golden, usedforsecurity=False).hexdigest(),
-        ),
+    code = hashlib.md5(usedforsecurity=False)
+    for path in sorted(PACKAGE.rglob("*.py")):
+        code.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    environment = WorkerEnvironment(
+        model=artifact.md5,
+        code=code.hexdigest(),
+        **{name: version(name) for name in ("numpy", "onnxruntime", "distributed")},
+        answers=md5_of(golden),
     )
+    return OpenedModel(artifact.predictor, environment)
 
 
 def describe_environment(model: UploadedModel) -> WorkerEnvironment | WorkerFailure:
@@ -158,10 +144,3 @@ def score_on_worker(model: UploadedModel, expected: WorkerEnvironment, chunk: Fi
         problem = f"failed with {type(error).__name__}: {error}"
         where = f"{chunk.file}, a batch after number {chunk.chunk.before}: the worker {get_worker().address}"
         return WorkerFailure(f"{where} {problem}\n  this is a bug; the worker's log has the traceback")
-
-
-def _hash_code() -> str:
-    digest = hashlib.md5(usedforsecurity=False)
-    for path in sorted(PACKAGE.rglob("*.py")):
-        digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()
