@@ -63,7 +63,8 @@ class Predictor:
         yields, lower, upper = self.predict_matrix(features.values)
         # A NaN or an infinity anywhere survives the sum, so the common case costs one pass.
         if not math.isfinite(sum(yields) + sum(lower) + sum(upper)):
-            row = next(i for i, three in enumerate(zip(yields, lower, upper, strict=True)) if not math.isfinite(sum(three)))
+            triples = zip(yields, lower, upper, strict=True)
+            row = next(i for i, triple in enumerate(triples) if not math.isfinite(sum(triple)))
             raise ArtifactError(
                 self._source,
                 f"predicted {yields[row]} in {lower[row]}..{upper[row]} for row {row}, which is not a yield",

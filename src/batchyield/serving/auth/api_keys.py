@@ -86,9 +86,8 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
         places: dict[str, int] = {}
         for place, key in enumerate(self.keys):
             if key.name == ENVIRONMENT_KEY_NAME:
-                raise ValueError(
-                    f"keys[{place}].name: {ENVIRONMENT_KEY_NAME!r} is the name of the key in BATCHYIELD_API_KEY"
-                )
+                problem = f"{ENVIRONMENT_KEY_NAME!r} is the name of the key in BATCHYIELD_API_KEY"
+                raise ValueError(f"keys[{place}].name: {problem}")
             if (first := places.setdefault(key.sha256, place)) != place:
                 raise ValueError(f"keys[{place}] repeats the key of keys[{first}]")
 
@@ -115,11 +114,7 @@ def encode_keys(keys: Sequence[ApiKey]) -> bytes:
 
 
 def read_keys(path: Path) -> list[ApiKey]:
-    """Return the keys of a file, in its order.
-
-    Raises:
-        ConfigError: the file cannot be read or a field is wrong; the message names line or field, but no key.
-    """
+    """Return the keys of a file, in its order; the message of a ConfigError names line or field, but no key."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -127,19 +122,12 @@ def read_keys(path: Path) -> list[ApiKey]:
     try:
         return msgspec.json.decode(content, type=_File).keys
     except msgspec.DecodeError as error:
-        raise ConfigError(
-            f"{path}: {_explain(content, error)}",
-            "correct it there, or remove the file and create its keys again with `batchyield keys add`",
-        ) from None
+        remedy = "correct it there, or remove the file and create its keys again with `batchyield keys add`"
+        raise ConfigError(f"{path}: {_explain(content, error)}", remedy) from None
 
 
 def add_key(path: Path, name: str, scopes: Sequence[str], expires: datetime | None = None) -> str:
-    """Create a key, write its hash to the file and return the key, which cannot be recovered later.
-
-    Raises:
-        ConfigError: the name or a scope is invalid.
-        ConflictError: the name already has a key.
-    """
+    """Create a key, write its hash to the file and return the key, which cannot be recovered later."""
     token = new_token()
     with _changing(path) as keys:
         if any(key.name == name for key in keys):
@@ -153,11 +141,7 @@ def add_key(path: Path, name: str, scopes: Sequence[str], expires: datetime | No
 
 
 def revoke_key(path: Path, name: str, start: str = "") -> list[ApiKey]:
-    """Remove the keys of a name, or only the one whose hash begins with `start`; return those removed.
-
-    Raises:
-        ConfigError: there is no such key.
-    """
+    """Remove the keys of a name, or only the one whose hash begins with `start`; return those removed."""
     with _changing(path) as keys:
         found = _keys_of(path, keys, name, start)
         keys[:] = [key for key in keys if key not in found]
@@ -165,18 +149,9 @@ def revoke_key(path: Path, name: str, start: str = "") -> list[ApiKey]:
 
 
 def rotate_key(path: Path, name: str, grace: timedelta | None = None) -> tuple[str, list[ApiKey]]:
-    """Create another key for a name, with the scopes of its latest one.
+    """Create another key for a name, with the scopes of its latest one; return it and the older ones' entries.
 
-    Args:
-        path: the file of keys.
-        name: owner of the keys.
-        grace: how long the older keys stay valid at most; None: until they expire or are revoked.
-
-    Returns:
-        The new key, and the entries of the older ones as they are now.
-
-    Raises:
-        ConfigError: the name has no key.
+    `grace` limits how long the older keys stay valid; None: until they expire or are revoked.
     """
     token = new_token()
     with _changing(path) as keys:

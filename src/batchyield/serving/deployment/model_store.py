@@ -64,12 +64,9 @@ class Deployment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DesiredState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which models should serve.
+    """Which models should answer requests (None: the one of dvc.lock) and predict the same rows without answering.
 
-    Attributes:
-        revision: increases with every change.
-        serving: deployment that answers requests; None: the model pinned by dvc.lock.
-        shadow: deployment that predicts the same rows without answering; None: no shadow.
+    `revision` increases with every change.
     """
 
     revision: Annotated[int, Meta(ge=0)] = 0
@@ -87,11 +84,9 @@ Stored = TypeVar("Stored", DesiredState, History, Deployment)
 
 
 class ModelStore:
-    """The desired state, the history and the model files in one directory.
+    """The desired state, the history and the model files in one directory, `root`.
 
-    Attributes:
-        root: the directory.
-        workers: directory of the workers' status files.
+    Its methods raise ArtifactError if a file of the store cannot be read.
     """
 
     def __init__(self, root: Path) -> None:
@@ -103,7 +98,7 @@ class ModelStore:
         self._store = root / "models"
 
     def desired_version(self) -> FileVersion | None:
-        """Return a value that changes with every write of the desired state, or None if there is none (one `stat`)."""
+        """Return a value that changes with every write of the desired state; None if there is none."""
         try:
             status = self._desired.stat()
         except OSError:
@@ -111,11 +106,7 @@ class ModelStore:
         return status.st_mtime_ns, status.st_size, status.st_ino
 
     def desired(self) -> DesiredState:
-        """Return the desired state; by default, the model pinned by dvc.lock serves without a shadow.
-
-        Raises:
-            ArtifactError: desired.json cannot be read, or is of an earlier format.
-        """
+        """Return the desired state; by default, the model pinned by dvc.lock serves without a shadow."""
         return _read(self._desired, DesiredState) or DesiredState()
 
     def set_desired(self, desired: DesiredState) -> None:
@@ -123,11 +114,7 @@ class ModelStore:
         write_atomic(self._desired, canonical_json(desired))
 
     def last_known_good(self) -> Deployment | None:
-        """Return the deployment that was last marked good, or None.
-
-        Raises:
-            ArtifactError: serving.json cannot be read.
-        """
+        """Return the deployment that was last marked good, or None."""
         return _read(self._good, Deployment)
 
     def mark_good(self, deployment: Deployment) -> None:
@@ -138,19 +125,11 @@ class ModelStore:
             write_atomic(self._good, canonical_json(deployment))
 
     def history(self) -> tuple[Deployment, ...]:
-        """Return the deployments that served before, latest last.
-
-        Raises:
-            ArtifactError: history.json cannot be read.
-        """
+        """Return the deployments that served before, latest last."""
         return (_read(self._history, History) or History()).served
 
     def set_history(self, served: tuple[Deployment, ...]) -> None:
-        """Write the history and delete models without a reference.
-
-        Raises:
-            ArtifactError: desired.json or serving.json cannot be read; no model is deleted then.
-        """
+        """Write the history and delete models without a reference; none is deleted if a file cannot be read."""
         write_atomic(self._history, canonical_json(History(served)))
         desired = self.desired()
         referenced = (*served, desired.serving, desired.shadow, self.last_known_good())
@@ -164,15 +143,7 @@ class ModelStore:
         return self._store / deployment.directory
 
     def add(self, source: Path, deployment: Deployment) -> Deployment:
-        """Copy a model's files into the store and return the deployment of the copy.
-
-        Args:
-            source: directory that holds the files.
-            deployment: the last part of its directory becomes the name in the store.
-
-        Raises:
-            ArtifactError: a file is missing.
-        """
+        """Copy a model's files into the store and return the deployment of the copy, named as its directory."""
         stored = msgspec.structs.replace(deployment, directory=Path(deployment.directory).name)
         try:
             files = {name: (source / name).read_bytes() for name in deployment.pins}
@@ -185,20 +156,15 @@ class ModelStore:
 
 
 def read_deployment(folder: Path) -> Deployment:
-    """Return the deployment that a fetched model's `pins.json` describes.
-
-    Raises:
-        ArtifactError: `pins.json` cannot be read.
-    """
+    """Return the deployment that a fetched model's `pins.json` describes; raise ArtifactError if it is unreadable."""
     file = folder / PINS_FILE
     try:
         fields = msgspec.json.decode(file.read_bytes(), type=dict[str, str])
         pins = {name: fields[name] for name in FILES}
         return Deployment(folder.name, pins, fields["revision"], fields.get("version", "unreleased"))
     except (OSError, msgspec.MsgspecError, KeyError) as error:
-        raise ArtifactError(
-            str(file), f"cannot be read: {error}", "remove the directory and fetch the model again"
-        ) from error
+        remedy = "remove the directory and fetch the model again"
+        raise ArtifactError(str(file), f"cannot be read: {error}", remedy) from error
 
 
 def write_directory(directory: Path, files: Mapping[str, bytes]) -> None:
@@ -221,6 +187,5 @@ def _read(file: Path, kind: type[Stored]) -> Stored | None:
     except FileNotFoundError:
         return None
     except (OSError, msgspec.MsgspecError, ValueError) as error:
-        raise ArtifactError(
-            str(file), f"cannot be read: {error}", "rewrite it with `batchyield deploy start REV`"
-        ) from error
+        remedy = "rewrite it with `batchyield deploy start REV`"
+        raise ArtifactError(str(file), f"cannot be read: {error}", remedy) from error

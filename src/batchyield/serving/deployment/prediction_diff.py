@@ -14,17 +14,15 @@ from batchyield.serving.responses import PREDICTION_DECIMALS, Prediction
 HISTOGRAM_EDGES = (-0.05, -0.02, -0.01, -0.005, -0.002, -0.001, -0.0001, 0.0001, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
 """Bin edges of the histogram of yield changes: bin i holds HISTOGRAM_EDGES[i-1] < change <= HISTOGRAM_EDGES[i]."""
 
-HISTOGRAM_BINS = len(HISTOGRAM_EDGES) + 1
+NO_CHANGES = (0,) * (len(HISTOGRAM_EDGES) + 1)
 
 
 class DiffSummary(msgspec.Struct, frozen=True):
     """How a candidate's predictions differ from a baseline's for the same batches; yields are fractions.
 
     Attributes:
-        batches: number of batches.
         changed: batches whose yield changed by more than `PREDICTION_TOLERANCE`.
         mean: mean of candidate minus baseline.
-        mean_absolute: mean of the absolute changes.
         p95: 95 % quantile of the absolute changes.
         largest: the largest absolute change, with its sign.
         at: index of that batch; None if no yield changed.
@@ -85,10 +83,7 @@ def diff_by_slice(
 ) -> list[SliceDiff]:
     """Return the differences for each label of each aspect, by descending mean absolute change.
 
-    Args:
-        baseline: predictions [n].
-        candidate: predictions [n].
-        labels: aspect -> label of each batch [n], from `modelling.metrics`.
+    `labels` maps each aspect to the label of each batch [n], from `modelling.metrics`.
     """
     slices = []
     for aspect, row_labels in labels.items():
@@ -114,9 +109,7 @@ class RunningDiff(msgspec.Struct, frozen=True):
     largest: Annotated[float, Meta(description="largest absolute change, with its sign")] = 0.0
     outside: Annotated[int, Meta(description="whose yield left the baseline's interval")] = 0
     widened: Annotated[float, Meta(description="sum of the interval widths minus the baseline's")] = 0.0
-    histogram: Annotated[tuple[int, ...], Meta(description="batches in each bin of yield changes")] = (0,) * (
-        len(HISTOGRAM_EDGES) + 1
-    )
+    histogram: Annotated[tuple[int, ...], Meta(description="batches in each bin of yield changes")] = NO_CHANGES
 
     def __add__(self, other: "RunningDiff") -> "RunningDiff":
         return RunningDiff(
@@ -133,17 +126,15 @@ class RunningDiff(msgspec.Struct, frozen=True):
 
 def yield_changes(baseline: Sequence[Prediction], candidate: Sequence[Prediction]) -> list[float]:
     """Return candidate minus baseline yield of each batch [n], at the decimals of predictions."""
-    return [
-        round(after.yield_ - before.yield_, PREDICTION_DECIMALS)
-        for before, after in zip(baseline, candidate, strict=True)
-    ]
+    pairs = zip(baseline, candidate, strict=True)
+    return [round(after.yield_ - before.yield_, PREDICTION_DECIMALS) for before, after in pairs]
 
 
 def running_diff(baseline: Sequence[Prediction], candidate: Sequence[Prediction]) -> RunningDiff:
     """Return the sums for predictions [n] of the same batches in the same order; n >= 1."""
     summary = summarize_diff(baseline, candidate)
     changes = yield_changes(baseline, candidate)
-    histogram = [0] * HISTOGRAM_BINS
+    histogram = [*NO_CHANGES]
     for change in changes:
         histogram[bisect_left(HISTOGRAM_EDGES, change)] += 1
     pairs = zip(baseline, candidate, strict=True)

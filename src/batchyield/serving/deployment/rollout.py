@@ -17,13 +17,7 @@ POLL_SECONDS = 0.05
 
 
 class Rollout(msgspec.Struct, frozen=True):
-    """Result of a rollout.
-
-    Attributes:
-        desired: the state that was rolled out.
-        workers: status of the live workers at the end.
-        problem: why the previous state was restored; empty on success.
-    """
+    """The state that was rolled out, the live workers at the end, and why the previous state was restored, if so."""
 
     desired: DesiredState
     workers: tuple[WorkerStatus, ...]
@@ -32,26 +26,19 @@ class Rollout(msgspec.Struct, frozen=True):
 
 @contextlib.contextmanager
 def deployment_lock(models: ModelStore) -> Iterator[None]:
-    """Hold the lock that keeps two commands from deploying at once.
-
-    Raises:
-        ConflictError: another command holds it.
-        WriteError: the directory cannot be written to.
-    """
+    """Hold the lock that keeps two commands from deploying at once; raise ConflictError if another holds it."""
     try:
         models.root.mkdir(parents=True, exist_ok=True)
         lock = (models.root / ".lock").open("wb")
     except OSError as error:
-        raise WriteError(
-            f"{models.root} cannot be written to: {error.strerror}", "pass the service's BATCHYIELD_MODELS as --models"
-        ) from error
+        remedy = "pass the service's BATCHYIELD_MODELS as --models"
+        raise WriteError(f"{models.root} cannot be written to: {error.strerror}", remedy) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ConflictError(
-                f"another deployment into {models.root} is running", "try again when it has finished"
-            ) from None
+            problem = f"another deployment into {models.root} is running"
+            raise ConflictError(problem, "try again when it has finished") from None
         yield
 
 
@@ -63,19 +50,15 @@ def current_deployment(models: ModelStore) -> Deployment | None:
 
 
 def deploy(models: ModelStore, deployment: Deployment, wait: float) -> Rollout:
-    """Make every worker serve a model of the store; the current one is kept for a rollback.
+    """Make every worker serve a model of the store (from `ModelStore.add`); the current one is kept for a rollback.
 
-    Args:
-        models: the store.
-        deployment: from `ModelStore.add`.
-        wait: seconds until the rollout fails; 0: do not wait.
+    `wait` is the number of seconds until the rollout fails; 0: do not wait.
     """
     before = current_deployment(models)
     if before and before.of_lock:
+        copy = msgspec.structs.replace(before, directory=f"{before.md5}-workspace")
         try:  # copied, because the workspace's files may change before a rollback
-            before = models.add(
-                Path(before.directory), msgspec.structs.replace(before, directory=f"{before.md5}-workspace")
-            )
+            before = models.add(Path(before.directory), copy)
         except ArtifactError:
             before = None
     rollout = _roll_out(models, serving=deployment, wait=wait)
@@ -85,11 +68,7 @@ def deploy(models: ModelStore, deployment: Deployment, wait: float) -> Rollout:
 
 
 def rollback(models: ModelStore, wait: float) -> Rollout:
-    """Make every worker serve the previous deployment; `wait` as for `deploy`.
-
-    Raises:
-        ConfigError: the history is empty.
-    """
+    """Make every worker serve the previous deployment; `wait` as for `deploy`."""
     history = models.history()
     if not history:
         remedy = "name one: `batchyield deploy rollback REVISION`"

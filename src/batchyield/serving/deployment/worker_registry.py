@@ -27,8 +27,7 @@ class ShadowStats(msgspec.Struct, frozen=True):
     Attributes:
         candidate: md5 of the shadow model.
         by_baseline: md5 of the serving model -> differences of the shadow's predictions.
-        dropped: batches that were dropped because the queue was full.
-        failed: batches that the shadow could not predict.
+        dropped, failed: batches for which the queue was full, and that the shadow could not predict.
         failure: the last error; empty if there was none.
     """
 
@@ -51,16 +50,7 @@ class ShadowStats(msgspec.Struct, frozen=True):
 
 
 class WorkerStatus(msgspec.Struct, frozen=True):
-    """Status of a worker.
-
-    Attributes:
-        pid: process id.
-        desired_revision: revision of the desired state that it last applied.
-        serving: deployment that answers requests.
-        shadow: deployment that predicts the same rows.
-        refused: desired models that it rejected.
-        shadowed: counters of the shadow.
-    """
+    """Status of a worker: its models, those it rejected, and the revision of the desired state that it last applied."""
 
     pid: int
     desired_revision: int
@@ -71,10 +61,7 @@ class WorkerStatus(msgspec.Struct, frozen=True):
 
 
 class WorkerRegistration:
-    """Registers the current process as a worker; the registration ends with the process.
-
-    Args:
-        directory: shared by all workers of a host; created if missing.
+    """Registers the current process as a worker in the directory of all workers of a host; ends with the process.
 
     Raises:
         OSError: the directory cannot be written to.
