@@ -12,6 +12,7 @@ import httpx
 import msgspec
 
 from batchyield.client.errors import MixedModelsError, RefusedError, ReplyError, UnauthorizedError, UnavailableError
+from batchyield.errors import Violation
 from batchyield.plant.batch import Batch
 from batchyield.serving.chunking import (
     MAX_EXPLAINED_BATCHES,
@@ -19,7 +20,6 @@ from batchyield.serving.chunking import (
     chunk_batches,
     chunk_csv,
     rebase_position,
-    rebase_violation,
 )
 from batchyield.serving.outcomes import MAX_OUTCOMES, Outcome, OutcomeKept, OutcomesKept, summarize_outcomes
 from batchyield.serving.responses import (
@@ -182,7 +182,7 @@ def _problem(response: httpx.Response, before: int) -> Problem:
         return msgspec.structs.replace(
             problem,
             detail=rebase_position(problem.detail, before),
-            violations=tuple(rebase_violation(violation, before) for violation in problem.violations),
+            violations=tuple(Violation(rebase_position(v.where, before), v.problem) for v in problem.violations),
         )
     # From a proxy between the client and the service.
     title = response.reason_phrase or "unknown error"

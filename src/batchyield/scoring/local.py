@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from batchyield.errors import ConfigError, InputError, Violation
 from batchyield.plant.csv_reader import read_sheet
-from batchyield.serving.chunking import MAX_BATCHES, Chunk, chunk_csv, rebase_violation
+from batchyield.serving.chunking import MAX_BATCHES, Chunk, chunk_csv, rebase_position
 from batchyield.serving.predictor import Predictor
 from batchyield.serving.responses import CSV_HEADER, encode_predictions_csv
 
@@ -25,7 +25,7 @@ class FileChunk(NamedTuple):
 
 
 def read_chunks(files: Iterable[Path], max_batches: int = MAX_BATCHES) -> Iterator[FileChunk]:
-    """Yield the chunks of CSV files (GB18030 or UTF-8, each with a header) in order; reads lazily."""
+    """Yield the chunks of CSV files (GB18030 or UTF-8, with headers), read lazily; ConfigError: one is unreadable."""
     for path in files:
         try:
             with path.open("rb") as file:
@@ -36,7 +36,7 @@ def read_chunks(files: Iterable[Path], max_batches: int = MAX_BATCHES) -> Iterat
 
 
 def total_bytes(files: Iterable[Path]) -> int:
-    """Return the size of the files; a pipe counts as 0."""
+    """Return the size of the files, where a pipe counts as 0; raise ConfigError if one is missing."""
     try:
         return sum(status.st_size for path in files if stat.S_ISREG((status := path.stat()).st_mode))
     except OSError as error:
@@ -53,8 +53,9 @@ def score_chunk(predictor: Predictor, file_chunk: FileChunk) -> bytes:
     try:
         sheet = read_sheet(chunk.content)
     except InputError as error:
-        violations = (rebase_violation(violation, chunk.before) for violation in error.violations)
-        raise InputError(*(Violation(f"{file}, {v.where}", v.problem) for v in violations)) from None
+        raise InputError(
+            *(Violation(f"{file}, {rebase_position(v.where, chunk.before)}", v.problem) for v in error.violations)
+        ) from None
     return encode_predictions_csv(predictor.predict(sheet.batches, sheet.warnings)).removeprefix(CSV_HEADER)
 
 

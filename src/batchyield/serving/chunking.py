@@ -6,8 +6,6 @@ from typing import Any, BinaryIO, NamedTuple
 
 import msgspec
 
-from batchyield.errors import Violation
-
 MAX_BATCHES = 10_000
 """Limit of one request for predictions."""
 
@@ -80,13 +78,7 @@ def rebase_position(text: str, before: int) -> str:
     """Rewrite the row and line numbers of an error message from chunk-relative to input-relative."""
 
     def rebase(match: re.Match[str]) -> str:
-        number = int(match[2])
-        is_header = match[1] == "line " and number == 1
-        return f"{match[1]}{number if is_header else number + before}"
+        is_header = match[0] == "line 1"
+        return match[0] if is_header else f"{match[1]}{int(match[2]) + before}"
 
     return _POSITION.sub(rebase, text)
-
-
-def rebase_violation(violation: Violation, before: int) -> Violation:
-    """Return the violation with input-relative positions."""
-    return Violation(rebase_position(violation.where, before), violation.problem)

@@ -1,6 +1,6 @@
 """The installed package `batchyield_model`: a released model with its pin, opened and checked on first use."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -85,13 +85,11 @@ class ModelPackage:
                 raise InputError(Violation(str(batches), f"cannot be read: {error.strerror}")) from error
             return predictor.predict(sheet.batches, sheet.warnings)
         inputs = [batches] if isinstance(batches, (Batch, Mapping)) else batches
-        return predictor.predict(list(_convert(inputs)))
-
-
-def _convert(inputs: Sequence[BatchInput]) -> Iterator[Batch]:
-    for index, item in enumerate(inputs):
-        try:
-            yield item if isinstance(item, Batch) else msgspec.convert(item, Batch)
-        except msgspec.ValidationError as error:
-            problem, _, where = str(error).partition(" - at `$")
-            raise InputError(Violation(f"$[{index}]{where.rstrip('`')}", problem)) from None
+        converted = []
+        for index, item in enumerate(inputs):
+            try:
+                converted.append(item if isinstance(item, Batch) else msgspec.convert(item, Batch))
+            except msgspec.ValidationError as error:
+                problem, _, where = str(error).partition(" - at `$")
+                raise InputError(Violation(f"$[{index}]{where.rstrip('`')}", problem)) from None
+        return predictor.predict(converted)

@@ -4,7 +4,8 @@
 {"keys": [{"name": "line-3", "scopes": ["predict"], "sha256": "9f86d081…", "created": "2026-11-28T06:00:00Z"}]}
 ```
 
-A key is 256 random bits, so one round of SHA-256 is enough: a dictionary attack is not possible.
+A key is 256 random bits, so one round of SHA-256 is enough: a dictionary attack is not possible. The functions raise
+ConfigError if the file, a name or a scope is wrong or a key is unknown.
 """
 
 import contextlib
@@ -127,7 +128,7 @@ def read_keys(path: Path) -> list[ApiKey]:
 
 
 def add_key(path: Path, name: str, scopes: Sequence[str], expires: datetime | None = None) -> str:
-    """Create a key, write its hash to the file and return the key, which cannot be recovered later."""
+    """Create a key, write its hash to the file and return the key; raise ConflictError if the name has one."""
     token = new_token()
     with _changing(path) as keys:
         if any(key.name == name for key in keys):

@@ -68,7 +68,7 @@ def deploy(models: ModelStore, deployment: Deployment, wait: float) -> Rollout:
 
 
 def rollback(models: ModelStore, wait: float) -> Rollout:
-    """Make every worker serve the previous deployment; `wait` as for `deploy`."""
+    """Make every worker serve the previous deployment; `wait` as for `deploy`. ConfigError: there is none."""
     history = models.history()
     if not history:
         remedy = "name one: `batchyield deploy rollback REVISION`"
