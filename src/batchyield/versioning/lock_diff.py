@@ -36,14 +36,6 @@ def compare_outputs(committed: DvcLock, rebuilt: DvcLock) -> list[OutputPair]:
     ]
 
 
-def format_outputs(pairs: list[OutputPair]) -> list[str]:
-    """Return the comparison as text, one line per output."""
-    return align_columns(
-        (p.stage, p.path, p.rebuilt or "not built", "same" if p.same else f"DIFFERENT, committed {p.committed}")
-        for p in pairs
-    )
-
-
 def align_columns(rows: Iterable[Sequence[object]]) -> list[str]:
     """Return rows of cells as indented lines with aligned columns."""
     cells = [[str(cell) for cell in row] for row in rows]
@@ -52,13 +44,11 @@ def align_columns(rows: Iterable[Sequence[object]]) -> list[str]:
 
 
 class ChangedInput(NamedTuple):
-    """An input of a stage that differs between two locks.
+    """An input that differs between two locks, and the first stage that reads it.
 
     Attributes:
-        stage: the first stage that reads it.
         kind: `code`, `data`, `params`, `command` or `environment`.
         what: the path or the param.
-        change: both values.
     """
 
     stage: str
@@ -71,12 +61,9 @@ class ChangedInput(NamedTuple):
 
 
 def flatten(value: Any, where: str = "", *, lists: bool = False) -> dict[str, Any]:
-    """Return nested values by their dotted names; an empty mapping or list is a value.
+    """Return nested values by their dotted names, which begin with `where`; an empty mapping or list is a value.
 
-    Args:
-        value: decoded JSON or YAML.
-        where: prefix of all names.
-        lists: whether each item of a list gets its own name, as in `a[0]`; otherwise a list is one value.
+    If `lists`, each item of a list gets its own name, as in `a[0]`; otherwise a list is one value.
     """
     if isinstance(value, dict) and (value or not where):
         items = [(f"{where}.{key}".strip("."), value[key]) for key in value]
