@@ -46,13 +46,11 @@ class Trace(msgspec.Struct, frozen=True):
         asked: the argument of `trace`.
         revision: the commit whose lock was followed.
         title: its date, subject and tags.
-        subjects: the traced files.
         steps: the upstream stages, nearest first, each once.
         raw: the raw object; None if no upstream stage reads it, or the revision has no pin.
         environment: the fingerprint committed at the revision, or None.
         readers: the stages that read a subject that no stage makes.
         breaks: where the commit contradicts its own lock, so that a rebuild may give other bytes.
-        notes: further remarks.
         commands: shell commands that rebuild the subjects.
     """
 
@@ -70,11 +68,7 @@ class Trace(msgspec.Struct, frozen=True):
 
 
 def trace(name: str, *, root: Path = Path()) -> Trace:
-    """Trace a file, an md5 (at least 6 digits), or all outputs of a revision; tried in this order.
-
-    Args:
-        name: path, md5 or revision.
-        root: the top of the checkout; relative paths begin there.
+    """Trace a path relative to `root`, an md5 (at least 6 digits), or all outputs of a revision; tried in this order.
 
     Raises:
         RevisionError: the name fits nothing, or several things.
@@ -216,7 +210,14 @@ def render(result: Trace) -> str:
     lines += [*(f"  {note}" for note in result.notes), "", *_Tree(result).lines()]
     if result.readers:
         lines.append(f"  read by {', '.join(result.readers)}")
-    lines += ["", *_environment(result.environment)]
+    if result.environment is None:
+        lines += ["", f"environment: no {FINGERPRINT} is committed there"]
+    else:
+        found = result.environment
+        libraries = ", ".join(f"{name} {version}" for name, version in found.get("libraries", {}).items())
+        machine = f"Python {found.get('python', 'unknown')}, {found.get('platform', 'unknown')}"
+        features = f"{len(found.get('cpu', []))} CPU features"
+        lines += ["", f"environment ({FINGERPRINT}): {machine}, {features}", f"  {libraries}"]
     if result.breaks:
         lines += ["", "BROKEN: the commit differs from what its lock was made from, so a rebuild may give other bytes"]
         lines += [f"  {problem}" for problem in result.breaks]
@@ -245,7 +246,11 @@ class _Tree:
             yield head + ("" if file.role == "data" else f"  {file.role}")
             if file.role == "raw data" and file.path not in self.shown:
                 self.shown.add(file.path)
-                yield f"{pad}{' ' * INDENT}{self._import()}"
+                imported = "the revision has no pin with the object that it was imported from"
+                if raw := self.raw:
+                    size = "of unknown size" if raw.size is None else f"{raw.size:,} bytes"
+                    imported = f"imported from {raw.url}, etag {raw.etag or 'unknown'}, {size}"
+                yield f"{pad}{' ' * INDENT}{imported}"
         elif file.stage in self.shown:
             yield f"{head}  made by {file.stage}, above"
         else:
@@ -258,24 +263,15 @@ class _Tree:
         yield f"{pad}made by {step.stage}: {step.command}"
         inner = pad + " " * INDENT
         for source, params in step.params.items():
-            yield from _listed(inner, source, [f"{name}={_json(value)}" for name, value in flatten(params).items()])
+            values = flatten(params).items()
+            texts = [f"{k}={json.dumps(v, ensure_ascii=False, separators=(',', ':'))}" for k, v in values]
+            yield from _listed(inner, source, texts)
         for role in LISTED_ROLES:
-            yield from _listed(
-                inner, role, [f"{read.path}@{read.md5[:8]}" for read in step.inputs if read.role == role]
-            )
+            texts = [f"{read.path}@{read.md5[:8]}" for read in step.inputs if read.role == role]
+            yield from _listed(inner, role, texts)
         for read in step.inputs:
             if read.role not in LISTED_ROLES:
                 yield from self._file(read, depth + 1)
-
-    def _import(self) -> str:
-        if self.raw is None:
-            return "the revision has no pin with the object that it was imported from"
-        size = "of unknown size" if self.raw.size is None else f"{self.raw.size:,} bytes"
-        return f"imported from {self.raw.url}, etag {self.raw.etag or 'unknown'}, {size}"
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _listed(pad: str, label: str, items: list[str]) -> list[str]:
@@ -290,11 +286,3 @@ def _listed(pad: str, label: str, items: list[str]) -> list[str]:
         break_long_words=False,
         break_on_hyphens=False,
     )
-
-
-def _environment(fingerprint: dict[str, Any] | None) -> list[str]:
-    if fingerprint is None:
-        return [f"environment: no {FINGERPRINT} is committed there"]
-    libraries = ", ".join(f"{name} {version}" for name, version in fingerprint.get("libraries", {}).items())
-    machine = f"Python {fingerprint.get('python', 'unknown')}, {fingerprint.get('platform', 'unknown')}"
-    return [f"environment ({FINGERPRINT}): {machine}, {len(fingerprint.get('cpu', []))} CPU features", f"  {libraries}"]

@@ -25,8 +25,7 @@ class Audit(msgspec.Struct, frozen=True):
     Attributes:
         problems: what is missing or corrupt, one message each.
         warnings: what may be lost later, or is not needed.
-        source: state of the source object.
-        storage: URL of the storage.
+        storage: its URL.
         copies: every pinned file in the storage, the raw data first, then in pipeline order.
         orphans: objects in the storage that no revision pins.
         revisions: the revisions whose pins were read, in words.
@@ -49,9 +48,7 @@ class Audit(msgspec.Struct, frozen=True):
 def audit(root: Path = Path(), *, s3_port: int | None = None) -> Audit:
     """Compare the pins of the working tree at `root` with the source bucket and the storage, without changing them.
 
-    Args:
-        root: the checkout.
-        s3_port: of the embedded server, if the remotes use it and it is not running.
+    `s3_port` is that of the embedded server, if the remotes use it and it is not running.
 
     Raises:
         StorageError: S3 cannot be reached, or refuses.
@@ -64,19 +61,14 @@ def audit(root: Path = Path(), *, s3_port: int | None = None) -> Audit:
         copies = tuple(_copies(storage, [(raw_data.DATA.as_posix(), pin.outs[0].md5), *expected]))
         pinned = read_pinned_hashes(root)
         orphans = _orphans(storage, pinned, copies)
-    problems = (*_source_problems(source, copies[0]), *map(_copy_problem, _damaged(copies)))
+    damaged = (copy for copy in copies if copy.state is not ObjectState.INTACT)
+    problems = (*_source_problems(source, copies[0]), *map(_copy_problem, damaged))
     warnings = tuple(_warnings(source, copies[0], orphans, pinned))
     return Audit(problems, warnings, source, storage.url(), copies, orphans, pinned.revisions)
 
 
 class PinnedHashes(NamedTuple):
-    """The hashes that any revision pins.
-
-    Attributes:
-        md5s: of every file that a lock or a `.dvc` file names, as output or as input.
-        revisions: the revisions, in words.
-        complete: whether the clone has the whole history.
-    """
+    """The hashes that any revision pins, the revisions in words, and whether the clone has the whole history."""
 
     md5s: frozenset[str]
     revisions: str
@@ -143,10 +135,6 @@ def _orphans(storage: remotes.Remote, pinned: PinnedHashes, copies: tuple[Stored
     ]
     named |= {copy.key for copy in _copies(storage, folders)}
     return tuple(Orphan(key, size) for key, size in objects.items() if key not in named)
-
-
-def _damaged(copies: tuple[StoredCopy, ...]) -> Iterator[StoredCopy]:
-    return (copy for copy in copies if copy.state is not ObjectState.INTACT)
 
 
 def _copy_problem(copy: StoredCopy) -> str:

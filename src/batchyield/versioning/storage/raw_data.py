@@ -101,13 +101,21 @@ def fetch(root: Path = Path()) -> str:
 
 
 def clean_cache(root: Path = Path()) -> list[str]:
-    """Remove corrupt copies of the pinned files from the DVC cache; return a message for each file."""
-    pinned = {path: digest for path, (_, digest) in read_lock(root / LOCK).outs().items()}
-    problem = "was corrupt in the DVC cache and is removed: `dvc repro` rebuilds it, `dvc pull` fetches it"
-    return [
-        f"{path} {problem}"
-        for path in content_store.remove_corrupt(root, {DATA.as_posix(): read_pin(root).md5} | pinned)
-    ]
+    """Remove corrupt pinned files from the DVC cache, and their copies in the workspace; return a message for each.
+
+    DVC does not hash a read-only file of its cache. Once it is removed, `dvc repro` and `dvc pull` restore it.
+    """
+    outputs = {path: digest for path, (_, digest) in read_lock(root / LOCK).outs().items()}
+    messages = []
+    for path, digest in ({DATA.as_posix(): read_pin(root).md5} | outputs).items():
+        cached, here = content_store.cache_path(root, digest), root / path
+        if cached.is_file() and (actual := md5_of_file(cached)) != digest:
+            if here.is_file() and md5_of_file(here) == actual:
+                here.unlink()
+            cached.unlink()
+            problem = "was corrupt in the DVC cache and is removed: `dvc repro` rebuilds it, `dvc pull` fetches it"
+            messages.append(f"{path} {problem}")
+    return messages
 
 
 def is_current(root: Path, digest: str) -> bool:
@@ -141,21 +149,16 @@ def _read(root: Path, pin: Pin) -> tuple[bytes, str]:
         return _read_source(root, pin), "from the source bucket"
     except BatchyieldError as error:
         problems.append(str(error))
-    if _is_empty(root) and md5_of(sample := simulate().csv()) == pin.md5:
-        return sample, "generated: they are the sample plant's"
+    if not remotes.external_location(root):
+        server = remotes.embedded_server(root=root)
+        empty = embedded_s3.is_healthy(server) and not embedded_s3.has_object(server, KEY)
+        if empty and md5_of(sample := simulate().csv()) == pin.md5:
+            return sample, "generated: they are the sample plant's"
     reasons = "".join(f"\n- {problem}" for problem in problems)
     raise StorageError(
         f"the raw data that {PIN} pins, md5 {pin.md5}, cannot be fetched:{reasons}",
         "correct one of these and run the same command again; a checkout that has them can `batchyield data mirror`",
     )
-
-
-def _is_empty(root: Path) -> bool:
-    """Return whether the source is a running embedded server without raw data."""
-    if remotes.external_location(root):
-        return False
-    server = remotes.embedded_server(root=root)
-    return embedded_s3.is_healthy(server) and not embedded_s3.has_object(server, KEY)
 
 
 def _read_source(root: Path, pin: Pin) -> bytes:

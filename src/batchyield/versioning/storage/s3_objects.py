@@ -36,9 +36,6 @@ class SourceStatus(msgspec.Struct, frozen=True):
     """State of the source object of the raw data.
 
     Attributes:
-        url: of the object.
-        versioning: of its bucket.
-        state: intact, an older version that the bucket keeps, changed, or missing.
         pinned: ETag and size as pinned.
         found: ETag and size of the current object; empty if there is none.
         version: id of the version that has the pinned bytes, if known.
@@ -53,15 +50,7 @@ class SourceStatus(msgspec.Struct, frozen=True):
 
 
 class StoredCopy(msgspec.Struct, frozen=True):
-    """State of one pinned file in the storage.
-
-    Attributes:
-        path: in the workspace.
-        md5: as pinned.
-        key: of the object.
-        state: intact, corrupt or missing.
-        found: md5 and size of a corrupt object.
-    """
+    """State of one pinned file in the storage; `found` has the md5 and size of a corrupt object."""
 
     path: str
     md5: str
@@ -93,15 +82,9 @@ def read_versioning(remote: Remote) -> Versioning:
 def check_source(
     remote: Remote, name: str, path: str, etag: str, size: int | None, version: str | None
 ) -> SourceStatus:
-    """Compare the source object with its pin.
+    """Compare the source object at `path` in a remote with its pin; `name` is that of the remote, for messages.
 
-    Args:
-        remote: the remote that has it.
-        name: of the remote, for messages.
-        path: in the remote.
-        etag: as pinned, without quotes.
-        size: as pinned, in bytes.
-        version: pinned version id; if given, only that version counts, as for DVC.
+    If a version id is pinned, only that version counts, as for DVC.
 
     Raises:
         StorageError: the remote cannot be reached, or refuses.
