@@ -74,12 +74,16 @@ def flatten(value: Any, where: str = "", *, lists: bool = False) -> dict[str, An
     return {name: leaf for at, item in items for name, leaf in flatten(item, at, lists=lists).items()}
 
 
+def input_role(path: str) -> str:
+    """Return `code`, `environment` or `data` for an input from outside the pipeline, by its top folder."""
+    return {"src": "code", "requirements": "environment"}.get(path.split("/")[0], "data")
+
+
 def _inputs(stage: LockedStage, outputs: set[str]) -> Iterator[tuple[str, str, Any]]:
     yield "command", "cmd", stage.cmd
     for dep in stage.deps:
         if dep.path not in outputs:  # an output of an earlier stage differs only because an earlier input does
-            kind = {"src": "code", "requirements": "environment"}.get(dep.path.split("/")[0], "data")
-            yield kind, dep.path, dep.md5
+            yield input_role(dep.path), dep.path, dep.md5
     for file, params in stage.params.items():
         for key, value in flatten(params).items():
             yield "params", f"{key} in {file}", value

@@ -33,7 +33,7 @@ from batchyield.versioning.storage import remotes
 MODEL = "data/model/model.onnx"
 MD5 = re.compile(r"[0-9a-f]{6,32}(\.dir)?")
 LINE_CHARACTERS = 118
-INDENT = 2
+INDENT = "  "
 LABEL_CHARACTERS = 13
 LISTED_ROLES = ("code", "environment")
 """Inputs that are listed in a line of the stage instead of as branches of the tree."""
@@ -207,7 +207,9 @@ def _rebuild_commands(subjects: tuple[File, ...], revision: str, root: Path) -> 
 def render(result: Trace) -> str:
     """Return the trace as text: tree, environment, contradictions, commands."""
     lines = [f"{result.asked}: in the lock of {result.revision[:12]}, {result.title}"]
-    lines += [*(f"  {note}" for note in result.notes), "", *_Tree(result).lines()]
+    lines += [*(f"  {note}" for note in result.notes), ""]
+    shown: set[str] = set()
+    lines += [line for subject in result.subjects for line in _tree(subject, result, shown)]
     if result.readers:
         lines.append(f"  read by {', '.join(result.readers)}")
     if result.environment is None:
@@ -226,42 +228,27 @@ def render(result: Trace) -> str:
     )
 
 
-class _Tree:
-    """The lineage as an indented tree, each stage once."""
-
-    def __init__(self, result: Trace) -> None:
-        self.subjects, self.raw = result.subjects, result.raw
-        self.steps = {step.stage: step for step in result.steps}
-        self.shown: set[str] = set()
-
-    def lines(self) -> Iterator[str]:
-        for subject in self.subjects:
-            yield from self._file(subject, 0)
-
-    def _file(self, file: File, depth: int) -> Iterator[str]:
-        pad = " " * (INDENT * depth)
-        size = "" if file.size is None else f"  {file.size:,} bytes"
-        head = f"{pad}{file.path}  {file.md5[:8]}{size}"
-        if file.stage is None:
-            yield head + ("" if file.role == "data" else f"  {file.role}")
-            if file.role == "raw data" and file.path not in self.shown:
-                self.shown.add(file.path)
-                imported = "the revision has no pin with the object that it was imported from"
-                if raw := self.raw:
-                    size = "of unknown size" if raw.size is None else f"{raw.size:,} bytes"
-                    imported = f"imported from {raw.url}, etag {raw.etag or 'unknown'}, {size}"
-                yield f"{pad}{' ' * INDENT}{imported}"
-        elif file.stage in self.shown:
-            yield f"{head}  made by {file.stage}, above"
-        else:
-            self.shown.add(file.stage)
-            yield head
-            yield from self._step(self.steps[file.stage], depth + 1)
-
-    def _step(self, step: Step, depth: int) -> Iterator[str]:
-        pad = " " * (INDENT * depth)
-        yield f"{pad}made by {step.stage}: {step.command}"
-        inner = pad + " " * INDENT
+def _tree(file: File, result: Trace, shown: set[str], pad: str = "") -> Iterator[str]:
+    """Return the lineage of a file as an indented tree without the stages and files in `shown`, and add its own."""
+    size = "" if file.size is None else f"  {file.size:,} bytes"
+    head = f"{pad}{file.path}  {file.md5[:8]}{size}"
+    if file.stage is None:
+        yield head + ("" if file.role == "data" else f"  {file.role}")
+        if file.role == "raw data" and file.path not in shown:
+            shown.add(file.path)
+            imported = "the revision has no pin with the object that it was imported from"
+            if raw := result.raw:
+                size = "of unknown size" if raw.size is None else f"{raw.size:,} bytes"
+                imported = f"imported from {raw.url}, etag {raw.etag or 'unknown'}, {size}"
+            yield f"{pad}{INDENT}{imported}"
+    elif file.stage in shown:
+        yield f"{head}  made by {file.stage}, above"
+    else:
+        shown.add(file.stage)
+        yield head
+        step = next(step for step in result.steps if step.stage == file.stage)
+        yield f"{pad}{INDENT}made by {step.stage}: {step.command}"
+        inner = pad + 2 * INDENT
         for source, params in step.params.items():
             values = flatten(params).items()
             texts = [f"{k}={json.dumps(v, ensure_ascii=False, separators=(',', ':'))}" for k, v in values]
@@ -271,7 +258,7 @@ class _Tree:
             yield from _listed(inner, role, texts)
         for read in step.inputs:
             if read.role not in LISTED_ROLES:
-                yield from self._file(read, depth + 1)
+                yield from _tree(read, result, shown, inner)
 
 
 def _listed(pad: str, label: str, items: list[str]) -> list[str]:

@@ -86,14 +86,12 @@ class SourceObject:
         if self.versioning is Versioning.ON or self.old is None or self.old == data:
             return
         digest = md5_of(self.old)
+        path = raw_data.DATA.as_posix()
         if digest in pinned:
-            content_store.mirror(self.root, self.old, raw_data.DATA.as_posix())
+            content_store.mirror(self.root, self.old, path)
             return
         storage = remotes.s3_client("storage", self.root)
-        if (
-            force
-            or s3_objects.check_copy(storage, "storage", raw_data.DATA.as_posix(), digest).state is ObjectState.INTACT
-        ):
+        if force or s3_objects.check_copy(storage, "storage", path, digest).state is ObjectState.INTACT:
             return
         raise ConflictError(
             f"{self.url} has {len(self.old)} bytes, md5 {digest}, that neither commit nor workspace pins and our "
@@ -113,12 +111,10 @@ class SourceObject:
         """Undo `put`."""
         if not self.touched:
             return
-        if self.version and self.versioning is Versioning.ON:
+        which = {"VersionId": self.version} if self.version and self.versioning is Versioning.ON else {}
+        if which or self.old is None:
             with remotes.s3_errors(self.name):
-                self.remote.client.delete_object(Bucket=self.remote.bucket, Key=self.key, VersionId=self.version)
-        elif self.old is None:
-            with remotes.s3_errors(self.name):
-                self.remote.client.delete_object(Bucket=self.remote.bucket, Key=self.key)
+                self.remote.client.delete_object(Bucket=self.remote.bucket, Key=self.key, **which)
         elif s3_objects.read_object(self.remote, self.name, self.key) != self.old:
             s3_objects.write_object(self.remote, self.name, self.key, self.old)
 

@@ -1,6 +1,7 @@
-"""The raw data: read their pin and fetch the pinned bytes."""
+"""The raw data: read their pin, compare it with the source, and fetch the pinned bytes."""
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -10,7 +11,7 @@ from batchyield.plant.simulator import simulate
 from batchyield.serving.lockfile import LockedFile, read_lock
 from batchyield.versioning.lock_diff import LOCK
 from batchyield.versioning.storage import content_store, embedded_s3, remotes, s3_objects
-from batchyield.versioning.storage.s3_objects import ObjectState, SourceStatus
+from batchyield.versioning.storage.s3_objects import ObjectState, SourceStatus, Versioning
 
 DATA = Path("data/raw/batches.csv")
 PIN = Path("data/raw/batches.csv.dvc")
@@ -75,9 +76,45 @@ def read_pin(root: Path = Path()) -> Pin:
 
 
 def check_source(root: Path, pin: Pin) -> SourceStatus:
-    """Compare the source object with its pin; see `s3_objects.check_source`."""
+    """Compare the source object with its pin; if the pin has a version id, only that version counts, as for DVC.
+
+    Raises:
+        StorageError: the remote cannot be reached, or refuses.
+    """
     (name, path), dep = pin.location, pin.deps[0]
-    return s3_objects.check_source(remotes.s3_client(name, root), name, path, dep.etag, dep.size, dep.version_id)
+    remote, version = remotes.s3_client(name, root), dep.version_id
+    with remotes.s3_errors(name):
+        kept = s3_objects.read_versioning(remote)
+        which = {"VersionId": version} if version else {}
+        now = s3_objects.call(remote.client.head_object, Bucket=remote.bucket, Key=remote.key(path), **which)
+        state, found = ObjectState.MISSING, ""
+        if now is not None:
+            found = _describe(_etag(now), now["ContentLength"])
+            same = _etag(now) == dep.etag and dep.size in (None, now["ContentLength"])
+            state = ObjectState.INTACT if same else ObjectState.CHANGED
+        if state is ObjectState.INTACT and now:
+            version = version or now.get("VersionId")
+        elif not version and kept in (Versioning.ON, Versioning.SUSPENDED):  # DVC requests only the pinned version
+            version = _version(remote, path, dep.etag)
+            state = ObjectState.OLDER if version else state
+    return SourceStatus(remote.url(path), kept, state, _describe(dep.etag, dep.size), found, version)
+
+
+def _version(remote: remotes.Remote, path: str, etag: str) -> str | None:
+    pages = remote.client.get_paginator("list_object_versions")
+    for page in pages.paginate(Bucket=remote.bucket, Prefix=remote.key(path)):
+        for item in page.get("Versions", ()):
+            if item["Key"] == remote.key(path) and _etag(item) == etag:
+                return str(item["VersionId"])
+    return None
+
+
+def _etag(answer: dict[str, Any]) -> str:
+    return str(answer["ETag"]).strip('"')
+
+
+def _describe(etag: str, size: int | None) -> str:
+    return f"ETag {etag}" if size is None else f"ETag {etag}, {size} bytes"
 
 
 def fetch(root: Path = Path()) -> str:
