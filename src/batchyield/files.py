@@ -60,9 +60,8 @@ def _write(path: Path, data: bytes | Iterable[bytes], mode: int | None) -> None:
         else:
             partial.chmod(mode)
         partial.replace(path)
-    except BaseException:
+    finally:
         partial.unlink(missing_ok=True)
-        raise
 
 
 @contextlib.contextmanager

@@ -40,13 +40,11 @@ def expand_grid(root: Path, overrides: Sequence[str]) -> list[list[str]]:
         ParamsError: a point cannot be composed, or has a value outside its type or range.
     """
     with _params_errors(root, overrides):
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-        choices = [
-            [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
-            if override.is_sweep_override()
-            else [f"{override.get_key_element()}={override.get_value_element_as_str()}"]
-            for override in parsed
-        ]
+        choices = []
+        for override in OverridesParser.create().parse_overrides(list(overrides)):
+            swept = override.is_sweep_override()
+            values = override.sweep_string_iterator() if swept else [override.get_value_element_as_str()]
+            choices.append([f"{override.get_key_element()}={value}" for value in values])
     points = [list(point) for point in itertools.product(*choices)]
     for point in points:
         name = " ".join(point)

@@ -80,7 +80,7 @@ def find_md5(prefix: str, root: Path) -> tuple[LockMatch | None, tuple[str, ...]
     """Search the lock of HEAD, then the locks of all branches and tags, newest first, for the beginning of an md5.
 
     Returns:
-        The first lock that contains it, and the commits searched before it whose lock cannot be parsed.
+        The first lock that contains it, and a message for each lock before it that cannot be read.
 
     Raises:
         RevisionError: the prefix fits several hashes of that lock.
@@ -95,7 +95,7 @@ def find_md5(prefix: str, root: Path) -> tuple[LockMatch | None, tuple[str, ...]
                 continue
             lock = read_lock_at(revision, root, text)
         except ArtifactError:
-            unreadable.append(revision)
+            unreadable.append(f"the lock of {revision[:12]} cannot be read and was skipped")
             continue
         entries = [entry for entry in lock.entries() if entry.md5.startswith(prefix)]
         if len({entry.md5 for entry in entries}) > 1:

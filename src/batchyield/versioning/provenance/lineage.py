@@ -82,8 +82,7 @@ def read_raw_object(revision: str, root: Path) -> RawObject | None:
     Raises:
         ArtifactError: the pin cannot be read.
     """
-    text = read_text_at(revision, PIN, root)
-    if text is None:
+    if (text := read_text_at(revision, PIN, root)) is None:
         return None
     pin = parse_pin(text)
     source = pin.deps[0]

@@ -84,7 +84,7 @@ def trace(name: str, *, root: Path = Path()) -> Trace:
         both = f"the md5 {match.md5} ({match.paths[0]}) and the revision {revision}"
         raise RevisionError(f"{name} names both {both}", "give more digits of the one that is meant")
     if match:
-        return _trace(name, match, root, *_unread(unread))
+        return _trace(name, match, root, *unread)
     if revision:
         outs = sorted((lock := read_lock_at(revision, root)).outs(), key=lambda out: out != MODEL)
         if not outs:
@@ -93,7 +93,7 @@ def trace(name: str, *, root: Path = Path()) -> Trace:
     if locked := _in_head_lock(path, root):
         return _trace(name, locked, root, f"{path} is not in the workspace; this is the entry in the lock of HEAD")
     raise RevisionError(
-        "; ".join([f"{name} is not a file here, not a revision, and begins no md5 in any lock", *_unread(unread)]),
+        "; ".join([f"{name} is not a file here, not a revision, and begins no md5 in any lock", *unread]),
         "`git fetch --unshallow` fetches the history that this shallow clone lacks"
         if is_shallow(root)
         else "give an md5 (6 digits or more), a path or a revision; `git fetch --all --tags` fetches those of others",
@@ -103,7 +103,7 @@ def trace(name: str, *, root: Path = Path()) -> Trace:
 def _trace_file(name: str, path: str, root: Path) -> Trace:
     md5, locked = md5_of_file(root / name), _in_head_lock(path, root)
     match, unread = find_md5(md5, root)
-    notes = [*_unread(unread)]
+    notes = [*unread]
     if locked and locked.md5 != md5:
         notes.insert(0, f"the lock of HEAD has {locked.md5} for {path}, so the workspace file differs from it")
     if match:
@@ -135,10 +135,6 @@ def _in_head_lock(path: str, root: Path) -> LockMatch | None:
     lock = read_lock_at(head, root, text)
     entry = find_entry(lock, path)
     return LockMatch(head, lock, entry.md5, (path,)) if entry else None
-
-
-def _unread(revisions: tuple[str, ...]) -> list[str]:
-    return [f"the lock of {revision[:12]} cannot be read and was skipped" for revision in revisions]
 
 
 def _trace(name: str, match: LockMatch, root: Path, *notes: str) -> Trace:

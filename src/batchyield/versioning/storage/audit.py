@@ -92,9 +92,9 @@ def read_pinned_hashes(root: Path = Path()) -> PinnedHashes:
     listed = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *specs, cwd=root)
     here = [root / name for name in listed.split("\0") if name]
     texts += [file.read_text(errors="replace") for file in here if file.is_file()]
-    commits = git("rev-list", "--count", "--all", "HEAD", cwd=root).strip()
+    count = git("rev-list", "--count", "--all", "HEAD", cwd=root).strip()
     revisions = (
-        f"the working tree, HEAD and all {commits} commits of every local ref (branches, tags, experiments, stashes)"
+        f"the working tree, HEAD and all {count} commits of every local ref (branches, tags, experiments, stashes)"
     )
     return PinnedHashes(frozenset(HASH.findall("\n".join(texts))), revisions, not is_shallow(root))
 
@@ -161,11 +161,8 @@ def _warnings(
     source: SourceStatus, copy: StoredCopy, orphans: tuple[Orphan, ...], pinned: PinnedHashes
 ) -> Iterator[str]:
     if source.versioning is not Versioning.ON:
-        rest = (
-            "the copy in the storage is the only other one"
-            if copy.state is ObjectState.INTACT
-            else "there is no other copy"
-        )
+        kept = copy.state is ObjectState.INTACT
+        rest = "the copy in the storage is the only other one" if kept else "there is no other copy"
         yield f"versioning of the source bucket is {source.versioning}: an overwritten object is gone, and {rest}"
     if source.state is ObjectState.OLDER:
         yield f"the source has a newer version; the pinned raw data are its version {source.version}"
@@ -180,17 +177,13 @@ def _warnings(
 def render(result: Audit) -> str:
     """Return the audit as text: the verdict, problems and warnings, then every object."""
     count, bad = len(result.copies), len(result.problems)
-    lines = [
-        f"SOUND: all {count} pinned files are intact in {result.storage}, and the source has the pinned raw data"
-        if result.sound
-        else f"NOT SOUND: {bad} problem{'s' * (bad > 1)}"
-    ]
+    sound = f"SOUND: all {count} pinned files are intact in {result.storage}, and the source has the pinned raw data"
+    lines = [sound if result.sound else f"NOT SOUND: {bad} problem{'s' * (bad > 1)}"]
     lines += [f"  problem: {problem}" for problem in result.problems]
     lines += [f"  warning: {warning}" for warning in result.warnings]
-    lines += ["", f"source   {result.source.url}  {result.source.state}, versioning {result.source.versioning}"]
-    lines += [
-        f"         {result.source.pinned}" + (f", version {result.source.version}" if result.source.version else "")
-    ]
+    source, version = result.source, f", version {result.source.version}" if result.source.version else ""
+    lines += ["", f"source   {source.url}  {source.state}, versioning {source.versioning}"]
+    lines += [f"         {source.pinned}{version}"]
     lines += [f"mirror   of it in our storage: {result.copies[0].state}", f"storage  {result.storage}"]
     lines += align_columns((copy.state, copy.path, copy.md5) for copy in result.copies)
     lines += [f"orphans  {len(result.orphans)}, compared with {result.revisions}"]

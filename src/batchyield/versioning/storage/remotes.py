@@ -167,11 +167,7 @@ def s3_client(name: str, root: Path = Path()) -> Remote:
 
 @contextlib.contextmanager
 def s3_errors(name: str) -> Iterator[None]:
-    """Raise errors of botocore in the block as StorageError, with a remedy for the remote `name`.
-
-    Raises:
-        StorageError: the remote cannot be reached, or refuses the request.
-    """
+    """Raise errors of botocore in the block as StorageError, with a remedy for the remote `name`."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     remedy = f"check url, endpointurl, keys or profile of the remote {name} (.dvc/config, .dvc/config.local)"
