@@ -1,5 +1,6 @@
 """Trace bytes through the lock to code, params, raw object and environment, and print how to rebuild them."""
 
+import contextlib
 import json
 import os
 import re
@@ -115,17 +116,11 @@ def _trace_file(name: str, path: str, root: Path) -> Trace:
         remedy = f"`batchyield pin trace {locked.md5}` traces the pinned bytes"
         if locked.lock.outs().get(path):
             remedy += f", `dvc checkout {path}` restores them"
-    try:
-        current = find_entry(read_lock(root / LOCK), path)
-    except BatchyieldError:
-        current = None
-    if current and current.md5 == md5:
-        remedy = f"the {LOCK} of the workspace has them: commit it, then trace again"
-    problem = [
-        f"its bytes (md5 {md5}) are in no committed lock",
-        *(notes if locked else [f"{path} is not a path of HEAD's lock"]),
-    ]
-    raise ArtifactError(name, "; ".join(problem), remedy)
+    with contextlib.suppress(BatchyieldError):
+        if (current := find_entry(read_lock(root / LOCK), path)) and current.md5 == md5:
+            remedy = f"the {LOCK} of the workspace has them: commit it, then trace again"
+    reasons = notes if locked else [f"{path} is not a path of HEAD's lock"]
+    raise ArtifactError(name, "; ".join([f"its bytes (md5 {md5}) are in no committed lock", *reasons]), remedy)
 
 
 def _in_head_lock(path: str, root: Path) -> LockMatch | None:
