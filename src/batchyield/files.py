@@ -49,7 +49,9 @@ def _write(path: Path, data: bytes | Iterable[bytes], mode: int | None) -> None:
             file.flush()
             os.fsync(file.fileno())
         if mode is None:
-            partial.chmod(0o666 & ~_umask())  # mkstemp creates private files, and an output need not be private
+            umask = os.umask(0)
+            os.umask(umask)
+            partial.chmod(0o666 & ~umask)  # mkstemp creates private files, and an output need not be private
         elif path.exists():
             before = path.stat()
             with contextlib.suppress(PermissionError):  # only root may change the owner
@@ -58,9 +60,8 @@ def _write(path: Path, data: bytes | Iterable[bytes], mode: int | None) -> None:
         else:
             partial.chmod(mode)
         partial.replace(path)
-    except BaseException:
+    finally:
         partial.unlink(missing_ok=True)
-        raise
 
 
 @contextlib.contextmanager
@@ -85,9 +86,3 @@ def md5_of_file(path: Path) -> str:
 def md5_of(data: bytes) -> str:
     """Return the md5 of bytes."""
     return hashlib.md5(data, usedforsecurity=False).hexdigest()
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current

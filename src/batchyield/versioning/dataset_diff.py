@@ -32,7 +32,6 @@ class ColumnShift(msgspec.Struct, frozen=True):
     """Shift of one column; clocks and starts of ranges in minutes after midnight, lengths in minutes.
 
     Attributes:
-        reading: its name.
         moved: Kolmogorov-Smirnov distance of before and after, 0 to 1; missing counts as a value.
         missing: shares before and after, 0 to 1.
         mean: before and after; None if there are no values.
@@ -50,10 +49,8 @@ class DatasetDiff(msgspec.Struct, frozen=True):
     """Comparison of two files; pairs are before and after.
 
     Attributes:
-        batches: numbers of batches.
         added, removed: ids, in the order of their file.
         changed: batches with other readings or another yield.
-        encoding: of the files.
         columns: headers, in the order of the files.
         noticed: numbers of cells that were repaired or read as missing.
         shifts: of every reading and the yield, largest first.
@@ -91,6 +88,8 @@ def diff_datasets(before: bytes, after: bytes) -> DatasetDiff:
         if name in was and was[name] != now[name]
     )
     added = tuple(name for name in now if name not in was)
+    earlier, later = map(_numbers, sheets)
+    shifts = (_shift(name, earlier[name], later[name]) for name in earlier)
     return DatasetDiff(
         batches=(len(sheets[0].batches), len(sheets[1].batches)),
         added=added,
@@ -99,16 +98,9 @@ def diff_datasets(before: bytes, after: bytes) -> DatasetDiff:
         encoding=(sheets[0].encoding, sheets[1].encoding),
         columns=(_header(before, sheets[0].encoding), _header(after, sheets[1].encoding)),
         noticed=(sum(map(len, sheets[0].warnings)), sum(map(len, sheets[1].warnings))),
-        shifts=column_shifts(*sheets),
+        shifts=tuple(sorted(shifts, key=lambda shift: -shift.moved)),
         drift=_drift(*sheets, set(added) if len(added) >= MIN_WINDOW_BATCHES else set(now)),
     )
-
-
-def column_shifts(before: Sheet, after: Sheet) -> tuple[ColumnShift, ...]:
-    """Return the shift of every reading and the yield between two files, largest first."""
-    was, now = _numbers(before), _numbers(after)
-    shifts = (_shift(name, was[name], now[name]) for name in was)
-    return tuple(sorted(shifts, key=lambda shift: -shift.moved))
 
 
 def _rows(sheet: Sheet) -> dict[str, tuple[object, ...]]:

@@ -10,15 +10,7 @@ from batchyield.errors import CommandError
 
 
 def dvc(*arguments: str, cwd: Path = Path(), quiet: bool = False) -> str:
-    """Run `dvc ARGUMENTS` in `cwd` with the current Python.
-
-    Args:
-        arguments: of the command.
-        cwd: the checkout.
-        quiet: whether to capture the output instead of printing it.
-
-    Returns:
-        The standard output if `quiet`, else an empty string.
+    """Run `dvc ARGUMENTS` in `cwd` with the current Python; if `quiet`, return its standard output, else print it.
 
     Raises:
         CommandError: DVC failed; the message has its error output if `quiet`.

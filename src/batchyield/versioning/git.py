@@ -34,14 +34,11 @@ def is_shallow(root: Path) -> bool:
 
 
 def copy_working_tree(root: Path, target: Path) -> Path:
-    """Copy the files that git tracks or would track below `root` into `target`, and commit them there.
+    """Copy the files that git tracks or would track below `root` into `target`, commit them there, and return `target`.
 
     The copy is a git repository with one commit, because DVC's experiments need one. Of an existing copy, the folders
     src, api, conf, tests and .git are replaced; other files stay unless `root` has a file of that name, so that its
     DVC cache, bucket and outputs make a second rebuild quick.
-
-    Returns:
-        `target`.
     """
     listed = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=root).split("\0")
     for stale in ("src", "api", "conf", "tests", ".git"):

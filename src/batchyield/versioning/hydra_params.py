@@ -40,13 +40,11 @@ def expand_grid(root: Path, overrides: Sequence[str]) -> list[list[str]]:
         ParamsError: a point cannot be composed, or has a value outside its type or range.
     """
     with _params_errors(root, overrides):
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-        choices = [
-            [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
-            if override.is_sweep_override()
-            else [f"{override.get_key_element()}={override.get_value_element_as_str()}"]
-            for override in parsed
-        ]
+        choices = []
+        for override in OverridesParser.create().parse_overrides(list(overrides)):
+            swept = override.is_sweep_override()
+            values = override.sweep_string_iterator() if swept else [override.get_value_element_as_str()]
+            choices.append([f"{override.get_key_element()}={value}" for value in values])
     points = [list(point) for point in itertools.product(*choices)]
     for point in points:
         name = " ".join(point)
@@ -68,18 +66,15 @@ def _params_errors(root: Path, overrides: Sequence[str]) -> Iterator[None]:
         lines = str(error).partition("Config search path")[0].splitlines()
         problem = " ".join(line.strip() for line in lines if line.strip() and not line.startswith("See https"))
         if unknown := re.search(r"Could not override '([^']+)'", problem):
-            near = difflib.get_close_matches(unknown[1], _parameter_names(root, overrides), 1)
+            groups = list(yaml.safe_load(compose(root)))
+            # A group that was overridden has the parameters of the chosen option.
+            chosen = [override for override in overrides if override.partition("=")[0] in groups]
+            names = [*groups, *flatten(yaml.safe_load(compose(root, chosen)))]
+            near = difflib.get_close_matches(unknown[1], names, 1)
             problem = f"unknown parameter '{unknown[1]}'" + (f"; did you mean '{near[0]}'?" if near else "")
         if overrides:
             raise ParamsError(" ".join(overrides), problem, "correct the override") from error
         raise ParamsError("conf/", problem) from error
-
-
-def _parameter_names(root: Path, overrides: Sequence[str]) -> list[str]:
-    """Return the config groups, and every dotted parameter of the options that the overrides choose."""
-    groups = list(yaml.safe_load(compose(root)))
-    chosen = [override for override in overrides if override.partition("=")[0] in groups]
-    return [*groups, *flatten(yaml.safe_load(compose(root, chosen)))]
 
 
 def write_params(root: Path = Path(), overrides: Sequence[str] = ()) -> str:

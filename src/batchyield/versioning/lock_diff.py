@@ -1,6 +1,6 @@
 """Compare two dvc.lock files: outputs that differ, and the changed inputs that explain them, in pipeline order."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,24 +24,11 @@ class OutputPair(NamedTuple):
 
 def compare_outputs(committed: DvcLock, rebuilt: DvcLock) -> list[OutputPair]:
     """Return every output of either lock, in pipeline order."""
-    before, after = committed.outs(), rebuilt.outs()
+    before, after, absent = committed.outs(), rebuilt.outs(), (None, None)
     return [
-        OutputPair(
-            (after.get(path) or before[path])[0],
-            path,
-            before[path][1] if path in before else None,
-            after[path][1] if path in after else None,
-        )
+        OutputPair((after.get(path) or before[path])[0], path, before.get(path, absent)[1], after.get(path, absent)[1])
         for path in dict.fromkeys([*after, *before])
     ]
-
-
-def format_outputs(pairs: list[OutputPair]) -> list[str]:
-    """Return the comparison as text, one line per output."""
-    return align_columns(
-        (p.stage, p.path, p.rebuilt or "not built", "same" if p.same else f"DIFFERENT, committed {p.committed}")
-        for p in pairs
-    )
 
 
 def align_columns(rows: Iterable[Sequence[object]]) -> list[str]:
@@ -52,13 +39,11 @@ def align_columns(rows: Iterable[Sequence[object]]) -> list[str]:
 
 
 class ChangedInput(NamedTuple):
-    """An input of a stage that differs between two locks.
+    """An input that differs between two locks, and the first stage that reads it.
 
     Attributes:
-        stage: the first stage that reads it.
         kind: `code`, `data`, `params`, `command` or `environment`.
         what: the path or the param.
-        change: both values.
     """
 
     stage: str
@@ -71,12 +56,9 @@ class ChangedInput(NamedTuple):
 
 
 def flatten(value: Any, where: str = "", *, lists: bool = False) -> dict[str, Any]:
-    """Return nested values by their dotted names; an empty mapping or list is a value.
+    """Return nested values by their dotted names, which begin with `where`; an empty mapping or list is a value.
 
-    Args:
-        value: decoded JSON or YAML.
-        where: prefix of all names.
-        lists: whether each item of a list gets its own name, as in `a[0]`; otherwise a list is one value.
+    If `lists`, each item of a list gets its own name, as in `a[0]`; otherwise a list is one value.
     """
     if isinstance(value, dict) and (value or not where):
         items = [(f"{where}.{key}".strip("."), value[key]) for key in value]
@@ -87,15 +69,18 @@ def flatten(value: Any, where: str = "", *, lists: bool = False) -> dict[str, An
     return {name: leaf for at, item in items for name, leaf in flatten(item, at, lists=lists).items()}
 
 
-def _inputs(stage: LockedStage, outputs: set[str]) -> Iterator[tuple[str, str, Any]]:
-    yield "command", "cmd", stage.cmd
-    for dep in stage.deps:
-        if dep.path not in outputs:  # an output of an earlier stage differs only because an earlier input does
-            kind = {"src": "code", "requirements": "environment"}.get(dep.path.split("/")[0], "data")
-            yield kind, dep.path, dep.md5
-    for file, params in stage.params.items():
-        for key, value in flatten(params).items():
-            yield "params", f"{key} in {file}", value
+def input_role(path: str) -> str:
+    """Return `code`, `environment` or `data` for an input from outside the pipeline, by its top folder."""
+    return {"src": "code", "requirements": "environment"}.get(path.split("/")[0], "data")
+
+
+def _inputs(stage: LockedStage, outputs: set[str]) -> dict[tuple[str, str], Any]:
+    params = [
+        (f"{key} in {file}", value) for file, values in stage.params.items() for key, value in flatten(values).items()
+    ]
+    # An output of an earlier stage differs only because an earlier input does.
+    outside = {(input_role(dep.path), dep.path): dep.md5 for dep in stage.deps if dep.path not in outputs}
+    return {("command", "cmd"): stage.cmd, **outside, **{("params", name): value for name, value in params}}
 
 
 def changed_inputs(committed: DvcLock, rebuilt: DvcLock) -> list[ChangedInput]:
@@ -103,12 +88,8 @@ def changed_inputs(committed: DvcLock, rebuilt: DvcLock) -> list[ChangedInput]:
     outputs = set(committed.outs()) | set(rebuilt.outs())
     changes: dict[tuple[str, str], ChangedInput] = {}
     for name in dict.fromkeys([*committed.stages, *rebuilt.stages]):
-        before, after = (
-            {(kind, what): value for kind, what, value in _inputs(lock.stages[name], outputs)}
-            if name in lock.stages
-            else {}
-            for lock in (committed, rebuilt)
-        )
+        locked = (lock.stages.get(name) for lock in (committed, rebuilt))
+        before, after = (_inputs(stage, outputs) if stage else {} for stage in locked)
         for key in dict.fromkeys([*before, *after]):
             if before.get(key) != after.get(key):
                 change = f"{before.get(key, 'nothing')} in the lock, {after.get(key, 'nothing')} now"

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from batchyield.errors import ArtifactError, CommandError, RevisionError
-from batchyield.serving.lockfile import DvcLock, LockedFile, parse_lock
+from batchyield.serving.lockfile import DvcLock, parse_lock
 from batchyield.versioning.git import git
 from batchyield.versioning.lock_diff import LOCK
 
@@ -13,14 +13,7 @@ _OTHER_REVISION = f"`git log --oneline --all -- {LOCK}` lists the revisions that
 
 
 class LockMatch(NamedTuple):
-    """A lock that contains the hash that was searched for.
-
-    Attributes:
-        revision: full hash of the lock's commit.
-        lock: the whole lock.
-        md5: the full hash.
-        paths: the files with that content, outputs first.
-    """
+    """A lock that contains an md5, the full hash of its commit, and the files with that content, outputs first."""
 
     revision: str
     lock: DvcLock
@@ -41,8 +34,7 @@ def require_commit(revision: str, root: Path) -> str:
     Raises:
         RevisionError: git knows no such revision.
     """
-    commit = resolve_commit(revision, root)
-    if commit is None:
+    if (commit := resolve_commit(revision, root)) is None:
         raise RevisionError(
             f"'{revision}' is not a revision of this repository",
             "list revisions with `git log --oneline --all`, fetch those of others with `git fetch --all --tags`; "
@@ -66,12 +58,7 @@ def read_text_at(revision: str, path: str | Path, root: Path) -> str | None:
 
 
 def read_lock_at(revision: str, root: Path, text: str | None = None) -> DvcLock:
-    """Return the dvc.lock of a revision.
-
-    Args:
-        revision: any git revision.
-        root: the checkout.
-        text: of the lock, if the caller has read it.
+    """Return the dvc.lock of a revision, parsed from `text` if the caller has read it.
 
     Raises:
         RevisionError: the revision has no lock.
@@ -90,14 +77,10 @@ def read_lock_at(revision: str, root: Path, text: str | None = None) -> DvcLock:
 
 
 def find_md5(prefix: str, root: Path) -> tuple[LockMatch | None, tuple[str, ...]]:
-    """Search the lock of HEAD, then the locks of all branches and tags, newest first, for an md5.
-
-    Args:
-        prefix: the md5 or its beginning, in lower case.
-        root: the checkout.
+    """Search the lock of HEAD, then the locks of all branches and tags, newest first, for the beginning of an md5.
 
     Returns:
-        The first lock that contains it, and the commits searched before it whose lock cannot be parsed.
+        The first lock that contains it, and a message for each lock before it that cannot be read.
 
     Raises:
         RevisionError: the prefix fits several hashes of that lock.
@@ -112,17 +95,15 @@ def find_md5(prefix: str, root: Path) -> tuple[LockMatch | None, tuple[str, ...]
                 continue
             lock = read_lock_at(revision, root, text)
         except ArtifactError:
-            unreadable.append(revision)
+            unreadable.append(f"the lock of {revision[:12]} cannot be read and was skipped")
             continue
-        if entries := [entry for entry in lock.entries() if entry.md5.startswith(prefix)]:
-            return _match(revision, lock, prefix, entries), tuple(unreadable)
+        entries = [entry for entry in lock.entries() if entry.md5.startswith(prefix)]
+        if len({entry.md5 for entry in entries}) > 1:
+            candidates = ", ".join(sorted({f"{entry.md5} ({entry.path})" for entry in entries}))
+            raise RevisionError(
+                f"{prefix} begins several hashes in the lock of {revision[:12]}: {candidates}", "give more digits"
+            )
+        if entries:
+            paths = tuple(dict.fromkeys(entry.path for entry in entries))
+            return LockMatch(revision, lock, entries[0].md5, paths), tuple(unreadable)
     return None, tuple(unreadable)
-
-
-def _match(revision: str, lock: DvcLock, prefix: str, entries: list[LockedFile]) -> LockMatch:
-    if len({entry.md5 for entry in entries}) > 1:
-        candidates = ", ".join(sorted({f"{entry.md5} ({entry.path})" for entry in entries}))
-        raise RevisionError(
-            f"{prefix} begins several hashes in the lock of {revision[:12]}: {candidates}", "give more digits"
-        )
-    return LockMatch(revision, lock, entries[0].md5, tuple(dict.fromkeys(entry.path for entry in entries)))

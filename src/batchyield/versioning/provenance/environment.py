@@ -22,12 +22,9 @@ LIBRARIES = (
 
 
 def read_fingerprint() -> dict[str, Any]:
-    """Return the fingerprint of this machine and its libraries under the settings of a stage.
+    """Return the fingerprint of this machine and its libraries under the settings of a stage, without host and paths.
 
     A new process computes it, because NumPy chooses threads and kernels when it loads, and may have loaded here.
-
-    Returns:
-        Nested plain values, without host name, path or time.
     """
     done = subprocess.run([sys.executable, "-m", __name__], capture_output=True, text=True, check=True)  # noqa: S603
     result: dict[str, Any] = json.loads(done.stdout)
@@ -68,10 +65,7 @@ def write_fingerprint(root: Path = Path()) -> str:
 
 
 def compare_fingerprint(recorded: str) -> list[str]:
-    """Return the differences between a recorded fingerprint and this machine, one message each.
-
-    Args:
-        recorded: the text of a fingerprint file.
+    """Return the differences between the text of a fingerprint file and this machine, one message each.
 
     Raises:
         ConfigError: the text is not a fingerprint.

@@ -11,11 +11,9 @@ from batchyield.errors import CommandError
 from batchyield.files import md5_of
 from batchyield.serving.lockfile import DvcLock, LockedFile
 from batchyield.versioning.git import git
+from batchyield.versioning.lock_diff import input_role
 from batchyield.versioning.revisions import read_text_at
 from batchyield.versioning.storage.raw_data import DATA, PIN, parse_pin
-
-ROLES = {"src": "code", "requirements": "environment"}
-"""Roles of inputs from outside the pipeline, by their top folder."""
 
 
 class File(msgspec.Struct, frozen=True):
@@ -59,7 +57,7 @@ def find_entry(lock: DvcLock, path: str, md5: str = "") -> LockedFile | None:
 def describe_file(lock: DvcLock, entry: LockedFile) -> File:
     """Return an entry of a lock with its role and the stage that makes it."""
     maker = lock.outs().get(entry.path)
-    outside = "raw data" if entry.path == str(DATA) else ROLES.get(entry.path.split("/")[0], "data")
+    outside = "raw data" if entry.path == str(DATA) else input_role(entry.path)
     return File(entry.path, entry.md5, entry.size, "output" if maker else outside, maker[0] if maker else None)
 
 
@@ -84,8 +82,7 @@ def read_raw_object(revision: str, root: Path) -> RawObject | None:
     Raises:
         ArtifactError: the pin cannot be read.
     """
-    text = read_text_at(revision, PIN, root)
-    if text is None:
+    if (text := read_text_at(revision, PIN, root)) is None:
         return None
     pin = parse_pin(text)
     source = pin.deps[0]

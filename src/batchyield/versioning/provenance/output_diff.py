@@ -27,23 +27,11 @@ class OutputDiff(NamedTuple):
     description: str = ""
 
 
-def _csv(data: bytes) -> dict[str, Any]:
-    rows = enumerate(csv.DictReader(io.StringIO(data.decode())), 2)
-    return {f"line {line}, column {column}": _number(cell) for line, row in rows for column, cell in row.items()}
-
-
 def _number(cell: str) -> float | str:
     try:
         return float(cell)
     except ValueError:
         return cell
-
-
-def _parquet(data: bytes) -> dict[str, Any]:
-    import pandas as pd
-
-    columns = pd.read_parquet(io.BytesIO(data)).to_dict("list")
-    return {f"row {i}, column {name}": value for name, values in columns.items() for i, value in enumerate(values)}
 
 
 def _onnx(data: bytes) -> dict[str, Any]:
@@ -67,9 +55,13 @@ def _cells(path: str, data: bytes) -> dict[str, Any]:
         case ".json":
             return flatten(json.loads(data), "$", lists=True)
         case ".csv":
-            return _csv(data)
+            rows = enumerate(csv.DictReader(io.StringIO(data.decode())), 2)
+            return {f"line {line}, column {name}": _number(cell) for line, row in rows for name, cell in row.items()}
         case ".parquet":
-            return _parquet(data)
+            import pandas as pd
+
+            columns = pd.read_parquet(io.BytesIO(data)).to_dict("list").items()
+            return {f"row {i}, column {name}": value for name, values in columns for i, value in enumerate(values)}
         case ".onnx":
             return _onnx(data)
         case _:
@@ -77,12 +69,7 @@ def _cells(path: str, data: bytes) -> dict[str, Any]:
 
 
 def diff_output(path: str, committed: bytes, rebuilt: bytes) -> OutputDiff:
-    """Compare a rebuilt output with the committed one.
-
-    Args:
-        path: of the output; its suffix selects the parser.
-        committed: the pinned bytes.
-        rebuilt: the bytes of the rebuild.
+    """Compare the bytes of a rebuilt output with the committed ones; the suffix of `path` selects the parser.
 
     Returns:
         SAME for equal bytes; CLOSE if all numbers differ by at most PREDICTION_TOLERANCE, relative above 1.

@@ -1,5 +1,6 @@
 """Trace bytes through the lock to code, params, raw object and environment, and print how to rebuild them."""
 
+import contextlib
 import json
 import os
 import re
@@ -33,7 +34,7 @@ from batchyield.versioning.storage import remotes
 MODEL = "data/model/model.onnx"
 MD5 = re.compile(r"[0-9a-f]{6,32}(\.dir)?")
 LINE_CHARACTERS = 118
-INDENT = 2
+INDENT = "  "
 LABEL_CHARACTERS = 13
 LISTED_ROLES = ("code", "environment")
 """Inputs that are listed in a line of the stage instead of as branches of the tree."""
@@ -46,13 +47,11 @@ class Trace(msgspec.Struct, frozen=True):
         asked: the argument of `trace`.
         revision: the commit whose lock was followed.
         title: its date, subject and tags.
-        subjects: the traced files.
         steps: the upstream stages, nearest first, each once.
         raw: the raw object; None if no upstream stage reads it, or the revision has no pin.
         environment: the fingerprint committed at the revision, or None.
         readers: the stages that read a subject that no stage makes.
         breaks: where the commit contradicts its own lock, so that a rebuild may give other bytes.
-        notes: further remarks.
         commands: shell commands that rebuild the subjects.
     """
 
@@ -70,11 +69,7 @@ class Trace(msgspec.Struct, frozen=True):
 
 
 def trace(name: str, *, root: Path = Path()) -> Trace:
-    """Trace a file, an md5 (at least 6 digits), or all outputs of a revision; tried in this order.
-
-    Args:
-        name: path, md5 or revision.
-        root: the top of the checkout; relative paths begin there.
+    """Trace a path relative to `root`, an md5 (at least 6 digits), or all outputs of a revision; tried in this order.
 
     Raises:
         RevisionError: the name fits nothing, or several things.
@@ -90,7 +85,7 @@ def trace(name: str, *, root: Path = Path()) -> Trace:
         both = f"the md5 {match.md5} ({match.paths[0]}) and the revision {revision}"
         raise RevisionError(f"{name} names both {both}", "give more digits of the one that is meant")
     if match:
-        return _trace(name, match, root, *_unread(unread))
+        return _trace(name, match, root, *unread)
     if revision:
         outs = sorted((lock := read_lock_at(revision, root)).outs(), key=lambda out: out != MODEL)
         if not outs:
@@ -99,7 +94,7 @@ def trace(name: str, *, root: Path = Path()) -> Trace:
     if locked := _in_head_lock(path, root):
         return _trace(name, locked, root, f"{path} is not in the workspace; this is the entry in the lock of HEAD")
     raise RevisionError(
-        "; ".join([f"{name} is not a file here, not a revision, and begins no md5 in any lock", *_unread(unread)]),
+        "; ".join([f"{name} is not a file here, not a revision, and begins no md5 in any lock", *unread]),
         "`git fetch --unshallow` fetches the history that this shallow clone lacks"
         if is_shallow(root)
         else "give an md5 (6 digits or more), a path or a revision; `git fetch --all --tags` fetches those of others",
@@ -109,7 +104,7 @@ def trace(name: str, *, root: Path = Path()) -> Trace:
 def _trace_file(name: str, path: str, root: Path) -> Trace:
     md5, locked = md5_of_file(root / name), _in_head_lock(path, root)
     match, unread = find_md5(md5, root)
-    notes = [*_unread(unread)]
+    notes = [*unread]
     if locked and locked.md5 != md5:
         notes.insert(0, f"the lock of HEAD has {locked.md5} for {path}, so the workspace file differs from it")
     if match:
@@ -121,17 +116,11 @@ def _trace_file(name: str, path: str, root: Path) -> Trace:
         remedy = f"`batchyield pin trace {locked.md5}` traces the pinned bytes"
         if locked.lock.outs().get(path):
             remedy += f", `dvc checkout {path}` restores them"
-    try:
-        current = find_entry(read_lock(root / LOCK), path)
-    except BatchyieldError:
-        current = None
-    if current and current.md5 == md5:
-        remedy = f"the {LOCK} of the workspace has them: commit it, then trace again"
-    problem = [
-        f"its bytes (md5 {md5}) are in no committed lock",
-        *(notes if locked else [f"{path} is not a path of HEAD's lock"]),
-    ]
-    raise ArtifactError(name, "; ".join(problem), remedy)
+    with contextlib.suppress(BatchyieldError):
+        if (current := find_entry(read_lock(root / LOCK), path)) and current.md5 == md5:
+            remedy = f"the {LOCK} of the workspace has them: commit it, then trace again"
+    reasons = notes if locked else [f"{path} is not a path of HEAD's lock"]
+    raise ArtifactError(name, "; ".join([f"its bytes (md5 {md5}) are in no committed lock", *reasons]), remedy)
 
 
 def _in_head_lock(path: str, root: Path) -> LockMatch | None:
@@ -141,10 +130,6 @@ def _in_head_lock(path: str, root: Path) -> LockMatch | None:
     lock = read_lock_at(head, root, text)
     entry = find_entry(lock, path)
     return LockMatch(head, lock, entry.md5, (path,)) if entry else None
-
-
-def _unread(revisions: tuple[str, ...]) -> list[str]:
-    return [f"the lock of {revision[:12]} cannot be read and was skipped" for revision in revisions]
 
 
 def _trace(name: str, match: LockMatch, root: Path, *notes: str) -> Trace:
@@ -213,10 +198,19 @@ def _rebuild_commands(subjects: tuple[File, ...], revision: str, root: Path) -> 
 def render(result: Trace) -> str:
     """Return the trace as text: tree, environment, contradictions, commands."""
     lines = [f"{result.asked}: in the lock of {result.revision[:12]}, {result.title}"]
-    lines += [*(f"  {note}" for note in result.notes), "", *_Tree(result).lines()]
+    lines += [*(f"  {note}" for note in result.notes), ""]
+    shown: set[str] = set()
+    lines += [line for subject in result.subjects for line in _tree(subject, result, shown)]
     if result.readers:
         lines.append(f"  read by {', '.join(result.readers)}")
-    lines += ["", *_environment(result.environment)]
+    if result.environment is None:
+        lines += ["", f"environment: no {FINGERPRINT} is committed there"]
+    else:
+        found = result.environment
+        libraries = ", ".join(f"{name} {version}" for name, version in found.get("libraries", {}).items())
+        machine = f"Python {found.get('python', 'unknown')}, {found.get('platform', 'unknown')}"
+        features = f"{len(found.get('cpu', []))} CPU features"
+        lines += ["", f"environment ({FINGERPRINT}): {machine}, {features}", f"  {libraries}"]
     if result.breaks:
         lines += ["", "BROKEN: the commit differs from what its lock was made from, so a rebuild may give other bytes"]
         lines += [f"  {problem}" for problem in result.breaks]
@@ -225,57 +219,37 @@ def render(result: Trace) -> str:
     )
 
 
-class _Tree:
-    """The lineage as an indented tree, each stage once."""
-
-    def __init__(self, result: Trace) -> None:
-        self.subjects, self.raw = result.subjects, result.raw
-        self.steps = {step.stage: step for step in result.steps}
-        self.shown: set[str] = set()
-
-    def lines(self) -> Iterator[str]:
-        for subject in self.subjects:
-            yield from self._file(subject, 0)
-
-    def _file(self, file: File, depth: int) -> Iterator[str]:
-        pad = " " * (INDENT * depth)
-        size = "" if file.size is None else f"  {file.size:,} bytes"
-        head = f"{pad}{file.path}  {file.md5[:8]}{size}"
-        if file.stage is None:
-            yield head + ("" if file.role == "data" else f"  {file.role}")
-            if file.role == "raw data" and file.path not in self.shown:
-                self.shown.add(file.path)
-                yield f"{pad}{' ' * INDENT}{self._import()}"
-        elif file.stage in self.shown:
-            yield f"{head}  made by {file.stage}, above"
-        else:
-            self.shown.add(file.stage)
-            yield head
-            yield from self._step(self.steps[file.stage], depth + 1)
-
-    def _step(self, step: Step, depth: int) -> Iterator[str]:
-        pad = " " * (INDENT * depth)
-        yield f"{pad}made by {step.stage}: {step.command}"
-        inner = pad + " " * INDENT
+def _tree(file: File, result: Trace, shown: set[str], pad: str = "") -> Iterator[str]:
+    """Return the lineage of a file as an indented tree without the stages and files in `shown`, and add its own."""
+    size = "" if file.size is None else f"  {file.size:,} bytes"
+    head = f"{pad}{file.path}  {file.md5[:8]}{size}"
+    if file.stage is None:
+        yield head + ("" if file.role == "data" else f"  {file.role}")
+        if file.role == "raw data" and file.path not in shown:
+            shown.add(file.path)
+            imported = "the revision has no pin with the object that it was imported from"
+            if raw := result.raw:
+                size = "of unknown size" if raw.size is None else f"{raw.size:,} bytes"
+                imported = f"imported from {raw.url}, etag {raw.etag or 'unknown'}, {size}"
+            yield f"{pad}{INDENT}{imported}"
+    elif file.stage in shown:
+        yield f"{head}  made by {file.stage}, above"
+    else:
+        shown.add(file.stage)
+        yield head
+        step = next(step for step in result.steps if step.stage == file.stage)
+        yield f"{pad}{INDENT}made by {step.stage}: {step.command}"
+        inner = pad + 2 * INDENT
         for source, params in step.params.items():
-            yield from _listed(inner, source, [f"{name}={_json(value)}" for name, value in flatten(params).items()])
+            values = flatten(params).items()
+            texts = [f"{k}={json.dumps(v, ensure_ascii=False, separators=(',', ':'))}" for k, v in values]
+            yield from _listed(inner, source, texts)
         for role in LISTED_ROLES:
-            yield from _listed(
-                inner, role, [f"{read.path}@{read.md5[:8]}" for read in step.inputs if read.role == role]
-            )
+            texts = [f"{read.path}@{read.md5[:8]}" for read in step.inputs if read.role == role]
+            yield from _listed(inner, role, texts)
         for read in step.inputs:
             if read.role not in LISTED_ROLES:
-                yield from self._file(read, depth + 1)
-
-    def _import(self) -> str:
-        if self.raw is None:
-            return "the revision has no pin with the object that it was imported from"
-        size = "of unknown size" if self.raw.size is None else f"{self.raw.size:,} bytes"
-        return f"imported from {self.raw.url}, etag {self.raw.etag or 'unknown'}, {size}"
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+                yield from _tree(read, result, shown, inner)
 
 
 def _listed(pad: str, label: str, items: list[str]) -> list[str]:
@@ -290,11 +264,3 @@ def _listed(pad: str, label: str, items: list[str]) -> list[str]:
         break_long_words=False,
         break_on_hyphens=False,
     )
-
-
-def _environment(fingerprint: dict[str, Any] | None) -> list[str]:
-    if fingerprint is None:
-        return [f"environment: no {FINGERPRINT} is committed there"]
-    libraries = ", ".join(f"{name} {version}" for name, version in fingerprint.get("libraries", {}).items())
-    machine = f"Python {fingerprint.get('python', 'unknown')}, {fingerprint.get('platform', 'unknown')}"
-    return [f"environment ({FINGERPRINT}): {machine}, {len(fingerprint.get('cpu', []))} CPU features", f"  {libraries}"]

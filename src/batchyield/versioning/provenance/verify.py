@@ -33,11 +33,9 @@ class Verification(msgspec.Struct, frozen=True):
     """Result of a verification.
 
     Attributes:
-        revision: the commit that was rebuilt.
         findings: every output, in pipeline order.
         causes: inputs that differ from the lock, in pipeline order.
         environment: differences between this machine and the one that made the lock.
-        seconds: duration.
     """
 
     revision: str
@@ -61,13 +59,8 @@ def verify(
 ) -> Verification:
     """Clone `revision` into a scratch folder, fetch only the raw data, rebuild everything and compare.
 
-    The rebuild uses neither the run-cache nor cached outputs. The checkout at `root` is only read.
-
-    Args:
-        revision: any git revision of the checkout.
-        root: the checkout.
-        s3_port: of the embedded server, if the remotes use it and it is not running.
-        progress: called with one line before each step.
+    The rebuild uses neither the run-cache nor cached outputs. The checkout at `root` is only read. `s3_port` is that of
+    the embedded server, if the remotes use it and it is not running; `progress` gets one line before each step.
 
     Raises:
         RevisionError: there is no such revision.
@@ -80,9 +73,11 @@ def verify(
     with remotes.started(root, s3_port), remotes.scratch_clone(root, commit) as scratch:
         progress(f"raw data {raw_data.fetch(scratch)}; nothing else is fetched")
         committed = read_lock_at("HEAD", scratch)
-        _rebuild(scratch, len(committed.stages), progress)
+        for number, stage in enumerate(dvc("stage", "list", "--name-only", cwd=scratch, quiet=True).split(), 1):
+            progress(f"[{number}/{len(committed.stages)}] {stage}")
+            dvc("repro", "--force", "--single-item", "--no-run-cache", "--quiet", stage, cwd=scratch, quiet=True)
         rebuilt = read_lock(scratch / LOCK)
-        findings = tuple(_finding(row, root, scratch) for row in compare_outputs(committed, rebuilt))
+        measured = [(row, _measure(row, root, scratch)) for row in compare_outputs(committed, rebuilt)]
         why = changed_inputs(committed, rebuilt)
         recorded = scratch / environment.FINGERPRINT
         here = (
@@ -90,24 +85,13 @@ def verify(
             if recorded.exists()
             else ["no fingerprint is committed"]
         )
+    findings = tuple(Finding(p.stage, p.path, d.verdict, p.committed, p.rebuilt, d.description) for p, d in measured)
     return Verification(commit, findings, tuple(map(str, why)), tuple(here), round(time.monotonic() - begun, 1))
 
 
-def _rebuild(scratch: Path, stages: int, progress: Callable[[str], None]) -> None:
-    listed = dvc("stage", "list", "--name-only", cwd=scratch, quiet=True).split()
-    for number, stage in enumerate(listed, 1):
-        progress(f"[{number}/{stages}] {stage}")
-        dvc("repro", "--force", "--single-item", "--no-run-cache", "--quiet", stage, cwd=scratch, quiet=True)
-
-
-def _finding(row: OutputPair, root: Path, scratch: Path) -> Finding:
-    measured = OutputDiff(OutputVerdict.SAME)
-    if not row.same:
-        measured = _measure(row, root, scratch)
-    return Finding(row.stage, row.path, measured.verdict, row.committed, row.rebuilt, measured.description)
-
-
 def _measure(row: OutputPair, root: Path, scratch: Path) -> OutputDiff:
+    if row.same:
+        return OutputDiff(OutputVerdict.SAME)
     if row.committed is None or row.rebuilt is None:
         return OutputDiff(OutputVerdict.DIFFERENT, "not in the lock" if row.committed is None else "no longer built")
     cached = cache_path(root, row.committed)
@@ -123,29 +107,21 @@ def _measure(row: OutputPair, root: Path, scratch: Path) -> OutputDiff:
 def render(result: Verification) -> str:
     """Return the verification as text: a table, then the differences that explain it."""
     lines = align_columns((f.stage, f.path, f.verdict, f.rebuilt or "-", f.distance) for f in result.findings)
+    count = len(result.findings)
     different = sum(finding.verdict is not OutputVerdict.SAME for finding in result.findings)
-    if result.same:
-        lines.append(
-            f"\n{result.revision[:12]}: all {len(result.findings)} outputs are as committed ({result.seconds} s)"
+    verdict = f"{different} of {count} outputs differ" if different else f"all {count} outputs are as committed"
+    lines.append(f"\n{result.revision[:12]}: {verdict} ({result.seconds} s)")
+    if different and result.causes:
+        lines.append("inputs that differ from the lock:")
+        lines += [f"  {cause}" for cause in result.causes]
+        lines.append("the lock was not made from this commit's inputs: run `make repro` and commit dvc.lock")
+    elif different:
+        same = "code, data and params are those of the lock, so the environment below explains the difference"
+        unpinned = (
+            "code, data, params and environment are those of the lock: an input is not pinned; run it again to compare"
         )
-    else:
-        lines.append(
-            f"\n{result.revision[:12]}: {different} of {len(result.findings)} outputs differ ({result.seconds} s)"
-        )
-        lines += _explanation(result)
+        lines.append(same if result.environment else unpinned)
     if result.environment:
         lines.append("environment, compared with the one that made the lock:")
         lines += [f"  {difference}" for difference in result.environment]
     return "\n".join(lines)
-
-
-def _explanation(result: Verification) -> list[str]:
-    if result.causes:
-        return [
-            "inputs that differ from the lock:",
-            *(f"  {cause}" for cause in result.causes),
-            "the lock was not made from this commit's inputs: run `make repro` and commit dvc.lock",
-        ]
-    if result.environment:
-        return ["code, data and params are those of the lock, so the environment below explains the difference"]
-    return ["code, data, params and environment are those of the lock: an input is not pinned; run it again to compare"]

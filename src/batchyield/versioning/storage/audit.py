@@ -25,8 +25,7 @@ class Audit(msgspec.Struct, frozen=True):
     Attributes:
         problems: what is missing or corrupt, one message each.
         warnings: what may be lost later, or is not needed.
-        source: state of the source object.
-        storage: URL of the storage.
+        storage: its URL.
         copies: every pinned file in the storage, the raw data first, then in pipeline order.
         orphans: objects in the storage that no revision pins.
         revisions: the revisions whose pins were read, in words.
@@ -49,9 +48,7 @@ class Audit(msgspec.Struct, frozen=True):
 def audit(root: Path = Path(), *, s3_port: int | None = None) -> Audit:
     """Compare the pins of the working tree at `root` with the source bucket and the storage, without changing them.
 
-    Args:
-        root: the checkout.
-        s3_port: of the embedded server, if the remotes use it and it is not running.
+    `s3_port` is that of the embedded server, if the remotes use it and it is not running.
 
     Raises:
         StorageError: S3 cannot be reached, or refuses.
@@ -64,19 +61,14 @@ def audit(root: Path = Path(), *, s3_port: int | None = None) -> Audit:
         copies = tuple(_copies(storage, [(raw_data.DATA.as_posix(), pin.outs[0].md5), *expected]))
         pinned = read_pinned_hashes(root)
         orphans = _orphans(storage, pinned, copies)
-    problems = (*_source_problems(source, copies[0]), *map(_copy_problem, _damaged(copies)))
+    damaged = (copy for copy in copies if copy.state is not ObjectState.INTACT)
+    problems = (*_source_problems(source, copies[0]), *map(_copy_problem, damaged))
     warnings = tuple(_warnings(source, copies[0], orphans, pinned))
     return Audit(problems, warnings, source, storage.url(), copies, orphans, pinned.revisions)
 
 
 class PinnedHashes(NamedTuple):
-    """The hashes that any revision pins.
-
-    Attributes:
-        md5s: of every file that a lock or a `.dvc` file names, as output or as input.
-        revisions: the revisions, in words.
-        complete: whether the clone has the whole history.
-    """
+    """The hashes that any revision pins, the revisions in words, and whether the clone has the whole history."""
 
     md5s: frozenset[str]
     revisions: str
@@ -100,9 +92,9 @@ def read_pinned_hashes(root: Path = Path()) -> PinnedHashes:
     listed = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *specs, cwd=root)
     here = [root / name for name in listed.split("\0") if name]
     texts += [file.read_text(errors="replace") for file in here if file.is_file()]
-    commits = git("rev-list", "--count", "--all", "HEAD", cwd=root).strip()
+    count = git("rev-list", "--count", "--all", "HEAD", cwd=root).strip()
     revisions = (
-        f"the working tree, HEAD and all {commits} commits of every local ref (branches, tags, experiments, stashes)"
+        f"the working tree, HEAD and all {count} commits of every local ref (branches, tags, experiments, stashes)"
     )
     return PinnedHashes(frozenset(HASH.findall("\n".join(texts))), revisions, not is_shallow(root))
 
@@ -145,10 +137,6 @@ def _orphans(storage: remotes.Remote, pinned: PinnedHashes, copies: tuple[Stored
     return tuple(Orphan(key, size) for key, size in objects.items() if key not in named)
 
 
-def _damaged(copies: tuple[StoredCopy, ...]) -> Iterator[StoredCopy]:
-    return (copy for copy in copies if copy.state is not ObjectState.INTACT)
-
-
 def _copy_problem(copy: StoredCopy) -> str:
     remedy = "batchyield data mirror" if copy.path == raw_data.DATA.as_posix() else "dvc push"
     if copy.state is ObjectState.MISSING:
@@ -173,11 +161,8 @@ def _warnings(
     source: SourceStatus, copy: StoredCopy, orphans: tuple[Orphan, ...], pinned: PinnedHashes
 ) -> Iterator[str]:
     if source.versioning is not Versioning.ON:
-        rest = (
-            "the copy in the storage is the only other one"
-            if copy.state is ObjectState.INTACT
-            else "there is no other copy"
-        )
+        kept = copy.state is ObjectState.INTACT
+        rest = "the copy in the storage is the only other one" if kept else "there is no other copy"
         yield f"versioning of the source bucket is {source.versioning}: an overwritten object is gone, and {rest}"
     if source.state is ObjectState.OLDER:
         yield f"the source has a newer version; the pinned raw data are its version {source.version}"
@@ -192,17 +177,13 @@ def _warnings(
 def render(result: Audit) -> str:
     """Return the audit as text: the verdict, problems and warnings, then every object."""
     count, bad = len(result.copies), len(result.problems)
-    lines = [
-        f"SOUND: all {count} pinned files are intact in {result.storage}, and the source has the pinned raw data"
-        if result.sound
-        else f"NOT SOUND: {bad} problem{'s' * (bad > 1)}"
-    ]
+    sound = f"SOUND: all {count} pinned files are intact in {result.storage}, and the source has the pinned raw data"
+    lines = [sound if result.sound else f"NOT SOUND: {bad} problem{'s' * (bad > 1)}"]
     lines += [f"  problem: {problem}" for problem in result.problems]
     lines += [f"  warning: {warning}" for warning in result.warnings]
-    lines += ["", f"source   {result.source.url}  {result.source.state}, versioning {result.source.versioning}"]
-    lines += [
-        f"         {result.source.pinned}" + (f", version {result.source.version}" if result.source.version else "")
-    ]
+    source, version = result.source, f", version {result.source.version}" if result.source.version else ""
+    lines += ["", f"source   {source.url}  {source.state}, versioning {source.versioning}"]
+    lines += [f"         {source.pinned}{version}"]
     lines += [f"mirror   of it in our storage: {result.copies[0].state}", f"storage  {result.storage}"]
     lines += align_columns((copy.state, copy.path, copy.md5) for copy in result.copies)
     lines += [f"orphans  {len(result.orphans)}, compared with {result.revisions}"]

@@ -28,39 +28,13 @@ def add_to_cache(root: Path, data: bytes) -> None:
         file.chmod(0o444)  # as DVC protects what is in its cache
 
 
-def remove_corrupt(root: Path, pinned: dict[str, str]) -> list[str]:
-    """Remove corrupt files from the DVC cache, and the workspace files that were checked out from them.
-
-    DVC does not hash a read-only file of its cache. Once it is removed, `dvc repro` and `dvc pull` restore it.
-
-    Args:
-        root: the checkout.
-        pinned: path in the workspace -> md5.
-
-    Returns:
-        The paths whose cached file was corrupt.
-    """
-    corrupt = []
-    for path, digest in pinned.items():
-        copy, here = cache_path(root, digest), root / path
-        if copy.is_file() and (actual := md5_of_file(copy)) != digest:
-            if here.is_file() and md5_of_file(here) == actual:
-                here.unlink()
-            copy.unlink()
-            corrupt.append(path)
-    return corrupt
-
-
 def read_pinned(root: Path, pinned: Mapping[str, str], revision: str) -> dict[str, bytes]:
     """Return pinned files, from the DVC cache, else from the storage; an embedded storage is started once for all.
 
     Args:
         root: the checkout.
         pinned: path -> md5.
-        revision: the revision that pins them, for messages.
-
-    Returns:
-        Path -> bytes.
+        revision: that pins them, for messages.
 
     Raises:
         StorageError: neither has a file, or the storage cannot be reached.
@@ -70,7 +44,10 @@ def read_pinned(root: Path, pinned: Mapping[str, str], revision: str) -> dict[st
     if lacking := {path: digest for path, digest in pinned.items() if path not in files}:
         try:
             with remotes.started(root):
-                files |= {path: _required(root, digest, path) for path, digest in lacking.items()}
+                for path, digest in lacking.items():
+                    if (data := read_stored(root, digest, path)) is None:
+                        raise StorageError(f"it has no {path}", f"its md5 is {digest}")
+                    files[path] = data
         except ArtifactError:
             raise
         except BatchyieldError as error:
@@ -81,20 +58,8 @@ def read_pinned(root: Path, pinned: Mapping[str, str], revision: str) -> dict[st
     return files
 
 
-def _required(root: Path, digest: str, path: str) -> bytes:
-    data = read_stored(root, digest, path)
-    if data is None:
-        raise StorageError(f"it has no {path}", f"its md5 is {digest}")
-    return data
-
-
 def read_stored(root: Path, digest: str, path: str) -> bytes | None:
-    """Return the bytes from the storage, or None if it has no copy.
-
-    Args:
-        root: the checkout.
-        digest: their md5.
-        path: of their file in the workspace, for messages.
+    """Return the bytes with that md5 from the storage, or None if it has no copy; messages name `path`.
 
     Raises:
         StorageError: the storage cannot be reached, or refuses.
@@ -116,11 +81,7 @@ def mirror(root: Path, data: bytes, path: str) -> StoredCopy:
     """Write bytes to the storage where DVC would, and verify them by reading them back.
 
     DVC itself never pushes an import that is pinned by version (`push: false`); it relies on the source bucket.
-
-    Args:
-        root: the checkout.
-        data: the bytes.
-        path: of their file in the workspace, for messages.
+    `path` is that of their file in the workspace, for messages.
 
     Raises:
         StorageError: the storage cannot be reached, refuses, or returns other bytes.

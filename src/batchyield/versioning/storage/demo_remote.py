@@ -1,5 +1,6 @@
 """The demo: from a bare clone to a verified, running service; and the same with another raw file."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -11,14 +12,12 @@ from batchyield.plant.simulator import simulate
 from batchyield.serving.lockfile import read_lock
 from batchyield.versioning import git, hydra_params
 from batchyield.versioning.dvc import dvc
-from batchyield.versioning.lock_diff import LOCK, compare_outputs, format_outputs
+from batchyield.versioning.lock_diff import LOCK, align_columns, compare_outputs
 from batchyield.versioning.revisions import read_lock_at
 from batchyield.versioning.storage import embedded_s3, raw_data, remotes
 
-
-def say(text: str) -> None:
-    """Print a line of progress."""
-    print(text, flush=True)
+say = functools.partial(print, flush=True)
+"""Print a line of progress."""
 
 
 def seed_bucket(server: embedded_s3.Server) -> str:
@@ -44,13 +43,11 @@ def run_service(root: Path, host: str, port: int) -> int:
 
 
 def demo(s3_port: int | None, host: str, port: int, *, serving: bool = True) -> int:
-    """Rebuild everything from the sample plant, compare it with the committed lock, and serve it.
+    """Rebuild everything from the sample plant, compare it with the committed lock, and serve it if `serving`.
 
     Args:
         s3_port: of the embedded server; None: the configured one.
-        host: address of the service.
-        port: of the service.
-        serving: whether to start the service.
+        host, port: of the service.
 
     Returns:
         The exit code of the service, or 0.
@@ -68,8 +65,9 @@ def demo(s3_port: int | None, host: str, port: int, *, serving: bool = True) -> 
         dvc("repro")
         rows = compare_outputs(read_lock_at("HEAD", Path()), read_lock(LOCK))
         say("\nrebuilt outputs, compared with the committed dvc.lock")
-        for line in format_outputs(rows):
-            say(line)
+        verdicts = ("same" if row.same else f"DIFFERENT, committed {row.committed}" for row in rows)
+        cells = ((r.stage, r.path, r.rebuilt or "not built", v) for r, v in zip(rows, verdicts, strict=True))
+        say("\n".join(align_columns(cells)))
         different = sum(not row.same for row in rows)
         if different:
             raise ArtifactError(
@@ -88,15 +86,9 @@ def demo(s3_port: int | None, host: str, port: int, *, serving: bool = True) -> 
 def rebuild_on(
     data: Path, target: Path, overrides: list[str], s3_port: int | None, host: str, port: int, *, serving: bool = False
 ) -> int:
-    """Pin another raw file in a workspace of its own, rebuild there, and serve the result if requested.
+    """Pin the plant's CSV `data` in a workspace at `target`, rebuild there with Hydra overrides, and serve as `demo`.
 
     The current checkout, its lock and its bucket do not change.
-
-    Args:
-        data: the plant's CSV with yields.
-        target: folder of the workspace.
-        overrides: Hydra overrides.
-        s3_port, host, port, serving: as for `demo`.
 
     Raises:
         ConfigError: there is no such file.

@@ -24,14 +24,7 @@ START_SECONDS = 15.0
 
 @dataclass(frozen=True)
 class Server:
-    """Address, keys and folder of an embedded server.
-
-    Attributes:
-        root: folder of the buckets.
-        port: on loopback.
-        key: access key id.
-        secret: secret access key; passed to rclone in the environment, so that no process list shows it.
-    """
+    """Folder of the buckets, port on loopback, access key id and secret access key of an embedded server."""
 
     root: Path
     port: int
@@ -104,14 +97,6 @@ def _taken(port: int) -> bool:
     return False
 
 
-def _rclone() -> str:
-    beside_python = Path(sys.executable).parent / "rclone"
-    program = str(beside_python) if beside_python.exists() else shutil.which("rclone")
-    if not program:
-        raise MissingToolError("rclone is not installed", "run `make setup`, which installs it as a wheel")
-    return program
-
-
 def launch(server: Server) -> subprocess.Popen[bytes]:
     """Start the server, wait until it is healthy, and return its process.
 
@@ -126,9 +111,13 @@ def launch(server: Server) -> subprocess.Popen[bytes]:
             "stop that program, or choose another port: `make s3-stop`, then `make demo S3_PORT=9600`",
         )
     (server.root / BUCKET).mkdir(parents=True, exist_ok=True)
+    rclone = shutil.which("rclone", path=Path(sys.executable).parent) or shutil.which("rclone")
+    if not rclone:
+        raise MissingToolError("rclone is not installed", "run `make setup`, which installs it as a wheel")
     # Files changed in the folder by hand are visible after a second. Without a cache, rclone rereads folders on every
     # request, and concurrent uploads fail with "unexpected EOF".
-    command = [_rclone(), "serve", "s3", str(server.root), "--addr", f"{HOST}:{server.port}", "--dir-cache-time", "1s"]
+    command = [rclone, "serve", "s3", str(server.root), "--addr", f"{HOST}:{server.port}", "--dir-cache-time", "1s"]
+    # The keys are passed in the environment, so that no process list shows them.
     environment = os.environ | {"RCLONE_AUTH_KEY": f'"{server.key},{server.secret}"', "RCLONE_CONFIG": os.devnull}
     with server.log_file.open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)  # noqa: S603 - our own fixed command
@@ -137,16 +126,10 @@ def launch(server: Server) -> subprocess.Popen[bytes]:
         if process.poll() is not None or time.monotonic() > deadline:
             process.kill()
             process.wait()
-            raise ServiceError(
-                f"the embedded S3 server did not start: {_last_line(server.log_file)}", "see .s3/rclone.log"
-            )
+            log_lines = server.log_file.read_text(errors="replace").splitlines() or ["its log is empty"]
+            raise ServiceError(f"the embedded S3 server did not start: {log_lines[-1]}", "see .s3/rclone.log")
         time.sleep(0.1)
     return process
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").splitlines()
-    return lines[-1] if lines else "its log is empty"
 
 
 @contextlib.contextmanager

@@ -46,8 +46,7 @@ class NewData(msgspec.Struct, frozen=True):
 
     Attributes:
         md5: of the file, now pinned.
-        url: of the object.
-        version: its version id, if the pin has one.
+        version: the version id of the object, if the pin has one.
         replaced: md5 that the commit pins.
         mirror: key of the copy in the storage.
         data: comparison with the committed data; None if no copy of them is left.
@@ -87,14 +86,12 @@ class SourceObject:
         if self.versioning is Versioning.ON or self.old is None or self.old == data:
             return
         digest = md5_of(self.old)
+        path = raw_data.DATA.as_posix()
         if digest in pinned:
-            content_store.mirror(self.root, self.old, raw_data.DATA.as_posix())
+            content_store.mirror(self.root, self.old, path)
             return
         storage = remotes.s3_client("storage", self.root)
-        if (
-            force
-            or s3_objects.check_copy(storage, "storage", raw_data.DATA.as_posix(), digest).state is ObjectState.INTACT
-        ):
+        if force or s3_objects.check_copy(storage, "storage", path, digest).state is ObjectState.INTACT:
             return
         raise ConflictError(
             f"{self.url} has {len(self.old)} bytes, md5 {digest}, that neither commit nor workspace pins and our "
@@ -114,12 +111,10 @@ class SourceObject:
         """Undo `put`."""
         if not self.touched:
             return
-        if self.version and self.versioning is Versioning.ON:
+        which = {"VersionId": self.version} if self.version and self.versioning is Versioning.ON else {}
+        if which or self.old is None:
             with remotes.s3_errors(self.name):
-                self.remote.client.delete_object(Bucket=self.remote.bucket, Key=self.key, VersionId=self.version)
-        elif self.old is None:
-            with remotes.s3_errors(self.name):
-                self.remote.client.delete_object(Bucket=self.remote.bucket, Key=self.key)
+                self.remote.client.delete_object(Bucket=self.remote.bucket, Key=self.key, **which)
         elif s3_objects.read_object(self.remote, self.name, self.key) != self.old:
             s3_objects.write_object(self.remote, self.name, self.key, self.old)
 
@@ -134,13 +129,10 @@ def new_data(
     by_version: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> NewData:
-    """Make `file` the pinned raw data of the checkout at `root`.
+    """Make the plant's CSV `file` the pinned raw data of the checkout at `root`, and rebuild if `repro`.
 
     Args:
-        file: the plant's CSV with yields.
-        root: the checkout.
         s3_port: of the embedded server, if the remotes use it and it is not running.
-        repro: whether to rebuild.
         force: overwrite an object even if no copy of it is left.
         by_version: pin the version id from now on.
         progress: called with one line before each step.
@@ -160,7 +152,10 @@ def new_data(
         raw_data.is_current(root, digest)
     with remotes.started(root, s3_port):
         bucket = SourceObject(root, pinned)
-        old = _committed_bytes(root, committed)
+        old = content_store.read_cached(root, committed.md5)
+        if old is None:
+            with contextlib.suppress(BatchyieldError):
+                old = content_store.read_stored(root, committed.md5, raw_data.DATA.as_posix())
         if by_version and bucket.versioning is not Versioning.ON:
             raise ConfigError(
                 f"versioning of the bucket of {bucket.url} is {bucket.versioning}, so no version can be pinned",
@@ -199,15 +194,6 @@ def _checked(file: Path, root: Path) -> bytes:
         write_atomic(root / REPORT, render_report(result, sheet).encode())
         raise ContractError(str(file), result.violations, str(REPORT))
     return data
-
-
-def _committed_bytes(root: Path, committed: raw_data.Pin) -> bytes | None:
-    """Return the bytes that the commit pins, from cache or storage, or None if neither has them."""
-    if (data := content_store.read_cached(root, committed.md5)) is not None:
-        return data
-    with contextlib.suppress(BatchyieldError):
-        return content_store.read_stored(root, committed.md5, raw_data.DATA.as_posix())
-    return None
 
 
 @contextlib.contextmanager

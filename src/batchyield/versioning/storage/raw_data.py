@@ -1,6 +1,7 @@
-"""The raw data: read their pin and fetch the pinned bytes."""
+"""The raw data: read their pin, compare it with the source, and fetch the pinned bytes."""
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -10,7 +11,7 @@ from batchyield.plant.simulator import simulate
 from batchyield.serving.lockfile import LockedFile, read_lock
 from batchyield.versioning.lock_diff import LOCK
 from batchyield.versioning.storage import content_store, embedded_s3, remotes, s3_objects
-from batchyield.versioning.storage.s3_objects import ObjectState, SourceStatus
+from batchyield.versioning.storage.s3_objects import ObjectState, SourceStatus, Versioning
 
 DATA = Path("data/raw/batches.csv")
 PIN = Path("data/raw/batches.csv.dvc")
@@ -75,9 +76,45 @@ def read_pin(root: Path = Path()) -> Pin:
 
 
 def check_source(root: Path, pin: Pin) -> SourceStatus:
-    """Compare the source object with its pin; see `s3_objects.check_source`."""
+    """Compare the source object with its pin; if the pin has a version id, only that version counts, as for DVC.
+
+    Raises:
+        StorageError: the remote cannot be reached, or refuses.
+    """
     (name, path), dep = pin.location, pin.deps[0]
-    return s3_objects.check_source(remotes.s3_client(name, root), name, path, dep.etag, dep.size, dep.version_id)
+    remote, version = remotes.s3_client(name, root), dep.version_id
+    with remotes.s3_errors(name):
+        kept = s3_objects.read_versioning(remote)
+        which = {"VersionId": version} if version else {}
+        now = s3_objects.call(remote.client.head_object, Bucket=remote.bucket, Key=remote.key(path), **which)
+        state, found = ObjectState.MISSING, ""
+        if now is not None:
+            found = _describe(_etag(now), now["ContentLength"])
+            same = _etag(now) == dep.etag and dep.size in (None, now["ContentLength"])
+            state = ObjectState.INTACT if same else ObjectState.CHANGED
+        if state is ObjectState.INTACT and now:
+            version = version or now.get("VersionId")
+        elif not version and kept in (Versioning.ON, Versioning.SUSPENDED):  # DVC requests only the pinned version
+            version = _version(remote, path, dep.etag)
+            state = ObjectState.OLDER if version else state
+    return SourceStatus(remote.url(path), kept, state, _describe(dep.etag, dep.size), found, version)
+
+
+def _version(remote: remotes.Remote, path: str, etag: str) -> str | None:
+    pages = remote.client.get_paginator("list_object_versions")
+    for page in pages.paginate(Bucket=remote.bucket, Prefix=remote.key(path)):
+        for item in page.get("Versions", ()):
+            if item["Key"] == remote.key(path) and _etag(item) == etag:
+                return str(item["VersionId"])
+    return None
+
+
+def _etag(answer: dict[str, Any]) -> str:
+    return str(answer["ETag"]).strip('"')
+
+
+def _describe(etag: str, size: int | None) -> str:
+    return f"ETag {etag}" if size is None else f"ETag {etag}, {size} bytes"
 
 
 def fetch(root: Path = Path()) -> str:
@@ -101,13 +138,21 @@ def fetch(root: Path = Path()) -> str:
 
 
 def clean_cache(root: Path = Path()) -> list[str]:
-    """Remove corrupt copies of the pinned files from the DVC cache; return a message for each file."""
-    pinned = {path: digest for path, (_, digest) in read_lock(root / LOCK).outs().items()}
-    problem = "was corrupt in the DVC cache and is removed: `dvc repro` rebuilds it, `dvc pull` fetches it"
-    return [
-        f"{path} {problem}"
-        for path in content_store.remove_corrupt(root, {DATA.as_posix(): read_pin(root).md5} | pinned)
-    ]
+    """Remove corrupt pinned files from the DVC cache, and their copies in the workspace; return a message for each.
+
+    DVC does not hash a read-only file of its cache. Once it is removed, `dvc repro` and `dvc pull` restore it.
+    """
+    outputs = {path: digest for path, (_, digest) in read_lock(root / LOCK).outs().items()}
+    messages = []
+    for path, digest in ({DATA.as_posix(): read_pin(root).md5} | outputs).items():
+        cached, here = content_store.cache_path(root, digest), root / path
+        if cached.is_file() and (actual := md5_of_file(cached)) != digest:
+            if here.is_file() and md5_of_file(here) == actual:
+                here.unlink()
+            cached.unlink()
+            problem = "was corrupt in the DVC cache and is removed: `dvc repro` rebuilds it, `dvc pull` fetches it"
+            messages.append(f"{path} {problem}")
+    return messages
 
 
 def is_current(root: Path, digest: str) -> bool:
@@ -141,21 +186,16 @@ def _read(root: Path, pin: Pin) -> tuple[bytes, str]:
         return _read_source(root, pin), "from the source bucket"
     except BatchyieldError as error:
         problems.append(str(error))
-    if _is_empty(root) and md5_of(sample := simulate().csv()) == pin.md5:
-        return sample, "generated: they are the sample plant's"
+    if not remotes.external_location(root):
+        server = remotes.embedded_server(root=root)
+        empty = embedded_s3.is_healthy(server) and not embedded_s3.has_object(server, KEY)
+        if empty and md5_of(sample := simulate().csv()) == pin.md5:
+            return sample, "generated: they are the sample plant's"
     reasons = "".join(f"\n- {problem}" for problem in problems)
     raise StorageError(
         f"the raw data that {PIN} pins, md5 {pin.md5}, cannot be fetched:{reasons}",
         "correct one of these and run the same command again; a checkout that has them can `batchyield data mirror`",
     )
-
-
-def _is_empty(root: Path) -> bool:
-    """Return whether the source is a running embedded server without raw data."""
-    if remotes.external_location(root):
-        return False
-    server = remotes.embedded_server(root=root)
-    return embedded_s3.is_healthy(server) and not embedded_s3.has_object(server, KEY)
 
 
 def _read_source(root: Path, pin: Pin) -> bytes:

@@ -21,13 +21,7 @@ PORT = 9500
 
 
 class Remote(NamedTuple):
-    """A DVC remote on S3, with its client.
-
-    Attributes:
-        client: of botocore.
-        bucket: its name.
-        prefix: of all keys, without slashes at its ends; empty if the remote is the whole bucket.
-    """
+    """A DVC remote on S3: botocore client, bucket, and the prefix of all keys, without slashes at its ends."""
 
     client: Any
     bucket: str
@@ -66,10 +60,7 @@ def external_location(root: Path) -> str | None:
 def embedded_server(port: int | None = None, root: Path = Path(), *, fallback: int = PORT) -> Server:
     """Return the embedded server of the checkout's config.local, which is written if it has none.
 
-    Args:
-        port: of the server; None: the one in config.local.
-        root: the checkout.
-        fallback: the port if config.local has none.
+    Its port is `port`, else the one in config.local, else `fallback`.
 
     Raises:
         ConfigError: the remotes point at a real S3; nothing is overwritten.
@@ -85,16 +76,12 @@ def embedded_server(port: int | None = None, root: Path = Path(), *, fallback: i
     secret = source.get("secret_access_key") or secrets.token_hex(20)
     server = Server((root / ROOT).resolve(), port or named or fallback, key, secret)
     if source.get("endpointurl") != server.url:
-        _point(server, root)
+        with _config(root).edit("local") as local:
+            for name in REMOTES:
+                remote = local.setdefault("remote", {}).setdefault(name, {})
+                remote.update(endpointurl=server.url, access_key_id=server.key, secret_access_key=server.secret)
+        (root / ".dvc" / "config.local").chmod(0o600)  # it holds keys
     return server
-
-
-def _point(server: Server, root: Path) -> None:
-    with _config(root).edit("local") as local:
-        for name in REMOTES:
-            remote = local.setdefault("remote", {}).setdefault(name, {})
-            remote.update(endpointurl=server.url, access_key_id=server.key, secret_access_key=server.secret)
-    (root / ".dvc" / "config.local").chmod(0o600)  # it holds keys
 
 
 def cache_dir(root: Path) -> Path:
@@ -141,9 +128,7 @@ def s3_client(name: str, root: Path = Path()) -> Remote:
         ConfigError: there is no such remote, or it is not on S3.
         StorageError: its profile does not exist.
     """
-    import botocore
     import botocore.config
-    import botocore.exceptions
     import botocore.session
 
     options: dict[str, Any] = _config(root).read()["remote"].get(name, {})
@@ -182,11 +167,7 @@ def s3_client(name: str, root: Path = Path()) -> Remote:
 
 @contextlib.contextmanager
 def s3_errors(name: str) -> Iterator[None]:
-    """Raise errors of botocore in the block as StorageError, with a remedy for the remote `name`.
-
-    Raises:
-        StorageError: the remote cannot be reached, or refuses the request.
-    """
+    """Raise errors of botocore in the block as StorageError, with a remedy for the remote `name`."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     remedy = f"check url, endpointurl, keys or profile of the remote {name} (.dvc/config, .dvc/config.local)"

@@ -36,9 +36,6 @@ class SourceStatus(msgspec.Struct, frozen=True):
     """State of the source object of the raw data.
 
     Attributes:
-        url: of the object.
-        versioning: of its bucket.
-        state: intact, an older version that the bucket keeps, changed, or missing.
         pinned: ETag and size as pinned.
         found: ETag and size of the current object; empty if there is none.
         version: id of the version that has the pinned bytes, if known.
@@ -53,15 +50,7 @@ class SourceStatus(msgspec.Struct, frozen=True):
 
 
 class StoredCopy(msgspec.Struct, frozen=True):
-    """State of one pinned file in the storage.
-
-    Attributes:
-        path: in the workspace.
-        md5: as pinned.
-        key: of the object.
-        state: intact, corrupt or missing.
-        found: md5 and size of a corrupt object.
-    """
+    """State of one pinned file in the storage; `found` has the md5 and size of a corrupt object."""
 
     path: str
     md5: str
@@ -90,39 +79,6 @@ def read_versioning(remote: Remote) -> Versioning:
     return {"Enabled": Versioning.ON, "Suspended": Versioning.SUSPENDED}.get(answer.get("Status"), Versioning.OFF)
 
 
-def check_source(
-    remote: Remote, name: str, path: str, etag: str, size: int | None, version: str | None
-) -> SourceStatus:
-    """Compare the source object with its pin.
-
-    Args:
-        remote: the remote that has it.
-        name: of the remote, for messages.
-        path: in the remote.
-        etag: as pinned, without quotes.
-        size: as pinned, in bytes.
-        version: pinned version id; if given, only that version counts, as for DVC.
-
-    Raises:
-        StorageError: the remote cannot be reached, or refuses.
-    """
-    with s3_errors(name):
-        kept = read_versioning(remote)
-        which = {"VersionId": version} if version else {}
-        now = _call(remote.client.head_object, Bucket=remote.bucket, Key=remote.key(path), **which)
-        state, found = ObjectState.MISSING, ""
-        if now is not None:
-            found = _describe(_etag(now), now["ContentLength"])
-            same = _etag(now) == etag and size in (None, now["ContentLength"])
-            state = ObjectState.INTACT if same else ObjectState.CHANGED
-        if state is ObjectState.INTACT and now:
-            version = version or now.get("VersionId")
-        elif not version and kept in (Versioning.ON, Versioning.SUSPENDED):  # DVC requests only the pinned version
-            version = _version(remote, path, etag)
-            state = ObjectState.OLDER if version else state
-    return SourceStatus(remote.url(path), kept, state, _describe(etag, size), found, version)
-
-
 def check_copy(remote: Remote, name: str, path: str, md5: str) -> StoredCopy:
     """Download a pinned object in chunks and compare its md5 with the pin.
 
@@ -132,7 +88,7 @@ def check_copy(remote: Remote, name: str, path: str, md5: str) -> StoredCopy:
     key = storage_key(remote, md5)
     digest, size = hashlib.md5(usedforsecurity=False), 0
     with s3_errors(name):
-        answer = _call(remote.client.get_object, Bucket=remote.bucket, Key=key)
+        answer = call(remote.client.get_object, Bucket=remote.bucket, Key=key)
         if answer is None:
             return StoredCopy(path, md5, key, ObjectState.MISSING)
         for chunk in answer["Body"].iter_chunks(CHUNK_BYTES):
@@ -151,7 +107,7 @@ def read_object(remote: Remote, name: str, key: str, version: str | None = None)
     """
     with s3_errors(name):
         which = {"VersionId": version} if version else {}
-        answer = _call(remote.client.get_object, Bucket=remote.bucket, Key=key, **which)
+        answer = call(remote.client.get_object, Bucket=remote.bucket, Key=key, **which)
         return None if answer is None else bytes(answer["Body"].read())
 
 
@@ -192,7 +148,8 @@ def storage_key(remote: Remote, md5: str) -> str:
     return remote.key(f"files/md5/{md5[:2]}/{md5[2:]}")
 
 
-def _call(operation: Any, **arguments: str) -> dict[str, Any] | None:
+def call(operation: Any, **arguments: str) -> dict[str, Any] | None:
+    """Call a method of botocore's client; return its answer, or None if there is no such object or version."""
     from botocore.exceptions import ClientError
 
     try:
@@ -203,20 +160,3 @@ def _call(operation: Any, **arguments: str) -> dict[str, Any] | None:
             return None
         raise
     return answer
-
-
-def _version(remote: Remote, path: str, etag: str) -> str | None:
-    pages = remote.client.get_paginator("list_object_versions")
-    for page in pages.paginate(Bucket=remote.bucket, Prefix=remote.key(path)):
-        for item in page.get("Versions", ()):
-            if item["Key"] == remote.key(path) and _etag(item) == etag:
-                return str(item["VersionId"])
-    return None
-
-
-def _etag(answer: dict[str, Any]) -> str:
-    return str(answer["ETag"]).strip('"')
-
-
-def _describe(etag: str, size: int | None) -> str:
-    return f"ETag {etag}" if size is None else f"ETag {etag}, {size} bytes"
