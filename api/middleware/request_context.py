@@ -11,10 +11,10 @@ from typing import Any
 from litestar.types import ASGIApp, Receive, Send
 
 from api.http.body import linger
-from api.http.error_responses import send_problem
 from api.http.shutdown import CLOSE, Drain
 from api.http.uvicorn_protocol import LIMITS_KEY, ConnectionLimits
 from api.middleware.authorization import PUBLIC_PATHS, REQUIRED_SCOPES, UNMETERED_PATHS, AccessControl, is_public
+from api.problems import send_problem
 from api.settings import Settings
 from api.telemetry.access_log import ServiceLog
 from api.telemetry.metrics import Metrics
