@@ -39,10 +39,7 @@ from batchyield.errors import BatchyieldError
 def create_app(settings: Settings, model: ServedModel | None = None, log: ServiceLog | None = None) -> ASGIApp:
     """Return the service as an ASGI application.
 
-    Args:
-        settings: limits, and the directory of the model.
-        model: an opened model; None: opened at start-up, until which the service is alive but not ready.
-        log: receives a line per request; None: no log.
+    Without `model`, it is opened at start-up, until which the service is alive but not ready.
 
     Raises:
         ConfigError: the API keys cannot be read.

@@ -20,12 +20,10 @@ encode = msgspec.json.Encoder().encode
 
 
 class ProblemKind(msgspec.Struct, frozen=True):
-    """A kind of problem, with an example for the OpenAPI document.
+    """A kind of problem; `detail` and `violations` are of its example in the OpenAPI document.
 
     Attributes:
-        name: last part of the problem's `type`.
         meaning: when it happens.
-        detail, violations: of the example.
         headers: names of the response's headers besides those of every response.
     """
 
@@ -147,14 +145,7 @@ BODY_KINDS = (MALFORMED, TOO_SLOW, TOO_LARGE, UNSUPPORTED, INVALID, RATE_LIMITED
 
 
 class RequestError(Exception):
-    """A request that is refused; the middleware sends it as a problem document.
-
-    Args:
-        kind: the kind of problem.
-        detail: what is wrong, and what to do.
-        violations: each thing wrong with the input.
-        headers: further headers of the response.
-    """
+    """A request that is refused; the middleware sends it as a problem document with further `headers`."""
 
     def __init__(
         self, kind: ProblemKind, detail: str, *violations: Violation, headers: dict[str, str] | None = None

@@ -36,13 +36,7 @@ READ_ERRORS = (DatabaseUnavailableError, SQLAlchemyError)
 
 
 class DriftSnapshot(msgspec.Struct, frozen=True):
-    """The result of one check.
-
-    Attributes:
-        md5: of the model.
-        at: end of the check, seconds since 1970.
-        seconds: duration of the check.
-    """
+    """The result of one check of the model `md5`, which ended `at` seconds since 1970 and took `seconds`."""
 
     md5: str
     at: float

@@ -116,10 +116,8 @@ def describe_route(
     """Return the arguments of a route's decorator that describe it in the OpenAPI document.
 
     Args:
-        operation_id, tag, summary, description: of the operation.
         kinds: problems of this route; those of all routes are added.
-        about: description of the response with status 200.
-        headers: of that response.
+        about, headers: of the response with status 200.
         guarded: the route needs a key if keys are configured.
         unchanged: the route replies 304 to the ETag of its content.
     """
