@@ -22,8 +22,8 @@ from batchyield.serving.responses import ExplainedPrediction, ExplainedPredictio
 
 JSON = b"application/json"
 CSV = b"text/csv"
-FORM = b"multipart/form-data"
-SHEETS = (CSV, b"application/csv", b"application/vnd.ms-excel", FORM)  # the third is what Windows sends for .csv
+SHEETS = (CSV, b"application/csv", b"application/vnd.ms-excel", b"multipart/form-data")
+"""The third is what Windows sends for `.csv`."""
 
 EXPLAIN = "explain"
 

@@ -175,23 +175,11 @@ class ServiceLog:
         state, method = scope["state"], scope["method"]
         result = state.get("result")
         line = RequestLine(
-            datetime.now(UTC),
-            "info",
-            "request",
-            self._pid,
-            request_id,
-            state.get("caller", ""),
-            method if method in METHODS else "other",
-            route,
-            status,
-            round(seconds, 6),
-            bytes_in,
-            bytes_out,
-            0 if result is None else len(result.batches),
-            "" if result is None else result.model.pin.md5,
-            state.get("refusal", ""),
-            status == 499,
-        )
+            datetime.now(UTC), "info", "request", self._pid, request_id, state.get("caller", ""),
+            method if method in METHODS else "other", route, status, round(seconds, 6), bytes_in, bytes_out,
+            0 if result is None else len(result.batches), "" if result is None else result.model.pin.md5,
+            state.get("refusal", ""), status == 499,
+        )  # fmt: skip
         if self._put is not None:
             self._put(_encode(line) + b"\n")  # without structlog, which would take 4 µs more
         else:
