@@ -8,14 +8,13 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import uvicorn
 from litestar import Litestar
 from litestar.datastructures import State
 from litestar.types import ASGIApp, Receive, Send
 
-from api.http.error_responses import reraise
 from api.http.shutdown import Drain
 from api.inference.hot_swap import ModelHotSwapper, open_desired
 from api.inference.served_model import ServedModel
@@ -40,10 +39,7 @@ from batchyield.errors import BatchyieldError
 def create_app(settings: Settings, model: ServedModel | None = None, log: ServiceLog | None = None) -> ASGIApp:
     """Return the service as an ASGI application.
 
-    Args:
-        settings: limits, and the directory of the model.
-        model: an opened model; None: opened at start-up, until which the service is alive but not ready.
-        log: receives a line per request; None: no log.
+    Without `model`, it is opened at start-up, until which the service is alive but not ready.
 
     Raises:
         ConfigError: the API keys cannot be read.
@@ -72,6 +68,9 @@ def create_app(settings: Settings, model: ServedModel | None = None, log: Servic
             service.bulk.shutdown(wait=False, cancel_futures=True)
             watcher.close()
             service.journal.close()
+
+    def reraise(_: Any, error: Exception) -> NoReturn:
+        raise error  # leaves the response to the outermost middleware
 
     raw = prediction_routes(service)
     typed = [*operation_routes(service, drain), *monitoring_routes(service, watcher), *page_routes()]

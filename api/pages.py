@@ -76,9 +76,7 @@ def page_routes() -> list[HTTPRouteHandler]:
         return console.respond(request)
 
     @get(
-        "/schema",
-        sync_to_thread=True,
-        **_describe_page("schema", "This document, or a page that shows it to browsers"),
+        "/schema", sync_to_thread=True, **_describe_page("schema", "This document, or a page that shows it to browsers")
     )
     def schema(request: AnyRequest) -> Response[dict[str, Any]]:
         wants_page = "text/html" in request.headers.get("accept", "")

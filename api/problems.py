@@ -1,9 +1,16 @@
-"""RFC 9457 problem details: the kinds of problem, and the exception that carries one."""
+"""RFC 9457 problem details: the kinds of problem, the exception that carries one, and the response to an exception."""
+
+import logging
+from typing import Any
 
 import msgspec
+from litestar.exceptions import HTTPException
+from litestar.types import Send
 
-from batchyield.errors import Violation
+from batchyield.errors import InputError, Violation
 from batchyield.serving.responses import Problem
+
+logger = logging.getLogger("batchyield.api")
 
 MEDIA_TYPE = "application/problem+json"
 MAX_VIOLATIONS = 20
@@ -13,12 +20,10 @@ encode = msgspec.json.Encoder().encode
 
 
 class ProblemKind(msgspec.Struct, frozen=True):
-    """A kind of problem, with an example for the OpenAPI document.
+    """A kind of problem; `detail` and `violations` are of its example in the OpenAPI document.
 
     Attributes:
-        name: last part of the problem's `type`.
         meaning: when it happens.
-        detail, violations: of the example.
         headers: names of the response's headers besides those of every response.
     """
 
@@ -135,17 +140,12 @@ KINDS = (
     MALFORMED, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, METHOD_NOT_ALLOWED, TOO_SLOW, JOURNAL_OFF, TOO_LARGE, UNSUPPORTED,
     INVALID, RATE_LIMITED, HEAD_TOO_LARGE, INTERNAL, NOT_READY, BUSY, NOT_JOURNALLED, JOURNAL_AWAY,
 )  # fmt: skip
+BODY_KINDS = (MALFORMED, TOO_SLOW, TOO_LARGE, UNSUPPORTED, INVALID, RATE_LIMITED, BUSY, NOT_JOURNALLED)
+"""Of routes that read a body."""
 
 
 class RequestError(Exception):
-    """A request that is refused; the middleware sends it as a problem document.
-
-    Args:
-        kind: the kind of problem.
-        detail: what is wrong, and what to do.
-        violations: each thing wrong with the input.
-        headers: further headers of the response.
-    """
+    """A request that is refused; the middleware sends it as a problem document with further `headers`."""
 
     def __init__(
         self, kind: ProblemKind, detail: str, *violations: Violation, headers: dict[str, str] | None = None
@@ -168,3 +168,41 @@ def summarize(violations: tuple[Violation, ...]) -> str:
 
 def _short(text: str) -> str:
     return text if len(text) <= MAX_TEXT_CHARS else f"{text[:MAX_TEXT_CHARS]}…"
+
+
+async def send_problem(error: Exception, scope: Any, send: Send) -> None:
+    """Send the problem response for `error`, and leave its kind in the request's state for the access log."""
+    refusal = _request_error(error, scope)
+    scope["state"]["refusal"] = refusal.kind.name
+    content = encode(refusal.problem(scope["path"]))
+    headers = [(name.encode(), value.encode()) for name, value in refusal.headers.items()]
+    headers += [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(content))]
+    await send({"type": "http.response.start", "status": refusal.kind.status, "headers": headers})
+    await send({"type": "http.response.body", "body": content, "more_body": False})
+
+
+def _request_error(error: Exception, scope: Any) -> RequestError:
+    if isinstance(error, RequestError):
+        return error
+    if isinstance(error, InputError):
+        return RequestError(INVALID, summarize(error.violations), *error.violations)
+    if isinstance(error, HTTPException):  # Litestar's own
+        return _of_litestar(error, scope)
+    request_id, route = scope["state"]["request_id"], str(scope.get("path_template") or "unmatched")
+    logger.error("request %s failed", request_id, exc_info=error, extra={"request_id": request_id, "route": route})
+    return RequestError(INTERNAL, f"the service failed; the operator finds the cause in its log under {request_id}")
+
+
+def _of_litestar(error: HTTPException, scope: Any) -> RequestError:
+    status = error.status_code
+    if status == NOT_FOUND.status:
+        return RequestError(NOT_FOUND, "nothing is here; GET /schema lists all there is")
+    if status == METHOD_NOT_ALLOWED.status:
+        path = scope["path"].rstrip("/") or "/"  # as the router does, which takes `/v1/model/` for `/v1/model`
+        routes = [route for route in scope["litestar_app"].routes if route.path == path]
+        allowed = ", ".join(sorted({str(method) for route in routes for method in getattr(route, "methods", ())}))
+        detail = f"{scope['method']} is not possible here, only {allowed}"
+        return RequestError(METHOD_NOT_ALLOWED, detail, headers={"allow": allowed})
+    other = ProblemKind("refused", status, "The request is refused", "the framework refuses it", error.detail)
+    kind = next((kind for kind in KINDS if kind.status == status), other)
+    return RequestError(kind, error.detail, headers=dict(error.headers or {}))

@@ -37,12 +37,7 @@ OTHER_FILES = 256
 
 
 def serve(host: str, port: int, workers: int) -> None:
-    """Serve until a signal ends it.
-
-    Args:
-        host: name or address; beyond loopback only if keys are configured.
-        port: 0 takes any free one.
-        workers: number of processes.
+    """Serve until a signal ends it; a host beyond loopback needs a key, and port 0 takes any free one.
 
     Raises:
         ConfigError: a setting is invalid, or the host needs an API key.

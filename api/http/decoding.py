@@ -145,13 +145,8 @@ def _file_of_form(body: bytes, boundary: str) -> bytes:
 
 
 def locate_syntax_error(body: bytes, error: Exception) -> Violation:
-    """Return a JSON syntax error with line and column, and with index and field if it is inside a batch.
-
-    Args:
-        body: the complete body.
-        error: raised by the decoder; its message names the byte, unless the body ends early.
-    """
-    byte = BYTE.search(str(error))
+    """Return the decoder's error with line and column, and with index and field if it is inside a batch."""
+    byte = BYTE.search(str(error))  # None if the body ends early
     at = min(int(byte[1]), len(body)) if byte else len(body)
     line, column = body.count(b"\n", 0, at) + 1, at - body.rfind(b"\n", 0, at)
     where = f"line {line}, column {column}"

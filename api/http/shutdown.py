@@ -15,14 +15,9 @@ CLOSE = (b"connection", b"close")
 
 
 class Drain:
-    """Whether the service is stopping.
+    """Whether the service is draining, for some seconds after SIGTERM; `on_drain` is called when that begins.
 
-    Args:
-        seconds: duration of draining after SIGTERM.
-        on_drain: called when draining begins.
-
-    Attributes:
-        draining: the service is not ready; requests are still processed, and their connections closed.
+    Meanwhile it is not ready; requests are still processed, and their connections closed.
     """
 
     def __init__(self, seconds: float, on_drain: Callable[[], None] = lambda: None) -> None:
@@ -47,19 +42,14 @@ class Drain:
             return
         loop = asyncio.get_running_loop()
         worker = multiprocessing.parent_process() is not None
-        server_handlers: dict[int, Any] = {
-            number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)
-        }
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        server_handlers: dict[int, Any] = {number: signal.getsignal(number) for number in numbers}
 
         def pass_on(number: int) -> None:
             if callable(server_handlers[number]):
                 server_handlers[number](number, None)
 
-        def stop_at_once() -> None:
-            for _ in range(2):  # on the second SIGINT uvicorn does not wait for open requests
-                pass_on(signal.SIGINT)
-
-        def on_signal(number: int, _: FrameType | None) -> None:
+        def on_signal(number: int, _frame: FrameType | None) -> None:
             if not self.draining:
                 self.draining = True
                 loop.call_soon_threadsafe(self._on_drain)
@@ -68,7 +58,8 @@ class Drain:
                 else:
                     pass_on(number)
             elif number == signal.SIGINT or not worker:
-                stop_at_once()
+                for _ in range(2):  # on the second SIGINT uvicorn does not wait for open requests
+                    pass_on(signal.SIGINT)
 
         for number in server_handlers:
             signal.signal(number, on_signal)

@@ -151,13 +151,8 @@ class BoundedConnection(HttpToolsProtocol):
         self._refused.labels(reason).inc()
         cycle, content = self.cycle, encode(error.problem("/"))
         if cycle is None or not cycle.response_started or (cycle.response_complete and self._between_requests):
-            headers = {
-                "content-type": MEDIA_TYPE,
-                "content-length": len(content),
-                "connection": "close",
-                **error.headers,
-            }
-            lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            headers = {"content-type": MEDIA_TYPE, "content-length": str(len(content)), "connection": "close"}
+            lines = "".join(f"{name}: {value}\r\n" for name, value in (headers | error.headers).items())
             self.transport.write(f"HTTP/1.1 {error.kind.status} {error.kind.title}\r\n{lines}\r\n".encode() + content)
         self._closed = True
         self._stop_timer()

@@ -14,7 +14,7 @@ from api.inference.shadow import ShadowCandidate
 from api.settings import Settings
 from batchyield.errors import ArtifactError, BatchyieldError, WriteError
 from batchyield.serving.artifact import read_pins
-from batchyield.serving.deployment.model_store import Deployment, DesiredState, ModelStore
+from batchyield.serving.deployment.model_store import Deployment, ModelStore
 from batchyield.serving.deployment.worker_registry import WorkerRegistration, WorkerStatus
 from batchyield.serving.responses import Refusal
 
@@ -72,11 +72,19 @@ class ModelHotSwapper:
         self._refused: dict[str, Refusal] = {}
         self._published: WorkerStatus | None = None
         self._published_at = 0.0
-        self._registration = self._register()
+        self._registration: WorkerRegistration | None = None
+        try:
+            self._registration = WorkerRegistration(self._store.workers)
+        except OSError as error:
+            if self._settings.models:
+                logger.warning("%s: not writable, so deployments have no effect: %s", self._store.root, error)
         service.other_workers = self._registration.other_workers if self._registration else list
         self._version = self._store.desired_version()
         self._apply_desired()
-        self._adopt_counters()
+        candidate = service.shadow.candidate
+        for status in self._registration.adopt_dead() if self._registration else ():
+            if candidate and status.shadowed and status.shadowed.candidate == candidate.deployment.md5:
+                candidate.add_counts(status.shadowed)  # which a dead worker had of the same shadow
         self._publish_status()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="swap", daemon=True)
@@ -91,14 +99,6 @@ class ModelHotSwapper:
         self._publish_status(candidate)
         if self._registration:
             self._registration.release()
-
-    def _register(self) -> WorkerRegistration | None:
-        try:
-            return WorkerRegistration(self._store.workers)
-        except OSError as error:
-            if self._settings.models:
-                logger.warning("%s: not writable, so deployments have no effect: %s", self._store.root, error)
-            return None
 
     def _poll(self) -> None:
         while not self._stopping.wait(POLL_SECONDS):
@@ -117,51 +117,48 @@ class ModelHotSwapper:
         except ArtifactError as error:
             self._refuse(SERVING, None, error)
         else:
-            self._swap_serving(desired)
-            self._swap_shadow(desired)
+            self._swap(SERVING, desired.serving, self._serve)
+            self._swap(SHADOW, desired.shadow, self._set_shadow)
             self._desired_revision = desired.revision
         self._service.refused = tuple(self._refused.values())
 
-    def _swap_serving(self, desired: DesiredState) -> None:
-        deployment, current = desired.serving, self._service.model.deployment
+    def _swap(self, role: str, deployment: Deployment | None, swap: Callable[[Deployment | None], None]) -> None:
         try:
-            if deployment != current and not (deployment is None and current.of_lock):
-                if deployment is None:
-                    model = open_pinned(self._settings)
-                else:
-                    model = open_deployment(deployment, self._store.path(deployment))
-                self._service.set_model(model)
-                self._service.metrics.models.changes.labels(SERVING, "taken").inc()
-                logger.warning("model %s serves in place of %s", model.deployment, current)
+            swap(deployment)
         except Exception as error:
-            self._refuse(SERVING, deployment, error)
-        else:
-            self._accept(SERVING)
-            self._mark_good()
-
-    def _swap_shadow(self, desired: DesiredState) -> None:
-        deployment, shadow = desired.shadow, self._service.shadow
-        current = None if shadow.candidate is None else shadow.candidate.deployment
-        try:
-            if deployment is None:
-                shadow.set_candidate(None)
-            elif deployment != current:
-                model = open_deployment(deployment, self._store.path(deployment))
-                shadow.set_candidate(ShadowCandidate(deployment, model.artifact.predictor))
-                self._service.metrics.models.changes.labels(SHADOW, "taken").inc()
-                logger.warning("model %s runs in the shadow", deployment)
-        except Exception as error:
-            shadow.set_candidate(None)
-            self._refuse(SHADOW, deployment, error)
-        else:
-            self._accept(SHADOW)
-
-    def _mark_good(self) -> None:
-        if self._registration:
+            if role == SHADOW:
+                self._service.shadow.set_candidate(None)
+            self._refuse(role, deployment, error)
+            return
+        self._refused.pop(role, None)
+        self._service.metrics.models.refused.labels(role).set(0)
+        if role == SERVING and self._registration:
             try:
                 self._store.mark_good(self._service.model.deployment)
             except (OSError, WriteError) as error:
                 logger.warning("%s: a restarted worker may not find this model: %s", self._store.root, error)
+
+    def _serve(self, deployment: Deployment | None) -> None:
+        current = self._service.model.deployment
+        if deployment == current or (deployment is None and current.of_lock):
+            return
+        if deployment is None:
+            model = open_pinned(self._settings)
+        else:
+            model = open_deployment(deployment, self._store.path(deployment))
+        self._service.set_model(model)
+        self._service.metrics.models.changes.labels(SERVING, "taken").inc()
+        logger.warning("model %s serves in place of %s", model.deployment, current)
+
+    def _set_shadow(self, deployment: Deployment | None) -> None:
+        shadow = self._service.shadow
+        if deployment is None:
+            shadow.set_candidate(None)
+        elif shadow.candidate is None or deployment != shadow.candidate.deployment:
+            model = open_deployment(deployment, self._store.path(deployment))
+            shadow.set_candidate(ShadowCandidate(deployment, model.artifact.predictor))
+            self._service.metrics.models.changes.labels(SHADOW, "taken").inc()
+            logger.warning("model %s runs in the shadow", deployment)
 
     def _refuse(self, role: str, deployment: Deployment | None, error: Exception) -> None:
         reason = str(error) if isinstance(error, BatchyieldError) else f"{type(error).__name__}: {error}"
@@ -171,17 +168,6 @@ class ModelHotSwapper:
         self._service.metrics.models.refused.labels(role).set(1)
         kept = self._service.model.deployment if role == SERVING else "no model"
         logger.warning("%s stays as %s; the desired model is refused: %s", kept, role, reason)
-
-    def _accept(self, role: str) -> None:
-        self._refused.pop(role, None)
-        self._service.metrics.models.refused.labels(role).set(0)
-
-    def _adopt_counters(self) -> None:
-        """Add the counts that dead workers had of the same shadow."""
-        candidate = self._service.shadow.candidate
-        for status in self._registration.adopt_dead() if self._registration else ():
-            if candidate and status.shadowed and status.shadowed.candidate == candidate.deployment.md5:
-                candidate.add_counts(status.shadowed)
 
     def _publish_status(self, closing: ShadowCandidate | None = None) -> None:
         """Publish the status of this worker: at once if a model changed, else once in a while."""

@@ -41,9 +41,9 @@ class JournalMaintenance:
         """Start the threads that the journal and the settings need."""
         self._stopping.clear()
         if self._database.embedded:
-            self._start_thread("checkpoint", self._checkpoint_periodically)
+            self._start_thread("checkpoint", CHECKPOINT_LOCK, self._checkpoint, CHECKPOINT_SECONDS)
         if self._retention_us:
-            self._start_thread("prune", self._prune_periodically)
+            self._start_thread("prune", MAINTENANCE_LOCK, self._prune, PRUNE_SECONDS)
 
     def close(self) -> None:
         """Stop the threads after their current step."""
@@ -52,34 +52,32 @@ class JournalMaintenance:
             thread.join()
         self._threads.clear()
 
-    def _start_thread(self, name: str, target: Callable[[], None]) -> None:
-        self._threads.append(threading.Thread(target=target, name=name, daemon=True))
+    def _start_thread(self, name: str, lock: int, step: Callable[[], None], seconds: float) -> None:
+        self._threads.append(threading.Thread(target=self._run, args=(lock, step, seconds), name=name, daemon=True))
         self._threads[-1].start()
 
-    def _checkpoint_periodically(self) -> None:
-        with contextlib.suppress(AttributeError, OSError):  # only Linux has priorities of threads
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), CHECKPOINT_NICE)
-        while not self._stopping.wait(CHECKPOINT_SECONDS):
-            self._run_exclusively(CHECKPOINT_LOCK, lambda: checkpoint_wal(self._database))
-
-    def _prune_periodically(self) -> None:
-        pause = CHECKPOINT_SECONDS
-        while not self._stopping.wait(pause):
-            self._run_exclusively(MAINTENANCE_LOCK, self._prune)
-            pause = PRUNE_SECONDS
+    def _checkpoint(self) -> None:
+        checkpoint_wal(self._database)
 
     def _prune(self) -> None:
         if read_revision(self._database):
             before_us = round(time.time() * 1e6 - self._retention_us)
             prune(self._database, before_us, lambda: not self._stopping.is_set())
 
-    def _run_exclusively(self, lock: int, step: Callable[[], None]) -> None:
-        if self._database.file is not None and not self._database.file.exists():
-            return
-        try:
-            with self._database.exclusive_lock(lock, wait=False) as acquired:
-                if acquired:
-                    step()
-        except (SQLAlchemyError, BatchyieldError, self._database.driver_error, OSError) as error:
-            # The writer reports an unavailable journal; the next step tries again.
-            logger.warning("journal maintenance failed: %s", getattr(error, "orig", error))
+    def _run(self, lock: int, step: Callable[[], None], seconds: float) -> None:
+        """Run `step` soon and then every `seconds`, while this process has the lock."""
+        if lock == CHECKPOINT_LOCK:
+            with contextlib.suppress(AttributeError, OSError):  # only Linux has priorities of threads
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), CHECKPOINT_NICE)
+        pause = CHECKPOINT_SECONDS
+        while not self._stopping.wait(pause):
+            pause = seconds
+            if self._database.file is not None and not self._database.file.exists():
+                continue
+            try:
+                with self._database.exclusive_lock(lock, wait=False) as acquired:
+                    if acquired:
+                        step()
+            except (SQLAlchemyError, BatchyieldError, self._database.driver_error, OSError) as error:
+                # The writer reports an unavailable journal; the next step tries again.
+                logger.warning("journal maintenance failed: %s", getattr(error, "orig", error))

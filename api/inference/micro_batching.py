@@ -35,11 +35,7 @@ class _PendingRequest:
 
 
 class MicroBatcher:
-    """Collects requests into groups and predicts each group in one run. Used from the event loop only.
-
-    Args:
-        service: predicts, and owns the journal.
-    """
+    """Collects requests into groups and predicts each group in one run. Used from the event loop only."""
 
     def __init__(self, service: Service) -> None:
         self._service = service

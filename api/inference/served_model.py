@@ -24,15 +24,7 @@ def pin_of(deployment: Deployment) -> ModelPin:
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A model in service. A request takes one reference to it, so that no response mixes two models.
-
-    Attributes:
-        deployment: version, revision and hashes.
-        artifact: the opened model.
-        pin: sent with every response.
-        reference: profile of the training data.
-        explainer: computes Shapley values.
-    """
+    """A model in service. A request takes one reference to it, so that no response mixes two models."""
 
     deployment: Deployment
     artifact: Artifact
@@ -52,16 +44,12 @@ class ServedModel:
 
     def pin_headers(self) -> list[tuple[bytes, bytes]]:
         """Return the pin as response headers, for responses in CSV."""
-        pin = {"version": self.pin.version, "revision": self.pin.revision, "md5": self.pin.md5}
-        return [(b"x-model-" + name.encode(), value.encode()) for name, value in pin.items()]
+        pin = msgspec.structs.asdict(self.pin)
+        return [(f"x-model-{name}".encode(), value.encode()) for name, value in pin.items()]
 
 
 def open_deployment(deployment: Deployment, directory: Path) -> ServedModel:
-    """Open a model: compare its files with their hashes and predict its golden rows.
-
-    Args:
-        deployment: the model, with the expected hashes.
-        directory: holds the model's files.
+    """Open a model in `directory`: compare its files with their hashes and predict its golden rows.
 
     Raises:
         ArtifactError: a file differs from its hash, a golden row's prediction differs, or the reference is unusable.
@@ -73,15 +61,7 @@ def open_deployment(deployment: Deployment, directory: Path) -> ServedModel:
 
 
 class PredictionResult(NamedTuple):
-    """The batches of a request with their predictions.
-
-    Attributes:
-        model: made the predictions.
-        batches: as received [n].
-        predictions: of each batch [n].
-        form: `json` or `csv`, as the batches were received.
-        parts: the same as the journal stores it.
-    """
+    """The batches [n] of a request in `json` or `csv`, with their predictions [n]; `parts` is for the journal."""
 
     model: ServedModel
     batches: Sequence[Batch]

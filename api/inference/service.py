@@ -29,10 +29,8 @@ class Service:
     """The state of one worker. Attributes are written from the event loop or the hot-swap thread, by assignment only.
 
     Attributes:
-        journal: stores each prediction before its response is sent.
         refused: desired models that are not used, and why.
         other_workers: returns the last status of each other worker.
-        shadow: predicts the same rows with a second model.
         bulk: threads for large bodies; few, so that such bodies queue instead of slowing each other down.
     """
 
@@ -116,12 +114,7 @@ class Service:
     def predict(
         self, batches: Sequence[Batch], form: str, sheet_warnings: Sequence[tuple[CellWarning, ...]] | None = None
     ) -> tuple[ServedModel, list[Prediction]]:
-        """Return the model in service and its predictions, and count them.
-
-        Args:
-            batches: of one or more requests [n].
-            form: `json` or `csv`, as the batches were received.
-            sheet_warnings: warnings of the CSV reader [n].
+        """Return the model in service and its predictions [n] of `batches` [n] in `json` or `csv`, and count them.
 
         Raises:
             ArtifactError: a prediction is not a finite number.

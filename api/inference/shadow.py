@@ -34,9 +34,6 @@ class ShadowCandidate:
 
     Attributes:
         by_baseline: md5 of the model that served -> how the predictions differ.
-        dropped: rows that found the queue full.
-        failed: rows that could not be predicted.
-        failure: the last reason, or an empty string.
     """
 
     deployment: Deployment
@@ -59,17 +56,13 @@ class ShadowCandidate:
 
 class _Rows(NamedTuple):
     candidate: ShadowCandidate
-    baseline: str
+    baseline: str  # md5 of the model that predicted
     batches: Sequence[Batch]
     predictions: Sequence[Prediction]
 
 
 class ShadowRunner:
-    """A bounded queue of rows that were predicted, and a thread in which the candidate predicts them too.
-
-    Attributes:
-        candidate: the model in the shadow, or None.
-    """
+    """A bounded queue of rows that were predicted, and a thread in which the candidate predicts them too."""
 
     def __init__(self, metrics: Metrics) -> None:
         self.candidate: ShadowCandidate | None = None
@@ -86,13 +79,7 @@ class ShadowRunner:
         self.candidate = candidate
 
     def offer(self, baseline: str, batches: Sequence[Batch], predictions: Sequence[Prediction]) -> None:
-        """Queue rows for comparison, or drop them if the queue is full. Called from the event loop; never blocks.
-
-        Args:
-            baseline: md5 of the model that predicted.
-            batches: as received [n].
-            predictions: as sent [n].
-        """
+        """Queue rows for comparison, or drop them if the queue is full. Called from the event loop; never blocks."""
         candidate = self.candidate
         if candidate is None:
             return

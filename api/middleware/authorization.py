@@ -41,10 +41,8 @@ FileVersion = tuple[int, int, int, int]
 class Keyring:
     """The accepted API keys, by their SHA-256.
 
-    A caller chooses the key it sends, but not its hash, so the time of a lookup reveals nothing about stored keys.
-
-    Attributes:
-        guarded: keys are configured, so that requests need one.
+    A caller chooses the key it sends, but not its hash, so the time of a lookup reveals nothing about stored keys. If
+    `guarded`, keys are configured, so that requests need one.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -113,11 +111,7 @@ class Keyring:
 
 
 class AccessControl:
-    """Decides whether a request may reach the application.
-
-    Attributes:
-        in_flight: metered requests that are being processed.
-    """
+    """Decides whether a request may reach the application; `in_flight` metered ones are being processed."""
 
     def __init__(self, keyring: Keyring, limiter: RateLimiter, max_in_flight: int) -> None:
         self._keyring, self._limiter, self._max_in_flight = keyring, limiter, max_in_flight

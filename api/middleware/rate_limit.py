@@ -27,8 +27,7 @@ class RateLimiter:
     same microsecond one is lost.
 
     Args:
-        requests: requests per second and caller; 0: no limit.
-        rows: rows per second and caller; 0: no limit.
+        requests, rows: per second and caller; 0: no limit.
         burst: capacity of a bucket, as seconds of its rate.
         shared: file that all workers map; None: this process is the only one.
         clock: seconds, the same for all workers.

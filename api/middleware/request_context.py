@@ -11,10 +11,10 @@ from typing import Any
 from litestar.types import ASGIApp, Receive, Send
 
 from api.http.body import linger
-from api.http.error_responses import send_problem
 from api.http.shutdown import CLOSE, Drain
 from api.http.uvicorn_protocol import LIMITS_KEY, ConnectionLimits
 from api.middleware.authorization import PUBLIC_PATHS, REQUIRED_SCOPES, UNMETERED_PATHS, AccessControl, is_public
+from api.problems import send_problem
 from api.settings import Settings
 from api.telemetry.access_log import ServiceLog
 from api.telemetry.metrics import Metrics
@@ -22,8 +22,10 @@ from api.telemetry.metrics import Metrics
 CLIENT_CLOSED_REQUEST = 499
 """nginx's status for a client that left before the response."""
 
-CONTENT_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
-NO_STORE = (b"cache-control", b"no-store")
+DEFAULT_HEADERS = (
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cache-control", b"no-store"),
+)
 SECURITY_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -84,7 +86,10 @@ class RequestContextMiddleware:
             nonlocal status, bytes_out
             if "status" in message:
                 status = message["status"]
-                message["headers"] = [*_stamped(message["headers"], request_id), *rate_headers]
+                names = {name for name, _ in message["headers"]}
+                defaults = [header for header in DEFAULT_HEADERS if header[0] not in names]
+                stamp = (b"x-request-id", request_id)
+                message["headers"] = [*message["headers"], *defaults, stamp, *SECURITY_HEADERS, *rate_headers]
                 if self._drain.draining:
                     message["headers"].append(CLOSE)
             if "body" in message:
@@ -130,9 +135,3 @@ def _shutdown_if_cancelled(receive: Receive) -> Receive:
             return {"type": "lifespan.shutdown"}
 
     return receive_or_shutdown
-
-
-def _stamped(headers: Any, request_id: bytes) -> list[tuple[bytes, bytes]]:
-    names = {name for name, _ in headers}
-    defaults = [header for header in (CONTENT_POLICY, NO_STORE) if header[0] not in names]
-    return [*headers, *defaults, (b"x-request-id", request_id), *SECURITY_HEADERS]

@@ -6,21 +6,12 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from api.monitoring.drift_watcher import DriftSnapshot
-from batchyield.monitoring.arrival_rate import ArrivalRate
-from batchyield.monitoring.control_chart import ControlChart
-from batchyield.monitoring.drift_window import DriftVerdict, PredictionDrift, WindowDrift
-from batchyield.monitoring.live_error import EstimateWithLimits, LiveError
-
-GaugeArguments = tuple[str, str, float | bool | None]
+from batchyield.monitoring.drift_window import DriftVerdict, WindowDrift
+from batchyield.monitoring.findings import Findings
 
 
 class DriftGauges(Collector):
-    """Reads the last snapshot whenever Prometheus scrapes.
-
-    Args:
-        last: returns the last snapshot of the model in service, or None.
-        enabled: whether the journal is checked for drift.
-    """
+    """Reads the last snapshot of the model in service whenever Prometheus scrapes."""
 
     def __init__(self, last: Callable[[], DriftSnapshot | None], enabled: bool) -> None:
         self._last, self._enabled = last, enabled
@@ -33,16 +24,8 @@ class DriftGauges(Collector):
             return
         yield _family("batchyield_watch_last_success_timestamp_seconds", "end of the last check", snapshot.at)
         yield _family("batchyield_watch_seconds", "its duration", snapshot.seconds)
-        findings = snapshot.findings
-        for gauge in (
-            *_window(findings.window, findings.arrival_rate),
-            *_prediction(findings.window.prediction),
-            *_chart(findings.chart),
-            *_arrival_rate(findings.arrival_rate),
-            *_live(findings.live_error),
-        ):
-            yield _family(*gauge)
-        yield from _readings(findings.window)
+        yield from (_family(*gauge) for gauge in _gauges(snapshot.findings))
+        yield from _readings(snapshot.findings.window)
 
 
 def _family(name: str, about: str, value: float | bool | None) -> GaugeMetricFamily:
@@ -53,15 +36,48 @@ def _verdict(verdict: DriftVerdict) -> bool | None:
     return None if verdict is DriftVerdict.TOO_FEW else verdict is DriftVerdict.DRIFTED
 
 
-def _window(drift: WindowDrift, rate: ArrivalRate | None) -> Iterator[GaugeArguments]:
-    name = "batchyield_drift_window"
-    yield f"{name}_batches", "distinct batches in the window", drift.batches
-    yield f"{name}_needed", "batches before there is a verdict", drift.needed
+def _gauges(findings: Findings) -> Iterator[tuple[str, str, float | bool | None]]:
+    """Yield the name, the description and the value of each gauge without labels."""
+    window, chart, rate, live = findings.window, findings.chart, findings.arrival_rate, findings.live_error
     start, end = (rate.since / 1e6, rate.until / 1e6) if rate else (None, None)
+    name = "batchyield_drift_window"
+    yield f"{name}_batches", "distinct batches in the window", window.batches
+    yield f"{name}_needed", "batches before there is a verdict", window.needed
     yield f"{name}_start_timestamp_seconds", "time of the window's oldest prediction", start
     yield f"{name}_end_timestamp_seconds", "time of the window's newest prediction", end
-    drifted = len(drift.drifted) if drift.batches >= drift.needed else None
+    drifted = len(window.drifted) if window.batches >= window.needed else None
     yield "batchyield_drift_readings", "readings that drifted", drifted
+    name, prediction = "batchyield_prediction", window.prediction
+    yield f"{name}_mean", "mean predicted yield of the window", prediction.mean
+    yield f"{name}_mean_reference", "the same in the training data", prediction.mean_trained
+    yield f"{name}_z", "their difference in standard errors", prediction.z
+    yield f"{name}_psi", "population stability index", prediction.psi
+    yield f"{name}_ks", "Kolmogorov-Smirnov distance", prediction.ks
+    yield f"{name}_drifted", "1 drifted, 0 steady", _verdict(prediction.verdict)
+    if chart is not None:
+        name, newest = "batchyield_chart", chart.points[-1] if chart.points else None
+        yield f"{name}_mean", "mean of the newest subgroup", newest.mean if newest else None
+        yield f"{name}_average", "moving average up to it", newest.average if newest else None
+        yield f"{name}_center", "mean of the subgroups in the training", chart.center
+        yield f"{name}_lower", "lower limit of a subgroup's mean", chart.lower
+        yield f"{name}_upper", "upper limit of a subgroup's mean", chart.upper
+        yield f"{name}_out", "1 if the newest point is beyond a limit", newest.out if newest else None
+    if rate is not None:
+        name = "batchyield_frequency"
+        yield f"{name}_per_day", "batches a day over the window", rate.per_day
+        yield f"{name}_longest_gap_seconds", "longest time between two predictions in it", rate.longest_gap_seconds
+        yield f"{name}_dispersion", "variance over mean of the counts", rate.dispersion
+    name, coverage = "batchyield_live", live.coverage
+    yield "batchyield_outcomes_window", "batches with prediction and measured yield", live.outcomes
+    yield "batchyield_outcomes_needed", "of them before there is a verdict", live.needed
+    yield f"{name}_mae", "mean absolute error", live.mae.value if live.mae else None
+    yield f"{name}_mae_reference", "mean absolute error on the model's card", live.mae_promised
+    yield f"{name}_bias", "mean of predicted minus measured yield", live.bias.value if live.bias else None
+    yield f"{name}_coverage", "share of measured yields within their interval", coverage.value if coverage else None
+    yield f"{name}_coverage_lower", "lower 95 % limit of that share", coverage.lower if coverage else None
+    yield f"{name}_coverage_upper", "upper 95 % limit of that share", coverage.upper if coverage else None
+    yield "batchyield_coverage_level", "intended coverage of the intervals", live.level
+    yield f"{name}_verdict", "1 worse than the card, 0 as on the card", _verdict(live.verdict)
 
 
 def _readings(drift: WindowDrift) -> Iterator[GaugeMetricFamily]:
@@ -82,53 +98,3 @@ def _readings(drift: WindowDrift) -> Iterator[GaugeMetricFamily]:
             if value is not None:
                 family.add_metric((reading.reading,), float(value))
         yield family
-
-
-def _prediction(drift: PredictionDrift) -> Iterator[GaugeArguments]:
-    name = "batchyield_prediction"
-    yield f"{name}_mean", "mean predicted yield of the window", drift.mean
-    yield f"{name}_mean_reference", "the same in the training data", drift.mean_trained
-    yield f"{name}_z", "their difference in standard errors", drift.z
-    yield f"{name}_psi", "population stability index", drift.psi
-    yield f"{name}_ks", "Kolmogorov-Smirnov distance", drift.ks
-    yield f"{name}_drifted", "1 drifted, 0 steady", _verdict(drift.verdict)
-
-
-def _chart(chart: ControlChart | None) -> Iterator[GaugeArguments]:
-    if chart is None:
-        return
-    newest = chart.points[-1] if chart.points else None
-    name = "batchyield_chart"
-    yield f"{name}_mean", "mean of the newest subgroup", newest.mean if newest else None
-    yield f"{name}_average", "moving average up to it", newest.average if newest else None
-    yield f"{name}_center", "mean of the subgroups in the training", chart.center
-    yield f"{name}_lower", "lower limit of a subgroup's mean", chart.lower
-    yield f"{name}_upper", "upper limit of a subgroup's mean", chart.upper
-    yield f"{name}_out", "1 if the newest point is beyond a limit", newest.out if newest else None
-
-
-def _arrival_rate(rate: ArrivalRate | None) -> Iterator[GaugeArguments]:
-    if rate is None:
-        return
-    name = "batchyield_frequency"
-    yield f"{name}_per_day", "batches a day over the window", rate.per_day
-    yield f"{name}_longest_gap_seconds", "longest time between two predictions in it", rate.longest_gap_seconds
-    yield f"{name}_dispersion", "variance over mean of the counts", rate.dispersion
-
-
-def _live(live: LiveError) -> Iterator[GaugeArguments]:
-    name = "batchyield_live"
-    yield "batchyield_outcomes_window", "batches with prediction and measured yield", live.outcomes
-    yield "batchyield_outcomes_needed", "of them before there is a verdict", live.needed
-    yield f"{name}_mae", "mean absolute error", _value(live.mae)
-    yield f"{name}_mae_reference", "mean absolute error on the model's card", live.mae_promised
-    yield f"{name}_bias", "mean of predicted minus measured yield", _value(live.bias)
-    yield f"{name}_coverage", "share of measured yields within their interval", _value(live.coverage)
-    yield f"{name}_coverage_lower", "lower 95 % limit of that share", live.coverage.lower if live.coverage else None
-    yield f"{name}_coverage_upper", "upper 95 % limit of that share", live.coverage.upper if live.coverage else None
-    yield "batchyield_coverage_level", "intended coverage of the intervals", live.level
-    yield f"{name}_verdict", "1 worse than the card, 0 as on the card", _verdict(live.verdict)
-
-
-def _value(estimate: EstimateWithLimits | None) -> float | None:
-    return estimate.value if estimate else None

@@ -9,9 +9,9 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
+from typing import IO
 
 import msgspec
 from sqlalchemy.exc import SQLAlchemyError
@@ -36,13 +36,7 @@ READ_ERRORS = (DatabaseUnavailableError, SQLAlchemyError)
 
 
 class DriftSnapshot(msgspec.Struct, frozen=True):
-    """The result of one check.
-
-    Attributes:
-        md5: of the model.
-        at: end of the check, seconds since 1970.
-        seconds: duration of the check.
-    """
+    """The result of one check of the model `md5`, which ended `at` seconds since 1970 and took `seconds`."""
 
     md5: str
     at: float
@@ -113,10 +107,10 @@ class DriftWatcher:
         return DriftSnapshot(model.pin.md5, time.time(), round(time.perf_counter() - started, 6), findings)
 
     def _run(self) -> None:
-        with self._leadership() as is_leader:
+        with nullcontext() if self._directory is None else (self._directory / LOCK_FILE).open("ab") as lock:
             while True:
                 self._service.metrics.predictions.flush()
-                if self.enabled and self._service.ready and is_leader():
+                if self.enabled and self._service.ready and _is_leader(lock):
                     self._pass()
                 if self._stopping.wait(self._settings.watch_seconds):
                     return
@@ -137,19 +131,12 @@ class DriftWatcher:
             logger.warning("the journal is checked for drift again")
         self._failing = False
 
-    @contextmanager
-    def _leadership(self) -> Iterator[Callable[[], bool]]:
-        """Yield a function that returns whether this worker checks for all; the kernel frees the lock of a dead one."""
-        if self._directory is None:
-            yield lambda: True
-            return
-        with (self._directory / LOCK_FILE).open("ab") as handle:
 
-            def is_leader() -> bool:
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    return False
-                return True
-
-            yield is_leader
+def _is_leader(lock: IO[bytes] | None) -> bool:
+    """Return whether this worker checks for all; the kernel frees the lock of a dead one."""
+    try:
+        if lock is not None:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -14,18 +14,7 @@ from litestar.params import Body, JSONBody, QueryParameter
 from api.http.decoding import PredictionRequest
 from api.monitoring.routes import Monitoring
 from api.openapi.responses import COMPONENTS, COMPRESSION_HEADERS, describe_route
-from api.problems import (
-    BUSY,
-    INVALID,
-    JOURNAL_OFF,
-    MALFORMED,
-    NOT_JOURNALLED,
-    NOT_READY,
-    RATE_LIMITED,
-    TOO_LARGE,
-    TOO_SLOW,
-    UNSUPPORTED,
-)
+from api.problems import BODY_KINDS, JOURNAL_OFF, NOT_READY
 from api.routes.outcomes import OutcomeRequest
 from api.routes.predictions import EXPLAIN
 from batchyield.serving.chunking import MAX_BATCHES, MAX_EXPLAINED_BATCHES
@@ -33,8 +22,6 @@ from batchyield.serving.outcomes import OutcomesKept
 from batchyield.serving.responses import ExplainedPredictions, Health, Model, Predictions, Problem
 
 API_VERSION = "1.0.0"
-
-BODY_PROBLEMS = (MALFORMED, TOO_SLOW, TOO_LARGE, UNSUPPORTED, INVALID, RATE_LIMITED, BUSY, NOT_JOURNALLED)
 
 DESCRIPTION = f"""Predicts the yield of chemical batches from the 42 readings that the plant writes.
 
@@ -66,7 +53,7 @@ TYPES = (
     "/v1/predictions",
     status_code=200,
     **describe_route(
-        *("predict", "Predictions", "Predict batches", *BODY_PROBLEMS, NOT_READY),
+        *("predict", "Predictions", "Predict batches", *BODY_KINDS, NOT_READY),
         description="One prediction for each input, in order. Every reading may be null or absent; an unknown field or "
         "a wrong type is refused with its index and its name.",
         about=f"the predictions; with `{EXPLAIN}=true`, each with its explanation",
@@ -91,7 +78,7 @@ async def predict(
     "/v1/predictions/csv",
     status_code=200,
     **describe_route(
-        *("predictSheet", "Predictions", "Predict the plant's CSV", *BODY_PROBLEMS, NOT_READY),
+        *("predictSheet", "Predictions", "Predict the plant's CSV", *BODY_KINDS, NOT_READY),
         description="The file as the plant writes it, GB18030 or UTF-8, with or without the yield column; as the "
         "body itself or as the only file of a form. The response is `id,yield,lower,upper`, a line for each batch in "
         "the file's order; with `Accept: application/json`, that of `/v1/predictions`, warnings included.",
@@ -110,7 +97,7 @@ async def predict_sheet(
     "/v1/outcomes",
     status_code=200,
     **describe_route(
-        *("tellOutcomes", "Outcomes", "Record measured yields", *BODY_PROBLEMS, JOURNAL_OFF),
+        *("tellOutcomes", "Outcomes", "Record measured yields", *BODY_KINDS, JOURNAL_OFF),
         description="Joined to the journalled predictions by the batch's id. Sending the same again changes "
         "nothing; another yield corrects the earlier one. The outcome of a batch that was never predicted is kept for "
         "a later prediction.",

@@ -20,25 +20,17 @@ MISTYPED = {**BATCH, "id": "sample_2", "A17": None, "B9": "17；00-18:30", "B14"
 
 INPUTS = {"inputs": [BATCH, MISTYPED]}
 
-EXPLAINED = {
-    "model": {"version": "1.0.0", "revision": "1" * 40, "md5": "2" * 32},
-    "predictions": [
-        {
-            "id": "sample_1", "yield": 0.921, "lower": 0.891, "upper": 0.949, "warnings": [],
-            "explanation": {
-                "baseline": 0.8932,
-                "contributions": [
-                    {"feature": "B14_per_A1", "value": 1.4, "typical": 1.3333333, "effect": 0.0253},
-                    {"feature": "A7_to_A9", "value": None, "typical": 95.0, "effect": -0.0027},
-                ],
-                "rest": 0.0052,
-            },
-        }
-    ],
-}  # fmt: skip
-
-PIN = EXPLAINED["model"]
+PIN = {"version": "1.0.0", "revision": "1" * 40, "md5": "2" * 32}
 CLEAN = {"id": "sample_1", "yield": 0.921, "lower": 0.891, "upper": 0.949, "warnings": []}
+EXPLANATION = {
+    "baseline": 0.8932,
+    "contributions": [
+        {"feature": "B14_per_A1", "value": 1.4, "typical": 1.3333333, "effect": 0.0253},
+        {"feature": "A7_to_A9", "value": None, "typical": 95.0, "effect": -0.0027},
+    ],
+    "rest": 0.0052,
+}
+EXPLAINED = {"model": PIN, "predictions": [{**CLEAN, "explanation": EXPLANATION}]}
 WARNED = {
     "field": "B9", "kind": "full_width", "message": "'17；00-18:30' read as 17:00-18:30: full-width characters",
 }  # fmt: skip
@@ -63,7 +55,7 @@ OUTCOMES_KEPT = {
 _SURE = {"value": 0.0112, "lower": 0.0101, "upper": 0.0123}
 
 MONITORED = {
-    "model": {"version": "1.0.0", "revision": "1" * 40, "md5": "2" * 32},
+    "model": PIN,
     "workers": [
         {"pid": 11, "model": "2" * 32, "shadow": "3" * 32, "refused": []},
         {

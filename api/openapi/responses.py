@@ -5,19 +5,9 @@ from typing import Any
 
 import msgspec
 from litestar.datastructures import ResponseHeader
+from litestar.openapi import spec
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import (
-    Components,
-    Example,
-    OpenAPIHeader,
-    OpenAPIMediaType,
-    OpenAPIType,
-    Operation,
-    Reference,
-    RequestBody,
-    Schema,
-    SecurityScheme,
-)
+from litestar.openapi.spec import Example, OpenAPIMediaType, OpenAPIType, Reference, Schema
 
 from api.openapi.examples import BODIES, REPLIES
 from api.problems import FORBIDDEN, HEAD_TOO_LARGE, INTERNAL, KINDS, METHOD_NOT_ALLOWED, UNAUTHORIZED, ProblemKind
@@ -48,14 +38,14 @@ HEADERS = {
 ALWAYS = {"X-Request-ID", "Allow", "WWW-Authenticate", "Retry-After", "ETag"}
 """Headers that a response either always has or never."""
 
-COMPONENTS = Components(
+COMPONENTS = spec.Components(
     headers={
-        name: OpenAPIHeader(description=about, required=name in ALWAYS, schema=Schema(type=OpenAPIType(kind)))
+        name: spec.OpenAPIHeader(description=about, required=name in ALWAYS, schema=Schema(type=OpenAPIType(kind)))
         for name, (about, kind) in HEADERS.items()
     },
     security_schemes={
-        "bearer": SecurityScheme(type="http", scheme="bearer"),
-        "key": SecurityScheme(type="apiKey", security_scheme_in="header", name="X-API-Key"),
+        "bearer": spec.SecurityScheme(type="http", scheme="bearer"),
+        "key": spec.SecurityScheme(type="apiKey", security_scheme_in="header", name="X-API-Key"),
     },
 )
 
@@ -69,12 +59,12 @@ MORE_REPLIES = {"predictSheet": {"text/csv": _STRING}, "schema": {"text/html": _
 
 
 @dataclass
-class DescribedOperation(Operation):
+class DescribedOperation(spec.Operation):
     """An operation with headers, further media types and named examples, for which decorators have no arguments."""
 
     def __post_init__(self) -> None:
         name = str(self.operation_id)
-        if isinstance(self.request_body, RequestBody):
+        if isinstance(self.request_body, spec.RequestBody):
             _complete(self.request_body.content, MORE_BODIES.get(name, {}), BODIES.get(name, {}))
         for status, response in (self.responses or {}).items():
             if isinstance(response, Reference):
@@ -116,10 +106,8 @@ def describe_route(
     """Return the arguments of a route's decorator that describe it in the OpenAPI document.
 
     Args:
-        operation_id, tag, summary, description: of the operation.
         kinds: problems of this route; those of all routes are added.
-        about: description of the response with status 200.
-        headers: of that response.
+        about, headers: of the response with status 200.
         guarded: the route needs a key if keys are configured.
         unchanged: the route replies 304 to the ETag of its content.
     """

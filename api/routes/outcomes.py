@@ -33,7 +33,6 @@ class OutcomeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 _request = msgspec.json.Decoder(OutcomeRequest)
-_encode = msgspec.json.Encoder().encode
 
 
 def outcome_routes(service: Service) -> list[ASGIRouteHandler]:
@@ -87,6 +86,5 @@ def _record(service: Service, body: bytes, coding: str, source: OutcomeSource) -
         raise RequestError(NOT_JOURNALLED, detail, headers=RETRY_AFTER) from None
     for (name, matched), count in Counter((one.result, bool(one.matched)) for one in results).items():
         service.metrics.outcomes.labels(name, str(matched).lower()).inc(count)
-    return _encode(
-        summarize_outcomes(OutcomeKept(outcome.id, *one) for outcome, one in zip(outcomes, results, strict=True))
-    )
+    kept = [OutcomeKept(outcome.id, *one) for outcome, one in zip(outcomes, results, strict=True)]
+    return msgspec.json.encode(summarize_outcomes(kept))

@@ -1,6 +1,6 @@
 """`POST /v1/predictions` and `/v1/predictions/csv`, as raw ASGI handlers: typed ones cost 24 µs more per request."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -17,14 +17,13 @@ from api.inference.served_model import PredictionResult
 from api.inference.service import Service
 from api.problems import INVALID, METHOD_NOT_ALLOWED, RequestError
 from batchyield.errors import Violation
-from batchyield.plant.batch import Batch
 from batchyield.serving.chunking import MAX_EXPLAINED_BATCHES
 from batchyield.serving.responses import ExplainedPrediction, ExplainedPredictions, encode_predictions_csv
 
 JSON = b"application/json"
 CSV = b"text/csv"
-FORM = b"multipart/form-data"
-SHEETS = (CSV, b"application/csv", b"application/vnd.ms-excel", FORM)  # the third is what Windows sends for .csv
+SHEETS = (CSV, b"application/csv", b"application/vnd.ms-excel", b"multipart/form-data")
+"""The third is what Windows sends for `.csv`."""
 
 EXPLAIN = "explain"
 
@@ -84,7 +83,10 @@ def _json_response(result: PredictionResult) -> EncodedResponse:
 def predict_explained(service: Service, body: bytes) -> EncodedResponse:
     """Return the response to a JSON body, with the Shapley values of each prediction."""
     batches = decode_batches(body)
-    check_explainable(batches)
+    if len(batches) > MAX_EXPLAINED_BATCHES:
+        advice = f"with `{EXPLAIN}=true`, send at most {MAX_EXPLAINED_BATCHES} at a time, or ask without it"
+        problem = f"holds {len(batches)} batches; {advice}"
+        raise RequestError(INVALID, f"$.inputs: {problem}", Violation("$.inputs", problem))
     result = service.predict_json(batches, body)
     explanations = result.model.explainer.explain(batches)
     explained = [
@@ -194,13 +196,3 @@ def parse_explain(query: bytes) -> bool:
         violation = Violation(f"query parameter {EXPLAIN}", problem)
         raise RequestError(INVALID, str(violation), violation)
     return True
-
-
-def check_explainable(batches: Sequence[Batch]) -> None:
-    """Raise a RequestError if there are more batches than can be explained in one request."""
-    if len(batches) > MAX_EXPLAINED_BATCHES:
-        problem = (
-            f"holds {len(batches)} batches; with `{EXPLAIN}=true`, send at most {MAX_EXPLAINED_BATCHES} at a time, "
-            "or ask without it"
-        )
-        raise RequestError(INVALID, f"$.inputs: {problem}", Violation("$.inputs", problem))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, MutableMapping
 from datetime import UTC, datetime
 from logging.handlers import QueueListener
 from queue import Empty, SimpleQueue
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -71,15 +72,8 @@ class RequestLine(msgspec.Struct, gc=False):
 class LineWriter(QueueListener):
     """Writes lines to a file descriptor from a background thread, so that a stalled reader delays no response.
 
-    The queue holds rendered lines instead of log records, so that no record is made of each request.
-
-    Args:
-        descriptor: of the output.
-        max_lines: capacity of the queue; further lines are dropped.
-
-    Attributes:
-        on_drop: called for each dropped line.
-        on_resume: called with the number of dropped lines once lines are written again.
+    The queue holds rendered lines, so that no log record is made of each request. `on_drop` is called for each dropped
+    line, `on_resume` with the number of dropped lines once lines are written again.
     """
 
     def __init__(self, descriptor: int, max_lines: int = MAX_LINES) -> None:
@@ -158,20 +152,16 @@ class ServiceLog:
     """The log of one process.
 
     Of a request only its id gets into the log, whose form is checked: no path, query, header or body, and of an error
-    the traceback but not the message, which may quote a cell.
-
-    Args:
-        writer: writes the lines.
-        form: `json` or `console`.
-        access: whether each request gets a line.
+    the traceback but not the message, which may quote a cell. `form` is `json` or `console`; with `access`, each
+    request gets a line.
     """
 
     def __init__(self, writer: LineWriter, form: str, access: bool) -> None:
         self.access = access
         self._writer = writer
         self.logger = structlog.wrap_logger(
-            _Lines(writer),
-            processors=[_as_json if form == "json" else _Console()],
+            SimpleNamespace(**dict.fromkeys(("info", "warning", "error", "critical"), writer.put)),
+            processors=[_as_json if form == "json" else _for_terminal],
             wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
             cache_logger_on_first_use=True,
         ).bind()
@@ -185,33 +175,16 @@ class ServiceLog:
         state, method = scope["state"], scope["method"]
         result = state.get("result")
         line = RequestLine(
-            datetime.now(UTC),
-            "info",
-            "request",
-            self._pid,
-            request_id,
-            state.get("caller", ""),
-            method if method in METHODS else "other",
-            route,
-            status,
-            round(seconds, 6),
-            bytes_in,
-            bytes_out,
-            0 if result is None else len(result.batches),
-            "" if result is None else result.model.pin.md5,
-            state.get("refusal", ""),
-            status == 499,
-        )
+            datetime.now(UTC), "info", "request", self._pid, request_id, state.get("caller", ""),
+            method if method in METHODS else "other", route, status, round(seconds, 6), bytes_in, bytes_out,
+            0 if result is None else len(result.batches), "" if result is None else result.model.pin.md5,
+            state.get("refusal", ""), status == 499,
+        )  # fmt: skip
         if self._put is not None:
             self._put(_encode(line) + b"\n")  # without structlog, which would take 4 µs more
         else:
-            self.logger.info(
-                **{
-                    name: value
-                    for name, value in msgspec.structs.asdict(line).items()
-                    if name not in HIDDEN_ON_TERMINAL
-                }
-            )
+            fields = msgspec.structs.asdict(line)
+            self.logger.info(**{name: fields[name] for name in fields if name not in HIDDEN_ON_TERMINAL})
 
     def event(self, name: str, message: str, **fields: Any) -> None:
         """Log an event."""
@@ -245,13 +218,6 @@ def open_log(settings: Settings) -> ServiceLog:
     return log
 
 
-class _Lines:
-    """The logger that structlog calls with rendered lines."""
-
-    def __init__(self, writer: LineWriter) -> None:
-        self.info = self.warning = self.error = self.critical = writer.put
-
-
 class _Records(logging.Handler):
     """Handler that passes records of the standard library's `logging` to the same log."""
 
@@ -277,6 +243,7 @@ def _frames(error: BaseException) -> Iterator[str]:
 
 
 _encode = msgspec.json.Encoder().encode
+_render = structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), pad_event_to=0, sort_keys=False)
 
 
 def _as_json(_: Any, level: str, event: Event) -> bytes:
@@ -284,15 +251,10 @@ def _as_json(_: Any, level: str, event: Event) -> bytes:
     return _encode({**head, **event}) + b"\n"
 
 
-class _Console:
-    """Renderer for a terminal: time, event, and the fields that are not empty."""
-
-    def __init__(self) -> None:
-        self._render = structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty(), pad_event_to=0, sort_keys=False)
-
-    def __call__(self, logger: Any, level: str, event: Event) -> bytes:
-        shown = {name: value for name, value in event.items() if value not in ("", 0, False)}
-        trace = shown.pop("trace", "")
-        head = {"timestamp": f"{datetime.now():%H:%M:%S}", "level": level}
-        shown["event"] = shown.pop("message", None) or shown["event"]
-        return f"{self._render(logger, level, head | shown)}\n{trace}".encode()
+def _for_terminal(logger: Any, level: str, event: Event) -> bytes:
+    """Render time, event, and the fields that are not empty."""
+    shown = {name: value for name, value in event.items() if value not in ("", 0, False)}
+    trace = shown.pop("trace", "")
+    head = {"timestamp": f"{datetime.now():%H:%M:%S}", "level": level}
+    shown["event"] = shown.pop("message", None) or shown["event"]
+    return f"{_render(logger, level, head | shown)}\n{trace}".encode()
