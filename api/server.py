@@ -29,8 +29,10 @@ logger = logging.getLogger("batchyield.service")
 BACKLOG = 2048
 GRACE_SECONDS = 10
 
-HEALTHCHECK_SECONDS = 60
-"""Without a sign of life for this long, the supervisor replaces a worker; its start may be slow on a busy machine."""
+HEALTHCHECK_SECONDS = 10
+"""Time a worker has to answer the supervisor's ping before it is replaced; uvicorn's 5 s are short on a busy machine.
+
+A worker that ends during a ping is replaced, and a signal is handled, only when this time is over."""
 
 OTHER_FILES = 256
 """Open files besides the connections."""

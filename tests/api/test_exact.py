@@ -82,6 +82,6 @@ def test_the_command_without_a_service(rebuilt, client, sheet, tmp_path):
     header, lines = sheet
     (tmp_path / "batches.csv").write_text(header + "".join(lines), encoding=ENCODING)
     out = tmp_path / "scored.csv"
-    command = ["score", str(tmp_path / "batches.csv"), "--local", "--lock", str(rebuilt / "dvc.lock"), "--quiet"]
-    assert main([*command, "--out", str(out)]) == 0
+    options = ["--local", "--lock", str(rebuilt / "dvc.lock"), "--quiet", "--out", str(out)]
+    assert main(["model", "score", str(tmp_path / "batches.csv"), *options]) == 0
     assert out.read_bytes() == b"".join(client.score_csv(tmp_path / "batches.csv"))
