@@ -109,7 +109,7 @@ def test_a_key_may_do_what_its_scopes_say(checkout, tmp_path, scopes, may):
             else:
                 problem = refusal(answer, 403, "forbidden")
                 assert "line-1 lacks the scope" in problem["detail"]
-        if ADMIN not in scopes:  # the router folds `//`, so what is not named exactly is not let through
+        if ADMIN not in scopes:  # the router folds `//`, so only exact paths pass
             for path in ("/nowhere", "//v1/model", "/v1//predictions"):
                 refusal(client.get(path, headers=bearer(KEY)), 404, "not-found")
             refusal(client.get("/v1/admin/models", headers=bearer(KEY)), 403, "forbidden")
@@ -173,7 +173,7 @@ def test_a_file_that_is_wrong_keeps_the_keys_as_they_were(tmp_path, spoil):
     with pytest.raises(ConfigError):
         keyring.refresh()
     assert admits(keyring, KEY)
-    assert not keyring.refresh()  # said once
+    assert not keyring.refresh()  # reported once
     path.write_text(text(entry(OTHER)))
     assert keyring.refresh()
     assert not admits(keyring, KEY)
@@ -192,7 +192,7 @@ def test_after_the_last_key_is_taken_back_nobody_is_let_in(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (text(), "no key that is still valid"),
         (text(entry(KEY, expires=datetime(2020, 1, 1, tzinfo=UTC))), "no key that is still valid"),
@@ -214,11 +214,11 @@ def test_after_the_last_key_is_taken_back_nobody_is_let_in(tmp_path):
         (text(entry(KEY)).replace("line-1", "environment"), "is the name of the key in BATCHYIELD_API_KEY"),
     ],
 )
-def test_a_malformed_file_is_refused_at_the_start_by_line_or_field(checkout, tmp_path, content, said):
+def test_a_malformed_file_is_refused_at_the_start_by_line_or_field(checkout, tmp_path, content, message):
     (tmp_path / "keys").write_text(content)
     with pytest.raises(ConfigError) as caught:
         client_of(checkout, api_keys_file=str(tmp_path / "keys"))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert KEY not in str(caught.value)
 
 
@@ -256,5 +256,5 @@ def test_the_file_is_watched_while_the_service_runs(checkout, tmp_path):
             assert time.monotonic() < deadline
             time.sleep(0.05)
     lines = [msgspec.json.decode(text) for text in running.output.splitlines()]
-    assert any("the API keys stay as they were" in told.get("message", "") for told in lines)
+    assert any("the API keys stay as they were" in line.get("message", "") for line in lines)
     assert not {first, second} & {*running.output.split('"')}

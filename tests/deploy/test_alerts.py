@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 import yaml
-from support.deployments import A, B, acted, stored, wish
+from support.deployments import A, B, set_desired_model, store_model, wait_applied
 from support.journal_database import database
 from support.monitored_plant import coming, make_plant, raised
 from support.prometheus_server import MONITORING, RULES, Alertmanager, Exporter, Prometheus, hastened, needs, until
@@ -251,10 +251,10 @@ def test_the_right_alerts_fire_over_the_running_service_and_the_wrong_ones_stay_
 def wrong_models(seen):
     """A desired model with other bytes than pinned, and a shadow that differs, raise an alert each."""
     prometheus, since = seen.prometheus, seen.prometheus.now()
-    bad, other = stored(seen.root, A, name="bad"), stored(seen.root, B)
+    bad, other = store_model(seen.root, A, name="bad"), store_model(seen.root, B)
     file = seen.root / ".serving" / "models" / "bad" / "model.onnx"
     file.write_bytes(file.read_bytes()[:-1])
-    acted(seen.root, wish(seen.root, serving=bad, shadow=other), workers=2)
+    wait_applied(seen.root, set_desired_model(seen.root, serving=bad, shadow=other), workers=2)
     until(lambda: prometheus.query("batchyield_shadow_difference_count > 0"), "nothing runs in the shadow")
     seen.callers.send(coming(150, start=150))
     until(lambda: prometheus.firing() >= {"ModelRefused", "ShadowDisagrees"}, prometheus.firing)
@@ -264,7 +264,7 @@ def wrong_models(seen):
     differs = until(lambda: seen.station.messages("model", "ShadowDisagrees"), lambda: seen.station.posted)
     assert other.md5 in differs[0]
     assert prometheus.fired(since) == {"ModelRefused", "ShadowDisagrees"}
-    acted(seen.root, wish(seen.root), workers=2)
+    wait_applied(seen.root, set_desired_model(seen.root), workers=2)
 
 
 CONSEQUENCES = {"ErrorBudgetBurnsFast", "ErrorBudgetBurnsSlowly", "WatchFailing"}
@@ -281,7 +281,7 @@ def database_down(seen, server):
     states = {"JournalDatabaseDown": "active", "JournalFailing": "suppressed"}
     until(lambda: seen.alertmanager.states().items() >= states.items(), seen.alertmanager.states)
     assert prometheus.fired(since) - CONSEQUENCES - {"ModelRefused", "ShadowDisagrees"} == states.keys()
-    until(lambda: "ModelRefused" not in prometheus.firing(), "what is no longer wanted is still refused")
+    until(lambda: "ModelRefused" not in prometheus.firing(), "a model that is no longer desired is still refused")
     server.start()
 
 

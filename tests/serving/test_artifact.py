@@ -167,18 +167,18 @@ def test_relative_paths_name_the_same_pins(checkout, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("features", "said"),
+    ("features", "message"),
     [
         (tuple(NAMES[:-1]), f"only this code has ['{NAMES[-1]}']"),
         ((*NAMES, "B99"), "only the model has ['B99']"),
         (tuple(reversed(NAMES)), "in another order"),
     ],
 )
-def test_a_model_of_other_features_is_refused(tmp_path, features, said):
+def test_a_model_of_other_features_is_refused(tmp_path, features, message):
     make_checkout(tmp_path, features=features)
     with pytest.raises(ArtifactError) as caught:
         opened(tmp_path)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_model_that_answers_otherwise_is_refused_with_the_largest_difference(tmp_path):

@@ -95,8 +95,8 @@ def test_repaired_cells_are_told(predictor):
 
 
 def test_warnings_of_the_sheet_come_first_and_stay_with_their_row(predictor):
-    told = CellWarning("A1", "too_long", "a cell longer than any reading")
-    clean, slipped = predictor.predict([CLEAN, SLIPPED], [(), (told,)])
+    warning = CellWarning("A1", "too_long", "a cell longer than any reading")
+    clean, slipped = predictor.predict([CLEAN, SLIPPED], [(), (warning,)])
     assert clean.warnings == ()
     assert [w.field for w in slipped.warnings] == ["A1", "B9"]
 
