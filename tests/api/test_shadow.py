@@ -30,7 +30,8 @@ def predictions(yields, half=300000):
 
 
 @given(ANSWERS, st.data())
-def test_totals_of_parts_are_those_of_the_whole_and_agree_with_differences(answers, data):
+def test_running_diff(answers, data):
+    """Running totals of parts add up to those of the whole and agree with `summarize_diff`."""
     before = predictions([y for y, _ in answers])
     after = predictions([y + move for y, move in answers], half=310000)
     whole, summary = running_diff(before, after), summarize_diff(before, after)
@@ -57,7 +58,8 @@ def report(client, batches, base=""):
     return until(statistics)[0]
 
 
-def test_the_shadow_sees_every_row_and_differs_exactly(tmp_path):
+def test_shadow_receives_every_row(tmp_path):
+    """The shadow receives every valid row of every route, and its difference is exact."""
     root = make_checkout(tmp_path)
     b = store_model(root, B)
     with client_of(root) as client:
@@ -102,7 +104,8 @@ def test_the_shadow_sees_every_row_and_differs_exactly(tmp_path):
         assert client.post("/v1/predictions", json=INPUTS).content == before
 
 
-def test_the_workers_tell_of_their_shadows_together_and_across_a_restart(tmp_path):
+def test_statistics_of_workers(tmp_path):
+    """Shadow statistics are the sum over workers and survive a restart."""
     root = make_checkout(tmp_path)
     models = ModelStore(root / ".serving")
     b = store_model(root, B)
@@ -124,7 +127,8 @@ def test_the_workers_tell_of_their_shadows_together_and_across_a_restart(tmp_pat
             assert [worker["shadow"] for worker in monitored["workers"]] == [b.md5, b.md5]
 
 
-def test_a_bad_shadow_changes_nothing_and_is_told(tmp_path):
+def test_bad_shadow(tmp_path):
+    """A refused shadow is reported and does not change the responses."""
     root = make_checkout(tmp_path)
     bad = store_model(root, B, golden=A)
     with client_of(root) as client:
@@ -147,7 +151,9 @@ def answered(count):
     return [Batch(id=str(n)) for n in range(count)], predictions([9000000] * count)
 
 
-def test_a_shadow_that_raises_is_counted_and_goes_on(caplog):
+def test_failing_shadow(caplog):
+    """A shadow that raises is counted, logged once, and continues with the next rows."""
+
     def predict(batches):
         if len(batches) == 2:
             raise ArtifactError("model.onnx", "answered nan")
@@ -164,7 +170,8 @@ def test_a_shadow_that_raises_is_counted_and_goes_on(caplog):
     assert caplog.text.count("cannot predict") == 1, "the log is not filled by a shadow that always fails"
 
 
-def test_a_slow_shadow_drops_rows_and_delays_nobody():
+def test_slow_shadow():
+    """A slow shadow drops rows when its queue is full and delays no request."""
     go = threading.Event()
 
     def predict(batches):
@@ -185,7 +192,8 @@ def test_a_slow_shadow_drops_rows_and_delays_nobody():
     assert slow.by_baseline["b" * 32].changed == 0
 
 
-def test_after_a_swap_the_shadow_is_laid_beside_the_model_that_answers_now(tmp_path):
+def test_shadow_after_swap(tmp_path):
+    """After a swap the shadow is compared with the model that serves now."""
     root = make_checkout(tmp_path)
     a, b = store_model(root, A), store_model(root, B)
     with client_of(root) as client:

@@ -33,7 +33,8 @@ def answers(client, base=""):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_swaps_under_load_fail_no_request_and_mix_no_models(tmp_path, workers):
+def test_swap_under_load(tmp_path, workers):
+    """No request fails during swaps, and every response comes from the model that it names."""
     root = make_checkout(tmp_path)
     models = ModelStore(root / ".serving")
     a, b = store_model(root, A), store_model(root, B)
@@ -65,7 +66,8 @@ def test_swaps_under_load_fail_no_request_and_mix_no_models(tmp_path, workers):
     assert "Traceback" not in running.errors
 
 
-def test_a_swap_is_counted_and_named_by_headers_card_and_metrics(tmp_path):
+def test_swap_is_visible(tmp_path):
+    """Headers, /v1/model and the metrics name the new model after a swap."""
     root = make_checkout(tmp_path)
     b = store_model(root, B, name="b", metrics={"mse": 0.5})
     with client_of(root) as client:
@@ -83,7 +85,8 @@ def test_a_swap_is_counted_and_named_by_headers_card_and_metrics(tmp_path):
         assert 'batchyield_model_changes_total{outcome="taken",role="serving"} 1.0' in metrics
 
 
-def test_the_old_model_is_let_go(tmp_path):
+def test_old_model_is_freed(tmp_path):
+    """After a swap, nothing refers to the old predictor."""
     root = make_checkout(tmp_path)
     b = store_model(root, B)
     settings = Settings(lock=str(root / "dvc.lock"), revision="1" * 40)
@@ -143,7 +146,8 @@ def service(tmp_path_factory):
 
 
 @pytest.mark.parametrize("spoil", [flipped, golden_mismatch, missing, other_features, no_model, no_pins])
-def test_a_bad_artifact_leaves_the_old_model_serving_and_says_so(service, spoil, caplog):
+def test_bad_artifact(service, spoil, caplog):
+    """A bad artifact is refused with its reason, and the old model continues to serve."""
     root, client = service
     before = answers(client)
     bad, reason = spoil(root)
@@ -167,7 +171,8 @@ def test_a_bad_artifact_leaves_the_old_model_serving_and_says_so(service, spoil,
 @pytest.mark.parametrize(
     "garbage", [b"", b"{", b"[]", b'{"revision": "x"}', b'{"serving": {"directory": 1}}', b"\xff\xfe"]
 )
-def test_a_garbled_wish_leaves_the_old_model_serving_and_says_so(service, garbage):
+def test_malformed_desired_state(service, garbage):
+    """A desired state that cannot be decoded is refused, and the old model continues to serve."""
     root, client = service
     before = answers(client)
     (root / ".serving/desired.json").write_bytes(garbage)
@@ -178,7 +183,8 @@ def test_a_garbled_wish_leaves_the_old_model_serving_and_says_so(service, garbag
     assert client.get("/v1/model").json()["refused"] == []
 
 
-def test_headers_cannot_be_smuggled_in_by_a_wish(service):
+def test_header_injection(service):
+    """A version with a line break is refused, so that it cannot add a response header."""
     root, client = service
     good = json.loads(canonical_json(DesiredState(99, serving=store_model(root, A))))
     good["serving"]["version"] = "v1\r\nx-evil: 1"
@@ -187,7 +193,8 @@ def test_headers_cannot_be_smuggled_in_by_a_wish(service):
     wait_applied(root, set_desired_model(root, serving=store_model(root, A)))
 
 
-def test_one_refusal_puts_back_what_was_wanted(tmp_path):
+def test_refusal_restores_desired_state(tmp_path):
+    """A deployment that one worker refuses restores the previous desired state."""
     root = make_checkout(tmp_path)
     models = ModelStore(root / ".serving")
     a = store_model(root, A)
@@ -212,7 +219,8 @@ def test_one_refusal_puts_back_what_was_wanted(tmp_path):
         )
 
 
-def test_a_worker_that_dies_during_a_swap_comes_up_with_what_is_wanted(tmp_path):
+def test_worker_killed_during_swap(tmp_path):
+    """The replacement of a worker killed during a swap serves the desired model."""
     root = make_checkout(tmp_path)
     models = ModelStore(root / ".serving")
     b = store_model(root, B)
@@ -228,7 +236,8 @@ def test_a_worker_that_dies_during_a_swap_comes_up_with_what_is_wanted(tmp_path)
             assert answers(httpx, running.url) == (b.md5, 0.9625)
 
 
-def test_a_worker_that_starts_while_a_bad_model_is_wanted_has_the_last_good_one(tmp_path):
+def test_worker_starts_with_last_known_good(tmp_path):
+    """A worker that starts while the desired model is bad serves the last known good model."""
     root = make_checkout(tmp_path)
     models = ModelStore(root / ".serving")
     b = store_model(root, B)
@@ -246,7 +255,8 @@ def test_a_worker_that_starts_while_a_bad_model_is_wanted_has_the_last_good_one(
         assert running.get("/health/ready").status_code == 200
 
 
-def test_a_service_starts_with_the_wanted_model_though_the_lock_pins_another(tmp_path):
+def test_start_with_desired_model(tmp_path):
+    """A service starts with the desired model, even if dvc.lock pins another."""
     root = make_checkout(tmp_path)
     b = store_model(root, B)
     set_desired_model(root, serving=b)
@@ -261,7 +271,8 @@ def test_a_service_starts_with_the_wanted_model_though_the_lock_pins_another(tmp
     assert "is not the pinned file" in errors
 
 
-def test_a_folder_that_cannot_be_written_to_does_not_keep_the_model_from_serving(tmp_path, caplog):
+def test_unwritable_model_store(tmp_path, caplog):
+    """Without a writable model store the pinned model is served, and a warning is logged."""
     root = make_checkout(tmp_path)
     (tmp_path / "file").write_text("")
     with client_of(root, models=str(tmp_path / "file")) as client:

@@ -42,7 +42,8 @@ def revision(name, root):
     return git("rev-parse", name, cwd=root).strip()
 
 
-def test_deploy_tells_what_changes_and_rollback_returns(checkout, capfd):
+def test_deploy_and_rollback(checkout, capfd):
+    """`deploy start` reports the changed predictions, and `deploy rollback` restores the previous model."""
     lock = pins_of(checkout / "data/model")[MODEL]
     with Running(checkout, "--workers", "2") as running, Load(running.url) as load:
         until(lambda: live_workers(checkout / ".serving/workers"), 2)
@@ -81,7 +82,8 @@ def test_deploy_tells_what_changes_and_rollback_returns(checkout, capfd):
     assert {reply.answer for reply in load.replies} <= {0.9, 0.9625}
 
 
-def test_a_worker_that_refuses_what_the_command_found_good_fails_the_deployment(checkout, capfd):
+def test_worker_refuses(checkout, capfd):
+    """A deployment fails and is reverted if a worker refuses the model."""
     with Running(checkout) as running:
         [status] = until(lambda: live_workers(checkout / ".serving/workers"))
         models = ModelStore(checkout / ".serving")
@@ -104,14 +106,16 @@ def test_a_worker_that_refuses_what_the_command_found_good_fails_the_deployment(
         assert main(["deploy", "start", "HEAD~2"]) == 0, "the store is mended by the next deployment"
 
 
-def test_deploying_without_a_running_worker_is_for_the_next_start(checkout, capfd):
+def test_deploy_without_worker(checkout, capfd):
+    """A deployment without a running worker takes effect at the next start."""
     assert main(["deploy", "start", "HEAD~2", "--models", "elsewhere", "--wait", "0"]) == 0
     assert "no worker is running; the next one to start serves" in capfd.readouterr().out
     with Running(checkout, BATCHYIELD_MODELS=str(checkout / "elsewhere")) as running:
         assert httpx.get(f"{running.url}/v1/model").json()["version"] == "2.0.0"
 
 
-def test_compare_names_two_revisions_or_one_beside_what_serves(checkout, capfd):
+def test_compare(checkout, capfd):
+    """`model compare` compares two revisions, or one with the serving model."""
     assert main(["model", "compare", "HEAD~2", "HEAD", "--json"]) == 0
     comparison = json.loads(capfd.readouterr().out)
     assert comparison["overall"]["mean"] == -0.0625
@@ -123,7 +127,8 @@ def test_compare_names_two_revisions_or_one_beside_what_serves(checkout, capfd):
     assert "the same bytes in all four files" in capfd.readouterr().out
 
 
-def test_a_comparison_is_that_of_differences_on_the_test_batches(tmp_path):
+def test_compare_on_test_batches(tmp_path):
+    """Two models are compared on the test batches, in total and by slice."""
     import pandas as pd
 
     from batchyield.modelling.parquet import write_table
@@ -145,7 +150,8 @@ def test_a_comparison_is_that_of_differences_on_the_test_batches(tmp_path):
     assert "on data/split/test.parquet: 30 batches, 30 changed" in format_comparison(comparison)
 
 
-def test_two_deployments_at_once_are_refused(checkout, capfd):
+def test_concurrent_deployments(checkout, capfd):
+    """A second deployment at the same time is refused."""
     with deployment_lock(ModelStore(checkout / ".serving")):
         assert main(["deploy", "start", "HEAD~2"]) == 2
     assert "another deployment into .serving is running" in capfd.readouterr().err
