@@ -32,7 +32,8 @@ def ask(client, rows):
     return answer.json()["predictions"]
 
 
-def test_what_one_answered_and_the_other_was_told_is_one_journal(hosts, journal):
+def test_shared_journal(hosts, journal):
+    """Two hosts share one journal: predictions of one match outcomes sent to the other."""
     a, b = hosts
     answers = ask(a, coming(150)) + ask(b, coming(350, 150, B14=raised(-40)))
     measured = [{"id": one["id"], "yield": round(one["yield"] - 0.03, 6)} for one in answers[:60]]
@@ -47,7 +48,8 @@ def test_what_one_answered_and_the_other_was_told_is_one_journal(hosts, journal)
     assert [row.measured for row in rows_of(journal)].count(None) == 440
 
 
-def test_figures_of_requests_are_each_hosts_own(hosts):
+def test_request_metrics(hosts):
+    """Request metrics are separate for each host."""
     a, b = hosts
     before = [counted(client) for client in hosts]
     ask(a, coming(3))

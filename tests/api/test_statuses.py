@@ -158,11 +158,13 @@ def met(tmp_path_factory, overflowing):
         return asyncio.run(provoked(root, overflowing, monkeypatch))
 
 
-def test_what_is_documented_is_what_is_answered(met):
+def test_documented_statuses(met):
+    """Every documented status of every route occurs, and no other."""
     assert set(met) == DOCUMENTED
 
 
-def test_every_header_that_is_promised_is_sent_and_every_problem_is_of_its_kind(met):
+def test_headers_and_problem_types(met):
+    """Responses have the documented headers, and problems the documented types."""
     components = openapi_document()["components"]["headers"]
     for (method, path, status), answers in met.items():
         described = PATHS[path][method]["responses"][str(status)]
@@ -176,7 +178,8 @@ def test_every_header_that_is_promised_is_sent_and_every_problem_is_of_its_kind(
                 assert set(problem) <= {"type", "title", "status", "detail", "instance", "violations"}
 
 
-def test_every_kind_of_problem_is_met(met):
+def test_all_problem_types(met):
+    """Every problem type of a route occurs."""
     kinds = {json.loads(body)["type"] for key, answers in met.items() if key[2] >= 400 for *_, body in answers}
     elsewhere = {"urn:batchyield:not-found", "urn:batchyield:head-too-large"}  # of no route, and of no request
     assert kinds == {kind.urn for kind in KINDS} - elsewhere

@@ -49,7 +49,8 @@ WITHOUT_RESOURCE = {  # what AWS documents as taking no narrower one
 }
 
 
-def test_no_role_may_do_everything_or_touch_everything():
+def test_role_policies():
+    """No role has wildcard actions or needless wildcard resources."""
     roles = dict(resources("AWS::IAM::Role"))
     assert len(roles) == 4
     for properties in roles.values():
@@ -62,7 +63,8 @@ def test_no_role_may_do_everything_or_touch_everything():
         assert "ManagedPolicyArns" not in properties
 
 
-def test_a_deployment_goes_back_by_itself():
+def test_automatic_rollback():
+    """A failed deployment is rolled back by the circuit breaker or its alarms."""
     asked = dict(resources("AWS::ECS::Service"))["service.Service"]["DeploymentConfiguration"]
     assert asked["DeploymentCircuitBreaker"] == {"Enable": True, "Rollback": True}
     names = [name["Sub"] for name in asked["Alarms"].pop("AlarmNames")]
@@ -71,7 +73,8 @@ def test_a_deployment_goes_back_by_itself():
     assert set(names) <= known
 
 
-def test_a_workflow_assumes_a_role_only_from_this_repository_and_for_what_the_role_is():
+def test_role_trust():
+    """Roles trust only workflows of this repository, each for its purpose."""
     for name, properties in resources("AWS::IAM::Role"):
         (statement,) = properties["AssumeRolePolicyDocument"]["Statement"]
         if statement["Action"] == "sts:AssumeRole":
@@ -234,6 +237,7 @@ class TestStage:
         assert "holds no key" in refuse("keys", "staging", str(tmp_path / "empty"))
 
     def test_missing_image(self):
+        """A version without an image is refused."""
         assert "there is no image batchyield:9.9.9\n" in refuse("deploy", "staging", "9.9.9")
 
 
@@ -299,14 +303,16 @@ class TestErrors:
         assert deploy()[0] == 2
 
 
-def test_the_journal_is_opened_by_the_password_that_stands_beside_its_url(postgres_server, monkeypatch):
+def test_journal_password(postgres_server, monkeypatch):
+    """The journal's password is read from PGPASSWORD."""
     monkeypatch.setenv("PGPASSWORD", "from the secret")
     with opened(postgres_server.get_uri()) as store, store.read_transaction() as connection:
         assert connection.connection.driver_connection.info.password == "from the secret"
         assert connection.exec_driver_sql("select 1").scalar() == 1
 
 
-def test_the_keys_container_writes_what_the_service_reads(tmp_path):
+def test_keys_container(tmp_path):
+    """The keys container writes a file that the service reads."""
     service = dict(resources("AWS::ECS::TaskDefinition"))["service.Task"]
     (keys,) = [one for one in service["ContainerDefinitions"] if one["Name"] == "keys"]
     (command,) = keys["Command"]

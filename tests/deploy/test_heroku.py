@@ -59,11 +59,11 @@ class Dyno(Running):
     def __init__(self, root, folder, **more):
         self.port, self.stopping = embedded_s3.free_port(), False
         self.url = f"http://127.0.0.1:{self.port}"
-        message = config(root, folder, PORT=str(self.port), **more)
+        environment = config(root, folder, PORT=str(self.port), **more)
         self.process = subprocess.Popen(
             ["sh", "-c", WEB],
             cwd=ROOT,
-            env=message,
+            env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -88,19 +88,20 @@ def attached(postgres_server, tmp_path_factory):
         yield f"postgres://postgres:{PASSWORD}@127.0.0.1:{port}/{name}", plain, agreed
 
 
-def test_a_release_a_dyno_and_its_end(model, attached, tmp_path):
+def test_release_and_dyno(model, attached, tmp_path):
+    """A release migrates the database, and a dyno serves, journals and stops."""
     url, plain, agreed = attached
     token = new_token()
-    message = {
+    variables = {
         "DATABASE_URL": url,
         "API_KEYS": encode_keys([new_key("line-3", ["predict"], token)]).decode(),
         "WEB_CONCURRENCY": "2",
         "BATCHYIELD_DRAIN_SECONDS": "0",
     }
-    done = released(model, tmp_path, **message)
+    done = released(model, tmp_path, **variables)
     assert done.returncode == 0, done.stderr
 
-    with Dyno(model, tmp_path, **message) as dyno:
+    with Dyno(model, tmp_path, **variables) as dyno:
         assert httpx.post(f"{dyno.url}/v1/predictions", json=INPUTS).status_code == 401
         caller = {"authorization": f"Bearer {token}", "x-forwarded-for": "203.0.113.7", "x-forwarded-proto": "https"}
         answer = httpx.post(f"{dyno.url}/v1/predictions", json=INPUTS, headers=caller)
@@ -119,7 +120,8 @@ def test_a_release_a_dyno_and_its_end(model, attached, tmp_path):
     assert PASSWORD not in dyno.output + dyno.errors
 
 
-def test_a_release_that_fails_says_why_and_stops_there(model, attached, postgres_server, tmp_path):
+def test_failed_release(model, attached, postgres_server, tmp_path):
+    """A failed release reports its reason without the password."""
     done = released(model, tmp_path, DATABASE_URL=None)
     assert done.returncode != 0
     assert "attach a PostgreSQL first" in done.stderr
@@ -131,13 +133,14 @@ def test_a_release_that_fails_says_why_and_stops_there(model, attached, postgres
     assert PASSWORD not in done.stderr
 
 
-def test_a_dyno_that_lacks_something_does_not_start(model, tmp_path):
+def test_missing_variable(model, tmp_path):
+    """A dyno without a required variable does not start."""
     for lacking, reply in (("API_KEYS", "API_KEYS: set it"), ("DATABASE_URL", "DATABASE_URL: attach")):
-        message = {"API_KEYS": "x", "DATABASE_URL": "postgres://a/b"} | {lacking: None}
+        variables = {"API_KEYS": "x", "DATABASE_URL": "postgres://a/b"} | {lacking: None}
         done = subprocess.run(
             ["sh", "-c", WEB],
             cwd=ROOT,
-            env=config(model, tmp_path, PORT="1", **message),
+            env=config(model, tmp_path, PORT="1", **variables),
             capture_output=True,
             text=True,
         )
@@ -187,7 +190,8 @@ def pushed(remote, folder):
     return {name: folder / name for name in git("ls-files", cwd=folder).split("\n") if name}
 
 
-def test_what_is_pushed_is_what_the_image_is_made_from(history, heroku, tmp_path):
+def test_pushed_files(history, heroku, tmp_path):
+    """The push contains the committed files of the image and the model."""
     root, first, second = history
     for name in (".env", "secrets/api_key", "api/__pycache__/a.pyc", "api/not_committed.py"):
         (root / name).parent.mkdir(exist_ok=True)
@@ -206,12 +210,12 @@ def test_what_is_pushed_is_what_the_image_is_made_from(history, heroku, tmp_path
         out["path"]: out["md5"] for out in yaml.safe_load(files["dvc.lock"].read_text())["stages"]["train"]["outs"]
     }
     assert {name: md5_of_file(files[name]) for name in model} == locked
-    message = yaml.safe_load(files["heroku.yml"].read_text())
-    assert message.pop("build") == {
+    manifest = yaml.safe_load(files["heroku.yml"].read_text())
+    assert manifest.pop("build") == {
         "docker": {"web": "Dockerfile"},
         "config": {"REVISION": second, "VERSION": "unreleased"},
     }
-    assert message == {name: DECLARED[name] for name in ("release", "run")}
+    assert manifest == {name: DECLARED[name] for name in ("release", "run")}
     # an entry point would get the commands as its arguments
     without = re.sub(r"^ENTRYPOINT .*$", "ENTRYPOINT []", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
     assert files["Dockerfile"].read_text() == without
@@ -226,7 +230,8 @@ def test_what_is_pushed_is_what_the_image_is_made_from(history, heroku, tmp_path
     assert files["data/model/model.onnx"].read_bytes() == linear_onnx(0.5)
 
 
-def test_a_dry_run_shows_all_and_pushes_nothing(heroku):
+def test_dry_run(heroku):
+    """A dry run lists everything and pushes nothing."""
     code, reply, remote = heroku("my-app", "--dry-run")
     assert code == 0, reply
     for shown in ("data/model/model.onnx", "heroku.yml", "git push --force https://git.heroku.com/my-app.git"):
@@ -234,7 +239,8 @@ def test_a_dry_run_shows_all_and_pushes_nothing(heroku):
     assert git("for-each-ref", cwd=remote) == ""
 
 
-def test_a_model_with_other_bytes_than_pinned_is_not_pushed(history, heroku):
+def test_changed_model(history, heroku):
+    """A model with other bytes than pinned is not pushed."""
     root = history[0]
     kept = cache_path(root, md5_of_file(root / "data/model" / MODEL))
     right = kept.read_bytes()
@@ -253,7 +259,8 @@ def test_a_model_with_other_bytes_than_pinned_is_not_pushed(history, heroku):
     assert git("for-each-ref", cwd=bare) == ""
 
 
-def test_errors_name_the_next_step(heroku, tmp_path):
+def test_errors(heroku, tmp_path):
+    """Errors name what to do next."""
     code, reply, _ = heroku()
     assert (code, "usage: deploy/heroku/push.sh APP" in reply) == (2, True)
     code, reply, _ = heroku("my-app", "9.9.9")

@@ -12,7 +12,8 @@ def answers(values, half=0.02):
     return [Prediction(str(i), y, y - half, y + half) for i, y in enumerate(values)]
 
 
-def test_what_moved_is_counted_measured_and_named():
+def test_summary():
+    """The summary counts and measures changed predictions."""
     found = summarize_diff(answers([0.9, 0.8, 0.7]), answers([0.9, 0.81, 0.65], half=0.03))
     assert (found.batches, found.changed, found.at, found.outside) == (3, 2, 2, 1)
     assert found.largest == pytest.approx(-0.05)
@@ -22,14 +23,16 @@ def test_what_moved_is_counted_measured_and_named():
 
 
 @given(yields)
-def test_a_model_does_not_differ_from_itself(values):
+def test_equal_predictions(values):
+    """Equal predictions do not differ."""
     found = summarize_diff(answers(values), answers(values))
     assert (found.changed, found.largest, found.at, found.outside) == (0, 0, None, 0)
     assert "none changed" in str(found)
 
 
 @given(yields, st.data())
-def test_slices_take_every_batch_apart_once(values, data):
+def test_slices(values, data):
+    """Every batch is in one slice per label, sorted by difference."""
     moved = answers([y + data.draw(st.floats(-0.1, 0.1)) for y in values])
     labels = {"spins": [data.draw(st.sampled_from("123")) for _ in values], "all": ["x"] * len(values)}
     found = diff_by_slice(answers(values), moved, labels)
@@ -41,6 +44,7 @@ def test_slices_take_every_batch_apart_once(values, data):
     assert sizes == sorted(sizes, reverse=True)
 
 
-def test_answers_that_do_not_match_are_a_bug():
+def test_other_length():
+    """Predictions of different length raise ValueError."""
     with pytest.raises(ValueError, match="argument"):
         summarize_diff(answers([0.9]), answers([0.9, 0.8]))
