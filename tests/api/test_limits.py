@@ -48,7 +48,7 @@ def test_rate_limit(checkout):
 
 
 def test_work_timeout(checkout, monkeypatch):
-    """A large body whose prediction takes too long gets a timeout."""
+    """A large body whose prediction takes too long gets 503 with Retry-After."""
     release = threading.Event()
     before = Predictor.predict
 

@@ -59,11 +59,11 @@ class Dyno(Running):
     def __init__(self, root, folder, **more):
         self.port, self.stopping = embedded_s3.free_port(), False
         self.url = f"http://127.0.0.1:{self.port}"
-        environment = config(root, folder, PORT=str(self.port), **more)
+        variables = config(root, folder, PORT=str(self.port), **more)
         self.process = subprocess.Popen(
             ["sh", "-c", WEB],
             cwd=ROOT,
-            env=environment,
+            env=variables,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -89,7 +89,7 @@ def attached(postgres_server, tmp_path_factory):
 
 
 def test_release_and_dyno(model, attached, tmp_path):
-    """A release migrates the database, and a dyno serves, journals and stops."""
+    """A release migrates the database, and a dyno serves, journals and finishes its requests before it stops."""
     url, plain, agreed = attached
     token = new_token()
     variables = {
