@@ -122,12 +122,12 @@ def test_health_during_large_bodies(service):
             pool.submit(httpx.post, f"{service.url}/v1/predictions", content=large, headers=headers, timeout=120)
             for _ in range(6)
         ]
-        asked = 0
+        checks = 0
         while not all(one.done() for one in pending):
             assert service.get("/health/live").status_code == 200
-            asked += 1
+            checks += 1
         assert all(one.result().status_code == 200 for one in pending)
-    assert asked > 3
+    assert checks > 3
 
 
 def test_concurrent_requests(service):
@@ -136,7 +136,7 @@ def test_concurrent_requests(service):
     def ask(n):
         inputs = [{"id": f"{n}-{i}", "B14": 400 + n} for i in range(1 + n % 7)]
         answer = service.post("/v1/predictions", json={"inputs": inputs}).json()
-        assert [p["id"] for p in answer["predictions"]] == [given["id"] for given in inputs]
+        assert [p["id"] for p in answer["predictions"]] == [item["id"] for item in inputs]
         assert [p["yield"] for p in answer["predictions"]] == pytest.approx([(900 + n) / 1000] * len(inputs), abs=1e-6)
 
     with concurrent.futures.ThreadPoolExecutor(8) as pool:

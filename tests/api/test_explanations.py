@@ -86,9 +86,9 @@ def test_batch_limit(client):
 def test_invalid_batches(client):
     """Invalid batches get the same refusal with and without explanations."""
     for inputs in ({"inputs": [BATCH, {"A6": "bad"}]}, {"inputs": []}, b"{", b"\xff"):
-        plain, asked = post(client, "", inputs), post(client, "?explain=true", inputs)
-        assert (asked.status_code, asked.content) == (plain.status_code, plain.content)
-        assert asked.status_code in (400, 422)
+        plain, explained = post(client, "", inputs), post(client, "?explain=true", inputs)
+        assert (explained.status_code, explained.content) == (plain.status_code, plain.content)
+        assert explained.status_code in (400, 422)
 
 
 def test_empty_batch(client):
@@ -103,9 +103,9 @@ def test_worker_thread(client, monkeypatch):
     """Explanations are computed outside the event loop's thread."""
     threads, explain = [], Explainer.explain
 
-    def watched(self, *given):
+    def watched(self, *arguments):
         threads.append(threading.current_thread().name)
-        return explain(self, *given)
+        return explain(self, *arguments)
 
     monkeypatch.setattr(Explainer, "explain", watched)
     post(client, "?explain=true")

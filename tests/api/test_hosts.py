@@ -18,11 +18,11 @@ def journal(postgres_server):
 @pytest.fixture(scope="module")
 def hosts(tmp_path_factory, journal):
     """Each with a checkout of its own, and so with its own folder of models, statuses and findings."""
-    made = [
+    services = [
         Running(make_plant(tmp_path_factory.mktemp(name)), BATCHYIELD_JOURNAL=journal, BATCHYIELD_WATCH_SECONDS="0")
         for name in ("a", "b")
     ]
-    with made[0] as a, made[1] as b, a.client() as of_a, b.client() as of_b:
+    with services[0] as a, services[1] as b, a.client() as of_a, b.client() as of_b:
         yield of_a, of_b
 
 

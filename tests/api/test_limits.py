@@ -52,9 +52,9 @@ def test_work_timeout(checkout, monkeypatch):
     release = threading.Event()
     before = Predictor.predict
 
-    def waits(self, *given):
+    def waits(self, *arguments):
         release.wait(30)
-        return before(self, *given)
+        return before(self, *arguments)
 
     with client_of(checkout, work_seconds=0.1, inline_body_bytes=0) as client:
         monkeypatch.setattr(Predictor, "predict", waits)

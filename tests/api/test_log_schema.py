@@ -53,8 +53,8 @@ def test_documented_fields():
 
 def test_template_types():
     """The index template has the documented types."""
-    wanted = {name: "text" if name in ("message", "trace") else TYPES[kind] for name, kind in documented().items()}
-    assert properties() == wanted | {"@timestamp": "date"}
+    expected = {name: "text" if name in ("message", "trace") else TYPES[kind] for name, kind in documented().items()}
+    assert properties() == expected | {"@timestamp": "date"}
     assert template()["template"]["mappings"]["dynamic"] is False
 
 
@@ -78,8 +78,8 @@ def test_lines_match_template(lines):
 def test_filebeat(lines):
     """Filebeat parses the timestamps and writes to the template's data stream."""
     config = yaml.safe_load((MONITORING / "filebeat" / "filebeat.yml").read_text())
-    (given,) = config["filebeat.inputs"]
-    steps = {name: step for item in given["processors"] for name, step in item.items()}
+    (log_input,) = config["filebeat.inputs"]
+    steps = {name: step for item in log_input["processors"] for name, step in item.items()}
     (layout,) = steps["timestamp"]["layouts"]
     assert layout == "2006-01-02T15:04:05.999999Z"  # Go's way to say: up to six digits of a second, UTC
     moments = [line[steps["timestamp"]["field"]] for line in lines]
@@ -135,8 +135,8 @@ def test_dashboard_fields():
                 assert column["dataType"] == kinds[types[field]]
         looks = json.dumps(state["visualization"])
         assert all(f'"{name}"' in looks for name in layer["columns"])
-        asked = set(re.findall(r"(\w+) [:<>]", state["query"]["query"]))
-        assert asked <= types.keys()
+        queried = set(re.findall(r"(\w+) [:<>]", state["query"]["query"]))
+        assert queried <= types.keys()
     assert shown <= types.keys()
     assert {"status", "route", "seconds", "caller", "model", "error", "refusal"} <= shown
 

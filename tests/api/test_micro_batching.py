@@ -29,11 +29,11 @@ def answered_together(service, sent, bodies=None):
 
     async def all_at_once():
         batcher = MicroBatcher(service)
-        asked = (
+        calls = (
             batcher.predict(one, body, {"state": {"request_id": f"r{n}"}})
             for n, (one, body) in enumerate(zip(sent, bodies, strict=True))
         )
-        return await asyncio.gather(*asked, return_exceptions=True)
+        return await asyncio.gather(*calls, return_exceptions=True)
 
     try:
         return asyncio.run(all_at_once())

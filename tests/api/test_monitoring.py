@@ -92,19 +92,19 @@ def test_repeated_batch(root):
         for _ in range(3):
             ask(client, coming(110, B14=raised(-60)))
         ask(client, coming(110))
-        found = seen(client)
-    assert found.window.batches == 110
-    assert found.window.drifted == ()
+        report = seen(client)
+    assert report.window.batches == 110
+    assert report.window.drifted == ()
 
 
 def test_without_journal(root):
     """Without a journal the report names the setting and has no window."""
     with client_of(root, journal="off") as client:
         ask(client, coming(3))
-        found = seen(client)
+        report = seen(client)
         metrics = series(client.get("/metrics").text)
-    assert "BATCHYIELD_JOURNAL" in found.off
-    assert found.window is None
+    assert "BATCHYIELD_JOURNAL" in report.off
+    assert report.window is None
     assert metrics["batchyield_watch_enabled",] == 0
     assert ("batchyield_drift_window_batches",) not in metrics
 
@@ -135,15 +135,15 @@ def test_gauges(root):
     with client_of(root, watch_seconds=0.01) as client:
         ask(client, coming(200, A6=raised(8)))
         metrics = looked_at(client, 200)
-        found = seen(client)
-    for one in found.window.readings:
+        report = seen(client)
+    for one in report.window.readings:
         of_reading = ("reading", one.reading)
         assert metrics["batchyield_drift_psi", of_reading] == one.psi
         assert metrics["batchyield_drift_blank_share", of_reading] == one.blank
         assert metrics["batchyield_drift_verdict", of_reading] == (one.verdict is DriftVerdict.DRIFTED)
-    assert metrics["batchyield_drift_readings",] == len(found.window.drifted) >= 1
-    assert metrics["batchyield_prediction_z",] == found.window.prediction.z
-    assert metrics["batchyield_chart_mean",] == found.chart.points[-1].mean
+    assert metrics["batchyield_drift_readings",] == len(report.window.drifted) >= 1
+    assert metrics["batchyield_prediction_z",] == report.window.prediction.z
+    assert metrics["batchyield_chart_mean",] == report.chart.points[-1].mean
     assert metrics["batchyield_live_mae_reference",] == 0.01
     assert metrics["batchyield_ready",] == 1
 

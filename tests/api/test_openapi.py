@@ -208,8 +208,8 @@ class Key:
 @pytest.fixture(scope="module")
 def keyed_service(tmp_path_factory):
     root = make_checkout(tmp_path_factory.mktemp("model"))
-    given = Settings(lock=str(root / "dvc.lock"), api_key=KEY)
-    SERVED.append(create_app(given, open_pinned(given)))
+    service_settings = Settings(lock=str(root / "dvc.lock"), api_key=KEY)
+    SERVED.append(create_app(service_settings, open_pinned(service_settings)))
 
 
 @SCHEMA.parametrize()

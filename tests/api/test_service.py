@@ -54,8 +54,8 @@ def test_request_id(client, sent):
 @pytest.mark.parametrize("sent", ["", "a b", "7" * 65, "<script>", "a\tb", "é"])
 def test_invalid_request_id(client, sent):
     """An invalid request id is replaced."""
-    found = client.get("/health/live", headers={"x-request-id": sent.encode()}).headers["x-request-id"]
-    assert re.fullmatch("[0-9a-f]{16}", found)
+    request_id = client.get("/health/live", headers={"x-request-id": sent.encode()}).headers["x-request-id"]
+    assert re.fullmatch("[0-9a-f]{16}", request_id)
 
 
 @pytest.mark.parametrize(

@@ -51,8 +51,8 @@ async def ask(app, method, path, body=b"", stops=False, **headers):
     async def send(message):
         sent.append(message)
 
-    given = {"content_length": str(len(body)).encode()} | headers
-    raw = [(name.replace("_", "-").encode(), value) for name, value in given.items() if value is not None]
+    all_headers = {"content_length": str(len(body)).encode()} | headers
+    raw = [(name.replace("_", "-").encode(), value) for name, value in all_headers.items() if value is not None]
     scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method.upper(), "path": path}
     scope |= {"raw_path": path.encode(), "query_string": b"", "root_path": "", "scheme": "http", "headers": raw}
     await app(scope | {"client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80), "state": {}}, receive, send)

@@ -91,9 +91,9 @@ def test_routes(labels, receiver):
     """amtool routes each severity and team to its receiver."""
     needs("amtool")
     checked("amtool", "check-config", str(ROUTES))
-    given = [f"{name}={value}" for name, value in labels.items()]
+    matchers = [f"{name}={value}" for name, value in labels.items()]
     output = checked(
-        "amtool", "config", "routes", "test", f"--config.file={ROUTES}", f"--verify.receivers={receiver}", *given
+        "amtool", "config", "routes", "test", f"--config.file={ROUTES}", f"--verify.receivers={receiver}", *matchers
     )
     assert receiver in output
 
@@ -193,9 +193,9 @@ def drifted(prometheus, alertmanager, station, callers):
 
 def lead(link, target):
     """Has a link lead to a target, at once: a folder that was missing for a moment would be created again."""
-    made = link.with_name("made")
-    made.symlink_to(target)
-    made.replace(link)
+    temporary = link.with_name("made")
+    temporary.symlink_to(target)
+    temporary.replace(link)
 
 
 def journal_away(prometheus, station, folder):

@@ -24,10 +24,10 @@ class Loader(yaml.SafeLoader):
 
 
 def tagged(loader, suffix, node):
-    made = loader.construct_mapping(node, True) if isinstance(node, yaml.MappingNode) else None
-    if made is None:
-        made = loader.construct_sequence(node, True) if isinstance(node, yaml.SequenceNode) else node.value
-    return {suffix: made}
+    arguments = loader.construct_mapping(node, True) if isinstance(node, yaml.MappingNode) else None
+    if arguments is None:
+        arguments = loader.construct_sequence(node, True) if isinstance(node, yaml.SequenceNode) else node.value
+    return {suffix: arguments}
 
 
 Loader.add_multi_constructor("!", tagged)
@@ -65,10 +65,10 @@ def test_role_policies():
 
 def test_automatic_rollback():
     """A failed deployment is rolled back by the circuit breaker or its alarms."""
-    asked = dict(resources("AWS::ECS::Service"))["service.Service"]["DeploymentConfiguration"]
-    assert asked["DeploymentCircuitBreaker"] == {"Enable": True, "Rollback": True}
-    names = [name["Sub"] for name in asked["Alarms"].pop("AlarmNames")]
-    assert asked["Alarms"] == {"Enable": True, "Rollback": True}
+    configuration = dict(resources("AWS::ECS::Service"))["service.Service"]["DeploymentConfiguration"]
+    assert configuration["DeploymentCircuitBreaker"] == {"Enable": True, "Rollback": True}
+    names = [name["Sub"] for name in configuration["Alarms"].pop("AlarmNames")]
+    assert configuration["Alarms"] == {"Enable": True, "Rollback": True}
     known = {properties["AlarmName"]["Sub"] for _, properties in resources("AWS::CloudWatch::Alarm")}
     assert set(names) <= known
 
@@ -79,11 +79,11 @@ def test_role_trust():
         (statement,) = properties["AssumeRolePolicyDocument"]["Statement"]
         if statement["Action"] == "sts:AssumeRole":
             continue
-        says = json.dumps(statement["Condition"])
-        assert '"sts.amazonaws.com"' in says
-        assert "repo:${Repository}:" in says
-        assert "repo:${Repository}:*" not in says
-        assert ("environment:${Environment}" in says) == (name == "platform.DeployRole")
+        condition = json.dumps(statement["Condition"])
+        assert '"sts.amazonaws.com"' in condition
+        assert "repo:${Repository}:" in condition
+        assert "repo:${Repository}:*" not in condition
+        assert ("environment:${Environment}" in condition) == (name == "platform.DeployRole")
 
 
 def deploy(*arguments, cwd=ROOT):
@@ -108,8 +108,8 @@ def refuse(*arguments, cwd=ROOT):
 
 def stack(name):
     """A stack as CloudFormation describes it; None if there is none of that name."""
-    found = api("cloudformation").describe_stacks()["Stacks"]
-    return next((one for one in found if one["StackName"] == f"batchyield-{name}"), None)
+    stacks = api("cloudformation").describe_stacks()["Stacks"]
+    return next((one for one in stacks if one["StackName"] == f"batchyield-{name}"), None)
 
 
 def outputs(name):
@@ -195,9 +195,9 @@ class TestStage:
         """A migration that fails stops the deployment before the service changes."""
         known = moto.ecs.models.Container.__init__
 
-        def failing(made, *given, **named):
-            known(made, *given, **named)
-            made.exitCode = 3
+        def failing(container, *arguments, **named):
+            known(container, *arguments, **named)
+            container.exitCode = 3
 
         monkeypatch.setattr(moto.ecs.models.Container, "__init__", failing)
         output = refuse("deploy", "staging", "1.3.0")
@@ -210,10 +210,10 @@ class TestStage:
         before, network = task_definition("staging"), api("ec2").describe_security_groups()["SecurityGroups"]
         succeed("deploy", "staging", "1.3.0")
         assert task_definition("staging")["revision"] == before["revision"] + 1
-        given = {one["ParameterKey"]: one["ParameterValue"] for one in stack("staging-service")["Parameters"]}
-        assert given["Image"].endswith(f"@{digest('1.3.0')}")
+        parameters = {one["ParameterKey"]: one["ParameterValue"] for one in stack("staging-service")["Parameters"]}
+        assert parameters["Image"].endswith(f"@{digest('1.3.0')}")
         assert digest("1.3.0") != digest("1.2.0")
-        assert given["MostTasks"] == "9"
+        assert parameters["MostTasks"] == "9"
         assert api("ec2").describe_security_groups()["SecurityGroups"] == network
         assert "staging: version 1.3.0" in deploy("status", "staging")[1]
 

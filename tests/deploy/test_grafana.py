@@ -112,9 +112,9 @@ def test_queries(watched):
         assert metrics(expr) <= exist, (expr, metrics(expr) - exist)
     series = set(watched.client.get("/api/v1/label/__name__/values").json()["data"]) - {"ALERTS"}
     for expr in shown:
-        found = watched.query(expr)
+        samples = watched.query(expr)
         if metrics(expr) <= series and not expr.endswith("> 0"):
-            assert found or until(lambda expr=expr: watched.query(expr), expr, 20)
+            assert samples or until(lambda expr=expr: watched.query(expr), expr, 20)
 
 
 @pytest.mark.parametrize("file", BOARDS, ids=lambda file: file.stem)

@@ -106,8 +106,8 @@ def test_release_and_dyno(model, attached, tmp_path):
         caller = {"authorization": f"Bearer {token}", "x-forwarded-for": "203.0.113.7", "x-forwarded-proto": "https"}
         answer = httpx.post(f"{dyno.url}/v1/predictions", json=INPUTS, headers=caller)
         assert answer.status_code == 200, answer.text
-        given = [one["yield"] for one in answer.json()["predictions"]]
-        assert [row.prediction.yield_ for row in rows_of(plain)] == given
+        yields = [one["yield"] for one in answer.json()["predictions"]]
+        assert [row.prediction.yield_ for row in rows_of(plain)] == yields
         with socket.create_connection(("127.0.0.1", dyno.port), timeout=20) as caller:
             caller.sendall(HEAD.format(token=token, length=len(BODY)).encode())
             assert caller.recv(1000).startswith(b"HTTP/1.1 100 ")  # it has begun to read what comes
@@ -115,7 +115,7 @@ def test_release_and_dyno(model, attached, tmp_path):
             os.killpg(dyno.process.pid, signal.SIGTERM)  # to the supervisor and its workers alike
             caller.sendall(BODY)
             assert caller.recv(1000).startswith(b"HTTP/1.1 200 ")
-    assert len(rows_of(plain)) == 2 * len(given)
+    assert len(rows_of(plain)) == 2 * len(yields)
     assert {*agreed} == {"TLSv1.3"}
     assert PASSWORD not in dyno.output + dyno.errors
 
@@ -152,18 +152,18 @@ def test_missing_variable(model, tmp_path):
 def history(tmp_path_factory):
     """A checkout with a released commit and a later one, a model each in the DVC cache: (root, first, second)."""
     root = workspace.copy_working_tree(ROOT, tmp_path_factory.mktemp("heroku") / "checkout")
-    made = []
+    shas = []
     for constant in (0.5, 0.5625):
         model = linear_onnx(constant)
         golden = golden_rows(model, batches(20))
         write_artifact(root / "data" / "model", model, card(), golden, REFERENCE)
         pin(root)
         cache(root)
-        made.append(commit(root, f"the model {constant}"))
+        shas.append(commit(root, f"the model {constant}"))
     git(
-        "-c", "user.name=t", "-c", "user.email=t@localhost", "tag", "-a", f"{NAME}@v1.2.0", "-m", "v", made[0], cwd=root
+        "-c", "user.name=t", "-c", "user.email=t@localhost", "tag", "-a", f"{NAME}@v1.2.0", "-m", "v", shas[0], cwd=root
     )
-    return root, *made
+    return root, *shas
 
 
 @pytest.fixture

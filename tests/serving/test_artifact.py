@@ -30,13 +30,13 @@ def md5(path):
 
 def test_round_trip(checkout):
     """An artifact opens with the card, reference and golden rows that were written."""
-    found = opened(checkout)
-    assert found.card == card()
-    assert found.reference == REFERENCE
-    assert found.md5 == md5(checkout / "data/model/model.onnx")
-    assert dict(found.pins) == {name: md5(checkout / "data/model" / name) for name in FILES}
-    assert found.predictor.predict(found.golden.batches) == list(found.golden.predictions)
-    assert len(found.golden.batches) == 20
+    loaded = opened(checkout)
+    assert loaded.card == card()
+    assert loaded.reference == REFERENCE
+    assert loaded.md5 == md5(checkout / "data/model/model.onnx")
+    assert dict(loaded.pins) == {name: md5(checkout / "data/model" / name) for name in FILES}
+    assert loaded.predictor.predict(loaded.golden.batches) == list(loaded.golden.predictions)
+    assert len(loaded.golden.batches) == 20
 
 
 def test_reproducible_bytes(tmp_path):

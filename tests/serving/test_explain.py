@@ -195,9 +195,9 @@ def test_sum_of_explanation(batch, top):
 def test_order_invariance(order, count):
     """An explanation does not depend on the other batches of the call."""
     _, explainer, _ = of_plant()
-    asked = [*batches(4), UNLIKE, Batch()]
-    alone = [explainer.explain([batch])[0] for batch in asked]
-    assert explainer.explain([asked[n] for n in order[:count]]) == [alone[n] for n in order[:count]]
+    rows = [*batches(4), UNLIKE, Batch()]
+    alone = [explainer.explain([batch])[0] for batch in rows]
+    assert explainer.explain([rows[n] for n in order[:count]]) == [alone[n] for n in order[:count]]
 
 
 def test_reproducible():

@@ -56,16 +56,16 @@ def graph_answering(**values):
 
 def test_values(predictor):
     """Predictions are the values that the model computes."""
-    found = predictor.predict([CLEAN])
-    assert found == [Prediction("clean", 0.9, 0.9 - HALF_WIDTH, 0.9 + HALF_WIDTH)]
+    predictions = predictor.predict([CLEAN])
+    assert predictions == [Prediction("clean", 0.9, 0.9 - HALF_WIDTH, 0.9 + HALF_WIDTH)]
 
 
 def test_order_and_ids(predictor):
     """Predictions keep the order and the ids of the batches."""
-    asked = batches(50)
-    found = predictor.predict(asked)
-    assert [p.id for p in found] == [b.id for b in asked]
-    assert [p.yield_ for p in found] == pytest.approx([0.9 + n / 1000 for n in range(50)], abs=1e-6)
+    rows = batches(50)
+    predictions = predictor.predict(rows)
+    assert [p.id for p in predictions] == [b.id for b in rows]
+    assert [p.yield_ for p in predictions] == pytest.approx([0.9 + n / 1000 for n in range(50)], abs=1e-6)
 
 
 def test_empty_batch(predictor):
@@ -88,10 +88,10 @@ def test_plain_floats(predictor):
 @given(order=st.permutations(range(12)), count=st.integers(1, 12))
 def test_order_invariance(predictor, order, count):
     """A batch's prediction does not depend on the other batches of the call."""
-    asked = [*batches(10), CLEAN, SLIPPED]
-    alone = [predictor.predict([batch])[0] for batch in asked]
+    rows = [*batches(10), CLEAN, SLIPPED]
+    alone = [predictor.predict([batch])[0] for batch in rows]
     chosen = order[:count]
-    assert predictor.predict([asked[n] for n in chosen]) == [alone[n] for n in chosen]
+    assert predictor.predict([rows[n] for n in chosen]) == [alone[n] for n in chosen]
 
 
 def test_repaired_cells(predictor):
@@ -168,20 +168,20 @@ def plant():
 
 def test_trained_model(plant):
     """The predictor reproduces the predictions of the trained model."""
-    asked, answers, predictor = plant
-    found = predictor.predict(asked)
+    rows, answers, predictor = plant
+    predictions = predictor.predict(rows)
     for name, expected in zip(("yield_", "lower", "upper"), answers, strict=True):
-        assert [getattr(p, name) for p in found] == pytest.approx(expected.tolist(), abs=1e-6)
-    assert all(p.lower <= p.yield_ <= p.upper for p in found)
+        assert [getattr(p, name) for p in predictions] == pytest.approx(expected.tolist(), abs=1e-6)
+    assert all(p.lower <= p.yield_ <= p.upper for p in predictions)
 
 
 def test_trained_model_order_invariance(plant):
     """A trained model's predictions do not depend on the other batches of the call."""
-    asked, _, predictor = plant
-    together = predictor.predict(asked)
-    assert [predictor.predict([batch])[0] for batch in asked] == together
-    assert predictor.predict(asked[::-1]) == together[::-1]
-    assert predictor.predict(asked[7:16]) == together[7:16]
+    rows, _, predictor = plant
+    together = predictor.predict(rows)
+    assert [predictor.predict([batch])[0] for batch in rows] == together
+    assert predictor.predict(rows[::-1]) == together[::-1]
+    assert predictor.predict(rows[7:16]) == together[7:16]
 
 
 def test_no_telemetry(tmp_path):

@@ -36,9 +36,9 @@ def until(probe, about, seconds=60):
     """Return the first true value of `probe()`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        found = probe()
-        if found:
-            return found
+        result = probe()
+        if result:
+            return result
         time.sleep(0.1)
     raise AssertionError(f"not within {seconds} s: {about() if callable(about) else about}")
 
@@ -169,9 +169,9 @@ class Prometheus(_Program):
 
     def value(self, expression):
         """The value of the only series of a query, None where there is none."""
-        found = self.query(expression)
-        assert len(found) <= 1, found
-        return found[0][1] if found else None
+        samples = self.query(expression)
+        assert len(samples) <= 1, samples
+        return samples[0][1] if samples else None
 
     def now(self):
         """Its clock."""
@@ -185,8 +185,8 @@ class Prometheus(_Program):
     def fired(self, since):
         """Names of the alerts that fired at any evaluation from `since` on."""
         passed = max(1, round(1000 * (self.now() - since)))
-        found = self.query(f'count by (alertname) (max_over_time(ALERTS{{alertstate="firing"}}[{passed}ms]))')
-        return {labels["alertname"] for labels, _ in found}
+        samples = self.query(f'count by (alertname) (max_over_time(ALERTS{{alertstate="firing"}}[{passed}ms]))')
+        return {labels["alertname"] for labels, _ in samples}
 
     def pass_by(self, seconds):
         """Returns once every group of rules was evaluated that much later."""

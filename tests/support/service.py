@@ -206,8 +206,8 @@ def refused(root, *options, **more):
 
 def client_of(root, **settings):
     """A client of the service over the model in `root`, whose start-up runs when it is entered."""
-    given = {"lock": str(root / "dvc.lock"), "revision": REVISION} | settings
-    return TestClient(create_app(Settings(**given)), raise_server_exceptions=False)
+    values = {"lock": str(root / "dvc.lock"), "revision": REVISION} | settings
+    return TestClient(create_app(Settings(**values)), raise_server_exceptions=False)
 
 
 @cache
