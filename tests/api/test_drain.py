@@ -1,4 +1,4 @@
-"""How the service leaves: not ready first, every answer given, then gone."""
+"""Draining: the service reports not ready, finishes its requests, and exits."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ def checkout(tmp_path_factory):
 
 
 async def customer(url, statuses, closings, enough):
-    """Asks as long as the service says that it is ready, as a load balancer would have it do."""
+    """Send requests while the service reports ready, as a load balancer does."""
     async with httpx.AsyncClient(base_url=url) as client:
         while (await client.get("/health/ready")).status_code == 200:
             for _ in range(5):

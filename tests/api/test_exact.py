@@ -1,4 +1,4 @@
-"""The service answers what `dvc repro` predicted itself, in whatever form and beside whatever the batches come."""
+"""The service reproduces the predictions of `dvc repro`, for every format and grouping of the batches."""
 
 import random
 
@@ -18,7 +18,7 @@ TOLERANCE = 1e-6
 
 @pytest.fixture(scope="module")
 def repro(rebuilt):
-    """What `evaluate` wrote of the test batches: id -> (yield, lower, upper)."""
+    """The pipeline's predictions of the test batches: id -> (yield, lower, upper)."""
     table = pd.read_csv(rebuilt / "data/plots/predicted.csv", dtype={"id": str})
     return {row.id: (row.yields, row.lower, row.upper) for row in table.itertuples()}
 

@@ -1,4 +1,4 @@
-"""POST /v1/predictions?explain=true, as a program sees it."""
+"""POST /v1/predictions?explain=true."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""No body whatever makes the service fail."""
+"""No request body makes the service fail."""
 
 import json
 
@@ -44,7 +44,7 @@ def post(client, content, **headers):
 
 
 def answers_or_refuses(answer):
-    """No body whatever is the service's fault."""
+    """Assert that the response has predictions, or a refusal without a traceback."""
     if answer.status_code == 200:
         return
     assert answer.status_code in (400, 422), answer.text

@@ -1,4 +1,4 @@
-"""Two services, as on two machines: nothing is shared between them but a PostgreSQL."""
+"""Two services, as on two machines, that share only a PostgreSQL database."""
 
 import re
 
@@ -58,5 +58,5 @@ def test_request_metrics(hosts):
 
 
 def counted(client):
-    """Predictions that a host has made, as Prometheus would add them up."""
+    """The number of predictions of a host in its metrics."""
     return sum(map(float, re.findall(r"^batchyield_predictions_total\{.*\} (\S+)$", client.get("/metrics").text, re.M)))

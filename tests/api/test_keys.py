@@ -1,4 +1,4 @@
-"""Who may ask, and what; keys change while the service runs."""
+"""API keys: authentication, scopes, and changes while the service runs."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""How much callers may take: rates, requests at once, connections, slow and large heads."""
+"""Limits: rates, concurrent requests, connections, slow and large request heads."""
 
 import asyncio
 import contextlib
@@ -70,7 +70,7 @@ def connect(port):
 
 
 def exchange(port, data):
-    """All that is answered until the server closes: (status line, the problem)."""
+    """Send `data`, read until the server closes, and return (status line, problem)."""
     with connect(port) as connection:
         connection.sendall(data)
         head, _, body = connection.makefile("rb").read().partition(b"\r\n\r\n")

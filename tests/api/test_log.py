@@ -1,4 +1,4 @@
-"""The log: a line for each request, all of one form, and nothing in it that somebody could not bear to read."""
+"""The log: one line per request, documented fields, no secrets."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def checkout(tmp_path_factory):
 
 @pytest.fixture
 def logged(checkout, tmp_path):
-    """A client, and what has been logged since the last look."""
+    """A client, and a function that closes the log and returns its lines."""
     handle = os.open(tmp_path / "log", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     settings = Settings(lock=str(checkout / "dvc.lock"), revision=REVISION)
     log = ServiceLog(LineWriter(handle), "json", access=True)

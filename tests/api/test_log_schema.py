@@ -36,7 +36,7 @@ def properties():
 
 @pytest.fixture(scope="module")
 def lines(tmp_path_factory):
-    """What the service wrote: its start, a prediction, a refusal, its end."""
+    """The log lines of a service: start, prediction, refusal, end."""
     checkout = make_checkout(tmp_path_factory.mktemp("model"))
     with Running(checkout, BATCHYIELD_LOG_FORMAT="json", BATCHYIELD_JOURNAL="off") as service:
         service.post("/v1/predictions", json=INPUTS).raise_for_status()
@@ -143,7 +143,7 @@ def test_dashboard_fields():
 
 @pytest.fixture
 def recorded():
-    """A server that takes everything and keeps it: (its URL, [(method, path, authorization, body)])."""
+    """A server that accepts and records every request: (its URL, [(method, path, authorization, body)])."""
     kept = []
 
     class Keeper(BaseHTTPRequestHandler):

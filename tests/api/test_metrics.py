@@ -19,7 +19,7 @@ def client(checkout):
 
 
 def counted(client, series, **labels):
-    """The value of one series, 0 where it is not there."""
+    """The value of one series, 0 if it is absent."""
     label_text = ",".join(f'{label}="{value}"' for label, value in sorted(labels.items()))
     series = f"{series}{{{label_text}}} "
     lines = [line for line in client.get("/metrics").text.splitlines() if line.startswith(series)]

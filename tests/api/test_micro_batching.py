@@ -1,4 +1,4 @@
-"""Micro-batching: requests that arrive together are answered together, each as it would be alone."""
+"""Micro-batching: concurrent requests are predicted together, with the same results as alone."""
 
 import asyncio
 

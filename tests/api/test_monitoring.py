@@ -1,4 +1,4 @@
-"""What the service says of the model that answers, in `GET /v1/monitoring` and to Prometheus."""
+"""Monitoring of the serving model in `GET /v1/monitoring` and in the metrics."""
 
 import contextlib
 import os
@@ -32,7 +32,7 @@ def ask(client, rows):
 
 
 def seen(client):
-    """What `GET /v1/monitoring` answers, as its type."""
+    """The decoded response of `GET /v1/monitoring`."""
     answer = client.get("/v1/monitoring")
     assert answer.status_code == 200, answer.text
     return msgspec.json.decode(answer.content, type=Monitoring)
@@ -48,7 +48,7 @@ def series(text):
 
 
 def looked_at(client, batches):
-    """The series once the drift watcher has checked so many batches."""
+    """Wait until the drift watcher has checked that many batches and return the series."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         metrics = series(client.get("/metrics").text)

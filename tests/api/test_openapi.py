@@ -1,4 +1,4 @@
-"""The OpenAPI document says what the service does: in both directions, and to generated requests."""
+"""The OpenAPI document matches the service, in both directions and for generated requests."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""The pages a person looks at, and that they need nothing but the service."""
+"""The HTML pages, which load nothing from other hosts."""
 
 import re
 

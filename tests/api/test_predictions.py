@@ -1,4 +1,4 @@
-"""POST /v1/predictions, as a program sees it."""
+"""POST /v1/predictions."""
 
 import json
 

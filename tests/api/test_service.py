@@ -1,4 +1,4 @@
-"""What every answer carries, and the routes for operators."""
+"""Headers of every response, and the routes for operators."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""POST /v1/predictions/csv, as a person with the plant's file sees it."""
+"""POST /v1/predictions/csv with the plant's files."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Each status that the document names for a route is provoked, and no other is met."""
+"""Each documented status of a route is provoked, and no other occurs."""
 
 import asyncio
 import json
@@ -41,7 +41,7 @@ GETS = sorted(path for path in PATHS if path not in POSTS)
 
 
 async def ask(app, method, path, body=b"", stops=False, **headers):
-    """One request straight to the application: (status, headers, body); one whose body `stops` never ends."""
+    """Call the ASGI application and return (status, headers, body); with `stops` the body never ends."""
     sent, at = [], iter([{"type": "http.request", "body": body, "more_body": stops}])
 
     async def receive():
@@ -62,7 +62,7 @@ async def ask(app, method, path, body=b"", stops=False, **headers):
 
 @pytest.fixture(scope="module")
 def overflowing(tmp_path_factory):
-    """A model that answers a large reading with what is no number."""
+    """A model whose prediction for a large reading is not a number."""
     root = tmp_path_factory.mktemp("model")
     model = linear_onnx(per_kilogram=8e35)
     write_artifact(root / "data/model", model, card(), golden_rows(model, batches(20)), PROFILE)
@@ -76,7 +76,7 @@ def service(root, **more):
 
 
 async def provoked(root, overflowing, monkeypatch):
-    """(method, path, status) -> answer, of everything that is wrong on purpose."""
+    """Provoke every refusal and return (method, path, status) -> responses."""
     app, keyed = service(root, max_body_bytes=4096), service(root, api_key=KEY)
     unready = create_app(Settings(lock=str(root / "dvc.lock")))
     hasty, full = service(root, body_seconds=0.01), service(root, bulk_slots=1)

@@ -1,4 +1,4 @@
-"""A model takes over while the service runs: under load, in every worker, or not at all."""
+"""Hot swaps of the model: under load, in every worker, or not at all."""
 
 import gc
 import json

@@ -1,4 +1,4 @@
-"""Where a body that is not JSON is wrong."""
+"""Locations of JSON syntax errors."""
 
 import json
 

@@ -150,7 +150,7 @@ LONGEST = 3
 
 
 def steady(prometheus, callers):
-    """Batches as those of the training, and yields as promised: nothing fires."""
+    """Batches and yields as in training fire no alert."""
     callers.measure(callers.send(coming(400)), 0.01)
     whole = "batchyield_drift_window_batches == 400 and batchyield_outcomes_window == 400"
     until(
@@ -192,14 +192,14 @@ def drifted(prometheus, alertmanager, station, callers):
 
 
 def lead(link, target):
-    """Has a link lead to a target, at once: a folder that was missing for a moment would be created again."""
+    """Replace a symbolic link atomically: a folder that is missing for a moment would be created again."""
     temporary = link.with_name("made")
     temporary.symlink_to(target)
     temporary.replace(link)
 
 
 def journal_away(prometheus, station, folder):
-    """The journal's folder is none: predictions are refused and somebody is called, until it is back."""
+    """Without the journal's folder predictions are refused and a page is sent, until it is restored."""
     since = prometheus.now()
     there = folder.readlink()
     lead(folder, ROUTES)
@@ -213,7 +213,7 @@ def journal_away(prometheus, station, folder):
 
 
 class Watched(NamedTuple):
-    """A service with callers, and those who watch it."""
+    """A service with callers and its monitoring."""
 
     root: Path
     service: Running
@@ -226,7 +226,7 @@ class Watched(NamedTuple):
 
 @contextmanager
 def watched(folder, exporter=None, **settings):
-    """A service with two workers; `stop()` ends it, and those who watch it go on."""
+    """A service with two workers; `stop()` ends it, and its monitoring continues."""
     root = make_plant(folder / "checkout")
     settings = {"BATCHYIELD_API_KEY": Callers.KEY, "BATCHYIELD_WATCH_SECONDS": "0.5", **settings}
     with ExitStack() as watching, ExitStack() as running:
@@ -298,7 +298,7 @@ def database_down(seen, server):
 
 
 def leaving(seen):
-    """It drains without an end: it answers, and says that it is not ready."""
+    """A long drain: the service answers and reports not ready."""
     prometheus, since, earlier = seen.prometheus, seen.prometheus.now(), seen.prometheus.firing()
     seen.service.process.terminate()
     messages = until(

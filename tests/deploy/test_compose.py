@@ -1,4 +1,4 @@
-"""docker-compose.yml: what it promises of each service, and those parts of it that run without an engine."""
+"""docker-compose.yml: the settings of each service, and the parts that run without a container engine."""
 
 import os
 import re
@@ -41,7 +41,7 @@ def makes_secrets(root):
 
 @pytest.fixture(scope="module")
 def secret_files(tmp_path_factory):
-    """A folder in which `make secrets` has been run, and its output."""
+    """A folder in which `make secrets` has run, and its output."""
     root = tmp_path_factory.mktemp("secrets")
     return root, makes_secrets(root)
 

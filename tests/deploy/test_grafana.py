@@ -1,4 +1,4 @@
-"""The dashboards: every query of theirs, and of the rules, against a real Prometheus over the running service."""
+"""Dashboards: their queries and those of the rules, against a real Prometheus and a running service."""
 
 import json
 import re

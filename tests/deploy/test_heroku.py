@@ -1,4 +1,4 @@
-"""Heroku: the very commands of heroku.yml run by sh, and what is pushed, to a real repository that stands in for it."""
+"""Heroku: the commands of heroku.yml, run by sh, and the push, into a bare repository."""
 
 import json
 import os

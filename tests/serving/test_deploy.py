@@ -1,4 +1,4 @@
-"""`batchyield deploy start`, `shadow`, `rollback` and `compare` as an operator types them, over a real checkout."""
+"""`batchyield deploy start`, `shadow` and `rollback`, and `model compare`, in a real checkout."""
 
 import json
 import re

@@ -28,7 +28,7 @@ UNLIKE = Batch(id="unlike", A1=250.0, A3=405.0, A5="7:00:00", A6=29.0, B12=1200.
 
 
 def onnx_of(weights, factors=()):
-    """A model in double precision: 0.5 + weights @ features + the product of some; what is missing counts as nought."""
+    """A model in double precision: 0.5 + weights @ features + the product of some; missing features count as 0."""
     column = np.zeros((WIDTH, 1))
     for name, weight in weights.items():
         column[NAMES.index(name), 0] = weight

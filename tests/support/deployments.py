@@ -54,7 +54,7 @@ def wait_applied(root, revision, workers=1):
 
 
 def until(found, count=1, seconds=START_SECONDS):
-    """Poll `found` until it returns `count` items and return them."""
+    """Poll `found` until it returns `count` items, and return them."""
     deadline = time.monotonic() + seconds
     while len(result := found()) != count:
         assert time.monotonic() < deadline, result

@@ -1,4 +1,4 @@
-"""A plant whose journal is written directly: what the watch and the report look at."""
+"""A plant whose journal is written directly, for the drift watcher and the report."""
 
 from functools import cache
 
@@ -40,7 +40,7 @@ def predictor():
 
 @cache
 def trained():
-    """The profile of the training, and the card that promises what is so."""
+    """The profile of the training batches, and a card with the true error."""
     rows, _ = plant()
     values = featurize(rows).values
     blank = {name: sum(getattr(row, name) is None for row in rows) / len(rows) for name in READING_NAMES}

@@ -1,4 +1,4 @@
-"""The real Prometheus, Alertmanager and PostgreSQL exporter over the very files of monitoring/, in a faster time."""
+"""The real Prometheus, Alertmanager and PostgreSQL exporter with the files of monitoring/, and shortened durations."""
 
 import os
 import re
@@ -63,7 +63,7 @@ def hastened(rules):
 
 
 class _Program:
-    """A process that is ready once it says so, for as long as the block runs."""
+    """A process that runs during the block, entered once it reports ready."""
 
     health = "/-/ready"
 
@@ -118,7 +118,7 @@ class Alertmanager(_Program):
         super().__init__(folder, "prometheus-alertmanager", *options, "--cluster.listen-address=")
 
     def alerts(self):
-        """What it was sent and has not ended, with labels, annotations and status."""
+        """Its active alerts, with labels, annotations and status."""
         return self.client.get("/api/v2/alerts").json()
 
     def states(self):

@@ -1,4 +1,4 @@
-"""TLS before a PostgreSQL that has none, as a hosted one is reached: real handshakes, real bytes behind them."""
+"""A TLS proxy for a PostgreSQL without TLS, as in front of a hosted database."""
 
 import contextlib
 import datetime
@@ -19,7 +19,7 @@ SSL_REQUEST = 80877103
 
 
 def certificate(path):
-    """Writes a certificate nobody vouches for, as that of a hosted database is, and its key."""
+    """Write a self-signed certificate, as that of a hosted database, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "database")])
     now = datetime.datetime.now(datetime.UTC)
@@ -34,7 +34,7 @@ def certificate(path):
 
 @contextlib.contextmanager
 def hosted(unix_socket, pem=None):
-    """A port that leads to the server at a Unix socket, through TLS; without `pem` it says that there is no TLS.
+    """A port that leads to the server at a Unix socket, through TLS; without `pem` it refuses TLS.
 
     Yields the port and a list of the TLS versions that were agreed, one a connection.
     """
