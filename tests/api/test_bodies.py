@@ -40,7 +40,8 @@ def connected(running):
 
 @pytest.mark.parametrize("path", ["/v1/predictions", "/v1/predictions/csv"])
 @pytest.mark.parametrize("declared", [True, False], ids=["declared", "chunked"])
-def test_fifty_megabytes_are_refused_in_words(service, path, declared):
+def test_body_above_limit(service, path, declared):
+    """A body of 50 MB is refused with a problem document."""
     headers = {"content-type": "text/csv" if path.endswith("csv") else "application/json"}
     if declared:
         headers["content-length"] = str(HUGE)
@@ -52,13 +53,15 @@ def test_fifty_megabytes_are_refused_in_words(service, path, declared):
     assert service.get("/health/live").status_code == 200
 
 
-def test_a_client_that_waits_for_leave_is_refused_before_it_sends(service):
+def test_expect_continue(service):
+    """A client that sends Expect: 100-continue is refused before it sends the body."""
     with connected(service) as connection:
         connection.sendall(HEAD + b"Content-Length: 52428800\r\nExpect: 100-continue\r\n\r\n")
         assert connection.recv(65536).startswith(b"HTTP/1.1 413 ")
 
 
-def test_a_body_that_never_ends_is_cut_off(checkout):
+def test_endless_body(checkout):
+    """A body without end is cut off."""
     with Running(checkout, BATCHYIELD_LINGER_BYTES="1048576") as running, connected(running) as connection:
         connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
         sent = 0
@@ -68,7 +71,8 @@ def test_a_body_that_never_ends_is_cut_off(checkout):
         assert sent < 200 * 2**20
 
 
-def test_a_body_that_comes_too_slowly_is_refused(checkout):
+def test_slow_body(checkout):
+    """A body that arrives too slowly gets 408."""
     with Running(checkout, BATCHYIELD_BODY_SECONDS="0.3") as running:
         for part in (b"", b"{"):
             with connected(running) as connection:
@@ -76,7 +80,8 @@ def test_a_body_that_comes_too_slowly_is_refused(checkout):
                 assert connection.recv(65536).startswith(b"HTTP/1.1 408 ")
 
 
-def test_a_client_that_leaves_is_no_error(checkout):
+def test_client_disconnect(checkout):
+    """A client that disconnects is counted as 499 and logs no error."""
     with Running(checkout) as running:
         with connected(running) as connection:
             connection.sendall(HEAD + b"Content-Length: 100\r\nExpect: 100-continue\r\n\r\n")
@@ -88,7 +93,8 @@ def test_a_client_that_leaves_is_no_error(checkout):
     assert running.errors == ""
 
 
-def test_large_bodies_have_so_many_places_and_small_ones_need_none(checkout):
+def test_bulk_slots(checkout):
+    """Large bodies need a slot and get 503 without one; small bodies need none."""
     headers = {"content-type": "application/json"}
     large = json.dumps({"inputs": [BATCH] * 300})
     with Running(checkout, BATCHYIELD_BULK_SLOTS="1") as running:
@@ -107,7 +113,8 @@ def test_large_bodies_have_so_many_places_and_small_ones_need_none(checkout):
             assert time.monotonic() < deadline
 
 
-def test_health_answers_while_large_bodies_are_worked_on(service):
+def test_health_during_large_bodies(service):
+    """Health checks answer while large bodies are processed."""
     large = json.dumps({"inputs": [BATCH] * 9_000})
     headers = {"content-type": "application/json"}
     with concurrent.futures.ThreadPoolExecutor(3) as pool:
@@ -115,19 +122,21 @@ def test_health_answers_while_large_bodies_are_worked_on(service):
             pool.submit(httpx.post, f"{service.url}/v1/predictions", content=large, headers=headers, timeout=120)
             for _ in range(6)
         ]
-        asked = 0
+        checks = 0
         while not all(one.done() for one in pending):
             assert service.get("/health/live").status_code == 200
-            asked += 1
+            checks += 1
         assert all(one.result().status_code == 200 for one in pending)
-    assert asked > 3
+    assert checks > 3
 
 
-def test_many_keep_their_own_answers(service):
+def test_concurrent_requests(service):
+    """Concurrent requests get their own predictions."""
+
     def ask(n):
         inputs = [{"id": f"{n}-{i}", "B14": 400 + n} for i in range(1 + n % 7)]
         answer = service.post("/v1/predictions", json={"inputs": inputs}).json()
-        assert [p["id"] for p in answer["predictions"]] == [given["id"] for given in inputs]
+        assert [p["id"] for p in answer["predictions"]] == [item["id"] for item in inputs]
         assert [p["yield"] for p in answer["predictions"]] == pytest.approx([(900 + n) / 1000] * len(inputs), abs=1e-6)
 
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
@@ -135,7 +144,8 @@ def test_many_keep_their_own_answers(service):
 
 
 @pytest.mark.parametrize("bomb", BOMBS)
-def test_what_would_grow_large_in_memory_is_refused(service, bomb):
+def test_memory_bombs(service, bomb):
+    """Bodies that would need much memory are refused."""
     answer = service.post(path_of(bomb), content=BOMBS[bomb][1], headers=headers_of(bomb))
     assert answer.status_code in (400, 422)
     assert len(answer.content) < 20_000

@@ -36,7 +36,8 @@ def post(client, content, coding, path="/v1/predictions", **headers):
 
 
 @pytest.mark.parametrize("coding", ["gzip", "zstd", "x-gzip", "GZIP", "identity"])
-def test_a_compressed_body_is_answered_like_the_body(client, coding):
+def test_compressed_body(client, coding):
+    """A compressed body gets the same response as the plain body."""
     pack = PACK.get(coding.lower().removeprefix("x-"), bytes)
     plain = client.post("/v1/predictions", json=INPUTS)
     assert post(client, pack(BODY), coding).json() == plain.json()
@@ -46,19 +47,22 @@ def test_a_compressed_body_is_answered_like_the_body(client, coding):
 
 
 @pytest.mark.parametrize("coding", PACK)
-def test_streams_one_after_the_other_are_one_body(client, coding):
+def test_concatenated_streams(client, coding):
+    """Concatenated streams are one body, up to a limit."""
     pack = PACK[coding]
     assert post(client, pack(BODY[:100]) + pack(BODY[100:]), coding).status_code == 200
     refusal(post(client, pack(b"") * (MAX_STREAMS + 1) + pack(BODY), coding), 400, "malformed")
 
 
-def test_a_stream_that_does_not_say_its_size_is_read(client):
+def test_unknown_size(client):
+    """A zstd stream without its size is read."""
     stream = zstandard.ZstdCompressor().compressobj()
     assert post(client, stream.compress(BODY) + stream.flush(), "zstd").status_code == 200
 
 
 @pytest.mark.parametrize("coding", ["br", "deflate", "gzip, zstd", "", "x" * 1000])
-def test_another_coding_is_refused_and_ours_are_named(client, coding):
+def test_unsupported_coding(client, coding):
+    """An unsupported coding gets 415 with the supported ones."""
     answer = post(client, BODY, coding)
     if not coding:
         assert answer.status_code == 200
@@ -68,7 +72,8 @@ def test_another_coding_is_refused_and_ours_are_named(client, coding):
 
 
 @pytest.mark.parametrize("coding", PACK)
-def test_what_is_not_whole_is_refused(client, coding):
+def test_incomplete_stream(client, coding):
+    """A truncated or damaged stream is refused."""
     whole = PACK[coding](BODY)
     for spoilt in (b"", BODY, whole[:-1], whole[:20], whole + b"x", whole[:9] + b"\xff\xff" + whole[11:]):
         problem = refusal(post(client, spoilt, coding), 400, "malformed")
@@ -87,17 +92,20 @@ def repeated_block(times, window=b"\x38"):
     [("gzip", gzip.compress(bytes(LIMIT + 1))), ("zstd", PACK["zstd"](bytes(LIMIT + 1))), ("zstd", repeated_block(99))],
     ids=["gzip", "zstd", "zstd of repeated blocks"],
 )
-def test_a_bomb_is_refused_before_it_bursts(client, coding, bomb):
+def test_bomb(client, coding, bomb):
+    """A decompression bomb is refused."""
     assert len(bomb) < LIMIT / 100
     refusal(post(client, bomb, coding), 413, "too-large")
 
 
-def test_the_last_byte_within_the_bound_is_taken():
+def test_limit():
+    """A body of exactly the limit is decompressed."""
     for coding, pack in PACK.items():
         assert len(decompress(pack(bytes(LIMIT)), coding, SETTINGS)) == LIMIT
 
 
-def test_a_decoder_that_would_keep_too_much_is_refused():
+def test_zstd_window():
+    """A zstd frame with too large a window is refused."""
     assert decompress(repeated_block(1, window=b"\x68"), "zstd", SETTINGS)
     with pytest.raises(RequestError, match="not complete zstd"):
         decompress(repeated_block(1, window=b"\x70"), "zstd", SETTINGS)
@@ -105,7 +113,8 @@ def test_a_decoder_that_would_keep_too_much_is_refused():
 
 @given(st.sampled_from(["gzip", "zstd"]), st.binary(max_size=3000), st.integers(0, 60), st.binary(max_size=9))
 @settings(max_examples=150, deadline=None)
-def test_any_stream_is_read_or_refused(coding, body, at, into):
+def test_any_stream(coding, body, at, into):
+    """Arbitrary damage gives the body or a refusal."""
     packed = compress(body, coding)
     assert decompress(packed, coding, SETTINGS) == body
     with_slip = packed[:at] + into + packed[at + len(into) :]
@@ -128,17 +137,20 @@ def status_of(call, *arguments):
         ("zstd;q=0, *", "gzip"), ("gzip;q=x", ""), (" GZIP ; q=0.5 ", "gzip"), (";;,,", ""),
     ],
 )  # fmt: skip
-def test_the_caller_chooses_how_the_answer_is_compressed(accept, coding):
+def test_accept_encoding(accept, coding):
+    """Accept-Encoding selects the coding of the response."""
     assert accepted_coding(accept) == coding
 
 
 @given(st.text())
-def test_any_accept_encoding_is_understood_somehow(accept):
+def test_any_accept_encoding(accept):
+    """Any Accept-Encoding gives a supported coding or none."""
     assert accepted_coding(accept) in ("", "gzip", "zstd")
 
 
 @given(st.binary(max_size=50))
-def test_any_content_encoding_is_known_or_refused(sent):
+def test_any_content_encoding(sent):
+    """Any Content-Encoding is supported or refused."""
     assert status_of(request_coding, [(b"content-encoding", sent)]) in (200, 415)
 
 
@@ -146,7 +158,8 @@ LARGE = {"inputs": [BATCH] * 200}
 
 
 @pytest.mark.parametrize("coding", ["gzip", "zstd"])
-def test_a_large_answer_is_compressed_for_who_asks(client, coding):
+def test_large_response(client, coding):
+    """A large response is compressed if the client accepts it."""
     plain = client.post("/v1/predictions", json=LARGE)
     assert "content-encoding" not in plain.headers
     assert plain.headers["vary"] == "accept-encoding"
@@ -159,7 +172,8 @@ def test_a_large_answer_is_compressed_for_who_asks(client, coding):
     assert whole == plain.content
 
 
-def test_a_small_answer_is_sent_as_it_is(client):
+def test_small_response(client):
+    """A small response is not compressed."""
     answer = client.post("/v1/predictions", json=INPUTS, headers={"accept-encoding": "gzip, zstd"})
     assert len(answer.content) < MIN_COMPRESS_BYTES
     assert not {"content-encoding", "vary"} & set(answer.headers)
@@ -177,7 +191,8 @@ def test_a_small_answer_is_sent_as_it_is(client):
     ],
 )
 @pytest.mark.parametrize("coding", ["gzip", "zstd"])
-def test_what_else_is_large_is_compressed_too(client, path, coding):
+def test_pages(client, path, coding):
+    """Large pages and documents are compressed, with an ETag of their own."""
     plain, packed = client.get(path), client.get(path, headers={"accept-encoding": coding})
     assert packed.content == plain.content
     if len(plain.content) < MIN_COMPRESS_BYTES:
@@ -190,7 +205,8 @@ def test_what_else_is_large_is_compressed_too(client, path, coding):
         assert client.get(path, headers=headers).status_code == 304
 
 
-def test_httpx_reads_what_it_asks_for(client):
+def test_httpx(client):
+    """httpx decodes a zstd response."""
     answer = client.post("/v1/predictions", json=LARGE, headers={"accept-encoding": "zstd"})
     assert isinstance(answer, httpx.Response)
     assert len(answer.json()["predictions"]) == 200

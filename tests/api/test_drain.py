@@ -1,4 +1,4 @@
-"""How the service leaves: not ready first, every answer given, then gone."""
+"""Draining: the service reports not ready, finishes its requests, and exits."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ def checkout(tmp_path_factory):
 
 
 async def customer(url, statuses, closings, enough):
-    """Asks as long as the service says that it is ready, as a load balancer would have it do."""
+    """Send requests while the service reports ready, as a load balancer does."""
     async with httpx.AsyncClient(base_url=url) as client:
         while (await client.get("/health/ready")).status_code == 200:
             for _ in range(5):
@@ -51,16 +51,17 @@ async def under_load(running):
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_under_load_nothing_fails(checkout, workers):
+def test_drain_under_load(checkout, workers):
+    """No request fails while a service under load drains."""
     with Running(checkout, "--workers", workers, BATCHYIELD_DRAIN_SECONDS="3") as running:
         statuses, closings = asyncio.run(under_load(running))
     assert {*statuses} == {200}
     assert closings[0] is None
     assert running.errors == ""
     lines = [json.loads(line) for line in running.output.splitlines()]  # whole lines from any worker
-    message = [line for line in lines if line.get("route") == "/v1/predictions"]
-    assert len(message) == len(statuses) + 1
-    assert {line["client_gone"] for line in message} == {False}
+    requests = [line for line in lines if line.get("route") == "/v1/predictions"]
+    assert len(requests) == len(statuses) + 1
+    assert {line["client_gone"] for line in requests} == {False}
 
 
 def begun(port):
@@ -83,7 +84,8 @@ def stops_listening(port):
     return False
 
 
-def test_what_has_begun_is_finished(checkout):
+def test_unfinished_request(checkout):
+    """A request that has begun is finished after SIGTERM."""
     with Running(checkout) as running, begun(running.port) as connection:
         running.process.send_signal(signal.SIGTERM)
         assert stops_listening(running.port)
@@ -95,7 +97,8 @@ def test_what_has_begun_is_finished(checkout):
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_second_signal_stops_at_once(checkout, workers):
+def test_second_signal(checkout, workers):
+    """A second signal ends the drain at once."""
     with (
         Running(checkout, "--workers", workers, BATCHYIELD_DRAIN_SECONDS="600") as running,
         begun(running.port) as connection,
@@ -114,7 +117,8 @@ def test_a_second_signal_stops_at_once(checkout, workers):
     assert "Traceback" not in running.output + running.errors
 
 
-def test_ctrl_c_does_not_drain(checkout):
+def test_interrupt(checkout):
+    """SIGINT stops the service without a drain."""
     with Running(checkout, BATCHYIELD_DRAIN_SECONDS="600") as running:
         running.process.send_signal(signal.SIGINT)
         assert running.process.wait(60) == 0

@@ -1,4 +1,4 @@
-"""The service answers what `dvc repro` predicted itself, in whatever form and beside whatever the batches come."""
+"""The service reproduces the predictions of `dvc repro`, for every format and grouping of the batches."""
 
 import random
 
@@ -18,7 +18,7 @@ TOLERANCE = 1e-6
 
 @pytest.fixture(scope="module")
 def repro(rebuilt):
-    """What `evaluate` wrote of the test batches: id -> (yield, lower, upper)."""
+    """The pipeline's predictions of the test batches: id -> (yield, lower, upper)."""
     table = pd.read_csv(rebuilt / "data/plots/predicted.csv", dtype={"id": str})
     return {row.id: (row.yields, row.lower, row.upper) for row in table.itertuples()}
 
@@ -47,17 +47,20 @@ def same(predictions, repro):
     return len(predictions)
 
 
-def test_one_batch_at_a_time(client, rows, repro):
+def test_single_batches(client, rows, repro):
+    """Single batches get the pipeline's predictions."""
     assert len(rows) == len(repro) > 100
     assert sum(same([client.predict_one(row)], repro) for row in rows) == len(repro)
 
 
-def test_all_at_once(client, rows, repro):
+def test_one_request(client, rows, repro):
+    """All batches in one request get the pipeline's predictions."""
     assert same(client.predict(rows).predictions, repro) == len(repro)
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_in_any_composition_and_order(client, rows, repro, seed):
+def test_random_requests(client, rows, repro, seed):
+    """Random selections get the pipeline's predictions in order."""
     dice = random.Random(seed)  # noqa: S311
     chosen = dice.choices(rows, k=dice.randint(2, 200))
     answered = client.predict(chosen).predictions
@@ -66,7 +69,8 @@ def test_in_any_composition_and_order(client, rows, repro, seed):
 
 
 @pytest.mark.parametrize("encoding", [ENCODING, "UTF-8", "UTF-8-SIG"])
-def test_the_plants_own_lines(client, sheet, repro, encoding):
+def test_csv(client, sheet, repro, encoding):
+    """Lines of the plant's CSV get the pipeline's predictions in every encoding."""
     header, lines = sheet
     shuffled = random.Random(1).sample(lines, len(lines))  # noqa: S311
     for chosen in (lines, shuffled, lines[:1]):
@@ -78,7 +82,8 @@ def test_the_plants_own_lines(client, sheet, repro, encoding):
             assert [float(number) for number in numbers] == pytest.approx(repro[name], abs=TOLERANCE, rel=0)
 
 
-def test_the_command_without_a_service(rebuilt, client, sheet, tmp_path):
+def test_local_command(rebuilt, client, sheet, tmp_path):
+    """`batchyield score --local` writes the same bytes as the service."""
     header, lines = sheet
     (tmp_path / "batches.csv").write_text(header + "".join(lines), encoding=ENCODING)
     out = tmp_path / "scored.csv"

@@ -1,4 +1,4 @@
-"""POST /v1/predictions?explain=true, as a program sees it."""
+"""POST /v1/predictions?explain=true."""
 
 import json
 import threading
@@ -24,7 +24,8 @@ def post(client, query, inputs=INPUTS):
     return client.post(f"/v1/predictions{query}", content=content, headers=JSON)
 
 
-def test_each_prediction_gets_its_explanation_and_is_otherwise_the_same(client):
+def test_explain(client):
+    """`?explain=true` adds an explanation to each prediction and changes nothing else."""
     plain, answer = post(client, "").json(), post(client, "?explain=true")
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
@@ -45,12 +46,14 @@ def test_each_prediction_gets_its_explanation_and_is_otherwise_the_same(client):
     "query",
     ["?", "?explain=false", "?explained=true", "?Explain=true", "?other=explain", "?%FF=1&x", "?a=explain=true"],
 )
-def test_without_it_the_answer_is_the_same_to_the_byte(client, query):
+def test_explain_off(client, query):
+    """Without an explanation the response is the same to the byte."""
     assert post(client, query).content == post(client, "").content
 
 
 @pytest.mark.parametrize("query", ["?explain=true", "?explain=%74rue", "?other=1&explain=true", "?%65xplain=true&"])
-def test_it_is_found_however_it_is_written(client, query):
+def test_query_spelling(client, query):
+    """The parameter is found in every spelling of the query string."""
     assert all("explanation" in prediction for prediction in post(client, query).json()["predictions"])
 
 
@@ -59,13 +62,15 @@ def test_it_is_found_however_it_is_written(client, query):
     ["?explain", "?explain=", "?explain=True", "?explain=1", "?explain=yes", "?explain=true&explain=false",
      "?explain=true&explain=true", "?explain=true%20", "?explain=%FF", "?x=1&explain=null"],
 )  # fmt: skip
-def test_another_value_is_refused_by_the_name_of_the_parameter(client, query):
+def test_invalid_value(client, query):
+    """Another value of the parameter is refused by its name."""
     problem = refusal(post(client, query), 422, "invalid-input")
     assert places(problem) == ["query parameter explain"]
     assert problem["violations"][0]["problem"].startswith("expected `true` or `false`, once, got '")
 
 
-def test_as_many_as_the_guide_says_are_explained_and_one_more_is_not(client):
+def test_batch_limit(client):
+    """The documented number of batches is explained, and one more is refused."""
     assert f"at most {MAX_EXPLAINED_BATCHES} batches" in (ROOT / "docs/api.md").read_text()
     inputs = {"inputs": [BATCH | {"id": str(n)} for n in range(MAX_EXPLAINED_BATCHES)]}
     answer = post(client, "?explain=true", inputs).json()["predictions"]
@@ -78,26 +83,29 @@ def test_as_many_as_the_guide_says_are_explained_and_one_more_is_not(client):
     assert post(client, "?explain=false", inputs).status_code == 200
 
 
-def test_bad_batches_are_refused_as_without_it(client):
+def test_invalid_batches(client):
+    """Invalid batches get the same refusal with and without explanations."""
     for inputs in ({"inputs": [BATCH, {"A6": "bad"}]}, {"inputs": []}, b"{", b"\xff"):
-        plain, asked = post(client, "", inputs), post(client, "?explain=true", inputs)
-        assert (asked.status_code, asked.content) == (plain.status_code, plain.content)
-        assert asked.status_code in (400, 422)
+        plain, explained = post(client, "", inputs), post(client, "?explain=true", inputs)
+        assert (explained.status_code, explained.content) == (plain.status_code, plain.content)
+        assert explained.status_code in (400, 422)
 
 
-def test_an_empty_batch_is_explained(client):
+def test_empty_batch(client):
+    """A batch without readings is explained."""
     (prediction,) = post(client, "?explain=true", {"inputs": [{}]}).json()["predictions"]
     assert prediction["explanation"]["contributions"] == [
         {"feature": "B14", "value": None, "typical": 409.0, "effect": -0.409}
     ]
 
 
-def test_it_is_worked_out_beside_the_event_loop(client, monkeypatch):
+def test_worker_thread(client, monkeypatch):
+    """Explanations are computed outside the event loop's thread."""
     threads, explain = [], Explainer.explain
 
-    def watched(self, *given):
+    def watched(self, *arguments):
         threads.append(threading.current_thread().name)
-        return explain(self, *given)
+        return explain(self, *arguments)
 
     monkeypatch.setattr(Explainer, "explain", watched)
     post(client, "?explain=true")
@@ -105,7 +113,9 @@ def test_it_is_worked_out_beside_the_event_loop(client, monkeypatch):
     assert [name.partition("_")[0] for name in threads] == ["bulk"]
 
 
-def test_explained_predictions_are_counted_like_others(client):
+def test_prediction_count(client):
+    """Explained predictions count as predictions in the metrics."""
+
     def counted():
         line = next(
             x for x in client.get("/metrics").text.splitlines() if x.startswith("batchyield_predictions_total{")
@@ -118,7 +128,9 @@ def test_explained_predictions_are_counted_like_others(client):
     assert counted() == before + 2
 
 
-def test_a_sheet_is_not_explained(client):
+def test_csv(client):
+    """The CSV route ignores `explain`."""
+
     def ask(query):
         headers = {"content-type": "text/csv", "accept": "application/json"}
         return client.post(f"/v1/predictions/csv{query}", content=sheet([BATCH]).encode(), headers=headers)

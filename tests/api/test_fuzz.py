@@ -1,4 +1,4 @@
-"""No body whatever makes the service fail."""
+"""No request body makes the service fail."""
 
 import json
 
@@ -44,7 +44,7 @@ def post(client, content, **headers):
 
 
 def answers_or_refuses(answer):
-    """No body whatever is the service's fault."""
+    """Assert that the response has predictions, or a refusal without a traceback."""
     if answer.status_code == 200:
         return
     assert answer.status_code in (400, 422), answer.text
@@ -55,19 +55,22 @@ def answers_or_refuses(answer):
 
 @given(value=anything | nearly)
 @FUZZ
-def test_any_json_is_answered_or_refused(client, value):
+def test_any_json(client, value):
+    """Arbitrary JSON gets predictions or a refusal."""
     answers_or_refuses(post(client, json.dumps(value)))
 
 
 @given(at=st.integers(0, len(VALID) - 1), cut=st.integers(0, 40), into=st.binary(max_size=20))
 @FUZZ
-def test_a_mutated_body_is_answered_or_refused(client, at, cut, into):
+def test_mutated_json(client, at, cut, into):
+    """A mutated JSON body gets predictions or a refusal."""
     answers_or_refuses(post(client, VALID[:at] + into + VALID[at + cut :]))
 
 
 @given(at=st.integers(0, len(LINES.encode(ENCODING)) - 1), cut=st.integers(0, 40), into=st.binary(max_size=20))
 @FUZZ
-def test_a_mutated_file_is_answered_or_refused(client, at, cut, into):
+def test_mutated_csv(client, at, cut, into):
+    """A mutated CSV file gets predictions or a refusal."""
     content = LINES.encode(ENCODING)
     mutated = content[:at] + into + content[at + cut :]
     answers_or_refuses(client.post("/v1/predictions/csv", content=mutated, headers=CSV))
@@ -75,7 +78,8 @@ def test_a_mutated_file_is_answered_or_refused(client, at, cut, into):
 
 @given(body=st.binary(max_size=200))
 @FUZZ
-def test_any_form_is_answered_or_refused(client, body):
+def test_any_form(client, body):
+    """An arbitrary form gets predictions or a refusal."""
     headers = {"content-type": "multipart/form-data; boundary=x"}
     answers_or_refuses(
         client.post("/v1/predictions/csv", content=b"--x\r\n" + body + b"\r\n--x--\r\n", headers=headers)

@@ -1,4 +1,4 @@
-"""Two services, as on two machines: nothing is shared between them but a PostgreSQL."""
+"""Two services, as on two machines, that share only a PostgreSQL database."""
 
 import re
 
@@ -18,11 +18,11 @@ def journal(postgres_server):
 @pytest.fixture(scope="module")
 def hosts(tmp_path_factory, journal):
     """Each with a checkout of its own, and so with its own folder of models, statuses and findings."""
-    made = [
+    services = [
         Running(make_plant(tmp_path_factory.mktemp(name)), BATCHYIELD_JOURNAL=journal, BATCHYIELD_WATCH_SECONDS="0")
         for name in ("a", "b")
     ]
-    with made[0] as a, made[1] as b, a.client() as of_a, b.client() as of_b:
+    with services[0] as a, services[1] as b, a.client() as of_a, b.client() as of_b:
         yield of_a, of_b
 
 
@@ -32,7 +32,8 @@ def ask(client, rows):
     return answer.json()["predictions"]
 
 
-def test_what_one_answered_and_the_other_was_told_is_one_journal(hosts, journal):
+def test_shared_journal(hosts, journal):
+    """Two hosts share one journal: predictions of one match outcomes sent to the other."""
     a, b = hosts
     answers = ask(a, coming(150)) + ask(b, coming(350, 150, B14=raised(-40)))
     measured = [{"id": one["id"], "yield": round(one["yield"] - 0.03, 6)} for one in answers[:60]]
@@ -47,7 +48,8 @@ def test_what_one_answered_and_the_other_was_told_is_one_journal(hosts, journal)
     assert [row.measured for row in rows_of(journal)].count(None) == 440
 
 
-def test_figures_of_requests_are_each_hosts_own(hosts):
+def test_request_metrics(hosts):
+    """Request metrics are separate for each host."""
     a, b = hosts
     before = [counted(client) for client in hosts]
     ask(a, coming(3))
@@ -56,5 +58,5 @@ def test_figures_of_requests_are_each_hosts_own(hosts):
 
 
 def counted(client):
-    """Predictions that a host has made, as Prometheus would add them up."""
+    """The number of predictions of a host in its metrics."""
     return sum(map(float, re.findall(r"^batchyield_predictions_total\{.*\} (\S+)$", client.get("/metrics").text, re.M)))

@@ -1,4 +1,4 @@
-"""Who may ask, and what; keys change while the service runs."""
+"""API keys: authentication, scopes, and changes while the service runs."""
 
 import os
 import time
@@ -46,7 +46,8 @@ def guarded(checkout, tmp_path):
 
 @pytest.mark.parametrize("path", ["/v1/model", "/metrics", "/nowhere", "//v1/model", "/v1//model", "/v1/model/",
                                   "/console/../v1/model", "/health/live/../../v1/model"])  # fmt: skip
-def test_without_a_key_there_is_no_answer(guarded, path):
+def test_missing_key(guarded, path):
+    """A request without a key gets 401, however the path is written."""
     answer = guarded.get(path)
     if path.startswith("/console/.."):
         path = answer.url.path  # the client may fold it before it is sent
@@ -64,7 +65,8 @@ def test_without_a_key_there_is_no_answer(guarded, path):
         {"authorization": "Bearer wrong", "x-api-key": KEY}, {"x-api-key": hash_key(KEY.encode())},
     ],
 )  # fmt: skip
-def test_a_wrong_key_is_refused(guarded, headers):
+def test_wrong_key(guarded, headers):
+    """A wrong or malformed key gets 401."""
     assert guarded.post("/v1/predictions", json=INPUTS, headers=headers).status_code == 401
 
 
@@ -72,18 +74,21 @@ def test_a_wrong_key_is_refused(guarded, headers):
     "headers",
     [{"x-api-key": KEY}, {"x-api-key": OTHER}, bearer(KEY), {"authorization": f"bearer  {KEY}"}],
 )
-def test_a_right_key_is_let_in(guarded, headers):
+def test_valid_key(guarded, headers):
+    """A valid key is accepted in either header."""
     assert guarded.post("/v1/predictions", json=INPUTS, headers=headers).status_code == 200
 
 
 @pytest.mark.parametrize(
     "path", ["/", "/schema", "/schema/openapi.json", "/console/console.css", "/health/live", "/health/ready"]
 )
-def test_pages_and_health_need_no_key(guarded, path):
+def test_public_paths(guarded, path):
+    """Pages, schema and health checks need no key."""
     assert guarded.get(path).status_code == 200
 
 
-def test_a_key_may_come_from_the_environment_alone(checkout):
+def test_key_from_environment(checkout):
+    """A key can come from the environment, without a key file."""
     with client_of(checkout, api_key=KEY) as client:
         assert client.get("/v1/model").status_code == 401
         assert client.get("/v1/model", headers={"x-api-key": KEY}).status_code == 200
@@ -98,7 +103,8 @@ def test_a_key_may_come_from_the_environment_alone(checkout):
         ({"admin"}, {"/v1/predictions", "/v1/model", "/metrics"}),
     ],
 )
-def test_a_key_may_do_what_its_scopes_say(checkout, tmp_path, scopes, may):
+def test_scopes(checkout, tmp_path, scopes, may):
+    """A key can call the routes of its scopes and gets 403 elsewhere."""
     (tmp_path / "keys").write_text(text(entry(KEY, scopes=scopes)))
     with client_of(checkout, api_keys_file=str(tmp_path / "keys")) as client:
         for path in ("/v1/predictions", "/v1/model", "/metrics"):
@@ -109,20 +115,21 @@ def test_a_key_may_do_what_its_scopes_say(checkout, tmp_path, scopes, may):
             else:
                 problem = refusal(answer, 403, "forbidden")
                 assert "line-1 lacks the scope" in problem["detail"]
-        if ADMIN not in scopes:  # the router folds `//`, so what is not named exactly is not let through
+        if ADMIN not in scopes:  # the router folds `//`, so only exact paths pass
             for path in ("/nowhere", "//v1/model", "/v1//predictions"):
                 refusal(client.get(path, headers=bearer(KEY)), 404, "not-found")
             refusal(client.get("/v1/admin/models", headers=bearer(KEY)), 403, "forbidden")
 
 
-def test_each_route_says_which_scope_it_needs(checkout):
+def test_required_scopes(checkout):
     """A new route goes into `api.middleware.authorization.REQUIRED_SCOPES`, or only `admin` may ask it."""
     app = create_app(Settings(lock=str(checkout / "dvc.lock"), revision="1"))
     paths = {route.path for route in app._app._app.routes}
     assert {path for path in paths if not is_public(path.replace("{name:path}", "a"))} <= REQUIRED_SCOPES.keys()
 
 
-def test_a_key_that_has_ended_is_worth_nothing(checkout, tmp_path):
+def test_expired_key(checkout, tmp_path):
+    """An expired key gets 401."""
     now, hour = datetime.now(UTC), timedelta(hours=1)
     (tmp_path / "keys").write_text(text(entry(KEY, expires=now - hour), entry(OTHER, "other", expires=now + hour)))
     with client_of(checkout, api_keys_file=str(tmp_path / "keys")) as client:
@@ -138,7 +145,8 @@ def admits(keyring, token):
     return keyring.find({b"x-api-key": token.encode()}) is not None
 
 
-def test_keys_are_read_again_when_the_file_changes(tmp_path):
+def test_refresh(tmp_path):
+    """The keyring reads the file again after a rotation and a revocation."""
     path = tmp_path / "keys"
     first = api_keys.add_key(path, "a", ["predict"])
     keyring = Keyring(settings_of(path))
@@ -153,7 +161,8 @@ def test_keys_are_read_again_when_the_file_changes(tmp_path):
     assert admits(keyring, second)
 
 
-def test_a_change_that_leaves_length_and_time_is_seen(tmp_path):
+def test_refresh_same_size_and_time(tmp_path):
+    """A change that keeps the file's size and modification time is detected."""
     path = tmp_path / "keys"
     path.write_text(text(entry(KEY)))
     keyring = Keyring(settings_of(path))
@@ -165,7 +174,8 @@ def test_a_change_that_leaves_length_and_time_is_seen(tmp_path):
 
 
 @pytest.mark.parametrize("spoil", [lambda path: path.write_text("half a line"), lambda path: path.unlink()])
-def test_a_file_that_is_wrong_keeps_the_keys_as_they_were(tmp_path, spoil):
+def test_refresh_of_bad_file(tmp_path, spoil):
+    """A missing or malformed file is reported once, and the previous keys stay valid."""
     path = tmp_path / "keys"
     path.write_text(text(entry(KEY)))
     keyring = Keyring(settings_of(path))
@@ -173,14 +183,15 @@ def test_a_file_that_is_wrong_keeps_the_keys_as_they_were(tmp_path, spoil):
     with pytest.raises(ConfigError):
         keyring.refresh()
     assert admits(keyring, KEY)
-    assert not keyring.refresh()  # said once
+    assert not keyring.refresh()  # reported once
     path.write_text(text(entry(OTHER)))
     assert keyring.refresh()
     assert not admits(keyring, KEY)
     assert admits(keyring, OTHER)
 
 
-def test_after_the_last_key_is_taken_back_nobody_is_let_in(tmp_path):
+def test_last_key_revoked(tmp_path):
+    """After the last key is revoked, every key is rejected."""
     path = tmp_path / "keys"
     token = api_keys.add_key(path, "a", ["read"])
     keyring = Keyring(settings_of(path))
@@ -192,7 +203,7 @@ def test_after_the_last_key_is_taken_back_nobody_is_let_in(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (text(), "no key that is still valid"),
         (text(entry(KEY, expires=datetime(2020, 1, 1, tzinfo=UTC))), "no key that is still valid"),
@@ -214,26 +225,30 @@ def test_after_the_last_key_is_taken_back_nobody_is_let_in(tmp_path):
         (text(entry(KEY)).replace("line-1", "environment"), "is the name of the key in BATCHYIELD_API_KEY"),
     ],
 )
-def test_a_malformed_file_is_refused_at_the_start_by_line_or_field(checkout, tmp_path, content, said):
+def test_malformed_file(checkout, tmp_path, content, message):
+    """A malformed key file stops the start; the error names the line or field, and no key."""
     (tmp_path / "keys").write_text(content)
     with pytest.raises(ConfigError) as caught:
         client_of(checkout, api_keys_file=str(tmp_path / "keys"))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert KEY not in str(caught.value)
 
 
-def test_a_short_key_is_refused(checkout):
+def test_short_key(checkout):
+    """A short key in the environment stops the start; the error does not show it."""
     with pytest.raises(ConfigError, match="has 5 characters") as caught:
         client_of(checkout, api_key="short")
     assert "short" not in str(caught.value)
 
 
-def test_a_key_file_that_is_missing_is_refused(checkout, tmp_path):
+def test_missing_file(checkout, tmp_path):
+    """A missing key file stops the start."""
     with pytest.raises(ConfigError, match="cannot be read"):
         client_of(checkout, api_keys_file=str(tmp_path / "none"))
 
 
-def test_the_file_is_watched_while_the_service_runs(checkout, tmp_path):
+def test_watching(checkout, tmp_path):
+    """A running service applies changes of the key file and logs a malformed one."""
 
     path = tmp_path / "keys"
     first = api_keys.add_key(path, "a", ["predict", "read"])
@@ -256,5 +271,5 @@ def test_the_file_is_watched_while_the_service_runs(checkout, tmp_path):
             assert time.monotonic() < deadline
             time.sleep(0.05)
     lines = [msgspec.json.decode(text) for text in running.output.splitlines()]
-    assert any("the API keys stay as they were" in told.get("message", "") for told in lines)
+    assert any("the API keys stay as they were" in line.get("message", "") for line in lines)
     assert not {first, second} & {*running.output.split('"')}

@@ -1,4 +1,4 @@
-"""How much callers may take: rates, requests at once, connections, slow and large heads."""
+"""Limits: rates, concurrent requests, connections, slow and large request heads."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,8 @@ def checkout(tmp_path_factory):
     return make_checkout(tmp_path_factory.mktemp("model"))
 
 
-def test_rate_limit_over_http(checkout):
+def test_rate_limit(checkout):
+    """The rate limit answers 429 with RateLimit headers and Retry-After."""
     with client_of(checkout, rate_limit=0.01, rate_burst_seconds=200) as client:
         answers = [client.post("/v1/predictions", json=INPUTS) for _ in range(3)]
         assert [answer.status_code for answer in answers] == [200, 200, 429]
@@ -46,13 +47,14 @@ def test_rate_limit_over_http(checkout):
         assert [client.post("/v1/predictions", json=INPUTS).status_code for _ in range(2)] == [200, 429]
 
 
-def test_a_large_body_is_not_waited_for_without_end(checkout, monkeypatch):
+def test_work_timeout(checkout, monkeypatch):
+    """A large body whose prediction takes too long gets 503 with Retry-After."""
     release = threading.Event()
     before = Predictor.predict
 
-    def waits(self, *given):
+    def waits(self, *arguments):
         release.wait(30)
-        return before(self, *given)
+        return before(self, *arguments)
 
     with client_of(checkout, work_seconds=0.1, inline_body_bytes=0) as client:
         monkeypatch.setattr(Predictor, "predict", waits)
@@ -68,7 +70,7 @@ def connect(port):
 
 
 def exchange(port, data):
-    """All that is answered until the server closes: (status line, the problem)."""
+    """Send `data`, read until the server closes, and return (status line, problem)."""
     with connect(port) as connection:
         connection.sendall(data)
         head, _, body = connection.makefile("rb").read().partition(b"\r\n\r\n")
@@ -92,14 +94,16 @@ def strict(checkout):
         (LIVE, 200, None),
     ],
 )
-def test_a_head_must_be_whole_in_time_and_of_a_size(strict, data, status, kind):
+def test_request_head(strict, data, status, kind):
+    """A request head that is late, too large or malformed is refused."""
     line, answer = exchange(strict.port, data)
     assert line.startswith(b"HTTP/1.1 %d " % status)
     if kind:
         assert (answer["type"], answer["status"]) == (f"urn:batchyield:{kind}", status)
 
 
-def test_drops_between_requests_do_not_keep_a_connection(strict):
+def test_idle_connection(strict):
+    """Single line breaks do not keep an idle connection open."""
     with connect(strict.port) as connection:
         connection.sendall(b"GET /health/live HTTP/1.1\r\nhost: a\r\n\r\n")
         assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
@@ -111,7 +115,8 @@ def test_drops_between_requests_do_not_keep_a_connection(strict):
         assert time.monotonic() < ended
 
 
-def test_beyond_the_connections_taken_there_is_an_answer(strict):
+def test_connection_limit(strict):
+    """A connection above the limit gets 503."""
     held, line, deadline = [], b"", time.monotonic() + 60
     try:
         while not line.startswith(b"HTTP/1.1 503 "):  # idle ones are closed after a while, so more come
@@ -129,7 +134,8 @@ def test_beyond_the_connections_taken_there_is_an_answer(strict):
     assert re.search(r'^batchyield_connections_refused_total\{reason="too-many"\} [1-9]', output, re.MULTILINE)
 
 
-def test_beyond_the_requests_taken_there_is_an_answer(strict):
+def test_request_limit(strict):
+    """A request above the limit gets 503; health and metrics still answer."""
     held = [connect(strict.port) for _ in range(2)]
     for connection in held:
         connection.sendall(POST + BODY[:10])
@@ -147,7 +153,8 @@ def test_beyond_the_requests_taken_there_is_an_answer(strict):
     assert strict.get("/v1/model").status_code == 200
 
 
-def test_a_thousand_idle_and_many_slow_connections_keep_nobody_waiting(checkout):
+def test_slow_clients(checkout):
+    """A thousand idle and many slow connections do not block other clients."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
 

@@ -1,4 +1,4 @@
-"""The log: a line for each request, all of one form, and nothing in it that somebody could not bear to read."""
+"""The log: one line per request, documented fields, no secrets."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def checkout(tmp_path_factory):
 
 @pytest.fixture
 def logged(checkout, tmp_path):
-    """A client, and what has been logged since the last look."""
+    """A client, and a function that closes the log and returns its lines."""
     handle = os.open(tmp_path / "log", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     settings = Settings(lock=str(checkout / "dvc.lock"), revision=REVISION)
     log = ServiceLog(LineWriter(handle), "json", access=True)
@@ -42,7 +42,8 @@ def logged(checkout, tmp_path):
     os.close(handle)
 
 
-def test_a_request_is_a_line_of_the_documented_form(logged):
+def test_request_line(logged):
+    """A request is logged as one line with the documented fields."""
     client, lines = logged
     answer = client.post("/v1/predictions", json=INPUTS, headers={"x-request-id": "find-me"})
     (line,) = lines()
@@ -69,7 +70,8 @@ def test_a_request_is_a_line_of_the_documented_form(logged):
     }
 
 
-def test_refusals_are_lines_with_their_kind(logged):
+def test_refusal_lines(logged):
+    """A refused request is logged with its problem type."""
     client, lines = logged
     client.post("/v1/predictions", json={"inputs": []})
     client.get("/nowhere")
@@ -82,7 +84,8 @@ def test_refusals_are_lines_with_their_kind(logged):
     ]
 
 
-def test_an_error_is_one_line_with_its_trace_and_no_cell(checkout):
+def test_error_line(checkout):
+    """An error is logged as one line with its traceback and without cell values."""
     code = (
         "import sys; from batchyield.serving.predictor import Predictor\n"
         "def fail(self, batches, *_): raise ValueError(f'cannot use {batches[0].id}')\n"
@@ -114,7 +117,8 @@ def raw(port, data):
         return connection.makefile("rb").read()
 
 
-def test_no_secret_gets_into_the_log(checkout):
+def test_secrets(checkout):
+    """No key, header, query or body content gets into the log."""
     with Running(
         checkout, BATCHYIELD_API_KEY=KEY, BATCHYIELD_MAX_BODY_BYTES="2048", BATCHYIELD_RATE_LIMIT="1"
     ) as running:
@@ -154,7 +158,8 @@ def test_no_secret_gets_into_the_log(checkout):
     assert '"caller":"environment"' in output
 
 
-def test_every_refusal_without_a_rate_tells_no_secret(logged):
+def test_secrets_in_refusals(logged):
+    """Refusals log no content of the request."""
     client, lines = logged
     for content_type in ("application/json", "text/csv", SECRET):
         for body in (f'{{"inputs": [{{"A6": "{SECRET}"}}]}}', SECRET, f'{{"{SECRET}', sheet([{"A5": SECRET}])):
@@ -176,7 +181,8 @@ def counting(writer):
     return dropped, resumed
 
 
-def test_a_reader_that_stalls_stops_no_answer_and_is_told_what_it_missed():
+def test_stalled_reader():
+    """A stalled reader blocks no writer and gets the number of dropped lines when it resumes."""
     reading, writing = os.pipe()
     writer = LineWriter(writing, max_lines=1000)
     dropped, resumed = counting(writer)
@@ -196,7 +202,8 @@ def test_a_reader_that_stalls_stops_no_answer_and_is_told_what_it_missed():
     assert len(numbers) >= 1000
 
 
-def test_closing_gives_a_reader_up_that_stalls():
+def test_close_with_stalled_reader():
+    """Closing the writer does not wait for a stalled reader."""
     reading, writing = os.pipe()
     writer = LineWriter(writing)
     for _ in range(100):
@@ -206,7 +213,8 @@ def test_closing_gives_a_reader_up_that_stalls():
     writer.close()
 
 
-def test_a_service_whose_log_nobody_reads_goes_on(checkout):
+def test_service_with_unread_log(checkout):
+    """A service whose log is not read keeps serving and loses no line."""
     with Running(checkout) as running, running.client() as client:
         for _ in range(600):  # the pipe holds 64 KiB, some 200 lines
             assert client.get("/health/live").status_code == 200
@@ -215,7 +223,8 @@ def test_a_service_whose_log_nobody_reads_goes_on(checkout):
     assert [line["event"] for line in lines[:2]] == ["opened", "serving"]
 
 
-def test_a_reader_that_is_gone_is_not_written_to_again():
+def test_closed_reader():
+    """After its reader has closed the pipe, the writer does not write again."""
     reading, writing = os.pipe()
     os.close(reading)
     writer = LineWriter(writing)
@@ -232,7 +241,8 @@ def test_a_reader_that_is_gone_is_not_written_to_again():
     assert (len(dropped), resumed) == (2, [])
 
 
-def test_a_service_whose_log_reader_is_gone_counts_what_is_lost(checkout):
+def test_service_with_closed_log(checkout):
+    """A service whose log reader is gone counts the dropped lines."""
     with Running(checkout) as running, running.client() as client:
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, running.process.stdout.fileno())  # closes the only reader of the pipe
@@ -243,7 +253,8 @@ def test_a_service_whose_log_reader_is_gone_counts_what_is_lost(checkout):
             lost = float(re.search(r"^batchyield_log_lines_dropped_total (\S+)$", text, re.MULTILINE)[1])
 
 
-def test_the_access_log_can_be_turned_off_and_be_for_people(checkout):
+def test_console_format(checkout):
+    """The access log can be turned off, and the console format is readable text."""
     more = {"BATCHYIELD_ACCESS_LOG": "0", "BATCHYIELD_LOG_FORMAT": "console"}
     with Running(checkout, **more) as running:
         running.get("/v1/model")
@@ -254,7 +265,8 @@ def test_the_access_log_can_be_turned_off_and_be_for_people(checkout):
     assert second.endswith(f"serving on {running.url}")
 
 
-def test_each_field_is_documented_with_its_type():
+def test_documented_fields():
+    """docs/logs.md lists every field with its type."""
     kinds = {int: "integer", float: "number", str: "string", bool: "boolean", datetime: "date-time"}
     rows = re.findall(r"^\| `(\w+)` \| ([\w-]+) \|", (ROOT / "docs/logs.md").read_text(), re.MULTILINE)
     documented = dict(rows)

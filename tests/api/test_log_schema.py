@@ -36,7 +36,7 @@ def properties():
 
 @pytest.fixture(scope="module")
 def lines(tmp_path_factory):
-    """What the service wrote: its start, a prediction, a refusal, its end."""
+    """The log lines of a service: start, prediction, refusal, end."""
     checkout = make_checkout(tmp_path_factory.mktemp("model"))
     with Running(checkout, BATCHYIELD_LOG_FORMAT="json", BATCHYIELD_JOURNAL="off") as service:
         service.post("/v1/predictions", json=INPUTS).raise_for_status()
@@ -44,19 +44,22 @@ def lines(tmp_path_factory):
     return [json.loads(line) for line in service.output.splitlines()]
 
 
-def test_the_page_documents_the_fields_of_a_request():
+def test_documented_fields():
+    """The documentation lists the fields of a request line."""
     assert {field.name: PYTHON[field.type] for field in msgspec.structs.fields(RequestLine)} == {
         name: kind for name, kind in documented().items() if name in RequestLine.__struct_fields__
     }
 
 
-def test_the_template_has_the_documented_types():
-    wanted = {name: "text" if name in ("message", "trace") else TYPES[kind] for name, kind in documented().items()}
-    assert properties() == wanted | {"@timestamp": "date"}
+def test_template_types():
+    """The index template has the documented types."""
+    expected = {name: "text" if name in ("message", "trace") else TYPES[kind] for name, kind in documented().items()}
+    assert properties() == expected | {"@timestamp": "date"}
     assert template()["template"]["mappings"]["dynamic"] is False
 
 
-def test_real_lines_fit_the_template(lines):
+def test_lines_match_template(lines):
+    """Log lines of a running service match the index template."""
     assert {"opened", "serving", "request"} <= {line["event"] for line in lines}
     fits = {
         "date": lambda value: datetime.fromisoformat(value).utcoffset() is not None,
@@ -72,10 +75,11 @@ def test_real_lines_fit_the_template(lines):
     assert any(line.get("refusal") for line in lines)
 
 
-def test_filebeat_reads_the_moment_and_sends_to_the_template_s_stream(lines):
+def test_filebeat(lines):
+    """Filebeat parses the timestamps and writes to the template's data stream."""
     config = yaml.safe_load((MONITORING / "filebeat" / "filebeat.yml").read_text())
-    (given,) = config["filebeat.inputs"]
-    steps = {name: step for item in given["processors"] for name, step in item.items()}
+    (log_input,) = config["filebeat.inputs"]
+    steps = {name: step for item in log_input["processors"] for name, step in item.items()}
     (layout,) = steps["timestamp"]["layouts"]
     assert layout == "2006-01-02T15:04:05.999999Z"  # Go's way to say: up to six digits of a second, UTC
     moments = [line[steps["timestamp"]["field"]] for line in lines]
@@ -95,7 +99,8 @@ def dashboard():
     return {(thing["type"], thing["id"]): thing for thing in objects}
 
 
-def test_the_dashboard_s_references_lead_somewhere():
+def test_dashboard_references():
+    """References of the dashboard's objects resolve."""
     objects = dashboard()
     for thing in objects.values():
         assert {(to["type"], to["id"]) for to in thing["references"]} <= objects.keys()
@@ -109,7 +114,8 @@ def test_the_dashboard_s_references_lead_somewhere():
     assert objects["index-pattern", "batchyield-log"]["attributes"]["title"] == template()["index_patterns"][0]
 
 
-def test_the_dashboard_shows_fields_that_there_are():
+def test_dashboard_fields():
+    """The dashboard uses existing fields."""
     types, shown = properties(), set()
     for (kind, _), thing in dashboard().items():
         if kind == "search":
@@ -129,15 +135,15 @@ def test_the_dashboard_shows_fields_that_there_are():
                 assert column["dataType"] == kinds[types[field]]
         looks = json.dumps(state["visualization"])
         assert all(f'"{name}"' in looks for name in layer["columns"])
-        asked = set(re.findall(r"(\w+) [:<>]", state["query"]["query"]))
-        assert asked <= types.keys()
+        queried = set(re.findall(r"(\w+) [:<>]", state["query"]["query"]))
+        assert queried <= types.keys()
     assert shown <= types.keys()
     assert {"status", "route", "seconds", "caller", "model", "error", "refusal"} <= shown
 
 
 @pytest.fixture
 def recorded():
-    """A server that takes everything and keeps it: (its URL, [(method, path, authorization, body)])."""
+    """A server that accepts and records every request: (its URL, [(method, path, authorization, body)])."""
     kept = []
 
     class Keeper(BaseHTTPRequestHandler):
@@ -159,7 +165,8 @@ def recorded():
         server.shutdown()
 
 
-def test_the_setup_installs_users_retention_template_and_dashboard(recorded, tmp_path):
+def test_setup(recorded, tmp_path):
+    """The setup script installs users, retention policy, template and dashboard."""
     url, kept = recorded
     for name in ("elastic", "kibana", "filebeat"):
         (tmp_path / f"{name}_password").write_text(f"of{name}")

@@ -19,14 +19,15 @@ def client(checkout):
 
 
 def counted(client, series, **labels):
-    """The value of one series, 0 where it is not there."""
+    """The value of one series, 0 if it is absent."""
     label_text = ",".join(f'{label}="{value}"' for label, value in sorted(labels.items()))
     series = f"{series}{{{label_text}}} "
     lines = [line for line in client.get("/metrics").text.splitlines() if line.startswith(series)]
     return float(lines[0].split(" ")[-1]) if lines else 0.0
 
 
-def test_metrics_count_requests_by_route_and_status(client):
+def test_requests(client):
+    """Requests are counted by method, route and status."""
     for _ in range(3):
         client.post("/v1/predictions", json=INPUTS)
     client.post("/v1/predictions", json={})
@@ -39,14 +40,16 @@ def test_metrics_count_requests_by_route_and_status(client):
     assert "made-up" not in client.get("/metrics").text
 
 
-def test_metrics_do_not_grow_with_made_up_methods(client):
+def test_unknown_methods(client):
+    """Unknown methods are counted as `other`."""
     for method in ("BREW", "WHEN"):
         client.request(method, "/v1/model")
     assert counted(client, "batchyield_http_requests_total", method="other", route="/v1/model", status=405) >= 1
     assert "BREW" not in client.get("/metrics").text
 
 
-def test_metrics_count_predictions_and_warnings(client):
+def test_predictions(client):
+    """Predictions are counted by format, and warnings by kind."""
     client.post("/v1/predictions", json=INPUTS)
     client.post("/v1/predictions/csv", content=sheet([BATCH, MISTYPED]), headers={"content-type": "text/csv"})
     assert counted(client, "batchyield_predictions_total", format="json") == 2
@@ -54,7 +57,8 @@ def test_metrics_count_predictions_and_warnings(client):
     assert counted(client, "batchyield_warnings_total", kind="full_width") == 2
 
 
-def test_metrics_name_the_model(client):
+def test_model_info(client):
+    """The metrics name the model."""
     model = client.get("/v1/model").json()
     facts = {name: model[name] for name in ("name", "version", "revision", "md5")}
     assert counted(client, "batchyield_model_info", **facts) == 1

@@ -1,4 +1,4 @@
-"""Micro-batching: requests that arrive together are answered together, each as it would be alone."""
+"""Micro-batching: concurrent requests are predicted together, with the same results as alone."""
 
 import asyncio
 
@@ -29,11 +29,11 @@ def answered_together(service, sent, bodies=None):
 
     async def all_at_once():
         batcher = MicroBatcher(service)
-        asked = (
+        calls = (
             batcher.predict(one, body, {"state": {"request_id": f"r{n}"}})
             for n, (one, body) in enumerate(zip(sent, bodies, strict=True))
         )
-        return await asyncio.gather(*asked, return_exceptions=True)
+        return await asyncio.gather(*calls, return_exceptions=True)
 
     try:
         return asyncio.run(all_at_once())
@@ -45,7 +45,8 @@ def alone(service, sent):
     return [predict_json(service, encode_inputs(one)).result.predictions for one in sent]
 
 
-def test_each_is_answered_as_alone_and_all_are_one_commit(tmp_path):
+def test_group(tmp_path):
+    """A group's requests are predicted as if alone and committed together."""
     service = answering(make_checkout(tmp_path), str(tmp_path / "journal.sqlite"))
     together = answered_together(service, SENT)
     assert [one.predictions for one in together] == alone(service, SENT)
@@ -57,7 +58,8 @@ def test_each_is_answered_as_alone_and_all_are_one_commit(tmp_path):
     assert [(row.request, row.position, row.batch.id) for row in rows] == expected
 
 
-def test_a_group_closes_when_it_is_large(tmp_path):
+def test_group_size(tmp_path):
+    """A group closes at its maximum number of rows."""
     service = answering(make_checkout(tmp_path), str(tmp_path / "journal.sqlite"))
     sent = [[Batch(id=f"{request} {n}", B14=350.0 + n / 10) for n in range(600)] for request in range(5)]
     together = answered_together(service, sent)
@@ -67,7 +69,8 @@ def test_a_group_closes_when_it_is_large(tmp_path):
     assert len(sent[0]) + len(sent[1]) > MAX_GROUP_ROWS
 
 
-def test_one_that_cannot_be_answered_takes_no_other_with_it(tmp_path):
+def test_failing_prediction(tmp_path):
+    """A request whose prediction fails does not fail the others of its group."""
     model = onnx.load_from_string(linear_onnx())
     # In float32 the weight times any temperature is infinite.
     weights = next(constant for constant in model.graph.initializer if constant.name == "weights")
@@ -80,7 +83,7 @@ def test_one_that_cannot_be_answered_takes_no_other_with_it(tmp_path):
     assert isinstance(second, ArtifactError)
 
 
-def test_one_that_cannot_be_kept_takes_no_other_with_it(tmp_path):
+def test_failing_journal_entry(tmp_path):
     """An id that cannot be encoded as UTF-8 fails after the group's prediction, when the journal's text is made."""
     service = answering(make_checkout(tmp_path), str(tmp_path / "journal.sqlite"))
     sent = [batches(1), [Batch(id="\ud800")], batches(2)]
@@ -92,7 +95,8 @@ def test_one_that_cannot_be_kept_takes_no_other_with_it(tmp_path):
 
 
 @pytest.mark.parametrize("required", [True, False])
-def test_without_room_in_the_journal(tmp_path, required):
+def test_full_journal_queue(tmp_path, required):
+    """With a full journal queue, requests fail only if the journal is required."""
     settings = Settings(
         lock=str(make_checkout(tmp_path) / "dvc.lock"),
         journal=str(tmp_path / "journal.sqlite"),

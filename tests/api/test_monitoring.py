@@ -1,4 +1,4 @@
-"""What the service says of the model that answers, in `GET /v1/monitoring` and to Prometheus."""
+"""Monitoring of the serving model in `GET /v1/monitoring` and in the metrics."""
 
 import contextlib
 import os
@@ -32,7 +32,7 @@ def ask(client, rows):
 
 
 def seen(client):
-    """What `GET /v1/monitoring` answers, as its type."""
+    """The decoded response of `GET /v1/monitoring`."""
     answer = client.get("/v1/monitoring")
     assert answer.status_code == 200, answer.text
     return msgspec.json.decode(answer.content, type=Monitoring)
@@ -48,7 +48,7 @@ def series(text):
 
 
 def looked_at(client, batches):
-    """The series once the drift watcher has checked so many batches."""
+    """Wait until the drift watcher has checked that many batches and return the series."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         metrics = series(client.get("/metrics").text)
@@ -58,7 +58,8 @@ def looked_at(client, batches):
     raise AssertionError(f"the watch has not seen {batches} batches")
 
 
-def test_drift_error_and_frequency_are_told_of_what_was_answered(root):
+def test_report(root):
+    """The report has drift, live error and frequencies of the predicted batches."""
     with client_of(root, watch_seconds=0) as client:
         ask(client, coming(150))
         steady = seen(client)
@@ -85,28 +86,31 @@ def client_md5(root):
     return re.findall(r"model.onnx\n\s+hash: md5\n\s+md5: (\w+)", (root / "dvc.lock").read_text())[0]
 
 
-def test_a_batch_that_is_asked_for_again_counts_once_as_answered_last(root):
+def test_repeated_batch(root):
+    """A batch that is predicted again counts once, with its last readings."""
     with client_of(root, watch_seconds=0) as client:
         for _ in range(3):
             ask(client, coming(110, B14=raised(-60)))
         ask(client, coming(110))
-        found = seen(client)
-    assert found.window.batches == 110
-    assert found.window.drifted == ()
+        report = seen(client)
+    assert report.window.batches == 110
+    assert report.window.drifted == ()
 
 
-def test_without_a_journal_it_is_said_that_nothing_is_told(root):
+def test_without_journal(root):
+    """Without a journal the report names the setting and has no window."""
     with client_of(root, journal="off") as client:
         ask(client, coming(3))
-        found = seen(client)
+        report = seen(client)
         metrics = series(client.get("/metrics").text)
-    assert "BATCHYIELD_JOURNAL" in found.off
-    assert found.window is None
+    assert "BATCHYIELD_JOURNAL" in report.off
+    assert report.window is None
     assert metrics["batchyield_watch_enabled",] == 0
     assert ("batchyield_drift_window_batches",) not in metrics
 
 
-def test_a_journal_that_cannot_be_read_is_told_and_counted(root):
+def test_unreadable_journal(root):
+    """An unreadable journal gives 503 and is counted."""
     folder = root / "no file"
     folder.mkdir()
     with client_of(root, journal=str(folder), watch_seconds=0.01) as client:
@@ -116,7 +120,8 @@ def test_a_journal_that_cannot_be_read_is_told_and_counted(root):
             assert time.monotonic() < deadline
 
 
-def test_an_empty_journal_is_an_empty_window(root):
+def test_empty_journal(root):
+    """An empty journal gives an empty window."""
     prepare_journal(Settings(lock=str(root / "dvc.lock")))
     with client_of(root) as client:
         metrics = looked_at(client, 0)
@@ -125,24 +130,26 @@ def test_an_empty_journal_is_an_empty_window(root):
     assert ("batchyield_drift_verdict", ("reading", "A1")) not in metrics
 
 
-def test_the_gauges_are_what_the_route_says(root):
+def test_gauges(root):
+    """The metrics have the values of /v1/monitoring."""
     with client_of(root, watch_seconds=0.01) as client:
         ask(client, coming(200, A6=raised(8)))
         metrics = looked_at(client, 200)
-        found = seen(client)
-    for one in found.window.readings:
+        report = seen(client)
+    for one in report.window.readings:
         of_reading = ("reading", one.reading)
         assert metrics["batchyield_drift_psi", of_reading] == one.psi
         assert metrics["batchyield_drift_blank_share", of_reading] == one.blank
         assert metrics["batchyield_drift_verdict", of_reading] == (one.verdict is DriftVerdict.DRIFTED)
-    assert metrics["batchyield_drift_readings",] == len(found.window.drifted) >= 1
-    assert metrics["batchyield_prediction_z",] == found.window.prediction.z
-    assert metrics["batchyield_chart_mean",] == found.chart.points[-1].mean
+    assert metrics["batchyield_drift_readings",] == len(report.window.drifted) >= 1
+    assert metrics["batchyield_prediction_z",] == report.window.prediction.z
+    assert metrics["batchyield_chart_mean",] == report.chart.points[-1].mean
     assert metrics["batchyield_live_mae_reference",] == 0.01
     assert metrics["batchyield_ready",] == 1
 
 
-def test_each_metric_of_ours_is_documented(root):
+def test_documented_metrics(root):
+    """The documentation lists every metric."""
     with client_of(root, watch_seconds=0.01) as client:
         ask(client, coming(100))
         looked_at(client, 100)
@@ -152,7 +159,8 @@ def test_each_metric_of_ours_is_documented(root):
     assert named == {name for row in rows for name in re.findall(r"`(batchyield_\w+)`", row)}
 
 
-def test_cells_yields_and_widths_are_counted(root):
+def test_counters(root):
+    """Missing, repaired and out-of-range cells, yields and widths are counted."""
     dirty = BATCH | {"id": "dirty", "A10": 500.0, "A23": None}
     with client_of(root) as client:
         client.post("/v1/predictions", json={"inputs": [MISTYPED, dirty]})
@@ -170,7 +178,8 @@ def test_cells_yields_and_widths_are_counted(root):
     assert metrics["batchyield_interval_width_sum",] == pytest.approx(4 * 0.03125, abs=1e-6)
 
 
-def test_of_several_workers_one_looks_and_another_takes_over(root):
+def test_leader(root):
+    """One worker computes drift; another takes over after it dies."""
     folder = root / "metrics"
     more = {"PROMETHEUS_MULTIPROC_DIR": str(folder), "BATCHYIELD_WATCH_SECONDS": "0.05"}
     with Running(root, "--workers", "2", **more) as running, running.client() as client:
@@ -204,7 +213,8 @@ def ask_again(client, rows):
 
 
 @pytest.mark.parametrize("required", [True, False])
-def test_a_journal_that_is_away_makes_nobody_unready(root, tmp_path, required):
+def test_unavailable_journal(root, tmp_path, required):
+    """An unavailable journal does not make the service unready."""
     folder, elsewhere = tmp_path / "journal", tmp_path / "elsewhere"
     rows = {"inputs": msgspec.to_builtins(coming(1))}
     with client_of(root, journal=str(folder / "journal.sqlite"), journal_required=required, watch_seconds=0) as client:

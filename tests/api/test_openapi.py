@@ -1,4 +1,4 @@
-"""The OpenAPI document says what the service does: in both directions, and to generated requests."""
+"""The OpenAPI document matches the service, in both directions and for generated requests."""
 
 import copy
 import json
@@ -42,18 +42,21 @@ def check(value, schema):
     jsonschema_rs.Draft202012Validator(resolved(schema)).validate(value)
 
 
-def test_the_served_document_is_this_one(client):
+def test_served_document(client):
+    """/schema/openapi.json serves the document."""
     served = client.get("/schema/openapi.json")
     assert served.headers["content-type"] == "application/json"
     assert served.json() == DOCUMENT
     assert client.get("/schema").json() == served.json()
 
 
-def test_a_browser_gets_the_page(client):
+def test_page(client):
+    """A browser gets the HTML page at /schema."""
     assert "<rapi-doc" in client.get("/schema", headers={"accept": "text/html,*/*;q=0.8"}).text
 
 
-def test_it_is_openapi_3_1():
+def test_specification():
+    """The document is valid OpenAPI 3.1, and every schema has a description."""
     OpenAPIV31SpecValidator(DOCUMENT).validate()
     assert DOCUMENT["openapi"].startswith("3.1.")
     for name, schema in DOCUMENT["components"]["schemas"].items():
@@ -70,7 +73,8 @@ def test_every_path_is_served(client):
         assert {method.lower() for method in answer.headers["allow"].split(", ")} - {"options"} == set(methods)
 
 
-def test_the_schema_of_a_batch_has_the_id_and_the_42_readings():
+def test_batch_schema():
+    """The batch schema has the id and the 42 readings, all nullable."""
     batch = DOCUMENT["components"]["schemas"]["Batch"]
     assert list(batch["properties"]) == ["id", *READING_NAMES]
     assert batch["additionalProperties"] is False
@@ -78,13 +82,15 @@ def test_the_schema_of_a_batch_has_the_id_and_the_42_readings():
     assert all(field["description"] for field in batch["properties"].values())
 
 
-def test_example_batches_are_whole():
+def test_example_batch():
+    """The example batch has every reading."""
     assert list(BATCH) == ["id", *READING_NAMES]
     assert sheet([BATCH]).count(",") == 2 * 42
 
 
 @pytest.mark.parametrize(("path", "method"), OPERATIONS)
-def test_every_operation_is_described_and_its_refusals_have_examples(path, method):
+def test_operation(path, method):
+    """Each operation has a summary, its statuses and examples of problems."""
     operation = DOCUMENT["paths"][path][method]
     assert operation["operationId"]
     assert operation["summary"]
@@ -101,7 +107,8 @@ def test_every_operation_is_described_and_its_refusals_have_examples(path, metho
                 assert example["value"]["status"] == int(status)
 
 
-def test_every_kind_of_problem_that_a_route_has_is_documented():
+def test_problem_examples():
+    """Every problem type of a route has an example."""
     shown = {
         name
         for methods in DOCUMENT["paths"].values()
@@ -113,7 +120,8 @@ def test_every_kind_of_problem_that_a_route_has_is_documented():
     assert shown == {kind.name for kind in KINDS} - {"not-found"}  # which is of no route
 
 
-def test_routes_and_refusals_are_in_the_guide():
+def test_documentation():
+    """docs/api.md lists every route and problem type."""
     guide = (ROOT / "docs/api.md").read_text()
     routes = re.findall(r"^\| `([A-Z]+) (/\S*)` \|", guide, re.MULTILINE)
     assert sorted(routes) == sorted((method.upper(), path) for path, method in OPERATIONS)
@@ -121,7 +129,8 @@ def test_routes_and_refusals_are_in_the_guide():
     assert rows == [(kind.urn, str(kind.status)) for kind in KINDS]
 
 
-def test_examples_are_answered_as_the_document_says(client):
+def test_request_examples(client):
+    """Examples of requests match their schema and get documented responses."""
     for path, method in OPERATIONS:
         operation = DOCUMENT["paths"][path][method]
         for media_type, content in operation.get("requestBody", {}).get("content", {}).items():
@@ -131,17 +140,19 @@ def test_examples_are_answered_as_the_document_says(client):
                 body = value if isinstance(value, str) else json.dumps(value)
                 answer = client.post(path, content=body.encode(), headers={"content-type": media_type})
                 assert answer.status_code == 200, answer.text
-                message = operation["responses"]["200"]["content"][answer.headers["content-type"].partition(";")[0]]
-                check(answer.json() if "json" in answer.headers["content-type"] else answer.text, message["schema"])
+                media = operation["responses"]["200"]["content"][answer.headers["content-type"].partition(";")[0]]
+                check(answer.json() if "json" in answer.headers["content-type"] else answer.text, media["schema"])
 
 
 @pytest.mark.parametrize("path", ["/v1/model", "/health/live", "/health/ready", "/schema/openapi.json"])
-def test_answers_are_as_the_document_says(client, path):
+def test_responses(client, path):
+    """Responses match their schema."""
     answer = client.get(path)
     check(answer.json(), DOCUMENT["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"])
 
 
-def test_examples_of_answers_are_as_the_document_says():
+def test_response_examples():
+    """The example of explained predictions matches its schema and adds up."""
     content = DOCUMENT["paths"]["/v1/predictions"]["post"]["responses"]["200"]["content"]["application/json"]
     assert content["examples"]["explained"]["value"] == EXPLAINED
     check(EXPLAINED, DOCUMENT["components"]["schemas"]["ExplainedPredictions"])
@@ -151,7 +162,8 @@ def test_examples_of_answers_are_as_the_document_says():
         assert why["baseline"] + sum(effects) + why["rest"] == pytest.approx(prediction["yield"], abs=1e-9)
 
 
-def test_refusals_are_as_the_document_says(client):
+def test_problems(client):
+    """Problems match their schema."""
     problem = DOCUMENT["components"]["schemas"]["Problem"]
     for body in ('{"inputs": [{"A1": "x"}]}', "{", '{"inputs": []}'):
         check(
@@ -196,8 +208,8 @@ class Key:
 @pytest.fixture(scope="module")
 def keyed_service(tmp_path_factory):
     root = make_checkout(tmp_path_factory.mktemp("model"))
-    given = Settings(lock=str(root / "dvc.lock"), api_key=KEY)
-    SERVED.append(create_app(given, open_pinned(given)))
+    service_settings = Settings(lock=str(root / "dvc.lock"), api_key=KEY)
+    SERVED.append(create_app(service_settings, open_pinned(service_settings)))
 
 
 @SCHEMA.parametrize()
@@ -206,13 +218,14 @@ def test_generated_requests_are_answered_as_the_document_says(case, keyed_servic
     """All of schemathesis's checks, on valid and invalid requests, with and without the key."""
     inputs = case.body.get("inputs") if isinstance(case.body, dict) else None
     if "explain" in case.query and isinstance(inputs, list):
-        del inputs[MAX_EXPLAINED_BATCHES:]  # OpenAPI has no words for it; test_api_explanations.py has
+        del inputs[MAX_EXPLAINED_BATCHES:]  # OpenAPI cannot express it; test_explanations.py tests it
     if case.media_type == "multipart/form-data" and case.meta.generation.mode.is_positive:
         assume("样本id" in str(case.body))  # strings that were met elsewhere are tried too, and are no sheets
     case.call_and_validate()
 
 
-def test_no_check_is_left_out():
+def test_schemathesis_checks():
+    """No check of schemathesis is disabled."""
     load_all_checks()
     checks = SCHEMA.config.checks_config_for()
     assert {name for name in CHECKS.get_all_names() if not checks.get_by_name(name=name).enabled} == set()

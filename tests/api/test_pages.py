@@ -1,4 +1,4 @@
-"""The pages a person looks at, and that they need nothing but the service."""
+"""The HTML pages, which load nothing from other hosts."""
 
 import re
 
@@ -18,7 +18,8 @@ def client(checkout):
 
 
 @pytest.mark.parametrize("path", ["/", "/schema"])
-def test_pages_fetch_nothing_from_elsewhere(client, path):
+def test_page_resources(client, path):
+    """Pages load their resources from this service only."""
     page = client.get(path, headers={"accept": "text/html"})
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     named = re.findall(r'(?:src|href|spec-url)="([^"#]+)"', page.text)
@@ -30,20 +31,23 @@ def test_pages_fetch_nothing_from_elsewhere(client, path):
     assert "script-src 'self';" in policy
 
 
-def test_files_of_the_console_name_no_other_host():
+def test_console_addresses():
+    """The console's files name no other host."""
     for file in (ROOT / "api/console").iterdir():
         if file.is_file():
             assert set(re.findall(r"https?://[^\s\"'<)]+", file.read_text())) <= {"http://www.w3.org/2000/svg"}, file
 
 
-def test_modules_of_the_console_are_all_served(client):
+def test_console_modules(client):
+    """Every module that the console imports is served."""
     for file in (ROOT / "api/console").glob("*.js"):
         for module in re.findall(r'from "\./([^"]+)"', file.read_text()):
             answer = client.get(f"/console/{module}")
             assert answer.headers["content-type"].startswith("text/javascript")
 
 
-def test_pages_are_asked_again_and_vendored_files_are_not(client):
+def test_caching(client):
+    """Pages are revalidated, and vendored files are cached as immutable."""
     page = client.get("/console/console.css")
     assert page.headers["cache-control"] == "no-cache"
     again = client.get("/console/console.css", headers={"if-none-match": page.headers["etag"]})
@@ -52,7 +56,8 @@ def test_pages_are_asked_again_and_vendored_files_are_not(client):
     assert "immutable" in client.get(f"/console/vendor/{vendored}").headers["cache-control"]
 
 
-def test_vendored_files_name_their_version_and_come_with_their_licence():
+def test_vendored_files():
+    """Vendored files have their version in the name and a licence."""
     vendor = ROOT / "api/console/vendor"
     for script in vendor.glob("*.js"):
         version = re.search(r"\d+\.\d+\.\d+", script.name)

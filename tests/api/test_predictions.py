@@ -1,4 +1,4 @@
-"""POST /v1/predictions, as a program sees it."""
+"""POST /v1/predictions."""
 
 import json
 
@@ -22,7 +22,8 @@ def post(client, content, **headers):
     return client.post("/v1/predictions", content=content, headers=JSON | headers)
 
 
-def test_answers_every_input_in_order_with_the_pin(client):
+def test_predictions(client):
+    """Every input gets a prediction, in order, with the model's pin."""
     answer = client.post("/v1/predictions", json=INPUTS)
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
@@ -41,21 +42,24 @@ def test_answers_every_input_in_order_with_the_pin(client):
     assert "17；00-18:30" in mistyped["warnings"][0]["message"]
 
 
-def test_every_reading_may_be_null_or_absent(client):
+def test_missing_readings(client):
+    """A reading can be null or absent."""
     nulls = {reading.name: None for reading in READINGS}
     empty, null = post(client, json.dumps({"inputs": [{}, nulls]})).json()["predictions"]
     assert empty == null
     assert empty["id"] is None
 
 
-def test_ten_thousand_are_answered_and_one_more_is_not(client):
+def test_batch_limit(client):
+    """10,000 batches are predicted, and one more is refused."""
     answer = post(client, b'{"inputs":[' + b",".join([b"{}"] * 10_000) + b"]}")
     assert len(answer.json()["predictions"]) == 10_000
     problem = refusal(post(client, b'{"inputs":[' + b",".join([b"{}"] * 10_001) + b"]}"), 422, "invalid-input")
     assert problem["violations"] == [{"where": "$.inputs", "problem": "Expected `array` of length <= 10000"}]
 
 
-def test_a_large_body_is_answered_like_a_small_one(client):
+def test_large_body(client):
+    """A large body gets the same predictions as a small one."""
     many = {"inputs": [BATCH | {"id": str(n)} for n in range(500)]}
     text = json.dumps(many)
     assert len(text) > Settings().inline_body_bytes
@@ -83,18 +87,21 @@ def test_a_large_body_is_answered_like_a_small_one(client):
         (None, "$.inputs"),
     ],
 )
-def test_a_wrong_value_is_refused_with_its_index_and_field(client, inputs, where):
+def test_invalid_value(client, inputs, where):
+    """An invalid value is refused with its index and field."""
     problem = refusal(post(client, json.dumps({"inputs": inputs})), 422, "invalid-input")
     assert places(problem) == [where]
     assert problem["violations"][0]["problem"]
 
 
 @pytest.mark.parametrize("body", ["[]", "7", "null", '"text"', "{}", '{"input": []}', '{"inputs": [{}], "more": 1}'])
-def test_a_body_of_another_form_is_refused(client, body):
+def test_invalid_structure(client, body):
+    """A body with another structure is refused."""
     assert places(refusal(post(client, body), 422, "invalid-input"))[0].startswith("$")
 
 
-def test_every_bad_batch_is_named_up_to_twenty(client):
+def test_many_violations(client):
+    """Up to twenty invalid batches are listed."""
     inputs = [{"A6": "bad"} if n % 2 else BATCH for n in range(100)]
     problem = refusal(post(client, json.dumps({"inputs": inputs})), 422, "invalid-input")
     assert places(problem) == [f"$.inputs[{n}].A6" for n in range(1, 41, 2)]
@@ -111,7 +118,8 @@ def test_every_bad_batch_is_named_up_to_twenty(client):
         "{}".encode("utf-16"), b"\x00" * 100,
     ],
 )  # fmt: skip
-def test_what_is_not_json_is_refused(client, body):
+def test_not_json(client, body):
+    """A body that is not JSON is refused."""
     refusal(post(client, body), 400, "malformed")
 
 
@@ -130,28 +138,33 @@ def test_what_is_not_json_is_refused(client, body):
     ],
     ids=range(9),
 )
-def test_deep_long_and_huge_json_is_refused(client, body):
+def test_extreme_json(client, body):
+    """Deeply nested, long and huge JSON is refused."""
     assert post(client, body).status_code in (400, 422)
 
 
-def test_of_a_key_given_twice_the_last_counts(client):
+def test_repeated_key(client):
+    """The last value of a repeated key is used."""
     answer = post(client, b'{"inputs":[{"B14":1,"B14":400}]}')
     assert answer.json()["predictions"][0]["yield"] == 0.9
 
 
 @pytest.mark.parametrize("sent", ["text/plain", "text/csv", "application/x-www-form-urlencoded", "", "json"])
-def test_another_content_type_is_refused(client, sent):
+def test_other_content_type(client, sent):
+    """Another content type gets 415."""
     problem = refusal(post(client, json.dumps(INPUTS), **{"content-type": sent}), 415, "unsupported-media-type")
     assert "application/json" in problem["detail"]
 
 
-def test_parameters_of_the_content_type_are_no_matter(client):
+def test_content_type_parameters(client):
+    """Parameters and case of the content type are ignored."""
     assert post(client, json.dumps(INPUTS), **{"content-type": "Application/JSON; charset=utf-8"}).status_code == 200
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"])
 @pytest.mark.parametrize("path", ["/v1/predictions", "/v1/predictions/csv"])
-def test_another_method_is_refused(client, method, path):
+def test_other_method(client, method, path):
+    """Another method gets 405."""
     answer = client.request(method, path)
     assert answer.status_code == 405
     assert answer.headers["allow"] == "POST"

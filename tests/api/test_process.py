@@ -35,13 +35,15 @@ def service(checkout):
     )
 
 
-def test_answers(service):
+def test_prediction(service):
+    """A running service predicts."""
     answer = service.post("/v1/predictions", json=INPUTS)
     assert answer.status_code == 200
     assert [p["yield"] for p in answer.json()["predictions"]] == [0.9, 0.92]
 
 
-def test_help_needs_no_model(tmp_path):
+def test_help(tmp_path):
+    """`--help` works without a model."""
     command = [sys.executable, "-m", "api", "--help"]
     done = subprocess.run(command, cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, timeout=120)
     assert done.returncode == 0
@@ -53,14 +55,16 @@ def test_help_needs_no_model(tmp_path):
     "options",
     [("--port", "x"), ("--port", "65536"), ("--port", "-1"), ("--workers", "0"), ("--workers", "two"), ("--x",)],
 )
-def test_a_wrong_option_is_refused_with_the_usage(checkout, options):
+def test_invalid_option(checkout, options):
+    """An invalid option is refused with the usage."""
     code, errors = refused(checkout, *options)
     assert code == 2
     assert "usage: python -m api" in errors
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_model_that_is_not_the_pinned_one_is_refused_with_both_hashes(tmp_path, workers):
+def test_changed_model(tmp_path, workers):
+    """A model with other bytes than pinned stops the start; the error names both hashes."""
     root = make_checkout(tmp_path)
     was = re.search(r"model\.onnx\n.*\n +md5: (\w+)", (root / "dvc.lock").read_text())[1]
     (root / "data/model/model.onnx").write_bytes(linear_onnx(0.4))
@@ -74,7 +78,8 @@ def test_a_model_that_is_not_the_pinned_one_is_refused_with_both_hashes(tmp_path
     ), errors
 
 
-def test_a_model_that_answers_otherwise_is_refused(tmp_path):
+def test_golden_mismatch(tmp_path):
+    """A model that does not reproduce its golden rows stops the start."""
     root = make_checkout(tmp_path)
     (root / "data/model/model.onnx").write_bytes(linear_onnx(0.4))
     pin(root)
@@ -87,7 +92,8 @@ def test_a_model_that_answers_otherwise_is_refused(tmp_path):
     assert "Traceback" not in errors
 
 
-def test_nothing_listens_while_the_model_is_wrong(tmp_path):
+def test_no_port_with_bad_model(tmp_path):
+    """With a bad model the service does not open its port."""
     root = make_checkout(tmp_path)
     (root / "data/model/golden.json").write_text("{}")
     port = free_port()
@@ -100,7 +106,8 @@ def test_nothing_listens_while_the_model_is_wrong(tmp_path):
     assert process.returncode == 2
 
 
-def test_a_taken_port_is_refused(service, checkout):
+def test_port_in_use(service, checkout):
+    """A port in use stops the start."""
     code, errors = refused(checkout, "--port", str(service.port))
     assert code == 2
     assert errors == (
@@ -109,21 +116,24 @@ def test_a_taken_port_is_refused(service, checkout):
     )
 
 
-def test_an_address_that_is_none_is_refused(checkout):
+def test_invalid_host(checkout):
+    """A host that cannot be resolved stops the start."""
     code, errors = refused(checkout, "--host", "no-such-host.invalid", "--port", "0")
     assert code == 2
     assert "there is no address no-such-host.invalid" in errors
 
 
 @pytest.mark.parametrize("host", [EVERYWHERE, "::"])
-def test_beyond_loopback_a_key_is_needed(checkout, host):
+def test_public_host_needs_key(checkout, host):
+    """Listening beyond loopback needs an API key."""
     code, errors = refused(checkout, "--host", host, "--port", "0")
     assert code == 2
     assert "no key is configured" in errors
     assert "BATCHYIELD_API_KEYS_FILE" in errors
 
 
-def test_beyond_loopback_with_a_key(checkout):
+def test_public_host_with_key(checkout):
+    """With an API key the service listens beyond loopback."""
     with Running(checkout, "--host", EVERYWHERE, BATCHYIELD_API_KEY=KEY) as running:
         assert running.post("/v1/predictions", json=INPUTS).status_code == 401
         headers = {"authorization": f"Bearer {KEY}"}
@@ -131,13 +141,15 @@ def test_beyond_loopback_with_a_key(checkout):
     assert KEY not in running.output + running.errors
 
 
-def test_a_wrong_setting_is_refused_by_name(checkout):
+def test_invalid_setting(checkout):
+    """An invalid setting stops the start by its name."""
     code, errors = refused(checkout, BATCHYIELD_MAX_BODY_BYTES="a lot")
     assert code == 2
     assert errors.startswith("batchyield: BATCHYIELD_MAX_BODY_BYTES: ")
 
 
-def test_workers_count_together_and_stop_in_order(checkout):
+def test_workers(checkout):
+    """Metrics add up over workers, and the workers stop in order."""
     # Without a journal: how long two processes wait for a lock of SQLite is up to the machine.
     with Running(checkout, "--workers", "2", BATCHYIELD_JOURNAL="off") as running:
         for _ in range(40):  # a connection each, so that both workers get some
@@ -150,14 +162,16 @@ def test_workers_count_together_and_stop_in_order(checkout):
     assert running.errors == ""
 
 
-def test_a_folder_for_metrics_is_emptied_of_an_earlier_run(checkout, tmp_path):
+def test_metrics_directory(checkout, tmp_path):
+    """The metrics directory is emptied at the start."""
     for _ in range(2):
         with Running(checkout, "--workers", "2", PROMETHEUS_MULTIPROC_DIR=str(tmp_path / "metrics")) as running:
             running.post("/v1/predictions", json=INPUTS)
             assert 'batchyield_predictions_total{format="json"} 2.0' in running.get("/metrics").text
 
 
-def test_the_service_loads_no_training_library():
+def test_imports():
+    """The service imports no training library."""
     code = "import sys, api.app, api.server; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     command = [sys.executable, "-c", code]
     done = subprocess.run(
@@ -179,7 +193,8 @@ def test_the_service_loads_no_training_library():
     }
 
 
-def test_what_the_service_imports_of_ours_names_no_pickle():
+def test_source_without_pickle():
+    """No module that the service imports from this project mentions pickle."""
     ours = "[m.__file__ for n, m in sys.modules.items() if n.partition('.')[0] in ('api', 'batchyield')]"
     code = f"import sys, api.server, api.app; print(*{ours})"
     command = [sys.executable, "-c", code]
@@ -206,7 +221,8 @@ sys.exit(main(["--port", sys.argv[1]]))
 """
 
 
-def test_nothing_is_unpickled_from_the_start_to_the_end(checkout):
+def test_no_unpickling(checkout):
+    """The service unpickles nothing between start and end."""
     with Running(checkout, code=WITHOUT_PICKLE, BATCHYIELD_INLINE_BODY_BYTES="100") as running:
         for path in ("/v1/predictions", "/v1/predictions?explain=true"):
             assert running.post(path, json=INPUTS).status_code == 200
@@ -219,7 +235,8 @@ def test_nothing_is_unpickled_from_the_start_to_the_end(checkout):
     assert running.errors == ""
 
 
-def test_the_refusal_to_unpickle_refuses():
+def test_unpickling_guard():
+    """The guard of `test_no_unpickling` raises if something is unpickled."""
     code = (
         WITHOUT_PICKLE.partition("from api")[0] + "import io; pickle._Unpickler(io.BytesIO(b'cos\\nsystem\\n.')).load()"
     )
@@ -227,7 +244,8 @@ def test_the_refusal_to_unpickle_refuses():
     assert "something was unpickled" in done.stderr
 
 
-def test_a_worker_that_dies_is_replaced_and_its_counts_are_kept(checkout):
+def test_killed_worker(checkout):
+    """A killed worker is replaced, and its counts are kept."""
     with Running(checkout, "--workers", "2", BATCHYIELD_JOURNAL="off") as running:
         for _ in range(20):
             assert running.post("/v1/predictions", json=INPUTS).status_code == 200
@@ -242,7 +260,8 @@ def test_a_worker_that_dies_is_replaced_and_its_counts_are_kept(checkout):
         assert 'batchyield_predictions_total{format="json"} 42.0' in running.get("/metrics").text
 
 
-def test_a_worker_that_would_serve_another_model_stops_the_service(tmp_path):
+def test_model_changed_after_start(tmp_path):
+    """A replacement worker that finds another model stops the service."""
     root = make_checkout(tmp_path)
     running = Running(root, "--workers", "2")
     running.__enter__()

@@ -22,6 +22,7 @@ def client(tmp_path_factory):
     ],
 )
 def test_same_response(client, method, content, status):
+    """The direct path and the router give equal responses."""
     paths = ("/v1/predictions", "/v1/predictions/")
     direct, routed = (client.request(method, path, content=content, headers=JSON) for path in paths)
     assert direct.status_code == routed.status_code == status
@@ -29,7 +30,8 @@ def test_same_response(client, method, content, status):
     assert {**direct.json(), "instance": ""} == {**routed.json(), "instance": ""}
 
 
-def test_same_refusal_of_a_sheet(client):
+def test_same_csv_refusal(client):
+    """The direct path and the router refuse a CSV file equally."""
     paths = ("/v1/predictions/csv", "/v1/predictions/csv/")
     direct, routed = (client.post(path, content=b"\xff\xff", headers={"content-type": "text/csv"}) for path in paths)
     assert direct.status_code == routed.status_code == 422

@@ -1,4 +1,4 @@
-"""What every answer carries, and the routes for operators."""
+"""Headers of every response, and the routes for operators."""
 
 import json
 import re
@@ -32,7 +32,8 @@ def client(checkout):
 
 
 @pytest.mark.parametrize(("method", "path"), EVERYWHERE)
-def test_every_answer_carries_an_id_and_the_security_headers(client, method, path):
+def test_headers(client, method, path):
+    """Every response has a request id and the security headers."""
     headers = client.request(method, path).headers
     assert re.fullmatch("[0-9a-f]{16}", headers["x-request-id"])
     assert headers["x-content-type-options"] == "nosniff"
@@ -45,20 +46,23 @@ def test_every_answer_carries_an_id_and_the_security_headers(client, method, pat
 
 
 @pytest.mark.parametrize("sent", ["a1-B2_c3.d4:e5", "7" * 64])
-def test_a_sane_request_id_is_kept(client, sent):
+def test_request_id(client, sent):
+    """A valid request id is returned."""
     assert client.get("/health/live", headers={"x-request-id": sent}).headers["x-request-id"] == sent
 
 
 @pytest.mark.parametrize("sent", ["", "a b", "7" * 65, "<script>", "a\tb", "é"])
-def test_another_request_id_is_replaced(client, sent):
-    found = client.get("/health/live", headers={"x-request-id": sent.encode()}).headers["x-request-id"]
-    assert re.fullmatch("[0-9a-f]{16}", found)
+def test_invalid_request_id(client, sent):
+    """An invalid request id is replaced."""
+    request_id = client.get("/health/live", headers={"x-request-id": sent.encode()}).headers["x-request-id"]
+    assert re.fullmatch("[0-9a-f]{16}", request_id)
 
 
 @pytest.mark.parametrize(
     "path", ["/nowhere", "/v1", "/v2/predictions", "/console/../settings.py", "/console/vendor", "/%ff", "/%00"]
 )
-def test_an_unknown_path_is_a_problem(client, path):
+def test_unknown_path(client, path):
+    """An unknown path gets 404 as a problem."""
     answer = client.get(path)
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/problem+json"
@@ -66,20 +70,23 @@ def test_an_unknown_path_is_a_problem(client, path):
 
 
 @pytest.mark.parametrize("path", ["/v1/model", "/health/live", "/metrics", "/schema", "/"])
-def test_another_method_is_a_problem_that_names_the_possible_ones(client, path):
+def test_other_method(client, path):
+    """Another method gets 405 with the allowed ones."""
     answer = client.post(path)
     assert answer.status_code == 405
     assert answer.json()["type"] == "urn:batchyield:method-not-allowed"
     assert answer.headers["allow"] == "GET, OPTIONS"
 
 
-def test_an_impossible_host_is_a_problem(client):
+def test_invalid_host(client):
+    """An invalid Host header gets 400 as a problem."""
     answer = client.get("/health/live", headers={"host": "a b"})
     assert answer.status_code == 400
     assert answer.json()["type"] == "urn:batchyield:malformed"
 
 
-def test_a_bug_is_a_problem_without_its_cause(client, monkeypatch, caplog):
+def test_internal_error(client, monkeypatch, caplog):
+    """An internal error gets 500 without its cause."""
     monkeypatch.setattr(Predictor, "predict", lambda *_: 1 / 0)
     answer = client.post("/v1/predictions", json=INPUTS, headers={"x-request-id": "find-me"})
     assert answer.status_code == 500
@@ -94,7 +101,8 @@ def test_a_bug_is_a_problem_without_its_cause(client, monkeypatch, caplog):
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_model_tells_the_card_and_the_pin_of_each_file(client, checkout):
+def test_model(client, checkout):
+    """/v1/model has the card and the pin of each file."""
     model = client.get("/v1/model").json()
     lock = (checkout / "dvc.lock").read_text()
     assert list(model["artifacts"]) == list(FILES)
@@ -105,13 +113,15 @@ def test_model_tells_the_card_and_the_pin_of_each_file(client, checkout):
     assert model["card"]["level"] == card().level
 
 
-def test_released_version_is_told(checkout):
+def test_model_version(checkout):
+    """Responses have the released version."""
     with client_of(checkout, model_version="v1.4.0") as client:
         assert client.get("/v1/model").json()["version"] == "v1.4.0"
         assert client.post("/v1/predictions", json=INPUTS).json()["model"]["version"] == "v1.4.0"
 
 
-def test_without_a_model_it_is_alive_but_not_ready(checkout):
+def test_not_ready(checkout):
+    """Without a model the service is alive and not ready."""
     client = client_of(checkout)  # not entered, so its start-up has not run
     assert client.get("/health/live").json() == {"status": "alive"}
     for answer in (client.get("/health/ready"), client.get("/v1/model"), client.post("/v1/predictions", json=INPUTS)):
@@ -120,19 +130,22 @@ def test_without_a_model_it_is_alive_but_not_ready(checkout):
         assert answer.json()["type"] == "urn:batchyield:not-ready"
 
 
-def test_with_a_model_it_is_ready(client):
+def test_ready(client):
+    """With a model the service is ready."""
     md5 = client.get("/v1/model").json()["md5"]
     assert client.get("/health/ready").json() == {"status": "ready", "md5": md5}
 
 
-def test_a_model_that_is_not_the_pinned_one_does_not_start(tmp_path):
+def test_changed_model(tmp_path):
+    """A model with other bytes than pinned is not opened."""
     root = make_checkout(tmp_path)
     (root / "data/model/model.onnx").write_bytes(linear_onnx(0.4))
     with pytest.raises(ArtifactError, match="expected md5"):
         open_pinned(Settings(lock=str(root / "dvc.lock")))
 
 
-def test_places_of_large_bodies_are_given_back(checkout):
+def test_bulk_slots(checkout):
+    """Slots of large bodies are released after success and refusal."""
     large = json.dumps({"inputs": [BATCH] * 300})
     headers = {"content-type": "application/json"}
     with client_of(checkout, bulk_slots=1) as client:
@@ -141,7 +154,8 @@ def test_places_of_large_bodies_are_given_back(checkout):
             assert client.post("/v1/predictions", content=large + "x", headers=headers).status_code == 400
 
 
-def test_a_body_above_the_limit_is_refused_and_one_at_it_is_not(checkout):
+def test_body_limit(checkout):
+    """A body at the limit is accepted, and one above it gets 413."""
     headers = {"content-type": "application/json"}
     with client_of(checkout, max_body_bytes=1024) as client:
         at_limit = b'{"inputs":[{}]}'.ljust(1024)
@@ -153,5 +167,6 @@ def test_a_body_above_the_limit_is_refused_and_one_at_it_is_not(checkout):
             assert "1024 bytes" in answer.json()["detail"]
 
 
-def test_golden_rows_are_not_served(client):
+def test_golden_rows(client):
+    """/v1/model does not contain golden rows."""
     assert batches(1)[0].id not in client.get("/v1/model").text

@@ -23,7 +23,8 @@ def repository(tmp_path):
     return tmp_path
 
 
-def test_an_empty_environment_gives_the_defaults():
+def test_defaults():
+    """An empty environment gives the defaults."""
     settings = read_settings({})
     assert settings.model_version == "unreleased"
     assert settings.max_body_bytes == 16 * 2**20
@@ -32,17 +33,20 @@ def test_an_empty_environment_gives_the_defaults():
     assert settings.revision
 
 
-def test_each_field_has_its_variable():
+def test_variables():
+    """Each field is read from its variable."""
     settings = read_settings(REVISION | {"BATCHYIELD_MAX_BODY_BYTES": "2048", "BATCHYIELD_BODY_SECONDS": "1.5"})
     assert (settings.max_body_bytes, settings.body_seconds, settings.revision) == (2048, 1.5, "abc")
     assert len(VARIABLES) == len(Settings.__struct_fields__)
 
 
-def test_a_model_directory_may_be_named():
+def test_model_directory():
+    """BATCHYIELD_MODEL_DIR sets the model directory."""
     assert read_settings(REVISION | {"BATCHYIELD_MODEL_DIR": "other/model"}).model_directory.parts == ("other", "model")
 
 
-def test_an_empty_variable_is_none():
+def test_empty_variable():
+    """An empty variable counts as unset."""
     assert read_settings(REVISION | {"BATCHYIELD_MAX_BODY_BYTES": ""}).max_body_bytes == 16 * 2**20
 
 
@@ -57,16 +61,19 @@ def test_an_empty_variable_is_none():
         ("BATCHYIELD_REVISION", "a b"),
     ],
 )
-def test_a_value_that_cannot_be_is_refused_by_the_name_of_its_variable(name, value):
+def test_invalid_value(name, value):
+    """An invalid value is refused by the name of its variable."""
     with pytest.raises(ConfigError, match=f"^{name}: "):
         read_settings({name: value})
 
 
-def test_variables_of_others_are_left_alone():
+def test_other_variables():
+    """Variables of other parts of the project are accepted."""
     assert read_settings(REVISION | {"BATCHYIELD_REAL_DATA": "/somewhere"}).revision == "abc"
 
 
-def test_an_unknown_variable_is_named_with_the_closest_known_one():
+def test_unknown_variable():
+    """An unknown variable is reported with the closest known one."""
     environment = dict.fromkeys(("BATCHYIELD_JOURNAL", "BATCHYIELD_JURNAL", "BATCHYIELD_ZZZ", "BATCHYIELD_URL"), "x")
     assert unknown_variables(environment) == [
         "unknown environment variable BATCHYIELD_JURNAL; did you mean BATCHYIELD_JOURNAL?",
@@ -74,7 +81,8 @@ def test_an_unknown_variable_is_named_with_the_closest_known_one():
     ]
 
 
-def test_revision_is_the_commit_that_is_checked_out(repository, tmp_path_factory):
+def test_revision(repository, tmp_path_factory):
+    """The revision is the checked-out commit, also in a worktree."""
     assert git_revision(repository) == git(repository, "rev-parse", "HEAD")
     other = tmp_path_factory.mktemp("trees") / "other"
     git(repository, "worktree", "add", "-q", "-b", "feature/other", str(other))
@@ -82,7 +90,8 @@ def test_revision_is_the_commit_that_is_checked_out(repository, tmp_path_factory
     assert git_revision(other) == git(other, "rev-parse", "HEAD") != git_revision(repository)
 
 
-def test_revision_where_there_is_none(repository, monkeypatch):
+def test_no_revision(repository, monkeypatch):
+    """Outside a repository there is no revision."""
     (repository / "folder").mkdir()
     assert git_revision(repository / "folder") is None  # not the one of the repository around it
     (repository / ".git/HEAD").write_text("ref: refs/heads/unborn\n")
@@ -92,7 +101,8 @@ def test_revision_where_there_is_none(repository, monkeypatch):
     assert read_settings({"BATCHYIELD_LOCK": str(repository / "dvc.lock")}).revision == "unknown"
 
 
-def test_each_variable_is_documented_with_its_default():
+def test_documented_defaults():
+    """The documentation lists each variable with its default."""
     lines = {
         name: line
         for line in (ROOT / "docs/api.md").read_text().splitlines()

@@ -1,4 +1,4 @@
-"""A second model sees the same rows off the request path; what it thinks of them is told, and never answered."""
+"""A shadow model predicts the same rows off the request path; its predictions are compared, and never returned."""
 
 import json
 import threading
@@ -8,7 +8,7 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.deployments import A, B, Load, acted, stored, until, wish
+from support.deployments import A, B, Load, set_desired_model, store_model, until, wait_applied
 from support.service import START_SECONDS, Running, client_of, make_checkout
 
 from api.inference.shadow import MAX_QUEUED_ROWS, ShadowCandidate, ShadowRunner
@@ -30,48 +30,50 @@ def predictions(yields, half=300000):
 
 
 @given(ANSWERS, st.data())
-def test_totals_of_parts_are_those_of_the_whole_and_agree_with_differences(answers, data):
+def test_running_diff(answers, data):
+    """Running totals of parts add up to those of the whole and agree with `summarize_diff`."""
     before = predictions([y for y, _ in answers])
     after = predictions([y + move for y, move in answers], half=310000)
-    whole, found = running_diff(before, after), summarize_diff(before, after)
+    whole, summary = running_diff(before, after), summarize_diff(before, after)
     cut = data.draw(st.integers(0, len(answers)))
     parts = [running_diff(before[part], after[part]) for part in (slice(cut), slice(cut, None)) if before[part]]
     assert sum(parts, RunningDiff()) == whole == sum(reversed(parts), RunningDiff())
-    assert (whole.batches, whole.changed, whole.outside) == (found.batches, found.changed, found.outside)
-    assert abs(whole.largest) == abs(found.largest)
-    assert whole.moved / whole.batches == pytest.approx(found.mean, abs=1e-7)
-    assert whole.moved_absolute / whole.batches == pytest.approx(found.mean_absolute, abs=1e-7)
-    assert whole.widened / whole.batches == pytest.approx(found.width, abs=1e-7)
+    assert (whole.batches, whole.changed, whole.outside) == (summary.batches, summary.changed, summary.outside)
+    assert abs(whole.largest) == abs(summary.largest)
+    assert whole.moved / whole.batches == pytest.approx(summary.mean, abs=1e-7)
+    assert whole.moved_absolute / whole.batches == pytest.approx(summary.mean_absolute, abs=1e-7)
+    assert whole.widened / whole.batches == pytest.approx(summary.width, abs=1e-7)
     assert whole.moved == round(sum(move for _, move in answers) / 1e7, 7), "sums are exact"
     assert sum(whole.histogram) == whole.batches
     assert yield_changes(before, after) == [move / 1e7 for _, move in answers]
 
 
 def report(client, batches, base=""):
-    """What is told of the shadow once it has seen so many batches."""
+    """Wait until the shadow has received `batches` and return its statistics."""
 
-    def told():
-        found = client.get(f"{base}/v1/monitoring").json()["shadow"]
-        return [found] if found and found["batches"] + found["dropped"] + found["failed"] == batches else []
+    def statistics():
+        shadow = client.get(f"{base}/v1/monitoring").json()["shadow"]
+        return [shadow] if shadow and shadow["batches"] + shadow["dropped"] + shadow["failed"] == batches else []
 
-    return until(told)[0]
+    return until(statistics)[0]
 
 
-def test_the_shadow_sees_every_row_and_differs_exactly(tmp_path):
+def test_shadow_receives_every_row(tmp_path):
+    """The shadow receives every valid row of every route, and its difference is exact."""
     root = make_checkout(tmp_path)
-    b = stored(root, B)
+    b = store_model(root, B)
     with client_of(root) as client:
         before = client.post("/v1/predictions", json=INPUTS).content
         assert client.get("/v1/monitoring").json()["shadow"] is None
-        acted(root, wish(root, shadow=b))
+        wait_applied(root, set_desired_model(root, shadow=b))
         assert client.post("/v1/predictions", json=INPUTS).content == before
         client.post("/v1/predictions?explain=true", json=INPUTS)
         client.post("/v1/predictions/csv", content=sheet([BATCH, MISTYPED]), headers={"content-type": "text/csv"})
         client.post("/v1/predictions", json={"inputs": [BATCH] * 700})
         client.post("/v1/predictions", json={"inputs": [{"A1": "wrong"}]})
-        found = report(client, 706)
-        histogram = {one["at_most"]: one["batches"] for one in found.pop("histogram")}
-        assert found == {
+        shadow = report(client, 706)
+        histogram = {one["at_most"]: one["batches"] for one in shadow.pop("histogram")}
+        assert shadow == {
             "model": {"version": b.version, "revision": b.revision, "md5": b.md5},
             "batches": 706,
             "dropped": 0,
@@ -85,7 +87,7 @@ def test_the_shadow_sees_every_row_and_differs_exactly(tmp_path):
             "width": pytest.approx(0, abs=1e-9),
         }
         assert {end: count for end, count in histogram.items() if count} == {None: 706}
-        assert client.get("/v1/model").json()["shadow"] == found["model"]
+        assert client.get("/v1/model").json()["shadow"] == shadow["model"]
         metrics = client.get("/metrics").text
         pair = f'{{baseline="{json.loads(before)["model"]["md5"]}",candidate="{b.md5}"}}'
         for series, value in {
@@ -97,43 +99,45 @@ def test_the_shadow_sees_every_row_and_differs_exactly(tmp_path):
             "difference_count": 706.0,
         }.items():
             assert f"batchyield_shadow_{series}{pair} {value}" in metrics
-        acted(root, wish(root))
+        wait_applied(root, set_desired_model(root))
         assert client.get("/v1/monitoring").json()["shadow"] is None
         assert client.post("/v1/predictions", json=INPUTS).content == before
 
 
-def test_the_workers_tell_of_their_shadows_together_and_across_a_restart(tmp_path):
+def test_statistics_of_workers(tmp_path):
+    """Shadow statistics are the sum over workers and survive a restart."""
     root = make_checkout(tmp_path)
     models = ModelStore(root / ".serving")
-    b = stored(root, B)
-    asked = 0
+    b = store_model(root, B)
+    sent = 0
     for _ in range(2):
         with Running(root, "--workers", "2") as running:
             until(lambda: live_workers(models.workers), 2)
-            if not asked:
+            if not sent:
                 assert set_shadow(models, b, START_SECONDS).problem == ""
             with Load(running.url) as load:
                 load.answered(40)
             assert {reply.status for reply in load.replies} == {200}
             assert {reply.answer for reply in load.replies} == {0.9}, "the shadow's answers are nobody's"
-            asked += len(load.replies)
+            sent += len(load.replies)
             for _ in range(3):
-                found = report(httpx, asked, running.url)
-                assert (found["batches"], found["mean"], found["outside"]) == (asked, 0.0625, 1.0)
+                shadow = report(httpx, sent, running.url)
+                assert (shadow["batches"], shadow["mean"], shadow["outside"]) == (sent, 0.0625, 1.0)
             monitored = running.get("/v1/monitoring").json()
             assert [worker["shadow"] for worker in monitored["workers"]] == [b.md5, b.md5]
 
 
-def test_a_bad_shadow_changes_nothing_and_is_told(tmp_path):
+def test_bad_shadow(tmp_path):
+    """A refused shadow is reported and does not change the responses."""
     root = make_checkout(tmp_path)
-    bad = stored(root, B, golden=A)
+    bad = store_model(root, B, golden=A)
     with client_of(root) as client:
         before = client.post("/v1/predictions", json=INPUTS).content
-        acted(root, wish(root, shadow=bad))
+        wait_applied(root, set_desired_model(root, shadow=bad))
         assert client.post("/v1/predictions", json=INPUTS).content == before
-        [told] = client.get("/v1/model").json()["refused"]
-        assert (told["role"], told["md5"]) == ("shadow", bad.md5)
-        assert "golden rows are not predicted as recorded" in told["reason"]
+        [refusal] = client.get("/v1/model").json()["refused"]
+        assert (refusal["role"], refusal["md5"]) == ("shadow", bad.md5)
+        assert "golden rows are not predicted as recorded" in refusal["reason"]
         assert 'batchyield_model_refused{role="shadow"} 1.0' in client.get("/metrics").text
         assert client.get("/v1/monitoring").json()["shadow"] is None
 
@@ -147,7 +151,9 @@ def answered(count):
     return [Batch(id=str(n)) for n in range(count)], predictions([9000000] * count)
 
 
-def test_a_shadow_that_raises_is_counted_and_goes_on(caplog):
+def test_failing_shadow(caplog):
+    """A shadow that raises is counted, logged once, and continues with the next rows."""
+
     def predict(batches):
         if len(batches) == 2:
             raise ArtifactError("model.onnx", "answered nan")
@@ -164,7 +170,8 @@ def test_a_shadow_that_raises_is_counted_and_goes_on(caplog):
     assert caplog.text.count("cannot predict") == 1, "the log is not filled by a shadow that always fails"
 
 
-def test_a_slow_shadow_drops_rows_and_delays_nobody():
+def test_slow_shadow():
+    """A slow shadow drops rows when its queue is full and delays no request."""
     go = threading.Event()
 
     def predict(batches):
@@ -185,16 +192,17 @@ def test_a_slow_shadow_drops_rows_and_delays_nobody():
     assert slow.by_baseline["b" * 32].changed == 0
 
 
-def test_after_a_swap_the_shadow_is_laid_beside_the_model_that_answers_now(tmp_path):
+def test_shadow_after_swap(tmp_path):
+    """After a swap the shadow is compared with the model that serves now."""
     root = make_checkout(tmp_path)
-    a, b = stored(root, A), stored(root, B)
+    a, b = store_model(root, A), store_model(root, B)
     with client_of(root) as client:
-        acted(root, wish(root, shadow=b))
+        wait_applied(root, set_desired_model(root, shadow=b))
         client.post("/v1/predictions", json=INPUTS)
         assert report(client, 2)["mean"] == 0.0625
-        acted(root, wish(root, serving=b, shadow=b))
+        wait_applied(root, set_desired_model(root, serving=b, shadow=b))
         client.post("/v1/predictions", json={"inputs": [BATCH] * 3})
-        found = report(client, 3)
-        assert (found["changed"], found["mean"]) == (0, 0.0)
-        acted(root, wish(root, serving=a, shadow=b))
+        shadow = report(client, 3)
+        assert (shadow["changed"], shadow["mean"]) == (0, 0.0)
+        wait_applied(root, set_desired_model(root, serving=a, shadow=b))
         assert report(client, 2)["mean"] == 0.0625, "the lock's model and `a` have the same bytes"

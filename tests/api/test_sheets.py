@@ -1,4 +1,4 @@
-"""POST /v1/predictions/csv, as a person with the plant's file sees it."""
+"""POST /v1/predictions/csv with the plant's files."""
 
 import csv
 import io
@@ -29,7 +29,8 @@ def rows(answer):
 @pytest.mark.parametrize("encoding", [ENCODING, "utf-8", "utf-8-sig"])
 @pytest.mark.parametrize("ends", ["\n", "\r\n"])
 @pytest.mark.parametrize("media_type", ["text/csv", "text/csv; charset=gb18030", "application/vnd.ms-excel"])
-def test_answers_the_plant_s_csv_in_order(client, encoding, ends, media_type):
+def test_csv(client, encoding, ends, media_type):
+    """The plant's CSV gets predictions in order, in every encoding and media type."""
     content = LINES.replace("\n", ends).encode(encoding)
     answer = client.post("/v1/predictions/csv", content=content, headers={"content-type": media_type})
     low, high = 0.9 - HALF_WIDTH, 0.9 + HALF_WIDTH
@@ -40,7 +41,8 @@ def test_answers_the_plant_s_csv_in_order(client, encoding, ends, media_type):
     ]
 
 
-def test_csv_carries_the_pin_in_its_headers(client):
+def test_headers(client):
+    """The headers of a CSV response name the model."""
     answer = client.post("/v1/predictions/csv", content=LINES.encode(), headers=CSV)
     assert answer.headers["x-model-version"] == "unreleased"
     assert answer.headers["x-model-revision"] == REVISION
@@ -48,7 +50,8 @@ def test_csv_carries_the_pin_in_its_headers(client):
     assert answer.headers["x-cell-warnings"] == "1"
 
 
-def test_csv_and_json_answer_alike(client):
+def test_csv_equals_json(client):
+    """CSV and JSON requests get equal predictions."""
     of_json = client.post("/v1/predictions", json=INPUTS).json()
     of_csv = client.post("/v1/predictions/csv", content=LINES.encode(), headers=CSV | {"accept": "application/json"})
     assert of_csv.json() == of_json
@@ -57,20 +60,23 @@ def test_csv_and_json_answer_alike(client):
     ]
 
 
-def test_the_yield_column_may_be_there(client):
+def test_yield_column(client):
+    """A yield column is accepted and ignored."""
     header, *lines = LINES.splitlines()
     with_yields = "\n".join([f"{header},收率", *(f"{line},0.9" for line in lines)])
     answer = client.post("/v1/predictions/csv", content=with_yields.encode(ENCODING), headers=CSV)
     assert rows(answer) == rows(client.post("/v1/predictions/csv", content=LINES.encode(), headers=CSV))
 
 
-def test_a_browser_may_send_the_file_in_a_form(client):
+def test_form(client):
+    """A file in a form gets the same response."""
     form = {"file": ("批次.csv", LINES.encode(ENCODING), "text/csv")}
     answer = client.post("/v1/predictions/csv", files=form)
     assert rows(answer) == rows(client.post("/v1/predictions/csv", content=LINES.encode(), headers=CSV))
 
 
-def test_a_name_that_needs_quotes_gets_them(client):
+def test_quoted_id(client):
+    """An id that needs quotes is quoted in the response."""
     named = LINES.replace("sample_1", '"a ""b"", c"')
     assert rows(client.post("/v1/predictions/csv", content=named.encode(), headers=CSV))[1][0] == 'a "b", c'
 
@@ -88,12 +94,14 @@ def test_a_name_that_needs_quotes_gets_them(client):
     ],
     ids=["column", "ragged", "empty", "image", "utf-16", "bad bytes", "no rows"],
 )
-def test_a_file_that_cannot_be_used_is_refused_with_its_line(client, content, where):
+def test_invalid_file(client, content, where):
+    """An invalid file is refused with its line."""
     problem = refusal(client.post("/v1/predictions/csv", content=content, headers=CSV), 422, "invalid-input")
     assert places(problem)[0].startswith(where)
 
 
-def test_a_file_of_more_than_ten_thousand_rows_is_refused(client):
+def test_row_limit(client):
+    """A file of more than 10,000 rows is refused."""
     header, line, _ = LINES.splitlines(keepends=True)
     many = "".join([header, *(line.replace("sample_1", f"sample_{n}") for n in range(10_001))])
     problem = refusal(client.post("/v1/predictions/csv", content=many.encode(), headers=CSV), 422, "invalid-input")
@@ -113,16 +121,19 @@ def test_a_file_of_more_than_ten_thousand_rows_is_refused(client):
         (LINES.encode(), "application/octet-stream", 415, "unsupported-media-type"),
     ],
 )  # fmt: skip
-def test_a_form_without_one_file_is_refused(client, content, media_type, status, kind):
+def test_invalid_form(client, content, media_type, status, kind):
+    """A form without exactly one file is refused."""
     refusal(client.post("/v1/predictions/csv", content=content, headers={"content-type": media_type}), status, kind)
 
 
-def test_two_files_are_one_too_many(client):
+def test_two_files(client):
+    """A form with two files is refused."""
     form = [("a", ("a.csv", LINES.encode(), "text/csv")), ("b", ("b.csv", LINES.encode(), "text/csv"))]
     assert "2 of them files" in refusal(client.post("/v1/predictions/csv", files=form), 422, "invalid-input")["detail"]
 
 
-def test_a_field_beside_the_file_is_refused_like_an_unknown_one(client):
+def test_extra_field(client):
+    """A form with another field is refused."""
     form = {"file": ("batches.csv", LINES.encode(), "text/csv")}
     answer = client.post("/v1/predictions/csv", files=form, data={"note": "of the night shift"})
     assert "2 fields" in refusal(answer, 422, "invalid-input")["detail"]

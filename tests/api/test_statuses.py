@@ -1,4 +1,4 @@
-"""Each status that the document names for a route is provoked, and no other is met."""
+"""Each documented status of a route is provoked, and no other occurs."""
 
 import asyncio
 import json
@@ -41,7 +41,7 @@ GETS = sorted(path for path in PATHS if path not in POSTS)
 
 
 async def ask(app, method, path, body=b"", stops=False, **headers):
-    """One request straight to the application: (status, headers, body); one whose body `stops` never ends."""
+    """Call the ASGI application and return (status, headers, body); with `stops` the body never ends."""
     sent, at = [], iter([{"type": "http.request", "body": body, "more_body": stops}])
 
     async def receive():
@@ -51,8 +51,8 @@ async def ask(app, method, path, body=b"", stops=False, **headers):
     async def send(message):
         sent.append(message)
 
-    given = {"content_length": str(len(body)).encode()} | headers
-    raw = [(name.replace("_", "-").encode(), value) for name, value in given.items() if value is not None]
+    all_headers = {"content_length": str(len(body)).encode()} | headers
+    raw = [(name.replace("_", "-").encode(), value) for name, value in all_headers.items() if value is not None]
     scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method.upper(), "path": path}
     scope |= {"raw_path": path.encode(), "query_string": b"", "root_path": "", "scheme": "http", "headers": raw}
     await app(scope | {"client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80), "state": {}}, receive, send)
@@ -62,7 +62,7 @@ async def ask(app, method, path, body=b"", stops=False, **headers):
 
 @pytest.fixture(scope="module")
 def overflowing(tmp_path_factory):
-    """A model that answers a large reading with what is no number."""
+    """A model whose prediction for a large reading is not a number."""
     root = tmp_path_factory.mktemp("model")
     model = linear_onnx(per_kilogram=8e35)
     write_artifact(root / "data/model", model, card(), golden_rows(model, batches(20)), PROFILE)
@@ -76,7 +76,7 @@ def service(root, **more):
 
 
 async def provoked(root, overflowing, monkeypatch):
-    """(method, path, status) -> answer, of everything that is wrong on purpose."""
+    """Provoke every refusal and return (method, path, status) -> responses."""
     app, keyed = service(root, max_body_bytes=4096), service(root, api_key=KEY)
     unready = create_app(Settings(lock=str(root / "dvc.lock")))
     hasty, full = service(root, body_seconds=0.01), service(root, bulk_slots=1)
@@ -158,11 +158,13 @@ def met(tmp_path_factory, overflowing):
         return asyncio.run(provoked(root, overflowing, monkeypatch))
 
 
-def test_what_is_documented_is_what_is_answered(met):
+def test_documented_statuses(met):
+    """Every documented status of every route occurs, and no other."""
     assert set(met) == DOCUMENTED
 
 
-def test_every_header_that_is_promised_is_sent_and_every_problem_is_of_its_kind(met):
+def test_headers_and_problem_types(met):
+    """Responses have the documented headers, and problems the documented types."""
     components = openapi_document()["components"]["headers"]
     for (method, path, status), answers in met.items():
         described = PATHS[path][method]["responses"][str(status)]
@@ -176,7 +178,8 @@ def test_every_header_that_is_promised_is_sent_and_every_problem_is_of_its_kind(
                 assert set(problem) <= {"type", "title", "status", "detail", "instance", "violations"}
 
 
-def test_every_kind_of_problem_is_met(met):
+def test_all_problem_types(met):
+    """Every problem type of a route occurs."""
     kinds = {json.loads(body)["type"] for key, answers in met.items() if key[2] >= 400 for *_, body in answers}
     elsewhere = {"urn:batchyield:not-found", "urn:batchyield:head-too-large"}  # of no route, and of no request
     assert kinds == {kind.urn for kind in KINDS} - elsewhere

@@ -1,4 +1,4 @@
-"""A model takes over while the service runs: under load, in every worker, or not at all."""
+"""Hot swaps of the model: under load, in every worker, or not at all."""
 
 import gc
 import json
@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import httpx
 import pytest
-from support.deployments import A, B, Load, acted, pins_of, stored, until, wish
+from support.deployments import A, B, Load, pins_of, set_desired_model, store_model, until, wait_applied
 from support.service import START_SECONDS, Running, client_of, linear_onnx, make_checkout, refused
 
 from api.inference.hot_swap import ModelHotSwapper, open_desired
@@ -28,15 +28,16 @@ from batchyield.serving.deployment.worker_registry import live_workers
 
 
 def answers(client, base=""):
-    said = client.post(f"{base}/v1/predictions", json=INPUTS).json()
-    return said["model"]["md5"], said["predictions"][0]["yield"]
+    response = client.post(f"{base}/v1/predictions", json=INPUTS).json()
+    return response["model"]["md5"], response["predictions"][0]["yield"]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_swaps_under_load_fail_no_request_and_mix_no_models(tmp_path, workers):
+def test_swap_under_load(tmp_path, workers):
+    """No request fails during swaps, and every response comes from the model that it names."""
     root = make_checkout(tmp_path)
     models = ModelStore(root / ".serving")
-    a, b = stored(root, A), stored(root, B)
+    a, b = store_model(root, A), store_model(root, B)
     yields = {a.md5: 0.9, b.md5: 0.9625}
     for one in (a, b):
         shutil.copytree(models.path(one), tmp_path / one.directory)
@@ -45,14 +46,14 @@ def test_swaps_under_load_fail_no_request_and_mix_no_models(tmp_path, workers):
         until(lambda: live_workers(models.workers), workers)
         with Load(running.url) as load:
             load.answered(20)
-            for wanted in (b, a, b, a, b):
-                made = deploy(models, models.add(tmp_path / wanted.directory, wanted), START_SECONDS)
-                assert made.problem == ""
-                assert [status.serving for status in made.workers] == [wanted] * workers
+            for deployment in (b, a, b, a, b):
+                rollout = deploy(models, models.add(tmp_path / deployment.directory, deployment), START_SECONDS)
+                assert rollout.problem == ""
+                assert [status.serving for status in rollout.workers] == [deployment] * workers
                 begun = time.monotonic()
-                assert running.get("/health/ready").json() == {"status": "ready", "md5": wanted.md5}
+                assert running.get("/health/ready").json() == {"status": "ready", "md5": deployment.md5}
                 load.answered(20)
-                settled.append((begun, time.monotonic(), wanted.md5))
+                settled.append((begun, time.monotonic(), deployment.md5))
     assert {reply.status for reply in load.replies} == {200}
     assert all(reply.answer == yields[reply.md5] for reply in load.replies)
     for begun, ended, md5 in settled:
@@ -65,16 +66,17 @@ def test_swaps_under_load_fail_no_request_and_mix_no_models(tmp_path, workers):
     assert "Traceback" not in running.errors
 
 
-def test_a_swap_is_counted_and_named_by_headers_card_and_metrics(tmp_path):
+def test_swap_is_visible(tmp_path):
+    """Headers, /v1/model and the metrics name the new model after a swap."""
     root = make_checkout(tmp_path)
-    b = stored(root, B, name="b", metrics={"mse": 0.5})
+    b = store_model(root, B, name="b", metrics={"mse": 0.5})
     with client_of(root) as client:
         before = answers(client)
-        acted(root, wish(root, serving=b))
+        wait_applied(root, set_desired_model(root, serving=b))
         assert answers(client) == (b.md5, 0.9625) != before
-        told = client.get("/v1/model").json()
-        assert (told["md5"], told["revision"], told["version"]) == (b.md5, b.revision, b.version)
-        assert told["card"]["metrics"] == {"mse": 0.5}
+        model = client.get("/v1/model").json()
+        assert (model["md5"], model["revision"], model["version"]) == (b.md5, b.revision, b.version)
+        assert model["card"]["metrics"] == {"mse": 0.5}
         answer = client.post("/v1/predictions/csv", content=sheet([BATCH]), headers={"content-type": "text/csv"})
         assert answer.headers["x-model-md5"] == b.md5
         metrics = client.get("/metrics").text
@@ -83,15 +85,16 @@ def test_a_swap_is_counted_and_named_by_headers_card_and_metrics(tmp_path):
         assert 'batchyield_model_changes_total{outcome="taken",role="serving"} 1.0' in metrics
 
 
-def test_the_old_model_is_let_go(tmp_path):
+def test_old_model_is_freed(tmp_path):
+    """After a swap, nothing refers to the old predictor."""
     root = make_checkout(tmp_path)
-    b = stored(root, B)
+    b = store_model(root, B)
     settings = Settings(lock=str(root / "dvc.lock"), revision="1" * 40)
     service = Service(settings, open_desired(settings))
     swap = ModelHotSwapper(service)
     old = weakref.ref(service.model.artifact.predictor)
     service.predict([Batch(B14=400.0)], "json")
-    acted(root, wish(root, serving=b))
+    wait_applied(root, set_desired_model(root, serving=b))
     assert service.model.pin.md5 == b.md5
     gc.collect()
     assert old() is None
@@ -99,7 +102,7 @@ def test_the_old_model_is_let_go(tmp_path):
 
 
 def flipped(root):
-    bad = stored(root, B, name="bad")
+    bad = store_model(root, B, name="bad")
     file = root / ".serving/models/bad/model.onnx"
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
@@ -108,30 +111,30 @@ def flipped(root):
 
 
 def golden_mismatch(root):
-    return stored(
+    return store_model(
         root, B, name="bad", golden=A
     ), r"golden\.json: golden rows are not predicted as recorded: row \d+ \(batch \d+\) differs"
 
 
 def missing(root):
-    bad = stored(root, B, name="bad")
+    bad = store_model(root, B, name="bad")
     (root / ".serving/models/bad/card.json").unlink()
     return bad, r"card\.json: cannot be read: No such file"
 
 
 def other_features(root):
-    return stored(root, B, name="bad", features=("A1", "A2")), r"names other features than this code makes"
+    return store_model(root, B, name="bad", features=("A1", "A2")), r"names other features than this code makes"
 
 
 def no_model(root):
-    bad = stored(root, B, name="bad")
+    bad = store_model(root, B, name="bad")
     (root / ".serving/models/bad/model.onnx").write_bytes(b"no model")
     pins = pins_of(root / ".serving/models/bad")
     return Deployment("bad", pins, bad.revision, bad.version), "is not a model that onnxruntime can open"
 
 
 def no_pins(root):
-    stored(root, B, name="bad")
+    store_model(root, B, name="bad")
     return Deployment("bad", {}, "r", "v"), "has no pin"
 
 
@@ -143,22 +146,23 @@ def service(tmp_path_factory):
 
 
 @pytest.mark.parametrize("spoil", [flipped, golden_mismatch, missing, other_features, no_model, no_pins])
-def test_a_bad_artifact_leaves_the_old_model_serving_and_says_so(service, spoil, caplog):
+def test_bad_artifact(service, spoil, caplog):
+    """A bad artifact is refused with its reason, and the old model continues to serve."""
     root, client = service
     before = answers(client)
     bad, reason = spoil(root)
-    acted(root, wish(root, serving=bad))
+    wait_applied(root, set_desired_model(root, serving=bad))
     assert answers(client) == before
     assert client.get("/health/ready").status_code == 200
-    [told] = client.get("/v1/model").json()["refused"]
-    assert (told["role"], told["md5"], told["revision"]) == ("serving", bad.md5, bad.revision)
-    assert re.search(reason, told["reason"])
-    assert client.get("/v1/monitoring").json()["workers"][0]["refused"] == [told]
+    [refusal] = client.get("/v1/model").json()["refused"]
+    assert (refusal["role"], refusal["md5"], refusal["revision"]) == ("serving", bad.md5, bad.revision)
+    assert re.search(reason, refusal["reason"])
+    assert client.get("/v1/monitoring").json()["workers"][0]["refused"] == [refusal]
     assert 'batchyield_model_refused{role="serving"} 1.0' in client.get("/metrics").text
-    assert f"stays as serving; the desired model is refused: {told['reason']}" in caplog.text
+    assert f"stays as serving; the desired model is refused: {refusal['reason']}" in caplog.text
 
-    good = stored(root, A)
-    acted(root, wish(root, serving=good))
+    good = store_model(root, A)
+    wait_applied(root, set_desired_model(root, serving=good))
     assert answers(client) == (good.md5, 0.9)
     assert client.get("/v1/model").json()["refused"] == []
     assert 'batchyield_model_refused{role="serving"} 0.0' in client.get("/metrics").text
@@ -167,58 +171,64 @@ def test_a_bad_artifact_leaves_the_old_model_serving_and_says_so(service, spoil,
 @pytest.mark.parametrize(
     "garbage", [b"", b"{", b"[]", b'{"revision": "x"}', b'{"serving": {"directory": 1}}', b"\xff\xfe"]
 )
-def test_a_garbled_wish_leaves_the_old_model_serving_and_says_so(service, garbage):
+def test_malformed_desired_state(service, garbage):
+    """A desired state that cannot be decoded is refused, and the old model continues to serve."""
     root, client = service
     before = answers(client)
     (root / ".serving/desired.json").write_bytes(garbage)
-    told = until(lambda: client.get("/v1/model").json()["refused"])
-    assert "desired.json: cannot be read" in told[0]["reason"]
+    refused_models = until(lambda: client.get("/v1/model").json()["refused"])
+    assert "desired.json: cannot be read" in refused_models[0]["reason"]
     assert answers(client) == before
-    acted(root, wish(root, serving=stored(root, A)))
+    wait_applied(root, set_desired_model(root, serving=store_model(root, A)))
     assert client.get("/v1/model").json()["refused"] == []
 
 
-def test_headers_cannot_be_smuggled_in_by_a_wish(service):
+def test_header_injection(service):
+    """A version with a line break is refused, so that it cannot add a response header."""
     root, client = service
-    good = json.loads(canonical_json(DesiredState(99, serving=stored(root, A))))
+    good = json.loads(canonical_json(DesiredState(99, serving=store_model(root, A))))
     good["serving"]["version"] = "v1\r\nx-evil: 1"
     (root / ".serving/desired.json").write_text(json.dumps(good))
     assert until(lambda: client.get("/v1/model").json()["refused"])
-    acted(root, wish(root, serving=stored(root, A)))
+    wait_applied(root, set_desired_model(root, serving=store_model(root, A)))
 
 
-def test_one_refusal_puts_back_what_was_wanted(tmp_path):
+def test_refusal_restores_desired_state(tmp_path):
+    """A deployment that one worker refuses restores the previous desired state."""
     root = make_checkout(tmp_path)
     models = ModelStore(root / ".serving")
-    a = stored(root, A)
+    a = store_model(root, A)
     with Running(root, "--workers", "2") as running:
         until(lambda: live_workers(models.workers), 2)
         assert deploy(models, a, START_SECONDS).problem == ""
-        b, (bad, _) = stored(root, B), golden_mismatch(root)
-        made = deploy(models, bad, START_SECONDS)
-        assert "golden rows are not predicted as recorded" in made.problem
-        assert made.problem.count("worker ") >= 1
-        assert [status.serving for status in made.workers] == [a, a]
+        b, (bad, _) = store_model(root, B), golden_mismatch(root)
+        rollout = deploy(models, bad, START_SECONDS)
+        assert "golden rows are not predicted as recorded" in rollout.problem
+        assert rollout.problem.count("worker ") >= 1
+        assert [status.serving for status in rollout.workers] == [a, a]
         assert models.desired().serving == a
-        assert all(status.refused == () for status in made.workers)
+        assert all(status.refused == () for status in rollout.workers)
 
         assert deploy(models, b, START_SECONDS).problem == ""
         assert [status.serving for status in rollback(models, START_SECONDS).workers] == [a, a]
         assert answers(httpx, running.url) == (a.md5, 0.9)
-        made = rollback(models, START_SECONDS)
-        assert made.problem == ""
-        assert {status.serving.revision for status in made.workers} == {"1" * 40}, "what the lock pinned served first"
+        rollout = rollback(models, START_SECONDS)
+        assert rollout.problem == ""
+        assert {status.serving.revision for status in rollout.workers} == {"1" * 40}, (
+            "what the lock pinned served first"
+        )
 
 
-def test_a_worker_that_dies_during_a_swap_comes_up_with_what_is_wanted(tmp_path):
+def test_worker_killed_during_swap(tmp_path):
+    """The replacement of a worker killed during a swap serves the desired model."""
     root = make_checkout(tmp_path)
     models = ModelStore(root / ".serving")
-    b = stored(root, B)
+    b = store_model(root, B)
     with Running(root, "--workers", "2") as running:
         first, _ = until(lambda: live_workers(models.workers), 2)
-        revision = wish(root, serving=b)
+        revision = set_desired_model(root, serving=b)
         os.kill(first.pid, signal.SIGKILL)
-        after = acted(root, revision, 2)
+        after = wait_applied(root, revision, 2)
         until(lambda: [one for one in live_workers(models.workers) if one.pid != first.pid], 2)
         assert [one.serving for one in live_workers(models.workers)] == [b, b]
         assert after
@@ -226,15 +236,16 @@ def test_a_worker_that_dies_during_a_swap_comes_up_with_what_is_wanted(tmp_path)
             assert answers(httpx, running.url) == (b.md5, 0.9625)
 
 
-def test_a_worker_that_starts_while_a_bad_model_is_wanted_has_the_last_good_one(tmp_path):
+def test_worker_starts_with_last_known_good(tmp_path):
+    """A worker that starts while the desired model is bad serves the last known good model."""
     root = make_checkout(tmp_path)
     models = ModelStore(root / ".serving")
-    b = stored(root, B)
+    b = store_model(root, B)
     bad, _ = flipped(root)
     with Running(root, "--workers", "2") as running:
         first, _ = until(lambda: live_workers(models.workers), 2)
-        acted(root, wish(root, serving=b), 2)
-        acted(root, wish(root, serving=bad), 2)
+        wait_applied(root, set_desired_model(root, serving=b), 2)
+        wait_applied(root, set_desired_model(root, serving=bad), 2)
         os.kill(first.pid, signal.SIGKILL)
         until(lambda: [one for one in live_workers(models.workers) if one.pid != first.pid], 2)
         for one in live_workers(models.workers):
@@ -244,10 +255,11 @@ def test_a_worker_that_starts_while_a_bad_model_is_wanted_has_the_last_good_one(
         assert running.get("/health/ready").status_code == 200
 
 
-def test_a_service_starts_with_the_wanted_model_though_the_lock_pins_another(tmp_path):
+def test_start_with_desired_model(tmp_path):
+    """A service starts with the desired model, even if dvc.lock pins another."""
     root = make_checkout(tmp_path)
-    b = stored(root, B)
-    wish(root, serving=b)
+    b = store_model(root, B)
+    set_desired_model(root, serving=b)
     with client_of(root) as client:
         assert answers(client) == (b.md5, 0.9625)
     (root / "data/model" / MODEL).write_bytes(linear_onnx(0.4))
@@ -259,31 +271,32 @@ def test_a_service_starts_with_the_wanted_model_though_the_lock_pins_another(tmp
     assert "is not the pinned file" in errors
 
 
-def test_a_folder_that_cannot_be_written_to_does_not_keep_the_model_from_serving(tmp_path, caplog):
+def test_unwritable_model_store(tmp_path, caplog):
+    """Without a writable model store the pinned model is served, and a warning is logged."""
     root = make_checkout(tmp_path)
     (tmp_path / "file").write_text("")
     with client_of(root, models=str(tmp_path / "file")) as client:
         assert answers(client)[1] == 0.9
-        [told] = client.get("/v1/monitoring").json()["workers"][0]["refused"]
-        assert "desired.json: cannot be read" in told["reason"]
+        [refusal] = client.get("/v1/monitoring").json()["workers"][0]["refused"]
+        assert "desired.json: cannot be read" in refusal["reason"]
     assert "not writable, so deployments have no effect" in caplog.text
 
 
 def test_full_disk_under_the_model_store(tmp_path):
     """A worker that cannot write its status still swaps the model, answers, and swaps again once it can write."""
     root = make_checkout(tmp_path)
-    a, b = stored(root, A), stored(root, B)
+    a, b = store_model(root, A), store_model(root, B)
     with Running(root, BATCHYIELD_JOURNAL="off") as running:
         until(lambda: live_workers(root / ".serving/workers"))
         no_limit = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
         resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
-        wish(root, serving=b)
+        set_desired_model(root, serving=b)
         with running.client() as client:
             until(lambda: [None] if answers(client)[0] == b.md5 else [])
         assert running.get("/health/ready").status_code == 200
         resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, no_limit)
-        revision = wish(root, serving=a) + 1
+        revision = set_desired_model(root, serving=a) + 1
         ModelStore(root / ".serving").set_desired(DesiredState(revision, serving=a))
-        [status] = acted(root, revision)
+        [status] = wait_applied(root, revision)
         assert status.serving == a
     assert "cannot be written" in running.errors + running.output

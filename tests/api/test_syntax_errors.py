@@ -1,4 +1,4 @@
-"""Where a body that is not JSON is wrong."""
+"""Locations of JSON syntax errors."""
 
 import json
 
@@ -22,7 +22,8 @@ batches = st.lists(st.fixed_dictionaries({"id": texts, "A5": texts, "A6": st.int
 
 
 @given(batches, st.data(), st.sampled_from(["NaN", "Infinity", "-Infinity"]), st.sampled_from([None, 2]))
-def test_nan_is_located_by_index_and_field(inputs, data, literal, indent):
+def test_nan(inputs, data, literal, indent):
+    """NaN and Infinity are located by index and field."""
     index = data.draw(st.integers(0, len(inputs) - 1))
     field = data.draw(st.sampled_from([name for name in READING_NAMES if name not in ("A5", "A6")]))
     inputs[index] = inputs[index] | {field: float(literal.replace("Infinity", "inf"))}
@@ -43,9 +44,11 @@ def test_nan_is_located_by_index_and_field(inputs, data, literal, indent):
     ],
 )
 def test_location(body, where):
+    """A syntax error is located by field and line."""
     assert refused(body).where == where
 
 
 @given(st.binary(max_size=200), st.integers(0, 300))
-def test_any_body_gets_a_location(body, byte):
+def test_any_body(body, byte):
+    """Arbitrary bytes get a location with a line."""
     assert "line" in locate_syntax_error(body, ValueError(f"invalid character (byte {byte})")).where

@@ -12,7 +12,8 @@ from uvicorn.protocols.http import httptools_impl
 READ = "1d4e1c579df4168433a61a01f10c628b31c1790e72dd9769d2b8633b22214033"
 
 
-def test_the_private_classes_are_those_that_were_read():
+def test_source_hash():
+    """uvicorn's private protocol classes have the reviewed source."""
     source = inspect.getsource(httptools_impl)
     assert hashlib.sha256(source.encode()).hexdigest() == READ, (
         "uvicorn/protocols/http/httptools_impl.py has changed: compare what "
@@ -20,7 +21,8 @@ def test_the_private_classes_are_those_that_were_read():
     )
 
 
-def test_uvicorn_is_held_below_its_next_minor_version():
+def test_version_bound():
+    """uvicorn is pinned below its next minor version."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     (uvicorn,) = (one for one in map(Requirement, project["optional-dependencies"]["serve"]) if one.name == "uvicorn")
     major, minor = version("uvicorn").split(".")[:2]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 import yaml
-from support.deployments import A, B, acted, stored, wish
+from support.deployments import A, B, set_desired_model, store_model, wait_applied
 from support.journal_database import database
 from support.monitored_plant import coming, make_plant, raised
 from support.prometheus_server import MONITORING, RULES, Alertmanager, Exporter, Prometheus, hastened, needs, until
@@ -34,19 +34,22 @@ def alerts():
     return {rule["alert"]: rule for group in groups for rule in group["rules"] if "alert" in rule}
 
 
-def test_prometheus_takes_the_rules_and_the_configuration():
+def test_prometheus_configuration():
+    """promtool accepts the rules and the configuration."""
     needs("promtool")
     checked("promtool", "check", "rules", *map(str, RULES))
     checked("promtool", "check", "config", "--syntax-only", str(MONITORING / "prometheus" / "prometheus.yml"))
 
 
 @pytest.mark.parametrize("cases", CASES, ids=lambda file: file.stem)
-def test_each_alert_fires_on_its_case_and_on_no_other(cases):
+def test_rules(cases):
+    """promtool's unit tests of the alert rules pass."""
     needs("promtool")
     checked("promtool", "test", "rules", str(cases))
 
 
-def test_each_alert_has_a_case_that_fires_and_one_that_is_silent():
+def test_rule_cases():
+    """Each alert has a case that fires and one that does not."""
     fires, silent = set(), set()
     for file in CASES:
         for test in yaml.safe_load(file.read_text())["tests"]:
@@ -55,7 +58,8 @@ def test_each_alert_has_a_case_that_fires_and_one_that_is_silent():
     assert fires == silent == set(alerts())
 
 
-def test_each_alert_says_what_it_means_and_has_a_runbook():
+def test_alert_fields():
+    """Each alert has its labels, annotations and a runbook."""
     headings = set(re.findall(r"^### (\w+)$", RUNBOOKS.read_text(), re.MULTILINE))
     assert headings == set(alerts())
     for name, rule in alerts().items():
@@ -65,7 +69,8 @@ def test_each_alert_says_what_it_means_and_has_a_runbook():
         assert rule["annotations"]["runbook_url"] == f"docs/runbooks.md#{name.lower()}"
 
 
-def test_each_runbook_says_what_to_do():
+def test_runbook_parts():
+    """Each runbook has all five parts."""
     sections = re.split(r"^### ", RUNBOOKS.read_text(), flags=re.MULTILINE)[1:]
     for section in sections:
         for part in ("**Means**", "**Costs**", "**Look**", "**Do**", "**Silence**"):
@@ -82,17 +87,19 @@ def test_each_runbook_says_what_to_do():
         ({}, "shown"),
     ],
 )
-def test_alerts_reach_whom_they_concern(labels, receiver):
+def test_routes(labels, receiver):
+    """amtool routes each severity and team to its receiver."""
     needs("amtool")
     checked("amtool", "check-config", str(ROUTES))
-    given = [f"{name}={value}" for name, value in labels.items()]
+    matchers = [f"{name}={value}" for name, value in labels.items()]
     output = checked(
-        "amtool", "config", "routes", "test", f"--config.file={ROUTES}", f"--verify.receivers={receiver}", *given
+        "amtool", "config", "routes", "test", f"--config.file={ROUTES}", f"--verify.receivers={receiver}", *matchers
     )
     assert receiver in output
 
 
-def test_inhibition_and_cases_name_alerts_that_exist():
+def test_inhibition_rules():
+    """Inhibition rules name existing alerts."""
     names = set(alerts())
     for rule in yaml.safe_load(ROUTES.read_text())["inhibit_rules"]:
         for matcher in rule["source_matchers"] + rule["target_matchers"]:
@@ -100,7 +107,8 @@ def test_inhibition_and_cases_name_alerts_that_exist():
             assert label != "alertname" or any(re.fullmatch(pattern, name) for name in names), matcher
 
 
-def test_no_secret_is_in_the_configuration():
+def test_secrets():
+    """Receivers read their addresses from files."""
     config = yaml.safe_load(ROUTES.read_text())
     for receiver in config["receivers"]:
         for one in receiver.get("slack_configs", ()):
@@ -108,14 +116,16 @@ def test_no_secret_is_in_the_configuration():
             assert "api_url" not in one
 
 
-def test_the_commands_of_the_runbooks_exist():
+def test_runbook_commands():
+    """The commands in the runbooks exist."""
     pages = RUNBOOKS.read_text() + (ROOT / "docs" / "alerts.md").read_text()
     named = set(re.findall(r"`batchyield ([a-z-]+)", pages))
     output = checked(sys.executable, "-m", "batchyield.cli", "--help")
     assert named <= set(re.findall(r"[a-z0-9-]+", output))
 
 
-def test_without_prometheus_tests_are_skipped_but_fail_in_ci(monkeypatch):
+def test_missing_programs(monkeypatch):
+    """Tests without their programs are skipped, and fail in CI."""
     monkeypatch.delenv("CI", raising=False)
     with pytest.raises(pytest.skip.Exception, match="apt-get install prometheus"):
         needs("prometheus", "no-such-program")
@@ -124,7 +134,8 @@ def test_without_prometheus_tests_are_skipped_but_fail_in_ci(monkeypatch):
         needs("no-such-program")
 
 
-def test_time_is_shortened_and_nothing_else():
+def test_hastened():
+    """`hastened` shortens durations and changes nothing else."""
     rule = "  - expr: increase(a[5m]) > 900 and b offset 28d\n    for: 30m\n    annotations: {summary: for 10m}\n"
     assert hastened(rule) == (
         "  - expr: increase(a[5000ms]) > 900 and b offset 40320000ms\n"
@@ -139,7 +150,7 @@ LONGEST = 3
 
 
 def steady(prometheus, callers):
-    """Batches as those of the training, and yields as promised: nothing fires."""
+    """Batches and yields as in training fire no alert."""
     callers.measure(callers.send(coming(400)), 0.01)
     whole = "batchyield_drift_window_batches == 400 and batchyield_outcomes_window == 400"
     until(
@@ -181,14 +192,14 @@ def drifted(prometheus, alertmanager, station, callers):
 
 
 def lead(link, target):
-    """Has a link lead to a target, at once: a folder that was missing for a moment would be created again."""
-    made = link.with_name("made")
-    made.symlink_to(target)
-    made.replace(link)
+    """Replace a symbolic link atomically: a folder that is missing for a moment would be created again."""
+    temporary = link.with_name("made")
+    temporary.symlink_to(target)
+    temporary.replace(link)
 
 
 def journal_away(prometheus, station, folder):
-    """The journal's folder is none: predictions are refused and somebody is called, until it is back."""
+    """Without the journal's folder predictions are refused and a page is sent, until it is restored."""
     since = prometheus.now()
     there = folder.readlink()
     lead(folder, ROUTES)
@@ -202,7 +213,7 @@ def journal_away(prometheus, station, folder):
 
 
 class Watched(NamedTuple):
-    """A service with callers, and those who watch it."""
+    """A service with callers and its monitoring."""
 
     root: Path
     service: Running
@@ -215,7 +226,7 @@ class Watched(NamedTuple):
 
 @contextmanager
 def watched(folder, exporter=None, **settings):
-    """A service with two workers; `stop()` ends it, and those who watch it go on."""
+    """A service with two workers; `stop()` ends it, and its monitoring continues."""
     root = make_plant(folder / "checkout")
     settings = {"BATCHYIELD_API_KEY": Callers.KEY, "BATCHYIELD_WATCH_SECONDS": "0.5", **settings}
     with ExitStack() as watching, ExitStack() as running:
@@ -232,7 +243,8 @@ def watched(folder, exporter=None, **settings):
 
 
 @pytest.mark.slow
-def test_the_right_alerts_fire_over_the_running_service_and_the_wrong_ones_stay_silent(tmp_path):
+def test_alerts_of_service(tmp_path):
+    """Drift, an unavailable journal and a stopped service each fire their alerts and no others."""
     needs("prometheus", "prometheus-alertmanager")
     journal = tmp_path / "journal" / "journal.sqlite"
     (tmp_path / "there").mkdir()
@@ -251,10 +263,10 @@ def test_the_right_alerts_fire_over_the_running_service_and_the_wrong_ones_stay_
 def wrong_models(seen):
     """A desired model with other bytes than pinned, and a shadow that differs, raise an alert each."""
     prometheus, since = seen.prometheus, seen.prometheus.now()
-    bad, other = stored(seen.root, A, name="bad"), stored(seen.root, B)
+    bad, other = store_model(seen.root, A, name="bad"), store_model(seen.root, B)
     file = seen.root / ".serving" / "models" / "bad" / "model.onnx"
     file.write_bytes(file.read_bytes()[:-1])
-    acted(seen.root, wish(seen.root, serving=bad, shadow=other), workers=2)
+    wait_applied(seen.root, set_desired_model(seen.root, serving=bad, shadow=other), workers=2)
     until(lambda: prometheus.query("batchyield_shadow_difference_count > 0"), "nothing runs in the shadow")
     seen.callers.send(coming(150, start=150))
     until(lambda: prometheus.firing() >= {"ModelRefused", "ShadowDisagrees"}, prometheus.firing)
@@ -264,7 +276,7 @@ def wrong_models(seen):
     differs = until(lambda: seen.station.messages("model", "ShadowDisagrees"), lambda: seen.station.posted)
     assert other.md5 in differs[0]
     assert prometheus.fired(since) == {"ModelRefused", "ShadowDisagrees"}
-    acted(seen.root, wish(seen.root), workers=2)
+    wait_applied(seen.root, set_desired_model(seen.root), workers=2)
 
 
 CONSEQUENCES = {"ErrorBudgetBurnsFast", "ErrorBudgetBurnsSlowly", "WatchFailing"}
@@ -281,12 +293,12 @@ def database_down(seen, server):
     states = {"JournalDatabaseDown": "active", "JournalFailing": "suppressed"}
     until(lambda: seen.alertmanager.states().items() >= states.items(), seen.alertmanager.states)
     assert prometheus.fired(since) - CONSEQUENCES - {"ModelRefused", "ShadowDisagrees"} == states.keys()
-    until(lambda: "ModelRefused" not in prometheus.firing(), "what is no longer wanted is still refused")
+    until(lambda: "ModelRefused" not in prometheus.firing(), "a model that is no longer desired is still refused")
     server.start()
 
 
 def leaving(seen):
-    """It drains without an end: it answers, and says that it is not ready."""
+    """A long drain: the service answers and reports not ready."""
     prometheus, since, earlier = seen.prometheus, seen.prometheus.now(), seen.prometheus.firing()
     seen.service.process.terminate()
     messages = until(
@@ -299,7 +311,8 @@ def leaving(seen):
 
 
 @pytest.mark.slow
-def test_a_refused_model_a_shadow_a_database_and_a_drain_are_each_told_by_name(tmp_path, postgres_server):
+def test_alerts_of_deployment(tmp_path, postgres_server):
+    """A refused model, a differing shadow, a stopped database and a drain each fire their alert."""
     needs("prometheus", "prometheus-alertmanager", "prometheus-postgres-exporter")
     with database(postgres_server) as url, Exporter(tmp_path, url) as exporter:
         settings = {"BATCHYIELD_JOURNAL": url, "BATCHYIELD_DRAIN_SECONDS": "600"}

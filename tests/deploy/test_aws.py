@@ -24,10 +24,10 @@ class Loader(yaml.SafeLoader):
 
 
 def tagged(loader, suffix, node):
-    made = loader.construct_mapping(node, True) if isinstance(node, yaml.MappingNode) else None
-    if made is None:
-        made = loader.construct_sequence(node, True) if isinstance(node, yaml.SequenceNode) else node.value
-    return {suffix: made}
+    arguments = loader.construct_mapping(node, True) if isinstance(node, yaml.MappingNode) else None
+    if arguments is None:
+        arguments = loader.construct_sequence(node, True) if isinstance(node, yaml.SequenceNode) else node.value
+    return {suffix: arguments}
 
 
 Loader.add_multi_constructor("!", tagged)
@@ -49,7 +49,8 @@ WITHOUT_RESOURCE = {  # what AWS documents as taking no narrower one
 }
 
 
-def test_no_role_may_do_everything_or_touch_everything():
+def test_role_policies():
+    """No role has wildcard actions or needless wildcard resources."""
     roles = dict(resources("AWS::IAM::Role"))
     assert len(roles) == 4
     for properties in roles.values():
@@ -62,25 +63,27 @@ def test_no_role_may_do_everything_or_touch_everything():
         assert "ManagedPolicyArns" not in properties
 
 
-def test_a_deployment_goes_back_by_itself():
-    asked = dict(resources("AWS::ECS::Service"))["service.Service"]["DeploymentConfiguration"]
-    assert asked["DeploymentCircuitBreaker"] == {"Enable": True, "Rollback": True}
-    names = [name["Sub"] for name in asked["Alarms"].pop("AlarmNames")]
-    assert asked["Alarms"] == {"Enable": True, "Rollback": True}
+def test_automatic_rollback():
+    """A failed deployment is rolled back by the circuit breaker or its alarms."""
+    configuration = dict(resources("AWS::ECS::Service"))["service.Service"]["DeploymentConfiguration"]
+    assert configuration["DeploymentCircuitBreaker"] == {"Enable": True, "Rollback": True}
+    names = [name["Sub"] for name in configuration["Alarms"].pop("AlarmNames")]
+    assert configuration["Alarms"] == {"Enable": True, "Rollback": True}
     known = {properties["AlarmName"]["Sub"] for _, properties in resources("AWS::CloudWatch::Alarm")}
     assert set(names) <= known
 
 
-def test_a_workflow_assumes_a_role_only_from_this_repository_and_for_what_the_role_is():
+def test_role_trust():
+    """Roles trust only workflows of this repository, each for its purpose."""
     for name, properties in resources("AWS::IAM::Role"):
         (statement,) = properties["AssumeRolePolicyDocument"]["Statement"]
         if statement["Action"] == "sts:AssumeRole":
             continue
-        says = json.dumps(statement["Condition"])
-        assert '"sts.amazonaws.com"' in says
-        assert "repo:${Repository}:" in says
-        assert "repo:${Repository}:*" not in says
-        assert ("environment:${Environment}" in says) == (name == "platform.DeployRole")
+        condition = json.dumps(statement["Condition"])
+        assert '"sts.amazonaws.com"' in condition
+        assert "repo:${Repository}:" in condition
+        assert "repo:${Repository}:*" not in condition
+        assert ("environment:${Environment}" in condition) == (name == "platform.DeployRole")
 
 
 def deploy(*arguments, cwd=ROOT):
@@ -105,8 +108,8 @@ def refuse(*arguments, cwd=ROOT):
 
 def stack(name):
     """A stack as CloudFormation describes it; None if there is none of that name."""
-    found = api("cloudformation").describe_stacks()["Stacks"]
-    return next((one for one in found if one["StackName"] == f"batchyield-{name}"), None)
+    stacks = api("cloudformation").describe_stacks()["Stacks"]
+    return next((one for one in stacks if one["StackName"] == f"batchyield-{name}"), None)
 
 
 def outputs(name):
@@ -192,9 +195,9 @@ class TestStage:
         """A migration that fails stops the deployment before the service changes."""
         known = moto.ecs.models.Container.__init__
 
-        def failing(made, *given, **named):
-            known(made, *given, **named)
-            made.exitCode = 3
+        def failing(container, *arguments, **named):
+            known(container, *arguments, **named)
+            container.exitCode = 3
 
         monkeypatch.setattr(moto.ecs.models.Container, "__init__", failing)
         output = refuse("deploy", "staging", "1.3.0")
@@ -207,10 +210,10 @@ class TestStage:
         before, network = task_definition("staging"), api("ec2").describe_security_groups()["SecurityGroups"]
         succeed("deploy", "staging", "1.3.0")
         assert task_definition("staging")["revision"] == before["revision"] + 1
-        given = {one["ParameterKey"]: one["ParameterValue"] for one in stack("staging-service")["Parameters"]}
-        assert given["Image"].endswith(f"@{digest('1.3.0')}")
+        parameters = {one["ParameterKey"]: one["ParameterValue"] for one in stack("staging-service")["Parameters"]}
+        assert parameters["Image"].endswith(f"@{digest('1.3.0')}")
         assert digest("1.3.0") != digest("1.2.0")
-        assert given["MostTasks"] == "9"
+        assert parameters["MostTasks"] == "9"
         assert api("ec2").describe_security_groups()["SecurityGroups"] == network
         assert "staging: version 1.3.0" in deploy("status", "staging")[1]
 
@@ -234,6 +237,7 @@ class TestStage:
         assert "holds no key" in refuse("keys", "staging", str(tmp_path / "empty"))
 
     def test_missing_image(self):
+        """A version without an image is refused."""
         assert "there is no image batchyield:9.9.9\n" in refuse("deploy", "staging", "9.9.9")
 
 
@@ -299,14 +303,16 @@ class TestErrors:
         assert deploy()[0] == 2
 
 
-def test_the_journal_is_opened_by_the_password_that_stands_beside_its_url(postgres_server, monkeypatch):
+def test_journal_password(postgres_server, monkeypatch):
+    """The journal's password is read from PGPASSWORD."""
     monkeypatch.setenv("PGPASSWORD", "from the secret")
     with opened(postgres_server.get_uri()) as store, store.read_transaction() as connection:
         assert connection.connection.driver_connection.info.password == "from the secret"
         assert connection.exec_driver_sql("select 1").scalar() == 1
 
 
-def test_the_keys_container_writes_what_the_service_reads(tmp_path):
+def test_keys_container(tmp_path):
+    """The keys container writes a file that the service reads."""
     service = dict(resources("AWS::ECS::TaskDefinition"))["service.Task"]
     (keys,) = [one for one in service["ContainerDefinitions"] if one["Name"] == "keys"]
     (command,) = keys["Command"]

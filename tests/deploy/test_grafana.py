@@ -1,4 +1,4 @@
-"""The dashboards: every query of theirs, and of the rules, against a real Prometheus over the running service."""
+"""Dashboards: their queries and those of the rules, against a real Prometheus and a running service."""
 
 import json
 import re
@@ -53,7 +53,8 @@ def metrics(expr):
     return {name for name in names if name not in WORDS}
 
 
-def test_names_are_found_in_queries():
+def test_metrics_of_query():
+    """`metrics` finds the metric names of a query."""
     expr = (
         'sum by (job, le) (rate(a_total{job=~"x{2}", b="c"}[5m])) / on (job) group_left l:m:o > 1e3 unless d offset 28d'
     )
@@ -102,7 +103,8 @@ def known(prometheus):
 
 
 @pytest.mark.slow
-def test_every_query_is_of_metrics_that_exist_and_shows_what_there_is(watched):
+def test_queries(watched):
+    """Queries of dashboards and rules use existing metrics and return data."""
     shown = [expr for file in BOARDS for expr in queries(file)]
     exist = known(watched)
     for expr in shown + [rule["expr"] for rule in rules()]:
@@ -110,13 +112,14 @@ def test_every_query_is_of_metrics_that_exist_and_shows_what_there_is(watched):
         assert metrics(expr) <= exist, (expr, metrics(expr) - exist)
     series = set(watched.client.get("/api/v1/label/__name__/values").json()["data"]) - {"ALERTS"}
     for expr in shown:
-        found = watched.query(expr)
+        samples = watched.query(expr)
         if metrics(expr) <= series and not expr.endswith("> 0"):
-            assert found or until(lambda expr=expr: watched.query(expr), expr, 20)
+            assert samples or until(lambda expr=expr: watched.query(expr), expr, 20)
 
 
 @pytest.mark.parametrize("file", BOARDS, ids=lambda file: file.stem)
-def test_a_dashboard_is_whole(file):
+def test_dashboard(file):
+    """A dashboard has its uid, unique panels and data source."""
     shown = board(file)
     assert shown["uid"] == f"batchyield-{file.stem}"
     assert shown["schemaVersion"] == 41
@@ -137,7 +140,8 @@ def test_a_dashboard_is_whole(file):
 
 
 @pytest.mark.parametrize("file", BOARDS, ids=lambda file: file.stem)
-def test_panels_fill_the_grid_and_do_not_overlap(file):
+def test_panel_layout(file):
+    """Panels fill the grid and do not overlap."""
     places = sorted((p["gridPos"]["y"], p["gridPos"]["x"], p["gridPos"]) for p in board(file)["panels"])
     taken = set()
     for _, _, at in places:
@@ -149,14 +153,16 @@ def test_panels_fill_the_grid_and_do_not_overlap(file):
     assert all(below - above == 1 for above, below in pairwise(heights))
 
 
-def test_dashboards_name_runbooks_that_exist():
+def test_runbook_links():
+    """Links to runbooks resolve."""
     anchors = {f"docs/runbooks.md#{rule['alert'].lower()}" for rule in rules() if "alert" in rule}
     named = {link for file in BOARDS for link in re.findall(r"docs/runbooks\.md#\w+", file.read_text())}
     assert named <= anchors
     assert len(named) > len(anchors) / 2
 
 
-def test_grafana_finds_the_dashboards_where_compose_mounts_them():
+def test_provisioning():
+    """Grafana reads the dashboards from their mounted directory."""
     provider = yaml.safe_load((GRAFANA / "provisioning" / "dashboards" / "batchyield.yml").read_text())["providers"][0]
     assert provider["options"]["path"] == "/etc/grafana/batchyield/dashboards"
     assert len({board(file)["title"] for file in BOARDS}) == len(BOARDS) == 3

@@ -1,4 +1,4 @@
-"""Heroku: the very commands of heroku.yml run by sh, and what is pushed, to a real repository that stands in for it."""
+"""Heroku: the commands of heroku.yml, run by sh, and the push, into a bare repository."""
 
 import json
 import os
@@ -59,11 +59,11 @@ class Dyno(Running):
     def __init__(self, root, folder, **more):
         self.port, self.stopping = embedded_s3.free_port(), False
         self.url = f"http://127.0.0.1:{self.port}"
-        message = config(root, folder, PORT=str(self.port), **more)
+        variables = config(root, folder, PORT=str(self.port), **more)
         self.process = subprocess.Popen(
             ["sh", "-c", WEB],
             cwd=ROOT,
-            env=message,
+            env=variables,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -88,25 +88,26 @@ def attached(postgres_server, tmp_path_factory):
         yield f"postgres://postgres:{PASSWORD}@127.0.0.1:{port}/{name}", plain, agreed
 
 
-def test_a_release_a_dyno_and_its_end(model, attached, tmp_path):
+def test_release_and_dyno(model, attached, tmp_path):
+    """A release migrates the database, and a dyno serves, journals and finishes its requests before it stops."""
     url, plain, agreed = attached
     token = new_token()
-    message = {
+    variables = {
         "DATABASE_URL": url,
         "API_KEYS": encode_keys([new_key("line-3", ["predict"], token)]).decode(),
         "WEB_CONCURRENCY": "2",
         "BATCHYIELD_DRAIN_SECONDS": "0",
     }
-    done = released(model, tmp_path, **message)
+    done = released(model, tmp_path, **variables)
     assert done.returncode == 0, done.stderr
 
-    with Dyno(model, tmp_path, **message) as dyno:
+    with Dyno(model, tmp_path, **variables) as dyno:
         assert httpx.post(f"{dyno.url}/v1/predictions", json=INPUTS).status_code == 401
         caller = {"authorization": f"Bearer {token}", "x-forwarded-for": "203.0.113.7", "x-forwarded-proto": "https"}
         answer = httpx.post(f"{dyno.url}/v1/predictions", json=INPUTS, headers=caller)
         assert answer.status_code == 200, answer.text
-        given = [one["yield"] for one in answer.json()["predictions"]]
-        assert [row.prediction.yield_ for row in rows_of(plain)] == given
+        yields = [one["yield"] for one in answer.json()["predictions"]]
+        assert [row.prediction.yield_ for row in rows_of(plain)] == yields
         with socket.create_connection(("127.0.0.1", dyno.port), timeout=20) as caller:
             caller.sendall(HEAD.format(token=token, length=len(BODY)).encode())
             assert caller.recv(1000).startswith(b"HTTP/1.1 100 ")  # it has begun to read what comes
@@ -114,12 +115,13 @@ def test_a_release_a_dyno_and_its_end(model, attached, tmp_path):
             os.killpg(dyno.process.pid, signal.SIGTERM)  # to the supervisor and its workers alike
             caller.sendall(BODY)
             assert caller.recv(1000).startswith(b"HTTP/1.1 200 ")
-    assert len(rows_of(plain)) == 2 * len(given)
+    assert len(rows_of(plain)) == 2 * len(yields)
     assert {*agreed} == {"TLSv1.3"}
     assert PASSWORD not in dyno.output + dyno.errors
 
 
-def test_a_release_that_fails_says_why_and_stops_there(model, attached, postgres_server, tmp_path):
+def test_failed_release(model, attached, postgres_server, tmp_path):
+    """A failed release reports its reason without the password."""
     done = released(model, tmp_path, DATABASE_URL=None)
     assert done.returncode != 0
     assert "attach a PostgreSQL first" in done.stderr
@@ -131,13 +133,14 @@ def test_a_release_that_fails_says_why_and_stops_there(model, attached, postgres
     assert PASSWORD not in done.stderr
 
 
-def test_a_dyno_that_lacks_something_does_not_start(model, tmp_path):
+def test_missing_variable(model, tmp_path):
+    """A dyno without a required variable does not start."""
     for lacking, reply in (("API_KEYS", "API_KEYS: set it"), ("DATABASE_URL", "DATABASE_URL: attach")):
-        message = {"API_KEYS": "x", "DATABASE_URL": "postgres://a/b"} | {lacking: None}
+        variables = {"API_KEYS": "x", "DATABASE_URL": "postgres://a/b"} | {lacking: None}
         done = subprocess.run(
             ["sh", "-c", WEB],
             cwd=ROOT,
-            env=config(model, tmp_path, PORT="1", **message),
+            env=config(model, tmp_path, PORT="1", **variables),
             capture_output=True,
             text=True,
         )
@@ -149,18 +152,18 @@ def test_a_dyno_that_lacks_something_does_not_start(model, tmp_path):
 def history(tmp_path_factory):
     """A checkout with a released commit and a later one, a model each in the DVC cache: (root, first, second)."""
     root = workspace.copy_working_tree(ROOT, tmp_path_factory.mktemp("heroku") / "checkout")
-    made = []
+    shas = []
     for constant in (0.5, 0.5625):
         model = linear_onnx(constant)
         golden = golden_rows(model, batches(20))
         write_artifact(root / "data" / "model", model, card(), golden, REFERENCE)
         pin(root)
         cache(root)
-        made.append(commit(root, f"the model {constant}"))
+        shas.append(commit(root, f"the model {constant}"))
     git(
-        "-c", "user.name=t", "-c", "user.email=t@localhost", "tag", "-a", f"{NAME}@v1.2.0", "-m", "v", made[0], cwd=root
+        "-c", "user.name=t", "-c", "user.email=t@localhost", "tag", "-a", f"{NAME}@v1.2.0", "-m", "v", shas[0], cwd=root
     )
-    return root, *made
+    return root, *shas
 
 
 @pytest.fixture
@@ -187,7 +190,8 @@ def pushed(remote, folder):
     return {name: folder / name for name in git("ls-files", cwd=folder).split("\n") if name}
 
 
-def test_what_is_pushed_is_what_the_image_is_made_from(history, heroku, tmp_path):
+def test_pushed_files(history, heroku, tmp_path):
+    """The push contains the committed files of the image and the model."""
     root, first, second = history
     for name in (".env", "secrets/api_key", "api/__pycache__/a.pyc", "api/not_committed.py"):
         (root / name).parent.mkdir(exist_ok=True)
@@ -206,12 +210,12 @@ def test_what_is_pushed_is_what_the_image_is_made_from(history, heroku, tmp_path
         out["path"]: out["md5"] for out in yaml.safe_load(files["dvc.lock"].read_text())["stages"]["train"]["outs"]
     }
     assert {name: md5_of_file(files[name]) for name in model} == locked
-    message = yaml.safe_load(files["heroku.yml"].read_text())
-    assert message.pop("build") == {
+    manifest = yaml.safe_load(files["heroku.yml"].read_text())
+    assert manifest.pop("build") == {
         "docker": {"web": "Dockerfile"},
         "config": {"REVISION": second, "VERSION": "unreleased"},
     }
-    assert message == {name: DECLARED[name] for name in ("release", "run")}
+    assert manifest == {name: DECLARED[name] for name in ("release", "run")}
     # an entry point would get the commands as its arguments
     without = re.sub(r"^ENTRYPOINT .*$", "ENTRYPOINT []", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)
     assert files["Dockerfile"].read_text() == without
@@ -226,7 +230,8 @@ def test_what_is_pushed_is_what_the_image_is_made_from(history, heroku, tmp_path
     assert files["data/model/model.onnx"].read_bytes() == linear_onnx(0.5)
 
 
-def test_a_dry_run_shows_all_and_pushes_nothing(heroku):
+def test_dry_run(heroku):
+    """A dry run lists everything and pushes nothing."""
     code, reply, remote = heroku("my-app", "--dry-run")
     assert code == 0, reply
     for shown in ("data/model/model.onnx", "heroku.yml", "git push --force https://git.heroku.com/my-app.git"):
@@ -234,7 +239,8 @@ def test_a_dry_run_shows_all_and_pushes_nothing(heroku):
     assert git("for-each-ref", cwd=remote) == ""
 
 
-def test_a_model_with_other_bytes_than_pinned_is_not_pushed(history, heroku):
+def test_changed_model(history, heroku):
+    """A model with other bytes than pinned is not pushed."""
     root = history[0]
     kept = cache_path(root, md5_of_file(root / "data/model" / MODEL))
     right = kept.read_bytes()
@@ -253,7 +259,8 @@ def test_a_model_with_other_bytes_than_pinned_is_not_pushed(history, heroku):
     assert git("for-each-ref", cwd=bare) == ""
 
 
-def test_errors_name_the_next_step(heroku, tmp_path):
+def test_errors(heroku, tmp_path):
+    """Errors name what to do next."""
     code, reply, _ = heroku()
     assert (code, "usage: deploy/heroku/push.sh APP" in reply) == (2, True)
     code, reply, _ = heroku("my-app", "9.9.9")

@@ -17,14 +17,16 @@ def script(tmp_path):
 
 
 @pytest.mark.parametrize(("require", "code"), [("0", 0), ("1", 2)])
-def test_where_pip_audit_cannot_be_had_it_is_skipped(script, require, code):
+def test_without_pip_audit(script, require, code):
+    """Without pip-audit the check is skipped, or fails if it is required."""
     done = run(str(script), cwd=script.parent, check=False, PYTHON="false", REQUIRE=require)
     assert done.returncode == code
     assert done.stderr == "vulnerabilities: skipped: no environment can be made for pip-audit\n"
 
 
 @pytest.mark.parametrize(("require", "code"), [("0", 0), ("1", 2)])
-def test_where_the_database_does_not_answer_it_is_skipped(script, require, code):
+def test_unreachable_database(script, require, code):
+    """Without the advisory database the check is skipped, or fails if it is required."""
     tool = script.parents[1] / ".cache" / "audit"
     (tool / "bin").mkdir(parents=True)
     shutil.copy(ROOT / "requirements/audit.txt", tool / "made-from.txt")

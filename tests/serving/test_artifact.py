@@ -28,23 +28,26 @@ def md5(path):
     return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
-def test_opens_what_was_written(checkout):
-    found = opened(checkout)
-    assert found.card == card()
-    assert found.reference == REFERENCE
-    assert found.md5 == md5(checkout / "data/model/model.onnx")
-    assert dict(found.pins) == {name: md5(checkout / "data/model" / name) for name in FILES}
-    assert found.predictor.predict(found.golden.batches) == list(found.golden.predictions)
-    assert len(found.golden.batches) == 20
+def test_round_trip(checkout):
+    """An artifact opens with the card, reference and golden rows that were written."""
+    loaded = opened(checkout)
+    assert loaded.card == card()
+    assert loaded.reference == REFERENCE
+    assert loaded.md5 == md5(checkout / "data/model/model.onnx")
+    assert dict(loaded.pins) == {name: md5(checkout / "data/model" / name) for name in FILES}
+    assert loaded.predictor.predict(loaded.golden.batches) == list(loaded.golden.predictions)
+    assert len(loaded.golden.batches) == 20
 
 
-def test_equal_input_gives_equal_bytes(tmp_path):
+def test_reproducible_bytes(tmp_path):
+    """Equal inputs give equal bytes in every file."""
     one, two = (make_checkout(tmp_path / name) for name in ("one", "two"))
     for name in FILES:
         assert (one / "data/model" / name).read_bytes() == (two / "data/model" / name).read_bytes()
 
 
-def test_json_is_sorted_indented_and_ends_its_line(checkout):
+def test_json_format(checkout):
+    """JSON files have sorted keys, an indent and a final newline."""
     for name in ("card.json", "golden.json"):
         text = (checkout / "data/model" / name).read_text()
         assert text.endswith("\n")
@@ -52,13 +55,15 @@ def test_json_is_sorted_indented_and_ends_its_line(checkout):
         assert '\n  "' in text
 
 
-def test_the_order_of_a_dictionary_does_not_reach_the_card():
+def test_canonical_json():
+    """The card's bytes do not depend on the order of its dictionaries."""
     turned = {name: card().versions[name] for name in reversed(card().versions)}
     forwards, backwards = card(params={"a": 1, "b": 2}), card(params={"b": 2, "a": 1}, versions=turned)
     assert artifact.canonical_json(forwards) == artifact.canonical_json(backwards)
 
 
-def test_a_failed_write_leaves_the_old_file(checkout, monkeypatch):
+def test_failed_write(checkout, monkeypatch):
+    """A failed write leaves the old files and no temporary ones."""
     before = {name: md5(checkout / "data/model" / name) for name in FILES}
     monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "disk full")))
     with pytest.raises(WriteError, match=r"(?s)disk full.*make room"):
@@ -70,7 +75,8 @@ def test_a_failed_write_leaves_the_old_file(checkout, monkeypatch):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_changed_bytes_are_refused_with_both_hashes(checkout, name):
+def test_changed_bytes(checkout, name):
+    """A file with other bytes is refused; the error names the expected and the actual hash."""
     file = checkout / "data/model" / name
     was = md5(file)
     data = bytearray(file.read_bytes())
@@ -81,7 +87,8 @@ def test_changed_bytes_are_refused_with_both_hashes(checkout, name):
     assert str(caught.value).startswith(f"{file}: is not the pinned file: expected md5 {was}, found {md5(file)}\n")
 
 
-def test_wrong_bytes_are_refused_before_anything_parses_them(checkout, monkeypatch):
+def test_hash_before_parsing(checkout, monkeypatch):
+    """Hashes are checked before any file is parsed."""
     (checkout / "data/model/reference.json").write_bytes(b"other")
     monkeypatch.setattr(artifact, "Predictor", lambda *_: pytest.fail("parsed the model"))
     monkeypatch.setattr(msgspec.json, "decode", lambda *_, **__: pytest.fail("parsed the JSON"))
@@ -89,7 +96,8 @@ def test_wrong_bytes_are_refused_before_anything_parses_them(checkout, monkeypat
         opened(checkout)
 
 
-def test_each_file_is_read_once(checkout, monkeypatch):
+def test_single_read(checkout, monkeypatch):
+    """Each file is read once, so that the checked bytes are the parsed ones."""
     seen = []
     read = type(checkout).read_bytes
     monkeypatch.setattr(type(checkout), "read_bytes", lambda self: seen.append(self.name) or read(self))
@@ -98,7 +106,8 @@ def test_each_file_is_read_once(checkout, monkeypatch):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_missing_file_is_named_with_its_pin(checkout, name):
+def test_missing_file(checkout, name):
+    """The error for a missing file names it and its pin."""
     file = checkout / "data/model" / name
     was = md5(file)
     file.unlink()
@@ -106,7 +115,8 @@ def test_a_missing_file_is_named_with_its_pin(checkout, name):
         opened(checkout)
 
 
-def test_an_unreadable_file_is_named(checkout):
+def test_unreadable_file(checkout):
+    """The error for an unreadable file names it."""
     pins = read_pins(checkout / "dvc.lock", checkout / "data/model")
     (checkout / "data/model/model.onnx").unlink()
     (checkout / "data/model/model.onnx").mkdir()
@@ -115,7 +125,8 @@ def test_an_unreadable_file_is_named(checkout):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_missing_pin_is_named(checkout, name):
+def test_missing_pin(checkout, name):
+    """A dvc.lock without one of the files is refused by the file's name."""
     lines = (checkout / "dvc.lock").read_text().splitlines()
     start = next(n for n, line in enumerate(lines) if line.endswith(name))
     (checkout / "dvc.lock").write_text("\n".join(lines[:start] + lines[start + 4 :]))
@@ -123,21 +134,24 @@ def test_a_missing_pin_is_named(checkout, name):
         opened(checkout)
 
 
-def test_a_pin_that_is_not_handed_over_is_no_pin(checkout):
+def test_pin_not_passed(checkout):
+    """A file whose pin is not passed is refused."""
     directory = checkout / "data/model"
     pins = read_pins(checkout / "dvc.lock", directory)
     with pytest.raises(ArtifactError, match=r"card\.json: has no pin"):
         open_artifact(directory, {name: md5 for name, md5 in pins.items() if name != "card.json"})
 
 
-def test_a_missing_lock_is_named(checkout):
+def test_missing_lock(checkout):
+    """The error for a missing dvc.lock names it."""
     (checkout / "dvc.lock").unlink()
     with pytest.raises(ArtifactError, match=r"dvc\.lock: cannot be read"):
         opened(checkout)
 
 
 @pytest.mark.parametrize("text", ["", "{", "stages: 3", "a: [", "\x00", "stages:\n  train:\n    outs: 7"])
-def test_an_unreadable_lock_is_named(checkout, text):
+def test_malformed_lock(checkout, text):
+    """The error for a malformed dvc.lock names it."""
     (checkout / "dvc.lock").write_text(text)
     with pytest.raises(ArtifactError, match=r"dvc\.lock: "):
         opened(checkout)
@@ -145,21 +159,24 @@ def test_an_unreadable_lock_is_named(checkout, text):
 
 @given(data=st.binary(max_size=200))
 @settings(max_examples=60)
-def test_any_lock_at_all_opens_nothing(tmp_path_factory, data):
+def test_arbitrary_lock(tmp_path_factory, data):
+    """Arbitrary bytes in dvc.lock raise ArtifactError."""
     root = tmp_path_factory.mktemp("fuzz")
     (root / "dvc.lock").write_bytes(data)
     with pytest.raises(ArtifactError):
         read_pins(root / "dvc.lock", root / "data/model")
 
 
-def test_a_model_folder_that_is_a_link_is_pinned_by_its_name(checkout, tmp_path_factory):
+def test_linked_directory(checkout, tmp_path_factory):
+    """A model directory that is a symbolic link is pinned under its own name."""
     elsewhere = tmp_path_factory.mktemp("cache") / "model"
     (checkout / "data/model").rename(elsewhere)
     (checkout / "data/model").symlink_to(elsewhere)
     assert opened(checkout).card == card()
 
 
-def test_relative_paths_name_the_same_pins(checkout, monkeypatch):
+def test_relative_paths(checkout, monkeypatch):
+    """Relative paths find the same pins as absolute ones."""
     directory = checkout / "data/model"
     monkeypatch.chdir(checkout / "data")
     relative = type(checkout)("../dvc.lock"), type(checkout)("model")
@@ -167,21 +184,23 @@ def test_relative_paths_name_the_same_pins(checkout, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("features", "said"),
+    ("features", "message"),
     [
         (tuple(NAMES[:-1]), f"only this code has ['{NAMES[-1]}']"),
         ((*NAMES, "B99"), "only the model has ['B99']"),
         (tuple(reversed(NAMES)), "in another order"),
     ],
 )
-def test_a_model_of_other_features_is_refused(tmp_path, features, said):
+def test_other_features(tmp_path, features, message):
+    """A model with other features is refused with the difference."""
     make_checkout(tmp_path, features=features)
     with pytest.raises(ArtifactError) as caught:
         opened(tmp_path)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_a_model_that_answers_otherwise_is_refused_with_the_largest_difference(tmp_path):
+def test_golden_mismatch(tmp_path):
+    """A model that does not reproduce its golden rows is refused with the largest difference."""
     make_checkout(tmp_path, model=linear_onnx(per_kilogram=0.00101))
     with pytest.raises(ArtifactError) as caught:
         opened(tmp_path)
@@ -192,7 +211,8 @@ def test_a_model_that_answers_otherwise_is_refused_with_the_largest_difference(t
 
 @pytest.mark.parametrize("field", ["yield", "lower", "upper"])
 @pytest.mark.parametrize(("by", "opens"), [(0.9e-6, True), (2e-6, False)])
-def test_each_number_of_a_golden_row_counts_to_a_millionth(checkout, field, by, opens):
+def test_golden_tolerance(checkout, field, by, opens):
+    """Golden predictions are compared with a tolerance of one millionth."""
     file = checkout / "data/model/golden.json"
     golden = json.loads(file.read_text())
     golden["predictions"][7][field] += by
@@ -206,7 +226,8 @@ def test_each_number_of_a_golden_row_counts_to_a_millionth(checkout, field, by, 
 
 
 @pytest.mark.parametrize("change", [{"predictions": []}, {"batches": [], "predictions": []}])
-def test_golden_rows_without_answers_are_refused(checkout, change):
+def test_golden_counts(checkout, change):
+    """Golden rows need as many predictions as batches, at least one."""
     file = checkout / "data/model/golden.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | change))
     pin(checkout)
@@ -216,14 +237,16 @@ def test_golden_rows_without_answers_are_refused(checkout, change):
 
 @pytest.mark.parametrize("name", ["card.json", "golden.json"])
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"surplus": 1}', "\udcff"])
-def test_pinned_json_of_another_form_is_refused(checkout, name, text):
+def test_malformed_json(checkout, name, text):
+    """A pinned JSON file with an unknown structure is refused."""
     (checkout / "data/model" / name).write_bytes(text.encode(errors="surrogateescape"))
     pin(checkout)
     with pytest.raises(ArtifactError, match=f"{name}: cannot be read by this code"):
         opened(checkout)
 
 
-def test_a_pinned_file_that_is_no_model_is_refused(checkout):
+def test_not_a_model(checkout):
+    """A pinned model.onnx that is not a model is refused."""
     (checkout / "data/model/model.onnx").write_bytes(b"pinned, but no model")
     pin(checkout)
     with pytest.raises(ArtifactError, match=r"model\.onnx: is not a model that onnxruntime can open"):

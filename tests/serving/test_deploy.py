@@ -1,4 +1,4 @@
-"""`batchyield deploy start`, `shadow`, `rollback` and `compare` as an operator types them, over a real checkout."""
+"""`batchyield deploy start`, `shadow` and `rollback`, and `model compare`, in a real checkout."""
 
 import json
 import re
@@ -42,25 +42,26 @@ def revision(name, root):
     return git("rev-parse", name, cwd=root).strip()
 
 
-def test_deploy_tells_what_changes_and_rollback_returns(checkout, capfd):
+def test_deploy_and_rollback(checkout, capfd):
+    """`deploy start` reports the changed predictions, and `deploy rollback` restores the previous model."""
     lock = pins_of(checkout / "data/model")[MODEL]
     with Running(checkout, "--workers", "2") as running, Load(running.url) as load:
         until(lambda: live_workers(checkout / ".serving/workers"), 2)
         assert main(["deploy", "start", "line@v2.0.0"]) == 0
-        said = capfd.readouterr().out
-        assert "20 batches, 20 changed: mean +0.06250, 95 % within 0.06250, largest +0.06250, 20 outside" in said
-        assert "on the candidate's golden rows" in said
-        assert re.search(r"charge 300 kg +20 batches, mean \+0.06250", said)
-        assert "batch 0: 0.9000 -> 0.9625, outside its interval" in said
+        output = capfd.readouterr().out
+        assert "20 batches, 20 changed: mean +0.06250, 95 % within 0.06250, largest +0.06250, 20 outside" in output
+        assert "on the candidate's golden rows" in output
+        assert re.search(r"charge 300 kg +20 batches, mean \+0.06250", output)
+        assert "batch 0: 0.9000 -> 0.9625, outside its interval" in output
         for status in live_workers(checkout / ".serving/workers"):
             expected = f"{status.serving.md5[:12]}, version 2.0.0, revision {revision('HEAD~2', checkout)[:12]}"
-            assert f"worker {status.pid} serves {expected}" in said
-        told = httpx.get(f"{running.url}/v1/model").json()
-        assert (told["version"], told["revision"]) == ("2.0.0", revision("HEAD~2", checkout))
+            assert f"worker {status.pid} serves {expected}" in output
+        served = httpx.get(f"{running.url}/v1/model").json()
+        assert (served["version"], served["revision"]) == ("2.0.0", revision("HEAD~2", checkout))
 
         assert main(["deploy", "start", "HEAD~1"]) == 2, "a model that this code refuses reaches no worker"
         assert "golden rows are not predicted as recorded" in capfd.readouterr().err
-        assert httpx.get(f"{running.url}/v1/model").json() == told
+        assert httpx.get(f"{running.url}/v1/model").json() == served
 
         assert main(["deploy", "shadow", "HEAD", "--json"]) == 0
         assert json.loads(capfd.readouterr().out)["rollout"]["workers"][0]["shadow"]["pins"][MODEL] == lock
@@ -81,49 +82,53 @@ def test_deploy_tells_what_changes_and_rollback_returns(checkout, capfd):
     assert {reply.answer for reply in load.replies} <= {0.9, 0.9625}
 
 
-def test_a_worker_that_refuses_what_the_command_found_good_fails_the_deployment(checkout, capfd):
+def test_worker_refuses(checkout, capfd):
+    """A deployment fails and is reverted if a worker refuses the model."""
     with Running(checkout) as running:
         [status] = until(lambda: live_workers(checkout / ".serving/workers"))
         models = ModelStore(checkout / ".serving")
-        wish, spoiled = ModelStore.set_desired, []
+        set_desired, spoiled = ModelStore.set_desired, []
 
         def spoiling(self, desired):
             if desired.serving and not spoiled:
                 spoiled.append((self.path(desired.serving) / MODEL).write_bytes(b"spoiled on its way"))
-            wish(self, desired)
+            set_desired(self, desired)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(ModelStore, "set_desired", spoiling)
             assert main(["deploy", "start", "HEAD~2"]) == 1
-        said = capfd.readouterr().out
-        assert "REFUSED, the desired state is as before" in said
-        assert f"worker {status.pid}: " in said
-        assert "model.onnx: is not the pinned file" in said
+        output = capfd.readouterr().out
+        assert "REFUSED, the desired state is as before" in output
+        assert f"worker {status.pid}: " in output
+        assert "model.onnx: is not the pinned file" in output
         assert httpx.get(f"{running.url}/v1/model").json()["refused"] == []
         assert models.desired().serving is None
         assert main(["deploy", "start", "HEAD~2"]) == 0, "the store is mended by the next deployment"
 
 
-def test_deploying_without_a_running_worker_is_for_the_next_start(checkout, capfd):
+def test_deploy_without_worker(checkout, capfd):
+    """A deployment without a running worker takes effect at the next start."""
     assert main(["deploy", "start", "HEAD~2", "--models", "elsewhere", "--wait", "0"]) == 0
     assert "no worker is running; the next one to start serves" in capfd.readouterr().out
     with Running(checkout, BATCHYIELD_MODELS=str(checkout / "elsewhere")) as running:
         assert httpx.get(f"{running.url}/v1/model").json()["version"] == "2.0.0"
 
 
-def test_compare_names_two_revisions_or_one_beside_what_serves(checkout, capfd):
+def test_compare(checkout, capfd):
+    """`model compare` compares two revisions, or one with the serving model."""
     assert main(["model", "compare", "HEAD~2", "HEAD", "--json"]) == 0
-    made = json.loads(capfd.readouterr().out)
-    assert made["overall"]["mean"] == -0.0625
-    assert made["files"] == ["model.onnx", "golden.json"]
-    assert made["baseline"]["version"] == "2.0.0"
+    comparison = json.loads(capfd.readouterr().out)
+    assert comparison["overall"]["mean"] == -0.0625
+    assert comparison["files"] == ["model.onnx", "golden.json"]
+    assert comparison["baseline"]["version"] == "2.0.0"
     assert main(["model", "compare", "HEAD~2"]) == 0
     assert "mean +0.06250" in capfd.readouterr().out
     assert main(["model", "compare", "HEAD", "HEAD"]) == 0
     assert "the same bytes in all four files" in capfd.readouterr().out
 
 
-def test_a_comparison_is_that_of_differences_on_the_test_batches(tmp_path):
+def test_compare_on_test_batches(tmp_path):
+    """Two models are compared on the test batches, in total and by slice."""
     import pandas as pd
 
     from batchyield.modelling.parquet import write_table
@@ -137,15 +142,16 @@ def test_a_comparison_is_that_of_differences_on_the_test_batches(tmp_path):
         model(tmp_path / name, constant)
         artifact = open_artifact(tmp_path / name, pins_of(tmp_path / name))
         sides.append((artifact, ModelIdentity(artifact.md5, "v1", "1" * 40)))
-    made = compare_models(*sides, tmp_path)
-    assert made.overall == summarize_diff(*(artifact.predictor.predict(rows) for artifact, _ in sides))
-    assert made.rows == "data/split/test.parquet"
-    assert len(made.movers) == 10
-    assert {one.by for one in made.slices} == {"period", "spins", "charge", "reagent", "cells"}
-    assert "on data/split/test.parquet: 30 batches, 30 changed" in format_comparison(made)
+    comparison = compare_models(*sides, tmp_path)
+    assert comparison.overall == summarize_diff(*(artifact.predictor.predict(rows) for artifact, _ in sides))
+    assert comparison.rows == "data/split/test.parquet"
+    assert len(comparison.movers) == 10
+    assert {one.by for one in comparison.slices} == {"period", "spins", "charge", "reagent", "cells"}
+    assert "on data/split/test.parquet: 30 batches, 30 changed" in format_comparison(comparison)
 
 
-def test_two_deployments_at_once_are_refused(checkout, capfd):
+def test_concurrent_deployments(checkout, capfd):
+    """A second deployment at the same time is refused."""
     with deployment_lock(ModelStore(checkout / ".serving")):
         assert main(["deploy", "start", "HEAD~2"]) == 2
     assert "another deployment into .serving is running" in capfd.readouterr().err

@@ -12,35 +12,39 @@ def answers(values, half=0.02):
     return [Prediction(str(i), y, y - half, y + half) for i, y in enumerate(values)]
 
 
-def test_what_moved_is_counted_measured_and_named():
-    found = summarize_diff(answers([0.9, 0.8, 0.7]), answers([0.9, 0.81, 0.65], half=0.03))
-    assert (found.batches, found.changed, found.at, found.outside) == (3, 2, 2, 1)
-    assert found.largest == pytest.approx(-0.05)
-    assert found.mean == pytest.approx(-0.04 / 3, abs=1e-7)
-    assert found.width == pytest.approx(0.02)
-    assert "2 changed" in str(found)
+def test_summary():
+    """The summary counts and measures changed predictions."""
+    diff = summarize_diff(answers([0.9, 0.8, 0.7]), answers([0.9, 0.81, 0.65], half=0.03))
+    assert (diff.batches, diff.changed, diff.at, diff.outside) == (3, 2, 2, 1)
+    assert diff.largest == pytest.approx(-0.05)
+    assert diff.mean == pytest.approx(-0.04 / 3, abs=1e-7)
+    assert diff.width == pytest.approx(0.02)
+    assert "2 changed" in str(diff)
 
 
 @given(yields)
-def test_a_model_does_not_differ_from_itself(values):
-    found = summarize_diff(answers(values), answers(values))
-    assert (found.changed, found.largest, found.at, found.outside) == (0, 0, None, 0)
-    assert "none changed" in str(found)
+def test_equal_predictions(values):
+    """Equal predictions do not differ."""
+    diff = summarize_diff(answers(values), answers(values))
+    assert (diff.changed, diff.largest, diff.at, diff.outside) == (0, 0, None, 0)
+    assert "none changed" in str(diff)
 
 
 @given(yields, st.data())
-def test_slices_take_every_batch_apart_once(values, data):
+def test_slices(values, data):
+    """Every batch is in one slice per label, sorted by difference."""
     moved = answers([y + data.draw(st.floats(-0.1, 0.1)) for y in values])
     labels = {"spins": [data.draw(st.sampled_from("123")) for _ in values], "all": ["x"] * len(values)}
-    found = diff_by_slice(answers(values), moved, labels)
+    slices = diff_by_slice(answers(values), moved, labels)
     for aspect in labels:
-        assert sum(one.differences.batches for one in found if one.by == aspect) == len(values)
-    whole = next(one.differences for one in found if one.by == "all")
+        assert sum(one.differences.batches for one in slices if one.by == aspect) == len(values)
+    whole = next(one.differences for one in slices if one.by == "all")
     assert whole == summarize_diff(answers(values), moved)
-    sizes = [one.differences.mean_absolute for one in found]
+    sizes = [one.differences.mean_absolute for one in slices]
     assert sizes == sorted(sizes, reverse=True)
 
 
-def test_answers_that_do_not_match_are_a_bug():
+def test_other_length():
+    """Predictions of different length raise ValueError."""
     with pytest.raises(ValueError, match="argument"):
         summarize_diff(answers([0.9]), answers([0.9, 0.8]))

@@ -28,7 +28,7 @@ UNLIKE = Batch(id="unlike", A1=250.0, A3=405.0, A5="7:00:00", A6=29.0, B12=1200.
 
 
 def onnx_of(weights, factors=()):
-    """A model in double precision: 0.5 + weights @ features + the product of some; what is missing counts as nought."""
+    """A model in double precision: 0.5 + weights @ features + the product of some; missing features count as 0."""
     column = np.zeros((WIDTH, 1))
     for name, weight in weights.items():
         column[NAMES.index(name), 0] = weight
@@ -106,7 +106,8 @@ def total(explanation):
     return explanation.baseline + sum(c.effect for c in explanation.contributions) + explanation.rest
 
 
-def test_the_typical_batch_has_the_medians_and_lacks_what_most_lack():
+def test_typical_batch():
+    """The typical batch has the medians, and is blank where most batches are."""
     _, explainer, values = of_plant()
     blank = np.isnan(values).mean(axis=0) > 0.5
     assert blank.any()
@@ -117,7 +118,8 @@ def test_the_typical_batch_has_the_medians_and_lacks_what_most_lack():
     assert explainer.baseline == explainer._predictor.predict_yields(explainer.typical[None])[0]
 
 
-def test_of_a_linear_model_each_effect_is_its_weight_times_the_difference():
+def test_linear_model():
+    """Effects of a linear model are weight times difference."""
     weights = {"B14": 0.001, "A1": -0.002, "A6": 0.003, "B12": 0.0001}
     _, explainer = small(weights)
     row = featurize([UNLIKE]).values[0]
@@ -129,7 +131,8 @@ def test_of_a_linear_model_each_effect_is_its_weight_times_the_difference():
     assert {NAMES[i] for i in np.flatnonzero(effects)} == set(weights)
 
 
-def test_where_features_act_in_pairs_there_is_no_error():
+def test_pairwise_interactions():
+    """Shapley values are exact for pairwise interactions."""
     predictor, explainer = small({"A6": 0.001}, ("A1", "B14"))
     row = changed(explainer.typical, A1=250, B14=380, A6=29, A3=405, A4=700)
     expected = exact(predictor, explainer.typical, row)
@@ -137,7 +140,8 @@ def test_where_features_act_in_pairs_there_is_no_error():
     assert expected[NAMES.index("A1")] == pytest.approx(1e-6 * (250 - 300) * (409 + 380) / 2, abs=1e-12)
 
 
-def test_where_three_act_together_the_error_is_small():
+def test_three_way_interaction():
+    """Shapley values are close for an interaction of three features."""
     predictor, explainer = small({}, ("A1", "B14", "A5_clock"))
     row = changed(explainer.typical, A1=250, B14=380, A5_clock=365, A3=405, A4=700)
     expected = exact(predictor, explainer.typical, row)
@@ -146,7 +150,8 @@ def test_where_three_act_together_the_error_is_small():
 
 @given(which=st.sets(st.integers(0, WIDTH - 1), max_size=7), batch=st.integers(0, 399))
 @settings(max_examples=25, deadline=None)
-def test_of_a_trained_model_it_comes_near_the_exact_values(which, batch):
+def test_trained_model(which, batch):
+    """Shapley values of a trained model are close to the exact ones."""
     predictor, explainer, values = of_plant()
     row = explainer.typical.copy()
     row[list(which)] = values[batch, list(which)]
@@ -155,7 +160,8 @@ def test_of_a_trained_model_it_comes_near_the_exact_values(which, batch):
 
 @given(batch=st.integers(0, 399), blank=st.sets(st.integers(0, WIDTH - 1)))
 @settings(max_examples=25, deadline=None)
-def test_effects_sum_to_the_difference_and_are_nought_where_nothing_differs(batch, blank):
+def test_sum_of_effects(batch, blank):
+    """Effects add up to the difference, and are zero for equal features."""
     predictor, explainer, values = of_plant()
     row = values[batch].copy()
     row[list(blank)] = np.nan
@@ -173,7 +179,8 @@ anything = st.builds(Batch, A1=readings, A3=readings, A6=readings, B1=readings, 
 
 @given(batch=anything, top=st.integers(0, 12))
 @settings(max_examples=50, deadline=None)
-def test_an_explanation_sums_to_the_yield_that_is_answered(batch, top):
+def test_sum_of_explanation(batch, top):
+    """An explanation adds up to the predicted yield, largest contributions first."""
     predictor, explainer, _ = of_plant()
     (explanation,) = explainer.explain([batch], top)
     assert total(explanation) == pytest.approx(predictor.predict([batch])[0].yield_, abs=1e-9)
@@ -185,21 +192,24 @@ def test_an_explanation_sums_to_the_yield_that_is_answered(batch, top):
 
 @given(order=st.permutations(range(6)), count=st.integers(1, 6))
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_a_batch_is_explained_alike_in_any_company(order, count):
+def test_order_invariance(order, count):
+    """An explanation does not depend on the other batches of the call."""
     _, explainer, _ = of_plant()
-    asked = [*batches(4), UNLIKE, Batch()]
-    alone = [explainer.explain([batch])[0] for batch in asked]
-    assert explainer.explain([asked[n] for n in order[:count]]) == [alone[n] for n in order[:count]]
+    rows = [*batches(4), UNLIKE, Batch()]
+    alone = [explainer.explain([batch])[0] for batch in rows]
+    assert explainer.explain([rows[n] for n in order[:count]]) == [alone[n] for n in order[:count]]
 
 
-def test_another_explainer_of_the_same_model_says_the_same():
+def test_reproducible():
+    """A second explainer of the same model gives equal explanations."""
     predictor, explainer, values = of_plant()
     profile = build_reference(NAMES, values, predictor.predict_yields(values), {}, np.arange(len(values)))
     another = Explainer(Predictor(to_onnx(trained("line_trees"))), profile)
     assert another.explain([UNLIKE]) == explainer.explain([UNLIKE])
 
 
-def test_the_largest_are_told_with_their_values_and_the_others_are_summed():
+def test_top_contributions():
+    """The largest contributions have their values, and the others are summed."""
     weights = {"B14": 0.001, "A1": 0.0001, "A3": 0.0002}
     _, explainer = small(weights)
     (whole,) = explainer.explain([UNLIKE])
@@ -216,7 +226,8 @@ def test_the_largest_are_told_with_their_values_and_the_others_are_summed():
     assert total(short) == pytest.approx(total(whole))
 
 
-def test_a_missing_reading_has_an_effect_and_no_value():
+def test_missing_reading():
+    """A missing reading has an effect and no value."""
     _, explainer = small({"B14": 0.001})
     (explanation,) = explainer.explain([Batch()])
     (contribution,) = explanation.contributions
@@ -224,7 +235,8 @@ def test_a_missing_reading_has_an_effect_and_no_value():
     assert contribution.effect == pytest.approx(-0.409)
 
 
-def test_the_typical_batch_itself_has_nothing_to_explain():
+def test_explain_typical_batch():
+    """The typical batch has no contributions."""
     predictor = Predictor(onnx_of({"B14": 0.001}))
     values = featurize([CLEAN]).values
     explainer = Explainer(
@@ -234,7 +246,8 @@ def test_the_typical_batch_itself_has_nothing_to_explain():
     assert msgspec.json.encode(explainer.explain([CLEAN])[0].rest) == b"0.0"
 
 
-def test_no_batches_get_no_explanations():
+def test_no_batches():
+    """No batches give no explanations."""
     assert small({})[1].explain([]) == []
 
 
@@ -250,17 +263,20 @@ def test_no_batches_get_no_explanations():
         ),
     ],
 )
-def test_a_profile_that_cannot_be_used_is_refused(profile, problem):
+def test_invalid_profile(profile, problem):
+    """An invalid reference profile is refused."""
     with pytest.raises(ArtifactError, match=problem):
         Explainer(Predictor(linear_onnx()), read_reference(profile, "the profile"), "the profile")
 
 
-def test_a_model_that_answers_with_no_number_is_refused():
+def test_non_finite_prediction():
+    """A model that predicts infinity for a mixture is refused."""
     with pytest.raises(ArtifactError, match=r"the profile: the prediction for a mixture .* is not a number"):
         Explainer(Predictor(onnx_of({"B14": math.inf})), read_reference(REFERENCE), "the profile")
 
 
-def test_the_guide_has_the_numbers_of_the_code():
+def test_documentation():
+    """docs/explanations.md has the constants and example of the code."""
     guide = (ROOT / "docs/explanations.md").read_text()
     assert f"**{PERMUTATION_PAIRS}**" in guide
     assert f"the {TOP_CONTRIBUTIONS} largest" in guide

@@ -54,89 +54,104 @@ def graph_answering(**values):
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString()
 
 
-def test_answers_what_the_model_computes(predictor):
-    found = predictor.predict([CLEAN])
-    assert found == [Prediction("clean", 0.9, 0.9 - HALF_WIDTH, 0.9 + HALF_WIDTH)]
+def test_values(predictor):
+    """Predictions are the values that the model computes."""
+    predictions = predictor.predict([CLEAN])
+    assert predictions == [Prediction("clean", 0.9, 0.9 - HALF_WIDTH, 0.9 + HALF_WIDTH)]
 
 
-def test_answers_in_order_with_each_batch_s_own_name(predictor):
-    asked = batches(50)
-    found = predictor.predict(asked)
-    assert [p.id for p in found] == [b.id for b in asked]
-    assert [p.yield_ for p in found] == pytest.approx([0.9 + n / 1000 for n in range(50)], abs=1e-6)
+def test_order_and_ids(predictor):
+    """Predictions keep the order and the ids of the batches."""
+    rows = batches(50)
+    predictions = predictor.predict(rows)
+    assert [p.id for p in predictions] == [b.id for b in rows]
+    assert [p.yield_ for p in predictions] == pytest.approx([0.9 + n / 1000 for n in range(50)], abs=1e-6)
 
 
-def test_a_batch_without_a_name_or_a_reading_is_answered(predictor):
+def test_empty_batch(predictor):
+    """A batch without an id and without readings is predicted."""
     assert predictor.predict([Batch()])[0].id is None
     assert predictor.predict([Batch()])[0].yield_ == 0.5
 
 
-def test_no_batches_get_no_predictions(predictor):
+def test_no_batches(predictor):
+    """No batches give no predictions."""
     assert predictor.predict([]) == []
 
 
-def test_answers_are_plain_numbers(predictor):
+def test_plain_floats(predictor):
+    """Predictions are plain floats."""
     prediction = predictor.predict([CLEAN])[0]
     assert {type(prediction.yield_), type(prediction.lower), type(prediction.upper)} == {float}
 
 
 @given(order=st.permutations(range(12)), count=st.integers(1, 12))
-def test_a_batch_is_answered_alike_in_any_company(predictor, order, count):
-    asked = [*batches(10), CLEAN, SLIPPED]
-    alone = [predictor.predict([batch])[0] for batch in asked]
+def test_order_invariance(predictor, order, count):
+    """A batch's prediction does not depend on the other batches of the call."""
+    rows = [*batches(10), CLEAN, SLIPPED]
+    alone = [predictor.predict([batch])[0] for batch in rows]
     chosen = order[:count]
-    assert predictor.predict([asked[n] for n in chosen]) == [alone[n] for n in chosen]
+    assert predictor.predict([rows[n] for n in chosen]) == [alone[n] for n in chosen]
 
 
-def test_repaired_cells_are_told(predictor):
+def test_repaired_cells(predictor):
+    """Repaired cells are reported as warnings."""
     clean, slipped = predictor.predict([CLEAN, SLIPPED])
     assert clean.warnings == ()
     assert [(w.field, w.kind) for w in slipped.warnings] == [("B9", "full_width")]
 
 
-def test_warnings_of_the_sheet_come_first_and_stay_with_their_row(predictor):
-    told = CellWarning("A1", "too_long", "a cell longer than any reading")
-    clean, slipped = predictor.predict([CLEAN, SLIPPED], [(), (told,)])
+def test_sheet_warnings(predictor):
+    """Warnings of the sheet come first and stay with their row."""
+    warning = CellWarning("A1", "too_long", "a cell longer than any reading")
+    clean, slipped = predictor.predict([CLEAN, SLIPPED], [(), (warning,)])
     assert clean.warnings == ()
     assert [w.field for w in slipped.warnings] == ["A1", "B9"]
 
 
-def test_warnings_of_another_sheet_are_not_taken(predictor):
+def test_mismatched_warnings(predictor):
+    """Warnings for another number of rows raise an error."""
     with pytest.raises(ValueError, match="zip"):
         predictor.predict([CLEAN, SLIPPED], [()])
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("output", ["yield", "lower", "upper"])
-def test_what_is_no_number_is_never_answered(bad, output):
+def test_non_finite_prediction(bad, output):
+    """A prediction that is not finite raises an error."""
     answers = {"yield": 0.9, "lower": 0.8, "upper": 1.0} | {output: bad}
     predictor = Predictor(graph_answering(**answers), "the model")
     with pytest.raises(ArtifactError, match=r"the model: predicted .* for row 0, which is not a yield"):
         predictor.predict([CLEAN, CLEAN])
 
 
-def test_infinities_that_cancel_are_not_answered():
+def test_cancelling_infinities():
+    """Infinities that cancel raise an error."""
     predictor = Predictor(graph_answering(**{"yield": 0.9, "lower": float("-inf"), "upper": float("inf")}))
     with pytest.raises(ArtifactError, match="not a yield"):
         predictor.predict([CLEAN])
 
 
-def test_bytes_that_are_no_model_are_refused():
+def test_not_a_model():
+    """Bytes that are not an ONNX model are refused."""
     with pytest.raises(ArtifactError, match="not a model that onnxruntime can open"):
         Predictor(b"not a model")
 
 
-def test_a_model_of_another_width_is_refused():
+def test_other_width():
+    """A model with another number of features is refused."""
     with pytest.raises(ArtifactError, match=f"this code sends 'features' with {len(NAMES)} columns"):
         Predictor(linear_onnx(features=len(NAMES) + 1))
 
 
-def test_a_model_without_an_interval_is_refused():
+def test_missing_interval():
+    """A model without interval outputs is refused."""
     with pytest.raises(ArtifactError, match="reads yield, lower, upper"):
         Predictor(graph_answering(**{"yield": 0.9}))
 
 
-def test_the_model_of_the_tests_is_what_it_says():
+def test_linear_onnx():
+    """The linear model of the tests computes its formula."""
     model = onnx.load_model_from_string(linear_onnx())
     weights = onnx.numpy_helper.to_array(model.graph.initializer[0])
     assert np.flatnonzero(weights).tolist() == [NAMES.index("B14")]
@@ -151,23 +166,26 @@ def plant():
     return sheet.batches, trained.predict(values), Predictor(to_onnx(trained))
 
 
-def test_a_trained_model_is_answered_for_as_it_was_trained(plant):
-    asked, answers, predictor = plant
-    found = predictor.predict(asked)
+def test_trained_model(plant):
+    """The predictor reproduces the predictions of the trained model."""
+    rows, answers, predictor = plant
+    predictions = predictor.predict(rows)
     for name, expected in zip(("yield_", "lower", "upper"), answers, strict=True):
-        assert [getattr(p, name) for p in found] == pytest.approx(expected.tolist(), abs=1e-6)
-    assert all(p.lower <= p.yield_ <= p.upper for p in found)
+        assert [getattr(p, name) for p in predictions] == pytest.approx(expected.tolist(), abs=1e-6)
+    assert all(p.lower <= p.yield_ <= p.upper for p in predictions)
 
 
-def test_a_trained_model_answers_alike_in_any_company(plant):
-    asked, _, predictor = plant
-    together = predictor.predict(asked)
-    assert [predictor.predict([batch])[0] for batch in asked] == together
-    assert predictor.predict(asked[::-1]) == together[::-1]
-    assert predictor.predict(asked[7:16]) == together[7:16]
+def test_trained_model_order_invariance(plant):
+    """A trained model's predictions do not depend on the other batches of the call."""
+    rows, _, predictor = plant
+    together = predictor.predict(rows)
+    assert [predictor.predict([batch])[0] for batch in rows] == together
+    assert predictor.predict(rows[::-1]) == together[::-1]
+    assert predictor.predict(rows[7:16]) == together[7:16]
 
 
-def test_the_engine_does_not_report_its_use(tmp_path):
+def test_no_telemetry(tmp_path):
+    """onnxruntime sends no telemetry."""
     # Where it does, it begins by leaving an identifier below the home folder; with CI set it never does.
     silenced = {"CI", "GITHUB_ACTIONS", "ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME"}
     environment = {name: value for name, value in os.environ.items() if name not in silenced} | {"HOME": str(tmp_path)}
@@ -177,7 +195,8 @@ def test_the_engine_does_not_report_its_use(tmp_path):
 
 
 @given(st.lists(st.integers(0, 2 * 10**7).map(lambda half: half / 2 / 10**7), min_size=24, max_size=40), st.booleans())
-def test_many_numbers_are_rounded_as_one_is(numbers, up):
+def test_rounding(numbers, up):
+    """Arrays are rounded exactly as single numbers."""
     near = [math.nextafter(number, 2.0 if up else -1.0) for number in numbers]
     for given_numbers in (numbers, near):
         assert _round_decimals(np.array(given_numbers)) == [

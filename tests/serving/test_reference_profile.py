@@ -7,67 +7,76 @@ from batchyield.serving.reference_profile import build_reference, profile_column
 
 
 @given(st.lists(st.floats(-1e6, 1e6, width=32) | st.just(float("nan")), min_size=1, max_size=300))
-def test_a_profile_accounts_for_every_value(values):
+def test_profile(values):
+    """A profile accounts for every value."""
     column = np.array(values)
-    made = profile_column(column)
+    profile = profile_column(column)
     present = column[~np.isnan(column)]
-    assert made.count == len(present)
-    assert made.missing == pytest.approx(1 - len(present) / len(column))
+    assert profile.count == len(present)
+    assert profile.missing == pytest.approx(1 - len(present) / len(column))
     if len(present):
-        assert sum(made.shares) == pytest.approx(1)
-        assert len(made.shares) == len(made.edges) + 1
-        assert list(made.edges) == sorted(set(made.edges))
-        assert list(made.quantiles) == sorted(made.quantiles)
-        assert made.quantiles[0] == pytest.approx(present.min())
-        assert made.quantiles[-1] == pytest.approx(present.max())
+        assert sum(profile.shares) == pytest.approx(1)
+        assert len(profile.shares) == len(profile.edges) + 1
+        assert list(profile.edges) == sorted(set(profile.edges))
+        assert list(profile.quantiles) == sorted(profile.quantiles)
+        assert profile.quantiles[0] == pytest.approx(present.min())
+        assert profile.quantiles[-1] == pytest.approx(present.max())
 
 
-def test_the_profile_does_not_depend_on_the_order_of_the_batches():
+def test_order_invariance():
+    """A profile does not depend on the order of the batches."""
     column = np.random.default_rng(1).normal(size=500)
     assert profile_column(column) == profile_column(column[::-1])
 
 
-def test_equal_frequency_bins_hold_equal_shares():
+def test_bins():
+    """Equal-frequency bins hold equal shares."""
     assert set(profile_column(np.arange(1000.0)).shares) == {0.1}
 
 
-def test_a_reading_with_few_levels_keeps_one_bin_per_level():
-    made = profile_column(np.array([300.0] * 96 + [250.0] * 30 + [200.0] * 30))
-    assert made.edges == (200.0, 250.0)
-    assert made.shares == pytest.approx((30 / 156, 30 / 156, 96 / 156))
-    assert made.levels == (200.0, 250.0, 300.0)
-    assert made.novelty == 0
+def test_few_levels():
+    """A reading with few levels has one bin per level."""
+    profile = profile_column(np.array([300.0] * 96 + [250.0] * 30 + [200.0] * 30))
+    assert profile.edges == (200.0, 250.0)
+    assert profile.shares == pytest.approx((30 / 156, 30 / 156, 96 / 156))
+    assert profile.levels == (200.0, 250.0, 300.0)
+    assert profile.novelty == 0
 
 
-def test_levels_are_kept_only_where_they_are_few():
+def test_level_limit():
+    """Levels are kept up to their maximum number."""
     assert profile_column(np.arange(50.0)).levels == tuple(np.arange(50.0))
     assert profile_column(np.arange(51.0)).levels == ()
 
 
-def test_what_came_once_says_how_likely_the_next_value_is_new():
+def test_novelty():
+    """Novelty is the share of values that occur once."""
     assert profile_column(np.array([1.0] * 8 + [2.0, 3.0])).novelty == 0.2
     assert profile_column(np.arange(99.0)).novelty == 0.02
 
 
-def test_subgroups_follow_time_and_not_the_order_of_the_rows():
+def test_subgroups():
+    """Subgroups follow time, not the order of the rows."""
     drifting = np.linspace(0.8, 1.0, 100)
     shuffled = np.random.default_rng(1).permutation(100)
-    made = [build_reference(["a"], np.zeros((100, 1)), drifting[o], {}, o) for o in (np.arange(100), shuffled)]
-    assert made[0].subgroups == made[1].subgroups
-    assert made[0].subgroups.count == 4
-    assert made[0].subgroups.sd > profile_column(drifting).sd / 5, "a wandering plant wanders more than chance"
+    references = [build_reference(["a"], np.zeros((100, 1)), drifting[o], {}, o) for o in (np.arange(100), shuffled)]
+    assert references[0].subgroups == references[1].subgroups
+    assert references[0].subgroups.count == 4
+    assert references[0].subgroups.sd > profile_column(drifting).sd / 5, "a wandering plant wanders more than chance"
 
 
-def test_a_reading_that_never_came_is_all_missing():
-    made = profile_column(np.full(5, np.nan))
-    assert (made.count, made.missing, made.mean, made.shares) == (0, 1.0, None, ())
+def test_blank_reading():
+    """A reading without values is all missing."""
+    profile = profile_column(np.full(5, np.nan))
+    assert (profile.count, profile.missing, profile.mean, profile.shares) == (0, 1.0, None, ())
 
 
-def test_a_reference_names_every_feature():
+def test_reference():
+    """A reference has a profile for every feature."""
     values, yields = np.array([[1, np.nan], [2, 3]], dtype=np.float32), np.array([0.9, 0.92])
-    made = build_reference(["a", "b"], values, yields, {"A1": 0.5}, np.array([2, 1]))
-    assert made.blank == {"A1": 0.5}
-    assert made.subgroups is None, "two batches are no subgroup"
-    assert made.rows == 2
-    assert made.features["b"].missing == 0.5
-    assert made.prediction.mean == pytest.approx(0.91)
+    reference = build_reference(["a", "b"], values, yields, {"A1": 0.5}, np.array([2, 1]))
+    assert reference.blank == {"A1": 0.5}
+    assert reference.subgroups is None, "two batches are no subgroup"
+    assert reference.rows == 2
+    assert reference.features["b"].missing == 0.5
+    assert reference.prediction.mean == pytest.approx(0.91)

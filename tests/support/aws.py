@@ -34,70 +34,76 @@ def api(service):
     return botocore.session.Session().create_client(service, region_name=REGION)
 
 
-def put_secret(made):
-    generated = made.pop("GenerateSecretString", None)
+def put_secret(properties):
+    generated = properties.pop("GenerateSecretString", None)
     if generated:
-        made["SecretString"] = '{"username": "batchyield", "password": "%s"}' % ("x" * generated["PasswordLength"])
-    return api("secretsmanager").create_secret(**made)["ARN"]
+        properties["SecretString"] = '{"username": "batchyield", "password": "%s"}' % (
+            "x" * generated["PasswordLength"]
+        )
+    return api("secretsmanager").create_secret(**properties)["ARN"]
 
 
-def put_provider(made):
-    made = {"Url": made["Url"], "ClientIDList": made["ClientIdList"], "ThumbprintList": ["a" * 40]}
-    return api("iam").create_open_id_connect_provider(**made)["OpenIDConnectProviderArn"]
+def put_provider(properties):
+    properties = {"Url": properties["Url"], "ClientIDList": properties["ClientIdList"], "ThumbprintList": ["a" * 40]}
+    return api("iam").create_open_id_connect_provider(**properties)["OpenIDConnectProviderArn"]
 
 
-def put_alarm(made):
-    api("cloudwatch").put_metric_alarm(**(made | {"Threshold": float(made["Threshold"])}))
-    return made["AlarmName"]
+def put_alarm(properties):
+    api("cloudwatch").put_metric_alarm(**(properties | {"Threshold": float(properties["Threshold"])}))
+    return properties["AlarmName"]
 
 
-def put_target(made):
-    made = {**made, "MinCapacity": int(made["MinCapacity"]), "MaxCapacity": int(made["MaxCapacity"])}
-    api("application-autoscaling").register_scalable_target(**made)
-    return "|".join((made["ResourceId"], made["ScalableDimension"], made["ServiceNamespace"]))
+def put_target(properties):
+    properties = {
+        **properties,
+        "MinCapacity": int(properties["MinCapacity"]),
+        "MaxCapacity": int(properties["MaxCapacity"]),
+    }
+    api("application-autoscaling").register_scalable_target(**properties)
+    return "|".join((properties["ResourceId"], properties["ScalableDimension"], properties["ServiceNamespace"]))
 
 
-def put_scaling(made):
-    resource, dimension, namespace = made.pop("ScalingTargetId").split("|")
+def put_scaling(properties):
+    resource, dimension, namespace = properties.pop("ScalingTargetId").split("|")
     return api("application-autoscaling").put_scaling_policy(
-        **made, ResourceId=resource, ScalableDimension=dimension, ServiceNamespace=namespace
+        **properties, ResourceId=resource, ScalableDimension=dimension, ServiceNamespace=namespace
     )["PolicyARN"]
 
 
-def put_bucket_policy(made):
+def put_bucket_policy(properties):
     import json
 
-    api("s3").put_bucket_policy(Bucket=made["Bucket"], Policy=json.dumps(made["PolicyDocument"]))
-    return made["Bucket"]
+    api("s3").put_bucket_policy(Bucket=properties["Bucket"], Policy=json.dumps(properties["PolicyDocument"]))
+    return properties["Bucket"]
 
 
-def put_bucket(made):
+def put_bucket(properties):
     """moto's own kind leaves all but the name out."""
-    s3, name = api("s3"), made["BucketName"]
+    s3, name = api("s3"), properties["BucketName"]
     s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
-    s3.put_bucket_versioning(Bucket=name, VersioningConfiguration=made["VersioningConfiguration"])
-    s3.put_public_access_block(Bucket=name, PublicAccessBlockConfiguration=made["PublicAccessBlockConfiguration"])
+    s3.put_bucket_versioning(Bucket=name, VersioningConfiguration=properties["VersioningConfiguration"])
+    s3.put_public_access_block(Bucket=name, PublicAccessBlockConfiguration=properties["PublicAccessBlockConfiguration"])
     rules = [
         {"ApplyServerSideEncryptionByDefault": rule["ServerSideEncryptionByDefault"]}
-        for rule in made["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+        for rule in properties["BucketEncryption"]["ServerSideEncryptionConfiguration"]
     ]
     s3.put_bucket_encryption(Bucket=name, ServerSideEncryptionConfiguration={"Rules": rules})
     return name
 
 
-def put_subscription(made):
-    return api("sns").subscribe(**made, ReturnSubscriptionArn=True)["SubscriptionArn"]
+def put_subscription(properties):
+    return api("sns").subscribe(**properties, ReturnSubscriptionArn=True)["SubscriptionArn"]
 
 
-def put_database(made):
+def put_database(properties):
     """moto's own kind leaves half of the properties out."""
     for name in ("AllocatedStorage", "MaxAllocatedStorage", "BackupRetentionPeriod"):
-        made[name] = int(made[name])
-    made["MultiAZ"] = made["MultiAZ"] == "true"
-    made["VpcSecurityGroupIds"] = made.pop("VPCSecurityGroups")
+        properties[name] = int(properties[name])
+    properties["MultiAZ"] = properties["MultiAZ"] == "true"
+    properties["VpcSecurityGroupIds"] = properties.pop("VPCSecurityGroups")
     for name in ("DBSubnetGroupName", "DBParameterGroupName"):
-        made[name] = getattr(made[name], "name", made[name])
-    return api("rds").create_db_instance(**made)["DBInstance"]["DBInstanceIdentifier"]
+        properties[name] = getattr(properties[name], "name", properties[name])
+    return api("rds").create_db_instance(**properties)["DBInstance"]["DBInstanceIdentifier"]
 
 
 ATTRIBUTES = {"Endpoint.Address": "{}.rds.amazonaws.com", "Arn": "arn:aws:s3:::{}"}
@@ -117,9 +123,9 @@ LACKING = {
 
 def model(kind, put):
     def create(_, _name, cloudformation_json, _account, _region, **_rest):
-        made = created()
-        made.physical_resource_id = put(dict(cloudformation_json["Properties"]))
-        return made
+        resource = created()
+        resource.physical_resource_id = put(dict(cloudformation_json["Properties"]))
+        return resource
 
     def update(cls, original_resource, new_resource_name, cloudformation_json, account_id, region_name):
         again = kind.endswith("Alarm") and original_resource
@@ -136,7 +142,7 @@ def model(kind, put):
             "create_from_cloudformation_json": classmethod(create),
             "update_from_cloudformation_json": classmethod(update),
             "has_cfn_attr": classmethod(lambda _, name: name in ATTRIBUTES),
-            "get_cfn_attribute": lambda made, name: ATTRIBUTES[name].format(made.physical_resource_id),
+            "get_cfn_attribute": lambda resource, name: ATTRIBUTES[name].format(resource.physical_resource_id),
             "delete_from_cloudformation_json": classmethod(lambda *_: None),
         },
     )
@@ -150,10 +156,14 @@ def full_name(model, attribute):
     """What CloudWatch calls a balancer or its targets is the end of their ARN; moto leaves it out."""
     known = getattr(model, "get_cfn_attribute", None)
 
-    def found(made, name):
-        return made.arn.rpartition(":")[2].removeprefix("loadbalancer/") if name == attribute else known(made, name)
+    def get_attribute(resource, name):
+        return (
+            resource.arn.rpartition(":")[2].removeprefix("loadbalancer/")
+            if name == attribute
+            else known(resource, name)
+        )
 
-    model.get_cfn_attribute = found
+    model.get_cfn_attribute = get_attribute
     model.has_cfn_attr = classmethod(lambda *_: True)
 
 
@@ -213,7 +223,7 @@ def server():
 @pytest.fixture(scope="module")
 def account(server, awscli):
     """An empty account, which the AWS CLI and botocore reach through their environment variables."""
-    given = {
+    variables = {
         "AWS_ACCESS_KEY_ID": "k",
         "AWS_SECRET_ACCESS_KEY": "s",
         "AWS_DEFAULT_REGION": REGION,
@@ -224,7 +234,7 @@ def account(server, awscli):
     immediate = {"model_name": "ecs::task", "transition": {"progression": "immediate"}}
     httpx.post(f"{server}/moto-api/state-manager/set-transition", json=immediate).raise_for_status()
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        for name, value in given.items():
+        for name, value in variables.items():
             patch.setenv(name, value)
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         yield

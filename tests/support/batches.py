@@ -1,4 +1,4 @@
-"""Small simulated data and composed parameters for the tests of training; made once a session."""
+"""Small simulated data and composed parameters for the tests of training, created once a session."""
 
 from functools import cache
 from pathlib import Path

@@ -126,18 +126,18 @@ class Members:
 @contextlib.contextmanager
 def members(folder, count, *tls, **more):
     """A scheduler with so many workers."""
-    made = Members(folder, *tls, **more)
+    members = Members(folder, *tls, **more)
     with contextlib.ExitStack() as stack:
-        stack.callback(made.close)
+        stack.callback(members.close)
         for _ in range(count):
-            stack.enter_context(made.worker())
-        yield made
+            stack.enter_context(members.worker())
+        yield members
 
 
 @contextlib.contextmanager
-def client_of(made, workers):
+def client_of(members, workers):
     """A client, once so many workers are there."""
-    with Client(made.address, timeout=30, set_as_default=False) as client:
+    with Client(members.address, timeout=30, set_as_default=False) as client:
         if workers:
             client.wait_for_workers(workers, timeout=60)
         yield client

@@ -1,4 +1,4 @@
-"""Models that tell themselves apart by their answers, wishes for them, and callers that never pause."""
+"""Models that predict different constants, desired states that select them, and callers that never pause."""
 
 import hashlib
 import threading
@@ -18,7 +18,7 @@ A, B = 0.5, 0.5625
 
 
 def model(folder, constant, golden=None, **changes):
-    """Writes an artifact whose golden rows are its own, unless another model's constant is given for them."""
+    """Write an artifact whose golden rows are its own, unless another model's constant is given for them."""
     onnx = linear_onnx(constant)
     rows = golden_rows(onnx if golden is None else linear_onnx(golden), batches(20))
     write_artifact(folder, onnx, card(**changes), rows, REFERENCE)
@@ -28,8 +28,8 @@ def pins_of(folder):
     return {name: hashlib.md5((folder / name).read_bytes(), usedforsecurity=False).hexdigest() for name in FILES}
 
 
-def stored(root, constant, name=None, **changes):
-    """A model in the store of the service over `root`."""
+def store_model(root, constant, name=None, **changes):
+    """Write a model into the store of the service in `root` and return its deployment."""
     models = ModelStore(root / ".serving")
     name = name or f"model-{constant}"
     folder = models.path(Deployment(name, {}, "x", "x"))
@@ -38,23 +38,23 @@ def stored(root, constant, name=None, **changes):
     return Deployment(name, pins_of(folder), revision, f"v{constant}")
 
 
-def wish(root, **wanted):
-    """Wants something else of the service over `root`, and returns the revision of the wish."""
+def set_desired_model(root, **changes):
+    """Write a desired state for the service in `root` and return its revision."""
     models = ModelStore(root / ".serving")
     revision = 1 + max([0, *(status.desired_revision for status in live_workers(models.workers))])
-    models.set_desired(DesiredState(revision, **wanted))
+    models.set_desired(DesiredState(revision, **changes))
     return revision
 
 
-def acted(root, revision, workers=1):
-    """Waits until as many workers have acted upon a wish; what they say."""
+def wait_applied(root, revision, workers=1):
+    """Wait until that many workers have applied a desired state and return their statuses."""
     return until(
         lambda: [s for s in live_workers(root / ".serving/workers") if s.desired_revision >= revision], workers
     )
 
 
 def until(found, count=1, seconds=START_SECONDS):
-    """Waits for that many."""
+    """Poll `found` until it returns `count` items, and return them."""
     deadline = time.monotonic() + seconds
     while len(result := found()) != count:
         assert time.monotonic() < deadline, result
@@ -63,7 +63,7 @@ def until(found, count=1, seconds=START_SECONDS):
 
 
 class Reply(NamedTuple):
-    """A request's way: when it began, and what came of it."""
+    """The outcome of a request, and when it began."""
 
     caller: int
     began: float
@@ -73,7 +73,7 @@ class Reply(NamedTuple):
 
 
 class Load:
-    """Callers that ask without a pause; half of them on one connection each, half with a new one for each request."""
+    """Callers that send requests without a pause; half keep one connection, half open a new one for each request."""
 
     def __init__(self, url, callers=4):
         self.url, self.replies, self._stop = url, [], threading.Event()
@@ -90,7 +90,7 @@ class Load:
             thread.join()
 
     def answered(self, count):
-        """Waits until as many more replies have come."""
+        """Wait until `count` more replies have arrived."""
         goal = len(self.replies) + count
         until(lambda: [None] if len(self.replies) >= goal else [])
 
@@ -106,7 +106,7 @@ class Load:
             except httpx.TransportError as error:
                 self.replies.append(Reply(caller, began, repr(error), "", 0.0))
                 continue
-            said = reply.json() if reply.status_code == 200 else {"model": {"md5": ""}, "predictions": [{"yield": 0.0}]}
-            answer = said["predictions"][0]["yield"]
-            self.replies.append(Reply(caller, began, reply.status_code, said["model"]["md5"], answer))
+            body = reply.json() if reply.status_code == 200 else {"model": {"md5": ""}, "predictions": [{"yield": 0.0}]}
+            answer = body["predictions"][0]["yield"]
+            self.replies.append(Reply(caller, began, reply.status_code, body["model"]["md5"], answer))
         client.close()

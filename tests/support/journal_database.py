@@ -127,7 +127,7 @@ class Load:
 
 def lost(load, url):
     """The acknowledged responses that the journal does not hold exactly as they were sent."""
-    found = {}
+    stored = {}
     for row in rows_of(url):
-        found.setdefault(row.request, []).append(row.prediction.yield_)
-    return {request: yields for request, yields in load.acknowledged.items() if found.get(request) != yields}
+        stored.setdefault(row.request, []).append(row.prediction.yield_)
+    return {request: yields for request, yields in load.acknowledged.items() if stored.get(request) != yields}

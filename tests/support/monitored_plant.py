@@ -1,4 +1,4 @@
-"""A plant whose journal is written directly: what the watch and the report look at."""
+"""A plant whose journal is written directly, for the drift watcher and the report."""
 
 from functools import cache
 
@@ -40,7 +40,7 @@ def predictor():
 
 @cache
 def trained():
-    """The profile of the training, and the card that promises what is so."""
+    """The profile of the training batches, and a card with the true error."""
     rows, _ = plant()
     values = featurize(rows).values
     blank = {name: sum(getattr(row, name) is None for row in rows) / len(rows) for name in READING_NAMES}
@@ -48,18 +48,18 @@ def trained():
         [answer.yield_ for answer in predictor().predict(rows)]
     )  # as answered: rounded, levels stay levels
     names = [feature.name for feature in FEATURES]
-    made = build_reference(names, values, yields, blank, values[:, INDEX["id_number"]])
-    return made, card(metrics={"mae": 0.01}, rows=len(rows))
+    reference = build_reference(names, values, yields, blank, values[:, INDEX["id_number"]])
+    return reference, card(metrics={"mae": 0.01}, rows=len(rows))
 
 
 def coming(count, start=0, **changes):
     """The next batches, with readings changed by name: a value, or a function of the old one."""
     rows = plant()[1][start : start + count]
-    made = []
+    changed_rows = []
     for number, row in enumerate(rows, start):
         changed = {name: how(getattr(row, name)) if callable(how) else how for name, how in changes.items()}
-        made.append(msgspec.structs.replace(row, id=f"batch_{number}", **changed))
-    return made
+        changed_rows.append(msgspec.structs.replace(row, id=f"batch_{number}", **changed))
+    return changed_rows
 
 
 def raised(by):
@@ -100,8 +100,8 @@ def tell(store, predictions, error=0.0, spread=0.0125, seed=1):
 def make_plant(root):
     """A folder with a model whose profile is that of the plant, pinned."""
     make_checkout(root)
-    made, facts = trained()
+    reference, facts = trained()
     golden = golden_rows(linear_onnx(), batches(20))
-    write_artifact(root / "data" / "model", linear_onnx(), facts, golden, canonical_json(made))
+    write_artifact(root / "data" / "model", linear_onnx(), facts, golden, canonical_json(reference))
     pin(root)
     return root

@@ -1,4 +1,4 @@
-"""The real Prometheus, Alertmanager and PostgreSQL exporter over the very files of monitoring/, in a faster time."""
+"""The real Prometheus, Alertmanager and PostgreSQL exporter with the files of monitoring/, and shortened durations."""
 
 import os
 import re
@@ -36,9 +36,9 @@ def until(probe, about, seconds=60):
     """Return the first true value of `probe()`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        found = probe()
-        if found:
-            return found
+        result = probe()
+        if result:
+            return result
         time.sleep(0.1)
     raise AssertionError(f"not within {seconds} s: {about() if callable(about) else about}")
 
@@ -63,7 +63,7 @@ def hastened(rules):
 
 
 class _Program:
-    """A process that is ready once it says so, for as long as the block runs."""
+    """A process that runs during the block, entered once it reports ready."""
 
     health = "/-/ready"
 
@@ -118,7 +118,7 @@ class Alertmanager(_Program):
         super().__init__(folder, "prometheus-alertmanager", *options, "--cluster.listen-address=")
 
     def alerts(self):
-        """What it was sent and has not ended, with labels, annotations and status."""
+        """Its active alerts, with labels, annotations and status."""
         return self.client.get("/api/v2/alerts").json()
 
     def states(self):
@@ -169,9 +169,9 @@ class Prometheus(_Program):
 
     def value(self, expression):
         """The value of the only series of a query, None where there is none."""
-        found = self.query(expression)
-        assert len(found) <= 1, found
-        return found[0][1] if found else None
+        samples = self.query(expression)
+        assert len(samples) <= 1, samples
+        return samples[0][1] if samples else None
 
     def now(self):
         """Its clock."""
@@ -185,8 +185,8 @@ class Prometheus(_Program):
     def fired(self, since):
         """Names of the alerts that fired at any evaluation from `since` on."""
         passed = max(1, round(1000 * (self.now() - since)))
-        found = self.query(f'count by (alertname) (max_over_time(ALERTS{{alertstate="firing"}}[{passed}ms]))')
-        return {labels["alertname"] for labels, _ in found}
+        samples = self.query(f'count by (alertname) (max_over_time(ALERTS{{alertstate="firing"}}[{passed}ms]))')
+        return {labels["alertname"] for labels, _ in samples}
 
     def pass_by(self, seconds):
         """Returns once every group of rules was evaluated that much later."""

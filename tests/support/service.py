@@ -34,7 +34,7 @@ START_SECONDS = 120  # on a machine that is busy with other tests
 
 
 def linear_onnx(constant=0.5, per_kilogram=0.001, by="B14", features=WIDTH):
-    """A model that answers `constant + per_kilogram * by`, where a missing reading counts as nought."""
+    """A model that answers `constant + per_kilogram * by`, where a missing reading counts as 0."""
     weights = np.zeros((features, 1), dtype=np.float32)
     weights[NAMES.index(by), 0] = per_kilogram
     constants = {
@@ -115,19 +115,19 @@ def make_checkout(root, model=None, **changes):
 
 
 def python_of(part):
-    """Under which Python the `service`, the `client` or the `package` runs: noxfile.py gives each one of its own."""
+    """The Python that runs the `service`, the `client` or the `package`; noxfile.py sets one for each."""
     return os.environ.get(f"{part.upper()}_PYTHON", sys.executable)
 
 
 def environment(root, **more):
-    """What a service needs to know to serve the model in `root`."""
+    """The environment of a service for the model in `root`."""
     ours = {"BATCHYIELD_LOCK": str(root / "dvc.lock"), "BATCHYIELD_REVISION": REVISION}
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("BATCHYIELD_")}
     return inherited | ours | {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"} | more
 
 
 class Running:
-    """`python -m api` as a process of its own, for as long as the block runs."""
+    """`python -m api` as a process that runs during the block."""
 
     def __init__(self, root, *options, code=None, **more):
         """`code` is run instead of the module, and gets the port as its argument."""
@@ -184,7 +184,7 @@ class Running:
 
 
 def workers_of(running):
-    """Process ids of the workers, not of the helper that Python puts beside them."""
+    """Process ids of the workers, without Python's resource tracker."""
     pid = running.process.pid
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [int(child) for child in children if b"spawn_main" in _command_of(child)]
@@ -206,8 +206,8 @@ def refused(root, *options, **more):
 
 def client_of(root, **settings):
     """A client of the service over the model in `root`, whose start-up runs when it is entered."""
-    given = {"lock": str(root / "dvc.lock"), "revision": REVISION} | settings
-    return TestClient(create_app(Settings(**given)), raise_server_exceptions=False)
+    values = {"lock": str(root / "dvc.lock"), "revision": REVISION} | settings
+    return TestClient(create_app(Settings(**values)), raise_server_exceptions=False)
 
 
 @cache
@@ -217,7 +217,7 @@ def openapi_document():
 
 
 def refusal(response, status, kind):
-    """The problem of a refusal, having checked what all refusals have."""
+    """Check the common parts of a refusal and return its problem."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
     problem = response.json()
@@ -230,5 +230,5 @@ def refusal(response, status, kind):
 
 
 def places(problem):
-    """Where a refusal sees something wrong."""
+    """The locations of a problem's violations."""
     return [violation["where"] for violation in problem["violations"]]

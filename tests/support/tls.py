@@ -1,4 +1,4 @@
-"""TLS before a PostgreSQL that has none, as a hosted one is reached: real handshakes, real bytes behind them."""
+"""A TLS proxy for a PostgreSQL without TLS, as in front of a hosted database."""
 
 import contextlib
 import datetime
@@ -19,22 +19,22 @@ SSL_REQUEST = 80877103
 
 
 def certificate(path):
-    """Writes a certificate nobody vouches for, as that of a hosted database is, and its key."""
+    """Write a self-signed certificate, as that of a hosted database, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "database")])
     now = datetime.datetime.now(datetime.UTC)
-    made = x509.CertificateBuilder(
+    signed = x509.CertificateBuilder(
         name, name, key.public_key(), x509.random_serial_number(), now, now + datetime.timedelta(days=1)
     ).sign(key, hashes.SHA256())
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    path.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
+    path.write_bytes(private + signed.public_bytes(serialization.Encoding.PEM))
 
 
 @contextlib.contextmanager
 def hosted(unix_socket, pem=None):
-    """A port that leads to the server at a Unix socket, through TLS; without `pem` it says that there is no TLS.
+    """A port that leads to the server at a Unix socket, through TLS; without `pem` it refuses TLS.
 
     Yields the port and a list of the TLS versions that were agreed, one a connection.
     """

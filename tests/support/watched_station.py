@@ -59,7 +59,7 @@ class Station:
 
 
 class Callers:
-    """Callers who send batches, and one who sends the newest again and again, so that there is always traffic."""
+    """Callers that send batches, and one that repeats the newest, so that there is always traffic."""
 
     KEY = "that-of-prometheus-too"
 
