@@ -18,11 +18,7 @@ _version = Table("alembic_version", MetaData(), Column("version_num", String(32)
 
 
 def read_revision(database: Database) -> str | None:
-    """Return the revision of the schema, or None if the database has no tables yet.
-
-    Raises:
-        DatabaseUnavailableError: the database cannot be opened.
-    """
+    """Return the revision of the schema, or None if the database has no tables yet."""
     with database.read_transaction() as connection:
         if not connection.dialect.has_table(connection, _version.name):
             return None
@@ -45,18 +41,13 @@ def upgrade_schema(database: Database) -> tuple[str | None, str]:
         _check_revision_known(database, before)
         if before is None:
             with database.write_transaction() as connection:
-                create_tables(connection)
+                for tables in (metadata, _version.metadata):
+                    tables.create_all(connection)
+                connection.execute(insert(_version).values(version_num=newest_revision()))
         for revision in KNOWN_REVISIONS[KNOWN_REVISIONS.index(before) + 1 :] if before else ():
             with database.write_transaction() as connection:  # one each, so that other writers wait less
                 run_migrations(connection, revision)
         return before, newest_revision()
-
-
-def create_tables(connection: Connection) -> None:
-    """Create all tables at the newest revision."""
-    for tables in (metadata, _version.metadata):
-        tables.create_all(connection)
-    connection.execute(insert(_version).values(version_num=newest_revision()))
 
 
 def run_migrations(connection: Connection, revision: str = "head") -> None:
