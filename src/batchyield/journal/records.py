@@ -79,8 +79,9 @@ def split_request(
         body = None
     parts = []
     for first in range(0, len(batches), MAX_PART_BATCHES):
-        some, answers = (sequence[first : first + MAX_PART_BATCHES] for sequence in (batches, predictions))
-        parts.append(RequestPart(first, list(map(_id_of, some)), body or encode_inputs(some), _encode(answers)))
+        some = batches[first : first + MAX_PART_BATCHES]
+        predicted = _encode(predictions[first : first + MAX_PART_BATCHES])
+        parts.append(RequestPart(first, list(map(_id_of, some)), body or encode_inputs(some), predicted))
     return parts
 
 

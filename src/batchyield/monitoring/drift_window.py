@@ -109,13 +109,11 @@ def compute_window_drift(
     level: float = FALSE_ALARM_RATE,
     pause: Pause = no_throttle,
 ) -> WindowDrift:
-    """Compare a window with the reference.
+    """Compare a window with the profile of the model that answered.
 
     Args:
-        reference: profile of the model that answered.
-        batches: the window [n].
-        values: its features [n, len(FEATURES)].
-        yields: its predictions as fractions [n].
+        reference: that profile.
+        batches, values, yields: the window [n], its features [n, len(FEATURES)], its predictions as fractions [n].
         level: probability of any false alarm, for independent batches of a steady plant.
         pause: called after each reading.
     """
@@ -143,7 +141,11 @@ def _measure_reading(
     """Return a reading without its verdict, and the p values of its tests: values, blanks, new values."""
     profile, blank_trained = reference.features[FEATURE_OF_READING[name]], reference.blank.get(name, 0.0)
     present = column[~np.isnan(column)]
-    new = int(_is_new(profile, present).sum())
+    if profile.levels or not profile.count:
+        is_new = ~np.isin(present, np.asarray(profile.levels, dtype=present.dtype))
+    else:
+        is_new = (present < profile.quantiles[0]) | (present > profile.quantiles[-1])
+    new = int(is_new.sum())
     tests = (
         _distribution_p_value(profile, present),
         fisher_exact_p_value(blank, n, blank_trained, reference.rows) if n else 1.0,
@@ -152,14 +154,11 @@ def _measure_reading(
     moved = None
     if len(present) and profile.mean is not None and profile.sd:
         moved = round((float(present.mean()) - profile.mean) / profile.sd, MONITORING_DECIMALS)
-    psi, ks = _distances(profile, present)
-    return (
-        ReadingDrift(
-            *(name, FEATURE_OF_READING[name], DriftVerdict.STEADY, 1.0, psi, ks, moved),
-            *(_share(blank, n), blank_trained, _share(new, len(present))),
-        ),
-        tests,
+    blank_share, new_share = (
+        round(k / of, MONITORING_DECIMALS) if of else 0.0 for k, of in ((blank, n), (new, len(present)))
     )
+    figures = (*_distances(profile, present), moved, blank_share, blank_trained, new_share)
+    return ReadingDrift(name, FEATURE_OF_READING[name], DriftVerdict.STEADY, 1.0, *figures), tests
 
 
 def _judge(reading: ReadingDrift, p: float, enough: bool, level: float) -> ReadingDrift:
@@ -205,14 +204,3 @@ def _distribution_p_value(profile: Profile, present: NDArray[np.floating]) -> fl
     ks = ks_p_value(ks_distance(profile.quantiles, present), n, m)
     # Ranks detect a shift earlier, the distance a change of shape: the smaller of the two, times two (Bonferroni).
     return min(1.0, 2 * min(ks, mann_whitney_p_value(profile.quantiles, present, m)))
-
-
-def _is_new(profile: Profile, present: NDArray[np.floating]) -> NDArray[np.bool_]:
-    if profile.levels or not profile.count:
-        return ~np.isin(present, np.asarray(profile.levels, dtype=present.dtype))
-    outside: NDArray[np.bool_] = (present < profile.quantiles[0]) | (present > profile.quantiles[-1])
-    return outside
-
-
-def _share(k: int, n: int) -> float:
-    return round(k / n, MONITORING_DECIMALS) if n else 0.0

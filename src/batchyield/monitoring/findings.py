@@ -45,13 +45,9 @@ def read_findings(
 
     Args:
         database: the journal.
-        md5: of the model.
-        reference, card: of the same model.
+        md5, reference, card: of the model.
         batches: maximum size of the window, and of the measured batches.
         pause: called between small steps of work.
-
-    Raises:
-        DatabaseUnavailableError: the journal cannot be opened.
     """
     window = read_recent_batches(database, md5, batches, pause=pause)
     measured = read_recent_batches(database, md5, batches, measured=True, pause=pause, known=window)
@@ -69,8 +65,7 @@ def compute_findings(
 
     Args:
         reference, card: of the model.
-        window: predictions to compare with the training.
-        measured: predictions whose measured yield is known.
+        window, measured: predictions to compare with the training, and those whose measured yield is known.
         pause: called between small steps of work.
     """
     batches = [row.batch for row in window]

@@ -58,13 +58,11 @@ def compute_live_error(
     promised: Mapping[str, float],
     level: float,
 ) -> LiveError:
-    """Compare predictions with measured yields.
+    """Compare predictions and their intervals with measured yields, all as fractions [n].
 
     Args:
-        measured: measured yields as fractions [n].
-        predicted, lower, upper: predictions and their intervals [n].
-        promised: metrics of the model's card.
-        level: nominal coverage of the intervals, from the card.
+        measured, predicted, lower, upper: of the same batches.
+        promised, level: metrics and nominal coverage, from the model's card.
     """
     n, mae_promised = len(measured), promised.get("mae")
     if not n:
@@ -82,8 +80,7 @@ def wilson_interval(hits: int, n: int, z: float) -> EstimateWithLimits:
     """Return the share `hits / n` with its Wilson score interval (Wilson 1927), which is valid near 0 and 1 too.
 
     Args:
-        hits: successes.
-        n: trials, at least 1.
+        hits, n: successes and trials, at least one trial.
         z: normal quantile of the confidence level.
     """
     share, weight = hits / n, z * z / n

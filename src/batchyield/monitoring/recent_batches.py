@@ -43,17 +43,18 @@ def read_recent_batches(
 
     Args:
         database: the journal.
-        md5: of the model.
-        limit: maximum number of batches.
-        since: first time that is included, microseconds since 1970, UTC.
-        until: first time that is excluded.
+        md5, limit: of the model, and the maximum number of its batches.
+        since, until: first time that is included, and excluded, microseconds since 1970, UTC.
         measured: return only batches with a measured yield.
         horizon: number of newest predictions, of all models, to search; None: all between the two times.
         pause: called between small steps of work.
         known: predictions that were just read; with `measured`, those without a yield are read again, because
             their outcome may have arrived since.
     """
-    enough = min(limit, _count_outcomes(database)) if measured else limit
+    enough = limit
+    if measured:
+        with database.read_transaction() as connection:
+            enough = min(limit, connection.execute(select(func.count()).select_from(outcome)).scalar_one())
     newest: dict[str | BatchPosition, BatchPosition] = {}
     sizes: dict[int, int] = {}
     for page in _pages(database, since, until, horizon) if enough else ():
@@ -76,11 +77,6 @@ def read_recent_batches(
     if measured:
         rows = [row for row in rows if row.measured is not None]  # an outcome may have been removed since
     return sorted(rows, key=lambda row: (row.at, row.answer, row.position))
-
-
-def _count_outcomes(database: Database) -> int:
-    with database.read_transaction() as connection:
-        return connection.execute(select(func.count()).select_from(outcome)).scalar_one()
 
 
 def _pages(
