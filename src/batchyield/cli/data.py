@@ -3,12 +3,8 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from batchyield.cli.options import Parser, print_progress, print_result
-
-if TYPE_CHECKING:
-    from batchyield.versioning.storage import embedded_s3
 
 
 def add_commands(program: Parser) -> None:
@@ -118,28 +114,22 @@ def _demo(options: argparse.Namespace) -> int:
     return demo(options.s3_port, options.host, options.port, serving=not options.no_serve)
 
 
-def _s3_server(options: argparse.Namespace) -> "embedded_s3.Server":
-    from batchyield.versioning.storage import remotes
-
-    return remotes.embedded_server(options.s3_port)
-
-
 def _s3_start(options: argparse.Namespace) -> None:
-    from batchyield.versioning.storage import embedded_s3
+    from batchyield.versioning.storage import embedded_s3, remotes
 
-    print(embedded_s3.start(_s3_server(options)))
+    print(embedded_s3.start(remotes.embedded_server(options.s3_port)))
 
 
 def _s3_stop(options: argparse.Namespace) -> None:
-    from batchyield.versioning.storage import embedded_s3
+    from batchyield.versioning.storage import embedded_s3, remotes
 
-    print(embedded_s3.stop(_s3_server(options)))
+    print(embedded_s3.stop(remotes.embedded_server(options.s3_port)))
 
 
 def _s3_status(options: argparse.Namespace) -> int:
-    from batchyield.versioning.storage import embedded_s3
+    from batchyield.versioning.storage import embedded_s3, remotes
 
-    server = _s3_server(options)
+    server = remotes.embedded_server(options.s3_port)
     healthy = embedded_s3.is_healthy(server)
     text = f"{server.url} {'answers' if healthy else 'does not answer'}"
     print_result({"url": server.url, "healthy": healthy}, options, lambda _: text)

@@ -24,17 +24,19 @@ def add_commands(program: Parser) -> None:
     about = "Fetch a revision's model, report what it changes, and have every worker serve it."
     start = deploy.add("start", _start, about, "v1.2.0")
     start.add_argument("revision", help="any git revision, for example main, v1.2.0 or a commit")
-    _add_rollout_options(start)
 
     about = "Have every worker serve the previous model again, or that of a revision."
     rollback = deploy.add("rollback", _rollback, about)
     rollback.add_argument("revision", nargs="?", help="any git revision (the model that served before)")
-    _add_rollout_options(rollback)
 
     about = "Run a revision's model as shadow: it receives the same rows and answers no request."
     shadow = deploy.add("shadow", _shadow, about, "main")
     shadow.add_argument("revision", help="any git revision; `off` ends it")
-    _add_rollout_options(shadow)
+    about = "time for the workers before the change is taken back; 0 does not wait (%(default)g)"
+    for parser in (start, rollback, shadow):
+        add_models_option(parser)
+        parser.add_argument("--wait", type=float, default=WAIT_SECONDS, metavar="SECONDS", help=about)
+        add_json_option(parser)
 
     about = "Report which model each worker serves; exit code 1 if one has not the desired model."
     status = deploy.add("status", _status, about, "--json", json=True)
@@ -53,13 +55,6 @@ def add_models_option(parser: argparse.ArgumentParser) -> None:
     """Add `--models`, the folder that the workers of a service watch."""
     about = "its BATCHYIELD_MODELS (the variable, else .serving)"
     parser.add_argument("--models", type=Path, metavar="DIR", help=about)
-
-
-def _add_rollout_options(parser: argparse.ArgumentParser) -> None:
-    add_models_option(parser)
-    about = "time for the workers before the change is taken back; 0 does not wait (%(default)g)"
-    parser.add_argument("--wait", type=float, default=WAIT_SECONDS, metavar="SECONDS", help=about)
-    add_json_option(parser)
 
 
 def model_store(options: argparse.Namespace) -> "ModelStore":
@@ -83,9 +78,8 @@ def open_model(folder: Path, deployment: "Deployment") -> "tuple[Artifact, Model
     from batchyield.review.model_comparison import ModelIdentity
     from batchyield.serving.artifact import open_artifact
 
-    return open_artifact(folder, deployment.pins), ModelIdentity(
-        deployment.md5, deployment.version, deployment.revision
-    )
+    identity = ModelIdentity(deployment.md5, deployment.version, deployment.revision)
+    return open_artifact(folder, deployment.pins), identity
 
 
 def compare_with_serving(models: "ModelStore", folder: Path, deployment: "Deployment") -> "ModelComparison | None":
@@ -159,11 +153,6 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _report(result: "Rollout", options: argparse.Namespace, changes: "ModelComparison | None" = None) -> int:
-    print_result({"comparison": changes, "rollout": result}, options, lambda _: _render(result, options))
-    return 1 if result.problem else 0
-
-
-def _render(result: "Rollout", options: argparse.Namespace) -> str:
     lines = []
     if result.problem:
         lines += ["REFUSED, the desired state is as before:" if "wait" in options else "", result.problem]
@@ -173,7 +162,8 @@ def _render(result: "Rollout", options: argparse.Namespace) -> str:
     for worker in result.workers:
         shadow = f"; in the shadow {worker.shadow}" if worker.shadow else ""
         lines.append(f"worker {worker.pid} serves {worker.serving}{shadow}")
-    return "\n".join(filter(None, lines))
+    print_result({"comparison": changes, "rollout": result}, options, lambda _: "\n".join(filter(None, lines)))
+    return 1 if result.problem else 0
 
 
 def _serve(options: argparse.Namespace) -> int:
