@@ -58,7 +58,7 @@ def locate_journal(location: str, url_file: str, root: Path) -> URL | None:
 
 
 def mask_url(url: URL) -> str:
-    """Return the URL for messages and logs, without passwords."""
+    """Return the URL without passwords."""
     if url.get_backend_name() == "sqlite":
         return str(url.database)
     public = url.difference_update_query(SECRET_PARAMETERS).set(drivername="postgresql")
@@ -97,11 +97,7 @@ class Database:
 
     @contextlib.contextmanager
     def read_transaction(self) -> Iterator[Connection]:
-        """Open a transaction that only reads and never waits for a writer.
-
-        Raises:
-            DatabaseUnavailableError: the database cannot be opened, or its file is missing (reading creates none).
-        """
+        """Open a transaction that only reads and never waits for a writer; a missing file is an error."""
         if self.file is not None and not self.file.exists():
             raise DatabaseUnavailableError(f"there is no journal at {self.file}", LOCATION_REMEDY)
         with self._connect() as connection, connection.begin():

@@ -4,6 +4,7 @@ Only this module calls the database driver directly, because SQLAlchemy would co
 release the GIL a few times per commit and not once per row, since taking it back may cost a switch interval each time.
 """
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -122,12 +123,10 @@ class SqliteAppender(Appender):
 
     def _check_file(self) -> None:
         # Rows written to a deleted file would be lost without an error.
-        try:
-            same = self._file.stat().st_ino == self._inode
-        except OSError:
-            same = False
-        if not same:
-            raise LostFileError(f"{self._file} was removed or replaced")
+        with contextlib.suppress(OSError):
+            if self._file.stat().st_ino == self._inode:
+                return
+        raise LostFileError(f"{self._file} was removed or replaced")
 
 
 class PostgresAppender(Appender):

@@ -31,11 +31,7 @@ def newest_revision() -> str:
 
 
 def upgrade_schema(database: Database) -> tuple[str | None, str]:
-    """Create or migrate the schema, one process at a time, and return the revisions before and after.
-
-    Raises:
-        JournalError: the database cannot be opened, or its revision is unknown.
-    """
+    """Create or migrate the schema, one process at a time, and return the revisions before and after."""
     with database.exclusive_lock(UPGRADE_LOCK):
         before = read_revision(database) if database.file is None or database.file.exists() else None
         _check_revision_known(database, before)

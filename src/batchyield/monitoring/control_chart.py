@@ -49,7 +49,7 @@ def compute_control_chart(reference: Subgroups, yields: NDArray[np.floating]) ->
     limits come from the means of the training's subgroups in time order.
 
     Args:
-        reference: subgroups of the reference profile.
+        reference: subgroups of the training.
         yields: predictions as fractions [n], oldest first; split into subgroups from the newest back.
     """
     if reference.sd is None:

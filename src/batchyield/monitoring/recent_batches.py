@@ -4,15 +4,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from sqlalchemy import func, select
 
+from batchyield.journal import queries
 from batchyield.journal.database import Database
-from batchyield.journal.queries import (
-    AnswerKey,
-    JournalledPrediction,
-    read_answers,
-    read_batch_ids,
-    read_yields,
-    select_answers,
-)
+from batchyield.journal.queries import AnswerKey, JournalledPrediction
 from batchyield.journal.tables import outcome
 from batchyield.monitoring.throttle import Pause, no_throttle
 
@@ -71,7 +65,7 @@ def read_recent_batches(
     missing = positions - cached.keys()
     for answer_ids in _group_answers({answer_id: sizes[answer_id] for answer_id, _ in missing}):
         with database.read_transaction() as connection:
-            read = read_answers(connection, answer_ids)
+            read = queries.read_answers(connection, answer_ids)
         rows += [row for row in read if (row.answer, row.position) in missing]
         pause()
     if measured:
@@ -86,7 +80,7 @@ def _pages(
     before: tuple[int, int] | None = None
     while horizon is None or horizon > 0:
         with database.read_transaction() as connection:
-            keys = select_answers(connection, since, until, before=before, newest=True, limit=STEP_BATCHES)
+            keys = queries.select_answers(connection, since, until, before=before, newest=True, limit=STEP_BATCHES)
         if not keys:
             return
         page = []
@@ -116,7 +110,7 @@ def _list_batches(
 ) -> list[tuple[str | None, BatchPosition]]:
     """Return id and position of the last batches of some answers, newest first."""
     with database.read_transaction() as connection:
-        batch_ids = read_batch_ids(connection, [key.id for key, _ in answers])
+        batch_ids = queries.read_batch_ids(connection, [key.id for key, _ in answers])
         batches: list[tuple[str | None, BatchPosition]] = []
         for key, rows in answers:
             if key.id in batch_ids:  # otherwise it was pruned meanwhile
@@ -125,5 +119,5 @@ def _list_batches(
                 batches += positions[: -rows - 1 : -1]
         if not only_measured:
             return batches
-        yields = read_yields(connection, [id_ for id_, _ in batches if id_ is not None])
+        yields = queries.read_yields(connection, [id_ for id_, _ in batches if id_ is not None])
     return [(id_, position) for id_, position in batches if id_ in yields]

@@ -23,9 +23,8 @@ WIDTH, HEIGHT = 660, 190
 SMALL = 300, 120
 LIVE_GROUP_BATCHES = 25
 
-INK, FAINT, GRID, TRAINED, NOW, ALARM = (
-    f"var(--{name})" for name in ("ink", "faint", "grid", "trained", "now", "alarm")
-)
+COLOURS = ("ink", "faint", "grid", "trained", "now", "alarm")
+INK, FAINT, GRID, TRAINED, NOW, ALARM = (f"var(--{name})" for name in COLOURS)
 FONT = "system-ui, sans-serif"
 LAYERS = (("trained", TRAINED), ("now", NOW))
 
@@ -67,10 +66,7 @@ def distribution(comparison: ReadingComparison) -> Markup:
 
 def control_chart(chart: ControlChart) -> Markup:
     """Return the control chart: subgroup means, their moving average, limits."""
-    points = [
-        {"group": n, "mean": point.mean, "average": point.average, "out": point.out}
-        for n, point in enumerate(chart.points, 1)
-    ]
+    points = [{"group": n, "mean": p.mean, "average": p.average, "out": p.out} for n, p in enumerate(chart.points, 1)]
     base = alt.Chart(alt.InlineData(points))
     scale = alt.Scale(zero=False, padding=8)
     y = alt.Y("mean:Q", title="mean predicted yield", scale=scale, axis=alt.Axis(format=".3f"))
@@ -118,9 +114,8 @@ def live_error(rows: Sequence[JournalledPrediction], promised: float | None) -> 
     groups = [errors[start : start + LIVE_GROUP_BATCHES] for start in range(0, len(errors), LIVE_GROUP_BATCHES)]
     data = [{"group": n, "mae": float(np.mean(group))} for n, group in enumerate(groups, 1)]
     base = alt.Chart(alt.InlineData(data))
-    x = alt.X(
-        "group:Q", title=f"groups of {LIVE_GROUP_BATCHES} measured batches, oldest first", axis=_integer_axis(len(data))
-    )
+    title = f"groups of {LIVE_GROUP_BATCHES} measured batches, oldest first"
+    x = alt.X("group:Q", title=title, axis=_integer_axis(len(data)))
     y = alt.Y("mae:Q", title="mean absolute error", scale=alt.Scale(zero=True), axis=alt.Axis(format=".3f"))
     marks = [
         base.mark_line(color=NOW, strokeWidth=1.2).encode(x=x, y=y),
