@@ -78,10 +78,8 @@ def _import(options: argparse.Namespace) -> None:
 def _rebuild(options: argparse.Namespace) -> int:
     from batchyield.versioning.storage.demo_remote import rebuild_on
 
-    return rebuild_on(
-        *(options.file, options.into, options.overrides, options.s3_port, options.host, options.port),
-        serving=options.serve,
-    )
+    address = options.s3_port, options.host, options.port
+    return rebuild_on(options.file, options.into, options.overrides, *address, serving=options.serve)
 
 
 def _fetch(options: argparse.Namespace) -> None:

@@ -86,23 +86,21 @@ def compare_with_serving(models: "ModelStore", folder: Path, deployment: "Deploy
     """Compare a model with the one that serves, or would serve; None if that one cannot be opened."""
     from batchyield.errors import ArtifactError
     from batchyield.review import model_comparison
+    from batchyield.serving.artifact import read_pins
+    from batchyield.serving.deployment.model_store import Deployment
     from batchyield.serving.deployment.rollout import current_deployment
 
     candidate = open_model(folder, deployment)
     try:
-        current = current_deployment(models) or _workspace_model()
+        current = current_deployment(models)
+        if current is None:
+            workspace = Path("data/model").absolute()
+            pins = read_pins(Path("dvc.lock").absolute(), workspace)
+            current = Deployment(str(workspace), pins, "workspace", "unreleased")
         return model_comparison.compare_models(open_model(models.path(current), current), candidate)
     except ArtifactError as error:
         print(f"nothing to compare with: {error}", file=sys.stderr)
         return None
-
-
-def _workspace_model() -> "Deployment":
-    from batchyield.serving.artifact import read_pins
-    from batchyield.serving.deployment.model_store import Deployment
-
-    directory = Path("data/model").absolute()
-    return Deployment(str(directory), read_pins(Path("dvc.lock").absolute(), directory), "workspace", "unreleased")
 
 
 def _start(options: argparse.Namespace) -> int:
@@ -146,9 +144,7 @@ def _status(options: argparse.Namespace) -> int:
 
     models = model_store(options)
     desired, workers = models.desired(), tuple(live_workers(models.workers))
-    late = ", ".join(
-        str(status.pid) for status in workers if status.desired_revision < desired.revision or status.refused
-    )
+    late = ", ".join(str(w.pid) for w in workers if w.desired_revision < desired.revision or w.refused)
     return _report(Rollout(desired, workers, f"workers without the desired model: {late}" if late else ""), options)
 
 

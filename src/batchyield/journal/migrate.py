@@ -8,8 +8,6 @@ from batchyield.errors import JournalError
 from batchyield.journal.database import UPGRADE_LOCK, Database
 from batchyield.journal.tables import metadata
 
-SCRIPTS = "batchyield.journal:migrations"
-
 _VERSIONS = Path(__file__).parent / "migrations/versions"
 KNOWN_REVISIONS = tuple(sorted(file.stem[1:] for file in _VERSIONS.glob("v[0-9]*.py")))
 """Schema revisions, oldest first; each names its migration's file."""
@@ -52,7 +50,7 @@ def run_migrations(connection: Connection, revision: str = "head") -> None:
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", SCRIPTS)
+    config.set_main_option("script_location", "batchyield.journal:migrations")
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     command.upgrade(config, revision)

@@ -11,9 +11,6 @@ from batchyield.journal.records import normalize_id
 from batchyield.journal.tables import answer, asked, correction, outcome, pin
 from batchyield.serving.outcomes import CORRECTED, RECORDED, UNCHANGED, Outcome
 
-_LOCK = "LOCK TABLE outcome IN SHARE ROW EXCLUSIVE MODE"
-"""Serializes requests that record the same batch. SQLite has a single writer anyway."""
-
 
 class RecordedOutcome(NamedTuple):
     """One of `serving.outcomes.RESULTS`, the number of the batch's predictions, and md5 of each model that made one."""
@@ -38,8 +35,8 @@ def record_outcomes(database: Database, outcomes: Sequence[Outcome], source: Out
     """
     ids = [normalize_id(reported.id) for reported in outcomes]
     with database.write_transaction() as connection:
-        if not database.embedded:
-            connection.execute(text(_LOCK))
+        if not database.embedded:  # SQLite has a single writer, so no request records the same batch meanwhile
+            connection.execute(text("LOCK TABLE outcome IN SHARE ROW EXCLUSIVE MODE"))
         stored: dict[str, Any] = {}
         for some in split_ids(ids):
             rows = connection.execute(select(outcome).where(outcome.c.batch.in_(some)))

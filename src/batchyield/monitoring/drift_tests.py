@@ -74,11 +74,8 @@ def ks_p_value(distance: float, n: int, m: int) -> float:
 def mann_whitney_p_value(quantiles: Sequence[float], values: NDArray[np.floating], m: int) -> float:
     """Return the two-sided p value of the Mann–Whitney rank test; too large where values repeat.
 
-    Ranks are robust to a few typing errors, however large.
-
-    Args:
-        quantiles, m: of the reference at equal steps, and the number of its values.
-        values: of the window [n], n at least 1.
+    Ranks are robust to a few typing errors, however large. Quantiles and values are those of `ks_distance`; the
+    reference has `m` values.
     """
     below = np.searchsorted(quantiles, values, side="left") + np.searchsorted(quantiles, values, side="right")
     rank = float(below.mean()) / (2 * len(quantiles))

@@ -123,8 +123,8 @@ def compute_window_drift(
     enough = len(batches) >= MIN_WINDOW_BATCHES
     readings = tuple(_judge(reading, p, enough, level) for (reading, _), p in zip(measured, adjusted, strict=True))
     drifted = sorted((r for r in readings if r.verdict is DriftVerdict.DRIFTED), key=lambda r: (r.p, -(r.psi or 0.0)))
-    prediction = _measure_prediction(profile, yields, prediction_p, enough, level)
     names = tuple(r.reading for r in drifted)
+    prediction = _measure_prediction(profile, yields, prediction_p, enough, level)
     return WindowDrift(len(batches), MIN_WINDOW_BATCHES, names, prediction, readings)
 
 

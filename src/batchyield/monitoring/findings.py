@@ -63,10 +63,7 @@ def compute_findings(
 ) -> Findings:
     """Compute the findings from predictions of one model, each batch once, oldest first.
 
-    Args:
-        reference, card: of the model.
-        window, measured: predictions to compare with the training, and those whose measured yield is known.
-        pause: called between small steps of work.
+    `window` is compared with the training, `measured` with measured yields; `pause` is called between small steps.
     """
     batches = [row.batch for row in window]
     yields = np.array([row.prediction.yield_ for row in window], dtype=np.float64)
