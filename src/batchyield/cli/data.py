@@ -85,8 +85,7 @@ def _rebuild(options: argparse.Namespace) -> int:
 def _fetch(options: argparse.Namespace) -> None:
     from batchyield.versioning.storage import raw_data
 
-    lines = [*raw_data.clean_cache(), f"raw data {raw_data.fetch()}"]
-    print_result(lines, options, "\n".join)
+    print_result([*raw_data.clean_cache(), f"raw data {raw_data.fetch()}"], options, "\n".join)
 
 
 def _mirror(options: argparse.Namespace) -> None:

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from batchyield.serving.deployment.model_store import Deployment, ModelStore
     from batchyield.serving.deployment.rollout import Rollout
 
-WAIT_SECONDS = 60.0
-
 
 def add_commands(program: Parser) -> None:
     """Add the commands of `batchyield deploy`."""
@@ -35,7 +33,7 @@ def add_commands(program: Parser) -> None:
     about = "time for the workers before the change is taken back; 0 does not wait (%(default)g)"
     for parser in (start, rollback, shadow):
         add_models_option(parser)
-        parser.add_argument("--wait", type=float, default=WAIT_SECONDS, metavar="SECONDS", help=about)
+        parser.add_argument("--wait", type=float, default=60.0, metavar="SECONDS", help=about)
         add_json_option(parser)
 
     about = "Report which model each worker serves; exit code 1 if one has not the desired model."

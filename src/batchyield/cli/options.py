@@ -54,7 +54,6 @@ class Parser(argparse.ArgumentParser):
         """Return the parser of a new command.
 
         Args:
-            name: the verb.
             call: runs the command and returns its exit code; None is 0.
             about, example: one sentence for its help, and the arguments of an example.
             shared: the shared options that it has; keys of `SHARED_OPTIONS`.

@@ -46,11 +46,8 @@ def compute_control_chart(reference: Subgroups, yields: NDArray[np.floating]) ->
     """Return the control chart of predictions, or None if the training had too few batches for limits.
 
     Batches of a campaign are alike, so limits from the standard deviation of single yields would be too narrow. The
-    limits come from the means of the training's subgroups in time order.
-
-    Args:
-        reference: subgroups of the training.
-        yields: predictions as fractions [n], oldest first; split into subgroups from the newest back.
+    limits come from the means of the training's subgroups in time order. The predictions are fractions [n], oldest
+    first, and are split into subgroups from the newest back.
     """
     if reference.sd is None:
         return None

@@ -124,7 +124,13 @@ def compute_window_drift(
     readings = tuple(_judge(reading, p, enough, level) for (reading, _), p in zip(measured, adjusted, strict=True))
     drifted = sorted((r for r in readings if r.verdict is DriftVerdict.DRIFTED), key=lambda r: (r.p, -(r.psi or 0.0)))
     names = tuple(r.reading for r in drifted)
-    prediction = _measure_prediction(profile, yields, prediction_p, enough, level)
+    psi, ks = _distances(profile, yields)
+    mean = round(float(yields.mean()), MONITORING_DECIMALS) if len(yields) else None
+    z = None
+    if mean is not None and profile.mean is not None and profile.sd:
+        z = round((mean - profile.mean) / (profile.sd / len(yields) ** 0.5), MONITORING_DECIMALS)
+    verdict = _verdict(prediction_p < level and (psi or 0.0) >= MIN_PSI, enough)
+    prediction = PredictionDrift(verdict, round(prediction_p, 12), mean, profile.mean, z, psi, ks)
     return WindowDrift(len(batches), MIN_WINDOW_BATCHES, names, prediction, readings)
 
 
@@ -160,18 +166,6 @@ def _judge(reading: ReadingDrift, p: float, enough: bool, level: float) -> Readi
         or reading.new >= MIN_NEW_SHARE
     )
     return msgspec.structs.replace(reading, p=round(p, 12), verdict=_verdict(p < level and matters, enough))
-
-
-def _measure_prediction(
-    profile: Profile, yields: NDArray[np.floating], p: float, enough: bool, level: float
-) -> PredictionDrift:
-    psi, ks = _distances(profile, yields)
-    mean = round(float(yields.mean()), MONITORING_DECIMALS) if len(yields) else None
-    z = None
-    if mean is not None and profile.mean is not None and profile.sd:
-        z = round((mean - profile.mean) / (profile.sd / len(yields) ** 0.5), MONITORING_DECIMALS)
-    drifted = p < level and (psi or 0.0) >= MIN_PSI
-    return PredictionDrift(_verdict(drifted, enough), round(p, 12), mean, profile.mean, z, psi, ks)
 
 
 def _verdict(drifted: bool, enough: bool) -> DriftVerdict:

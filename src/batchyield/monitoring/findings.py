@@ -43,11 +43,7 @@ def read_findings(
 ) -> Findings:
     """Read the newest predictions of a model from the journal and compute the findings.
 
-    Args:
-        database: the journal.
-        md5, reference, card: of the model.
-        batches: maximum size of the window, and of the measured batches.
-        pause: called between small steps of work.
+    `batches` is the maximum size of the window, and of the measured batches; `pause` is called between small steps.
     """
     window = read_recent_batches(database, md5, batches, pause=pause)
     measured = read_recent_batches(database, md5, batches, measured=True, pause=pause, known=window)
