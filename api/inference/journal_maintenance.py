@@ -78,6 +78,6 @@ class JournalMaintenance:
                 with self._database.exclusive_lock(lock, wait=False) as acquired:
                     if acquired:
                         step()
-            except (SQLAlchemyError, BatchyieldError, self._database.driver_error, OSError) as error:
+            except (SQLAlchemyError, BatchyieldError, self._database.driver.Error, OSError) as error:
                 # The writer reports an unavailable journal; the next step tries again.
                 logger.warning("journal maintenance failed: %s", getattr(error, "orig", error))

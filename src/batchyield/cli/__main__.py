@@ -35,7 +35,8 @@ def build_parser() -> Parser:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code; an expected error is printed without a traceback."""
     options = build_parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)  # so that a command stops what it started, as it does at Ctrl-C
+    # So that a command stops what it started, as it does at Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return int(options.call(options) or 0)
     except BatchyieldError as error:
@@ -54,10 +55,6 @@ def _print_version() -> int:
 
     print(f"batchyield {version('batchyield')}")
     return 0
-
-
-def _interrupt(_number: int, _frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

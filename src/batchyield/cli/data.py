@@ -3,12 +3,8 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from batchyield.cli.options import Parser, print_progress, print_result
-
-if TYPE_CHECKING:
-    from batchyield.versioning.storage import embedded_s3
 
 
 def add_commands(program: Parser) -> None:
@@ -82,17 +78,14 @@ def _import(options: argparse.Namespace) -> None:
 def _rebuild(options: argparse.Namespace) -> int:
     from batchyield.versioning.storage.demo_remote import rebuild_on
 
-    return rebuild_on(
-        *(options.file, options.into, options.overrides, options.s3_port, options.host, options.port),
-        serving=options.serve,
-    )
+    address = options.s3_port, options.host, options.port
+    return rebuild_on(options.file, options.into, options.overrides, *address, serving=options.serve)
 
 
 def _fetch(options: argparse.Namespace) -> None:
     from batchyield.versioning.storage import raw_data
 
-    lines = [*raw_data.clean_cache(), f"raw data {raw_data.fetch()}"]
-    print_result(lines, options, "\n".join)
+    print_result([*raw_data.clean_cache(), f"raw data {raw_data.fetch()}"], options, "\n".join)
 
 
 def _mirror(options: argparse.Namespace) -> None:
@@ -118,28 +111,22 @@ def _demo(options: argparse.Namespace) -> int:
     return demo(options.s3_port, options.host, options.port, serving=not options.no_serve)
 
 
-def _s3_server(options: argparse.Namespace) -> "embedded_s3.Server":
-    from batchyield.versioning.storage import remotes
-
-    return remotes.embedded_server(options.s3_port)
-
-
 def _s3_start(options: argparse.Namespace) -> None:
-    from batchyield.versioning.storage import embedded_s3
+    from batchyield.versioning.storage import embedded_s3, remotes
 
-    print(embedded_s3.start(_s3_server(options)))
+    print(embedded_s3.start(remotes.embedded_server(options.s3_port)))
 
 
 def _s3_stop(options: argparse.Namespace) -> None:
-    from batchyield.versioning.storage import embedded_s3
+    from batchyield.versioning.storage import embedded_s3, remotes
 
-    print(embedded_s3.stop(_s3_server(options)))
+    print(embedded_s3.stop(remotes.embedded_server(options.s3_port)))
 
 
 def _s3_status(options: argparse.Namespace) -> int:
-    from batchyield.versioning.storage import embedded_s3
+    from batchyield.versioning.storage import embedded_s3, remotes
 
-    server = _s3_server(options)
+    server = remotes.embedded_server(options.s3_port)
     healthy = embedded_s3.is_healthy(server)
     text = f"{server.url} {'answers' if healthy else 'does not answer'}"
     print_result({"url": server.url, "healthy": healthy}, options, lambda _: text)

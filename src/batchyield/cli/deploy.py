@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from batchyield.serving.deployment.model_store import Deployment, ModelStore
     from batchyield.serving.deployment.rollout import Rollout
 
-WAIT_SECONDS = 60.0
-
 
 def add_commands(program: Parser) -> None:
     """Add the commands of `batchyield deploy`."""
@@ -24,17 +22,19 @@ def add_commands(program: Parser) -> None:
     about = "Fetch a revision's model, report what it changes, and have every worker serve it."
     start = deploy.add("start", _start, about, "v1.2.0")
     start.add_argument("revision", help="any git revision, for example main, v1.2.0 or a commit")
-    _add_rollout_options(start)
 
     about = "Have every worker serve the previous model again, or that of a revision."
     rollback = deploy.add("rollback", _rollback, about)
     rollback.add_argument("revision", nargs="?", help="any git revision (the model that served before)")
-    _add_rollout_options(rollback)
 
     about = "Run a revision's model as shadow: it receives the same rows and answers no request."
     shadow = deploy.add("shadow", _shadow, about, "main")
     shadow.add_argument("revision", help="any git revision; `off` ends it")
-    _add_rollout_options(shadow)
+    about = "time for the workers before the change is taken back; 0 does not wait (%(default)g)"
+    for parser in (start, rollback, shadow):
+        add_models_option(parser)
+        parser.add_argument("--wait", type=float, default=60.0, metavar="SECONDS", help=about)
+        add_json_option(parser)
 
     about = "Report which model each worker serves; exit code 1 if one has not the desired model."
     status = deploy.add("status", _status, about, "--json", json=True)
@@ -53,13 +53,6 @@ def add_models_option(parser: argparse.ArgumentParser) -> None:
     """Add `--models`, the folder that the workers of a service watch."""
     about = "its BATCHYIELD_MODELS (the variable, else .serving)"
     parser.add_argument("--models", type=Path, metavar="DIR", help=about)
-
-
-def _add_rollout_options(parser: argparse.ArgumentParser) -> None:
-    add_models_option(parser)
-    about = "time for the workers before the change is taken back; 0 does not wait (%(default)g)"
-    parser.add_argument("--wait", type=float, default=WAIT_SECONDS, metavar="SECONDS", help=about)
-    add_json_option(parser)
 
 
 def model_store(options: argparse.Namespace) -> "ModelStore":
@@ -83,32 +76,29 @@ def open_model(folder: Path, deployment: "Deployment") -> "tuple[Artifact, Model
     from batchyield.review.model_comparison import ModelIdentity
     from batchyield.serving.artifact import open_artifact
 
-    return open_artifact(folder, deployment.pins), ModelIdentity(
-        deployment.md5, deployment.version, deployment.revision
-    )
+    identity = ModelIdentity(deployment.md5, deployment.version, deployment.revision)
+    return open_artifact(folder, deployment.pins), identity
 
 
 def compare_with_serving(models: "ModelStore", folder: Path, deployment: "Deployment") -> "ModelComparison | None":
     """Compare a model with the one that serves, or would serve; None if that one cannot be opened."""
     from batchyield.errors import ArtifactError
     from batchyield.review import model_comparison
+    from batchyield.serving.artifact import read_pins
+    from batchyield.serving.deployment.model_store import Deployment
     from batchyield.serving.deployment.rollout import current_deployment
 
     candidate = open_model(folder, deployment)
     try:
-        current = current_deployment(models) or _workspace_model()
+        current = current_deployment(models)
+        if current is None:
+            workspace = Path("data/model").absolute()
+            pins = read_pins(Path("dvc.lock").absolute(), workspace)
+            current = Deployment(str(workspace), pins, "workspace", "unreleased")
         return model_comparison.compare_models(open_model(models.path(current), current), candidate)
     except ArtifactError as error:
         print(f"nothing to compare with: {error}", file=sys.stderr)
         return None
-
-
-def _workspace_model() -> "Deployment":
-    from batchyield.serving.artifact import read_pins
-    from batchyield.serving.deployment.model_store import Deployment
-
-    directory = Path("data/model").absolute()
-    return Deployment(str(directory), read_pins(Path("dvc.lock").absolute(), directory), "workspace", "unreleased")
 
 
 def _start(options: argparse.Namespace) -> int:
@@ -152,18 +142,11 @@ def _status(options: argparse.Namespace) -> int:
 
     models = model_store(options)
     desired, workers = models.desired(), tuple(live_workers(models.workers))
-    late = ", ".join(
-        str(status.pid) for status in workers if status.desired_revision < desired.revision or status.refused
-    )
+    late = ", ".join(str(w.pid) for w in workers if w.desired_revision < desired.revision or w.refused)
     return _report(Rollout(desired, workers, f"workers without the desired model: {late}" if late else ""), options)
 
 
 def _report(result: "Rollout", options: argparse.Namespace, changes: "ModelComparison | None" = None) -> int:
-    print_result({"comparison": changes, "rollout": result}, options, lambda _: _render(result, options))
-    return 1 if result.problem else 0
-
-
-def _render(result: "Rollout", options: argparse.Namespace) -> str:
     lines = []
     if result.problem:
         lines += ["REFUSED, the desired state is as before:" if "wait" in options else "", result.problem]
@@ -173,7 +156,8 @@ def _render(result: "Rollout", options: argparse.Namespace) -> str:
     for worker in result.workers:
         shadow = f"; in the shadow {worker.shadow}" if worker.shadow else ""
         lines.append(f"worker {worker.pid} serves {worker.serving}{shadow}")
-    return "\n".join(filter(None, lines))
+    print_result({"comparison": changes, "rollout": result}, options, lambda _: "\n".join(filter(None, lines)))
+    return 1 if result.problem else 0
 
 
 def _serve(options: argparse.Namespace) -> int:

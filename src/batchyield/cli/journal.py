@@ -52,7 +52,7 @@ def add_period_options(parser: argparse.ArgumentParser, *, required: bool = True
 
 def read_period(options: argparse.Namespace) -> tuple[int | None, int | None]:
     """Return `--since` and `--until` as microseconds since 1970, or None."""
-    from batchyield.journal.timestamps import parse_time
+    from batchyield.journal.export import parse_time
 
     since, until = (parse_time(text) if text else None for text in (options.since, options.until))
     return since, until
@@ -60,31 +60,18 @@ def read_period(options: argparse.Namespace) -> tuple[int | None, int | None]:
 
 @contextlib.contextmanager
 def open_journal(options: argparse.Namespace, *, must_exist: bool = True) -> Iterator["Database"]:
-    """Open the journal of `--journal`.
-
-    Args:
-        options: the command line.
-        must_exist: require the file and the current schema.
-
-    Raises:
-        JournalError: no journal is configured, it does not exist, or its database refuses.
-    """
+    """Open the journal of `--journal`; with `must_exist`, the file and the current schema are required."""
     from sqlalchemy.exc import DBAPIError
 
-    from batchyield.journal.database import (
-        LOCATION_REMEDY,
-        LOCATION_VARIABLE,
-        URL_FILE_VARIABLE,
-        Database,
-        locate_journal,
-    )
+    from batchyield.journal import database
     from batchyield.journal.migrate import ensure_schema
 
-    url_file = "" if options.journal else os.environ.get(URL_FILE_VARIABLE, "")
-    url = locate_journal(options.journal or os.environ.get(LOCATION_VARIABLE, ""), url_file, Path())
+    location = options.journal or os.environ.get(database.LOCATION_VARIABLE, "")
+    url_file = "" if options.journal else os.environ.get(database.URL_FILE_VARIABLE, "")
+    url = database.locate_journal(location, url_file, Path())
     if url is None:
-        raise JournalError("no journal is kept", LOCATION_REMEDY)
-    store = Database(url)
+        raise JournalError("no journal is kept", database.LOCATION_REMEDY)
+    store = database.Database(url)
     try:
         if must_exist:
             if store.file is not None and not store.file.exists():
@@ -92,7 +79,7 @@ def open_journal(options: argparse.Namespace, *, must_exist: bool = True) -> Ite
             ensure_schema(store)
         yield store
     except DBAPIError as error:
-        raise JournalError(f"the journal {store.name} cannot be used: {error.orig}", LOCATION_REMEDY) from None
+        raise JournalError(f"the journal {store.name} cannot be used: {error.orig}", database.LOCATION_REMEDY) from None
     finally:
         store.close()
 
@@ -114,8 +101,8 @@ def _upgrade(options: argparse.Namespace) -> None:
 
 
 def _prune(options: argparse.Namespace) -> None:
+    from batchyield.journal.export import parse_time
     from batchyield.journal.retention import prune
-    from batchyield.journal.timestamps import parse_time
 
     with open_journal(options) as store:
         removed = prune(store, parse_time(options.before))

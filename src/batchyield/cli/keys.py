@@ -50,13 +50,8 @@ def _list(options: argparse.Namespace) -> None:
     path = _file(options)
     keys = api_keys.read_keys(path) if path.exists() else []
     rows = [
-        {
-            "name": key.name,
-            "id": key.id,
-            "scopes": key.scopes,
-            "created": api_keys.format_time(key.created),
-            "expires": api_keys.format_time(key.expires) if key.expires else None,
-        }
+        {"name": key.name, "id": key.id, "scopes": key.scopes, "created": api_keys.format_time(key.created)}
+        | {"expires": api_keys.format_time(key.expires) if key.expires else None}
         for key in keys
     ]
     print_result(rows, options, lambda _: api_keys.render_keys(keys))

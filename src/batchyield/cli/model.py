@@ -147,17 +147,13 @@ def _limits(options: list[str]) -> dict[str, float]:
     limits = {}
     for option in options:
         figure, equals, limit = option.rpartition("=")
-        figure = figure if equals else "p95"
+        figure, problem = figure if equals else "p95", f"--fail-over {option}"
         try:
             limits[figure] = float(limit)
         except ValueError:
-            raise ConfigError(
-                f"--fail-over {option}: {limit!r} is not a number", "write for example p95=0.01"
-            ) from None
+            raise ConfigError(f"{problem}: {limit!r} is not a number", "write for example p95=0.01") from None
         if figure not in REPLAY_METRICS:
-            raise ConfigError(
-                f"--fail-over {option}: there is no figure {figure}", f"there are {', '.join(REPLAY_METRICS)}"
-            )
+            raise ConfigError(f"{problem}: there is no figure {figure}", f"there are {', '.join(REPLAY_METRICS)}")
     return limits
 
 
@@ -212,13 +208,11 @@ def _score_here(options: argparse.Namespace, scheduler: str, progress: "Progress
     uploaded = upload_model(folder, pins)
     with _cluster(options, scheduler) as client:
         expected, workers = scoring.check_workers(client, uploaded)
+        computed_by = {"model": expected.model, "workers": workers}
         if not options.quiet:
             answer = "worker answers" if workers == 1 else "workers answer"
             print(f"{workers} {answer} with model {expected.model}", file=sys.stderr, flush=True)
-        yield (
-            scoring.score_on_workers(client, uploaded, expected, chunks),
-            {"model": expected.model, "workers": workers},
-        )
+        yield scoring.score_on_workers(client, uploaded, expected, chunks), computed_by
 
 
 def _cluster(options: argparse.Namespace, scheduler: str) -> contextlib.AbstractContextManager["Client"]:

@@ -25,16 +25,12 @@ EXTRAS = {
 
 
 class Parser(argparse.ArgumentParser):
-    """Parser of the program, a noun or a command; suggests the name that a mistyped one is close to.
-
-    Attributes:
-        commands: the action that holds the parsers of its nouns or commands; None: it has none.
-    """
+    """Parser of the program, a noun or a command; suggests the name that a mistyped one is close to."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
         self.set_defaults(call=self.print_help_only, parser=self)
-        self.commands: Any = None
+        self.commands: Any = None  # the action that holds the parsers of its nouns or commands
 
     def print_help_only(self, _: argparse.Namespace) -> int:
         """Print the help, for a noun without a verb; return the exit code of wrong usage."""
@@ -58,10 +54,8 @@ class Parser(argparse.ArgumentParser):
         """Return the parser of a new command.
 
         Args:
-            name: the verb.
             call: runs the command and returns its exit code; None is 0.
-            about: one sentence for its help.
-            example: arguments of an example.
+            about, example: one sentence for its help, and the arguments of an example.
             shared: the shared options that it has; keys of `SHARED_OPTIONS`.
         """
         parser = self.add_noun(name, about)

@@ -2,12 +2,8 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from batchyield.cli.options import Parser, print_progress, print_result
-
-if TYPE_CHECKING:
-    from batchyield.release.registry import Registry, Release
 
 
 def add_commands(program: Parser) -> None:
@@ -22,7 +18,6 @@ def add_commands(program: Parser) -> None:
     which.add_argument("--bump", choices=bumps, default="patch", help="part of the newest version (%(default)s)")
     create.add_argument("--dry-run", action="store_true", help="run the checks and make no tag")
     create.add_argument("--offline", action="store_true", help="do not check that the storage holds the pinned objects")
-    _add_push_option(create)
 
     about = "Assign a version of the model to an environment, or the one before it again."
     promote = releases.add("promote", _promote, about, "prod 1.2.0 --push", json=True)
@@ -30,7 +25,8 @@ def add_commands(program: Parser) -> None:
     which = promote.add_mutually_exclusive_group()
     which.add_argument("version", nargs="?", help="an older one is possible (the newest)")
     which.add_argument("--back", action="store_true", help="the version that was in the environment before")
-    _add_push_option(promote)
+    for parser in (create, promote):
+        parser.add_argument("--push", action="store_true", help="push the tag to origin; delete it if that fails")
 
     about = "List the released versions of the model and the environments they are in."
     releases.add("list", _list, about, "--json", json=True)
@@ -52,10 +48,6 @@ def add_commands(program: Parser) -> None:
     package.add_argument("version", nargs="?", help="(the newest)")
     package.add_argument("--out", type=Path, default=Path("dist"), help="folder (%(default)s)")
     package.add_argument("--model-only", action="store_true", help="leave the library out")
-
-
-def _add_push_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--push", action="store_true", help="push the tag to origin; delete it if that fails")
 
 
 def _create(options: argparse.Namespace) -> int:
@@ -101,16 +93,12 @@ def _tagged(text: str, tag: str, pushed: bool) -> str:
 def _list(options: argparse.Namespace) -> None:
     from batchyield.release.registry import read_registry
 
-    print_result(read_registry(), options, _table)
-
-
-def _table(registry: "Registry") -> str:
-    if not registry.releases:
-        return "no release; `batchyield release create` makes one, `git fetch --tags` fetches those of others"
-    return "\n".join(
+    registry = read_registry()
+    lines = [
         f"{release.version:<10} {release.date[:10]}  {release.revision[:12]}  {', '.join(release.stages)}".rstrip()
         for release in registry.releases
-    )
+    ] or ["no release; `batchyield release create` makes one, `git fetch --tags` fetches those of others"]
+    print_result(registry, options, lambda _: "\n".join(lines))
 
 
 def _show(options: argparse.Namespace) -> None:
@@ -122,10 +110,10 @@ def _show(options: argparse.Namespace) -> None:
 
 
 def _notes(options: argparse.Namespace) -> None:
-    from batchyield.release.registry import read_registry
+    from batchyield.release.registry import read_registry, resolve
     from batchyield.release.release_notes import render_notes
 
-    releases = read_registry().releases if options.all else (_resolve(options.version),)
+    releases = read_registry().releases if options.all else (resolve(version=options.version),)
     print("\n".join(render_notes(release) for release in releases), end="")
 
 
@@ -138,16 +126,11 @@ def _card(options: argparse.Namespace) -> None:
 
 
 def _package(options: argparse.Namespace) -> None:
+    from batchyield.release.registry import resolve
     from batchyield.release.wheels import build_library_wheel, build_model_wheel
 
-    release = _resolve(options.version)
+    release = resolve(version=options.version)
     wheels = [build_model_wheel(release, options.out)]
     if not options.model_only:
         wheels.append(build_library_wheel(release.revision, options.out))
     print_result([str(wheel) for wheel in wheels], options, "\n".join)
-
-
-def _resolve(version: str | None) -> "Release":
-    from batchyield.release.registry import resolve
-
-    return resolve(version=version)

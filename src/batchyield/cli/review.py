@@ -43,9 +43,8 @@ def _gate(options: argparse.Namespace) -> int:
         from batchyield.modelling.params import read_params
         from batchyield.review.gate import check_bounds
 
-        result = GateResult(
-            check_bounds(read_params(options.params).gate, options.metrics), [], has_override_label(options.labels)
-        )
+        bounds = check_bounds(read_params(options.params).gate, options.metrics)
+        result = GateResult(bounds, [], has_override_label(options.labels))
     print_result(result.as_json() if options.json else result, options, str)
     return 0 if result.passed else 1
 

@@ -32,9 +32,6 @@ def locate_journal(location: str, url_file: str, root: Path) -> URL | None:
         location: a path, a SQLite or PostgreSQL URL, or `off`; empty: the default file below `root`.
         url_file: a file that contains the location, so that no password is in the environment; it has priority.
         root: directory of the default file.
-
-    Raises:
-        ConfigError: the file cannot be read, or the location is not a database that can hold a journal.
     """
     if url_file:
         try:
@@ -61,7 +58,7 @@ def locate_journal(location: str, url_file: str, root: Path) -> URL | None:
 
 
 def mask_url(url: URL) -> str:
-    """Return the URL for messages and logs, without passwords."""
+    """Return the URL without passwords."""
     if url.get_backend_name() == "sqlite":
         return str(url.database)
     public = url.difference_update_query(SECRET_PARAMETERS).set(drivername="postgresql")
@@ -82,6 +79,9 @@ class Database:
         url: from `locate_journal`.
         sync: SQLite's `synchronous`: `normal` keeps commits when the process is killed, `full` also at a power cut.
         timeout_ms: limit of each statement in milliseconds.
+
+    Attributes:
+        driver: the driver's module, for its exceptions (PEP 249).
     """
 
     def __init__(self, url: URL, sync: str = "normal", timeout_ms: int = COMMAND_TIMEOUT_MS) -> None:
@@ -90,17 +90,14 @@ class Database:
         self.file = Path(str(url.database)) if self.embedded else None
         options = {} if self.embedded else _postgres_options(url, timeout_ms)
         self._engine = create_engine(url, connect_args=options, hide_parameters=True, pool_pre_ping=not self.embedded)
+        self.driver: Any = self._engine.dialect.loaded_dbapi
         if self.embedded:
             event.listen(self._engine, "connect", lambda raw, _: _configure_sqlite(raw, sync, timeout_ms))
             event.listen(self._engine, "begin", _begin)
 
     @contextlib.contextmanager
     def read_transaction(self) -> Iterator[Connection]:
-        """Open a transaction that only reads and never waits for a writer.
-
-        Raises:
-            DatabaseUnavailableError: the database cannot be opened, or its file is missing (reading creates none).
-        """
+        """Open a transaction that only reads and never waits for a writer; a missing file is an error."""
         if self.file is not None and not self.file.exists():
             raise DatabaseUnavailableError(f"there is no journal at {self.file}", LOCATION_REMEDY)
         with self._connect() as connection, connection.begin():
@@ -108,11 +105,7 @@ class Database:
 
     @contextlib.contextmanager
     def write_transaction(self) -> Iterator[Connection]:
-        """Open a transaction that is committed at the end of the block.
-
-        Raises:
-            DatabaseUnavailableError: the database cannot be opened.
-        """
+        """Open a transaction that is committed at the end of the block."""
         self._make_directory()
         with self._connect() as connection:
             connection = connection.execution_options(writes=True)
@@ -123,18 +116,6 @@ class Database:
         """Return a connection of the database driver, for statements where SQLAlchemy costs too much."""
         self._make_directory()
         return self._engine.raw_connection()
-
-    @property
-    def operational_error(self) -> type[Exception]:
-        """The driver's exception for a database that is unavailable, full or locked."""
-        error: type[Exception] = self._engine.dialect.loaded_dbapi.OperationalError
-        return error
-
-    @property
-    def driver_error(self) -> type[Exception]:
-        """The base class of the driver's exceptions."""
-        error: type[Exception] = self._engine.dialect.loaded_dbapi.Error
-        return error
 
     @contextlib.contextmanager
     def exclusive_lock(self, lock: int, wait: bool = True) -> Iterator[bool]:

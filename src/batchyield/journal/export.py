@@ -1,21 +1,49 @@
-"""Formats the journal for people: its status, and its predictions as JSON lines or CSV."""
+"""Formats the journal for people: its times, its status, and its predictions as JSON lines or CSV."""
 
 import csv
 import io
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from batchyield.errors import ConfigError
 from batchyield.journal.database import Database
 from batchyield.journal.migrate import read_revision
 from batchyield.journal.queries import JournalCounts, JournalledPrediction, read_counts
-from batchyield.journal.timestamps import format_time
 from batchyield.plant.batch import READING_NAMES
 
+UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 CSV_COLUMNS = (
     "at", "request", "position", "caller", "format", "version", "revision", "md5",
     "id", "yield", "lower", "upper", "warnings", "measured",
 )  # fmt: skip
+
+
+def parse_time(text: str, now: datetime | None = None) -> int:
+    """Parse a duration before now (`7d`, `12h`, `30m`), a date or an ISO 8601 time (UTC where no zone is given).
+
+    Returns:
+        Microseconds since 1970, UTC.
+    """
+    unit = UNITS.get(text[-1:])
+    try:
+        if unit and text[:-1].isdecimal():
+            time = (now or datetime.now(UTC)) - timedelta(**{unit: int(text[:-1])})
+        else:
+            time = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        remedy = "write 7d, 12h or 30m (before now), 2026-11-01, or an ISO 8601 time"
+        raise ConfigError(f"invalid time '{text}'", remedy) from None
+    if time.tzinfo is None:
+        time = time.replace(tzinfo=UTC)
+    return round(time.timestamp() * 1e6)
+
+
+def format_time(at_us: int) -> str:
+    """Return microseconds since 1970 as an ISO 8601 time in UTC with all six decimals."""
+    seconds, micros = divmod(at_us, 1_000_000)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=micros).isoformat(timespec="microseconds")
 
 
 class JournalStatus(msgspec.Struct, frozen=True):

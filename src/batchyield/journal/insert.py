@@ -4,6 +4,7 @@ Only this module calls the database driver directly, because SQLAlchemy would co
 release the GIL a few times per commit and not once per row, since taking it back may cost a switch interval each time.
 """
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -16,8 +17,7 @@ import msgspec
 from batchyield.journal.database import Database
 from batchyield.journal.records import AnsweringModel, JournalEntry, list_ids, normalize_id
 
-ANSWER_COLUMNS = ("at", "request", "first", "batches", "caller", "format", "pin", "inputs", "predictions")
-ASKED_COLUMNS = ("batch", "answer", "position")
+ANSWER_COLUMNS = "at, request, first, batches, caller, format, pin, inputs, predictions"
 
 MAX_STATEMENT_ROWS = 32
 """Rows of a SQLite INSERT; the statements for 1 to 32 rows stay prepared."""
@@ -101,7 +101,7 @@ class SqliteAppender(Appender):
         try:
             answer_ids: list[int] = []
             for rows in _chunks(answers):
-                statement = _insert_statement(len(rows), "answer", ANSWER_COLUMNS, _ANSWER_VALUES)
+                statement = _insert_statement(len(rows), f"answer ({ANSWER_COLUMNS})", _ANSWER_VALUES)
                 last = execute(statement, list(chain.from_iterable(rows))).lastrowid
                 answer_ids += range(last - len(rows) + 1, last + 1)  # consecutive: no other writer meanwhile
             positions: list[tuple[str, int, int]] = []
@@ -112,7 +112,8 @@ class SqliteAppender(Appender):
                 else:
                     positions += [(id_, answer_id, position) for id_, position in list_ids(part)]
             for rows in _chunks(positions):
-                execute(_insert_statement(len(rows), "asked", ASKED_COLUMNS), list(chain.from_iterable(rows)))
+                statement = _insert_statement(len(rows), "asked (batch, answer, position)", "?, ?, ?")
+                execute(statement, list(chain.from_iterable(rows)))
             execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
@@ -122,12 +123,10 @@ class SqliteAppender(Appender):
 
     def _check_file(self) -> None:
         # Rows written to a deleted file would be lost without an error.
-        try:
-            same = self._file.stat().st_ino == self._inode
-        except OSError:
-            same = False
-        if not same:
-            raise LostFileError(f"{self._file} was removed or replaced")
+        with contextlib.suppress(OSError):
+            if self._file.stat().st_ino == self._inode:
+                return
+        raise LostFileError(f"{self._file} was removed or replaced")
 
 
 class PostgresAppender(Appender):
@@ -159,6 +158,6 @@ def _chunks(rows: list[tuple[Any, ...]]) -> Iterable[list[tuple[Any, ...]]]:
 
 
 @lru_cache(2 * MAX_STATEMENT_ROWS)
-def _insert_statement(count: int, table: str, columns: tuple[str, ...], values: str = "?, ?, ?") -> str:
+def _insert_statement(count: int, columns: str, values: str) -> str:
     rows = ", ".join([f"({values})"] * count)
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES {rows}"  # noqa: S608 - names of this module only
+    return f"INSERT INTO {columns} VALUES {rows}"  # noqa: S608 - names of this module only

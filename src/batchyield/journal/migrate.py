@@ -8,8 +8,6 @@ from batchyield.errors import JournalError
 from batchyield.journal.database import UPGRADE_LOCK, Database
 from batchyield.journal.tables import metadata
 
-SCRIPTS = "batchyield.journal:migrations"
-
 _VERSIONS = Path(__file__).parent / "migrations/versions"
 KNOWN_REVISIONS = tuple(sorted(file.stem[1:] for file in _VERSIONS.glob("v[0-9]*.py")))
 """Schema revisions, oldest first; each names its migration's file."""
@@ -18,11 +16,7 @@ _version = Table("alembic_version", MetaData(), Column("version_num", String(32)
 
 
 def read_revision(database: Database) -> str | None:
-    """Return the revision of the schema, or None if the database has no tables yet.
-
-    Raises:
-        DatabaseUnavailableError: the database cannot be opened.
-    """
+    """Return the revision of the schema, or None if the database has no tables yet."""
     with database.read_transaction() as connection:
         if not connection.dialect.has_table(connection, _version.name):
             return None
@@ -35,28 +29,19 @@ def newest_revision() -> str:
 
 
 def upgrade_schema(database: Database) -> tuple[str | None, str]:
-    """Create or migrate the schema, one process at a time, and return the revisions before and after.
-
-    Raises:
-        JournalError: the database cannot be opened, or its revision is unknown.
-    """
+    """Create or migrate the schema, one process at a time, and return the revisions before and after."""
     with database.exclusive_lock(UPGRADE_LOCK):
         before = read_revision(database) if database.file is None or database.file.exists() else None
         _check_revision_known(database, before)
         if before is None:
             with database.write_transaction() as connection:
-                create_tables(connection)
+                for tables in (metadata, _version.metadata):
+                    tables.create_all(connection)
+                connection.execute(insert(_version).values(version_num=newest_revision()))
         for revision in KNOWN_REVISIONS[KNOWN_REVISIONS.index(before) + 1 :] if before else ():
             with database.write_transaction() as connection:  # one each, so that other writers wait less
                 run_migrations(connection, revision)
         return before, newest_revision()
-
-
-def create_tables(connection: Connection) -> None:
-    """Create all tables at the newest revision."""
-    for tables in (metadata, _version.metadata):
-        tables.create_all(connection)
-    connection.execute(insert(_version).values(version_num=newest_revision()))
 
 
 def run_migrations(connection: Connection, revision: str = "head") -> None:
@@ -65,7 +50,7 @@ def run_migrations(connection: Connection, revision: str = "head") -> None:
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", SCRIPTS)
+    config.set_main_option("script_location", "batchyield.journal:migrations")
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     command.upgrade(config, revision)

@@ -11,18 +11,9 @@ from batchyield.journal.records import normalize_id
 from batchyield.journal.tables import answer, asked, correction, outcome, pin
 from batchyield.serving.outcomes import CORRECTED, RECORDED, UNCHANGED, Outcome
 
-_LOCK = "LOCK TABLE outcome IN SHARE ROW EXCLUSIVE MODE"
-"""Serializes requests that record the same batch. SQLite has a single writer anyway."""
-
 
 class RecordedOutcome(NamedTuple):
-    """The result of recording an outcome.
-
-    Attributes:
-        result: one of `batchyield.serving.outcomes.RESULTS`.
-        matched: number of predictions of that batch.
-        models: md5 of each model that made one.
-    """
+    """One of `serving.outcomes.RESULTS`, the number of the batch's predictions, and md5 of each model that made one."""
 
     result: str
     matched: int
@@ -38,18 +29,18 @@ class OutcomeSource(NamedTuple):
 
 
 def record_outcomes(database: Database, outcomes: Sequence[Outcome], source: OutcomeSource) -> list[RecordedOutcome]:
-    """Write outcomes in one transaction; of several for one batch, the last counts.
+    """Write outcomes in one transaction and return a result for each; of several for one batch, the last counts.
 
     Recording the same yield again changes nothing. Outcomes of batches that were never predicted are kept too.
-
-    Returns:
-        One result for each outcome.
     """
     ids = [normalize_id(reported.id) for reported in outcomes]
     with database.write_transaction() as connection:
-        if not database.embedded:
-            connection.execute(text(_LOCK))
-        stored = _read_stored(connection, ids)
+        if not database.embedded:  # SQLite has a single writer, so no request records the same batch meanwhile
+            connection.execute(text("LOCK TABLE outcome IN SHARE ROW EXCLUSIVE MODE"))
+        stored: dict[str, Any] = {}
+        for some in split_ids(ids):
+            rows = connection.execute(select(outcome).where(outcome.c.batch.in_(some)))
+            stored |= {row.batch: dict(row._mapping) for row in rows}
         current = dict(stored)
         results, superseded = [], []
         for id_, reported in zip(ids, outcomes, strict=True):
@@ -63,28 +54,15 @@ def record_outcomes(database: Database, outcomes: Sequence[Outcome], source: Out
                 results.append(CORRECTED)
                 superseded.append(row)
             current[id_] = {"batch": id_, "yield": reported.yield_, **source._asdict()}
-        _write(connection, current, stored, superseded)
+        if superseded:
+            connection.execute(insert(correction), superseded)
+        if new := [row for id_, row in current.items() if id_ not in stored]:
+            connection.execute(insert(outcome), new)
+        for id_, before in stored.items():
+            if current[id_] is not before:
+                connection.execute(update(outcome).where(outcome.c.batch == id_).values(current[id_]))
         matches = _count_matches(connection, ids)
     return [RecordedOutcome(result, *matches.get(id_, (0, ()))) for id_, result in zip(ids, results, strict=True)]
-
-
-def _write(connection: Connection, current: dict[str, Any], stored: dict[str, Any], superseded: list[Any]) -> None:
-    new = [row for id_, row in current.items() if id_ not in stored]
-    changed = [row for id_, row in current.items() if id_ in stored and row is not stored[id_]]
-    if superseded:
-        connection.execute(insert(correction), superseded)
-    if new:
-        connection.execute(insert(outcome), new)
-    for row in changed:
-        connection.execute(update(outcome).where(outcome.c.batch == row["batch"]).values(row))
-
-
-def _read_stored(connection: Connection, ids: Sequence[str]) -> dict[str, Any]:
-    rows = {}
-    for some in split_ids(ids):
-        for row in connection.execute(select(outcome).where(outcome.c.batch.in_(some))):
-            rows[row.batch] = dict(row._mapping)
-    return rows
 
 
 def _count_matches(connection: Connection, ids: Sequence[str]) -> dict[str, tuple[int, tuple[str, ...]]]:

@@ -1,7 +1,7 @@
 """Reads the journal: predictions with their inputs, model and measured yield, and counts."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -12,6 +12,8 @@ from batchyield.journal.records import AnsweringModel, normalize_id
 from batchyield.journal.tables import answer, asked, correction, outcome, pin
 from batchyield.plant.batch import Batch
 from batchyield.serving.responses import Prediction
+
+Input = TypeVar("Input")
 
 PAGE_BATCHES = 2_000
 """Predictions per read transaction: a longer one would keep SQLite's write-ahead log from being emptied."""
@@ -25,15 +27,8 @@ class JournalledPrediction(msgspec.Struct, frozen=True):
     """A prediction as it was answered.
 
     Attributes:
-        answer: id of its row in `answer`.
-        at: time of the response, microseconds since 1970, UTC.
-        request: the request id.
+        answer: id of its row in `answer`, whose columns at, request, caller and format it repeats.
         position: position in the request, from 0.
-        caller: name of the API key; empty without keys.
-        form: `json` or `csv`.
-        pin: the model.
-        batch: the inputs.
-        prediction: the response.
         measured: the yield reported last for the batch, as a fraction; None while unknown.
     """
 
@@ -79,20 +74,16 @@ class AnswerKey(NamedTuple):
     md5: str
 
 
-class _Inputs(msgspec.Struct):
-    inputs: list[Batch]
-
-
 class _BatchId(msgspec.Struct):
     id: str | None = None
 
 
-class _InputIds(msgspec.Struct):
-    inputs: list[_BatchId]
+class _Inputs(msgspec.Struct, Generic[Input]):
+    inputs: list[Input]
 
 
-_inputs = msgspec.json.Decoder(_Inputs)
-_input_ids = msgspec.json.Decoder(_InputIds)
+_inputs = msgspec.json.Decoder(_Inputs[Batch])
+_input_ids = msgspec.json.Decoder(_Inputs[_BatchId])
 _predictions = msgspec.json.Decoder(list[Prediction])
 
 
@@ -103,8 +94,7 @@ def read_predictions(
 
     Args:
         database: the journal.
-        since: first time that is included, microseconds since 1970, UTC; None: no limit.
-        until: first time that is excluded.
+        since, until: first time that is included, and excluded, microseconds since 1970, UTC; None: no limit.
         limit: yield only the newest `limit` predictions.
     """
     first, skipped = (None, 0) if limit is None else _find_first_of_newest(database, since, until, limit)
@@ -134,10 +124,8 @@ def select_answers(
 
     Args:
         connection: a read transaction.
-        since: first time that is included, microseconds since 1970, UTC.
-        until: first time that is excluded.
-        after: (time, id) that the answers come after.
-        before: (time, id) that the answers come before.
+        since, until: first time that is included, and excluded, microseconds since 1970, UTC.
+        after, before: (time, id) that the answers come after, and before.
         newest: return the newest first.
         limit: batches of all answers together.
     """

@@ -34,13 +34,12 @@ class AnsweringModel(NamedTuple):
 
 
 class RequestPart(NamedTuple):
-    """Up to `MAX_PART_BATCHES` batches of a request and their predictions.
+    """Up to `MAX_PART_BATCHES` batches of a request and their predictions, both as UTF-8 JSON.
 
     Attributes:
         first: position of the first batch in the request, from 0.
-        ids: id of each batch.
-        inputs: `{"inputs": [...]}` as UTF-8 JSON.
-        predictions: `[...]` as UTF-8 JSON, as in the response.
+        inputs: `{"inputs": [...]}`.
+        predictions: `[...]`, as in the response.
     """
 
     first: int
@@ -54,11 +53,8 @@ class JournalEntry(NamedTuple):
 
     Attributes:
         at: time of the response, microseconds since 1970, UTC.
-        request: the request id.
         caller: name of the API key; empty without keys.
         form: `json` or `csv`.
-        pin: the model that answered.
-        part: inputs and predictions.
     """
 
     at: int
@@ -75,23 +71,18 @@ def split_request(
     """Split an answered request into the parts that the journal stores.
 
     Args:
-        batches: inputs of the request.
-        predictions: one per input.
+        batches, predictions: inputs of the request, and one prediction per input.
         body: the JSON from which the inputs were decoded. It is stored unchanged if it fits one part and is not
             mostly nulls, which saves encoding the inputs again; otherwise they are encoded without nulls.
     """
-    most_bytes = MAX_VERBATIM_BYTES_PER_BATCH * len(batches)
-    if body is not None and len(batches) <= MAX_PART_BATCHES and len(body) <= most_bytes:
-        return [_part(0, batches, predictions, body)]
+    if len(batches) > MAX_PART_BATCHES or len(body or b"") > MAX_VERBATIM_BYTES_PER_BATCH * len(batches):
+        body = None
     parts = []
     for first in range(0, len(batches), MAX_PART_BATCHES):
-        last = first + MAX_PART_BATCHES
-        parts.append(_part(first, batches[first:last], predictions[first:last], encode_inputs(batches[first:last])))
+        some = batches[first : first + MAX_PART_BATCHES]
+        predicted = _encode(predictions[first : first + MAX_PART_BATCHES])
+        parts.append(RequestPart(first, list(map(_id_of, some)), body or encode_inputs(some), predicted))
     return parts
-
-
-def _part(first: int, batches: Sequence[Batch], predictions: Sequence[Prediction], inputs: bytes) -> RequestPart:
-    return RequestPart(first, list(map(_id_of, batches)), inputs, _encode(predictions))
 
 
 def encode_inputs(batches: Sequence[Batch]) -> bytes:

@@ -22,8 +22,7 @@ def prune(database: Database, before_us: int, should_continue: Callable[[], bool
     """Delete predictions answered, and outcomes recorded, before a time; return the number of predictions deleted.
 
     Args:
-        database: the journal.
-        before_us: the first time that is kept, microseconds since 1970, UTC.
+        database, before_us: the journal, and the first time that is kept, microseconds since 1970, UTC.
         should_continue: called between steps; False ends the deletion early.
     """
     removed = 0

@@ -4,86 +4,74 @@ Times are microseconds since 1970 in UTC, yields are fractions, and JSON is stor
 returns it exactly as it was written.
 """
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Double,
-    ForeignKey,
-    Index,
-    Integer,
-    MetaData,
-    PrimaryKeyConstraint,
-    Table,
-    Text,
-    UniqueConstraint,
-)
+import sqlalchemy as sa
 
-metadata = MetaData()
+metadata = sa.MetaData()
 
-Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite assigns ids to this type only
+Id = sa.BigInteger().with_variant(sa.Integer, "sqlite")  # SQLite assigns ids to this type only
 
-pin = Table(
+pin = sa.Table(
     "pin",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("version", Text, nullable=False),
-    Column("revision", Text, nullable=False),
-    Column("md5", Text, nullable=False),
-    UniqueConstraint("version", "revision", "md5", name="pin_once"),
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("revision", sa.Text, nullable=False),
+    sa.Column("md5", sa.Text, nullable=False),
+    sa.UniqueConstraint("version", "revision", "md5", name="pin_once"),
 )
 """Models that answered: a few rows, so that an answer needs four bytes for its model."""
 
-answer = Table(
+answer = sa.Table(
     "answer",
     metadata,
-    Column("id", Id, primary_key=True),
-    Column("at", BigInteger, nullable=False),  # time of the response
-    Column("request", Text, nullable=False),  # the X-Request-ID
-    Column("first", Integer, nullable=False),  # position in the request of the first batch, from 0
-    Column("batches", Integer, nullable=False),  # number of batches
-    Column("caller", Text, nullable=False),  # name of the API key; empty without keys
-    Column("format", Text, nullable=False),  # json or csv
-    Column("pin", Integer, ForeignKey("pin.id"), nullable=False),
-    Column("inputs", Text, nullable=False),  # JSON: {"inputs": [...]}, as sent, or without nulls
-    Column("predictions", Text, nullable=False),  # JSON: [...], as answered
-    Index("answer_at", "at"),
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("at", sa.BigInteger, nullable=False),  # time of the response
+    sa.Column("request", sa.Text, nullable=False),  # the X-Request-ID
+    sa.Column("first", sa.Integer, nullable=False),  # position in the request of the first batch, from 0
+    sa.Column("batches", sa.Integer, nullable=False),  # number of batches
+    sa.Column("caller", sa.Text, nullable=False),  # name of the API key; empty without keys
+    sa.Column("format", sa.Text, nullable=False),  # json or csv
+    sa.Column("pin", sa.Integer, sa.ForeignKey("pin.id"), nullable=False),
+    sa.Column("inputs", sa.Text, nullable=False),  # JSON: {"inputs": [...]}, as sent, or without nulls
+    sa.Column("predictions", sa.Text, nullable=False),  # JSON: [...], as answered
+    sa.Index("answer_at", "at"),
 )
 """An answered request, or up to a thousand batches of a larger one.
 
 A row holds many batches because it is written before the response is sent: a row for each costs ten times as much.
 """
 
-asked = Table(
+asked = sa.Table(
     "asked",
     metadata,
-    Column("batch", Text, nullable=False),  # its id, the key of `outcome`
-    Column("answer", BigInteger, nullable=False),  # no foreign key: its check would need an index
-    Column("position", Integer, nullable=False),  # in the request, from 0
-    PrimaryKeyConstraint("batch", "answer", "position"),
+    sa.Column("batch", sa.Text, nullable=False),  # its id, the key of `outcome`
+    sa.Column("answer", sa.BigInteger, nullable=False),  # no foreign key: its check would need an index
+    sa.Column("position", sa.Integer, nullable=False),  # in the request, from 0
+    sa.PrimaryKeyConstraint("batch", "answer", "position"),
     sqlite_with_rowid=False,
 )
 """Predictions of a batch, for batches with an id."""
 
-outcome = Table(
+outcome = sa.Table(
     "outcome",
     metadata,
-    Column("batch", Text, primary_key=True),
-    Column("yield", Double, nullable=False),
-    Column("at", BigInteger, nullable=False),  # time of the report
-    Column("request", Text, nullable=False),
-    Column("caller", Text, nullable=False),
+    sa.Column("batch", sa.Text, primary_key=True),
+    sa.Column("yield", sa.Double, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),  # time of the report
+    sa.Column("request", sa.Text, nullable=False),
+    sa.Column("caller", sa.Text, nullable=False),
 )
 """The yield reported last for a batch, whether or not the batch was predicted."""
 
-correction = Table(
+correction = sa.Table(
     "correction",
     metadata,
-    Column("id", Id, primary_key=True),
-    Column("batch", Text, nullable=False),
-    Column("yield", Double, nullable=False),
-    Column("at", BigInteger, nullable=False),
-    Column("request", Text, nullable=False),
-    Column("caller", Text, nullable=False),
-    Index("correction_batch", "batch"),
+    sa.Column("id", Id, primary_key=True),
+    sa.Column("batch", sa.Text, nullable=False),
+    sa.Column("yield", sa.Double, nullable=False),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("request", sa.Text, nullable=False),
+    sa.Column("caller", sa.Text, nullable=False),
+    sa.Index("correction_batch", "batch"),
 )
 """Yields in `outcome` before they were corrected."""

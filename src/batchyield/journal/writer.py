@@ -20,7 +20,6 @@ class JournalWriter:
     """Writes groups of entries, each group in one transaction; not thread-safe.
 
     Args:
-        database: the journal.
         on_commit: called after each commit with the number of rows and the seconds it took.
         on_failure: called after each failed attempt.
     """
@@ -39,16 +38,25 @@ class JournalWriter:
             return [self._failure] * len(entries)
         started = time.perf_counter()
         try:
-            rows = self._open_appender().append(entries)
+            if self._appender is None:
+                ensure_schema(self._database)
+                self._appender = open_appender(self._database)
+            rows = self._appender.append(entries)
         except Exception as error:
             self._on_failure()
-            if self._may_be_caused_by_entry(error):
+            unavailable = (BatchyieldError, OSError, self._database.driver.OperationalError)
+            if self._appender is not None and not isinstance(error, unavailable):  # an entry may be the cause
                 if len(entries) > 1:  # one bad entry must not fail the others
                     return [self.write([entry])[0] for entry in entries]
                 logger.exception("an answer cannot be journalled")
                 self.close()  # the connection may be at fault all the same
                 return [error]
-            self._handle_unavailable(error)
+            if self._failure is None:
+                reason = " ".join(str(error).split())
+                logger.error("the journal %s cannot be written: %s", self._database.name, reason)  # noqa: TRY400
+            self._failure, self._retry_at = error, time.monotonic() + RETRY_SECONDS
+            self.close()
+            self._database.close()  # readers must not keep connections to a file or a server that is gone
             return [error] * len(entries)
         if self._failure is not None:
             logger.warning("the journal %s is written again", self._database.name)
@@ -61,20 +69,3 @@ class JournalWriter:
         if self._appender is not None:
             self._appender.close()
             self._appender = None
-
-    def _open_appender(self) -> Appender:
-        if self._appender is None:
-            ensure_schema(self._database)
-            self._appender = open_appender(self._database)
-        return self._appender
-
-    def _may_be_caused_by_entry(self, error: Exception) -> bool:
-        unavailable = (BatchyieldError, OSError, self._database.operational_error)
-        return self._appender is not None and not isinstance(error, unavailable)
-
-    def _handle_unavailable(self, error: Exception) -> None:
-        if self._failure is None:
-            logger.error("the journal %s cannot be written: %s", self._database.name, " ".join(str(error).split()))
-        self._failure, self._retry_at = error, time.monotonic() + RETRY_SECONDS
-        self.close()
-        self._database.close()  # readers must not keep connections to a file or a server that is gone

@@ -33,11 +33,7 @@ class ArrivalRate(msgspec.Struct, frozen=True):
 
 
 def compute_arrival_rate(at_us: NDArray[np.int64]) -> ArrivalRate | None:
-    """Return the arrival rate of responses, or None without any.
-
-    Args:
-        at_us: times of the responses [n], ascending, microseconds since 1970.
-    """
+    """Return the arrival rate of responses at times [n], ascending, in microseconds since 1970; None without any."""
     if not len(at_us):
         return None
     since, until = int(at_us[0]), int(at_us[-1])
@@ -50,15 +46,7 @@ def compute_arrival_rate(at_us: NDArray[np.int64]) -> ArrivalRate | None:
         low, median, high = (round(float(q), MONITORING_DECIMALS) for q in np.quantile(counts, (0.05, 0.5, 0.95)))
     if len(counts) > 1 and counts.any():
         dispersion = round(float(counts.var(ddof=1) / counts.mean()), MONITORING_DECIMALS)
-    return ArrivalRate(
-        since=since,
-        until=until,
-        per_day=round((len(at_us) - 1) / span * DAY_US, MONITORING_DECIMALS) if span else None,
-        unit="hour" if unit == HOUR_US else "day",
-        low=low,
-        median=median,
-        high=high,
-        empty=int((counts == 0).sum()),
-        dispersion=dispersion,
-        longest_gap_seconds=float(np.diff(at_us).max(initial=0)) / 1e6,
-    )
+    per_day = round((len(at_us) - 1) / span * DAY_US, MONITORING_DECIMALS) if span else None
+    unit_name, empty = "hour" if unit == HOUR_US else "day", int((counts == 0).sum())
+    longest_gap = float(np.diff(at_us).max(initial=0)) / 1e6
+    return ArrivalRate(since, until, per_day, unit_name, low, median, high, empty, dispersion, longest_gap)

@@ -1,6 +1,5 @@
 """Control chart of predicted yields: Shewhart limits and an exponentially weighted moving average (EWMA)."""
 
-from collections.abc import Sequence
 from typing import Annotated
 
 import msgspec
@@ -47,33 +46,20 @@ def compute_control_chart(reference: Subgroups, yields: NDArray[np.floating]) ->
     """Return the control chart of predictions, or None if the training had too few batches for limits.
 
     Batches of a campaign are alike, so limits from the standard deviation of single yields would be too narrow. The
-    limits come from the means of the training's subgroups in time order.
-
-    Args:
-        reference: subgroups of the reference profile.
-        yields: predictions as fractions [n], oldest first; split into subgroups from the newest back.
+    limits come from the means of the training's subgroups in time order. The predictions are fractions [n], oldest
+    first, and are split into subgroups from the newest back.
     """
     if reference.sd is None:
         return None
     rest = len(yields) % reference.size
-    means = subgroup_means(yields[rest:], reference.size).tolist()
-    return ControlChart(
-        reference.size,
-        reference.mean,
-        round(reference.mean - LIMIT_SDS * reference.sd, MONITORING_DECIMALS),
-        round(reference.mean + LIMIT_SDS * reference.sd, MONITORING_DECIMALS),
-        tuple(_points(means, reference.mean, reference.sd)),
-    )
-
-
-def _points(means: Sequence[float], center: float, sd: float) -> list[ChartPoint]:
-    points, average = [], center
-    for i, mean in enumerate(means, 1):
+    points, average, center, sds = [], reference.mean, reference.mean, LIMIT_SDS * reference.sd
+    for i, mean in enumerate(subgroup_means(yields[rest:], reference.size).tolist(), 1):
         average = EWMA_WEIGHT * mean + (1 - EWMA_WEIGHT) * average
         variance_ratio = EWMA_WEIGHT / (2 - EWMA_WEIGHT) * (1 - (1 - EWMA_WEIGHT) ** (2 * i))
-        half_width = LIMIT_SDS * sd * variance_ratio**0.5
-        out = abs(mean - center) > LIMIT_SDS * sd or abs(average - center) > half_width
+        half_width = sds * variance_ratio**0.5
+        out = abs(mean - center) > sds or abs(average - center) > half_width
         figures = (mean, average, center - half_width, center + half_width)
         m, a, lower, upper = (round(figure, MONITORING_DECIMALS) for figure in figures)
         points.append(ChartPoint(m, a, lower, upper, out))
-    return points
+    lower, upper = (round(limit, MONITORING_DECIMALS) for limit in (center - sds, center + sds))
+    return ControlChart(reference.size, center, lower, upper, tuple(points))

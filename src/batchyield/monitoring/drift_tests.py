@@ -60,7 +60,7 @@ def ks_p_value(distance: float, n: int, m: int) -> float:
     Uses the limit distribution with Stephens' correction for finite samples (Press et al., Numerical Recipes, 14.3).
 
     Args:
-        distance: Kolmogorov–Smirnov distance, 0..1.
+        distance: from `ks_distance`.
         n, m: sizes of the samples.
     """
     root = math.sqrt(n * m / (n + m))
@@ -74,12 +74,8 @@ def ks_p_value(distance: float, n: int, m: int) -> float:
 def mann_whitney_p_value(quantiles: Sequence[float], values: NDArray[np.floating], m: int) -> float:
     """Return the two-sided p value of the Mann–Whitney rank test; too large where values repeat.
 
-    Ranks are robust to a few typing errors, however large.
-
-    Args:
-        quantiles: of the reference, at equal steps.
-        values: of the window [n], n at least 1.
-        m: number of values in the reference.
+    Ranks are robust to a few typing errors, however large. Quantiles and values are those of `ks_distance`; the
+    reference has `m` values.
     """
     below = np.searchsorted(quantiles, values, side="left") + np.searchsorted(quantiles, values, side="right")
     rank = float(below.mean()) / (2 * len(quantiles))
@@ -92,10 +88,8 @@ def fisher_exact_p_value(k: int, n: int, share: float, m: int) -> float:
     """Return the p value of Fisher's exact test for two shares, as twice the smaller tail.
 
     Args:
-        k: members of the window with the property.
-        n: size of the window, at least 1.
-        share: share of the reference with the property, 0..1.
-        m: size of the reference, at least 1.
+        k, n: members of the window with the property, and its size, at least 1.
+        share, m: share of the reference with the property, 0..1, and its size, at least 1.
     """
     total = k + round(share * m)
     least, most = max(0, total - m), min(n, total)

@@ -13,15 +13,8 @@ import numpy as np
 from msgspec import Meta
 from numpy.typing import NDArray
 
-from batchyield.monitoring.drift_tests import (
-    MONITORING_DECIMALS,
-    fisher_exact_p_value,
-    holm_bonferroni,
-    ks_distance,
-    ks_p_value,
-    mann_whitney_p_value,
-    population_stability_index,
-)
+from batchyield.monitoring import drift_tests
+from batchyield.monitoring.drift_tests import MONITORING_DECIMALS
 from batchyield.monitoring.throttle import Pause, no_throttle
 from batchyield.plant.batch import READINGS, Batch, Reading
 from batchyield.plant.features import INDEX
@@ -109,13 +102,11 @@ def compute_window_drift(
     level: float = FALSE_ALARM_RATE,
     pause: Pause = no_throttle,
 ) -> WindowDrift:
-    """Compare a window with the reference.
+    """Compare a window with the profile of the model that answered.
 
     Args:
-        reference: profile of the model that answered.
-        batches: the window [n].
-        values: its features [n, len(FEATURES)].
-        yields: its predictions as fractions [n].
+        reference: that profile.
+        batches, values, yields: the window [n], its features [n, len(FEATURES)], its predictions as fractions [n].
         level: probability of any false alarm, for independent batches of a steady plant.
         pause: called after each reading.
     """
@@ -128,12 +119,18 @@ def compute_window_drift(
     profile = reference.prediction
     # Each reading is tested three times (Bonferroni), and all readings with the predictions together (Holm).
     p_values = [min(1.0, 3 * min(tests)) for _, tests in measured]
-    *adjusted, prediction_p = holm_bonferroni([*p_values, _distribution_p_value(profile, yields)])
+    *adjusted, prediction_p = drift_tests.holm_bonferroni([*p_values, _distribution_p_value(profile, yields)])
     enough = len(batches) >= MIN_WINDOW_BATCHES
     readings = tuple(_judge(reading, p, enough, level) for (reading, _), p in zip(measured, adjusted, strict=True))
     drifted = sorted((r for r in readings if r.verdict is DriftVerdict.DRIFTED), key=lambda r: (r.p, -(r.psi or 0.0)))
-    prediction = _measure_prediction(profile, yields, prediction_p, enough, level)
     names = tuple(r.reading for r in drifted)
+    psi, ks = _distances(profile, yields)
+    mean = round(float(yields.mean()), MONITORING_DECIMALS) if len(yields) else None
+    z = None
+    if mean is not None and profile.mean is not None and profile.sd:
+        z = round((mean - profile.mean) / (profile.sd / len(yields) ** 0.5), MONITORING_DECIMALS)
+    verdict = _verdict(prediction_p < level and (psi or 0.0) >= MIN_PSI, enough)
+    prediction = PredictionDrift(verdict, round(prediction_p, 12), mean, profile.mean, z, psi, ks)
     return WindowDrift(len(batches), MIN_WINDOW_BATCHES, names, prediction, readings)
 
 
@@ -143,23 +140,23 @@ def _measure_reading(
     """Return a reading without its verdict, and the p values of its tests: values, blanks, new values."""
     profile, blank_trained = reference.features[FEATURE_OF_READING[name]], reference.blank.get(name, 0.0)
     present = column[~np.isnan(column)]
-    new = int(_is_new(profile, present).sum())
+    found = len(present)
+    if profile.levels or not profile.count:
+        is_new = ~np.isin(present, np.asarray(profile.levels, dtype=present.dtype))
+    else:
+        is_new = (present < profile.quantiles[0]) | (present > profile.quantiles[-1])
+    new = int(is_new.sum())
     tests = (
         _distribution_p_value(profile, present),
-        fisher_exact_p_value(blank, n, blank_trained, reference.rows) if n else 1.0,
-        fisher_exact_p_value(new, len(present), profile.novelty, max(1, profile.count)) if len(present) else 1.0,
+        drift_tests.fisher_exact_p_value(blank, n, blank_trained, reference.rows) if n else 1.0,
+        drift_tests.fisher_exact_p_value(new, found, profile.novelty, max(1, profile.count)) if found else 1.0,
     )
     moved = None
-    if len(present) and profile.mean is not None and profile.sd:
+    if found and profile.mean is not None and profile.sd:
         moved = round((float(present.mean()) - profile.mean) / profile.sd, MONITORING_DECIMALS)
-    psi, ks = _distances(profile, present)
-    return (
-        ReadingDrift(
-            *(name, FEATURE_OF_READING[name], DriftVerdict.STEADY, 1.0, psi, ks, moved),
-            *(_share(blank, n), blank_trained, _share(new, len(present))),
-        ),
-        tests,
-    )
+    blank_share, new_share = (round(k / of, MONITORING_DECIMALS) if of else 0.0 for k, of in ((blank, n), (new, found)))
+    figures = (*_distances(profile, present), moved, blank_share, blank_trained, new_share)
+    return ReadingDrift(name, FEATURE_OF_READING[name], DriftVerdict.STEADY, 1.0, *figures), tests
 
 
 def _judge(reading: ReadingDrift, p: float, enough: bool, level: float) -> ReadingDrift:
@@ -169,18 +166,6 @@ def _judge(reading: ReadingDrift, p: float, enough: bool, level: float) -> Readi
         or reading.new >= MIN_NEW_SHARE
     )
     return msgspec.structs.replace(reading, p=round(p, 12), verdict=_verdict(p < level and matters, enough))
-
-
-def _measure_prediction(
-    profile: Profile, yields: NDArray[np.floating], p: float, enough: bool, level: float
-) -> PredictionDrift:
-    psi, ks = _distances(profile, yields)
-    mean = round(float(yields.mean()), MONITORING_DECIMALS) if len(yields) else None
-    z = None
-    if mean is not None and profile.mean is not None and profile.sd:
-        z = round((mean - profile.mean) / (profile.sd / len(yields) ** 0.5), MONITORING_DECIMALS)
-    drifted = p < level and (psi or 0.0) >= MIN_PSI
-    return PredictionDrift(_verdict(drifted, enough), round(p, 12), mean, profile.mean, z, psi, ks)
 
 
 def _verdict(drifted: bool, enough: bool) -> DriftVerdict:
@@ -194,25 +179,15 @@ def _distances(profile: Profile, present: NDArray[np.floating]) -> tuple[float |
     if not len(present) or not profile.count:
         return None, None
     counts = np.bincount(np.searchsorted(profile.edges, present, side="left"), minlength=len(profile.shares))
-    psi = population_stability_index(profile.shares, counts)
-    return round(psi, MONITORING_DECIMALS), round(ks_distance(profile.quantiles, present), MONITORING_DECIMALS)
+    psi = drift_tests.population_stability_index(profile.shares, counts)
+    ks = drift_tests.ks_distance(profile.quantiles, present)
+    return round(psi, MONITORING_DECIMALS), round(ks, MONITORING_DECIMALS)
 
 
 def _distribution_p_value(profile: Profile, present: NDArray[np.floating]) -> float:
     if not len(present) or not profile.count:
         return 1.0
     n, m = len(present), profile.count
-    ks = ks_p_value(ks_distance(profile.quantiles, present), n, m)
+    ks = drift_tests.ks_p_value(drift_tests.ks_distance(profile.quantiles, present), n, m)
     # Ranks detect a shift earlier, the distance a change of shape: the smaller of the two, times two (Bonferroni).
-    return min(1.0, 2 * min(ks, mann_whitney_p_value(profile.quantiles, present, m)))
-
-
-def _is_new(profile: Profile, present: NDArray[np.floating]) -> NDArray[np.bool_]:
-    if profile.levels or not profile.count:
-        return ~np.isin(present, np.asarray(profile.levels, dtype=present.dtype))
-    outside: NDArray[np.bool_] = (present < profile.quantiles[0]) | (present > profile.quantiles[-1])
-    return outside
-
-
-def _share(k: int, n: int) -> float:
-    return round(k / n, MONITORING_DECIMALS) if n else 0.0
+    return min(1.0, 2 * min(ks, drift_tests.mann_whitney_p_value(profile.quantiles, present, m)))

@@ -43,15 +43,7 @@ def read_findings(
 ) -> Findings:
     """Read the newest predictions of a model from the journal and compute the findings.
 
-    Args:
-        database: the journal.
-        md5: of the model.
-        reference, card: of the same model.
-        batches: maximum size of the window, and of the measured batches.
-        pause: called between small steps of work.
-
-    Raises:
-        DatabaseUnavailableError: the journal cannot be opened.
+    `batches` is the maximum size of the window, and of the measured batches; `pause` is called between small steps.
     """
     window = read_recent_batches(database, md5, batches, pause=pause)
     measured = read_recent_batches(database, md5, batches, measured=True, pause=pause, known=window)
@@ -67,11 +59,7 @@ def compute_findings(
 ) -> Findings:
     """Compute the findings from predictions of one model, each batch once, oldest first.
 
-    Args:
-        reference, card: of the model.
-        window: predictions to compare with the training.
-        measured: predictions whose measured yield is known.
-        pause: called between small steps of work.
+    `window` is compared with the training, `measured` with measured yields; `pause` is called between small steps.
     """
     batches = [row.batch for row in window]
     yields = np.array([row.prediction.yield_ for row in window], dtype=np.float64)

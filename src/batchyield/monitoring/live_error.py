@@ -58,13 +58,9 @@ def compute_live_error(
     promised: Mapping[str, float],
     level: float,
 ) -> LiveError:
-    """Compare predictions with measured yields.
+    """Compare predictions and their intervals with measured yields [n] of the same batches, all as fractions.
 
-    Args:
-        measured: measured yields as fractions [n].
-        predicted, lower, upper: predictions and their intervals [n].
-        promised: metrics of the model's card.
-        level: nominal coverage of the intervals, from the card.
+    `promised` and `level` are the metrics and the nominal coverage of the model's card.
     """
     n, mae_promised = len(measured), promised.get("mae")
     if not n:
@@ -81,10 +77,7 @@ def compute_live_error(
 def wilson_interval(hits: int, n: int, z: float) -> EstimateWithLimits:
     """Return the share `hits / n` with its Wilson score interval (Wilson 1927), which is valid near 0 and 1 too.
 
-    Args:
-        hits: successes.
-        n: trials, at least 1.
-        z: normal quantile of the confidence level.
+    There is at least one trial; `z` is the normal quantile of the confidence level.
     """
     share, weight = hits / n, z * z / n
     center = (share + weight / 2) / (1 + weight)

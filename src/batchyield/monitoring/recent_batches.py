@@ -4,15 +4,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from sqlalchemy import func, select
 
+from batchyield.journal import queries
 from batchyield.journal.database import Database
-from batchyield.journal.queries import (
-    AnswerKey,
-    JournalledPrediction,
-    read_answers,
-    read_batch_ids,
-    read_yields,
-    select_answers,
-)
+from batchyield.journal.queries import AnswerKey, JournalledPrediction
 from batchyield.journal.tables import outcome
 from batchyield.monitoring.throttle import Pause, no_throttle
 
@@ -43,17 +37,18 @@ def read_recent_batches(
 
     Args:
         database: the journal.
-        md5: of the model.
-        limit: maximum number of batches.
-        since: first time that is included, microseconds since 1970, UTC.
-        until: first time that is excluded.
+        md5, limit: of the model, and the maximum number of its batches.
+        since, until: first time that is included, and excluded, microseconds since 1970, UTC.
         measured: return only batches with a measured yield.
         horizon: number of newest predictions, of all models, to search; None: all between the two times.
         pause: called between small steps of work.
         known: predictions that were just read; with `measured`, those without a yield are read again, because
             their outcome may have arrived since.
     """
-    enough = min(limit, _count_outcomes(database)) if measured else limit
+    enough = limit
+    if measured:
+        with database.read_transaction() as connection:
+            enough = min(limit, connection.execute(select(func.count()).select_from(outcome)).scalar_one())
     newest: dict[str | BatchPosition, BatchPosition] = {}
     sizes: dict[int, int] = {}
     for page in _pages(database, since, until, horizon) if enough else ():
@@ -70,17 +65,12 @@ def read_recent_batches(
     missing = positions - cached.keys()
     for answer_ids in _group_answers({answer_id: sizes[answer_id] for answer_id, _ in missing}):
         with database.read_transaction() as connection:
-            read = read_answers(connection, answer_ids)
+            read = queries.read_answers(connection, answer_ids)
         rows += [row for row in read if (row.answer, row.position) in missing]
         pause()
     if measured:
         rows = [row for row in rows if row.measured is not None]  # an outcome may have been removed since
     return sorted(rows, key=lambda row: (row.at, row.answer, row.position))
-
-
-def _count_outcomes(database: Database) -> int:
-    with database.read_transaction() as connection:
-        return connection.execute(select(func.count()).select_from(outcome)).scalar_one()
 
 
 def _pages(
@@ -90,7 +80,7 @@ def _pages(
     before: tuple[int, int] | None = None
     while horizon is None or horizon > 0:
         with database.read_transaction() as connection:
-            keys = select_answers(connection, since, until, before=before, newest=True, limit=STEP_BATCHES)
+            keys = queries.select_answers(connection, since, until, before=before, newest=True, limit=STEP_BATCHES)
         if not keys:
             return
         page = []
@@ -120,7 +110,7 @@ def _list_batches(
 ) -> list[tuple[str | None, BatchPosition]]:
     """Return id and position of the last batches of some answers, newest first."""
     with database.read_transaction() as connection:
-        batch_ids = read_batch_ids(connection, [key.id for key, _ in answers])
+        batch_ids = queries.read_batch_ids(connection, [key.id for key, _ in answers])
         batches: list[tuple[str | None, BatchPosition]] = []
         for key, rows in answers:
             if key.id in batch_ids:  # otherwise it was pruned meanwhile
@@ -129,5 +119,5 @@ def _list_batches(
                 batches += positions[: -rows - 1 : -1]
         if not only_measured:
             return batches
-        yields = read_yields(connection, [id_ for id_, _ in batches if id_ is not None])
+        yields = queries.read_yields(connection, [id_ for id_, _ in batches if id_ is not None])
     return [(id_, position) for id_, position in batches if id_ in yields]

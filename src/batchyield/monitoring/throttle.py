@@ -18,9 +18,6 @@ class Throttle:
     """Limits a thread to 20 % of a CPU by sleeping after every 0.5 ms of work; belongs to one thread.
 
     Work is measured as CPU time of the thread, which excludes waiting for the GIL.
-
-    Args:
-        sleep: sleeps for a number of seconds.
     """
 
     def __init__(self, sleep: Callable[[float], object] = time.sleep) -> None:

@@ -22,12 +22,9 @@ MAX_BATCHES = 20_000
 
 
 class ReadingComparison(NamedTuple):
-    """A reading of the window and of the training.
+    """A reading of the window, by the feature tested for it, and of the training.
 
     Attributes:
-        reading: name, unit and description.
-        feature: the feature tested for it, with its unit.
-        drift: result of the tests.
         profile: distribution in the training.
         values: values of the window that are present [n].
     """
@@ -54,9 +51,7 @@ class ReportData(NamedTuple):
     """Data of the page.
 
     Attributes:
-        artifact: the model.
-        findings: of all batches of the report.
-        rows: those batches, each once, oldest first.
+        rows: the batches of the report, each once, oldest first.
         readings: all 42 in the plant's order.
         others: predictions of other models in the same time.
         truncated: whether there were more than `MAX_BATCHES`.
@@ -71,14 +66,7 @@ class ReportData(NamedTuple):
 
 
 def collect_report(database: Database, artifact: Artifact, since: int | None, until: int | None) -> ReportData:
-    """Read the predictions of a model from the journal and compare them with its training.
-
-    Args:
-        database: the journal.
-        artifact: the model.
-        since: first time that is included, microseconds since 1970, UTC; None: no limit.
-        until: first time that is excluded.
-    """
+    """Read a model's predictions from the journal, from `since` to before `until`, and compare with its training."""
     reference = read_reference(artifact.reference)
     rows = read_recent_batches(database, artifact.md5, MAX_BATCHES + 1, since, until, horizon=None)
     truncated = len(rows) > MAX_BATCHES

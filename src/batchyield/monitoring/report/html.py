@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from batchyield.monitoring.drift_window import DriftVerdict
 from batchyield.monitoring.report import charts, narrative
@@ -19,7 +19,8 @@ def render_page(data: ReportData) -> str:
     """Return the page; equal data give equal bytes."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
-        "percent": narrative.percent, "points": narrative.points, "number": narrative.number, "instant": _time,
+        "percent": narrative.percent, "points": narrative.points, "number": narrative.number,
+        "instant": lambda at_us: datetime.fromtimestamp(at_us / 1e6, UTC).strftime("%d %b %Y, %H:%M UTC"),
         "interval": narrative.interval, "count": narrative.count, "p": _p_value, "coded": _mark_code,
     }  # fmt: skip
     source = files("batchyield.monitoring.report").joinpath(TEMPLATE).read_text(encoding="utf-8")
@@ -38,47 +39,43 @@ def render_page(data: ReportData) -> str:
         advice=narrative.list_advice(data),
         drifted=[
             (
-                comparison,
-                narrative.describe_reading(comparison),
-                narrative.describe_chart(comparison),
-                _svg(charts.distribution(comparison)) if len(comparison.values) else None,
+                c,
+                narrative.describe_reading(c),
+                narrative.describe_chart(c),
+                charts.distribution(c) if len(c.values) else None,
             )
-            for comparison in drifted[:MAX_CHARTS]
+            for c in drifted[:MAX_CHARTS]
         ],
         more_drifted=len(drifted[MAX_CHARTS:]),
         blanks=_list_blanks(data),
-        control=_svg(charts.control_chart(chart)) if chart and chart.points else None,
+        control=charts.control_chart(chart) if chart and chart.points else None,
         points_out=sum(point.out for point in chart.points) if chart else 0,
-        daily=_svg(charts.daily_counts(data.rows)) if data.rows else None,
-        error=_svg(charts.live_error(data.rows, live.mae_promised)) if live.outcomes else None,
+        daily=charts.daily_counts(data.rows) if data.rows else None,
+        error=charts.live_error(data.rows, live.mae_promised) if live.outcomes else None,
         DRIFTED=DriftVerdict.DRIFTED,
     )
 
 
 def _list_blanks(data: ReportData) -> list[tuple[str, str, float, float, bool]]:
     """Return the readings whose share of blanks changed by a point or more, largest change first."""
-    rows = [(c.reading, c.drift) for c in data.readings if abs(c.drift.blank - c.drift.blank_trained) >= 0.01]
-    rows.sort(key=lambda row: -abs(row[1].blank - row[1].blank_trained))
-    return [
-        (reading.name, reading.description, drift.blank_trained, drift.blank, drift.verdict is DriftVerdict.DRIFTED)
-        for reading, drift in rows
+    rows = [
+        (
+            c.reading.name,
+            c.reading.description,
+            c.drift.blank_trained,
+            c.drift.blank,
+            c.drift.verdict is DriftVerdict.DRIFTED,
+        )
+        for c in data.readings
+        if abs(c.drift.blank - c.drift.blank_trained) >= 0.01
     ]
-
-
-def _svg(svg: str) -> Markup:
-    return Markup(svg)  # noqa: S704 - generated from numbers and from names in the code
+    return sorted(rows, key=lambda row: -abs(row[3] - row[2]))
 
 
 def _mark_code(text: str) -> Markup:
     """Return the text with everything between backticks marked as code."""
-    parts = [escape(part) for part in text.split("`")]
-    return Markup("").join(
-        part if n % 2 == 0 else Markup("<code>{}</code>").format(part) for n, part in enumerate(parts)
-    )
-
-
-def _time(at_us: int) -> str:
-    return datetime.fromtimestamp(at_us / 1e6, UTC).strftime("%d %b %Y, %H:%M UTC")
+    forms = Markup("{}"), Markup("<code>{}</code>")
+    return Markup("").join(forms[n % 2].format(part) for n, part in enumerate(text.split("`")))
 
 
 def _p_value(value: float) -> str:

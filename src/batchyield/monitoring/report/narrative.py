@@ -57,8 +57,7 @@ def list_statements(data: ReportData) -> list[tuple[str, Statement]]:
     if window.batches < window.needed:
         readings = Statement(OPEN, "too few", few)
     elif window.drifted:
-        text = f"Most certain first: {_join(window.drifted)}."
-        readings = Statement(BAD, f"{len(window.drifted)} of 42 moved", text)
+        readings = Statement(BAD, f"{len(window.drifted)} of 42 moved", f"Most certain first: {_join(window.drifted)}.")
     else:
         readings = Statement(GOOD, "steady", "No reading moved by more than chance and by enough to matter.")
     prediction = window.prediction
@@ -190,8 +189,8 @@ def number(value: float | None) -> str:
 
 def count(quantity: int, noun: str) -> str:
     """Format a number with its noun: `1 batch`, `2 batches`."""
-    plural = f"{noun}es" if noun.endswith("ch") else f"{noun}s"
-    return f"{quantity:,} {noun if quantity == 1 else plural}"
+    ending = "" if quantity == 1 else "es" if noun.endswith("ch") else "s"
+    return f"{quantity:,} {noun}{ending}"
 
 
 def _join(names: Sequence[str], limit: int = MAX_NAMES) -> str:
