@@ -24,10 +24,7 @@ class Release(msgspec.Struct, frozen=True):
 
     Attributes:
         version: without the `v` of the tag, as pip writes it.
-        tag: git tag of the release.
-        revision: its commit.
         date: of the tag, ISO 8601.
-        stages: its current stages.
     """
 
     version: str

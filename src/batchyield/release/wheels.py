@@ -60,12 +60,10 @@ __all__ = ["__version__", "model", "pin", "predict"]
 
 def release_pin(release: Release, folder: Path, root: Path = Path()) -> PackagePin:
     """Return the pin of a release; `folder` has its model, from `fetch_model`."""
-    lock = read_text_at(release.revision, LOCK, root) or ""
-    digest = md5_of(lock.encode())
+    digest = md5_of((read_text_at(release.revision, LOCK, root) or "").encode())
     raw = read_raw_object(release.revision, root)
-    return PackagePin(
-        NAME, release.version, release.revision, read_deployment(folder).pins, digest, raw.md5 if raw else ""
-    )
+    files = read_deployment(folder).pins
+    return PackagePin(NAME, release.version, release.revision, files, digest, raw.md5 if raw else "")
 
 
 def build_model_wheel(release: Release, out: Path, root: Path = Path()) -> Path:
@@ -123,17 +121,9 @@ def build_library_wheel(revision: str, out: Path, root: Path = Path()) -> Path:
 def _build(project: Path, out: Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out) as folder:
+        options = ("--target", "wheel", "--directory", str(Path(folder).resolve()))
         done = subprocess.run(  # noqa: S603 - our own fixed command
-            [
-                sys.executable,
-                "-m",
-                "hatchling",
-                "build",
-                "--target",
-                "wheel",
-                "--directory",
-                str(Path(folder).resolve()),
-            ],
+            [sys.executable, "-m", "hatchling", "build", *options],
             cwd=project,
             env=os.environ | {"SOURCE_DATE_EPOCH": EPOCH},
             capture_output=True,
