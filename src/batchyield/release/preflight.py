@@ -53,7 +53,7 @@ def run_checks(root: Path = Path(), *, offline: bool = False, s3_port: int | Non
             f"{line[3:]} differs: commit it, or restore it"
             for line in git("status", "--porcelain", cwd=root).splitlines()
         ],
-        "params.yaml is conf/ composed": lambda: hydra_params.check_params(root),
+        "params.yaml is conf/ composed": lambda: _params(root),
         "the lock was made from HEAD's code, data and params": lambda: trace(head, root=root).breaks,
         "the measured figures pass the gate": lambda: [
             str(check)
@@ -73,6 +73,10 @@ def _problems(check: Callable[[], Iterable[str] | None]) -> Iterable[str]:
         return check() or ()
     except BatchyieldError as error:
         return [" ".join(str(error).split())]
+
+
+def _params(root: Path) -> None:
+    hydra_params.check_params(root)
 
 
 def _model(head: str, root: Path) -> None:

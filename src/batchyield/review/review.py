@@ -7,8 +7,14 @@ import msgspec
 
 from batchyield.errors import RevisionError
 from batchyield.modelling.params import Params, read_params
-from batchyield.review.baseline_regression import MetricValues, check_regressions
-from batchyield.review.gate import GateResult, check_bounds, has_override_label, read_metrics
+from batchyield.review.gate import (
+    GateResult,
+    MetricValues,
+    check_bounds,
+    check_regressions,
+    has_override_label,
+    read_metrics,
+)
 from batchyield.review.paired_bootstrap import PairedMetrics, PredictedBatches, paired_bootstrap, parse_predictions
 from batchyield.review.revision import Revision, merge_base
 
@@ -23,7 +29,6 @@ class Review(NamedTuple):
         base: merge base of HEAD and the base revision.
         head: the working tree.
         params: of the head.
-        gate_result: result of the gate.
         before: metrics of the base by file, as far as it has them.
         after: metrics of the head.
         rows: test predictions of base and head.

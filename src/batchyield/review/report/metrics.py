@@ -8,12 +8,11 @@ from batchyield.modelling import metrics
 from batchyield.modelling.metrics import Estimate
 from batchyield.modelling.parquet import parse_table, to_batches
 from batchyield.plant.features import featurize
-from batchyield.review.baseline_regression import CheckResult, RegressionCheck, insufficient_data_message
-from batchyield.review.gate import OVERRIDE
+from batchyield.review.gate import OVERRIDE, CheckResult, RegressionCheck, insufficient_data_message
 from batchyield.review.paired_bootstrap import PairedMetrics, PredictedBatches, join_by_id, paired_bootstrap
 from batchyield.review.report.markdown import cell, code, details, number, signed, table
 from batchyield.review.review import Review
-from batchyield.serving.deployment.prediction_diff import DiffSummary, summarize_diff
+from batchyield.serving.deployment.prediction_diff import summarize_diff
 from batchyield.serving.responses import Prediction
 
 TEST = "data/split/test.parquet"
@@ -113,10 +112,11 @@ def slices(review: Review) -> list[str]:
     lines = ["### Slices that got worse", ""]
     if not worse:
         return [*lines, f"None of {len(found)} (of at least {SMALLEST} batches) by more than noise.", ""]
-    rows = [
-        [cell(name), str(pair.rows), number(pair.base["rmse"]), number(pair.head["rmse"]), *_change(pair)]
-        for name, pair in worse[:SHOWN]
-    ]
+    rows = []
+    for name, pair in worse[:SHOWN]:
+        was, now, sure = pair.base["rmse"], pair.head["rmse"], pair.change["rmse"]
+        interval = f"{signed(sure.low)} … {signed(sure.high)}"
+        rows.append([cell(name), str(pair.rows), number(was), number(now), signed(sure.value), interval])
     lines += table(("slice", "batches", "RMSE base", "RMSE head", "change", "interval"), rows, "<>>>>>")
     return [*lines, f"{len(worse)} of {len(found)}; the intervals are corrected for the number of slices.", ""]
 
@@ -139,25 +139,20 @@ def _slices(review: Review, there: PredictedBatches, here: PredictedBatches) -> 
     return [(name, pair) for name, pair in pairs if pair is not None]
 
 
-def _change(pair: PairedMetrics) -> tuple[str, str]:
-    sure = pair.change["rmse"]
-    return signed(sure.value), f"{signed(sure.low)} … {signed(sure.high)}"
-
-
 def moved(review: Review) -> list[str]:
     """Return how the predictions for the common test batches changed."""
     there, here = join_by_id(*review.rows)
     if not here.ids:
         return []
-    made: DiffSummary = summarize_diff(_predictions(there), _predictions(here))
+    made = summarize_diff(
+        *(
+            [Prediction(*row) for row in zip(side.ids, *(column.tolist() for column in side.answers), strict=True)]
+            for side in (there, here)
+        )
+    )
     lines = ["### Answers that moved", "", f"Test batches: {made}."]
     if made.at is not None:
         at = made.at
         was, now, actual = there.answers.yields[at], here.answers.yields[at], here.measured[at]
         lines.append(f"\nFarthest: {code(here.ids[at])} {was:.4f} → {now:.4f}, measured {actual:.4f}.")
     return [*lines, ""]
-
-
-def _predictions(rows: PredictedBatches) -> list[Prediction]:
-    columns = (rows.ids, *(side.tolist() for side in rows.answers))
-    return [Prediction(*row) for row in zip(*columns, strict=True)]
