@@ -213,7 +213,8 @@ class GateResult(msgspec.Struct, frozen=True):
     @property
     def failures(self) -> list[str]:
         """One line for each failed check."""
-        return [str(each) for each in (*self.verdicts, *self.comparisons) if not each.passed]
+        bounds = [str(each) for each in self.verdicts if not each.passed]
+        return bounds + [str(each) for each in self.comparisons if not each.passed]
 
     @property
     def passed(self) -> bool:

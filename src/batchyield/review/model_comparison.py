@@ -28,14 +28,7 @@ class ModelIdentity(msgspec.Struct, frozen=True):
 
 
 class ChangedPrediction(msgspec.Struct, frozen=True):
-    """A batch whose prediction changed.
-
-    Attributes:
-        id: of the batch.
-        baseline: yield.
-        candidate: yield.
-        outside: whether it left the baseline's interval.
-    """
+    """A batch whose prediction changed: both yields, and whether the candidate's left the baseline's interval."""
 
     id: str | None
     baseline: float
@@ -47,11 +40,8 @@ class ModelComparison(msgspec.Struct, frozen=True):
     """Two pinned models on the same batches.
 
     Attributes:
-        baseline: the model that is compared with.
-        candidate: the other one.
         rows: where the batches are from.
         files: the files of the artifact whose bytes differ.
-        overall: all batches.
         slices: by what is known of a batch, those that moved most first.
         movers: the batches that moved most.
     """
@@ -69,11 +59,6 @@ def compare_models(
     baseline: tuple[Artifact, ModelIdentity], candidate: tuple[Artifact, ModelIdentity], root: Path = Path()
 ) -> ModelComparison:
     """Return the comparison on the test batches of a checkout, or on the candidate's golden rows if it has none.
-
-    Args:
-        baseline: an opened model and its identity.
-        candidate: the other one.
-        root: the checkout.
 
     Raises:
         ArtifactError: a model predicts a value that is not a number.
@@ -107,13 +92,11 @@ def _rows(artifact: Artifact, root: Path) -> tuple[Sequence[Batch], str]:
 
 
 def _largest_changes(old: Sequence[Prediction], new: Sequence[Prediction]) -> list[ChangedPrediction]:
-    order = sorted(range(len(old)), key=lambda at: (-abs(new[at].yield_ - old[at].yield_), at))
+    order = sorted(zip(old, new, strict=True), key=lambda pair: -abs(pair[1].yield_ - pair[0].yield_))
     return [
-        ChangedPrediction(
-            old[at].id, old[at].yield_, new[at].yield_, not old[at].lower <= new[at].yield_ <= old[at].upper
-        )
-        for at in order[:LISTED_BATCHES]
-        if abs(new[at].yield_ - old[at].yield_) > PREDICTION_TOLERANCE
+        ChangedPrediction(was.id, was.yield_, now.yield_, not was.lower <= now.yield_ <= was.upper)
+        for was, now in order[:LISTED_BATCHES]
+        if abs(now.yield_ - was.yield_) > PREDICTION_TOLERANCE
     ]
 
 

@@ -144,12 +144,11 @@ def moved(review: Review) -> list[str]:
     there, here = join_by_id(*review.rows)
     if not here.ids:
         return []
-    made = summarize_diff(
-        *(
-            [Prediction(*row) for row in zip(side.ids, *(column.tolist() for column in side.answers), strict=True)]
-            for side in (there, here)
-        )
+    before, after = (
+        [Prediction(*row) for row in zip(side.ids, *(column.tolist() for column in side.answers), strict=True)]
+        for side in (there, here)
     )
+    made = summarize_diff(before, after)
     lines = ["### Answers that moved", "", f"Test batches: {made}."]
     if made.at is not None:
         at = made.at
