@@ -189,11 +189,9 @@ def _live(
 
 def format_replay(made: Replay) -> str:
     """Return the replay as text."""
-    since, until = (
-        datetime.fromtimestamp(at / 1e6, UTC).isoformat(timespec="seconds") for at in (made.since, made.until)
-    )
+    times = [datetime.fromtimestamp(at / 1e6, UTC).isoformat(timespec="seconds") for at in (made.since, made.until)]
     lines = [
-        f"{since} to {until}, answered by {', '.join(pin.md5[:12] for pin in made.pins)}",
+        f"{' to '.join(times)}, answered by {', '.join(pin.md5[:12] for pin in made.pins)}",
         f"baseline {made.baseline[:12]}, candidate {made.candidate[:12]}",
         str(made.overall),
     ]

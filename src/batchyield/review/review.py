@@ -67,15 +67,12 @@ def review_change(
     there, here = merge_base(base, root), Revision(root)
     after = {name: read_metrics(folder / f"{name}.json") for name in settings.gate}
     before = {name: _figures(there, name) for name in settings.gate if there.has(f"{METRICS}/{name}.json")}
-    rows = (
-        parse_predictions(there.read(PREDICTED), f"{there.name}:{PREDICTED}"),
-        parse_predictions(here.read(PREDICTED), PREDICTED),
-    )
+    was = parse_predictions(there.read(PREDICTED), f"{there.name}:{PREDICTED}")
+    rows = (was, parse_predictions(here.read(PREDICTED), PREDICTED))
     evaluation = settings.evaluation
     pair = paired_bootstrap(*rows, evaluation.bootstrap, evaluation.confidence, evaluation.seed)
-    gate_result = GateResult(
-        verdicts, check_regressions(settings.gate, before, after, pair), has_override_label(labels)
-    )
+    comparisons = check_regressions(settings.gate, before, after, pair)
+    gate_result = GateResult(verdicts, comparisons, has_override_label(labels))
     return Review(there, here, settings, gate_result, before, after, rows, pair)
 
 

@@ -15,10 +15,6 @@ from batchyield.versioning.storage import content_store, raw_data
 class Revision:
     """A commit, or the working tree if `revision` is None.
 
-    Args:
-        root: the checkout.
-        revision: full hash of the commit; None for the working tree.
-
     Attributes:
         name: abbreviated hash; for the working tree that of HEAD, and whether files differ from it.
         lock: its dvc.lock.
@@ -75,9 +71,8 @@ class Revision:
         for path in paths:
             md5 = self.md5(path)
             if md5 is None:
-                raise RevisionError(
-                    f"{self.name} pins no {path}", f"`git log --all -- {LOCK}` lists revisions that may"
-                )
+                remedy = f"`git log --all -- {LOCK}` lists revisions that may"
+                raise RevisionError(f"{self.name} pins no {path}", remedy)
             file = self.root / path
             if file.is_file() and md5_of(data := file.read_bytes()) == md5:
                 self._files[path] = data

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 
 import yaml
 
-from batchyield.modelling import metrics
-from batchyield.modelling.metrics import Estimate
+from batchyield.modelling.metrics import Estimate, slice_labels
 from batchyield.modelling.parquet import parse_table, to_batches
 from batchyield.plant.features import featurize
 from batchyield.review.gate import OVERRIDE, CheckResult, RegressionCheck, insufficient_data_message
@@ -28,24 +27,18 @@ SHOWN = 8
 def verdict(review: Review) -> list[str]:
     """Return the result of the gate with every failure."""
     made = review.gate_result
+    title = "❌ The gate stops this change" if made.failures else "✅ The gate passes this change"
     if made.failures and made.overridden:
         title = f"⚠️ The gate fails, and the label {code(OVERRIDE)} overrides it"
-    else:
-        title = "❌ The gate stops this change" if made.failures else "✅ The gate passes this change"
-    lines = [f"## {title}", ""]
-    lines += [f"- {cell(failure)}" for failure in made.failures]
+    lines = [f"## {title}", "", *(f"- {cell(failure)}" for failure in made.failures)]
     if why := insufficient_data_message(made.comparisons):
         lines.append(f"- {why}; the label {code(OVERRIDE)} overrides this")
-    lines += ["", f"{code(review.base.name)} → {code(review.head.name)}{_in_short(review)}", ""]
-    return lines + [f"> {warning}\n" for warning in _warnings(review)]
-
-
-def _in_short(review: Review) -> str:
-    if review.pair is None:
-        return ""
-    was, now = review.pair.base["rmse"], review.pair.head["rmse"]
-    share = f" ({(now - was) / was:+.1%})" if was else ""
-    return f"; RMSE on {review.pair.rows} test batches {number(was)} → {number(now)}{share}"
+    summary = f"{code(review.base.name)} → {code(review.head.name)}"
+    if review.pair is not None:
+        was, now = review.pair.base["rmse"], review.pair.head["rmse"]
+        share = f" ({(now - was) / was:+.1%})" if was else ""
+        summary += f"; RMSE on {review.pair.rows} test batches {number(was)} → {number(now)}{share}"
+    return [*lines, "", summary, "", *(f"> {warning}\n" for warning in _warnings(review))]
 
 
 def _warnings(review: Review) -> Iterator[str]:
@@ -123,7 +116,7 @@ def slices(review: Review) -> list[str]:
 
 def _slices(review: Review, there: PredictedBatches, here: PredictedBatches) -> list[tuple[str, PairedMetrics]]:
     frame = parse_table(review.head.read(TEST)).set_index("id", drop=False).loc[here.ids]
-    labels = metrics.slice_labels(featurize(to_batches(frame)))
+    labels = slice_labels(featurize(to_batches(frame)))
     parts = [
         (f"{aspect} {label}", rows)
         for aspect, given in labels.items()
@@ -132,10 +125,8 @@ def _slices(review: Review, there: PredictedBatches, here: PredictedBatches) -> 
     ]
     settings = review.params.evaluation
     level = 1 - (1 - settings.confidence) / max(1, len(parts))
-    pairs = [
-        (name, paired_bootstrap(there.take(rows), here.take(rows), settings.bootstrap, level, settings.seed, SMALLEST))
-        for name, rows in parts
-    ]
+    options = (settings.bootstrap, level, settings.seed, SMALLEST)
+    pairs = ((name, paired_bootstrap(there.take(rows), here.take(rows), *options)) for name, rows in parts)
     return [(name, pair) for name, pair in pairs if pair is not None]
 
 
