@@ -33,10 +33,7 @@ class Scores(msgspec.Struct, frozen=True):
 
 
 class ScoreDifference(msgspec.Struct, frozen=True):
-    """A score minus the baseline's: below zero is better.
-
-    `low` and `high` are the ends of its confidence interval; None if it is not known.
-    """
+    """A score minus the baseline's (below zero is better), and its confidence interval; None if that is not known."""
 
     value: float
     low: float | None = None
@@ -153,9 +150,6 @@ def nadeau_bengio_interval(
         value: the difference of the scores.
         differences: of the cost of each test batch; None if the predictions are not known.
         rows: training batches.
-        repeats: of the cross-validation.
-        n_folds: of each repeat.
-        confidence: of the interval.
     """
     if differences is None or len(differences) < 2:
         return ScoreDifference(round(value, METRIC_DECIMALS))
@@ -165,14 +159,7 @@ def nadeau_bengio_interval(
 
 
 def bootstrap_interval(differences: Sequence[float], resamples: int, confidence: float, seed: int) -> ScoreDifference:
-    """Return the mean difference on test batches with its paired bootstrap interval.
-
-    Args:
-        differences: of the cost of each batch.
-        resamples: draws of as many batches, with replacement.
-        confidence: of the interval.
-        seed: of the draws.
-    """
+    """Return the mean of the cost differences of test batches with its paired bootstrap interval."""
     apart = np.array(differences)
     drawn = np.random.default_rng(seed).integers(len(apart), size=(resamples, len(apart)))
     low, high = np.quantile(apart[drawn].mean(axis=1), [(1 - confidence) / 2, (1 + confidence) / 2])

@@ -119,8 +119,10 @@ def _queue(root: Path, grid: dict[str, list[str]], stem: str, overrides: Sequenc
     missing = [name for name in grid if name not in known or name in failed]
     skipped = f", {len(grid) - len(missing)} of them finished or queued already" if len(missing) < len(grid) else ""
     print(f"{_count(len(grid))} named {stem}{skipped}", file=stream, flush=True)
-    waiting = {stem: overrides} if len(missing) == len(grid) else {name: grid[name] for name in missing}
-    for name, settings in waiting.items():
+    wanted: dict[str, Sequence[str]] = {name: grid[name] for name in missing}
+    if len(missing) == len(grid):  # one call of DVC queues the whole grid
+        wanted = {stem: overrides}
+    for name, settings in wanted.items():
         options = [word for setting in settings for word in ("-S", setting)]
         dvc("exp", "run", "--queue", "--name", name, *options, cwd=root, quiet=True)
 
@@ -219,8 +221,8 @@ def _raw_data(root: Path) -> list[str]:
     if source.state is Kept.INTACT:
         return []
     return [
-        f"the source now has {source.found or 'nothing'}, pinned is {source.pinned}. Experiments run on the pinned data, "
-        f"but DVC writes the source's etag into their pin: `git checkout HEAD -- {raw_data.PIN}` after `dvc exp apply`"
+        f"the source now has {source.found or 'nothing'}, pinned is {source.pinned}. Experiments run on the pinned "
+        f"data, but DVC writes the source's etag into their pin: `git checkout HEAD -- {raw_data.PIN}` after `dvc exp apply`"
     ]
 
 

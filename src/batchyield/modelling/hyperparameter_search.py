@@ -157,8 +157,7 @@ def nadeau_bengio_half_width(variance: float, repeats: int, n_folds: int, confid
 
     Args:
         variance: of the difference between the folds.
-        repeats: of the cross-validation.
-        n_folds: of each repeat.
+        repeats: of the cross-validation, of `n_folds` folds each.
         confidence: of the interval.
 
     Source: Nadeau and Bengio, Inference for the Generalization Error, Machine Learning 52, 2003. Folds share training

@@ -49,12 +49,7 @@ class StageMove(msgspec.Struct, frozen=True):
 
 
 class Registry(msgspec.Struct, frozen=True):
-    """All releases and stage assignments in the tags of a clone.
-
-    Attributes:
-        releases: the newest version first.
-        moves: of all stages, the latest last.
-    """
+    """The releases in the tags of a clone, newest version first, and the moves of all stages, the latest last."""
 
     releases: tuple[Release, ...]
     moves: tuple[StageMove, ...]

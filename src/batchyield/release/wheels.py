@@ -108,11 +108,7 @@ def library_version(revision: str, root: Path) -> str:
 
 
 def build_library_wheel(revision: str, out: Path, root: Path = Path()) -> Path:
-    """Build the wheel of the library at a commit in `out`, with the same bytes each time, and return its path.
-
-    Raises:
-        CommandError: hatchling is missing or fails.
-    """
+    """Build the wheel of the library at a commit in `out`, with the same bytes each time, and return its path."""
     with tempfile.TemporaryDirectory(prefix="batchyield-library-") as scratch:
         export_revision(revision, Path(scratch), root)
         return _build(Path(scratch), out)

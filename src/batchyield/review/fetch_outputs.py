@@ -26,7 +26,7 @@ def fetch_outputs(
     Args:
         base: revision; its merge base with HEAD is used. None: fetch HEAD only.
         root: the checkout.
-        s3_port: port of the embedded server, if it must be started.
+        s3_port: of the embedded server, if it must be started.
         progress: receives one line per step.
 
     Raises:

@@ -47,11 +47,7 @@ class BoundCheck(msgspec.Struct, frozen=True):
 
 
 def check_bounds(gate: Gate, folder: Path) -> list[BoundCheck]:
-    """Return the check of every bounded metric, in the gate's order.
-
-    Args:
-        gate: bounds, from the params.
-        folder: with the metrics files, such as `data/metrics`.
+    """Return the check of every bounded metric in a folder of metrics files, in the gate's order.
 
     Raises:
         ConfigError: a metrics file or a metric that the gate names is missing.
@@ -91,17 +87,10 @@ class CheckResult(StrEnum):
 
 
 class RegressionCheck(msgspec.Struct, frozen=True):
-    """A metric of base and head, and the result of its rule.
+    """A metric of base and head, and the result of its rule `change`.
 
-    Attributes:
-        metrics: metrics file, without folder and suffix.
-        figure: name of the metric.
-        base: value of the base; None if the base has none.
-        head: value of the head.
-        low: lower end of the confidence interval of head minus base; None if predictions are not known batch by batch.
-        high: upper end.
-        change: the rule.
-        outcome: result of the rule.
+    `base` is None if the base has no such metric. The confidence interval of head minus base, `low` to `high`, is None
+    if predictions are not known batch by batch.
     """
 
     metrics: str
@@ -132,8 +121,8 @@ def check_regressions(
 
     Args:
         gate: rules, from the params.
-        base: metrics of the base; one that is missing counts as new.
-        head: metrics of the head.
+        base: metrics; one that is missing counts as new.
+        head: metrics.
         pair: paired bootstrap on the common test batches; None if there are fewer than `MIN_COMMON_BATCHES`.
 
     Raises:
@@ -198,13 +187,7 @@ def metric_value(measured: MetricValues, name: str, figure: str) -> float:
 
 
 class GateResult(msgspec.Struct, frozen=True):
-    """Result of the gate.
-
-    Attributes:
-        verdicts: checks against bounds.
-        comparisons: checks against the base; empty without a base.
-        overridden: whether the pull request has the label `gate-override`.
-    """
+    """Checks against bounds and, if there is a base, against the base; and whether the label overrides them."""
 
     verdicts: list[BoundCheck]
     comparisons: list[RegressionCheck]

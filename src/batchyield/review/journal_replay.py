@@ -99,12 +99,7 @@ that moved most, `live_rmse` how much farther from the measured yields the candi
 def replay_journal(
     rows: Iterable[JournalledPrediction], candidate: Artifact, baseline: Artifact | None = None
 ) -> Replay:
-    """Return how the predictions for journalled inputs change with a candidate.
-
-    Args:
-        rows: from the journal.
-        candidate: the new model.
-        baseline: model to compare with; None: the journalled predictions.
+    """Return how the predictions for journalled inputs change from a baseline (None: the journalled) to a candidate.
 
     Raises:
         ConfigError: there are no rows.

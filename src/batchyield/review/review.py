@@ -66,7 +66,15 @@ def review_change(
     verdicts = check_bounds(settings.gate, folder)
     there, here = merge_base(base, root), Revision(root)
     after = {name: read_metrics(folder / f"{name}.json") for name in settings.gate}
-    before = {name: _figures(there, name) for name in settings.gate if there.has(f"{METRICS}/{name}.json")}
+    before = {}
+    for name in settings.gate:
+        path = f"{METRICS}/{name}.json"
+        if (text := there.find_text(path)) is not None:
+            try:
+                before[name] = msgspec.json.decode(text, type=dict[str, float])
+            except msgspec.MsgspecError as error:
+                remedy = "compare with another revision"
+                raise RevisionError(f"{there.name}:{path} cannot be read: {error}", remedy) from error
     was = parse_predictions(there.read(PREDICTED), f"{there.name}:{PREDICTED}")
     rows = (was, parse_predictions(here.read(PREDICTED), PREDICTED))
     evaluation = settings.evaluation
@@ -74,11 +82,3 @@ def review_change(
     comparisons = check_regressions(settings.gate, before, after, pair)
     gate_result = GateResult(verdicts, comparisons, has_override_label(labels))
     return Review(there, here, settings, gate_result, before, after, rows, pair)
-
-
-def _figures(side: Revision, name: str) -> dict[str, float]:
-    path = f"{METRICS}/{name}.json"
-    try:
-        return msgspec.json.decode(side.text(path), type=dict[str, float])
-    except msgspec.MsgspecError as error:
-        raise RevisionError(f"{side.name}:{path} cannot be read: {error}", "compare with another revision") from error

@@ -32,26 +32,23 @@ class Revision:
             self.name = revision[:12]
             self.lock = read_lock_at(revision, root)
 
+    def find_text(self, path: Path | str) -> str | None:
+        """Return the text of a file that git tracks; None if it does not exist."""
+        if self.revision is not None:
+            return read_text_at(self.revision, path, self.root)
+        file = self.root / path
+        return file.read_text(encoding="utf-8") if file.is_file() else None
+
     def text(self, path: Path | str) -> str:
         """Return the text of a file that git tracks.
 
         Raises:
             RevisionError: the file does not exist.
         """
-        if self.revision is None:
-            file = self.root / path
-            found = file.read_text(encoding="utf-8") if file.is_file() else None
-        else:
-            found = read_text_at(self.revision, path, self.root)
+        found = self.find_text(path)
         if found is None:
             raise RevisionError(f"{self.name} has no {path}", "compare with a revision that has it: `git log --all`")
         return found
-
-    def has(self, path: str) -> bool:
-        """Return whether a file that git tracks exists."""
-        if self.revision is None:
-            return (self.root / path).is_file()
-        return read_text_at(self.revision, path, self.root) is not None
 
     def md5(self, path: str) -> str | None:
         """Return the md5 of a pipeline output or of the raw data; None if it is not pinned."""
