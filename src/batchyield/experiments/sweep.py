@@ -222,7 +222,8 @@ def _raw_data(root: Path) -> list[str]:
         return []
     return [
         f"the source now has {source.found or 'nothing'}, pinned is {source.pinned}. Experiments run on the pinned "
-        f"data, but DVC writes the source's etag into their pin: `git checkout HEAD -- {raw_data.PIN}` after `dvc exp apply`"
+        f"data, but DVC writes the source's etag into their pin: "
+        f"`git checkout HEAD -- {raw_data.PIN}` after `dvc exp apply`"
     ]
 
 

@@ -66,7 +66,6 @@ class Candidate(msgspec.Struct, frozen=True):
     Attributes:
         number: of the trial, from 1; 0 for the baseline.
         values: dotted parameter -> value, as drawn; empty for the baseline.
-        model: all parameters.
         repeats: finished repeats of the cross-validation; fewer than `evaluation.repeats` if pruned.
         score: half the mean squared error, mean of those repeats.
         gain: the baseline's score minus this one, in the same folds.
@@ -182,7 +181,6 @@ def search(
         X: feature matrix [n, len(FEATURES)] of the training batches.
         y: their yields [n].
         params: everything but the model; `evaluation` sets the cross-validation.
-        space: models to try.
         storage: SQLite file of the Optuna study; an existing one is resumed.
         progress: receives one line per trial.
 

@@ -45,12 +45,7 @@ def read_metrics(revision: str, root: Path) -> dict[str, dict[str, float]]:
 
 
 def render_card(revision: str, root: Path, folder: Path) -> str:
-    """Return the model card of a commit; the same commit gives the same text.
-
-    Args:
-        revision: the commit.
-        root: the checkout.
-        folder: the commit's model, from `fetch_model`.
+    """Return the model card of a commit, whose model is in `folder`; the same commit gives the same text.
 
     Raises:
         ConfigError: this code cannot parse the card of that commit.

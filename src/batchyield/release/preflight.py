@@ -38,7 +38,6 @@ def run_checks(root: Path = Path(), *, offline: bool = False, s3_port: int | Non
     """Run all checks on HEAD and return them, passed or failed.
 
     Args:
-        root: the checkout.
         offline: skip the check of the storage.
         s3_port: of the embedded server, if the remotes use it and it is not running.
 

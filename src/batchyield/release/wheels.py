@@ -58,14 +58,6 @@ __all__ = ["__version__", "model", "pin", "predict"]
 '''
 
 
-def release_pin(release: Release, folder: Path, root: Path = Path()) -> PackagePin:
-    """Return the pin of a release; `folder` has its model, from `fetch_model`."""
-    digest = md5_of((read_text_at(release.revision, LOCK, root) or "").encode())
-    raw = read_raw_object(release.revision, root)
-    files = read_deployment(folder).pins
-    return PackagePin(NAME, release.version, release.revision, files, digest, raw.md5 if raw else "")
-
-
 def build_model_wheel(release: Release, out: Path, root: Path = Path()) -> Path:
     """Build the wheel of a released model in `out`, with the same bytes each time, and return its path.
 
@@ -75,8 +67,11 @@ def build_model_wheel(release: Release, out: Path, root: Path = Path()) -> Path:
         ArtifactError: the storage has other bytes than the pinned ones.
     """
     folder = fetch_model(release.revision, root)
+    lock_md5 = md5_of((read_text_at(release.revision, LOCK, root) or "").encode())
+    raw, pins = read_raw_object(release.revision, root), read_deployment(folder).pins
+    pin = PackagePin(NAME, release.version, release.revision, pins, lock_md5, raw.md5 if raw else "")
     files = {name: (folder / name).read_bytes() for name in FILES} | {
-        PIN_FILE: canonical_json(release_pin(release, folder, root)),
+        PIN_FILE: canonical_json(pin),
         "__init__.py": INIT.format(name=NAME, version=release.version, revision=release.revision[:12]).encode(),
         "py.typed": b"",
     }

@@ -12,7 +12,7 @@ import msgspec
 
 from batchyield.errors import ConfigError
 from batchyield.modelling.params import Bounds, Change, Gate
-from batchyield.review.paired_bootstrap import MIN_COMMON_BATCHES, PairedMetrics
+from batchyield.review.paired_bootstrap import PairedMetrics
 
 MetricValues = dict[str, dict[str, float]]
 """Metrics file, without folder and suffix -> metric -> value."""
@@ -162,15 +162,6 @@ def _outcome(rule: Change, was: float | None, now: float, low: float | None, hig
     if rule.beyond_noise and least is not None and least <= 0:
         return CheckResult.NOISE
     return CheckResult.WORSE
-
-
-def insufficient_data_message(compared: list[RegressionCheck]) -> str | None:
-    """Return why metrics could not be compared; None if all could be."""
-    if all(each.outcome is not CheckResult.INSUFFICIENT_DATA for each in compared):
-        return None
-    return (
-        f"base and head have fewer than {MIN_COMMON_BATCHES} test batches in common: too few to tell a loss from noise"
-    )
 
 
 def metric_value(measured: MetricValues, name: str, figure: str) -> float:

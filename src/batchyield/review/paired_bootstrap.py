@@ -82,11 +82,8 @@ def paired_bootstrap(
     """Return the metrics of two models on their common batches, with intervals of the change.
 
     Args:
-        base: predictions of one model.
-        head: predictions of the other.
         resamples: number of bootstrap resamples, the same for both models.
         confidence: of the percentile intervals.
-        seed: of the resamples.
         enough: least number of common batches; with fewer, the result is None.
     """
     there, here = join_by_id(base, head)

@@ -66,7 +66,7 @@ def review_change(
     verdicts = check_bounds(settings.gate, folder)
     there, here = merge_base(base, root), Revision(root)
     after = {name: read_metrics(folder / f"{name}.json") for name in settings.gate}
-    before = {}
+    before: MetricValues = {}
     for name in settings.gate:
         path = f"{METRICS}/{name}.json"
         if (text := there.find_text(path)) is not None:

@@ -7,8 +7,14 @@ import yaml
 from batchyield.modelling.metrics import Estimate, slice_labels
 from batchyield.modelling.parquet import parse_table, to_batches
 from batchyield.plant.features import featurize
-from batchyield.review.gate import OVERRIDE, CheckResult, RegressionCheck, insufficient_data_message
-from batchyield.review.paired_bootstrap import PairedMetrics, PredictedBatches, join_by_id, paired_bootstrap
+from batchyield.review.gate import OVERRIDE, CheckResult, RegressionCheck
+from batchyield.review.paired_bootstrap import (
+    MIN_COMMON_BATCHES,
+    PairedMetrics,
+    PredictedBatches,
+    join_by_id,
+    paired_bootstrap,
+)
 from batchyield.review.report.markdown import cell, code, details, number, signed, table
 from batchyield.review.review import Review
 from batchyield.serving.deployment.prediction_diff import summarize_diff
@@ -31,8 +37,11 @@ def verdict(review: Review) -> list[str]:
     if made.failures and made.overridden:
         title = f"⚠️ The gate fails, and the label {code(OVERRIDE)} overrides it"
     lines = [f"## {title}", "", *(f"- {cell(failure)}" for failure in made.failures)]
-    if why := insufficient_data_message(made.comparisons):
-        lines.append(f"- {why}; the label {code(OVERRIDE)} overrides this")
+    if any(each.outcome is CheckResult.INSUFFICIENT_DATA for each in made.comparisons):
+        lines.append(
+            f"- base and head have fewer than {MIN_COMMON_BATCHES} test batches in common: too few to tell a loss from "
+            f"noise; the label {code(OVERRIDE)} overrides this"
+        )
     summary = f"{code(review.base.name)} → {code(review.head.name)}"
     if review.pair is not None:
         was, now = review.pair.base["rmse"], review.pair.head["rmse"]
