@@ -208,8 +208,8 @@ def search(
     progress(f"baseline: {_e4(found[0].score)}e-4")
 
     State, tried = optuna.trial.TrialState, math.prod(map(len, space.values.values()))  # noqa: N806
-    ended = [trial for trial in study.trials if trial.state.is_finished()]
-    done = {tuple(t.params.items()): t.user_attrs["folds"] for t in ended if t.state != State.FAIL}
+    scored = (State.COMPLETE, State.PRUNED)
+    done = {tuple(t.params.items()): t.user_attrs["folds"] for t in study.trials if t.state in scored}
     while len(done) < min(space.trials, tried):
         ended = [trial for trial in study.trials if trial.state.is_finished()]
         repeated = bool(ended) and ended[-1].state == State.FAIL
@@ -326,9 +326,6 @@ def write_choice(path: Path, model: ModelParams, comment: str) -> str:
     """Write a model as a choice below a comment, and return the message for the user.
 
     Nothing is written if another choice in the same folder is this model already.
-
-    Raises:
-        ParamsError: another choice cannot be read.
     """
     for other in sorted(path.parent.glob("*.yaml")):
         try:

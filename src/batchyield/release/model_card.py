@@ -26,11 +26,7 @@ UNMEASURED = "Nothing was measured at that commit."
 
 
 def read_metrics(revision: str, root: Path) -> dict[str, dict[str, float]]:
-    """Return the metrics of a commit: file of `data/metrics/` -> metric -> value, without missing files.
-
-    Raises:
-        ArtifactError: a file cannot be parsed.
-    """
+    """Return the metrics of a commit: file of `data/metrics/` -> metric -> value, without missing files."""
     metrics = {}
     for name in METRICS:
         path = f"data/metrics/{name}.json"

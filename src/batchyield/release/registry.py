@@ -154,11 +154,7 @@ def resolve_tag(tag: str, root: Path = Path()) -> tuple[Release, str]:
 
 
 def parse_version(version: str) -> str:
-    """Return a version as pip writes it, from that form or from the form of the git tag.
-
-    Raises:
-        RevisionError: it has neither form.
-    """
+    """Return a version as pip writes it, from that form or from the form of the git tag."""
     match = re.fullmatch(rf"(?:{NAME}@)?v?(\d+\.\d+\.\d+)", version)
     if not match:
         raise RevisionError(f"{version} is not a version", "give it as MAJOR.MINOR.PATCH, for example 1.2.0")

@@ -82,11 +82,10 @@ def promote(stage: str, version: str | None, root: Path = Path(), *, push: bool 
 
 
 def promote_previous(stage: str, root: Path = Path(), *, push: bool = False) -> tuple[Release, str]:
-    """Assign the previous version of a stage to it again; return the release and the tag.
+    """Assign the previous version of a stage to it again; return the release and the tag, as `promote`.
 
     Raises:
         RevisionError: the stage had no other version.
-        ConflictError: the tag cannot be pushed.
     """
     _require_full_clone(root)
     held = read_registry(root).stages().get(stage, [])

@@ -88,11 +88,7 @@ def build_model_wheel(release: Release, out: Path, root: Path = Path()) -> Path:
 
 
 def library_version(revision: str, root: Path) -> str:
-    """Return the library's version at a commit.
-
-    Raises:
-        RevisionError: its pyproject.toml has no version.
-    """
+    """Return the library's version at a commit."""
     try:
         version: str = tomllib.loads(read_text_at(revision, "pyproject.toml", root) or "")["project"]["version"]
     except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:

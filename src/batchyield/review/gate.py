@@ -62,11 +62,7 @@ def check_bounds(gate: Gate, folder: Path) -> list[BoundCheck]:
 
 
 def read_metrics(file: Path) -> dict[str, float]:
-    """Return the metrics of a file, metric -> value; JSON's null is NaN.
-
-    Raises:
-        ConfigError: the file is missing or invalid.
-    """
+    """Return the metrics of a file, metric -> value; JSON's null is NaN."""
     try:
         figures = msgspec.json.decode(file.read_bytes(), type=dict[str, float | None])
         return {name: math.nan if value is None else value for name, value in figures.items()}
@@ -165,11 +161,7 @@ def _outcome(rule: Change, was: float | None, now: float, low: float | None, hig
 
 
 def metric_value(measured: MetricValues, name: str, figure: str) -> float:
-    """Return a metric that the gate names.
-
-    Raises:
-        ConfigError: it was not measured.
-    """
+    """Return a metric that the gate names."""
     if figure not in measured[name]:
         raise ConfigError(
             f"{name}.json has no {figure}", f"it has {', '.join(sorted(measured[name]))}; correct the gate"

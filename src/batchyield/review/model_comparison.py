@@ -9,7 +9,6 @@ from batchyield.errors import ArtifactError
 from batchyield.plant.batch import Batch
 from batchyield.serving.artifact import PREDICTION_TOLERANCE, Artifact
 from batchyield.serving.deployment.prediction_diff import DiffSummary, SliceDiff, diff_by_slice, summarize_diff
-from batchyield.serving.responses import Prediction
 
 TEST = Path("data/split/test.parquet")
 LISTED_BATCHES = 10
@@ -69,6 +68,7 @@ def compare_models(
     (before, was), (after, now) = baseline, candidate
     batches, rows = _rows(after, root)
     old, new = before.predictor.predict(batches), after.predictor.predict(batches)
+    moved = sorted(zip(old, new, strict=True), key=lambda pair: -abs(pair[1].yield_ - pair[0].yield_))
     return ModelComparison(
         was,
         now,
@@ -76,7 +76,11 @@ def compare_models(
         tuple(name for name, pin in after.pins.items() if before.pins.get(name) != pin),
         summarize_diff(old, new),
         diff_by_slice(old, new, slice_labels(featurize(batches))),
-        _largest_changes(old, new),
+        [
+            ChangedPrediction(one.id, one.yield_, other.yield_, not one.lower <= other.yield_ <= one.upper)
+            for one, other in moved[:LISTED_BATCHES]
+            if abs(other.yield_ - one.yield_) > PREDICTION_TOLERANCE
+        ],
     )
 
 
@@ -89,15 +93,6 @@ def _rows(artifact: Artifact, root: Path) -> tuple[Sequence[Batch], str]:
         return to_batches(read_table(root / TEST)), str(TEST)
     except (OSError, ValueError, KeyError) as error:
         raise ArtifactError(str(root / TEST), f"cannot be read: {error}", "run `dvc checkout`") from error
-
-
-def _largest_changes(old: Sequence[Prediction], new: Sequence[Prediction]) -> list[ChangedPrediction]:
-    order = sorted(zip(old, new, strict=True), key=lambda pair: -abs(pair[1].yield_ - pair[0].yield_))
-    return [
-        ChangedPrediction(was.id, was.yield_, now.yield_, not was.lower <= now.yield_ <= was.upper)
-        for was, now in order[:LISTED_BATCHES]
-        if abs(now.yield_ - was.yield_) > PREDICTION_TOLERANCE
-    ]
 
 
 def format_comparison(made: ModelComparison) -> str:

@@ -40,11 +40,7 @@ class Revision:
         return file.read_text(encoding="utf-8") if file.is_file() else None
 
     def text(self, path: Path | str) -> str:
-        """Return the text of a file that git tracks.
-
-        Raises:
-            RevisionError: the file does not exist.
-        """
+        """Return the text of a file that git tracks."""
         found = self.find_text(path)
         if found is None:
             raise RevisionError(f"{self.name} has no {path}", "compare with a revision that has it: `git log --all`")
@@ -85,11 +81,7 @@ class Revision:
 
 
 def merge_base(revision: str, root: Path) -> Revision:
-    """Return the merge base of a revision and HEAD; the revision itself if they have none.
-
-    Raises:
-        RevisionError: there is no such revision.
-    """
+    """Return the merge base of a revision and HEAD; the revision itself if they have none."""
     found = require_commit(revision, root)
     try:
         return Revision(root, git("merge-base", found, "HEAD", cwd=root).strip())
