@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.commands import ROOT, run
 
-from batchyield.experiments import score_noise
+from batchyield.experiments import ranking
 from batchyield.experiments.exp_show import read_experiments
 from batchyield.experiments.ranking import format_overrides, split_settings
 from batchyield.versioning import hydra_params
@@ -288,8 +288,7 @@ def cross_validated(seed, extra=0):
     ]
     mine, base = (costs(side, np.arange(n), np.arange(n, n + m)) for side in sides)
     return (
-        score_noise.nadeau_bengio_interval(scores[0] - scores[1], list(mine - base), n, repeats, folds, 0.9).noise
-        is False
+        ranking.nadeau_bengio_interval(scores[0] - scores[1], list(mine - base), n, repeats, folds, 0.9).noise is False
     )
 
 
@@ -306,7 +305,7 @@ class TestNoise:
 
     def test_unknown(self):
         """Without predictions nothing is known about the noise."""
-        assert score_noise.nadeau_bengio_interval(1e-6, None, 100, 5, 5, 0.9).noise is None
+        assert ranking.nadeau_bengio_interval(1e-6, None, 100, 5, 5, 0.9).noise is None
 
     def test_paired_batches(self, tmp_path):
         """The paired bootstrap sees a small gain on every batch, and refuses other batches."""
@@ -317,8 +316,8 @@ class TestNoise:
             return tmp_path / name
 
         base = answers("base", [0.01, 0.02, 0.3] * 30)
-        better = score_noise.cost_differences(answers("better", [0.009, 0.019, 0.29] * 30), base)
-        assert score_noise.bootstrap_interval(better, 200, 0.9, 1).high < 0
-        mixed = score_noise.cost_differences(answers("mixed", [0.02, 0.01, 0.3] * 30), base)
-        assert score_noise.bootstrap_interval(mixed, 200, 0.9, 1).noise is True
-        assert score_noise.cost_differences(answers("others", [0.01] * 90, first=7), base) is None
+        better = ranking.cost_differences(answers("better", [0.009, 0.019, 0.29] * 30), base)
+        assert ranking.bootstrap_interval(better, 200, 0.9, 1).high < 0
+        mixed = ranking.cost_differences(answers("mixed", [0.02, 0.01, 0.3] * 30), base)
+        assert ranking.bootstrap_interval(mixed, 200, 0.9, 1).noise is True
+        assert ranking.cost_differences(answers("others", [0.01] * 90, first=7), base) is None

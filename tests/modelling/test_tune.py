@@ -12,9 +12,9 @@ from support.commands import ROOT
 
 from batchyield.errors import ConfigError, ConflictError, ParamsError
 from batchyield.modelling import hyperparameter_search, metrics
+from batchyield.modelling.hyperparameter_search import load_space
 from batchyield.modelling.params import parse_params, read_params
 from batchyield.modelling.parquet import write_table
-from batchyield.modelling.search_space import load_space
 from batchyield.modelling.yield_model import build_model
 from batchyield.plant.features import FEATURES
 from batchyield.versioning import hydra_params as composition

@@ -21,8 +21,7 @@ from batchyield.errors import ArtifactError, BatchyieldError, ConfigError, Revis
 from batchyield.modelling.params import Bounds, Change
 from batchyield.modelling.train import Predictions
 from batchyield.review import comment_target
-from batchyield.review.baseline_regression import CheckResult, check_regressions
-from batchyield.review.gate import BoundCheck, GateResult, has_override_label
+from batchyield.review.gate import BoundCheck, CheckResult, GateResult, check_regressions, has_override_label
 from batchyield.review.paired_bootstrap import MIN_COMMON_BATCHES, PredictedBatches, paired_bootstrap, parse_predictions
 from batchyield.review.report import attachments, inputs
 from batchyield.review.report.charts import xychart

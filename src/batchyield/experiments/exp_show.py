@@ -91,10 +91,6 @@ class Baseline(Commit, frozen=True):
 
 
 def read_experiments(root: Path = Path()) -> Baseline:
-    """Return HEAD with its experiments.
-
-    Raises:
-        CommandError: DVC failed.
-    """
+    """Return HEAD with its experiments."""
     text = dvc("exp", "show", "--json", cwd=root, quiet=True)
     return msgspec.json.decode(text, type=list[Baseline])[1]  # the first is the workspace

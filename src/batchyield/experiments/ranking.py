@@ -1,14 +1,19 @@
-"""Experiments ranked by cross-validation, each against the commit that it started from."""
+"""Experiments ranked by cross-validation, each against the commit that it started from.
 
+The intervals of the differences: Nadeau-Bengio for cross-validation, paired bootstrap for test batches.
+"""
+
+import csv
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
-from batchyield.experiments import score_noise
 from batchyield.experiments.exp_show import Baseline, Commit
-from batchyield.experiments.score_noise import ScoreDifference
+from batchyield.modelling.hyperparameter_search import nadeau_bengio_half_width
+from batchyield.modelling.metrics import METRIC_DECIMALS
 from batchyield.versioning.storage.content_store import cache_path
 
 PREDICTED = "data/plots/predicted.csv"
@@ -27,17 +32,27 @@ class Scores(msgspec.Struct, frozen=True):
     coverage: float | None
 
 
+class ScoreDifference(msgspec.Struct, frozen=True):
+    """A score minus the baseline's (below zero is better), and its confidence interval; None if that is not known."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def noise(self) -> bool | None:
+        """Whether chance alone may explain it; None if that is not known."""
+        return None if self.low is None or self.high is None else self.low <= 0 <= self.high
+
+
 class RankedExperiment(msgspec.Struct, frozen=True):
     """An experiment in its place.
 
     Attributes:
         rank: from 1, by the score in cross-validation.
-        name: for `dvc exp`.
-        revision: of its commit.
         params: what differs from the baseline, less what all experiments share.
         scores: its own.
-        cross_validation: difference to the baseline.
-        test: difference to the baseline.
+        cross_validation: difference to the baseline, as `test`.
     """
 
     rank: int
@@ -53,7 +68,6 @@ class Ranking(msgspec.Struct, frozen=True):
     """The experiments on one commit.
 
     Attributes:
-        baseline: the commit.
         scores: the baseline's own.
         shared: params that differ from the baseline in all experiments alike.
         rows: best first.
@@ -72,10 +86,7 @@ class Ranking(msgspec.Struct, frozen=True):
 def rank_experiments(baseline: Baseline, names: Collection[str], root: Path = Path()) -> Ranking:
     """Return the ranking of those of the baseline's experiments that are named and have scores.
 
-    Args:
-        baseline: a commit with its experiments.
-        names: of experiments.
-        root: the checkout, whose DVC cache holds the predictions.
+    The predictions are read from the DVC cache of the checkout `root`.
     """
     base = baseline.settings()
     commits = {name: found.revs[0] for name, found in baseline.named().items() if name in names}
@@ -106,7 +117,7 @@ def _differences(
     """Return the differences to the baseline in cross-validation and on test batches, as far as known."""
     base = _scores(baseline).cross_validation
     mine, others = _predicted(commit, root), _predicted(baseline, root)
-    costs = score_noise.cost_differences(mine, others) if mine and others else None
+    costs = cost_differences(mine, others) if mine and others else None
     settings = baseline.settings()
     if base is None:
         return None, None
@@ -116,8 +127,8 @@ def _differences(
     rows = round(len(costs or ()) * (1 / settings["split.test_fraction"] - 1))
     repeats = min(repeats, commit.settings()["evaluation.repeats"])
     return (
-        score_noise.nadeau_bengio_interval(score - base, costs, rows, repeats, folds, confidence),
-        score_noise.bootstrap_interval(costs, bootstrap, confidence, seed) if costs else None,
+        nadeau_bengio_interval(score - base, costs, rows, repeats, folds, confidence),
+        bootstrap_interval(costs, bootstrap, confidence, seed) if costs else None,
     )
 
 
@@ -125,6 +136,50 @@ def _predicted(commit: Commit, root: Path) -> Path | None:
     output = commit.data.outs.get(PREDICTED) if commit.data else None
     file = cache_path(root, output.hash) if output and output.hash else None
     return file if file and file.exists() else None
+
+
+def nadeau_bengio_interval(
+    value: float, differences: Sequence[float] | None, rows: int, repeats: int, n_folds: int, confidence: float
+) -> ScoreDifference:
+    """Return the difference of two cross-validated scores with its Nadeau-Bengio interval (corrected resampled t-test).
+
+    The metrics hold no score of a single fold. The variance between folds is that of a mean over `rows / n_folds`
+    batches, so it is taken from the differences batch by batch on the test set.
+
+    Args:
+        value: the difference of the scores.
+        differences: of the cost of each test batch; None if the predictions are not known.
+        rows: training batches.
+    """
+    if differences is None or len(differences) < 2:
+        return ScoreDifference(round(value, METRIC_DECIMALS))
+    variance = float(np.var(differences, ddof=1)) / (rows / n_folds)
+    width = nadeau_bengio_half_width(variance, repeats, n_folds, confidence)
+    return ScoreDifference(*(round(float(end), METRIC_DECIMALS) for end in (value, value - width, value + width)))
+
+
+def bootstrap_interval(differences: Sequence[float], resamples: int, confidence: float, seed: int) -> ScoreDifference:
+    """Return the mean of the cost differences of test batches with its paired bootstrap interval."""
+    apart = np.array(differences)
+    drawn = np.random.default_rng(seed).integers(len(apart), size=(resamples, len(apart)))
+    low, high = np.quantile(apart[drawn].mean(axis=1), [(1 - confidence) / 2, (1 + confidence) / 2])
+    return ScoreDifference(*(round(float(value), METRIC_DECIMALS) for value in (apart.mean(), low, high)))
+
+
+def cost_differences(mine: Path, base: Path) -> list[float] | None:
+    """Return the difference of half the squared error of each test batch of two `predicted.csv`.
+
+    The result is None if the batches are not the same.
+    """
+    costs, others = _costs(mine), _costs(base)
+    if not costs or costs.keys() != others.keys():
+        return None
+    return [cost - others[name] for name, cost in costs.items()]
+
+
+def _costs(predicted: Path) -> dict[str, float]:
+    with predicted.open(encoding="utf-8", newline="") as file:
+        return {row["id"]: (float(row["actual"]) - float(row["yields"])) ** 2 / 2 for row in csv.DictReader(file)}
 
 
 def _doubts(baseline: Baseline, shared: Settings, rows: Sequence[RankedExperiment]) -> list[str]:
@@ -148,11 +203,9 @@ def split_settings(base: Settings, each: Sequence[Settings]) -> tuple[Settings, 
         {name: value for name, value in s.items() if base.get(name) != value and _listed(name, s, base, each)}
         for s in each
     ]
-    shared = (
-        {name: value for name, value in differing[0].items() if all(d.get(name) == value for d in differing)}
-        if len(each) > 1
-        else {}
-    )
+    shared = {}
+    if len(each) > 1:
+        shared = {name: value for name, value in differing[0].items() if all(d.get(name) == value for d in differing)}
     return shared, [{name: d[name] for name in d if name not in shared} for d in differing]
 
 
@@ -174,18 +227,17 @@ def format_overrides(settings: Settings) -> str:
 
 def format_ranking(made: Ranking) -> list[str]:
     """Return the ranking as a table, with a legend."""
-    cells = [("rank", "experiment", "cv score", "to baseline", "test score", "to baseline", "coverage", "params")]
-    cells.append(("", made.baseline[:12], *_cells(made.scores, None, None), "(the baseline)"))
+    cells: list[tuple[str, ...]] = [
+        ("rank", "experiment", "cv score", "to baseline", "test score", "to baseline", "coverage", "params"),
+        ("", made.baseline[:12], *_cells(made.scores, None, None), "(the baseline)"),
+    ]
     for row in made.rows:
         scores = _cells(row.scores, row.cross_validation, row.test)
         cells.append((str(row.rank), row.name, *scores, format_overrides(row.params) or "(as the baseline)"))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [f"all with {format_overrides(made.shared)}"] if made.shared else []
     for line in cells:
-        texts = [
-            text.ljust(w) if i in (1, 7) else text.rjust(w)
-            for i, (text, w) in enumerate(zip(line, widths, strict=True))
-        ]
+        texts = [f"{text:{align}{width}}" for text, align, width in zip(line, "><>>>>><", widths, strict=True)]
         lines.append("  ".join(texts).rstrip())
     differences = [(row.name, row.cross_validation) for row in made.rows if row.cross_validation]
     better = [name for name, found in differences if found.value < 0 and found.noise is False]
@@ -198,9 +250,7 @@ def format_ranking(made: Ranking) -> list[str]:
     ]
 
 
-def _cells(
-    scores: Scores, folds: ScoreDifference | None, answers: ScoreDifference | None
-) -> tuple[str, str, str, str, str]:
+def _cells(scores: Scores, folds: ScoreDifference | None, answers: ScoreDifference | None) -> tuple[str, ...]:
     coverage = "-" if scores.coverage is None else f"{scores.coverage:.3f}"
     return _score(scores.cross_validation), _difference(folds), _score(scores.test), _difference(answers), coverage
 

@@ -42,9 +42,7 @@ class Sweep(msgspec.Struct, frozen=True):
 
     Attributes:
         ranking: of the finished experiments; None if none finished.
-        failed: experiments that failed.
         left: names of those that an interrupt ended or kept from starting.
-        seconds: duration.
     """
 
     ranking: Ranking | None
@@ -85,7 +83,9 @@ def run_sweep(
     begun = time.monotonic()
     overrides = tuple(overrides) or (f"model={','.join(sorted(f.stem for f in (root / 'conf/model').glob('*.yaml')))}",)
     points = hydra_params.expand_grid(root, overrides)
-    stem = name or _stem(root, overrides)
+    # The same name for the same grid on the same code.
+    state = git("rev-parse", "HEAD", cwd=root) + git("diff", "HEAD", "--", ".", ":!params.yaml", cwd=root)
+    stem = name or f"sweep-{hashlib.sha256((state + ' '.join(overrides)).encode()).hexdigest()[:6]}"
     grid = {f"{stem}-{i}" if len(points) > 1 else stem: point for i, point in enumerate(points, 1)}
     with remotes.started(root, s3_port):  # DVC asks the source of the raw data for each experiment it queues
         for note in [*_raw_data(root), *_uncommitted(root)]:
@@ -99,22 +99,15 @@ def run_sweep(
     return _result(root, grid, begun)
 
 
-def _stem(root: Path, overrides: Sequence[str]) -> str:
-    """Return a name that is the same for the same grid on the same code."""
-    state = git("rev-parse", "HEAD", cwd=root) + git("diff", "HEAD", "--", ".", ":!params.yaml", cwd=root)
-    return f"sweep-{hashlib.sha256((state + ' '.join(overrides)).encode()).hexdigest()[:6]}"
-
-
 def _queue(root: Path, grid: dict[str, list[str]], stem: str, overrides: Sequence[str], stream: TextIO) -> None:
     """Queue the points that are neither finished nor queued; failed ones are queued again."""
     status, _ = _status(root)
-    others = [name for name, state in status.items() if state in ("Queued", "Running") and name not in grid]
-    if others:
+    if others := [name for name, state in status.items() if state in ("Queued", "Running") and name not in grid]:
         raise ConflictError(
             f"DVC's queue holds other experiments: {', '.join(others)}",
             "`dvc queue start` runs them, `dvc queue remove --queued` drops those that wait",
         )
-    known = {name: found for name, found in read_experiments(root).named().items() if name in grid}
+    known = _experiments(root, grid)
     for name, found in known.items():
         if found.revs[0].settings() != flatten(yaml.safe_load(hydra_params.compose(root, grid[name]))):
             raise ConflictError(
@@ -126,16 +119,12 @@ def _queue(root: Path, grid: dict[str, list[str]], stem: str, overrides: Sequenc
     missing = [name for name in grid if name not in known or name in failed]
     skipped = f", {len(grid) - len(missing)} of them finished or queued already" if len(missing) < len(grid) else ""
     print(f"{_count(len(grid))} named {stem}{skipped}", file=stream, flush=True)
-    if len(missing) == len(grid):
-        _enqueue(root, stem, overrides)
-    else:
-        for name in missing:
-            _enqueue(root, name, grid[name])
-
-
-def _enqueue(root: Path, name: str, overrides: Sequence[str]) -> None:
-    settings = [word for override in overrides for word in ("-S", override)]
-    dvc("exp", "run", "--queue", "--name", name, *settings, cwd=root, quiet=True)
+    wanted: dict[str, Sequence[str]] = {name: grid[name] for name in missing}
+    if len(missing) == len(grid):  # one call of DVC queues the whole grid
+        wanted = {stem: overrides}
+    for name, settings in wanted.items():
+        options = [word for setting in settings for word in ("-S", setting)]
+        dvc("exp", "run", "--queue", "--name", name, *options, cwd=root, quiet=True)
 
 
 def _status(root: Path) -> tuple[dict[str, str], int]:
@@ -168,7 +157,8 @@ def _run(root: Path, grid: dict[str, list[str]], jobs: int, stream: TextIO) -> N
             seconds = f"{time.monotonic() - begun:.0f} s"
             print(f"{', '.join(running) or 'none'} running, {waiting} waiting, {seconds}", file=stream, flush=True)
         # On a busy machine a live worker may not answer `dvc queue status` in time; its experiments' processes exist.
-        workerless = 0 if workers or _alive(root, running) else workerless + 1
+        pids = [] if workers else [experiment.local.pid for experiment in _experiments(root, running).values()]
+        workerless = 0 if workers or any(pid and psutil.pid_exists(pid) for pid in pids) else workerless + 1
         if workerless == WORKERLESS_LOOKS:
             raise CommandError(
                 "DVC's queue worker ended with experiments left; its log is .dvc/tmp/exps/celery/dvc-exp-worker-1.out",
@@ -199,19 +189,13 @@ def _stop(root: Path, names: Collection[str]) -> None:
                 for child in psutil.Process(pid).children(recursive=True) if pid else ():
                     child.terminate()
         time.sleep(LOOK_SECONDS / 5)
-    failed = [name for name, state in _status(root)[0].items() if name in stopped and state == "Failed"]
-    if failed:
+    if failed := [name for name, state in _status(root)[0].items() if name in stopped and state == "Failed"]:
         dvc("queue", "remove", *failed, cwd=root, quiet=True)
     _await_workers(root)
 
 
 def _experiments(root: Path, names: Collection[str]) -> dict[str, Experiment]:
     return {name: found for name, found in read_experiments(root).named().items() if name in names}
-
-
-def _alive(root: Path, names: Collection[str]) -> bool:
-    pids = [experiment.local.pid for experiment in _experiments(root, names).values()]
-    return any(pid and psutil.pid_exists(pid) for pid in pids)
 
 
 def _result(root: Path, grid: dict[str, list[str]], begun: float) -> Sweep:

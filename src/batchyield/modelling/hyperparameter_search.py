@@ -2,20 +2,24 @@
 
 Every trial is scored in the same folds as the baseline, so their difference is paired. Trials are stored in SQLite as
 they end. The sampler of each trial is seeded with the number of trials before it: a search that was interrupted and
-resumed tries the same models as one that was not.
+resumed tries the same models as one that was not. The search space is a YAML file in `conf/search/`, which is not part
+of the composed `params.yaml`.
 """
 
+import functools
 import hashlib
 import math
+import operator
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 import yaml
+from msgspec import Meta
 from scipy import stats
 from sklearn.model_selection import KFold
 
@@ -24,10 +28,9 @@ from batchyield.files import write_atomic
 from batchyield.modelling.conformal import predict_out_of_fold
 from batchyield.modelling.estimators import Array, Matrix
 from batchyield.modelling.metrics import METRIC_DECIMALS
-from batchyield.modelling.model_params import ModelParams
+from batchyield.modelling.model_params import ModelParams, Seed, Struct
 from batchyield.modelling.params import Params, read_params
 from batchyield.modelling.parquet import read_features, read_table
-from batchyield.modelling.search_space import Number, SearchSpace, load_space, replace
 from batchyield.modelling.yield_model import build_model
 
 STUDIES = Path(".cache/search")
@@ -35,6 +38,26 @@ CONFIDENCE = 0.9
 """Of the interval of a gain."""
 UNPRUNED = 4
 """Complete trials before the pruner may end one."""
+REMEDY = "correct the search space"
+
+Number = int | float
+Numbers = Annotated[tuple[Number, ...], Meta(min_length=1)]
+
+
+class SearchSpace(Struct, frozen=True):
+    """What the search may try, and how often.
+
+    Attributes:
+        model: the baseline; every trial replaces some of its parameters.
+        values: dotted parameter of `model`, such as `extra_trees.max_features` -> values to choose from.
+        trials: models to try beside the baseline, pruned ones included.
+        seed: of the sampler.
+    """
+
+    model: ModelParams
+    values: Annotated[dict[str, Numbers], Meta(min_length=1)]
+    trials: Annotated[int, Meta(ge=1)]
+    seed: Seed
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -43,7 +66,6 @@ class Candidate(msgspec.Struct, frozen=True):
     Attributes:
         number: of the trial, from 1; 0 for the baseline.
         values: dotted parameter -> value, as drawn; empty for the baseline.
-        model: all parameters.
         repeats: finished repeats of the cross-validation; fewer than `evaluation.repeats` if pruned.
         score: half the mean squared error, mean of those repeats.
         gain: the baseline's score minus this one, in the same folds.
@@ -57,6 +79,64 @@ class Candidate(msgspec.Struct, frozen=True):
     score: float
     gain: float
     half_width: float | None
+
+
+def load_space(path: str | Path) -> SearchSpace:
+    """Return the search space of a YAML file, with every value checked against its parameter.
+
+    Raises:
+        ParamsError: the file cannot be read, or a value is missing, unknown or out of range.
+    """
+    source = str(path)
+    try:
+        space = msgspec.convert(yaml.safe_load(Path(path).read_text(encoding="utf-8")), SearchSpace)
+    except (OSError, UnicodeDecodeError) as error:
+        remedy = "name a search space, such as conf/search/line_trees.yaml"
+        raise ParamsError(source, f"cannot be read: {error}", remedy) from error
+    except yaml.YAMLError as error:
+        raise ParamsError(source, f"invalid YAML: {error}", REMEDY) from error
+    except msgspec.ValidationError as error:
+        raise ParamsError(source, _problem(error), REMEDY) from error
+    known = _numbers(msgspec.to_builtins(space.model))
+    for name, values in space.values.items():
+        field = f"$.values.{name}"
+        if name not in known:
+            raise ParamsError(source, f"{field}: unknown parameter; the model has {', '.join(known)}", REMEDY)
+        if len(set(values)) < len(values):
+            raise ParamsError(source, f"{field}: duplicate value in {list(values)}", REMEDY)
+        for i, value in enumerate(values):
+            try:
+                replace(space.model, {name: value})
+            except msgspec.ValidationError as error:
+                problem = _problem(error).partition(": ")[2]
+                raise ParamsError(source, f"{field}[{i}]: {problem}: {value}", REMEDY) from error
+    return space
+
+
+def replace(model: ModelParams, values: Mapping[str, Number]) -> ModelParams:
+    """Return the model with other values of some dotted parameters; msgspec checks types and ranges."""
+    raw = msgspec.to_builtins(model)
+    for name, value in values.items():
+        *above, last = name.split(".")
+        functools.reduce(operator.getitem, above, raw)[last] = value
+    return msgspec.convert(raw, ModelParams)  # type: ignore[no-any-return]
+
+
+def _numbers(raw: Mapping[str, Any], above: str = "") -> list[str]:
+    """Return the dotted names of all numeric parameters."""
+    found = []
+    for name, value in raw.items():
+        if isinstance(value, Mapping):
+            found += _numbers(value, f"{above}{name}.")
+        elif isinstance(value, Number):
+            found.append(f"{above}{name}")
+    return found
+
+
+def _problem(error: msgspec.ValidationError) -> str:
+    """Return msgspec's message as `field: problem`."""
+    problem, _, field = str(error).replace("`", "").partition(" - at ")
+    return f"{field or '$'}: {problem[0].lower()}{problem[1:]}"
 
 
 def folds(X: Matrix, params: Params, repeat: int) -> list[Any]:  # noqa: N803 - as scikit-learn
@@ -76,9 +156,8 @@ def nadeau_bengio_half_width(variance: float, repeats: int, n_folds: int, confid
 
     Args:
         variance: of the difference between the folds.
-        repeats: repeats of the cross-validation.
-        n_folds: folds of each repeat.
-        confidence: probability that the interval holds the expected difference.
+        repeats: of the cross-validation, of `n_folds` folds each.
+        confidence: of the interval.
 
     Source: Nadeau and Bengio, Inference for the Generalization Error, Machine Learning 52, 2003. Folds share training
     batches, so 1 / (repeats n_folds) alone would claim far too much; 1 / (n_folds - 1) is their correction.
@@ -101,8 +180,7 @@ def search(
     Args:
         X: feature matrix [n, len(FEATURES)] of the training batches.
         y: their yields [n].
-        params: everything but the model; `evaluation` sets the folds, repeats and seed of the cross-validation.
-        space: models to try.
+        params: everything but the model; `evaluation` sets the cross-validation.
         storage: SQLite file of the Optuna study; an existing one is resumed.
         progress: receives one line per trial.
 
@@ -130,13 +208,12 @@ def search(
     progress(f"baseline: {_e4(found[0].score)}e-4")
 
     State, tried = optuna.trial.TrialState, math.prod(map(len, space.values.values()))  # noqa: N806
-    ended = [trial for trial in study.trials if trial.state.is_finished()]
-    done = {tuple(t.params.items()): t.user_attrs["folds"] for t in ended if t.state != State.FAIL}
+    scored = (State.COMPLETE, State.PRUNED)
+    done = {tuple(t.params.items()): t.user_attrs["folds"] for t in study.trials if t.state in scored}
     while len(done) < min(space.trials, tried):
         ended = [trial for trial in study.trials if trial.state.is_finished()]
         repeated = bool(ended) and ended[-1].state == State.FAIL
-        seed = space.seed + len(ended)
-        samplers = optuna.samplers
+        samplers, seed = optuna.samplers, space.seed + len(ended)
         study.sampler = (
             samplers.RandomSampler(seed) if repeated else samplers.TPESampler(seed=seed, constant_liar=False)
         )
@@ -219,15 +296,12 @@ def run(space_path: Path, write: str | None = None, force: bool = False) -> int:
     if path is not None:
         winner, baseline = ranked[0], next(candidate for candidate in ranked if candidate.number == 0)
         shown = space_path.name if space_path.is_absolute() else space_path.as_posix()
-        print(
-            write_choice(
-                path,
-                winner.model,
-                f"Written by `batchyield model search {shown} --write {path.stem}`: the best of "
-                f"{space.trials} trials, seed {space.seed}.\nCross-validated score {_e4(winner.score)}e-4 on "
-                f"{len(y)} training batches; baseline {_e4(baseline.score)}e-4.",
-            )
+        comment = (
+            f"Written by `batchyield model search {shown} --write {path.stem}`: the best of {space.trials} trials, "
+            f"seed {space.seed}.\nCross-validated score {_e4(winner.score)}e-4 on {len(y)} training batches; "
+            f"baseline {_e4(baseline.score)}e-4."
         )
+        print(write_choice(path, winner.model, comment))
     return 0
 
 
@@ -252,9 +326,6 @@ def write_choice(path: Path, model: ModelParams, comment: str) -> str:
     """Write a model as a choice below a comment, and return the message for the user.
 
     Nothing is written if another choice in the same folder is this model already.
-
-    Raises:
-        ParamsError: another choice cannot be read.
     """
     for other in sorted(path.parent.glob("*.yaml")):
         try:

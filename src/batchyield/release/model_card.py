@@ -22,16 +22,11 @@ METRICS = {
 }
 """Files of `data/metrics/`, and the batches that each is measured on."""
 
-
 UNMEASURED = "Nothing was measured at that commit."
 
 
 def read_metrics(revision: str, root: Path) -> dict[str, dict[str, float]]:
-    """Return the metrics of a commit: file of `data/metrics/` -> metric -> value, without missing files.
-
-    Raises:
-        ArtifactError: a file cannot be parsed.
-    """
+    """Return the metrics of a commit: file of `data/metrics/` -> metric -> value, without missing files."""
     metrics = {}
     for name in METRICS:
         path = f"data/metrics/{name}.json"
@@ -46,12 +41,7 @@ def read_metrics(revision: str, root: Path) -> dict[str, dict[str, float]]:
 
 
 def render_card(revision: str, root: Path, folder: Path) -> str:
-    """Return the model card of a commit; the same commit gives the same text.
-
-    Args:
-        revision: the commit.
-        root: the checkout.
-        folder: the commit's model, from `fetch_model`.
+    """Return the model card of a commit, whose model is in `folder`; the same commit gives the same text.
 
     Raises:
         ConfigError: this code cannot parse the card of that commit.
@@ -63,6 +53,7 @@ def render_card(revision: str, root: Path, folder: Path) -> str:
             f"{CARD} of {revision[:12]} cannot be read: {error}", "use the code of the commit that trained it"
         ) from error
     pinned = read_deployment(folder).pins
+    raw = read_raw_object(revision, root)
     lines = [
         f"# {facts.name}",
         "",
@@ -75,7 +66,7 @@ def render_card(revision: str, root: Path, folder: Path) -> str:
         *pin_table(pinned, facts.data_md5),
         f"Commit `{revision}`; `batchyield pin trace {pinned[MODEL]}` lists all its inputs, "
         f"`batchyield pin verify --rev {revision[:12]}` rebuilds it.",
-        *_source(revision, root),
+        *([f"Raw data: `{raw.url}`, ETag `{raw.etag}`, {raw.size} bytes."] if raw else []),
         "",
         "## Measured",
         "",
@@ -97,20 +88,14 @@ def pin_table(files: Mapping[str, str], raw: str) -> list[str]:
     return table(("file", "md5"), [(name, f"`{md5}`") for name, md5 in (*files.items(), ("raw data", raw)) if md5])
 
 
-def _source(revision: str, root: Path) -> list[str]:
-    raw = read_raw_object(revision, root)
-    return [f"Raw data: `{raw.url}`, ETag `{raw.etag}`, {raw.size} bytes."] if raw else []
-
-
 def _measured(revision: str, root: Path) -> list[str]:
     metrics = read_metrics(revision, root)
     if not metrics:
         return [UNMEASURED, ""]
-    names = sorted({name for figures in metrics.values() for name in figures})
     confidence = _confidence(revision, root)
     head = [METRICS[file] for file in metrics] + ([f"{_level(revision, root)} of test resamples"] if confidence else [])
     rows = []
-    for name in names:
+    for name in sorted({name for figures in metrics.values() for name in figures}):
         cells = [format_metric(figures.get(name)) for figures in metrics.values()]
         if confidence:
             between = confidence.get(name)
@@ -134,12 +119,10 @@ def _confidence(revision: str, root: Path) -> dict[str, _Between]:
 
 def _level(revision: str, root: Path) -> str:
     try:
-        level: float = msgspec.yaml.decode(read_text_at(revision, "params.yaml", root) or "")["evaluation"][
-            "confidence"
-        ]
+        params = msgspec.yaml.decode(read_text_at(revision, "params.yaml", root) or "")
+        return f"{params['evaluation']['confidence']:.0%}"
     except (msgspec.MsgspecError, KeyError, TypeError):
         return "most"
-    return f"{level:.0%}"
 
 
 def format_metric(value: float | None) -> str:

@@ -32,10 +32,6 @@ def fetch_model(revision: str, root: Path = Path()) -> Path:
     `pins.json` has the md5 of each file, and `revision` and `version`: the full commit hash and the release of a tag on
     it, or `unreleased`.
 
-    Args:
-        revision: any git revision.
-        root: the checkout.
-
     Returns:
         `.cache/models/MD5` with the md5 of `model.onnx`, and a suffix if another pin has this model but another card.
 
@@ -45,10 +41,16 @@ def fetch_model(revision: str, root: Path = Path()) -> Path:
         ArtifactError: the lock cannot be read, or the storage has other bytes than the pinned ones.
     """
     commit = require_commit(revision, root)
-    pins = _pins(commit, root)
+    outs = read_lock_at(commit, root).outs()
+    if lacking := [name for name in FILES if f"{OUTPUTS}/{name}" not in outs]:
+        raise RevisionError(
+            f"the {LOCK} of {commit[:12]} pins no {OUTPUTS}/{lacking[0]}",
+            f"`git log --oneline --all -- {LOCK}` lists the revisions that changed it: name one that has a model",
+        )
+    pins = {name: outs[f"{OUTPUTS}/{name}"][1] for name in FILES}
     record = pins | {"revision": commit, "version": released_version(commit, root)}
     folder = _folder(root / FOLDER, pins)
-    if not _is_intact(folder, pins):
+    if not all((folder / name).is_file() and md5_of_file(folder / name) == pin for name, pin in pins.items()):
         write_directory(folder, content_store.read_pinned(root, pins, commit[:12]))
     write_atomic(folder / PINS_FILE, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
     return folder
@@ -84,17 +86,6 @@ def released_version(commit: str, root: Path) -> str:
     return ".".join(map(str, max(released))) if released else UNRELEASED
 
 
-def _pins(commit: str, root: Path) -> dict[str, str]:
-    outs = read_lock_at(commit, root).outs()
-    lacking = [name for name in FILES if f"{OUTPUTS}/{name}" not in outs]
-    if lacking:
-        raise RevisionError(
-            f"the {LOCK} of {commit[:12]} pins no {OUTPUTS}/{lacking[0]}",
-            f"`git log --oneline --all -- {LOCK}` lists the revisions that changed it: name one that has a model",
-        )
-    return {name: outs[f"{OUTPUTS}/{name}"][1] for name in FILES}
-
-
 def _folder(models: Path, pins: Mapping[str, str]) -> Path:
     """Return the folder, named by the model; the second of two pins with the same model gets a suffix."""
     folder = models / pins[MODEL]
@@ -105,7 +96,3 @@ def _folder(models: Path, pins: Mapping[str, str]) -> Path:
         return folder
     rest = md5_of("".join(pins[name] for name in FILES).encode())
     return models / f"{pins[MODEL]}-{rest[:8]}"
-
-
-def _is_intact(folder: Path, pins: Mapping[str, str]) -> bool:
-    return all((folder / name).is_file() and md5_of_file(folder / name) == pin for name, pin in pins.items())

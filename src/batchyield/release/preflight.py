@@ -1,6 +1,6 @@
 """Checks before a release: everything that users of the release rely on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -38,7 +38,6 @@ def run_checks(root: Path = Path(), *, offline: bool = False, s3_port: int | Non
     """Run all checks on HEAD and return them, passed or failed.
 
     Args:
-        root: the checkout.
         offline: skip the check of the storage.
         s3_port: of the embedded server, if the remotes use it and it is not running.
 
@@ -48,11 +47,18 @@ def run_checks(root: Path = Path(), *, offline: bool = False, s3_port: int | Non
     head = resolve_commit("HEAD", root)
     if head is None:
         raise RevisionError("there is no commit to release", "run the command in a checkout of batchyield")
-    checks: dict[str, Callable[[], list[str]]] = {
-        "the working tree is what HEAD holds": lambda: _tree(root),
+    checks: dict[str, Callable[[], Iterable[str] | None]] = {
+        "the working tree is what HEAD holds": lambda: [
+            f"{line[3:]} differs: commit it, or restore it"
+            for line in git("status", "--porcelain", cwd=root).splitlines()
+        ],
         "params.yaml is conf/ composed": lambda: _params(root),
-        "the lock was made from HEAD's code, data and params": lambda: list(trace(head, root=root).breaks),
-        "the measured figures pass the gate": lambda: _gate(root),
+        "the lock was made from HEAD's code, data and params": lambda: trace(head, root=root).breaks,
+        "the measured figures pass the gate": lambda: [
+            str(check)
+            for check in check_bounds(read_params(root / hydra_params.PARAMS).gate, root / "data/metrics")
+            if not check.passed
+        ],
         "the pinned model opens and answers its golden rows": lambda: _model(head, root),
         "the library has a version of its own": lambda: _library(head, root),
     }
@@ -61,44 +67,30 @@ def run_checks(root: Path = Path(), *, offline: bool = False, s3_port: int | Non
     return tuple(Check(name, tuple(_problems(check))) for name, check in checks.items())
 
 
-def _problems(check: Callable[[], list[str]]) -> list[str]:
+def _problems(check: Callable[[], Iterable[str] | None]) -> Iterable[str]:
     try:
-        return check()
+        return check() or ()
     except BatchyieldError as error:
         return [" ".join(str(error).split())]
 
 
-def _tree(root: Path) -> list[str]:
-    changed = git("status", "--porcelain", cwd=root).splitlines()
-    return [f"{line[3:]} differs: commit it, or restore it" for line in changed]
-
-
-def _params(root: Path) -> list[str]:
+def _params(root: Path) -> None:
     hydra_params.check_params(root)
-    return []
 
 
-def _gate(root: Path) -> list[str]:
-    verdicts = check_bounds(read_params(root / hydra_params.PARAMS).gate, root / "data/metrics")
-    return [str(verdict) for verdict in verdicts if not verdict.passed]
-
-
-def _model(head: str, root: Path) -> list[str]:
+def _model(head: str, root: Path) -> None:
     folder = fetch_model(head, root)
     open_artifact(folder, read_deployment(folder).pins)
-    return []
 
 
 def _library(head: str, root: Path) -> list[str]:
     """An index keeps the first wheel of a version, so changed code needs another version."""
     version = library_version(head, root)
     same = [release for release in read_registry(root).releases if library_version(release.revision, root) == version]
-    changed = [
-        release for release in same[:1] if git("diff", "--name-only", release.revision, head, "--", LIBRARY, cwd=root)
-    ]
     return [
         f"{LIBRARY} is not what {release.tag} released as batchyield {version}: raise version in pyproject.toml"
-        for release in changed
+        for release in same[:1]
+        if git("diff", "--name-only", release.revision, head, "--", LIBRARY, cwd=root)
     ]
 
 

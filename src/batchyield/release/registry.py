@@ -24,10 +24,7 @@ class Release(msgspec.Struct, frozen=True):
 
     Attributes:
         version: without the `v` of the tag, as pip writes it.
-        tag: git tag of the release.
-        revision: its commit.
         date: of the tag, ISO 8601.
-        stages: its current stages.
     """
 
     version: str
@@ -52,12 +49,7 @@ class StageMove(msgspec.Struct, frozen=True):
 
 
 class Registry(msgspec.Struct, frozen=True):
-    """All releases and stage assignments in the tags of a clone.
-
-    Attributes:
-        releases: the newest version first.
-        moves: of all stages, the latest last.
-    """
+    """The releases in the tags of a clone, newest version first, and the moves of all stages, the latest last."""
 
     releases: tuple[Release, ...]
     moves: tuple[StageMove, ...]
@@ -162,11 +154,7 @@ def resolve_tag(tag: str, root: Path = Path()) -> tuple[Release, str]:
 
 
 def parse_version(version: str) -> str:
-    """Return a version as pip writes it, from that form or from the form of the git tag.
-
-    Raises:
-        RevisionError: it has neither form.
-    """
+    """Return a version as pip writes it, from that form or from the form of the git tag."""
     match = re.fullmatch(rf"(?:{NAME}@)?v?(\d+\.\d+\.\d+)", version)
     if not match:
         raise RevisionError(f"{version} is not a version", "give it as MAJOR.MINOR.PATCH, for example 1.2.0")

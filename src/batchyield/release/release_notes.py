@@ -64,16 +64,15 @@ def _figures(release: Release, before: Release | None, root: Path) -> list[str]:
 
 def _changes(was: DvcLock, now: DvcLock) -> list[str]:
     changes = changed_inputs(was, now)
-    lines = [f"- {change.kind}: {change.what}, {_change(change.change)}" for change in changes if change.kind != "code"]
-    code = [change.what for change in changes if change.kind == "code"]
-    if code:
+    lines = [
+        f"- {change.kind}: {change.what}, {change.change.replace(' in the lock, ', ' before, ')}"
+        for change in changes
+        if change.kind != "code"
+    ]
+    if code := [change.what for change in changes if change.kind == "code"]:
         more = f" and {len(code) - MAX_LISTED} more" if len(code) > MAX_LISTED else ""
         lines.append(f"- code: {', '.join(code[:MAX_LISTED])}{more}")
     return lines or ["The same data, code and params as before."]
-
-
-def _change(change: str) -> str:
-    return change.replace(" in the lock, ", " before, ")
 
 
 def _commits(release: Release, before: Release | None, root: Path) -> list[str]:

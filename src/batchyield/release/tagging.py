@@ -43,13 +43,7 @@ def next_version(version: str | None, bump: str, root: Path = Path()) -> str:
 
 
 def register(version: str, text: str, root: Path = Path(), *, push: bool = False) -> Release:
-    """Tag HEAD as a version and return the release.
-
-    Args:
-        version: MAJOR.MINOR.PATCH.
-        text: message of the tag.
-        root: the checkout.
-        push: whether the tag goes to `origin`.
+    """Tag HEAD as a version, with a message, and return the release; `push` sends the tag to `origin`.
 
     Raises:
         ConflictError: the commit or the version has a release, or the tag cannot be pushed.
@@ -61,9 +55,9 @@ def register(version: str, text: str, root: Path = Path(), *, push: bool = False
 
 def tag_message(version: str, root: Path = Path()) -> str:
     """Return the message of the tag that releases HEAD: the hashes of the model and of the raw data."""
-    raw = read_raw_object("HEAD", root)
     rows = [f"{OUTPUTS}{name} md5 {md5}" for name, md5 in model_files(read_lock_at("HEAD", root)).items()]
-    rows += [f"raw data md5 {raw.md5}"] if raw else []
+    if raw := read_raw_object("HEAD", root):
+        rows.append(f"raw data md5 {raw.md5}")
     return "\n".join([f"{NAME} {version}", "", *rows])
 
 
@@ -88,11 +82,10 @@ def promote(stage: str, version: str | None, root: Path = Path(), *, push: bool 
 
 
 def promote_previous(stage: str, root: Path = Path(), *, push: bool = False) -> tuple[Release, str]:
-    """Assign the previous version of a stage to it again; return the release and the tag.
+    """Assign the previous version of a stage to it again; return the release and the tag, as `promote`.
 
     Raises:
         RevisionError: the stage had no other version.
-        ConflictError: the tag cannot be pushed.
     """
     _require_full_clone(root)
     held = read_registry(root).stages().get(stage, [])

@@ -58,16 +58,6 @@ __all__ = ["__version__", "model", "pin", "predict"]
 '''
 
 
-def release_pin(release: Release, folder: Path, root: Path = Path()) -> PackagePin:
-    """Return the pin of a release; `folder` has its model, from `fetch_model`."""
-    lock = read_text_at(release.revision, LOCK, root) or ""
-    digest = md5_of(lock.encode())
-    raw = read_raw_object(release.revision, root)
-    return PackagePin(
-        NAME, release.version, release.revision, read_deployment(folder).pins, digest, raw.md5 if raw else ""
-    )
-
-
 def build_model_wheel(release: Release, out: Path, root: Path = Path()) -> Path:
     """Build the wheel of a released model in `out`, with the same bytes each time, and return its path.
 
@@ -77,8 +67,11 @@ def build_model_wheel(release: Release, out: Path, root: Path = Path()) -> Path:
         ArtifactError: the storage has other bytes than the pinned ones.
     """
     folder = fetch_model(release.revision, root)
+    lock_md5 = md5_of((read_text_at(release.revision, LOCK, root) or "").encode())
+    raw, pins = read_raw_object(release.revision, root), read_deployment(folder).pins
+    pin = PackagePin(NAME, release.version, release.revision, pins, lock_md5, raw.md5 if raw else "")
     files = {name: (folder / name).read_bytes() for name in FILES} | {
-        PIN_FILE: canonical_json(release_pin(release, folder, root)),
+        PIN_FILE: canonical_json(pin),
         "__init__.py": INIT.format(name=NAME, version=release.version, revision=release.revision[:12]).encode(),
         "py.typed": b"",
     }
@@ -95,11 +88,7 @@ def build_model_wheel(release: Release, out: Path, root: Path = Path()) -> Path:
 
 
 def library_version(revision: str, root: Path) -> str:
-    """Return the library's version at a commit.
-
-    Raises:
-        RevisionError: its pyproject.toml has no version.
-    """
+    """Return the library's version at a commit."""
     try:
         version: str = tomllib.loads(read_text_at(revision, "pyproject.toml", root) or "")["project"]["version"]
     except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
@@ -110,11 +99,7 @@ def library_version(revision: str, root: Path) -> str:
 
 
 def build_library_wheel(revision: str, out: Path, root: Path = Path()) -> Path:
-    """Build the wheel of the library at a commit in `out`, with the same bytes each time, and return its path.
-
-    Raises:
-        CommandError: hatchling is missing or fails.
-    """
+    """Build the wheel of the library at a commit in `out`, with the same bytes each time, and return its path."""
     with tempfile.TemporaryDirectory(prefix="batchyield-library-") as scratch:
         export_revision(revision, Path(scratch), root)
         return _build(Path(scratch), out)
@@ -123,17 +108,9 @@ def build_library_wheel(revision: str, out: Path, root: Path = Path()) -> Path:
 def _build(project: Path, out: Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out) as folder:
+        options = ("--target", "wheel", "--directory", str(Path(folder).resolve()))
         done = subprocess.run(  # noqa: S603 - our own fixed command
-            [
-                sys.executable,
-                "-m",
-                "hatchling",
-                "build",
-                "--target",
-                "wheel",
-                "--directory",
-                str(Path(folder).resolve()),
-            ],
+            [sys.executable, "-m", "hatchling", "build", *options],
             cwd=project,
             env=os.environ | {"SOURCE_DATE_EPOCH": EPOCH},
             capture_output=True,

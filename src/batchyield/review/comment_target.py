@@ -25,10 +25,8 @@ def find_pull_request(folder: Path, api: str, repository: str, head: str, token:
 
     Args:
         folder: with `report.md` and `number`, written by untrusted code.
-        api: address of GitHub's API.
         repository: `owner/name`.
         head: commit of the run, from GitHub's event.
-        token: with permission to read pull requests.
 
     Raises:
         ConfigError: the number or the report cannot be read.

@@ -26,7 +26,7 @@ def fetch_outputs(
     Args:
         base: revision; its merge base with HEAD is used. None: fetch HEAD only.
         root: the checkout.
-        s3_port: port of the embedded server, if it must be started.
+        s3_port: of the embedded server, if it must be started.
         progress: receives one line per step.
 
     Raises:
@@ -34,7 +34,12 @@ def fetch_outputs(
         CommandError: a stage failed.
     """
     with remotes.started(root, s3_port):
-        _seed(root, s3_port, progress)
+        try:
+            server = remotes.embedded_server(s3_port, root)
+        except ConfigError:
+            pass  # the remotes are on a real S3
+        else:
+            progress(f"S3       {seed_bucket(server)}")
         try:
             dvc("pull", cwd=root, quiet=True)
             progress("HEAD     all outputs from cache and storage")
@@ -45,14 +50,6 @@ def fetch_outputs(
             _fetch_base(merge_base(base, root), progress)
 
 
-def _seed(root: Path, s3_port: int | None, progress: Callable[[str], None]) -> None:
-    try:
-        server = remotes.embedded_server(s3_port, root)
-    except ConfigError:  # the remotes are on a real S3
-        return
-    progress(f"S3       {seed_bucket(server)}")
-
-
 def _fetch_base(base: Revision, progress: Callable[[str], None]) -> None:
     wanted = [path for path in (PREDICTED, LEARNING) if base.md5(path)]
     try:
@@ -60,14 +57,9 @@ def _fetch_base(base: Revision, progress: Callable[[str], None]) -> None:
         progress(f"{base.name[:8]} files for the comparison from cache and storage")
     except StorageError:
         progress(f"{base.name[:8]} rebuilt, since neither cache nor storage has its outputs")
-        _rebuild(base)
+        root = base.root.resolve()
+        with remotes.scratch_clone(root, str(base.revision)) as scratch:  # it shares the checkout's DVC cache
+            dvc("cache", "dir", "--local", str(root / ".dvc" / "cache"), cwd=scratch, quiet=True)
+            raw_data.fetch(scratch)
+            dvc("repro", "--quiet", cwd=scratch)
         base.fetch(wanted)
-
-
-def _rebuild(base: Revision) -> None:
-    """Rebuild a revision in a scratch clone that shares the checkout's DVC cache."""
-    root = base.root.resolve()
-    with remotes.scratch_clone(root, str(base.revision)) as scratch:
-        dvc("cache", "dir", "--local", str(root / ".dvc" / "cache"), cwd=scratch, quiet=True)
-        raw_data.fetch(scratch)
-        dvc("repro", "--quiet", cwd=scratch)

@@ -44,7 +44,6 @@ class Replay(msgspec.Struct, frozen=True):
         since: of the first prediction.
         until: of the last.
         pins: the models that answered.
-        overall: all predictions.
         slices: by what is known of a batch, those that moved most first.
         movers: the predictions that moved most.
         measured: predictions whose outcome is known.
@@ -100,12 +99,7 @@ that moved most, `live_rmse` how much farther from the measured yields the candi
 def replay_journal(
     rows: Iterable[JournalledPrediction], candidate: Artifact, baseline: Artifact | None = None
 ) -> Replay:
-    """Return how the predictions for journalled inputs change with a candidate.
-
-    Args:
-        rows: from the journal.
-        candidate: the new model.
-        baseline: model to compare with; None: the journalled predictions.
+    """Return how the predictions for journalled inputs change from a baseline (None: the journalled) to a candidate.
 
     Raises:
         ConfigError: there are no rows.
@@ -114,7 +108,8 @@ def replay_journal(
     before: list[Prediction] = []
     after: list[Prediction] = []
     aspects: dict[str, list[str]] = {}
-    for part in _parts(rows):
+    remaining = iter(rows)
+    while part := list(islice(remaining, CHUNK_BATCHES)):
         batches = [row.batch for row in part]
         taken += part
         before += [row.prediction for row in part] if baseline is None else baseline.predictor.predict(batches)
@@ -158,19 +153,12 @@ def open_candidate(folder: Path) -> Artifact:
     return open_artifact(folder, named)
 
 
-def _parts(rows: Iterable[JournalledPrediction]) -> Iterable[list[JournalledPrediction]]:
-    rows = iter(rows)
-    while part := list(islice(rows, CHUNK_BATCHES)):
-        yield part
-
-
 def _largest_changes(
     rows: Sequence[JournalledPrediction], before: Sequence[Prediction], after: Sequence[Prediction]
 ) -> list[ReplayedBatch]:
-    order = sorted(range(len(rows)), key=lambda at: -abs(after[at].yield_ - before[at].yield_))
+    moves = [(row, was.yield_, now.yield_) for row, was, now in zip(rows, before, after, strict=True)]
     found: dict[tuple[str | None, float, float], ReplayedBatch] = {}
-    for at in order:
-        row, was, now = rows[at], before[at].yield_, after[at].yield_
+    for row, was, now in sorted(moves, key=lambda move: -abs(move[2] - move[1])):
         if len(found) == LISTED_BATCHES or was == now:
             break
         # A batch that was predicted ten times would fill the list.
@@ -196,8 +184,9 @@ def _live(
 
 def format_replay(made: Replay) -> str:
     """Return the replay as text."""
+    times = [datetime.fromtimestamp(at / 1e6, UTC).isoformat(timespec="seconds") for at in (made.since, made.until)]
     lines = [
-        f"{_day(made.since)} to {_day(made.until)}, answered by {', '.join(pin.md5[:12] for pin in made.pins)}",
+        f"{' to '.join(times)}, answered by {', '.join(pin.md5[:12] for pin in made.pins)}",
         f"baseline {made.baseline[:12]}, candidate {made.candidate[:12]}",
         str(made.overall),
     ]
@@ -219,7 +208,3 @@ def format_replay(made: Replay) -> str:
         for name, of in made.live.items()
     ]
     return "\n".join(lines)
-
-
-def _day(at: int) -> str:
-    return datetime.fromtimestamp(at / 1e6, UTC).isoformat(timespec="seconds")

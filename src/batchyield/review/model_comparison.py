@@ -9,7 +9,6 @@ from batchyield.errors import ArtifactError
 from batchyield.plant.batch import Batch
 from batchyield.serving.artifact import PREDICTION_TOLERANCE, Artifact
 from batchyield.serving.deployment.prediction_diff import DiffSummary, SliceDiff, diff_by_slice, summarize_diff
-from batchyield.serving.responses import Prediction
 
 TEST = Path("data/split/test.parquet")
 LISTED_BATCHES = 10
@@ -28,14 +27,7 @@ class ModelIdentity(msgspec.Struct, frozen=True):
 
 
 class ChangedPrediction(msgspec.Struct, frozen=True):
-    """A batch whose prediction changed.
-
-    Attributes:
-        id: of the batch.
-        baseline: yield.
-        candidate: yield.
-        outside: whether it left the baseline's interval.
-    """
+    """A batch whose prediction changed: both yields, and whether the candidate's left the baseline's interval."""
 
     id: str | None
     baseline: float
@@ -47,11 +39,8 @@ class ModelComparison(msgspec.Struct, frozen=True):
     """Two pinned models on the same batches.
 
     Attributes:
-        baseline: the model that is compared with.
-        candidate: the other one.
         rows: where the batches are from.
         files: the files of the artifact whose bytes differ.
-        overall: all batches.
         slices: by what is known of a batch, those that moved most first.
         movers: the batches that moved most.
     """
@@ -70,11 +59,6 @@ def compare_models(
 ) -> ModelComparison:
     """Return the comparison on the test batches of a checkout, or on the candidate's golden rows if it has none.
 
-    Args:
-        baseline: an opened model and its identity.
-        candidate: the other one.
-        root: the checkout.
-
     Raises:
         ArtifactError: a model predicts a value that is not a number.
     """
@@ -84,6 +68,7 @@ def compare_models(
     (before, was), (after, now) = baseline, candidate
     batches, rows = _rows(after, root)
     old, new = before.predictor.predict(batches), after.predictor.predict(batches)
+    moved = sorted(zip(old, new, strict=True), key=lambda pair: -abs(pair[1].yield_ - pair[0].yield_))
     return ModelComparison(
         was,
         now,
@@ -91,7 +76,11 @@ def compare_models(
         tuple(name for name, pin in after.pins.items() if before.pins.get(name) != pin),
         summarize_diff(old, new),
         diff_by_slice(old, new, slice_labels(featurize(batches))),
-        _largest_changes(old, new),
+        [
+            ChangedPrediction(one.id, one.yield_, other.yield_, not one.lower <= other.yield_ <= one.upper)
+            for one, other in moved[:LISTED_BATCHES]
+            if abs(other.yield_ - one.yield_) > PREDICTION_TOLERANCE
+        ],
     )
 
 
@@ -104,17 +93,6 @@ def _rows(artifact: Artifact, root: Path) -> tuple[Sequence[Batch], str]:
         return to_batches(read_table(root / TEST)), str(TEST)
     except (OSError, ValueError, KeyError) as error:
         raise ArtifactError(str(root / TEST), f"cannot be read: {error}", "run `dvc checkout`") from error
-
-
-def _largest_changes(old: Sequence[Prediction], new: Sequence[Prediction]) -> list[ChangedPrediction]:
-    order = sorted(range(len(old)), key=lambda at: (-abs(new[at].yield_ - old[at].yield_), at))
-    return [
-        ChangedPrediction(
-            old[at].id, old[at].yield_, new[at].yield_, not old[at].lower <= new[at].yield_ <= old[at].upper
-        )
-        for at in order[:LISTED_BATCHES]
-        if abs(new[at].yield_ - old[at].yield_) > PREDICTION_TOLERANCE
-    ]
 
 
 def format_comparison(made: ModelComparison) -> str:

@@ -3,7 +3,6 @@
 Both models are scored on the same resamples, so batches that are hard for both cancel out of the difference.
 """
 
-from collections.abc import Sequence
 from io import BytesIO
 from typing import NamedTuple
 
@@ -35,23 +34,14 @@ class PredictedBatches(NamedTuple):
     measured: Array
     answers: Predictions
 
-    def take(self, rows: Sequence[int]) -> "PredictedBatches":
+    def take(self, rows: list[int]) -> "PredictedBatches":
         """Return some of the batches, in the order of `rows`."""
-        at = list(rows)
-        return PredictedBatches(
-            [self.ids[i] for i in at], self.measured[at], Predictions(*(side[at] for side in self.answers))
-        )
+        ids, answers = [self.ids[i] for i in rows], Predictions(*(side[rows] for side in self.answers))
+        return PredictedBatches(ids, self.measured[rows], answers)
 
 
 class PairedMetrics(msgspec.Struct, frozen=True):
-    """Metrics of two models on their common test batches.
-
-    Attributes:
-        rows: common batches.
-        base: metrics of the base by name.
-        head: metrics of the head by name.
-        change: head minus base, with its confidence interval.
-    """
+    """Metrics of two models on their `rows` common test batches; `change` is head minus base with its interval."""
 
     rows: int
     base: dict[str, float]
@@ -92,15 +82,9 @@ def paired_bootstrap(
     """Return the metrics of two models on their common batches, with intervals of the change.
 
     Args:
-        base: predictions of one model.
-        head: predictions of the other.
         resamples: number of bootstrap resamples, the same for both models.
         confidence: of the percentile intervals.
-        seed: of the resamples.
-        enough: least number of common batches.
-
-    Returns:
-        The metrics, or None if there are fewer than `enough` common batches.
+        enough: least number of common batches; with fewer, the result is None.
     """
     there, here = join_by_id(base, head)
     n = len(here.ids)

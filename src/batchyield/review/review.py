@@ -7,8 +7,14 @@ import msgspec
 
 from batchyield.errors import RevisionError
 from batchyield.modelling.params import Params, read_params
-from batchyield.review.baseline_regression import MetricValues, check_regressions
-from batchyield.review.gate import GateResult, check_bounds, has_override_label, read_metrics
+from batchyield.review.gate import (
+    GateResult,
+    MetricValues,
+    check_bounds,
+    check_regressions,
+    has_override_label,
+    read_metrics,
+)
 from batchyield.review.paired_bootstrap import PairedMetrics, PredictedBatches, paired_bootstrap, parse_predictions
 from batchyield.review.revision import Revision, merge_base
 
@@ -23,7 +29,6 @@ class Review(NamedTuple):
         base: merge base of HEAD and the base revision.
         head: the working tree.
         params: of the head.
-        gate_result: result of the gate.
         before: metrics of the base by file, as far as it has them.
         after: metrics of the head.
         rows: test predictions of base and head.
@@ -61,22 +66,19 @@ def review_change(
     verdicts = check_bounds(settings.gate, folder)
     there, here = merge_base(base, root), Revision(root)
     after = {name: read_metrics(folder / f"{name}.json") for name in settings.gate}
-    before = {name: _figures(there, name) for name in settings.gate if there.has(f"{METRICS}/{name}.json")}
-    rows = (
-        parse_predictions(there.read(PREDICTED), f"{there.name}:{PREDICTED}"),
-        parse_predictions(here.read(PREDICTED), PREDICTED),
-    )
+    before: MetricValues = {}
+    for name in settings.gate:
+        path = f"{METRICS}/{name}.json"
+        if (text := there.find_text(path)) is not None:
+            try:
+                before[name] = msgspec.json.decode(text, type=dict[str, float])
+            except msgspec.MsgspecError as error:
+                remedy = "compare with another revision"
+                raise RevisionError(f"{there.name}:{path} cannot be read: {error}", remedy) from error
+    was = parse_predictions(there.read(PREDICTED), f"{there.name}:{PREDICTED}")
+    rows = (was, parse_predictions(here.read(PREDICTED), PREDICTED))
     evaluation = settings.evaluation
     pair = paired_bootstrap(*rows, evaluation.bootstrap, evaluation.confidence, evaluation.seed)
-    gate_result = GateResult(
-        verdicts, check_regressions(settings.gate, before, after, pair), has_override_label(labels)
-    )
+    comparisons = check_regressions(settings.gate, before, after, pair)
+    gate_result = GateResult(verdicts, comparisons, has_override_label(labels))
     return Review(there, here, settings, gate_result, before, after, rows, pair)
-
-
-def _figures(side: Revision, name: str) -> dict[str, float]:
-    path = f"{METRICS}/{name}.json"
-    try:
-        return msgspec.json.decode(side.text(path), type=dict[str, float])
-    except msgspec.MsgspecError as error:
-        raise RevisionError(f"{side.name}:{path} cannot be read: {error}", "compare with another revision") from error

@@ -15,10 +15,6 @@ from batchyield.versioning.storage import content_store, raw_data
 class Revision:
     """A commit, or the working tree if `revision` is None.
 
-    Args:
-        root: the checkout.
-        revision: full hash of the commit; None for the working tree.
-
     Attributes:
         name: abbreviated hash; for the working tree that of HEAD, and whether files differ from it.
         lock: its dvc.lock.
@@ -36,26 +32,19 @@ class Revision:
             self.name = revision[:12]
             self.lock = read_lock_at(revision, root)
 
-    def text(self, path: Path | str) -> str:
-        """Return the text of a file that git tracks.
+    def find_text(self, path: Path | str) -> str | None:
+        """Return the text of a file that git tracks; None if it does not exist."""
+        if self.revision is not None:
+            return read_text_at(self.revision, path, self.root)
+        file = self.root / path
+        return file.read_text(encoding="utf-8") if file.is_file() else None
 
-        Raises:
-            RevisionError: the file does not exist.
-        """
-        if self.revision is None:
-            file = self.root / path
-            found = file.read_text(encoding="utf-8") if file.is_file() else None
-        else:
-            found = read_text_at(self.revision, path, self.root)
+    def text(self, path: Path | str) -> str:
+        """Return the text of a file that git tracks."""
+        found = self.find_text(path)
         if found is None:
             raise RevisionError(f"{self.name} has no {path}", "compare with a revision that has it: `git log --all`")
         return found
-
-    def has(self, path: str) -> bool:
-        """Return whether a file that git tracks exists."""
-        if self.revision is None:
-            return (self.root / path).is_file()
-        return read_text_at(self.revision, path, self.root) is not None
 
     def md5(self, path: str) -> str | None:
         """Return the md5 of a pipeline output or of the raw data; None if it is not pinned."""
@@ -75,9 +64,8 @@ class Revision:
         for path in paths:
             md5 = self.md5(path)
             if md5 is None:
-                raise RevisionError(
-                    f"{self.name} pins no {path}", f"`git log --all -- {LOCK}` lists revisions that may"
-                )
+                remedy = f"`git log --all -- {LOCK}` lists revisions that may"
+                raise RevisionError(f"{self.name} pins no {path}", remedy)
             file = self.root / path
             if file.is_file() and md5_of(data := file.read_bytes()) == md5:
                 self._files[path] = data
@@ -93,11 +81,7 @@ class Revision:
 
 
 def merge_base(revision: str, root: Path) -> Revision:
-    """Return the merge base of a revision and HEAD; the revision itself if they have none.
-
-    Raises:
-        RevisionError: there is no such revision.
-    """
+    """Return the merge base of a revision and HEAD; the revision itself if they have none."""
     found = require_commit(revision, root)
     try:
         return Revision(root, git("merge-base", found, "HEAD", cwd=root).strip())

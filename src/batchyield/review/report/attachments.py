@@ -66,13 +66,11 @@ def reproduction(extras: Attachments) -> list[str]:
     made = _read(extras.verification, Verification, "batchyield pin verify --json")
     counts = {verdict: sum(f.verdict is verdict for f in made.findings) for verdict in OutputVerdict}
     counted = ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n)
-    lines = ["### Reproduction", ""]
+    lines, commit = ["### Reproduction", ""], code(made.revision[:12])
     if made.same:
-        lines.append(
-            f"✅ A rebuild of {code(made.revision[:12])} from raw data alone gives the committed bytes: {counted}."
-        )
+        lines.append(f"✅ A rebuild of {commit} from raw data alone gives the committed bytes: {counted}.")
     else:
-        lines.append(f"❌ **The lock of {code(made.revision[:12])} is not what its code builds**: {counted}.")
+        lines.append(f"❌ **The lock of {commit} is not what its code builds**: {counted}.")
         lines += [f"- {cell(cause)}" for cause in (*made.causes, *made.environment)[:SHOWN]]
     rows = [
         [cell(f.stage), code(f.path), str(f.verdict), code((f.rebuilt or "–")[:8]), cell(f.distance)]
@@ -86,15 +84,12 @@ def replay(extras: Attachments) -> list[str]:
     if extras.replay is None:
         return []
     made = _read(extras.replay, Replayed, "batchyield model replay --json")
-    lines = [
-        "### Replay of journalled inputs",
-        "",
-        f"{cell(made.baseline)} → {cell(made.candidate)}: {made.overall}.",
-        "",
-    ]
+    change = f"{cell(made.baseline)} → {cell(made.candidate)}: {made.overall}."
+    lines = ["### Replay of journalled inputs", "", change, ""]
     rows = [
-        [cell(f"{one.by} {one.label}"), str(one.differences.batches), *map(number, _moves(one.differences))]
+        [cell(f"{one.by} {one.label}"), str(of.batches), *map(number, (of.mean, of.mean_absolute, of.p95, of.largest))]
         for one in made.slices[:SHOWN]
+        for of in [one.differences]
     ]
     if rows:
         lines += table(("slice", "batches", "mean", "mean absolute", "95 % within", "largest"), rows, "<>>>>>")
@@ -102,10 +97,6 @@ def replay(extras: Attachments) -> list[str]:
         was, now = made.live["baseline"]["rmse"], made.live["candidate"]["rmse"]
         lines += [f"By {made.measured} measured yields: RMSE {number(was)} → {number(now)}.", ""]
     return lines
-
-
-def _moves(made: DiffSummary) -> tuple[float, ...]:
-    return made.mean, made.mean_absolute, made.p95, made.largest
 
 
 def bench(extras: Attachments) -> list[str]:

@@ -33,7 +33,7 @@ def xychart(
         title: above it.
         x: label and a word for each place.
         y: label, lowest and highest value.
-        series: what is drawn, first at the back; one height for each place.
+        series: the first at the back; one height for each place.
         colours: of the series.
     """
     theme = {"theme": "base", "themeVariables": {"xyChart": {"plotColorPalette": ",".join(colours)}}}
@@ -60,18 +60,17 @@ def _quoted(text: str) -> str:
     return '"' + text.replace('"', "'") + '"'
 
 
-def _around(*columns: Sequence[float], share: float = 0.08) -> tuple[float, float]:
+def _around(*columns: Sequence[float]) -> tuple[float, float]:
     """Limits that leave a margin around all values."""
-    values = np.concatenate([np.asarray(column, dtype=float) for column in columns])
-    low, high = float(values.min()), float(values.max())
-    margin = (high - low) * share or abs(high) * share or 1.0
+    low, high = min(map(min, columns)), max(map(max, columns))
+    margin = (high - low) * 0.08 or abs(high) * 0.08 or 1.0
     return low - margin, high + margin
 
 
 def charts(review: Review) -> list[str]:
     """All charts of a review, each with a sentence that says what is drawn."""
     there, here = join_by_id(*review.rows)
-    lines = [*_figures(review)]
+    lines = _figures(review)
     if len(here.ids) >= max(DECILES, PERIODS):
         lines += _deciles(there, here) + _residuals(there, here)
     return ["### Plots", "", *lines, *details("Learning curve", _learning(review))]
@@ -96,10 +95,9 @@ def _figures(review: Review) -> list[str]:
 def _deciles(there: PredictedBatches, here: PredictedBatches) -> list[str]:
     parts = np.array_split(np.argsort(here.measured, kind="stable"), DECILES)
     lines = [_means(column, parts) for column in (here.measured, there.answers.yields, here.answers.yields)]
-    words = [f"{i}" for i in range(1, DECILES + 1)]
     drawn = xychart(
         "Predicted against actual",
-        ("tenth of the batches, by measured yield", words),
+        ("tenth of the batches, by measured yield", [f"{i}" for i in range(1, DECILES + 1)]),
         ("mean yield", *_around(*lines)),
         [("line", line) for line in lines],
         [THIRD, BASE, HEAD],
@@ -118,22 +116,19 @@ def _residuals(there: PredictedBatches, here: PredictedBatches) -> list[str]:
         "Residuals over time",
         ("number of the period's first batch", words),
         ("mean of measured less predicted yield", *_around(*lines, [0.0])),
-        [("line", [0.0] * PERIODS), ("line", lines[0]), ("line", lines[1])],
+        [("line", line) for line in ([0.0] * PERIODS, *lines)],
         [THIRD, BASE, HEAD],
     )
     return ["Grey: base; orange: head; blue: no error.", "", *drawn]
 
 
 def _learning(review: Review) -> list[str]:
-    curves = []
-    for side in (review.base, review.head):
-        if side.md5(LEARNING) is None:
-            return []
-        curves.append(pd.read_csv(BytesIO(side.read(LEARNING))))
-    base, head = curves
+    sides = (review.base, review.head)
+    if any(side.md5(LEARNING) is None for side in sides):
+        return []
+    base, head = (pd.read_csv(BytesIO(side.read(LEARNING))) for side in sides)
     same = base["batches"].tolist() == head["batches"].tolist()
-    drawn = [base["score"].tolist(), head["score"].tolist()] if same else [head["score"].tolist()]
-    scaled = [[score * 1e4 for score in line] for line in drawn]
+    scaled = [(curve["score"] * 1e4).tolist() for curve in ((base, head) if same else (head,))]
     lines = xychart(
         "Learning curve",
         ("training batches", [str(n) for n in head["batches"]]),

@@ -1,7 +1,6 @@
 """Sections on inputs that differ: params, code and environment by dvc.lock, and the raw data."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import yaml
 
@@ -20,15 +19,11 @@ def params(review: Review) -> list[str]:
     """Return the table of params that differ."""
     before, after = (flatten(yaml.safe_load(side.text("params.yaml"))) for side in (review.base, review.head))
     rows = [
-        [code(key), _value(before, key), _value(after, key)]
+        [code(key), *(code(values[key]) if key in values else "–" for values in (before, after))]
         for key in dict.fromkeys([*before, *after])
         if before.get(key) != after.get(key)
     ]
     return ["### Params", "", *(table(("param", "base", "head"), rows) if rows else ["None changed.", ""])]
-
-
-def _value(values: dict[str, Any], key: str) -> str:
-    return code(values[key]) if key in values else "–"
 
 
 def inputs(review: Review) -> list[str]:
@@ -73,7 +68,10 @@ def _data_diff(made: DatasetDiff) -> Iterator[str]:
         ["cells repaired or taken as missing", *map(str, made.noticed)],
     ]
     yield from table(("raw data", "base", "head"), rows, "<>>")
-    before, after = (", ".join(map(_column, header)) for header in made.columns)
+    known = (ID_COLUMN, *READING_NAMES, YIELD_COLUMN)
+    before, after = (
+        ", ".join(name if name in known else f"{name} (unknown)" for name in header) for header in made.columns
+    )
     if made.columns[0] == made.columns[1]:
         yield f"The columns are the same {len(made.columns[0])}, in the same order."
     else:
@@ -81,26 +79,17 @@ def _data_diff(made: DatasetDiff) -> Iterator[str]:
     yield ""
     shift = made.drift
     which = f"the {shift.batches} added rows" if made.of_added else f"all {shift.batches} rows"
-    if not shift.drifted:
-        yield f"Drift of {which} against the base: no reading has moved."
-        yield ""
-        return
-    yield f"Drift of {which} against the base: {len(shift.drifted)} of {len(shift.readings)} readings have moved."
+    moved = f"{len(shift.drifted)} of {len(shift.readings)} readings have" if shift.drifted else "no reading has"
+    yield f"Drift of {which} against the base: {moved} moved."
     yield ""
     by_name = {each.reading: each for each in shift.readings}
-    drifted = [by_name[name] for name in shift.drifted[:SHOWN]]
-    yield from table(
-        ("reading", "PSI", "KS", "moved by, in standard deviations", "blank base", "blank head"),
-        [
-            [each.reading, *(_number(n) for n in (each.psi, each.ks, each.moved, each.blank_trained, each.blank))]
-            for each in drifted
-        ],
-        "<>>>>>",
-    )
-
-
-def _column(name: str) -> str:
-    return name if name in (ID_COLUMN, *READING_NAMES, YIELD_COLUMN) else f"{name} (unknown)"
+    rows = [
+        [each.reading, *map(_number, (each.psi, each.ks, each.moved, each.blank_trained, each.blank))]
+        for each in (by_name[name] for name in shift.drifted[:SHOWN])
+    ]
+    if rows:
+        header = ("reading", "PSI", "KS", "moved by, in standard deviations", "blank base", "blank head")
+        yield from table(header, rows, "<>>>>>")
 
 
 def _number(value: float | None) -> str:

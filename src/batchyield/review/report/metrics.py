@@ -4,16 +4,20 @@ from collections.abc import Iterator
 
 import yaml
 
-from batchyield.modelling import metrics
-from batchyield.modelling.metrics import Estimate
+from batchyield.modelling.metrics import Estimate, slice_labels
 from batchyield.modelling.parquet import parse_table, to_batches
 from batchyield.plant.features import featurize
-from batchyield.review.baseline_regression import CheckResult, RegressionCheck, insufficient_data_message
-from batchyield.review.gate import OVERRIDE
-from batchyield.review.paired_bootstrap import PairedMetrics, PredictedBatches, join_by_id, paired_bootstrap
+from batchyield.review.gate import OVERRIDE, CheckResult, RegressionCheck
+from batchyield.review.paired_bootstrap import (
+    MIN_COMMON_BATCHES,
+    PairedMetrics,
+    PredictedBatches,
+    join_by_id,
+    paired_bootstrap,
+)
 from batchyield.review.report.markdown import cell, code, details, number, signed, table
 from batchyield.review.review import Review
-from batchyield.serving.deployment.prediction_diff import DiffSummary, summarize_diff
+from batchyield.serving.deployment.prediction_diff import summarize_diff
 from batchyield.serving.responses import Prediction
 
 TEST = "data/split/test.parquet"
@@ -29,24 +33,21 @@ SHOWN = 8
 def verdict(review: Review) -> list[str]:
     """Return the result of the gate with every failure."""
     made = review.gate_result
+    title = "❌ The gate stops this change" if made.failures else "✅ The gate passes this change"
     if made.failures and made.overridden:
         title = f"⚠️ The gate fails, and the label {code(OVERRIDE)} overrides it"
-    else:
-        title = "❌ The gate stops this change" if made.failures else "✅ The gate passes this change"
-    lines = [f"## {title}", ""]
-    lines += [f"- {cell(failure)}" for failure in made.failures]
-    if why := insufficient_data_message(made.comparisons):
-        lines.append(f"- {why}; the label {code(OVERRIDE)} overrides this")
-    lines += ["", f"{code(review.base.name)} → {code(review.head.name)}{_in_short(review)}", ""]
-    return lines + [f"> {warning}\n" for warning in _warnings(review)]
-
-
-def _in_short(review: Review) -> str:
-    if review.pair is None:
-        return ""
-    was, now = review.pair.base["rmse"], review.pair.head["rmse"]
-    share = f" ({(now - was) / was:+.1%})" if was else ""
-    return f"; RMSE on {review.pair.rows} test batches {number(was)} → {number(now)}{share}"
+    lines = [f"## {title}", "", *(f"- {cell(failure)}" for failure in made.failures)]
+    if any(each.outcome is CheckResult.INSUFFICIENT_DATA for each in made.comparisons):
+        lines.append(
+            f"- base and head have fewer than {MIN_COMMON_BATCHES} test batches in common: too few to tell a loss from "
+            f"noise; the label {code(OVERRIDE)} overrides this"
+        )
+    summary = f"{code(review.base.name)} → {code(review.head.name)}"
+    if review.pair is not None:
+        was, now = review.pair.base["rmse"], review.pair.head["rmse"]
+        share = f" ({(now - was) / was:+.1%})" if was else ""
+        summary += f"; RMSE on {review.pair.rows} test batches {number(was)} → {number(now)}{share}"
+    return [*lines, "", summary, "", *(f"> {warning}\n" for warning in _warnings(review))]
 
 
 def _warnings(review: Review) -> Iterator[str]:
@@ -113,17 +114,18 @@ def slices(review: Review) -> list[str]:
     lines = ["### Slices that got worse", ""]
     if not worse:
         return [*lines, f"None of {len(found)} (of at least {SMALLEST} batches) by more than noise.", ""]
-    rows = [
-        [cell(name), str(pair.rows), number(pair.base["rmse"]), number(pair.head["rmse"]), *_change(pair)]
-        for name, pair in worse[:SHOWN]
-    ]
+    rows = []
+    for name, pair in worse[:SHOWN]:
+        was, now, sure = pair.base["rmse"], pair.head["rmse"], pair.change["rmse"]
+        interval = f"{signed(sure.low)} … {signed(sure.high)}"
+        rows.append([cell(name), str(pair.rows), number(was), number(now), signed(sure.value), interval])
     lines += table(("slice", "batches", "RMSE base", "RMSE head", "change", "interval"), rows, "<>>>>>")
     return [*lines, f"{len(worse)} of {len(found)}; the intervals are corrected for the number of slices.", ""]
 
 
 def _slices(review: Review, there: PredictedBatches, here: PredictedBatches) -> list[tuple[str, PairedMetrics]]:
     frame = parse_table(review.head.read(TEST)).set_index("id", drop=False).loc[here.ids]
-    labels = metrics.slice_labels(featurize(to_batches(frame)))
+    labels = slice_labels(featurize(to_batches(frame)))
     parts = [
         (f"{aspect} {label}", rows)
         for aspect, given in labels.items()
@@ -132,16 +134,9 @@ def _slices(review: Review, there: PredictedBatches, here: PredictedBatches) -> 
     ]
     settings = review.params.evaluation
     level = 1 - (1 - settings.confidence) / max(1, len(parts))
-    pairs = [
-        (name, paired_bootstrap(there.take(rows), here.take(rows), settings.bootstrap, level, settings.seed, SMALLEST))
-        for name, rows in parts
-    ]
+    options = (settings.bootstrap, level, settings.seed, SMALLEST)
+    pairs = ((name, paired_bootstrap(there.take(rows), here.take(rows), *options)) for name, rows in parts)
     return [(name, pair) for name, pair in pairs if pair is not None]
-
-
-def _change(pair: PairedMetrics) -> tuple[str, str]:
-    sure = pair.change["rmse"]
-    return signed(sure.value), f"{signed(sure.low)} … {signed(sure.high)}"
 
 
 def moved(review: Review) -> list[str]:
@@ -149,15 +144,14 @@ def moved(review: Review) -> list[str]:
     there, here = join_by_id(*review.rows)
     if not here.ids:
         return []
-    made: DiffSummary = summarize_diff(_predictions(there), _predictions(here))
+    before, after = (
+        [Prediction(*row) for row in zip(side.ids, *(column.tolist() for column in side.answers), strict=True)]
+        for side in (there, here)
+    )
+    made = summarize_diff(before, after)
     lines = ["### Answers that moved", "", f"Test batches: {made}."]
     if made.at is not None:
         at = made.at
         was, now, actual = there.answers.yields[at], here.answers.yields[at], here.measured[at]
         lines.append(f"\nFarthest: {code(here.ids[at])} {was:.4f} → {now:.4f}, measured {actual:.4f}.")
     return [*lines, ""]
-
-
-def _predictions(rows: PredictedBatches) -> list[Prediction]:
-    columns = (rows.ids, *(side.tolist() for side in rows.answers))
-    return [Prediction(*row) for row in zip(*columns, strict=True)]
