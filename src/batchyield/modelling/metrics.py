@@ -15,7 +15,7 @@ from sklearn.model_selection import KFold
 from batchyield.modelling.estimators import Array, Matrix
 from batchyield.modelling.params import Params
 from batchyield.modelling.train import Predictions, train
-from batchyield.plant.features import FEATURES, INDEX, Features
+from batchyield.plant.features import FEATURES, GROUPS, INDEX, Features
 
 METRIC_DECIMALS = 9
 MIN_BATCHES = 50
@@ -83,16 +83,11 @@ def metrics_of_means(means: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def compute_metrics(measured: Array, answers: Predictions) -> dict[str, float]:
-    """Return the metrics of predictions.
+    """Return the metrics of predictions for measured yields [n].
 
-    Args:
-        measured: yields [n], as fractions.
-        answers: predictions for the same batches [n].
-
-    Returns:
-        `score`: half the mean square error. `rmse`, `mae`, `bias` (predicted minus measured) and `width` (mean of the
-        intervals), as yields. `coverage`: share of measured yields inside their interval. `r2`: 0 if all measured
-        yields are equal.
+    `score`: half the mean square error. `rmse`, `mae`, `bias` (predicted minus measured) and `width` (mean of the
+    intervals), as yields. `coverage`: share of measured yields inside their interval. `r2`: 0 if all measured yields
+    are equal.
 
     Raises:
         ValueError: n is 0.
@@ -134,20 +129,19 @@ def percentile_intervals(
 
 def cross_validate(X: Matrix, y: Array, params: Params) -> CrossValidation:  # noqa: N803 - as scikit-learn
     """Repeat K-fold cross-validation of the whole training, intervals included."""
-    rounds = [_folded(X, y, params, params.evaluation.seed + r) for r in range(params.evaluation.repeats)]
+    rounds = []
+    for repeat in range(params.evaluation.repeats):
+        table = np.empty((3, len(y)))
+        folds = KFold(params.evaluation.folds, shuffle=True, random_state=params.evaluation.seed + repeat)
+        for fit, test in folds.split(X):
+            table[:, test] = train(X[fit], y[fit], params).predict(X[test])
+        rounds.append(Predictions(*table))
     figures = [compute_metrics(y, answers) for answers in rounds]
     return CrossValidation(
         {name: round(float(np.mean([f[name] for f in figures])), METRIC_DECIMALS) for name in figures[0]},
         round(float(np.std([f["score"] for f in figures])), METRIC_DECIMALS),
         np.mean([answers.yields for answers in rounds], axis=0).round(METRIC_DECIMALS).tolist(),
     )
-
-
-def _folded(X: Matrix, y: Array, params: Params, seed: int) -> Predictions:  # noqa: N803
-    table = np.empty((3, len(y)))
-    for fit, test in KFold(params.evaluation.folds, shuffle=True, random_state=seed).split(X):
-        table[:, test] = train(X[fit], y[fit], params).predict(X[test])
-    return Predictions(*table)
 
 
 def evaluate_forward(X: Matrix, y: Array, params: Params, share: float) -> dict[str, float]:  # noqa: N803
@@ -216,10 +210,7 @@ def feature_blocks() -> dict[str, list[int]]:
 
 def group_blocks() -> dict[str, list[int]]:
     """Return the features of each group as a block, for `permutation_importance`."""
-    blocks: dict[str, list[int]] = {}
-    for i, feature in enumerate(FEATURES):
-        blocks.setdefault(feature.group, []).append(i)
-    return blocks
+    return {group: [i for i, feature in enumerate(FEATURES) if feature.group == group] for group in GROUPS}
 
 
 def permutation_importance(
@@ -268,12 +259,6 @@ def partial_dependence(
     of its mean, because a blank marks another recipe; a feature without any value has no result. Derived features (B14
     and B14/A1) are varied one at a time, as the model sees them.
 
-    Args:
-        predict: feature matrix -> yields.
-        X: batches to average over [n, len(FEATURES)].
-        features: names, in the order of the result.
-        points: largest number of values of each feature.
-
     Raises:
         KeyError: a feature does not exist.
     """
@@ -283,9 +268,8 @@ def partial_dependence(
         moved = X[~np.isnan(column)]
         if not len(moved):
             continue
-        for value in np.unique(
-            np.quantile(moved[:, INDEX[name]], np.linspace(*QUANTILE_RANGE, points), method="nearest")
-        ):
+        quantiles = np.quantile(moved[:, INDEX[name]], np.linspace(*QUANTILE_RANGE, points), method="nearest")
+        for value in np.unique(quantiles):
             moved[:, INDEX[name]] = value
             result.append(Effect(name, float(f"{value:.6g}"), round(float(np.mean(predict(moved))), METRIC_DECIMALS)))
     return result
