@@ -96,23 +96,15 @@ def _violation(
 
 
 def check_contract(sheet: Sheet, params: ContractParams) -> ContractResult:
-    """Return all violations of the contract and all unusual readings of a file.
-
-    Args:
-        sheet: the file as batches.
-        params: limits, from `validate` in params.yaml.
-    """
+    """Return all violations of the contract and all unusual readings of a file."""
     table = to_frame(sheet)
     named = pa.Check.str_matches(r"^\S+$", error="a name with blanks")
-    enough = pa.Check(
-        lambda rows: len(rows) >= params.minimum_rows,
-        error=f"{len(table)} batches; at least {params.minimum_rows} are needed",
-    )
+    too_few = f"{len(table)} batches; at least {params.minimum_rows} are needed"
     hard = pa.DataFrameSchema(
         {"id": pa.Column("str", named, unique=True, report_duplicates="all")}
         | {reading.name: _column(reading, table[reading.name], params) for reading in READINGS}
         | {"yield": pa.Column("float64", _within(params.yield_bounds))},
-        checks=enough,
+        checks=pa.Check(lambda rows: len(rows) >= params.minimum_rows, error=too_few),
         strict=True,
     )
     usual = {name: pa.Column("float64", _within(bounds), nullable=True) for name, bounds in params.usual.items()}

@@ -80,19 +80,6 @@ def _plain(text: str) -> str:
     return escape(text, quote=False)
 
 
-def _opening(result: ContractResult, sheet: Sheet, dirty: list[_Cell]) -> list[str]:
-    broken, unreadable = len(result.violations), sum(not cell.readable for cell in dirty)
-    rows = len({cell.line for cell in dirty})
-    return [
-        "# The data contract is " + (f"broken in {broken} place{'s' * (broken > 1)}" if broken else "kept"),
-        "",
-        f"- batches: {len(sheet.batches)}, {'without' if sheet.yields is None else 'with'} yields, {sheet.encoding}",
-        f"- cells not clean: {len(dirty)} in {rows} rows, {unreadable} of them unreadable",
-        f"- readings outside their usual bounds: {len(result.unusual)}",
-        "",
-    ]
-
-
 def _section(title: str, text: str, lines: list[str]) -> list[str]:
     return [f"## {title}", "", text, "", *lines, ""] if lines else []
 
@@ -100,8 +87,16 @@ def _section(title: str, text: str, lines: list[str]) -> list[str]:
 def render_report(result: ContractResult, sheet: Sheet) -> str:
     """Return the report in Markdown; equal data give equal bytes."""
     dirty = _dirty(sheet)
+    broken, unreadable = len(result.violations), sum(not cell.readable for cell in dirty)
+    unusual = [f"- {_plain(str(violation))}" for violation in result.unusual]
+    rows = len({cell.line for cell in dirty})
     lines = [
-        *_opening(result, sheet, dirty),
+        "# The data contract is " + (f"broken in {broken} place{'s' * (broken > 1)}" if broken else "kept"),
+        "",
+        f"- batches: {len(sheet.batches)}, {'without' if sheet.yields is None else 'with'} yields, {sheet.encoding}",
+        f"- cells not clean: {len(dirty)} in {rows} rows, {unreadable} of them unreadable",
+        f"- readings outside their usual bounds: {len(result.unusual)}",
+        "",
         *_section("Violations", "Each stops the pipeline.", [f"- {_plain(str(v))}" for v in result.violations]),
         *_section(
             "Columns",
@@ -109,10 +104,6 @@ def render_report(result: ContractResult, sheet: Sheet) -> str:
             _columns(sheet, dirty),
         ),
         *_section("Cells that were not clean", "What is made of each form: `docs/cells.md`.", _kinds(dirty)),
-        *_section(
-            "Unusual readings",
-            "Told, and left to the features to judge.",
-            [f"- {_plain(str(violation))}" for violation in result.unusual],
-        ),
+        *_section("Unusual readings", "Told, and left to the features to judge.", unusual),
     ]
     return "\n".join(lines)

@@ -52,23 +52,17 @@ def _slice(names: Iterable[str]) -> slice:
     return slice(places[0], places[-1] + 1)
 
 
-def _group(name: str) -> slice:
-    return _slice(feature.name for feature in FEATURES if feature.group == name)
-
-
-def _end_of(name: str) -> str:
-    return f"{name}_end" if name in RANGES else name
-
-
 _OVER = _places(*(over for over, _ in RATIOS), "B14")
 _UNDER = _places(*(under for _, under in RATIOS), "water")
 _LATER = _places(*(later for _, later in STEPS), *(a for a, _ in TEMPERATURE_DIFFERENCES))
-_EARLIER = _places(*(_end_of(earlier) for earlier, _ in STEPS), *(b for _, b in TEMPERATURE_DIFFERENCES))
+_ENDED = (f"{earlier}_end" if earlier in RANGES else earlier for earlier, _ in STEPS)
+_EARLIER = _places(*_ENDED, *(b for _, b in TEMPERATURE_DIFFERENCES))
 _FLAGS, _STARTED, _WATER = _places(*FLAGS), _places(*STARTED), _places(*WATER)
 _BATCH = _places(*(f"{a}_to_{b}" for a, b in STEPS[:12]), *(f"{n}_length" for n in ("A20", "A28", "B4", "B9")))
 
-_NUMBERS, _RATIOS, _STEPS, _DIFFERENCES, _MISSING = map(
-    _group, ("readings", "ratios", "steps", "temperatures", "missing")
+_NUMBERS, _RATIOS, _STEPS, _DIFFERENCES, _MISSING = (
+    _slice(feature.name for feature in FEATURES if feature.group == group)
+    for group in ("readings", "ratios", "steps", "temperatures", "missing")
 )
 _TEXTS, _ENDS = _slice(TEXTS), _slice(f"{n}_end" for n in RANGES)
 _LENGTHS, _SPINS = _slice(f"{n}_length" for n in RANGES), _slice(f"{n}_length" for n in ("B9", "B10", "B11"))
