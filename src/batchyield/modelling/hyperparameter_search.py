@@ -24,8 +24,7 @@ from batchyield.files import write_atomic
 from batchyield.modelling.conformal import predict_out_of_fold
 from batchyield.modelling.estimators import Array, Matrix
 from batchyield.modelling.metrics import METRIC_DECIMALS
-from batchyield.modelling.model_params import ModelParams
-from batchyield.modelling.params import Params, read_params
+from batchyield.modelling.params import ModelParams, Params, read_params
 from batchyield.modelling.parquet import read_features, read_table
 from batchyield.modelling.search_space import Number, SearchSpace, load_space, replace
 from batchyield.modelling.yield_model import build_model

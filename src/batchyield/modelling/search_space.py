@@ -12,7 +12,7 @@ import yaml
 from msgspec import Meta
 
 from batchyield.errors import ParamsError
-from batchyield.modelling.model_params import ModelParams, Seed, Struct
+from batchyield.modelling.params import ModelParams, Seed, Struct
 
 Number = int | float
 Numbers = Annotated[tuple[Number, ...], Meta(min_length=1)]

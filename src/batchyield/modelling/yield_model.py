@@ -12,9 +12,9 @@ from sklearn.linear_model import ElasticNet, Ridge
 from threadpoolctl import threadpool_limits
 
 from batchyield.errors import ParamsError
-from batchyield.modelling import model_params
+from batchyield.modelling import params
 from batchyield.modelling.estimators import Array, FilledTrees, MassLine, Matrix, WinsorLinear
-from batchyield.modelling.params import FeaturesParams, TargetParams
+from batchyield.modelling.params import FeaturesParams, ModelParams, TargetParams
 from batchyield.plant.features import FEATURES
 
 MIN_BATCHES = 10
@@ -82,32 +82,32 @@ def feature_columns(groups: Sequence[str]) -> list[int]:
     return [i for i, feature in enumerate(FEATURES) if feature.group in groups]
 
 
-def build_model(model: model_params.ModelParams, features: FeaturesParams, target: TargetParams) -> YieldModel:
+def build_model(model: ModelParams, features: FeaturesParams, target: TargetParams) -> YieldModel:
     """Return the configured model, unfitted, single-threaded and seeded: it fits to equal bytes on every machine."""
-    on_line = isinstance(model, model_params.LineTreesParams)
+    on_line = isinstance(model, params.LineTreesParams)
     return YieldModel(_members(model), feature_columns(features.groups), on_line, target)
 
 
-def _members(model: model_params.ModelParams) -> list[Any]:
+def _members(model: ModelParams) -> list[Any]:
     match model:
-        case model_params.MeanParams():
+        case params.MeanParams():
             return [DummyRegressor()]
-        case model_params.RidgeParams():
+        case params.RidgeParams():
             return [WinsorLinear(Ridge(model.alpha, solver="cholesky"), model.winsor)]
-        case model_params.ElasticNetParams():
+        case params.ElasticNetParams():
             linear = ElasticNet(model.alpha, l1_ratio=model.l1_ratio, tol=1e-9, max_iter=100_000)
             return [WinsorLinear(linear, model.winsor)]
-        case model_params.ExtraTreesParams():
+        case params.ExtraTreesParams():
             return [ExtraTreesRegressor(**_keywords(model), n_jobs=1)]
-        case model_params.GradientBoostingParams():
+        case params.GradientBoostingParams():
             return [FilledTrees(GradientBoostingRegressor(**_keywords(model)))]
-        case model_params.HistGradientBoostingParams():
+        case params.HistGradientBoostingParams():
             return [HistGradientBoostingRegressor(**_keywords(model), early_stopping=False)]
-        case model_params.LineTreesParams():
+        case params.LineTreesParams():
             kinds = (model.extra_trees, model.gradient_boosting, model.hist_gradient_boosting)
             return [member for trees in kinds if trees is not None for member in _members(trees)]
 
 
-def _keywords(trees: model_params.TreesParams) -> dict[str, Any]:
+def _keywords(trees: params.TreesParams) -> dict[str, Any]:
     """The keyword arguments of scikit-learn, which has the same names except for the seed."""
     return {"random_state" if name == "seed" else name: value for name, value in msgspec.structs.asdict(trees).items()}
