@@ -36,14 +36,7 @@ LOWEST_YIELD, HIGHEST_YIELD = 0.0, 1.1
 
 
 class Intervals(msgspec.Struct, frozen=True):
-    """Half widths of the prediction intervals, by group.
-
-    Attributes:
-        level: promised coverage, between 0 and 1.
-        below: half width below the prediction for each group, as a yield.
-        above: half width above the prediction for each group, as a yield.
-        rows: training batches of each group.
-    """
+    """Promised coverage; for each group half widths below and above a prediction, as yields, and training batches."""
 
     level: float
     below: tuple[float, ...]

@@ -17,6 +17,8 @@ from batchyield.modelling.params import Params
 from batchyield.modelling.train import Predictions, train
 from batchyield.plant.features import FEATURES, GROUPS, INDEX, Features
 
+Predict = Callable[[Matrix], npt.NDArray[np.floating[Any]]]
+
 METRIC_DECIMALS = 9
 MIN_BATCHES = 50
 """Fewest batches for forward metrics and for the first point of a learning curve."""
@@ -164,11 +166,10 @@ def slice_labels(features: Features) -> dict[str, list[str]]:
     number = values[:, INDEX["id_number"]]
     spins = 3 - values[:, INDEX["B10_missing"]] - values[:, INDEX["B11_missing"]]
     period = [f"{int(n) // 200 * 200:04d}-{int(n) // 200 * 200 + 199:04d}" if n == n else "unknown" for n in number]
-    charge = ["unknown" if a == "nan" else f"{a} kg" for a in (f"{v:g}" for v in values[:, INDEX["A1"]])]
     return {
         "period": period,
         "spins": [f"{int(n)}" for n in spins],
-        "charge": charge,
+        "charge": [f"{charge:g} kg" if charge == charge else "unknown" for charge in values[:, INDEX["A1"]]],
         "reagent": ["A2" if missing == 0 else "A3" for missing in values[:, INDEX["A2_missing"]]],
         "cells": ["warned" if warnings else "clean" for warnings in features.warnings],
     }
@@ -187,12 +188,12 @@ def slice_metrics(measured: Array, answers: Predictions, by: Mapping[str, Sequen
 
 
 def learning_curve(
-    X: Matrix,  # noqa: N803
+    X: Matrix,
     y: Array,
-    X_test: Matrix,  # noqa: N803
+    X_test: Matrix,
     y_test: Array,
     params: Params,
-    shares: Sequence[float],
+    shares: Sequence[float],  # noqa: N803
 ) -> list[tuple[int, dict[str, float]]]:
     """Return (training batches, test metrics) for growing parts of one random order of the training batches."""
     order = np.random.default_rng(params.evaluation.seed).permutation(len(y))
@@ -214,12 +215,12 @@ def group_blocks() -> dict[str, list[int]]:
 
 
 def permutation_importance(
-    predict: Callable[[Matrix], npt.NDArray[np.floating[Any]]],
-    X: Matrix,  # noqa: N803
+    predict: Predict,
+    X: Matrix,
     y: Array,
     blocks: Mapping[str, Sequence[int]],
     repeats: int,
-    seed: int,
+    seed: int,  # noqa: N803
 ) -> dict[str, float]:
     """Return how much `score` grows when the columns of a block are shuffled together; most important first."""
     rng = np.random.default_rng(seed)
@@ -248,10 +249,10 @@ class Effect(NamedTuple):
 
 
 def partial_dependence(
-    predict: Callable[[Matrix], npt.NDArray[np.floating[Any]]],
-    X: Matrix,  # noqa: N803 - as scikit-learn
+    predict: Predict,
+    X: Matrix,
     features: Sequence[str],
-    points: int = 20,
+    points: int = 20,  # noqa: N803
 ) -> list[Effect]:
     """Return the partial dependence of the prediction on each feature.
 

@@ -143,7 +143,6 @@ class IntervalsParams(Struct, frozen=True):
     Attributes:
         level: promised coverage.
         cut: `random` folds, for batches from the time of the training; or `periods` in time, for later ones.
-        folds: number of folds; each is predicted by a model fitted without it.
         seed: of the random folds.
         smallest_group: batches that a group needs for half widths of its own.
     """
@@ -159,10 +158,8 @@ class EvaluationParams(Struct, frozen=True):
     """Settings of the evaluation.
 
     Attributes:
-        folds: folds of one cross-validation.
         repeats: number of cross-validations, each with other folds.
         bootstrap: resamples for each confidence interval.
-        confidence: level of those intervals.
         seed: of folds, resamples and permutations.
     """
 
@@ -189,13 +186,7 @@ class Change(Struct, frozen=True):
 
 
 class Bounds(Struct, frozen=True):
-    """Limits of a metric for the gate.
-
-    Attributes:
-        at_least: lower limit.
-        at_most: upper limit.
-        change: limit relative to the base of a change.
-    """
+    """Limits of a metric for the gate; `change` is relative to the base of a change."""
 
     at_least: float | None = None
     at_most: float | None = None
@@ -253,16 +244,12 @@ def _sentence(message: str, raw: Any) -> str:
     if problem.startswith(("Expected", "Object", "Invalid")):
         problem = problem[0].lower() + problem[1:]
     if problem.startswith("expected") and "[...]" not in where and not problem.endswith(", got none"):
-        problem = f"{problem.split(', got ')[0]}, got {json.dumps(_at(where, raw), ensure_ascii=False, default=str)}"
+        for key, index in re.findall(r"\.(\w+)|\[(\d+)\]", where):
+            raw = raw[key] if key else raw[int(index)]
+        problem = f"{problem.split(', got ')[0]}, got {json.dumps(raw, ensure_ascii=False, default=str)}"
     if union := re.fullmatch(r"\$\.(\w+)\.kind", where):
         problem = f"{problem}; known kinds: {', '.join(_kinds(union[1]))}"
     return f"{where}: {problem}"
-
-
-def _at(where: str, raw: Any) -> Any:
-    for key, index in re.findall(r"\.(\w+)|\[(\d+)\]", where):
-        raw = raw[key] if key else raw[int(index)]
-    return raw
 
 
 def _kinds(group: str) -> list[str]:
