@@ -188,19 +188,14 @@ def slice_metrics(measured: Array, answers: Predictions, by: Mapping[str, Sequen
 
 
 def learning_curve(
-    X: Matrix,
-    y: Array,
-    X_test: Matrix,
-    y_test: Array,
-    params: Params,
-    shares: Sequence[float],  # noqa: N803
+    matrix: Matrix, y: Array, test_matrix: Matrix, test_y: Array, params: Params, shares: Sequence[float]
 ) -> list[tuple[int, dict[str, float]]]:
     """Return (training batches, test metrics) for growing parts of one random order of the training batches."""
     order = np.random.default_rng(params.evaluation.seed).permutation(len(y))
     curve = []
     for share in shares:
         part = np.sort(order[: max(MIN_BATCHES, round(len(y) * share))])
-        curve.append((len(part), compute_metrics(y_test, train(X[part], y[part], params).predict(X_test))))
+        curve.append((len(part), compute_metrics(test_y, train(matrix[part], y[part], params).predict(test_matrix))))
     return curve
 
 
@@ -215,22 +210,17 @@ def group_blocks() -> dict[str, list[int]]:
 
 
 def permutation_importance(
-    predict: Predict,
-    X: Matrix,
-    y: Array,
-    blocks: Mapping[str, Sequence[int]],
-    repeats: int,
-    seed: int,  # noqa: N803
+    predict: Predict, matrix: Matrix, y: Array, blocks: Mapping[str, Sequence[int]], repeats: int, seed: int
 ) -> dict[str, float]:
     """Return how much `score` grows when the columns of a block are shuffled together; most important first."""
     rng = np.random.default_rng(seed)
-    base = float(np.mean((predict(X) - y) ** 2)) / 2
+    base = float(np.mean((predict(matrix) - y) ** 2)) / 2
     grown: dict[str, float] = {}
     for name, block in blocks.items():
         total = 0.0
         for _ in range(repeats):
-            shuffled = X.copy()
-            shuffled[:, block] = X[:, block][rng.permutation(len(y))]
+            shuffled = matrix.copy()
+            shuffled[:, block] = matrix[:, block][rng.permutation(len(y))]
             total += float(np.mean((predict(shuffled) - y) ** 2)) / 2 - base
         grown[name] = round(total / repeats, METRIC_DECIMALS)
     return dict(sorted(grown.items(), key=lambda item: (-item[1], item[0])))
@@ -248,12 +238,7 @@ class Effect(NamedTuple):
     mean: float
 
 
-def partial_dependence(
-    predict: Predict,
-    X: Matrix,
-    features: Sequence[str],
-    points: int = 20,  # noqa: N803
-) -> list[Effect]:
+def partial_dependence(predict: Predict, matrix: Matrix, features: Sequence[str], points: int = 20) -> list[Effect]:
     """Return the partial dependence of the prediction on each feature.
 
     The values of a feature are distinct quantiles, evenly spaced in rank. Batches in which it is missing are left out
@@ -265,8 +250,8 @@ def partial_dependence(
     """
     result = []
     for name in features:
-        column = X[:, INDEX[name]]
-        moved = X[~np.isnan(column)]
+        column = matrix[:, INDEX[name]]
+        moved = matrix[~np.isnan(column)]
         if not len(moved):
             continue
         quantiles = np.quantile(moved[:, INDEX[name]], np.linspace(*QUANTILE_RANGE, points), method="nearest")

@@ -141,9 +141,6 @@ def check_parity(onnx_bytes: bytes, trained: TrainedModel, X: Matrix) -> float: 
     exported = session.run(["yield", "lower", "upper"], {"features": np.ascontiguousarray(X, dtype=np.float32)})
     worst = max(float(np.abs(a - b).max(initial=0.0)) for a, b in zip(exported, trained.predict(X), strict=True))
     if not worst <= PREDICTION_TOLERANCE:
-        raise ArtifactError(
-            "model.onnx",
-            f"differs from the trained model by up to {worst:g} in yield",
-            "report it as a bug of the export",
-        )
+        problem = f"differs from the trained model by up to {worst:g} in yield"
+        raise ArtifactError("model.onnx", problem, "report it as a bug of the export")
     return worst

@@ -248,10 +248,7 @@ def _sentence(message: str, raw: Any) -> str:
             raw = raw[key] if key else raw[int(index)]
         problem = f"{problem.split(', got ')[0]}, got {json.dumps(raw, ensure_ascii=False, default=str)}"
     if union := re.fullmatch(r"\$\.(\w+)\.kind", where):
-        problem = f"{problem}; known kinds: {', '.join(_kinds(union[1]))}"
+        kinds = next(field.type for field in msgspec.structs.fields(Params) if field.name == union[1])
+        tags = [str(member.__struct_config__.tag) for member in get_args(kinds)]
+        problem = f"{problem}; known kinds: {', '.join(tags)}"
     return f"{where}: {problem}"
-
-
-def _kinds(group: str) -> list[str]:
-    union = next(field.type for field in msgspec.structs.fields(Params) if field.name == group)
-    return [str(member.__struct_config__.tag) for member in get_args(union)]

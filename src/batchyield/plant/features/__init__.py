@@ -41,8 +41,8 @@ def featurize(batches: Sequence[Batch]) -> Features:
     warnings: list[tuple[CellWarning, ...]] = []
     blanks = np.zeros(len(CELL_NAMES), dtype=np.int64)
     for start in range(0, len(batches), CHUNK_ROWS):
-        chunk = compute_columns(batches[start : start + CHUNK_ROWS])
-        values[start : start + CHUNK_ROWS] = chunk.values.T
-        warnings += chunk.warnings
-        blanks += chunk.blanks
+        columns, warned, empty = compute_columns(batches[start : start + CHUNK_ROWS])
+        values[start : start + CHUNK_ROWS] = columns.T
+        warnings += warned
+        blanks += empty
     return Features(values, warnings, blanks)

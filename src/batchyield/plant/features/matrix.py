@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from operator import itemgetter, methodcaller
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -181,16 +181,8 @@ def _wrap_midnight(steps: Matrix, warnings: Warned) -> None:
         steps[late] = NAN
 
 
-class Columns(NamedTuple):
-    """Feature values [len(FEATURES), n] (NaN = missing), warnings [n], and blank cells of each of `CELL_NAMES`."""
-
-    values: Matrix
-    warnings: list[tuple[CellWarning, ...]]
-    blanks: Counts
-
-
-def compute_columns(batches: Sequence[Batch]) -> Columns:
-    """Return the features of one or more batches."""
+def compute_columns(batches: Sequence[Batch]) -> tuple[Matrix, list[tuple[CellWarning, ...]], Counts]:
+    """Return features [len(FEATURES), n] (NaN = missing), warnings [n] and blank cells of each of `CELL_NAMES`."""
     warnings: Warned = defaultdict(list)
     columns = tuple(zip(*map(_cells_of, batches), strict=True))
     made = np.empty((len(_AT), len(batches)))
@@ -213,4 +205,4 @@ def compute_columns(batches: Sequence[Batch]) -> Columns:
     made[_STARTS] = made.take(_STARTED, 0)
     made[_AT["id_number"]] = list(map(id_number, columns[_ID]))
     by_row = [tuple(warnings[row]) if row in warnings else () for row in range(len(batches))]
-    return Columns(made[len(_SCRATCH) :], by_row, blanks)
+    return made[len(_SCRATCH) :], by_row, blanks
