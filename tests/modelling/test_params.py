@@ -7,8 +7,7 @@ import pytest
 from support.batches import CONF, composed
 
 from batchyield.errors import ParamsError
-from batchyield.modelling.model_params import LineTreesParams
-from batchyield.modelling.params import Group, Params, parse_params, read_params
+from batchyield.modelling.params import Group, LineTreesParams, Params, parse_params, read_params
 from batchyield.plant.contract_params import ContractParams
 from batchyield.plant.features import GROUPS
 

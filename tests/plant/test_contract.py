@@ -7,9 +7,8 @@ import msgspec
 import pytest
 
 from batchyield.plant.batch import ID_COLUMN, READING_NAMES, READINGS, YIELD_COLUMN, Batch
-from batchyield.plant.contract import check_contract, to_frame
+from batchyield.plant.contract import check_contract, render_report, to_frame
 from batchyield.plant.contract_params import ContractParams
-from batchyield.plant.contract_report import render_report
 from batchyield.plant.csv_reader import Sheet, read_sheet
 
 PARAMS = ContractParams(minimum_rows=10)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.model_selection import KFold
 
-from batchyield.modelling import model_params, params
+from batchyield.modelling import params
 from batchyield.modelling.yield_model import build_model
 from batchyield.plant.batch import READING_NAMES, READINGS
 from batchyield.plant.csv_reader import read_sheet
@@ -17,12 +17,12 @@ from batchyield.plant.simulator import simulate
 
 TREES = {"min_samples_leaf": 2, "max_features": 0.1, "seed": 1}
 MODELS = {
-    "mean": model_params.MeanParams(),
-    "ridge": model_params.RidgeParams(alpha=1.0, winsor=0.005),
-    "boosting": model_params.HistGradientBoostingParams(
+    "mean": params.MeanParams(),
+    "ridge": params.RidgeParams(alpha=1.0, winsor=0.005),
+    "boosting": params.HistGradientBoostingParams(
         max_iter=150, learning_rate=0.06, max_leaf_nodes=8, min_samples_leaf=20, l2_regularization=5.0, seed=1
     ),
-    "line and trees": model_params.LineTreesParams(extra_trees=model_params.ExtraTreesParams(n_estimators=60, **TREES)),
+    "line and trees": params.LineTreesParams(extra_trees=params.ExtraTreesParams(n_estimators=60, **TREES)),
 }
 REAL_CV = {"mean": (4.77, 4.10), "ridge": (1.59, 1.24), "boosting": (1.31, 0.91), "line and trees": (1.24, 0.89)}
 """What the same models score on the real training file: all rows, and rows with a yield in 0.85..1.0; 1e-4, MSE/2."""
@@ -206,10 +206,8 @@ class TestRealPlant:
         for name, expected in REAL_CV.items():
             assert cross_validated(real, MODELS[name]) == pytest.approx(expected, rel=0.03), name
         grid = [
-            model_params.LineTreesParams(
-                extra_trees=model_params.ExtraTreesParams(
-                    n_estimators=40, min_samples_leaf=leaf, max_features=share, seed=1
-                )
+            params.LineTreesParams(
+                extra_trees=params.ExtraTreesParams(n_estimators=40, min_samples_leaf=leaf, max_features=share, seed=1)
             )
             for leaf, share in ((1, 0.1), (2, 0.1), (2, 0.3), (4, 0.3), (8, 0.3), (16, 0.3))
         ]

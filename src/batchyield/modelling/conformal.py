@@ -23,6 +23,8 @@ from batchyield.modelling.params import IntervalsParams
 from batchyield.modelling.yield_model import YieldModel
 from batchyield.plant.features import INDEX
 
+Rows = npt.NDArray[np.intp]
+
 FLAGS: tuple[int, int] = (INDEX["B10_missing"], INDEX["B11_missing"])
 """The number of spins separates the processes; group = first flag + 2 * second flag."""
 
@@ -34,14 +36,7 @@ LOWEST_YIELD, HIGHEST_YIELD = 0.0, 1.1
 
 
 class Intervals(msgspec.Struct, frozen=True):
-    """Half widths of the prediction intervals, by group.
-
-    Attributes:
-        level: promised coverage, between 0 and 1.
-        below: half width below the prediction for each group, as a yield.
-        above: half width above the prediction for each group, as a yield.
-        rows: training batches of each group.
-    """
+    """Promised coverage; for each group half widths below and above a prediction, as yields, and training batches."""
 
     level: float
     below: tuple[float, ...]
@@ -61,7 +56,7 @@ def group_numbers(X: Matrix) -> npt.NDArray[np.int64]:  # noqa: N803
     return raised[:, 0] + 2 * raised[:, 1].astype(np.int64)
 
 
-def make_folds(X: Matrix, params: IntervalsParams) -> list[npt.NDArray[np.intp]]:  # noqa: N803
+def make_folds(X: Matrix, params: IntervalsParams) -> list[Rows]:  # noqa: N803
     """Return the row numbers of each fold: random, or periods in time by the number in the id.
 
     Raises:
@@ -79,12 +74,7 @@ def make_folds(X: Matrix, params: IntervalsParams) -> list[npt.NDArray[np.intp]]
     return np.array_split(np.argsort(number, kind="stable"), params.folds)
 
 
-def predict_out_of_fold(
-    model: YieldModel,
-    X: Matrix,  # noqa: N803
-    y: Array,
-    folds: Sequence[npt.NDArray[np.intp]],
-) -> Array:
+def predict_out_of_fold(model: YieldModel, X: Matrix, y: Array, folds: Sequence[Rows]) -> Array:  # noqa: N803
     """Return predictions [n], each by a copy of the model fitted without the fold of the batch."""
     predicted = np.empty(len(y))
     for part in folds:
@@ -107,12 +97,7 @@ class TooFewResidualsError(ParamsError):
 def conformal_quantile(residuals: Array, tail: float) -> float:
     """Return the split-conformal half width for one side of an interval, rounded up to 5 decimals, never negative.
 
-    Args:
-        residuals: out of fold, measured minus predicted, as yields [n].
-        tail: probability that a new residual may exceed the half width, between 0 and 1.
-
-    Returns:
-        The ceil((n + 1) (1 - tail))-th smallest residual, as a yield.
+    It is the ceil((n + 1) (1 - tail))-th smallest residual; a new one exceeds it with a probability of at most `tail`.
 
     Raises:
         TooFewResidualsError: n is too small; n >= 1 / tail - 1 is needed.
@@ -128,14 +113,9 @@ def _least_rows(tail: float) -> int:
 
 
 def calibrate(residuals: Array, X: Matrix, params: IntervalsParams) -> Intervals:  # noqa: N803
-    """Return the half widths for out-of-fold residuals.
+    """Return the half widths for out-of-fold residuals [n] (measured minus predicted) and the feature matrix.
 
     A group with fewer than `smallest_group` batches, or too few for the level, gets the half widths of all batches.
-
-    Args:
-        residuals: measured minus predicted yields [n].
-        X: whole feature matrix of the same batches [n, len(FEATURES)].
-        params: level and smallest group.
 
     Raises:
         TooFewResidualsError: even all batches are too few for the level.

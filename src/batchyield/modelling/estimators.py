@@ -25,9 +25,6 @@ class MassLine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     """Yield = intercept + slope * max(B14/A1, knee), fitted with Huber weights.
 
     Yield is proportional to product mass over charge, which trees cannot extrapolate beyond the charges in training.
-
-    Args:
-        knee: B14/A1 below which the line is flat.
     """
 
     def __init__(self, knee: float = 1.05) -> None:
@@ -65,12 +62,7 @@ class MassLine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
 
 
 class WinsorLinear(RegressorMixin, BaseEstimator):  # type: ignore[misc]
-    """A linear model on features that are median-imputed, winsorised at quantiles and scaled.
-
-    Args:
-        linear: an unfitted scikit-learn linear regressor.
-        winsor: quantile at which each feature is clipped, at both ends.
-    """
+    """A linear model on features that are median-imputed, clipped at the quantile `winsor` of both ends and scaled."""
 
     def __init__(self, linear: Ridge | ElasticNet, winsor: float = 0.005) -> None:
         self.linear = linear
@@ -107,11 +99,7 @@ def _column_quantile(data: Array, quantile: float) -> Array:
 
 
 class FilledTrees(RegressorMixin, BaseEstimator):  # type: ignore[misc]
-    """Trees without support for missing values; a missing value becomes a number below all others.
-
-    Args:
-        trees: an unfitted scikit-learn tree ensemble.
-    """
+    """Trees without support for missing values; a missing value becomes a number below all others."""
 
     def __init__(self, trees: Any, fill: float = -1e9) -> None:
         self.trees = trees

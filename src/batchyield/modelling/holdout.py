@@ -26,13 +26,13 @@ def held_out(ids: Sequence[str], split: RandomSplit | ForwardSplit) -> npt.NDArr
         order = sorted(range(len(ids)), key=lambda i: key[i])
     else:
         numbers = [id_number(name) for name in ids]
-        missing = [i for i, number in enumerate(numbers) if number != number]
+        missing = [
+            Violation(f"row {i}", f"id {ids[i]!r} has no number to order by")
+            for i, number in enumerate(numbers)
+            if number != number
+        ]
         if missing:
-            raise ContractError(
-                "split.kind forward",
-                [Violation(f"row {i}", f"id {ids[i]!r} has no number to order by") for i in missing],
-                "the rows above",
-            )
+            raise ContractError("split.kind forward", missing, "the rows above")
         order = sorted(range(len(ids)), key=lambda i: (-numbers[i], ids[i]))
     mask = np.zeros(len(ids), dtype=bool)
     mask[order[:size]] = True

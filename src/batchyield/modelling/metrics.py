@@ -15,7 +15,9 @@ from sklearn.model_selection import KFold
 from batchyield.modelling.estimators import Array, Matrix
 from batchyield.modelling.params import Params
 from batchyield.modelling.train import Predictions, train
-from batchyield.plant.features import FEATURES, INDEX, Features
+from batchyield.plant.features import FEATURES, GROUPS, INDEX, Features
+
+Predict = Callable[[Matrix], npt.NDArray[np.floating[Any]]]
 
 METRIC_DECIMALS = 9
 MIN_BATCHES = 50
@@ -83,16 +85,11 @@ def metrics_of_means(means: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def compute_metrics(measured: Array, answers: Predictions) -> dict[str, float]:
-    """Return the metrics of predictions.
+    """Return the metrics of predictions for measured yields [n].
 
-    Args:
-        measured: yields [n], as fractions.
-        answers: predictions for the same batches [n].
-
-    Returns:
-        `score`: half the mean square error. `rmse`, `mae`, `bias` (predicted minus measured) and `width` (mean of the
-        intervals), as yields. `coverage`: share of measured yields inside their interval. `r2`: 0 if all measured
-        yields are equal.
+    `score`: half the mean square error. `rmse`, `mae`, `bias` (predicted minus measured) and `width` (mean of the
+    intervals), as yields. `coverage`: share of measured yields inside their interval. `r2`: 0 if all measured yields
+    are equal.
 
     Raises:
         ValueError: n is 0.
@@ -134,20 +131,19 @@ def percentile_intervals(
 
 def cross_validate(X: Matrix, y: Array, params: Params) -> CrossValidation:  # noqa: N803 - as scikit-learn
     """Repeat K-fold cross-validation of the whole training, intervals included."""
-    rounds = [_folded(X, y, params, params.evaluation.seed + r) for r in range(params.evaluation.repeats)]
+    rounds = []
+    for repeat in range(params.evaluation.repeats):
+        table = np.empty((3, len(y)))
+        folds = KFold(params.evaluation.folds, shuffle=True, random_state=params.evaluation.seed + repeat)
+        for fit, test in folds.split(X):
+            table[:, test] = train(X[fit], y[fit], params).predict(X[test])
+        rounds.append(Predictions(*table))
     figures = [compute_metrics(y, answers) for answers in rounds]
     return CrossValidation(
         {name: round(float(np.mean([f[name] for f in figures])), METRIC_DECIMALS) for name in figures[0]},
         round(float(np.std([f["score"] for f in figures])), METRIC_DECIMALS),
         np.mean([answers.yields for answers in rounds], axis=0).round(METRIC_DECIMALS).tolist(),
     )
-
-
-def _folded(X: Matrix, y: Array, params: Params, seed: int) -> Predictions:  # noqa: N803
-    table = np.empty((3, len(y)))
-    for fit, test in KFold(params.evaluation.folds, shuffle=True, random_state=seed).split(X):
-        table[:, test] = train(X[fit], y[fit], params).predict(X[test])
-    return Predictions(*table)
 
 
 def evaluate_forward(X: Matrix, y: Array, params: Params, share: float) -> dict[str, float]:  # noqa: N803
@@ -170,11 +166,10 @@ def slice_labels(features: Features) -> dict[str, list[str]]:
     number = values[:, INDEX["id_number"]]
     spins = 3 - values[:, INDEX["B10_missing"]] - values[:, INDEX["B11_missing"]]
     period = [f"{int(n) // 200 * 200:04d}-{int(n) // 200 * 200 + 199:04d}" if n == n else "unknown" for n in number]
-    charge = ["unknown" if a == "nan" else f"{a} kg" for a in (f"{v:g}" for v in values[:, INDEX["A1"]])]
     return {
         "period": period,
         "spins": [f"{int(n)}" for n in spins],
-        "charge": charge,
+        "charge": [f"{charge:g} kg" if charge == charge else "unknown" for charge in values[:, INDEX["A1"]]],
         "reagent": ["A2" if missing == 0 else "A3" for missing in values[:, INDEX["A2_missing"]]],
         "cells": ["warned" if warnings else "clean" for warnings in features.warnings],
     }
@@ -193,19 +188,14 @@ def slice_metrics(measured: Array, answers: Predictions, by: Mapping[str, Sequen
 
 
 def learning_curve(
-    X: Matrix,  # noqa: N803
-    y: Array,
-    X_test: Matrix,  # noqa: N803
-    y_test: Array,
-    params: Params,
-    shares: Sequence[float],
+    matrix: Matrix, y: Array, test_matrix: Matrix, test_y: Array, params: Params, shares: Sequence[float]
 ) -> list[tuple[int, dict[str, float]]]:
     """Return (training batches, test metrics) for growing parts of one random order of the training batches."""
     order = np.random.default_rng(params.evaluation.seed).permutation(len(y))
     curve = []
     for share in shares:
         part = np.sort(order[: max(MIN_BATCHES, round(len(y) * share))])
-        curve.append((len(part), compute_metrics(y_test, train(X[part], y[part], params).predict(X_test))))
+        curve.append((len(part), compute_metrics(test_y, train(matrix[part], y[part], params).predict(test_matrix))))
     return curve
 
 
@@ -216,29 +206,21 @@ def feature_blocks() -> dict[str, list[int]]:
 
 def group_blocks() -> dict[str, list[int]]:
     """Return the features of each group as a block, for `permutation_importance`."""
-    blocks: dict[str, list[int]] = {}
-    for i, feature in enumerate(FEATURES):
-        blocks.setdefault(feature.group, []).append(i)
-    return blocks
+    return {group: [i for i, feature in enumerate(FEATURES) if feature.group == group] for group in GROUPS}
 
 
 def permutation_importance(
-    predict: Callable[[Matrix], npt.NDArray[np.floating[Any]]],
-    X: Matrix,  # noqa: N803
-    y: Array,
-    blocks: Mapping[str, Sequence[int]],
-    repeats: int,
-    seed: int,
+    predict: Predict, matrix: Matrix, y: Array, blocks: Mapping[str, Sequence[int]], repeats: int, seed: int
 ) -> dict[str, float]:
     """Return how much `score` grows when the columns of a block are shuffled together; most important first."""
     rng = np.random.default_rng(seed)
-    base = float(np.mean((predict(X) - y) ** 2)) / 2
+    base = float(np.mean((predict(matrix) - y) ** 2)) / 2
     grown: dict[str, float] = {}
     for name, block in blocks.items():
         total = 0.0
         for _ in range(repeats):
-            shuffled = X.copy()
-            shuffled[:, block] = X[:, block][rng.permutation(len(y))]
+            shuffled = matrix.copy()
+            shuffled[:, block] = matrix[:, block][rng.permutation(len(y))]
             total += float(np.mean((predict(shuffled) - y) ** 2)) / 2 - base
         grown[name] = round(total / repeats, METRIC_DECIMALS)
     return dict(sorted(grown.items(), key=lambda item: (-item[1], item[0])))
@@ -256,36 +238,24 @@ class Effect(NamedTuple):
     mean: float
 
 
-def partial_dependence(
-    predict: Callable[[Matrix], npt.NDArray[np.floating[Any]]],
-    X: Matrix,  # noqa: N803 - as scikit-learn
-    features: Sequence[str],
-    points: int = 20,
-) -> list[Effect]:
+def partial_dependence(predict: Predict, matrix: Matrix, features: Sequence[str], points: int = 20) -> list[Effect]:
     """Return the partial dependence of the prediction on each feature.
 
     The values of a feature are distinct quantiles, evenly spaced in rank. Batches in which it is missing are left out
     of its mean, because a blank marks another recipe; a feature without any value has no result. Derived features (B14
     and B14/A1) are varied one at a time, as the model sees them.
 
-    Args:
-        predict: feature matrix -> yields.
-        X: batches to average over [n, len(FEATURES)].
-        features: names, in the order of the result.
-        points: largest number of values of each feature.
-
     Raises:
         KeyError: a feature does not exist.
     """
     result = []
     for name in features:
-        column = X[:, INDEX[name]]
-        moved = X[~np.isnan(column)]
+        column = matrix[:, INDEX[name]]
+        moved = matrix[~np.isnan(column)]
         if not len(moved):
             continue
-        for value in np.unique(
-            np.quantile(moved[:, INDEX[name]], np.linspace(*QUANTILE_RANGE, points), method="nearest")
-        ):
+        quantiles = np.quantile(moved[:, INDEX[name]], np.linspace(*QUANTILE_RANGE, points), method="nearest")
+        for value in np.unique(quantiles):
             moved[:, INDEX[name]] = value
             result.append(Effect(name, float(f"{value:.6g}"), round(float(np.mean(predict(moved))), METRIC_DECIMALS)))
     return result

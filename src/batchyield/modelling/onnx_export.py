@@ -108,23 +108,19 @@ def to_onnx(trained: TrainedModel) -> bytes:
 
 def _add_outputs(graph: _Graph, terms: list[str], base: float, trained: TrainedModel) -> None:
     """Add the sum of the terms, clipped to the limits of the model, and the interval around it."""
-    model, intervals = trained.model, trained.intervals
+    target, intervals = trained.model.target, trained.intervals
     raw = graph.constant("base", base)
     if not terms:
         # A constant prediction still needs one number per row.
         raw = graph.do("Expand", "raw", raw, graph.do("Shape", "rows", "features", start=0, end=1))
     for i, term in enumerate(terms):
         raw = graph.do("Add", f"sum_{i}", term, raw)
-    lowest, highest = graph.constant("lowest", model.lowest), graph.constant("highest", model.highest)
+    lowest, highest = graph.constant("lowest", target.lowest), graph.constant("highest", target.highest)
     predicted = graph.do("Clip", "yield", raw, lowest, highest)
     flags = graph.do("Gather", "flags", "features", graph.constant("flag_columns", FLAGS, np.int64), axis=1)
     raised = graph.do("Greater", "raised", flags, graph.constant("half", 0.5, np.float32))
-    code = graph.do(
-        "MatMul",
-        "code",
-        graph.do("Cast", "raised_float", raised, to=TensorProto.FLOAT),
-        graph.constant("place", [1, 2], np.float32),
-    )
+    raised = graph.do("Cast", "raised_float", raised, to=TensorProto.FLOAT)
+    code = graph.do("MatMul", "code", raised, graph.constant("place", [1, 2], np.float32))
     group = graph.do("Cast", "group", code, to=TensorProto.INT64)
     least, greatest = graph.constant("least", LOWEST_YIELD), graph.constant("greatest", HIGHEST_YIELD)
     below = graph.do("Gather", "below", graph.constant("reach_below", intervals.below), group)
@@ -145,9 +141,6 @@ def check_parity(onnx_bytes: bytes, trained: TrainedModel, X: Matrix) -> float: 
     exported = session.run(["yield", "lower", "upper"], {"features": np.ascontiguousarray(X, dtype=np.float32)})
     worst = max(float(np.abs(a - b).max(initial=0.0)) for a, b in zip(exported, trained.predict(X), strict=True))
     if not worst <= PREDICTION_TOLERANCE:
-        raise ArtifactError(
-            "model.onnx",
-            f"differs from the trained model by up to {worst:g} in yield",
-            "report it as a bug of the export",
-        )
+        problem = f"differs from the trained model by up to {worst:g} in yield"
+        raise ArtifactError("model.onnx", problem, "report it as a bug of the export")
     return worst

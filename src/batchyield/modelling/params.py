@@ -1,4 +1,4 @@
-"""Parameters of the pipeline: `params.yaml`, decoded into frozen structs.
+"""Parameters of the pipeline: `params.yaml`, decoded into frozen structs; `yield_model` builds the models.
 
 `conf/` holds one file per choice; Hydra composes them into `params.yaml`, the only file read at run time.
 """
@@ -13,8 +13,86 @@ import yaml
 from msgspec import Meta
 
 from batchyield.errors import ParamsError
-from batchyield.modelling.model_params import Count, Folds, Fraction, ModelParams, Positive, Seed, Struct, Weight
 from batchyield.plant.contract_params import ContractParams
+
+Fraction = Annotated[float, Meta(gt=0, lt=1)]
+Count = Annotated[int, Meta(ge=1)]
+Folds = Annotated[int, Meta(ge=2)]
+Seed = Annotated[int, Meta(ge=0, lt=1 << 32)]
+Positive = Annotated[float, Meta(gt=0)]
+Weight = Annotated[float, Meta(ge=0)]
+Share = Annotated[float, Meta(gt=0, le=1)]
+
+
+class Struct(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of all groups of parameters: frozen, and unknown names are errors."""
+
+
+class MeanParams(Struct, frozen=True, tag_field="kind", tag="mean"):
+    """The mean yield: the baseline for every other model."""
+
+
+class RidgeParams(Struct, frozen=True, tag_field="kind", tag="ridge"):
+    """Ridge regression; `winsor` is the quantile at which every feature is clipped, at both ends."""
+
+    alpha: Positive
+    winsor: Annotated[float, Meta(ge=0, lt=0.5)]
+
+
+class ElasticNetParams(Struct, frozen=True, tag_field="kind", tag="elastic_net"):
+    """Elastic net; `winsor` is the quantile at which every feature is clipped, at both ends."""
+
+    alpha: Positive
+    l1_ratio: Share
+    winsor: Annotated[float, Meta(ge=0, lt=0.5)]
+
+
+class HistGradientBoostingParams(Struct, frozen=True, tag_field="kind", tag="hist_gradient_boosting"):
+    """Boosted trees on binned features."""
+
+    max_iter: Count
+    learning_rate: Share
+    max_leaf_nodes: Annotated[int, Meta(ge=2)]
+    min_samples_leaf: Count
+    l2_regularization: Weight
+    seed: Seed
+
+
+class GradientBoostingParams(Struct, frozen=True, tag_field="kind", tag="gradient_boosting"):
+    """Boosted trees on samples of rows and features."""
+
+    n_estimators: Count
+    learning_rate: Share
+    max_depth: Count
+    min_samples_leaf: Count
+    subsample: Share
+    max_features: Share
+    seed: Seed
+
+
+class ExtraTreesParams(Struct, frozen=True, tag_field="kind", tag="extra_trees"):
+    """Mean of trees with random thresholds."""
+
+    n_estimators: Count
+    min_samples_leaf: Count
+    max_features: Share
+    seed: Seed
+
+
+class LineTreesParams(Struct, frozen=True, tag_field="kind", tag="line_trees"):
+    """The mass line plus the mean of one or more kinds of trees fitted to its residuals."""
+
+    extra_trees: ExtraTreesParams | None = None
+    gradient_boosting: GradientBoostingParams | None = None
+    hist_gradient_boosting: HistGradientBoostingParams | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.extra_trees or self.gradient_boosting or self.hist_gradient_boosting):
+            raise ValueError("expected at least one kind of trees, got none")
+
+
+TreesParams = ExtraTreesParams | GradientBoostingParams | HistGradientBoostingParams
+ModelParams = MeanParams | RidgeParams | ElasticNetParams | TreesParams | LineTreesParams
 
 Group = Literal["readings", "ratios", "steps", "lengths", "temperatures", "missing", "clocks", "order"]
 
@@ -65,7 +143,6 @@ class IntervalsParams(Struct, frozen=True):
     Attributes:
         level: promised coverage.
         cut: `random` folds, for batches from the time of the training; or `periods` in time, for later ones.
-        folds: number of folds; each is predicted by a model fitted without it.
         seed: of the random folds.
         smallest_group: batches that a group needs for half widths of its own.
     """
@@ -81,10 +158,8 @@ class EvaluationParams(Struct, frozen=True):
     """Settings of the evaluation.
 
     Attributes:
-        folds: folds of one cross-validation.
         repeats: number of cross-validations, each with other folds.
         bootstrap: resamples for each confidence interval.
-        confidence: level of those intervals.
         seed: of folds, resamples and permutations.
     """
 
@@ -111,13 +186,7 @@ class Change(Struct, frozen=True):
 
 
 class Bounds(Struct, frozen=True):
-    """Limits of a metric for the gate.
-
-    Attributes:
-        at_least: lower limit.
-        at_most: upper limit.
-        change: limit relative to the base of a change.
-    """
+    """Limits of a metric for the gate; `change` is relative to the base of a change."""
 
     at_least: float | None = None
     at_most: float | None = None
@@ -175,18 +244,11 @@ def _sentence(message: str, raw: Any) -> str:
     if problem.startswith(("Expected", "Object", "Invalid")):
         problem = problem[0].lower() + problem[1:]
     if problem.startswith("expected") and "[...]" not in where and not problem.endswith(", got none"):
-        problem = f"{problem.split(', got ')[0]}, got {json.dumps(_at(where, raw), ensure_ascii=False, default=str)}"
+        for key, index in re.findall(r"\.(\w+)|\[(\d+)\]", where):
+            raw = raw[key] if key else raw[int(index)]
+        problem = f"{problem.split(', got ')[0]}, got {json.dumps(raw, ensure_ascii=False, default=str)}"
     if union := re.fullmatch(r"\$\.(\w+)\.kind", where):
-        problem = f"{problem}; known kinds: {', '.join(_kinds(union[1]))}"
+        kinds = next(field.type for field in msgspec.structs.fields(Params) if field.name == union[1])
+        tags = [str(member.__struct_config__.tag) for member in get_args(kinds)]
+        problem = f"{problem}; known kinds: {', '.join(tags)}"
     return f"{where}: {problem}"
-
-
-def _at(where: str, raw: Any) -> Any:
-    for key, index in re.findall(r"\.(\w+)|\[(\d+)\]", where):
-        raw = raw[key] if key else raw[int(index)]
-    return raw
-
-
-def _kinds(group: str) -> list[str]:
-    union = next(field.type for field in msgspec.structs.fields(Params) if field.name == group)
-    return [str(member.__struct_config__.tag) for member in get_args(union)]

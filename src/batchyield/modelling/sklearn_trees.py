@@ -21,6 +21,8 @@ from sklearn.tree import DecisionTreeRegressor
 from batchyield.errors import ArtifactError
 from batchyield.modelling.estimators import FilledTrees
 
+Nodes = npt.NDArray[Any]
+
 BRANCH_LEQ, SUM, NO_TRANSFORM = 0, 1, 0
 LEAF = -1
 
@@ -62,9 +64,8 @@ class TreeTable:
                     missing = n["missing_go_to_left"]
                     self._add_tree(left, right, n["feature_idx"], n["num_threshold"], missing, n["value"] * weight)
             case _:
-                raise ArtifactError(
-                    "model.onnx", f"cannot hold a {type(fitted).__name__}", "choose another model in conf/model"
-                )
+                what = f"cannot hold a {type(fitted).__name__}"
+                raise ArtifactError("model.onnx", what, "choose another model in conf/model")
 
     def _add_forest(self, fitted: Any, weight: float, fill: float | None) -> None:
         match fitted:
@@ -77,18 +78,11 @@ class TreeTable:
                 trees, weight = [t.tree_ for t in fitted.estimators_], weight / len(fitted.estimators_)
         for t in trees:
             missing = t.missing_go_to_left if fill is None else fill <= t.threshold
-            self._add_tree(
-                t.children_left, t.children_right, t.feature, t.threshold, missing, t.value[:, 0, 0] * weight
-            )
+            value = t.value[:, 0, 0] * weight
+            self._add_tree(t.children_left, t.children_right, t.feature, t.threshold, missing, value)
 
     def _add_tree(
-        self,
-        left: npt.NDArray[Any],
-        right: npt.NDArray[Any],
-        feature: npt.NDArray[Any],
-        threshold: npt.NDArray[np.float64],
-        missing: npt.NDArray[Any],
-        value: npt.NDArray[np.float64],
+        self, left: Nodes, right: Nodes, feature: Nodes, threshold: Nodes, missing: Nodes, value: Nodes
     ) -> None:
         """Add one tree given by node: children (`LEAF` for none), feature and threshold of a branch, value."""
         # The value of the root goes to the base, in double: the float32 leaves are then small and lose little.

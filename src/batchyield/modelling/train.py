@@ -38,12 +38,7 @@ class TrainedModel(NamedTuple):
 
 
 def train(X: Matrix, y: Array, params: Params) -> TrainedModel:  # noqa: N803
-    """Fit the configured model and calibrate its intervals on the same batches.
-
-    Args:
-        X: whole feature matrix [n, len(FEATURES)].
-        y: measured yields [n], as fractions.
-        params: model, features, target and intervals are used.
+    """Fit the configured model and calibrate its intervals, on the whole feature matrix and measured yields [n].
 
     Raises:
         ParamsError: too few batches remain for the fit or the intervals, or an id has no number for periods.

@@ -12,9 +12,9 @@ from sklearn.linear_model import ElasticNet, Ridge
 from threadpoolctl import threadpool_limits
 
 from batchyield.errors import ParamsError
-from batchyield.modelling import model_params
+from batchyield.modelling import params
 from batchyield.modelling.estimators import Array, FilledTrees, MassLine, Matrix, WinsorLinear
-from batchyield.modelling.params import FeaturesParams, TargetParams
+from batchyield.modelling.params import FeaturesParams, ModelParams, TargetParams
 from batchyield.plant.features import FEATURES
 
 MIN_BATCHES = 10
@@ -28,32 +28,17 @@ class YieldModel(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     fit the yield, or its residual from the line if `on_line`; the prediction is their mean, clipped to the limits.
 
     Args:
-        line: unfitted mass line.
         members: unfitted estimators.
         columns: positions of the features that the members use.
         on_line: True if the members fit the residual of the line.
-        outlier: residual beyond which a training batch is excluded, as a yield.
-        lowest: lower limit of a prediction, as a yield.
-        highest: upper limit of a prediction, as a yield.
+        target: knee of the line, largest residual of a training batch, and limits of a prediction.
     """
 
-    def __init__(
-        self,
-        line: MassLine,
-        members: Sequence[Any],
-        columns: Sequence[int],
-        on_line: bool,
-        outlier: float,
-        lowest: float,
-        highest: float,
-    ) -> None:
-        self.line = line
+    def __init__(self, members: Sequence[Any], columns: Sequence[int], on_line: bool, target: TargetParams) -> None:
         self.members = members
         self.columns = columns
         self.on_line = on_line
-        self.outlier = outlier
-        self.lowest = lowest
-        self.highest = highest
+        self.target = target
 
     def fit(self, X: Matrix, y: Array) -> Self:  # noqa: N803 - scikit-learn's names
         """Fit on the whole feature matrix and measured yields [n].
@@ -61,13 +46,14 @@ class YieldModel(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             ParamsError: too few batches or no features remain.
         """
-        self.line_ = clone(self.line).fit(X, y)
+        knee, outlier = self.target.knee, self.target.outlier
+        self.line_ = MassLine(knee).fit(X, y)
         residual = y - self.line_.predict(X)
-        kept = (np.abs(residual) <= self.outlier) & ~self.line_.is_flat(X)
+        kept = (np.abs(residual) <= outlier) & ~self.line_.is_flat(X)
         if kept.sum() < MIN_BATCHES:
             raise ParamsError(
                 "params.yaml",
-                f"$.target: knee {self.line.knee:g} and outlier {self.outlier:g} leave {kept.sum()} of {len(y)} "
+                f"$.target: knee {knee:g} and outlier {outlier:g} leave {kept.sum()} of {len(y)} "
                 f"batches to learn from; at least {MIN_BATCHES} are needed",
             )
         # Histogram boosting cannot bin a column without any value.
@@ -88,7 +74,7 @@ class YieldModel(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         answer = sum(member.predict(seen) for member in self.members_) / len(self.members_)
         if self.on_line:
             answer = answer + self.line_.predict(X)
-        return np.asarray(np.clip(answer, self.lowest, self.highest))
+        return np.asarray(np.clip(answer, self.target.lowest, self.target.highest))
 
 
 def feature_columns(groups: Sequence[str]) -> list[int]:
@@ -96,40 +82,32 @@ def feature_columns(groups: Sequence[str]) -> list[int]:
     return [i for i, feature in enumerate(FEATURES) if feature.group in groups]
 
 
-def build_model(model: model_params.ModelParams, features: FeaturesParams, target: TargetParams) -> YieldModel:
+def build_model(model: ModelParams, features: FeaturesParams, target: TargetParams) -> YieldModel:
     """Return the configured model, unfitted, single-threaded and seeded: it fits to equal bytes on every machine."""
-    on_line = isinstance(model, model_params.LineTreesParams)
-    return YieldModel(
-        line=MassLine(target.knee),
-        members=_members(model),
-        columns=feature_columns(features.groups),
-        on_line=on_line,
-        outlier=target.outlier,
-        lowest=target.lowest,
-        highest=target.highest,
-    )
+    on_line = isinstance(model, params.LineTreesParams)
+    return YieldModel(_members(model), feature_columns(features.groups), on_line, target)
 
 
-def _members(model: model_params.ModelParams) -> list[Any]:
+def _members(model: ModelParams) -> list[Any]:
     match model:
-        case model_params.MeanParams():
+        case params.MeanParams():
             return [DummyRegressor()]
-        case model_params.RidgeParams():
+        case params.RidgeParams():
             return [WinsorLinear(Ridge(model.alpha, solver="cholesky"), model.winsor)]
-        case model_params.ElasticNetParams():
+        case params.ElasticNetParams():
             linear = ElasticNet(model.alpha, l1_ratio=model.l1_ratio, tol=1e-9, max_iter=100_000)
             return [WinsorLinear(linear, model.winsor)]
-        case model_params.ExtraTreesParams():
+        case params.ExtraTreesParams():
             return [ExtraTreesRegressor(**_keywords(model), n_jobs=1)]
-        case model_params.GradientBoostingParams():
+        case params.GradientBoostingParams():
             return [FilledTrees(GradientBoostingRegressor(**_keywords(model)))]
-        case model_params.HistGradientBoostingParams():
+        case params.HistGradientBoostingParams():
             return [HistGradientBoostingRegressor(**_keywords(model), early_stopping=False)]
-        case model_params.LineTreesParams():
+        case params.LineTreesParams():
             kinds = (model.extra_trees, model.gradient_boosting, model.hist_gradient_boosting)
             return [member for trees in kinds if trees is not None for member in _members(trees)]
 
 
-def _keywords(trees: model_params.TreesParams) -> dict[str, Any]:
+def _keywords(trees: params.TreesParams) -> dict[str, Any]:
     """The keyword arguments of scikit-learn, which has the same names except for the seed."""
     return {"random_state" if name == "seed" else name: value for name, value in msgspec.structs.asdict(trees).items()}

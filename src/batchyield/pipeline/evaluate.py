@@ -1,7 +1,6 @@
 """Stage `evaluate`: metrics of the artifact on test batches with confidence intervals, and the points of the plots."""
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,32 +44,23 @@ def main() -> None:
     answers = predict_columns(values)
     settings = params.evaluation
     write_metrics("test", metrics.compute_metrics(measured, answers))
-    write_metrics(
-        "confidence",
-        metrics.bootstrap(measured, answers, settings.bootstrap, settings.confidence, settings.seed),
-    )
+    confidence = metrics.bootstrap(measured, answers, settings.bootstrap, settings.confidence, settings.seed)
+    write_metrics("confidence", confidence)
     labels = metrics.slice_labels(featurize(to_batches(frame)))
     parts = metrics.slice_metrics(measured, answers, labels)
-    write_plot("slices", pd.DataFrame([{"by": p.by, "label": p.label, "batches": p.rows, **p.figures} for p in parts]))
+    write_plot("slices", [{"by": p.by, "label": p.label, "batches": p.rows, **p.figures} for p in parts])
     write_plot("predicted", {"id": frame["id"], "actual": measured, **answers._asdict()})
-    numbers = [id_number(name) for name in frame["id"]]
-    write_plot(
-        "residuals",
-        {"batch": numbers, "residual": (measured - answers.yields).round(metrics.METRIC_DECIMALS)},
-        "batch",
-    )
+    residuals = (measured - answers.yields).round(metrics.METRIC_DECIMALS)
+    points = pd.DataFrame({"batch": [id_number(name) for name in frame["id"]], "residual": residuals})
+    write_plot("residuals", points.sort_values("batch", kind="stable"))
 
     def predict(matrix: Matrix) -> Array:
         return predict_columns(matrix).yields
 
-    blocks = {"groups": metrics.group_blocks(), "importance": metrics.feature_blocks()}
-    lost = {
-        name: metrics.permutation_importance(predict, values, measured, block, SHUFFLES, settings.seed)
-        for name, block in blocks.items()
-    }
-    for name, by in lost.items():
-        write_plot(name, {"what": list(by)[:IMPORTANCE_ROWS], "score_lost": list(by.values())[:IMPORTANCE_ROWS]})
-    effects = metrics.partial_dependence(predict, values, list(lost["importance"])[:EFFECT_FEATURES])
+    for name, blocks in (("groups", metrics.group_blocks()), ("importance", metrics.feature_blocks())):
+        lost = metrics.permutation_importance(predict, values, measured, blocks, SHUFFLES, settings.seed)
+        write_plot(name, pd.DataFrame(list(lost.items())[:IMPORTANCE_ROWS], columns=["what", "score_lost"]))
+    effects = metrics.partial_dependence(predict, values, list(lost)[:EFFECT_FEATURES])
     write_plot("effects", pd.DataFrame(effects, columns=["feature", "value", "yield"]))
 
     train_yields = read_table(Path("data/split/train.parquet"))["yield"].to_numpy(dtype=float)
@@ -82,9 +72,7 @@ def main() -> None:
         print("no forward metrics: too few ids end in a number that orders the batches by time", file=sys.stderr)
     write_metrics("forward", forward)
     curve = metrics.learning_curve(train_values, train_yields, values, measured, params, LEARNING_SHARES)
-    write_plot(
-        "learning", {"batches": [rows for rows, _ in curve], "score": [figures["score"] for _, figures in curve]}
-    )
+    write_plot("learning", [{"batches": rows, "score": figures["score"]} for rows, figures in curve])
 
 
 def write_metrics(name: str, figures: object) -> None:
@@ -92,12 +80,10 @@ def write_metrics(name: str, figures: object) -> None:
     write_atomic(Path(f"data/metrics/{name}.json"), canonical_json(figures))
 
 
-def write_plot(name: str, columns: Mapping[str, Any] | pd.DataFrame, order: str | None = None) -> None:
-    """Write the points of one plot to `data/plots/`, sorted by the column `order` if given."""
-    points = pd.DataFrame(columns)
-    if order:
-        points = points.sort_values(order, kind="stable")
-    write_atomic(Path(f"data/plots/{name}.csv"), points.to_csv(index=False, lineterminator="\n").encode())
+def write_plot(name: str, points: Any) -> None:
+    """Write the points of one plot, rows or columns of a frame, to `data/plots/`."""
+    text = pd.DataFrame(points).to_csv(index=False, lineterminator="\n")
+    write_atomic(Path(f"data/plots/{name}.csv"), text.encode())
 
 
 if __name__ == "__main__":

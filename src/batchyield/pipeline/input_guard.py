@@ -28,10 +28,8 @@ class Inputs(NamedTuple):
     """The inputs of a stage at one moment.
 
     Attributes:
-        stage: name in dvc.yaml.
         content: path -> md5 and modification time; dotted name of a param -> JSON.
         md5s: path -> md5.
-        outputs: paths that the stage writes.
     """
 
     stage: str
@@ -59,7 +57,11 @@ def read_inputs(stage: str) -> Inputs:
     content = {name: f"md5 {digest}, modified at {Path(name).stat().st_mtime_ns} ns" for name, digest in md5s.items()}
     names = declared.get("params", ())
     params = _decoded(PARAMS) if names else {}
-    content |= {f"{PARAMS}, {name}": _value(params, name) for name in names}
+    for name in names:
+        value: Any = params
+        for part in name.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        content[f"{PARAMS}, {name}"] = json.dumps(value, ensure_ascii=False, default=str)
     outputs = [path for kind in ("outs", "metrics", "plots") for path in _paths(declared.get(kind, ()))]
     return Inputs(stage, content, md5s, outputs)
 
@@ -105,12 +107,6 @@ def require_unchanged(before: Inputs) -> Iterator[None]:
 
 def _paths(entries: list[str | dict[str, Any]]) -> list[Path]:
     return [Path(entry if isinstance(entry, str) else next(iter(entry))) for entry in entries]
-
-
-def _value(values: Any, name: str) -> str:
-    for part in name.split("."):
-        values = values.get(part) if isinstance(values, dict) else None
-    return json.dumps(values, ensure_ascii=False, default=str)
 
 
 def _decoded(path: Path) -> dict[str, Any]:

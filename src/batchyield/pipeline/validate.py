@@ -7,8 +7,7 @@ from batchyield.files import write_atomic
 from batchyield.modelling.params import read_params
 from batchyield.modelling.parquet import write_table
 from batchyield.pipeline import run
-from batchyield.plant.contract import check_contract, to_frame
-from batchyield.plant.contract_report import render_report
+from batchyield.plant.contract import check_contract, render_report, to_frame
 from batchyield.plant.csv_reader import read_sheet
 
 RAW = Path("data/raw/batches.csv")

@@ -98,12 +98,12 @@ def _metadata(kind: msgspec.inspect.Type) -> dict[str, Any]:
     return {}
 
 
-def _reading(field: msgspec.structs.FieldInfo) -> Reading:
-    meta = _metadata(msgspec.inspect.type_info(field.type))
-    return Reading(field.name, meta.get("kind", "number"), meta.get("unit", ""), meta["description"])
-
-
-READINGS: tuple[Reading, ...] = tuple(_reading(f) for f in msgspec.structs.fields(Batch) if f.name != "id")
+READINGS: tuple[Reading, ...] = tuple(
+    Reading(field.name, meta.get("kind", "number"), meta.get("unit", ""), meta["description"])
+    for field in msgspec.structs.fields(Batch)
+    if field.name != "id"
+    for meta in [_metadata(msgspec.inspect.type_info(field.type))]
+)
 """The 42 readings in the plant's order."""
 
 READING_NAMES: tuple[str, ...] = tuple(r.name for r in READINGS)

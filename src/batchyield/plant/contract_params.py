@@ -51,11 +51,8 @@ class ContractParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         numbers = {r.name: r.unit for r in READINGS if r.kind == "number"}
-        for known, names in (
-            (READING_NAMES, self.mostly_blank),
-            (numbers, self.usual),
-            (numbers.values(), self.possible),
-        ):
+        given = (READING_NAMES, self.mostly_blank), (numbers, self.usual), (numbers.values(), self.possible)
+        for known, names in given:
             if unknown := sorted(set(names) - set(known)):
                 raise ValueError(f"{', '.join(unknown)}: no such column or unit")
         for name, (low, high) in [("yield", self.yield_bounds), *self.possible.items(), *self.usual.items()]:

@@ -14,16 +14,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from batchyield.errors import InputError, Violation
-from batchyield.plant.batch import (
-    ENCODING,
-    ID_COLUMN,
-    READING_NAMES,
-    READINGS,
-    YIELD_COLUMN,
-    Batch,
-    CellWarning,
-    Reading,
-)
+from batchyield.plant.batch import ENCODING, ID_COLUMN, READING_NAMES, READINGS, YIELD_COLUMN, Batch, CellWarning
 from batchyield.plant.cells import parse_number
 
 BOM = "\ufeff"
@@ -142,9 +133,9 @@ def _problems_of_header(names: list[str], with_yield: bool | None) -> list[Probl
 class _Column(dict[str, Any]):
     """Cache from cell to reading of one column, with the warnings of its cells; most cells repeat."""
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, name: str, is_number: bool) -> None:
         super().__init__()
-        self.name, self.is_number = reading.name, reading.kind == "number"
+        self.name, self.is_number = name, is_number
         self.warned: dict[str, CellWarning] = {}
 
     def __missing__(self, cell: str) -> float | str | None:
@@ -190,56 +181,10 @@ def _ragged(rows: list[list[str]], width: int, first: int) -> list[Problem]:
     ]
 
 
-class _Table:
-    """Converts rows to batches, a chunk at a time.
-
-    Attributes:
-        ragged: problems of rows; they refuse the whole file.
-        problems: problems of single cells, complete only without `ragged`.
-        lines: number of lines read, header included.
-    """
-
-    def __init__(self, names: list[str], with_yield: bool | None) -> None:
-        at = {name: i for i, name in enumerate(names) if name != YIELD_COLUMN or with_yield is not False}
-        self._width, self._id, self._yield = len(names), at[ID_COLUMN], at.get(YIELD_COLUMN)
-        self._columns = [(at[reading.name], _Column(reading)) for reading in READINGS]
-        self.batches: list[Batch] = []
-        self.yields: list[float | None] | None = None if self._yield is None else []
-        self.warnings: list[tuple[CellWarning, ...]] = []
-        self.ragged: list[Problem] = []
-        self.problems: list[Problem] = []
-        self.lines = 1
-
-    def add(self, rows: list[list[str]]) -> None:
-        """Convert the next rows."""
-        first = self.lines + 1
-        self.lines += len(rows)
-        self.ragged += _ragged(rows, self._width, first)
-        if self.ragged:
-            return
-        cells = list(zip(*rows, strict=True))
-        ids = list(map(str.strip, cells[self._id]))
-        self.problems += _problems(ID_COLUMN, ids, _problem_of_id, first)
-        if self._yield is not None and self.yields is not None:
-            self.problems += _problems(YIELD_COLUMN, cells[self._yield], _problem_of_yield, first)
-            self.yields += [parse_number(cell).value for cell in cells[self._yield]]
-        if self.problems:
-            return
-        batches = [Batch(id=name) for name in ids]
-        # By column and without Python code per cell: half the time of one batch after another.
-        for i, column in self._columns:
-            deque(map(setattr, batches, repeat(column.name), map(column.__getitem__, cells[i])), maxlen=0)
-        self.batches += batches
-        warned = [(i, column.warned) for i, column in self._columns if column.warned]
-        self.warnings += [tuple(of[row[i]] for i, of in warned if row[i] in of) for row in rows]
-
-
 def read_sheet(data: bytes, with_yield: bool | None = None) -> Sheet:
     """Return the batches of the plant's file: UTF-8 or GB18030, any line ending, columns in any order.
 
-    Args:
-        data: the file's bytes.
-        with_yield: True requires the yield column, False ignores it, None reads it if present.
+    `with_yield`: True requires the yield column, False ignores it, None reads it if present.
 
     Raises:
         InputError: the file is not a table of batches; lists line, column and problem.
@@ -250,11 +195,34 @@ def read_sheet(data: bytes, with_yield: bool | None = None) -> Sheet:
     if problems := _problems_of_header(names, with_yield):
         deque(rows, maxlen=0)  # an open quote further down is the better error
         _refuse(problems)
-    table = _Table(names, with_yield)
+    at = {name: i for i, name in enumerate(names) if name != YIELD_COLUMN or with_yield is not False}
+    columns = [(at[reading.name], _Column(reading.name, reading.kind == "number")) for reading in READINGS]
+    sheet = Sheet([], [] if YIELD_COLUMN in at else None, [], encoding)
+    ragged: list[Problem] = []
+    first = 2
     while chunk := list(islice(rows, CHUNK_ROWS)):
-        table.add(chunk)
-    if table.lines == 1:
+        line, first = first, first + len(chunk)
+        ragged += _ragged(chunk, len(names), line)
+        if ragged:  # which cell belongs to which column is not known
+            continue
+        cells = list(zip(*chunk, strict=True))
+        ids = list(map(str.strip, cells[at[ID_COLUMN]]))
+        problems += _problems(ID_COLUMN, ids, _problem_of_id, line)
+        if sheet.yields is not None:
+            yields = cells[at[YIELD_COLUMN]]
+            problems += _problems(YIELD_COLUMN, yields, _problem_of_yield, line)
+            sheet.yields.extend(parse_number(cell).value for cell in yields)
+        if problems:
+            continue
+        batches = [Batch(id=name) for name in ids]
+        # By column and without Python code per cell: half the time of one batch after another.
+        for i, column in columns:
+            deque(map(setattr, batches, repeat(column.name), map(column.__getitem__, cells[i])), maxlen=0)
+        sheet.batches.extend(batches)
+        warned = [(i, column.warned) for i, column in columns if column.warned]
+        sheet.warnings.extend(tuple(of[row[i]] for i, of in warned if row[i] in of) for row in chunk)
+    if first == 2:
         _refuse([(1, "", "a header but no batches under it")])
-    if problems := table.ragged or table.problems:
-        _refuse(problems)
-    return Sheet(batches=table.batches, yields=table.yields, warnings=table.warnings, encoding=encoding)
+    if ragged or problems:
+        _refuse(ragged or problems)
+    return sheet

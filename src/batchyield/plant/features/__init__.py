@@ -10,22 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from batchyield.plant.batch import Batch, CellWarning
-from batchyield.plant.features.catalogue import FEATURES, GROUPS, INDEX, Feature
+from batchyield.plant.features.catalogue import FEATURES, GROUPS, INDEX
 from batchyield.plant.features.matrix import CELL_NAMES, Counts, compute_columns, id_number
 from batchyield.plant.features.plausibility import WARNING_KINDS
 
-__all__ = [
-    "CELL_NAMES",
-    "FEATURES",
-    "GROUPS",
-    "INDEX",
-    "WARNING_KINDS",
-    "Counts",
-    "Feature",
-    "Features",
-    "featurize",
-    "id_number",
-]
+__all__ = ["CELL_NAMES", "FEATURES", "GROUPS", "INDEX", "WARNING_KINDS", "Counts", "Features", "featurize", "id_number"]
 
 
 class Features(NamedTuple):
@@ -52,8 +41,8 @@ def featurize(batches: Sequence[Batch]) -> Features:
     warnings: list[tuple[CellWarning, ...]] = []
     blanks = np.zeros(len(CELL_NAMES), dtype=np.int64)
     for start in range(0, len(batches), CHUNK_ROWS):
-        chunk = compute_columns(batches[start : start + CHUNK_ROWS])
-        values[start : start + CHUNK_ROWS] = chunk.values.T
-        warnings += chunk.warnings
-        blanks += chunk.blanks
+        columns, warned, empty = compute_columns(batches[start : start + CHUNK_ROWS])
+        values[start : start + CHUNK_ROWS] = columns.T
+        warnings += warned
+        blanks += empty
     return Features(values, warnings, blanks)

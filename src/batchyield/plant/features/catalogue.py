@@ -7,14 +7,7 @@ from batchyield.plant.batch import READINGS
 
 
 class Feature(NamedTuple):
-    """A column of the feature matrix.
-
-    Attributes:
-        name: unique and stable; metrics and drift reports use it.
-        unit: empty for pure numbers.
-        group: key of `GROUPS`, by which a model selects features.
-        description: one line for the data dictionary.
-    """
+    """A column of the feature matrix: a stable name, the unit ('' for pure numbers) and the key of `GROUPS`."""
 
     name: str
     unit: str

@@ -22,11 +22,9 @@ def markdown() -> str:
     for group, about in GROUPS.items():
         lines += ["", f"## {group.capitalize()}", "", f"{about[0].upper()}{about[1:]}.", ""]
         lines += ["| # | name | unit | what it is |", "|---|---|---|---|"]
-        lines += [
-            f"| {i} | `{feature.name}` | {feature.unit} | {feature.description} |"
-            for i, feature in enumerate(FEATURES)
-            if feature.group == group
-        ]
+        for i, (name, unit, of, description) in enumerate(FEATURES):
+            if of == group:
+                lines.append(f"| {i} | `{name}` | {unit} | {description} |")
     lines += [
         "",
         "## Repairs",

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from operator import itemgetter, methodcaller
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -52,23 +52,17 @@ def _slice(names: Iterable[str]) -> slice:
     return slice(places[0], places[-1] + 1)
 
 
-def _group(name: str) -> slice:
-    return _slice(feature.name for feature in FEATURES if feature.group == name)
-
-
-def _end_of(name: str) -> str:
-    return f"{name}_end" if name in RANGES else name
-
-
 _OVER = _places(*(over for over, _ in RATIOS), "B14")
 _UNDER = _places(*(under for _, under in RATIOS), "water")
 _LATER = _places(*(later for _, later in STEPS), *(a for a, _ in TEMPERATURE_DIFFERENCES))
-_EARLIER = _places(*(_end_of(earlier) for earlier, _ in STEPS), *(b for _, b in TEMPERATURE_DIFFERENCES))
+_ENDED = (f"{earlier}_end" if earlier in RANGES else earlier for earlier, _ in STEPS)
+_EARLIER = _places(*_ENDED, *(b for _, b in TEMPERATURE_DIFFERENCES))
 _FLAGS, _STARTED, _WATER = _places(*FLAGS), _places(*STARTED), _places(*WATER)
 _BATCH = _places(*(f"{a}_to_{b}" for a, b in STEPS[:12]), *(f"{n}_length" for n in ("A20", "A28", "B4", "B9")))
 
-_NUMBERS, _RATIOS, _STEPS, _DIFFERENCES, _MISSING = map(
-    _group, ("readings", "ratios", "steps", "temperatures", "missing")
+_NUMBERS, _RATIOS, _STEPS, _DIFFERENCES, _MISSING = (
+    _slice(feature.name for feature in FEATURES if feature.group == group)
+    for group in ("readings", "ratios", "steps", "temperatures", "missing")
 )
 _TEXTS, _ENDS = _slice(TEXTS), _slice(f"{n}_end" for n in RANGES)
 _LENGTHS, _SPINS = _slice(f"{n}_length" for n in RANGES), _slice(f"{n}_length" for n in ("B9", "B10", "B11"))
@@ -187,16 +181,8 @@ def _wrap_midnight(steps: Matrix, warnings: Warned) -> None:
         steps[late] = NAN
 
 
-class Columns(NamedTuple):
-    """Feature values [len(FEATURES), n] (NaN = missing), warnings [n], and blank cells of each of `CELL_NAMES`."""
-
-    values: Matrix
-    warnings: list[tuple[CellWarning, ...]]
-    blanks: Counts
-
-
-def compute_columns(batches: Sequence[Batch]) -> Columns:
-    """Return the features of one or more batches."""
+def compute_columns(batches: Sequence[Batch]) -> tuple[Matrix, list[tuple[CellWarning, ...]], Counts]:
+    """Return features [len(FEATURES), n] (NaN = missing), warnings [n] and blank cells of each of `CELL_NAMES`."""
     warnings: Warned = defaultdict(list)
     columns = tuple(zip(*map(_cells_of, batches), strict=True))
     made = np.empty((len(_AT), len(batches)))
@@ -219,4 +205,4 @@ def compute_columns(batches: Sequence[Batch]) -> Columns:
     made[_STARTS] = made.take(_STARTED, 0)
     made[_AT["id_number"]] = list(map(id_number, columns[_ID]))
     by_row = [tuple(warnings[row]) if row in warnings else () for row in range(len(batches))]
-    return Columns(made[len(_SCRATCH) :], by_row, blanks)
+    return made[len(_SCRATCH) :], by_row, blanks

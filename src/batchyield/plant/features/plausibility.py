@@ -54,18 +54,17 @@ Warned = MutableMapping[int, list[CellWarning]]
 
 
 def repair(numbers: npt.NDArray[np.float64], readings: list[float | None], warnings: Warned) -> None:
-    """Correct implausible numbers in place.
+    """Correct implausible numbers [len(NUMBERS), n] in place; each repair adds a warning.
 
-    Args:
-        numbers: readings in the order of `NUMBERS` [len(NUMBERS), n]; NaN = missing.
-        readings: the same values flat, None where blank.
-        warnings: warnings by row; each repair adds one.
+    `readings` are the same values flat, None where blank; `numbers` are NaN there.
     """
     plausible = (numbers >= _LOW) & (numbers <= _HIGH)
     for at in (~plausible).ravel().nonzero()[0].tolist():
         if readings[at] is not None:  # most are blank; a NaN in the input is not
             reading, row = divmod(at, numbers.shape[1])
-            warnings[row].append(_implausible(reading, numbers[reading, row]))
+            low, high = _LOW[reading, 0], _HIGH[reading, 0]
+            message = f"{numbers[reading, row]:g} is not between {low:g} and {high:g}: taken as missing"
+            warnings[row].append(CellWarning(NUMBERS[reading], "implausible_number", message))
             numbers[reading, row] = NAN
     related, bounds = numbers.take(_RELATED, 0), _BOUNDS * numbers[_A1]
     fits = (related >= bounds[:2]) & (related <= bounds[2:])
@@ -77,12 +76,6 @@ def repair(numbers: npt.NDArray[np.float64], readings: list[float | None], warni
             a1 = numbers[_A1, row] = _charge(a1, a3, a4, warnings, row)
         if b14 < MIN_PRODUCT_RATIO * a1 or b14 > MAX_PRODUCT_RATIO * a1:
             numbers[_A1, row], numbers[_B14, row] = _product(a1, b14, warnings[row])
-
-
-def _implausible(reading: int, value: float) -> CellWarning:
-    low, high = _LOW[reading, 0], _HIGH[reading, 0]
-    message = f"{value:g} is not between {low:g} and {high:g}: taken as missing"
-    return CellWarning(NUMBERS[reading], "implausible_number", message)
 
 
 def _charge(a1: float, a3: float, a4: float, warnings: Warned, row: int) -> float:

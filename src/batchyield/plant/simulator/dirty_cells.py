@@ -7,8 +7,8 @@ from batchyield.plant.batch import READING_NAMES
 from batchyield.plant.cells import DAY_MINUTES
 from batchyield.plant.simulator.campaigns import ROUND_BATCHES
 from batchyield.plant.simulator.random_draws import Deck, Draws, weighted
+from batchyield.plant.simulator.recipe import clock_text, range_text
 from batchyield.plant.simulator.rows import Dirt, Kind
-from batchyield.plant.simulator.timetable import clock_text, range_text
 
 Cells = dict[str, str]
 Change = dict[str, str] | None
@@ -68,13 +68,6 @@ def serial_date(serial: int) -> str:
     raise ValueError(f"serial {serial} lies beyond April 1900")
 
 
-def _either(*spoils: Spoil) -> Spoil:
-    def change(cells: Cells, draws: Draws) -> Change:
-        return draws.pick(spoils)(cells, draws)
-
-    return change
-
-
 def _excel_date(cells: Cells, draws: Draws) -> Change:
     form = draws.below(10)
     if form == 0 and "A25" in cells:
@@ -129,18 +122,11 @@ def _impossible_range(cells: Cells, draws: Draws) -> Change:
 PRODUCT_SLIPS = (("400", "40"), ("385", "785"), ("380", "280"), ("390", "290"), ("440", "340"))
 """B14 as it should be and as typed: a digit lost, or another first digit."""
 
-USUAL_PRODUCTS = {"400": "420", "420": "400"}
+USUAL_PRODUCTS = {"400": {"B14": "420"}, "420": {"B14": "400"}}
 
 
 def _product_slip(correct: str, typed: str) -> Spoil:
-    def change(cells: Cells, _: Draws) -> Change:
-        return {"B14": typed} if cells["B14"] == correct else None
-
-    return change
-
-
-def _other_charge(cells: Cells, _: Draws) -> Change:
-    return {"B14": USUAL_PRODUCTS[cells["B14"]]} if cells["B14"] in USUAL_PRODUCTS else None
+    return lambda cells, _: {"B14": typed} if cells["B14"] == correct else None
 
 
 _SLIPS = (
@@ -155,21 +141,19 @@ def _key_slip(cells: Cells, draws: Draws) -> Change:
     return {column: text} if cells.get(column, text) != text else None
 
 
-def _wrong_scale(cells: Cells, _: Draws) -> Change:
-    return {"A1": "200"} if cells["A1"] != "200" and "A3" in cells else None
-
+_STRAY_COLONS = (_respell(r"-", ":-"), _respell(r":00-", ":-"))
 
 DIRT: dict[Kind, tuple[int, Spoil]] = {
     "backward_step": (50_000, _backward_step),
     "impossible_range": (6_500, _impossible_range),
     "key_slip": (3_800, _key_slip),
-    "other_charge": (8_500, _other_charge),
-    "wrong_scale": (2_400, _wrong_scale),
+    "other_charge": (8_500, lambda cells, _: USUAL_PRODUCTS.get(cells["B14"])),
+    "wrong_scale": (2_400, lambda cells, _: {"A1": "200"} if cells["A1"] != "200" and "A3" in cells else None),
     "one_digit_minute": (17_900, _respell(r":00", ":0")),
     "semicolon": (14_650, _colons(";")),
     "fullwidth_semicolon": (9_750, _colons("；")),
     "excel_date": (4_900, _excel_date),
-    "stray_colon": (2_150, _either(_respell(r"-", ":-"), _respell(r":00-", ":-"))),
+    "stray_colon": (2_150, lambda cells, draws: draws.pick(_STRAY_COLONS)(cells, draws)),
     "double_colon": (2_150, _respell(r":", "::")),
     "trailing_character": (1_650, _respell(r"$", "分")),
     "no_colon": (1_100, _no_colon),
@@ -188,12 +172,7 @@ SWAPPED = (159, 185)
 
 
 class DirtPass:
-    """Makes dirty copies of clean rows.
-
-    Args:
-        clean: cells of every row, without blanks, in any fixed order.
-        seed: of the plant; the pass derives its own stream.
-    """
+    """Makes dirty copies of clean rows (cells without blanks), from a stream of its own."""
 
     def __init__(self, clean: list[Cells], seed: int) -> None:
         self.dirty: list[Cells] = clean.copy()
@@ -205,9 +184,7 @@ class DirtPass:
     def run(self, numbers: list[int], swapped: list[bool]) -> None:
         """Apply all dirt: to `dirty`, the cells, and `dirt`, the list of changes of each row.
 
-        Args:
-            numbers: batch number of each row.
-            swapped: whether B1 and B2 of a row can be filled with B12 and B13.
+        `numbers` are the batch numbers; `swapped` marks rows whose B1 and B2 can be filled with B12 and B13.
         """
         for place, (number, can) in enumerate(zip(numbers, swapped, strict=True)):
             cells = self._clean[place]

@@ -6,8 +6,7 @@ one of the crew's own few profiles, or freely.
 
 from batchyield.plant.simulator.campaigns import Period
 from batchyield.plant.simulator.random_draws import Deck, Draws, weighted
-from batchyield.plant.simulator.recipe import TYPICAL, Recipe, number_text
-from batchyield.plant.simulator.timetable import Steps, timetable
+from batchyield.plant.simulator.recipe import TYPICAL, Recipe, Steps, number_text, timetable
 
 Profile = tuple[int, int, int, int, int]
 Ending = tuple[int, int, int]
@@ -20,14 +19,10 @@ SHIFTS1 = weighted({(6, 14, 21): 6, (6, 14, 22): 1})
 STANDARD3: tuple[Profile, ...] = ((29, 101, 103, 104, 105), (29, 102, 103, 104, 105))
 STANDARD1: tuple[Profile, ...] = weighted(
     {
-        (29, 102, 103, 104, 105): 20,
-        (30, 102, 103, 104, 105): 20,
-        (27, 102, 104, 105, 106): 12,
-        (30, 102, 104, 105, 106): 10,
-        (27, 102, 103, 104, 105): 5,
-        (30, 103, 103, 104, 105): 4,
+        (29, 102, 103, 104, 105): 20, (30, 102, 103, 104, 105): 20, (27, 102, 104, 105, 106): 12,
+        (30, 102, 104, 105, 106): 10, (27, 102, 103, 104, 105): 5, (30, 103, 103, 104, 105): 4,
     }
-)
+)  # fmt: skip
 """A6, A10, A12, A15 and A17 of a batch run by the book, °C."""
 
 PROFILES3: tuple[Profile, ...] = weighted(

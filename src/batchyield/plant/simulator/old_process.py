@@ -7,8 +7,7 @@ values that one crew draws from.
 from batchyield.plant.cells import DAY_MINUTES
 from batchyield.plant.simulator.campaigns import Period
 from batchyield.plant.simulator.random_draws import Deck, Draws, weighted
-from batchyield.plant.simulator.recipe import TYPICAL, Recipe, number_text
-from batchyield.plant.simulator.timetable import Steps, timetable
+from batchyield.plant.simulator.recipe import TYPICAL, Recipe, Steps, number_text, timetable
 
 Profile = tuple[int, int, int]
 Waits = tuple[int, ...]
@@ -48,13 +47,10 @@ HELD: tuple[Profile, ...] = weighted(
 
 ACID = weighted(
     {
-        (50,): 11,
-        (50,) * 20 + (60,) * 3: 2,
-        (50,) * 6 + (40,) * 3 + (35,): 3,
-        (40,) * 6 + (50,) * 3 + (30,) * 3 + (35,): 3,
-        (50,) * 6 + (20, 30): 1,
+        (50,): 11, (50,) * 20 + (60,) * 3: 2, (50,) * 6 + (40,) * 3 + (35,): 3,
+        (40,) * 6 + (50,) * 3 + (30,) * 3 + (35,): 3, (50,) * 6 + (20, 30): 1,
     }
-)
+)  # fmt: skip
 """A21, kg."""
 SECOND_PH = (0, 60, 200, 300, 300, 350, 350, 400, 450, 450)
 """A22 of 10 instead of 9, per mille."""
@@ -82,13 +78,10 @@ COOLED_TO_HELD = weighted({45: 50, 28: 11, 30: 10, 27: 7, 40: 6, 37: 4, 35: 3, 3
 """B8, °C."""
 PRODUCT = weighted(
     {
-        (400,) * 30 + (420,): 8,
-        (420,) * 12 + (400,) * 5 + (440,): 5,
-        (400,) * 9 + (420,) * 6 + (440,) * 2: 4,
-        (400,) * 14 + (385,) * 4 + (390,): 3,
-        (440,) * 6 + (400,) * 5 + (420,) * 4: 1,
+        (400,) * 30 + (420,): 8, (420,) * 12 + (400,) * 5 + (440,): 5, (400,) * 9 + (420,) * 6 + (440,) * 2: 4,
+        (400,) * 14 + (385,) * 4 + (390,): 3, (440,) * 6 + (400,) * 5 + (420,) * 4: 1,
     }
-)
+)  # fmt: skip
 PRODUCT_SUBSTITUTE = (400,) * 9 + (390,) * 2
 """B14, kg."""
 

@@ -73,14 +73,6 @@ def simulate(rows: int = DEFAULT_ROWS, seed: int = DEFAULT_SEED, *, change: Proc
     The default resembles the 1,396 training rows out of batches 1..1994. Other sizes shorten that history or continue
     it with further rounds of campaigns.
 
-    Args:
-        rows: rows of the file, at least 1.
-        seed: of everything; the dirt has a stream of its own.
-        change: what changes in the plant, and when.
-
-    Returns:
-        The rows in file order, each with clean and dirty cells.
-
     Raises:
         ParamsError: `rows` is below 1.
     """

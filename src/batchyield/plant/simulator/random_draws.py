@@ -20,11 +20,7 @@ def weighted(weights: Mapping[T, int]) -> tuple[T, ...]:
 
 
 class Draws:
-    """One stream of random integers; streams of different keys are independent.
-
-    Args:
-        key: what the stream is for, for example `(seed, "dirt")`.
-    """
+    """One stream of random integers; streams of different keys, such as `(seed, "dirt")`, are independent."""
 
     def __init__(self, *key: object) -> None:
         self._random = random.Random("/".join(map(str, key))).random  # noqa: S311, not for secrets

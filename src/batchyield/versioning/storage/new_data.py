@@ -19,8 +19,7 @@ from batchyield.errors import (
 )
 from batchyield.files import md5_of, write_atomic
 from batchyield.modelling.params import read_params
-from batchyield.plant.contract import check_contract
-from batchyield.plant.contract_report import render_report
+from batchyield.plant.contract import check_contract, render_report
 from batchyield.plant.csv_reader import read_sheet
 from batchyield.versioning.dataset_diff import DatasetDiff, diff_datasets
 from batchyield.versioning.dataset_diff import render as rendered
