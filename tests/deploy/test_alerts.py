@@ -1,6 +1,8 @@
 """The alerts: their rules by promtool, their routes by amtool, and all of it live over the running service."""
 
+import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +16,7 @@ from support.deployments import A, B, set_desired_model, store_model, wait_appli
 from support.journal_database import database
 from support.monitored_plant import coming, make_plant, raised
 from support.prometheus_server import MONITORING, RULES, Alertmanager, Exporter, Prometheus, hastened, needs, until
-from support.service import ROOT, Running
+from support.service import ROOT, Running, workers_of
 from support.watched_station import Callers, Station
 
 RUNBOOKS = ROOT / "docs" / "runbooks.md"
@@ -308,6 +310,8 @@ def leaving(seen):
     assert prometheus.fired(since) - earlier - CONSEQUENCES == {"NotReady"}
     seen.callers.send(coming(1))
     assert not seen.station.messages("page", "ServiceDown")
+    for worker in workers_of(seen.service):  # the rest of the ten minutes is not waited for
+        os.kill(worker, signal.SIGINT)
 
 
 @pytest.mark.slow

@@ -120,7 +120,7 @@ def test_text(here, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--model", "nowhere"], "nowhere is not a revision"),
+        (["--model", "nowhere"], "'nowhere' is not a revision"),
         (["--model", "HEAD", "--until", "1h"], "holds no prediction of that time"),
         (["--model", "HEAD", "--fail-over", "p95=a"], "'a' is not a number"),
         (["--model", "HEAD", "--fail-over", "p96=1"], "there is no figure p96"),

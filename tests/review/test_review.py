@@ -298,7 +298,7 @@ def test_worse_change(worse):
     overridden = render_report(review_change("main", "gate-override", root=worse))
     assert overridden.startswith("## ⚠️ The gate fails, and the label")
     assert "FAILED" in overridden
-    with pytest.raises(RevisionError, match="nowhere is not a revision"):
+    with pytest.raises(RevisionError, match="'nowhere' is not a revision"):
         review_change("nowhere", root=worse)
 
 

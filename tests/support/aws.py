@@ -203,6 +203,7 @@ full_name(moto.elbv2.models.FakeTargetGroup, "TargetGroupFullName")
 @pytest.fixture(scope="session")
 def awscli():
     """The folder of the AWS CLI's own environment, which `make aws-cli` makes."""
+    (ROOT / ".cache").mkdir(exist_ok=True)
     with exclusive_lock(ROOT / ".cache"):
         run("make", "aws-cli", cwd=ROOT)
     return ROOT / ".cache/awscli/bin"

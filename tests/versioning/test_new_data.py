@@ -177,7 +177,7 @@ class TestImport:
         file.write_bytes(moved(before[1]))
         done = run("batchyield", "data", "import", str(file), "--no-repro", cwd=spoilt, check=False)
         assert done.returncode == 2
-        assert "they would be gone" in done.stderr
+        assert "would be lost" in done.stderr
         assert "--force" in done.stderr
         assert state(spoilt, client) == (before[0], b"nobody pinned this")
         done = run("batchyield", "data", "import", str(file), "--version-aware", cwd=spoilt, check=False)
