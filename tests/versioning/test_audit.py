@@ -279,7 +279,7 @@ class TestAudit:
                 "data/plot.csv",
             ],
             ObjectState.INTACT,
-        ), "metrics stand in git, so no copy of them is asked for"
+        ), "metrics are in git, so the audit expects no copy of them"
         assert made.source.state is ObjectState.INTACT
         assert made.source.versioning is Versioning.OFF
         assert len(made.warnings) == 1
