@@ -159,7 +159,7 @@ def _summary(reading: Reading, cells: list[Any], dirty: list[_Cell]) -> str:
 def _columns(sheet: Sheet, dirty: list[_Cell]) -> list[str]:
     readings = [(r, [getattr(batch, r.name) for batch in sheet.batches]) for r in READINGS]
     if sheet.yields is not None:
-        readings.append((Reading("yield", "number", "", ""), list(sheet.yields)))
+        readings.append((Reading("yield", "number", "", "", "", None, None, False, None), list(sheet.yields)))
     of = {r.name: [cell for cell in dirty if cell.warning.field == r.name] for r, _ in readings}
     heads = ["column", "kind", "missing", "unreadable", "repaired", "distinct", "least", "typical", "most"]
     lines = ["| " + " | ".join(heads) + " |", "|---|---" + "|---:" * 7 + "|"]

@@ -1,0 +1,76 @@
+"""The table of this plant: all that another plant replaces, together with `conf/`.
+
+Everything else derives from these rows: `Batch` and its JSON schema, the CSV header, the limits of the data contract,
+the features, the data dictionary, examples, words, units and scales. Rows are checked at import; an error names this
+file. The plant's file names its columns by letter and number only; the meanings here are inferred from values and
+position.
+"""
+
+from batchyield.plant.rows import Reading
+
+ID_COLUMN = "样本id"
+YIELD_COLUMN = "收率"
+ENCODING = "GB18030"
+
+YIELD_BOUNDS = (0.0, 1.2)
+"""Bounds of a measured yield, as a fraction."""
+
+MAX_READING = 1e6
+"""Largest magnitude of a reading: a larger one is a typing error and could overflow float32 features."""
+
+# name, kind, unit, meaning, meaning_zh, usual, plausible, may be blank, example; since
+READINGS: tuple[Reading, ...] = (
+    Reading("A1", "number", "kg", "charge of the starting material", "起始原料投料量",
+            (200, 300), (50, 2000), False, 300),
+    Reading("A2", "number", "kg", "alternative charge, given where A3 is not", "替代投料量，未投 A3 时填写",
+            (100, 150), None, True, None),
+    Reading("A3", "number", "kg", "first reagent", "第一种试剂", (270, 405), None, False, 405),
+    Reading("A4", "number", "kg", "solvent or water", "溶剂或水", (470, 980), None, False, 700),
+    Reading("A5", "clock", "", "hydrolysis starts", "水解开始", None, None, False, "6:00:00"),
+    Reading("A6", "number", "°C", "temperature at the start", "开始时的温度", (15, 100), None, False, 29),
+    Reading("A7", "clock", "", "optional holding step starts", "可选保温步骤开始", None, None, True, None),
+    Reading("A8", "number", "°C", "temperature of the optional holding step", "可选保温步骤的温度",
+            (70, 85), None, True, None),
+    Reading("A9", "clock", "", "heating starts", "升温开始", None, None, False, "8:00:00"),
+    Reading("A10", "number", "°C", "temperature at A9", "A9 时的温度", (98, 105), (90, 120), False, 101),
+    Reading("A11", "clock", "", "first check", "第一次检查", None, None, False, "9:00:00"),
+    Reading("A12", "number", "°C", "temperature at A11", "A11 时的温度", (98, 108), (90, 120), False, 103),
+    Reading("A13", "number", "MPa", "pressure at A11", "A11 时的压力", (0.1, 0.3), None, False, 0.2),
+    Reading("A14", "clock", "", "second check", "第二次检查", None, None, False, "10:00:00"),
+    Reading("A15", "number", "°C", "temperature at A14", "A14 时的温度", (98, 110), (90, 120), False, 104),
+    Reading("A16", "clock", "", "third check", "第三次检查", None, None, False, "11:00:00"),
+    Reading("A17", "number", "°C", "temperature at A16", "A16 时的温度", (98, 110), (90, 120), False, 105),
+    Reading("A18", "number", "MPa", "pressure at A16", "A16 时的压力", (0.1, 0.3), None, False, 0.2),
+    Reading("A19", "number", "kg", "water for the quench", "淬灭用水", (100, 350), (50, 600), False, 200),
+    Reading("A20", "range", "", "quench", "淬灭", None, None, False, "11:00-12:00"),
+    Reading("A21", "number", "kg", "acid, first dose", "酸，第一次加入", (20, 90), None, False, 50),
+    Reading("A22", "number", "pH", "pH after the first dose", "第一次加入后的 pH", (7, 11), (5, 14), False, 9),
+    Reading("A23", "number", "kg", "acid, second dose", "酸，第二次加入", (4, 10), None, False, 5),
+    Reading("A24", "clock", "", "first crystallisation step starts", "第一结晶步骤开始",
+            None, None, False, "12:00:00"),
+    Reading("A25", "number", "°C", "temperature at A24", "A24 时的温度", (65, 90), (60, 95), False, 79),
+    Reading("A26", "clock", "", "second crystallisation step starts", "第二结晶步骤开始",
+            None, None, False, "13:00:00"),
+    Reading("A27", "number", "°C", "temperature at A26", "A26 时的温度", (45, 80), (40, 95), False, 73),
+    Reading("A28", "range", "", "transfer", "转料", None, None, False, "13:00-14:00"),
+    Reading("B1", "number", "kg", "water of the second vessel", "第二釜用水", (190, 400), (100, 600), False, 320),
+    Reading("B2", "number", "pH", "pH before dosing", "滴加前的 pH", (3, 4), (1, 14), False, 3.5),
+    Reading("B3", "number", "pH", "pH after dosing", "滴加后的 pH", (3, 4), (1, 14), False, 3.5),
+    Reading("B4", "range", "", "dosing", "滴加", None, None, False, "14:00-15:00"),
+    Reading("B5", "clock", "", "cooling starts", "降温开始", None, None, False, "15:00:00"),
+    Reading("B6", "number", "°C", "temperature at B5", "B5 时的温度", (40, 80), None, False, 78),
+    Reading("B7", "clock", "", "cooling ends", "降温结束", None, None, False, "17:00:00"),
+    Reading("B8", "number", "°C", "temperature at B7", "B7 时的温度", (20, 60), (10, 60), False, 45),
+    Reading("B9", "range", "", "first spin", "第一次离心", None, None, False, "17:00-18:30"),
+    Reading("B10", "range", "", "second spin", "第二次离心", None, None, True, "18:30-20:00"),
+    Reading("B11", "range", "", "third spin", "第三次离心", None, None, True, "20:00-21:00"),
+    Reading("B12", "number", "kg", "wash water", "洗涤用水", (400, 1200), None, False, 1200),
+    Reading("B13", "number", "MPa", "pressure of the spin", "离心压力", (0.03, 0.2), (0.01, 1), False, 0.15),
+    Reading("B14", "number", "kg", "wet product out of the spin", "离心后的湿产品", (250, 460), None, False, 400),
+)  # fmt: skip
+"""The columns of the file between id and target, in its order: to add a reading, add a row, with `since` the version
+that first knows it; files without the column are then read."""
+
+REMOVED: dict[str, str] = {}
+"""Reading that earlier versions knew -> the version that removed it. Clients and files may still send it; it is
+ignored with a warning that has this text."""
