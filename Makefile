@@ -9,6 +9,8 @@ REVIEW := .cache/review
 DOCS := .cache/docs
 STAMP := $(VENV)/.made-from-locks
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# Where it is set and uv, which compiles nothing, made .venv, each start of Python compiles all it imports: 4.5 s instead of 1.4.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: $(shell sed -nE 's/^([a-z0-9-]+):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
