@@ -3,7 +3,8 @@
 import contextlib
 import hashlib
 import os
-import tempfile
+import secrets
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -39,27 +40,35 @@ def remove_partial_files(path: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
+def move_durably(finished: Path, path: Path) -> None:
+    """Rename a finished file to `path` of the same folder or one above; file and name survive a loss of power."""
+    with finished.open("rb+") as file:
+        os.fsync(file.fileno())
+    finished.replace(path)
+    if sys.platform != "win32":  # where a folder cannot be opened
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
 def _write(path: Path, data: bytes | Iterable[bytes], mode: int | None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PARTIAL_SUFFIX)
-    partial = Path(name)
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}{PARTIAL_SUFFIX}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        # The kernel applies the umask; reading it here would change it for a moment, and other threads create files.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        with os.fdopen(os.open(partial, flags, 0o666 if mode is None else 0o600), "wb") as file:
             file.writelines([data] if isinstance(data, bytes) else data)
-            file.flush()
-            os.fsync(file.fileno())
-        if mode is None:
-            umask = os.umask(0)
-            os.umask(umask)
-            partial.chmod(0o666 & ~umask)  # mkstemp creates private files, and an output need not be private
-        elif path.exists():
+        if mode is not None and path.exists():
             before = path.stat()
             with contextlib.suppress(PermissionError):  # only root may change the owner
                 os.chown(partial, before.st_uid, before.st_gid)
             partial.chmod(before.st_mode & 0o777)
-        else:
+        elif mode is not None:
             partial.chmod(mode)
-        partial.replace(path)
+        move_durably(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 

@@ -15,14 +15,12 @@ from alembic.migration import MigrationContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
-from support.journal_database import database, opened, rows_of
+from support.journal_database import PIN, append, entry, opened, rows_of
 from support.service import (
-    REVISION,
     ROOT,
     START_SECONDS,
     Running,
     client_of,
-    make_checkout,
     openapi_document,
     refusal,
     refused,
@@ -41,9 +39,6 @@ from batchyield.journal.queries import PAGE_BATCHES, read_counts, read_predictio
 from batchyield.journal.records import (
     MAX_PART_BATCHES,
     MAX_VERBATIM_BYTES_PER_BATCH,
-    AnsweringModel,
-    JournalEntry,
-    split_request,
 )
 from batchyield.journal.retention import prune
 from batchyield.journal.tables import metadata
@@ -52,47 +47,6 @@ from batchyield.monitoring.arrival_rate import DAY_US
 from batchyield.plant.batch import READING_NAMES, READINGS, Batch, CellWarning
 from batchyield.serving.outcomes import MAX_OUTCOMES, Outcome
 from batchyield.serving.responses import Prediction
-
-PIN = AnsweringModel("1.0.0", REVISION, "2" * 32)
-
-
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory):
-    return make_checkout(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def url(request, tmp_path):
-    """A new journal in each kind of database, its schema made."""
-    if request.param == "sqlite":
-        file = tmp_path / "journal.sqlite"
-        with opened(file) as store:
-            upgrade_schema(store)
-        yield str(file)
-    else:
-        with database(request.getfixturevalue("postgres_server")) as url:
-            yield url
-
-
-@pytest.fixture
-def store(url):
-    with opened(url) as store:
-        yield store
-
-
-def entry(*batches, at=1_000_000, caller="", yield_=0.9, pin=PIN, warnings=()):
-    predictions = [Prediction(batch.id, yield_, yield_ - 0.03, yield_ + 0.03, warnings) for batch in batches]
-    (part,) = split_request(batches, predictions)
-    return JournalEntry(at, "request", caller, "json", pin, part)
-
-
-def append(store, *entries):
-    writer = open_appender(store)
-    try:
-        return writer.append(entries)
-    finally:
-        writer.close()
-
 
 # Predictions
 

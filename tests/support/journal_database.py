@@ -8,11 +8,16 @@ import warnings
 from collections import Counter
 
 import httpx
-from support.service import START_SECONDS
+from support.service import REVISION, START_SECONDS
 
 from batchyield.journal.database import Database, locate_journal
+from batchyield.journal.insert import open_appender
 from batchyield.journal.migrate import upgrade_schema
 from batchyield.journal.queries import read_predictions
+from batchyield.journal.records import AnsweringModel, JournalEntry, split_request
+from batchyield.serving.responses import Prediction
+
+PIN = AnsweringModel("1.0.0", REVISION, "2" * 32)
 
 
 @contextlib.contextmanager
@@ -56,6 +61,22 @@ def rows_of(url):
     """All predictions in the journal."""
     with opened(url) as store:
         return list(read_predictions(store))
+
+
+def entry(*batches, at=1_000_000, caller="", yield_=0.9, pin=PIN, warnings=()):
+    """A journal entry of an answered request."""
+    predictions = [Prediction(batch.id, yield_, yield_ - 0.03, yield_ + 0.03, warnings) for batch in batches]
+    (part,) = split_request(batches, predictions)
+    return JournalEntry(at, "request", caller, "json", pin, part)
+
+
+def append(store, *entries):
+    """Write entries in one transaction."""
+    writer = open_appender(store)
+    try:
+        return writer.append(entries)
+    finally:
+        writer.close()
 
 
 class Load:

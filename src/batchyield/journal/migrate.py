@@ -2,15 +2,22 @@
 
 from pathlib import Path
 
-from sqlalchemy import Column, Connection, MetaData, String, Table, insert, select
+from sqlalchemy import Column, Connection, MetaData, String, Table, insert, select, text
 
-from batchyield.errors import JournalError
+from batchyield.errors import DatabaseUnavailableError, JournalError
 from batchyield.journal.database import UPGRADE_LOCK, Database
+from batchyield.journal.failures import GRANTS, READ_ONLY
 from batchyield.journal.tables import metadata
 
 _VERSIONS = Path(__file__).parent / "migrations/versions"
 KNOWN_REVISIONS = tuple(sorted(file.stem[1:] for file in _VERSIONS.glob("v[0-9]*.py")))
 """Schema revisions, oldest first; each names its migration's file."""
+
+_MISSING_PRIVILEGES = """
+SELECT privilege || ' on ' || name
+FROM unnest(CAST(:tables AS text[])) AS name, unnest(CAST('{SELECT,INSERT}' AS text[])) AS privilege
+WHERE NOT has_table_privilege(name, privilege)
+"""
 
 _version = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
 
@@ -64,7 +71,24 @@ def ensure_schema(database: Database) -> None:
     """
     if database.embedded:
         upgrade_schema(database)
-        return
+        with database.write_transaction():
+            return  # a file that may only be read fails here and not at the first prediction
+    check_schema(database)
+    with database.read_transaction() as connection:
+        missing = ", ".join(connection.execute(text(_MISSING_PRIVILEGES), {"tables": list(metadata.tables)}).scalars())
+        read_only = connection.execute(text("SHOW transaction_read_only")).scalar() == "on"
+    if missing:
+        raise JournalError(f"the role of the journal {database.name} lacks {missing}", GRANTS)
+    if read_only:
+        raise DatabaseUnavailableError(f"the journal {database.name} is read-only", READ_ONLY)
+
+
+def check_schema(database: Database) -> None:
+    """Check that the journal can be read: its schema is at this code's revision.
+
+    Raises:
+        JournalError: it is not, or the database cannot be opened.
+    """
     revision = read_revision(database)
     _check_revision_known(database, revision)
     if revision != newest_revision():

@@ -5,15 +5,13 @@ import time
 from collections.abc import Callable, Sequence
 
 from batchyield.errors import BatchyieldError
-from batchyield.journal.database import Database
+from batchyield.journal.database import RETRY_SECONDS, Database
+from batchyield.journal.failures import explain_failure, is_operational
 from batchyield.journal.insert import Appender, open_appender
 from batchyield.journal.migrate import ensure_schema
 from batchyield.journal.records import JournalEntry
 
 logger = logging.getLogger("batchyield.journal")
-
-RETRY_SECONDS = 0.25
-"""Pause after a failure, during which groups fail at once: an unavailable database costs no request a timeout."""
 
 
 class JournalWriter:
@@ -45,15 +43,16 @@ class JournalWriter:
         except Exception as error:
             self._on_failure()
             unavailable = (BatchyieldError, OSError, self._database.driver.OperationalError)
-            if self._appender is not None and not isinstance(error, unavailable):  # an entry may be the cause
+            if self._appender is not None and not (isinstance(error, unavailable) or is_operational(error)):
                 if len(entries) > 1:  # one bad entry must not fail the others
                     return [self.write([entry])[0] for entry in entries]
                 logger.exception("an answer cannot be journalled")
                 self.close()  # the connection may be at fault all the same
                 return [error]
             if self._failure is None:
-                reason = " ".join(str(error).split())
-                logger.error("the journal %s cannot be written: %s", self._database.name, reason)  # noqa: TRY400
+                reason, remedy = explain_failure(error)
+                text = reason if isinstance(error, BatchyieldError) else f"{reason}; {remedy}"
+                logger.error("the journal %s cannot be written: %s", self._database.name, text)  # noqa: TRY400
             self._failure, self._retry_at = error, time.monotonic() + RETRY_SECONDS
             self.close()
             self._database.close()  # readers must not keep connections to a file or a server that is gone
