@@ -101,12 +101,12 @@ class LineWriter(QueueListener):
         self._ended.wait(seconds)
 
     def dequeue(self, block: bool) -> Any:
-        """Return the next line, after a pause in which more lines collect."""
+        """Return the next line; pause first if there is none, so that the lines of a busy service collect."""
+        if self._lines.empty():
+            self._closing.wait(FLUSH_SECONDS)
         line = self._lines.get(block)
         if line is None:
             self._ended.set()
-        elif self._lines.empty():
-            self._closing.wait(FLUSH_SECONDS)
         return line
 
     def handle(self, record: Any) -> None:
