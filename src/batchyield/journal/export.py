@@ -18,6 +18,8 @@ CSV_COLUMNS = (
     "at", "request", "position", "caller", "format", "version", "revision", "md5",
     "id", "yield", "lower", "upper", "warnings", "measured",
 )  # fmt: skip
+OTHER = "other"
+"""The last column: JSON of the fields that only another schema has."""
 
 
 def parse_time(text: str, now: datetime | None = None) -> int:
@@ -79,7 +81,8 @@ def render_status(status: JournalStatus) -> str:
 def format_json_lines(rows: Iterable[JournalledPrediction]) -> Iterator[str]:
     """Yield a JSON line for each prediction; readings that are null are omitted."""
     for row in rows:
-        inputs = {name: value for name, value in msgspec.structs.asdict(row.batch).items() if value is not None}
+        given = msgspec.structs.asdict(row.batch) | row.other
+        inputs = {name: value for name, value in given.items() if value is not None}
         fields = {
             **{"at": format_time(row.at), "request": row.request, "position": row.position},
             **{"caller": row.caller, "format": row.form, "model": row.pin._asdict()},
@@ -89,8 +92,8 @@ def format_json_lines(rows: Iterable[JournalledPrediction]) -> Iterator[str]:
 
 
 def format_csv_lines(rows: Iterable[JournalledPrediction]) -> Iterator[str]:
-    """Yield a CSV header, then a line for each prediction: response, warnings as `field kind`, readings."""
-    yield _csv_line([*CSV_COLUMNS, *READING_NAMES])
+    """Yield a CSV header, then a line for each prediction: response, warnings as `field kind`, readings, others."""
+    yield _csv_line([*CSV_COLUMNS, *READING_NAMES, OTHER])
     for row in rows:
         p = row.prediction
         warnings = "; ".join(f"{warning.field} {warning.kind}" for warning in p.warnings)
@@ -99,6 +102,7 @@ def format_csv_lines(rows: Iterable[JournalledPrediction]) -> Iterator[str]:
                 *(format_time(row.at), row.request, row.position, row.caller, row.form, *row.pin),
                 *(p.id, p.yield_, p.lower, p.upper, warnings, row.measured),
                 *(getattr(row.batch, name) for name in READING_NAMES),
+                msgspec.json.encode(row.other).decode() if row.other else None,
             ]
         )
 

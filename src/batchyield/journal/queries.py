@@ -11,6 +11,7 @@ from batchyield.journal.database import Database
 from batchyield.journal.records import AnsweringModel, normalize_id
 from batchyield.journal.tables import answer, asked, correction, outcome, pin
 from batchyield.plant.batch import Batch
+from batchyield.plant.other_schemas import fit_schema
 from batchyield.serving.responses import Prediction
 
 Input = TypeVar("Input")
@@ -30,6 +31,7 @@ class JournalledPrediction(msgspec.Struct, frozen=True):
         answer: id of its row in `answer`, whose columns at, request, caller and format it repeats.
         position: position in the request, from 0.
         measured: the yield reported last for the batch, as a fraction; None while unknown.
+        other: what was journalled under another schema and is no reading of this one: field -> value.
     """
 
     answer: int
@@ -42,6 +44,7 @@ class JournalledPrediction(msgspec.Struct, frozen=True):
     batch: Batch
     prediction: Prediction
     measured: float | None
+    other: dict[str, Any] = {}
 
 
 class ModelCount(msgspec.Struct, frozen=True):
@@ -83,6 +86,7 @@ class _Inputs(msgspec.Struct, Generic[Input]):
 
 
 _inputs = msgspec.json.Decoder(_Inputs[Batch])
+_any_inputs = msgspec.json.Decoder(_Inputs[dict[str, Any]])
 _input_ids = msgspec.json.Decoder(_Inputs[_BatchId])
 _predictions = msgspec.json.Decoder(list[Prediction])
 
@@ -150,20 +154,29 @@ def read_answers(connection: Connection, answer_ids: Sequence[int]) -> list[Jour
     """Return the predictions of some answers, in the order of `read_predictions`."""
     query = select(answer, pin.c.version, pin.c.revision, pin.c.md5).join_from(answer, pin)
     query = query.where(answer.c.id.in_(answer_ids)).order_by(answer.c.at, answer.c.id)
-    decoded = [(row, _inputs.decode(row.inputs).inputs) for row in connection.execute(query)]
-    yields = read_yields(connection, [batch.id for _, batches in decoded for batch in batches if batch.id is not None])
+    decoded = [(row, _decode_inputs(row.inputs)) for row in connection.execute(query)]
+    ids = [batch.id for _, inputs in decoded for batch, _ in inputs if batch.id is not None]
+    yields = read_yields(connection, ids)
     result: list[JournalledPrediction] = []
-    for row, batches in decoded:
+    for row, inputs in decoded:
         model = AnsweringModel(row.version, row.revision, row.md5)
-        pairs = zip(batches, _predictions.decode(row.predictions), strict=True)
+        pairs = zip(inputs, _predictions.decode(row.predictions), strict=True)
         result += [
             JournalledPrediction(
                 *(row.id, row.at, row.request, position, row.caller, row.format, model),
-                *(batch, prediction, yields.get(normalize_id(batch.id or ""))),
+                *(batch, prediction, yields.get(normalize_id(batch.id or "")), other),
             )
-            for position, (batch, prediction) in enumerate(pairs, row.first)
+            for position, ((batch, other), prediction) in enumerate(pairs, row.first)
         ]
     return result
+
+
+def _decode_inputs(text: str) -> list[tuple[Batch, dict[str, Any]]]:
+    """Return each batch with the fields that only another schema has; those that it lacks are None."""
+    try:
+        return [(batch, {}) for batch in _inputs.decode(text).inputs]
+    except msgspec.ValidationError:
+        return [fit_schema(given) for given in _any_inputs.decode(text).inputs]
 
 
 def read_batch_ids(connection: Connection, answer_ids: Sequence[int]) -> dict[int, tuple[int, list[str | None]]]:
