@@ -72,6 +72,15 @@ def test_features_of_readings():
 
 
 class TestWindowDrift:
+    def test_reading_added_after_training(self):
+        """A reading that the model was not trained with is not tested; the others are tested as before."""
+        features = {name: profile for name, profile in trained().features.items() if name != "A1"}
+        earlier = msgspec.structs.replace(trained(), features=features)
+        batches = later_batches(200)
+        found = compute_window_drift(earlier, batches, featurize(batches).values, yields_of(batches))
+        assert [reading.reading for reading in found.readings] == [name for name in READING_NAMES if name != "A1"]
+        assert drift_of(found, "A3").psi == drift_of(window_drift(batches), "A3").psi
+
     def test_steady_plant(self):
         """No reading of a steady plant has drifted, nor have the predictions."""
         result = window_drift(later_batches())

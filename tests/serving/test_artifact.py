@@ -12,6 +12,9 @@ from support.service import NAMES, REFERENCE, batches, card, linear_onnx, make_c
 from batchyield.errors import ArtifactError, WriteError
 from batchyield.serving import artifact
 from batchyield.serving.artifact import FILES, golden_rows, open_artifact, read_pins, write_artifact
+from batchyield.serving.predictor import Predictor
+from batchyield.serving.reference_profile import read_reference
+from batchyield.serving.shapley import Explainer
 
 
 @pytest.fixture
@@ -183,20 +186,41 @@ def test_relative_paths(checkout, monkeypatch):
     assert read_pins(*relative) == read_pins(checkout / "dvc.lock", directory)
 
 
-@pytest.mark.parametrize(
-    ("features", "message"),
-    [
-        (tuple(NAMES[:-1]), f"only this code has ['{NAMES[-1]}']"),
-        ((*NAMES, "B99"), "only the model has ['B99']"),
-        (tuple(reversed(NAMES)), "in another order"),
-    ],
-)
-def test_other_features(tmp_path, features, message):
-    """A model with other features is refused with the difference."""
-    make_checkout(tmp_path, features=features)
-    with pytest.raises(ArtifactError) as caught:
+def spoil_golden(root, **fields):
+    """Add fields to each golden batch, as if the model had been trained with other readings."""
+    file = root / "data/model/golden.json"
+    golden = json.loads(file.read_text())
+    golden["batches"] = [batch | fields for batch in golden["batches"]]
+    file.write_text(json.dumps(golden))
+    pin(root)
+
+
+@pytest.mark.parametrize("names", [[n for n in NAMES if n not in ("A1", "A5_in_shift")], NAMES[::-1]])
+def test_earlier_features(tmp_path, names):
+    """A model of fewer features, or in another order, takes its own columns by name."""
+    make_checkout(tmp_path, linear_onnx(names=names), features=tuple(names))
+    spoil_golden(tmp_path, A0=1.0, A5=6)  # a reading that is no more, and one that was a number
+    loaded = opened(tmp_path)
+    assert [feature.name for feature in loaded.predictor.features] == names
+    now = Predictor(linear_onnx())
+    assert loaded.predictor.predict(batches(30)) == now.predict(batches(30))
+    explainer = Explainer(loaded.predictor, read_reference(loaded.reference))
+    assert explainer.explain(batches(3)) == Explainer(now, read_reference(REFERENCE)).explain(batches(3))
+
+
+def test_other_meaning(tmp_path):
+    """A model of fewer features whose columns mean something else now is refused by its golden rows."""
+    make_checkout(tmp_path, linear_onnx(by="A1", names=NAMES[:-1]), features=tuple(NAMES[:-1]))
+    with pytest.raises(ArtifactError, match="golden rows are not predicted as recorded"):
         opened(tmp_path)
-    assert message in str(caught.value)
+
+
+def test_unknown_features(tmp_path):
+    """A model of features that this code does not compute is refused in one sentence that names them."""
+    make_checkout(tmp_path, features=(*NAMES, "B99", "B98"))
+    spoil_golden(tmp_path, B99=1.0)
+    with pytest.raises(ArtifactError, match=r"card.json: the model takes features that .* not compute: B99, B98\n"):
+        opened(tmp_path)
 
 
 def test_golden_mismatch(tmp_path):

@@ -141,7 +141,7 @@ def test_not_a_model():
 def test_other_width():
     """A model with another number of features is refused."""
     with pytest.raises(ArtifactError, match=f"this code sends 'features' with {len(NAMES)} columns"):
-        Predictor(linear_onnx(features=len(NAMES) + 1))
+        Predictor(linear_onnx(names=[*NAMES, "B99"]))
 
 
 def test_missing_interval():

@@ -33,10 +33,10 @@ HALF_WIDTH = 0.03125  # exact in float32
 START_SECONDS = 120  # on a machine that is busy with other tests
 
 
-def linear_onnx(constant=0.5, per_kilogram=0.001, by="B14", features=WIDTH):
+def linear_onnx(constant=0.5, per_kilogram=0.001, by="B14", names=NAMES):
     """A model that answers `constant + per_kilogram * by`, where a missing reading counts as 0."""
-    weights = np.zeros((features, 1), dtype=np.float32)
-    weights[NAMES.index(by), 0] = per_kilogram
+    weights = np.zeros((len(names), 1), dtype=np.float32)
+    weights[names.index(by), 0] = per_kilogram
     constants = {
         "weights": weights,
         "constant": np.float32([constant]),
@@ -56,7 +56,7 @@ def linear_onnx(constant=0.5, per_kilogram=0.001, by="B14", features=WIDTH):
     graph = helper.make_graph(
         nodes,
         "linear",
-        [helper.make_tensor_value_info("features", TensorProto.FLOAT, [None, features])],
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, [None, len(names)])],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None]) for name in ("yield", "lower", "upper")],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )

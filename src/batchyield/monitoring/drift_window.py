@@ -91,7 +91,9 @@ class WindowDrift(msgspec.Struct, frozen=True):
     needed: Annotated[int, Meta(description="batches needed for a verdict")]
     drifted: Annotated[tuple[str, ...], Meta(description="names of the readings that drifted, smallest p first")]
     prediction: PredictionDrift
-    readings: Annotated[tuple[ReadingDrift, ...], Meta(description="all 42, in the plant's order")]
+    readings: Annotated[
+        tuple[ReadingDrift, ...], Meta(description="those that the model was trained with, in the plant's order")
+    ]
 
 
 def compute_window_drift(
@@ -113,6 +115,8 @@ def compute_window_drift(
     cells = list(zip(*map(msgspec.structs.astuple, batches), strict=True))
     measured = []
     for name, feature in FEATURE_OF_READING.items():
+        if feature not in reference.features:  # added after the model was trained
+            continue
         blank = cells[BATCH_FIELDS.index(name)].count(None) if cells else 0
         measured.append(_measure_reading(reference, name, len(batches), blank, values[:, INDEX[feature]]))
         pause()

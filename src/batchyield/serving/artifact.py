@@ -8,14 +8,15 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from batchyield.errors import ArtifactError
 from batchyield.files import md5_of, write_atomic
 from batchyield.plant.batch import Batch
-from batchyield.plant.features import FEATURES
+from batchyield.plant.features import INDEX
+from batchyield.plant.other_schemas import fit_schema
 from batchyield.serving.lockfile import read_lock
 from batchyield.serving.predictor import Predictor
 from batchyield.serving.responses import Card, Prediction
@@ -28,10 +29,15 @@ PREDICTION_TOLERANCE = 1e-6
 OTHER_CODE = "use the code of the commit that trained it, or run `dvc repro`"
 
 
-class Golden(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Golden(msgspec.Struct, frozen=True):
     """Batches and the predictions that the model made for them when it was trained."""
 
     batches: tuple[Batch, ...]
+    predictions: tuple[Prediction, ...]
+
+
+class _StoredGolden(msgspec.Struct, forbid_unknown_fields=True):
+    batches: tuple[dict[str, Any], ...]  # of the schema of the code that trained the model
     predictions: tuple[Prediction, ...]
 
 
@@ -92,19 +98,20 @@ def read_pins(lock: Path, directory: Path) -> dict[str, str]:
 def open_artifact(directory: Path, pins: Mapping[str, str]) -> Artifact:
     """Open a model after all checks: md5 of each file, features of the card, predictions of golden rows.
 
+    A model of an earlier schema opens if this code computes all its features; its golden rows show that they still
+    mean the same.
+
     Raises:
         ArtifactError: a check failed, or a file is missing.
     """
     content = {name: _read_pinned(directory / name, pins.get(name)) for name in FILES}
     card = _decode(content[CARD], directory / CARD, Card)
-    golden = _decode(content[GOLDEN], directory / GOLDEN, Golden)
-    names = tuple(feature.name for feature in FEATURES)
-    if card.features != names:
-        missing, extra = sorted(set(card.features) - set(names)), sorted(set(names) - set(card.features))
-        differ = f"only the model has {missing}, only this code has {extra}" if missing or extra else "in another order"
-        problem = f"names other features than this code makes: {differ}"
+    if unknown := [name for name in card.features if name not in INDEX]:
+        problem = f"the model takes features that this code does not compute: {', '.join(unknown)}"
         raise ArtifactError(str(directory / CARD), problem, OTHER_CODE)
-    predictor = Predictor(content[MODEL], str(directory / MODEL))
+    stored = _decode(content[GOLDEN], directory / GOLDEN, _StoredGolden)
+    golden = Golden(tuple(fit_schema(given)[0] for given in stored.batches), stored.predictions)
+    predictor = Predictor(content[MODEL], str(directory / MODEL), card.features)
     _check_golden_rows(predictor, golden, directory / GOLDEN)
     return Artifact(predictor, card, golden, content[REFERENCE], {name: pins[name] for name in FILES})
 
@@ -121,7 +128,7 @@ def _read_pinned(file: Path, pin: str | None) -> bytes:
     return data
 
 
-Decoded = TypeVar("Decoded", Card, Golden)
+Decoded = TypeVar("Decoded", Card, _StoredGolden)
 
 
 def _decode(data: bytes, file: Path, kind: type[Decoded]) -> Decoded:

@@ -10,12 +10,13 @@ import onnxruntime
 
 from batchyield.errors import ArtifactError
 from batchyield.plant.batch import Batch, CellWarning
-from batchyield.plant.features import FEATURES, Features, featurize
+from batchyield.plant.features import FEATURES, INDEX, Features, featurize
 from batchyield.serving.responses import PREDICTION_DECIMALS, Prediction
 
 INPUT = "features"
 OUTPUTS = ("yield", "lower", "upper")
 SCALE = 10.0**PREDICTION_DECIMALS
+FEATURE_NAMES = tuple(feature.name for feature in FEATURES)
 
 MIN_VECTORIZED = 24
 MAX_VECTORIZED_VALUE = 100.0
@@ -31,14 +32,24 @@ class Predictor:
     Args:
         onnx: bytes from `modelling.onnx_export`.
         source: what errors call the model.
+        names: names of the features that the model takes, in its order, from its card.
+
+    Attributes:
+        features: what the model takes: `FEATURES`, or those that an earlier model was trained on.
 
     Raises:
         ArtifactError: the bytes are not an ONNX model, or it has other inputs and outputs.
     """
 
-    def __init__(self, onnx: bytes, source: str = "model.onnx") -> None:
+    def __init__(self, onnx: bytes, source: str = "model.onnx", names: Sequence[str] = FEATURE_NAMES) -> None:
         self._source = source
-        self._session = _open_session(onnx, source)
+        self._columns = None if tuple(names) == FEATURE_NAMES else np.array([INDEX[name] for name in names], np.intp)
+        self.features = FEATURES if self._columns is None else tuple(FEATURES[i] for i in self._columns)
+        self._session = _open_session(onnx, source, len(names))
+
+    def select(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return the columns that the model takes of a feature matrix [n, len(FEATURES)]."""
+        return values if self._columns is None else values.take(self._columns, 1)
 
     def predict(
         self,
@@ -60,7 +71,7 @@ class Predictor:
             return []
         if features is None:
             features = featurize(batches)
-        yields, lower, upper = self.predict_matrix(features.values)
+        yields, lower, upper = self.predict_matrix(self.select(features.values))
         # A NaN or an infinity anywhere survives the sum, so the common case costs one pass.
         if not math.isfinite(sum(yields) + sum(lower) + sum(upper)):
             triples = zip(yields, lower, upper, strict=True)
@@ -76,13 +87,13 @@ class Predictor:
         return list(map(Prediction, map(_get_id, batches), yields, lower, upper, warnings))
 
     def predict_matrix(self, values: npt.NDArray[np.float32]) -> tuple[list[float], list[float], list[float]]:
-        """Return yields, lower and upper interval ends [n each], rounded, for a feature matrix [n, len(FEATURES)]."""
+        """Return yields, lower and upper interval ends [n each], rounded, for a matrix [n, len(self.features)]."""
         numbers = _round_decimals(np.concatenate(self._session.run(OUTPUTS, {INPUT: values}), dtype=np.float64))
         n = len(values)
         return numbers[:n], numbers[n : 2 * n], numbers[2 * n :]
 
     def predict_yields(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """Return the yields [n], not rounded, for a feature matrix [n, len(FEATURES)]."""
+        """Return the yields [n], not rounded, for a matrix [n, len(self.features)]."""
         return np.asarray(self._session.run(OUTPUTS[:1], {INPUT: values})[0], dtype=np.float64)
 
 
@@ -98,7 +109,7 @@ def _round_decimals(numbers: npt.NDArray[np.float64]) -> list[float]:
     return rounded
 
 
-def _open_session(onnx: bytes, source: str) -> onnxruntime.InferenceSession:
+def _open_session(onnx: bytes, source: str, width: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     # One thread: requests are the unit of parallelism, and the order of summation stays fixed.
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -110,10 +121,10 @@ def _open_session(onnx: bytes, source: str) -> onnxruntime.InferenceSession:
         raise ArtifactError(source, f"is not a model that onnxruntime can open: {error}") from error
     inputs = [(i.name, i.type, len(i.shape), i.shape[-1]) for i in session.get_inputs()]
     outputs = [o.name for o in session.get_outputs()]
-    if inputs != [(INPUT, "tensor(float)", 2, len(FEATURES))] or not set(OUTPUTS) <= set(outputs):
+    if inputs != [(INPUT, "tensor(float)", 2, width)] or not set(OUTPUTS) <= set(outputs):
         raise ArtifactError(
             source,
-            f"takes {inputs} and returns {outputs}; this code sends '{INPUT}' with {len(FEATURES)} columns of float32 "
+            f"takes {inputs} and returns {outputs}; this code sends '{INPUT}' with {width} columns of float32 "
             f"and reads {', '.join(OUTPUTS)}",
             "use the code of the commit that trained it, or run `dvc repro`",
         )

@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from batchyield.errors import ArtifactError
 from batchyield.plant.batch import Batch
-from batchyield.plant.features import FEATURES, featurize
+from batchyield.plant.features import featurize
+from batchyield.plant.features.catalogue import Feature
 from batchyield.serving.predictor import Predictor
 from batchyield.serving.reference_profile import Profile, Reference
 from batchyield.serving.responses import PREDICTION_DECIMALS, Contribution, Explanation
@@ -38,7 +39,7 @@ class Explainer:
         source: what errors call the profile.
 
     Attributes:
-        typical: features of the typical batch [len(FEATURES)].
+        typical: features of the typical batch [k], those that the model takes.
         baseline: its predicted yield.
 
     Raises:
@@ -47,10 +48,10 @@ class Explainer:
 
     def __init__(self, predictor: Predictor, reference: Reference, source: str = "reference.json") -> None:
         self._predictor, self._source = predictor, source
-        self.typical = _typical_features(reference, source)
+        self.typical = _typical_features(predictor.features, reference, source)
         self.baseline = float(self._predict(self.typical[None])[0])
         # Sampled once for all features and restricted to those that differ, so a row's result depends on that row only.
-        self._sort_keys = np.random.default_rng(SEED).random((PERMUTATION_PAIRS, len(FEATURES)))
+        self._sort_keys = np.random.default_rng(SEED).random((PERMUTATION_PAIRS, len(self.typical)))
 
     def explain(self, batches: Sequence[Batch], top: int = TOP_CONTRIBUTIONS) -> list[Explanation]:
         """Return one explanation for each batch, in order; the result does not depend on the other batches.
@@ -59,17 +60,17 @@ class Explainer:
         """
         if not batches:
             return []
-        values = featurize(batches).values
+        values = self._predictor.select(featurize(batches).values)
         yields, _, _ = self._predictor.predict_matrix(values)
         return [self._explain_row(row, yield_, top) for row, yield_ in zip(values, yields, strict=True)]
 
     def shapley_values(self, row: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """Return the Shapley values [len(FEATURES)] of one batch's features [len(FEATURES)], as yields, not rounded.
+        """Return the Shapley values [k] of one batch's features [k], as yields, not rounded.
 
         They sum to the row's yield minus the baseline, and are exactly 0 where the row equals the typical batch and for
         features that the model does not use.
         """
-        effects = np.zeros(len(FEATURES))
+        effects = np.zeros(len(row))
         differ = np.flatnonzero(~((row == self.typical) | (np.isnan(row) & np.isnan(self.typical))))
         if len(differ):
             ranks = self._sort_keys[:, differ].argsort(axis=1).argsort(axis=1)
@@ -84,7 +85,7 @@ class Explainer:
         steps = np.arange(count + 1)
         rows = np.tile(self.typical, (permutations, count + 1, 1))
         rows[:, :, differ] = np.where(ranks[:, None] < steps[:, None], row[differ], self.typical[differ])
-        yields = self._predict(rows.reshape(-1, len(FEATURES))).reshape(permutations, count + 1)
+        yields = self._predict(rows.reshape(-1, len(self.typical))).reshape(permutations, count + 1)
         mean: npt.NDArray[np.float64] = np.take_along_axis(np.diff(yields, axis=1), ranks, axis=1).mean(axis=0)
         return mean
 
@@ -93,8 +94,9 @@ class Explainer:
         # A stable sort: equal effects keep the order of the features.
         largest = [i for i in np.argsort(-np.abs(effects), kind="stable")[:top].tolist() if effects[i]]
         baseline = round(self.baseline, PREDICTION_DECIMALS)
+        features = self._predictor.features
         contributions = tuple(
-            Contribution(FEATURES[i].name, _number(row[i]), _number(self.typical[i]), float(effects[i]))
+            Contribution(features[i].name, _number(row[i]), _number(self.typical[i]), float(effects[i]))
             for i in largest
         )
         # Includes the rounding errors, so that the sum is the predicted yield; + 0.0 turns -0.0 into 0.0.
@@ -112,10 +114,10 @@ class Explainer:
         return yields
 
 
-def _typical_features(reference: Reference, source: str) -> npt.NDArray[np.float32]:
-    """Return the features of the typical batch [len(FEATURES)]: medians, or NaN if mostly missing in training."""
+def _typical_features(features: Sequence[Feature], reference: Reference, source: str) -> npt.NDArray[np.float32]:
+    """Return these features [k] of the typical batch: medians, or NaN if mostly missing in training."""
     try:
-        return np.array([_median(reference.features[feature.name]) for feature in FEATURES], dtype=np.float32)
+        return np.array([_median(reference.features[feature.name]) for feature in features], dtype=np.float32)
     except KeyError as error:
         problem = f"has no profile of the feature {error}"
         raise ArtifactError(source, problem, "use the code of the commit that trained it, or run `dvc repro`") from None

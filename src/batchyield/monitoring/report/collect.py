@@ -11,7 +11,7 @@ from batchyield.journal.queries import JournalledPrediction, ModelCount, count_b
 from batchyield.monitoring.drift_window import ReadingDrift
 from batchyield.monitoring.findings import Findings, compute_findings
 from batchyield.monitoring.recent_batches import read_recent_batches
-from batchyield.plant.batch import READINGS, Reading
+from batchyield.plant.batch import READING_NAMES, READINGS, Reading
 from batchyield.plant.features import FEATURES, INDEX, featurize
 from batchyield.plant.features.catalogue import Feature
 from batchyield.serving.artifact import Artifact
@@ -52,7 +52,7 @@ class ReportData(NamedTuple):
 
     Attributes:
         rows: the batches of the report, each once, oldest first.
-        readings: all 42 in the plant's order.
+        readings: those that the model was trained with, in the plant's order.
         others: predictions of other models in the same time.
         truncated: whether there were more than `MAX_BATCHES`.
     """
@@ -74,9 +74,10 @@ def collect_report(database: Database, artifact: Artifact, since: int | None, un
     findings = compute_findings(reference, artifact.card, rows, [row for row in rows if row.measured is not None])
     values = featurize([row.batch for row in rows]).values
     readings = []
-    for reading, drift in zip(READINGS, findings.window.readings, strict=True):
+    for drift in findings.window.readings:
         column = values[:, INDEX[drift.feature]].astype(np.float64)
         present, feature = column[~np.isnan(column)], FEATURES[INDEX[drift.feature]]
+        reading = READINGS[READING_NAMES.index(drift.reading)]
         readings.append(ReadingComparison(reading, feature, drift, reference.features[drift.feature], present))
     with database.read_transaction() as connection:
         others = [model for model in count_by_model(connection, since, until) if model.md5 != artifact.md5]
