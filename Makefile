@@ -7,10 +7,16 @@ COMPOSE = $(if $(VERSION),VERSION=$(VERSION) )docker compose $(addprefix --profi
 VENV := .venv
 REVIEW := .cache/review
 DOCS := .cache/docs
+COMMA := ,
 STAMP := $(VENV)/.made-from-locks
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Where it is set and uv, which compiles nothing, made .venv, each start of Python compiles all it imports: 4.5 s instead of 1.4.
 unexport PYTHONDONTWRITEBYTECODE
+# No proxy reaches servers on this machine, such as the embedded S3 server.
+ifneq ($(or $(no_proxy),$(NO_PROXY)),*)
+export no_proxy := $(addsuffix $(COMMA),$(or $(no_proxy),$(NO_PROXY)))127.0.0.1,localhost,::1
+export NO_PROXY := $(no_proxy)
+endif
 
 .DEFAULT_GOAL := help
 .PHONY: $(shell sed -nE 's/^([a-z0-9-]+):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
@@ -172,6 +178,7 @@ secrets: setup ## create the missing parts of secrets/ and .env for Docker Compo
 
 image: setup ## fetch and check the pinned model, and build the image of the service: make image [VERSION=1.4.0] [PROFILE=scale]
 	@batchyield data s3 start $(S3) && { dvc pull --quiet train || $(MAKE) --no-print-directory repro; }
+	@find data/model -type l -exec dvc unprotect {} + # Docker would copy a link into DVC's cache as a link
 	@python -c 'from api.inference.hot_swap import open_pinned; from api.settings import read_settings; open_pinned(read_settings())'
 	@REVISION=$$(git rev-parse HEAD)$$(git diff --quiet HEAD -- Dockerfile api dvc.lock requirements src || echo -dirty) \
 	  $(COMPOSE) build api $(if $(filter scale,$(PROFILE)),scheduler)
@@ -185,8 +192,8 @@ down: ## drain and stop all containers; volumes stay
 logs: ## follow the log of the service
 	@$(COMPOSE) logs --follow --tail 100 api
 
-s3-start: setup ## start the embedded S3 server in the background
-	@batchyield data s3 start $(S3)
+s3-start: setup ## start the embedded S3 server in the background, and fetch the raw data
+	@batchyield data s3 start $(S3) && batchyield data fetch
 
 s3-stop: setup ## stop the embedded S3 server
 	@batchyield data s3 stop $(S3)

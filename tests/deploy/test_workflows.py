@@ -1,12 +1,11 @@
 """Workflows against the Makefile and the command line; `make lint` checks them with actionlint and zizmor."""
 
-import os
 import re
 import shutil
 
 import pytest
 import yaml
-from support.commands import ROOT, run
+from support.commands import ROOT, make_setup_current, run
 
 from batchyield.cli.__main__ import build_parser
 from batchyield.versioning import git
@@ -23,9 +22,7 @@ def clone(tmp_path_factory):
     """Return what a runner has after its checkout, with an environment that counts as fresh."""
     root = tmp_path_factory.mktemp("runner") / "clone"
     git.copy_working_tree(ROOT, root)
-    (root / ".made").mkdir()
-    (root / ".made/.made-from-locks").touch()
-    os.utime(root / ".made/.made-from-locks", (2**32,) * 2)
+    make_setup_current(root)
     return root
 
 

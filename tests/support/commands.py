@@ -15,6 +15,24 @@ QUICK = [*EVALUATED, "model=ridge"]
 """What makes a rebuild take seconds."""
 
 
+def choose_quick(root):
+    """Makes QUICK the choices of conf/, which params.yaml must equal for `make repro`."""
+    conf = root / "conf/config.yaml"
+    text = (
+        conf.read_text()
+        .replace("model: line_trees", "model: ridge")
+        .replace("evaluation: default", "evaluation: quick")
+    )
+    conf.write_text(f"{text}\nevaluation:\n  folds: 2\n  repeats: 2\n  bootstrap: 50\n")
+
+
+def make_setup_current(root):
+    """Makes `.made` count as the environment of the Makefile (`VENV=.made`), so that the suite's own is used."""
+    (root / ".made").mkdir()
+    (root / ".made/.made-from-locks").touch()
+    os.utime(root / ".made/.made-from-locks", (2**32,) * 2)
+
+
 def run(*command, cwd, check=True, **environment):
     """Runs a command as a user would in an activated environment; returns the completed process, output as text."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

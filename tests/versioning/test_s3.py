@@ -5,6 +5,7 @@ import time
 
 import botocore.exceptions
 import pytest
+from dvc.config import Config
 
 from batchyield.errors import ConfigError, ConflictError
 from batchyield.versioning import git
@@ -73,6 +74,11 @@ class TestServer:
         with pytest.raises(botocore.exceptions.ClientError):
             embedded_s3.client(stranger).list_objects_v2(Bucket=embedded_s3.BUCKET)
 
+    def test_exact_key(self, server):
+        """A longer key that begins with the same letters is another object."""
+        embedded_s3.put_object(server, "raw/batches.csv.2025-old", OBJECT)
+        assert not embedded_s3.has_object(server, "raw/batches.csv")
+
     def test_port_taken(self, tmp_path):
         """A port in use is named with a remedy."""
         with socket.socket() as holder:
@@ -89,8 +95,8 @@ class TestServer:
         try:
             assert "already" in embedded_s3.start(server)
         finally:
-            assert "stopped" in embedded_s3.stop(server)
-        assert "no embedded S3 server" in embedded_s3.stop(server)
+            assert "stopped" in embedded_s3.stop(server.root)
+        assert "no embedded S3 server" in embedded_s3.stop(server.root)
 
 
 @pytest.fixture
@@ -114,21 +120,49 @@ class TestRemotes:
         assert local.stat().st_mode & 0o077 == 0
         assert remotes.embedded_server(9777, project) == server, "keys are made once"
 
-    @pytest.mark.parametrize("setting", ["endpointurl = https://s3.example.org", "url = s3://plant.example.org/data"])
-    @pytest.mark.parametrize("file", ["config", "config.local"])
-    def test_real_s3_unchanged(self, project, file, setting):
-        """Remotes on a real S3 are never overwritten."""
-        config = project / ".dvc" / file
-        kept = config.read_text() if config.exists() else "['remote \"source\"']\n"
-        name = setting.split(" = ")[0]
-        lines = [
-            line
-            for line in kept.splitlines()
-            if not (name == "url" and "s3://batchyield" in line and "dvc" not in line)
-        ]
-        lines.insert(1, f"    {setting}")
-        config.write_text("\n".join(lines) + "\n")
-        with pytest.raises(ConfigError, match=r"example\.org"):
+    @pytest.mark.parametrize(
+        "setting",
+        [
+            {"endpointurl": "https://s3.example.org"},
+            {"endpointurl": "http://localhost:9000"},
+            {"endpointurl": f"http://{embedded_s3.HOST}:9000", "access_key_id": "TEAMKEY", "secret_access_key": "s"},
+            {"url": "s3://plant-archive/yield"},
+            {"profile": "plant"},
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("level", ["repo", "local"])
+    @pytest.mark.parametrize("name", remotes.REMOTES)
+    def test_own_settings_unchanged(self, project, level, name, setting):
+        """Settings of a remote elsewhere stay as they are; the other remote is still on the embedded server."""
+        with Config(dvc_dir=str(project / ".dvc")).edit(level) as config:
+            config["remote"].setdefault(name, {}).update(setting)
+        before = Config(dvc_dir=str(project / ".dvc")).read()["remote"][name]
+        server = remotes.embedded_server(9777, project)
+        after = Config(dvc_dir=str(project / ".dvc")).read()["remote"]
+        (other,) = set(remotes.REMOTES) - {name}
+        assert after[name] == before
+        assert (after[other]["endpointurl"], remotes.embedded_remotes(project)) == (server.url, (other,))
+
+    def test_no_embedded_server(self, project):
+        """If both remotes are elsewhere, an embedded server is refused by their addresses, and nothing is written."""
+        with Config(dvc_dir=str(project / ".dvc")).edit() as config:
+            config["remote"] = {name: {"url": f"s3://plant-archive/{name}"} for name in remotes.REMOTES}
+        with pytest.raises(ConfigError, match="s3://plant-archive/source and s3://plant-archive/storage"):
             remotes.embedded_server(9777, project)
-        local = project / ".dvc" / "config.local"
-        assert not local.exists() or "9777" not in local.read_text()
+        with remotes.started(project) as server:
+            assert server is None
+        assert not (project / ".dvc/config.local").exists()
+
+    def test_bucket_variable(self, project, monkeypatch):
+        """BATCHYIELD_BUCKET names the bucket of both remotes; a workspace of its own keeps the embedded server."""
+        monkeypatch.setenv(remotes.BUCKET_VARIABLE, "s3://plant-archive/yield/")
+        assert remotes.embedded_remotes(project) == ()
+        remote = remotes.s3_client("storage", project)
+        assert (remote.bucket, remote.prefix) == ("plant-archive", "yield/dvc")
+        assert remotes.location(project) == "s3://plant-archive/yield and s3://plant-archive/yield/dvc"
+        server = remotes.embedded_server(9778, project, workspace=True)
+        local = Config(dvc_dir=str(project / ".dvc")).read("local")["remote"]
+        assert (local["storage"]["url"], local["storage"]["endpointurl"]) == ("s3://batchyield/dvc", server.url)
+        with pytest.raises(ConfigError, match=r"plant-archive/yield, but .dvc/config.local has other settings"):
+            remotes.location(project)

@@ -4,7 +4,7 @@ import signal
 import sys
 
 from batchyield.cli import data, deploy, drift, experiments, journal, keys, model, pin, release, review
-from batchyield.cli.options import Parser, missing_package
+from batchyield.cli.options import Parser, exempt_loopback_from_proxies, missing_package
 from batchyield.errors import BatchyieldError
 
 NOUNS = (data, pin, model, experiments, review, release, deploy, journal, keys, drift)
@@ -35,6 +35,7 @@ def build_parser() -> Parser:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code; an expected error is printed without a traceback."""
     options = build_parser().parse_args(arguments)
+    exempt_loopback_from_proxies()
     # So that a command stops what it started, as it does at Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

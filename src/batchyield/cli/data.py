@@ -43,7 +43,8 @@ def add_commands(program: Parser) -> None:
     demo.add_argument("--no-serve", action="store_true", help="end after the comparison")
 
     s3 = data.add_noun("s3", "The embedded S3 server: start, stop, status.")
-    s3.add("start", _s3_start, "Start the embedded S3 server in the background.", s3=True)
+    about = "Start the embedded S3 server in the background; does nothing if the DVC remotes are elsewhere."
+    s3.add("start", _s3_start, about, s3=True)
     s3.add("stop", _s3_stop, "Stop the embedded S3 server.", s3=True)
     s3.add("status", _s3_status, "Report whether the embedded S3 server answers.", "--json", json=True, s3=True)
 
@@ -112,20 +113,24 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _s3_start(options: argparse.Namespace) -> None:
+    from batchyield.versioning.storage.demo_remote import start_s3
+
+    print(start_s3(options.s3_port))
+
+
+def _s3_stop(_: argparse.Namespace) -> None:
     from batchyield.versioning.storage import embedded_s3, remotes
 
-    print(embedded_s3.start(remotes.embedded_server(options.s3_port)))
-
-
-def _s3_stop(options: argparse.Namespace) -> None:
-    from batchyield.versioning.storage import embedded_s3, remotes
-
-    print(embedded_s3.stop(remotes.embedded_server(options.s3_port)))
+    print(embedded_s3.stop(remotes.ROOT))
 
 
 def _s3_status(options: argparse.Namespace) -> int:
     from batchyield.versioning.storage import embedded_s3, remotes
 
+    if not remotes.embedded_remotes(Path()):
+        text = f"the DVC remotes are {remotes.location(Path())}; the embedded server is not used"
+        print_result({"url": None, "healthy": False}, options, lambda _: text)
+        return 1
     server = remotes.embedded_server(options.s3_port)
     healthy = embedded_s3.is_healthy(server)
     text = f"{server.url} {'answers' if healthy else 'does not answer'}"

@@ -93,6 +93,17 @@ def missing_package(error: ModuleNotFoundError) -> MissingToolError:
     return MissingToolError(f"{error.name} is not installed", f"install the extra: pip install 'batchyield[{extra}]'")
 
 
+def exempt_loopback_from_proxies() -> None:
+    """Add this machine to NO_PROXY, for this process and all that it starts: no proxy reaches its own servers.
+
+    The usual value `localhost` does not match 127.0.0.1, and botocore knows no address ranges.
+    """
+    given = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    if given != "*":
+        missing = [host for host in ("127.0.0.1", "localhost", "::1") if host not in given.split(",")]
+        os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(filter(None, [given, *missing]))
+
+
 def add_json_option(parser: argparse.ArgumentParser, about: str = "print the result as JSON") -> None:
     """Add `--json`, for a result that a program reads."""
     parser.add_argument("--json", action="store_true", help=about)

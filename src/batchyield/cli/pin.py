@@ -27,6 +27,8 @@ def _verify(options: argparse.Namespace) -> int:
 
     result = verify(options.rev, s3_port=options.s3_port, progress=print_progress)
     print_result(result, options, render)
+    if options.json and not result.same:
+        print_progress(render(result))  # standard output usually goes to a file
     return 0 if result.same else 1
 
 

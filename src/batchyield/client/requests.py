@@ -49,6 +49,8 @@ RequestFlow: TypeAlias = Generator[httpx.Request, httpx.Response | None, Result]
 
 URL_VARIABLE, KEY_VARIABLE = "BATCHYIELD_URL", "BATCHYIELD_API_KEY"
 DEFAULT_URL = "http://127.0.0.1:8000"
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+"""Hosts that are never reached through a proxy."""
 
 MIN_COMPRESSED_BYTES = 64 * 2**10
 """Size of a body from which compression pays: a smaller one is sent before it could be compressed."""
@@ -67,6 +69,7 @@ def http_options(url: str | None, key: str | None, timeout: float) -> dict[str, 
         "base_url": url or os.environ.get(URL_VARIABLE) or DEFAULT_URL,
         "headers": {"accept": "application/json"} | ({"authorization": f"Bearer {key}"} if key else {}),
         "timeout": timeout,
+        "mounts": {f"all://{host}": None for host in LOOPBACK},
     }
 
 

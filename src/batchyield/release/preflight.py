@@ -1,5 +1,6 @@
 """Checks before a release: everything that users of the release rely on."""
 
+import contextlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -17,8 +18,8 @@ from batchyield.versioning import hydra_params
 from batchyield.versioning.git import git
 from batchyield.versioning.provenance.trace import trace
 from batchyield.versioning.revisions import resolve_commit
-from batchyield.versioning.storage.audit import audit
-from batchyield.versioning.storage.s3_objects import ObjectState
+from batchyield.versioning.storage import remotes
+from batchyield.versioning.storage.audit import audit, copy_problems
 
 LIBRARY = "src/batchyield"
 
@@ -64,7 +65,8 @@ def run_checks(root: Path = Path(), *, offline: bool = False, s3_port: int | Non
     }
     if not offline:
         checks["the storage holds all that the lock pins"] = lambda: _storage(root, s3_port)
-    return tuple(Check(name, tuple(_problems(check))) for name, check in checks.items())
+    with contextlib.nullcontext() if offline else remotes.started(root, s3_port):
+        return tuple(Check(name, tuple(_problems(check))) for name, check in checks.items())
 
 
 def _problems(check: Callable[[], Iterable[str] | None]) -> Iterable[str]:
@@ -96,5 +98,4 @@ def _library(head: str, root: Path) -> list[str]:
 
 def _storage(root: Path, s3_port: int | None) -> list[str]:
     result = audit(root, s3_port=s3_port)
-    damaged = [copy for copy in result.copies if copy.state is not ObjectState.INTACT]
-    return [f"{copy.path} is {copy.state} in {result.storage}: `dvc push`" for copy in damaged]
+    return list(copy_problems(result.copies, result.storage))

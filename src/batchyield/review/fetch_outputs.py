@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from batchyield.errors import CommandError, ConfigError, StorageError
+from batchyield.errors import CommandError, StorageError
 from batchyield.review.report.charts import LEARNING
 from batchyield.review.review import PREDICTED
 from batchyield.review.revision import Revision, merge_base
@@ -33,13 +33,8 @@ def fetch_outputs(
         StorageError: the raw data cannot be found.
         CommandError: a stage failed.
     """
-    with remotes.started(root, s3_port):
-        try:
-            server = remotes.embedded_server(s3_port, root)
-        except ConfigError:
-            pass  # the remotes are on a real S3
-        else:
-            progress(f"S3       {seed_bucket(server)}")
+    with remotes.started(root, s3_port) as server:
+        progress(f"S3       {seed_bucket(server, root) if server else remotes.location(root)}")
         try:
             dvc("pull", cwd=root, quiet=True)
             progress("HEAD     all outputs from cache and storage")
@@ -59,7 +54,7 @@ def _fetch_base(base: Revision, progress: Callable[[str], None]) -> None:
         progress(f"{base.name[:8]} rebuilt, since neither cache nor storage has its outputs")
         root = base.root.resolve()
         with remotes.scratch_clone(root, str(base.revision)) as scratch:  # it shares the checkout's DVC cache
-            dvc("cache", "dir", "--local", str(root / ".dvc" / "cache"), cwd=scratch, quiet=True)
+            dvc("cache", "dir", "--local", str(remotes.cache_dir(root)), cwd=scratch, quiet=True)
             raw_data.fetch(scratch)
             dvc("repro", "--quiet", cwd=scratch)
         base.fetch(wanted)

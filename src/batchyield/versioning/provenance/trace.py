@@ -180,7 +180,7 @@ def _rebuild_commands(subjects: tuple[File, ...], revision: str, root: Path) -> 
     elif all(subject.path in in_git for subject in subjects):
         return
     folder = f"../batchyield-{short}"
-    embedded = (root / ".dvc").is_dir() and not remotes.external_location(root)
+    embedded = (root / ".dvc").is_dir() and bool(remotes.embedded_remotes(root))
     if embedded:
         yield "batchyield data s3 start  # the embedded S3 server of this checkout, which has the raw data"
     yield f"git clone --no-checkout . {folder}"

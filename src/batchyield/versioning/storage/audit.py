@@ -61,8 +61,7 @@ def audit(root: Path = Path(), *, s3_port: int | None = None) -> Audit:
         copies = tuple(_copies(storage, [(raw_data.DATA.as_posix(), pin.outs[0].md5), *expected]))
         pinned = read_pinned_hashes(root)
         orphans = _orphans(storage, pinned, copies)
-    damaged = (copy for copy in copies if copy.state is not ObjectState.INTACT)
-    problems = (*_source_problems(source, copies[0]), *map(_copy_problem, damaged))
+    problems = (*_source_problems(source, copies[0]), *copy_problems(copies, storage.url()))
     warnings = tuple(_warnings(source, copies[0], orphans, pinned))
     return Audit(problems, warnings, source, storage.url(), copies, orphans, pinned.revisions)
 
@@ -135,6 +134,17 @@ def _orphans(storage: remotes.Remote, pinned: PinnedHashes, copies: tuple[Stored
     ]
     named |= {copy.key for copy in _copies(storage, folders)}
     return tuple(Orphan(key, size) for key, size in objects.items() if key not in named)
+
+
+def copy_problems(copies: tuple[StoredCopy, ...], storage: str) -> Iterator[str]:
+    """Return a message for each missing or corrupt copy; a single one if nothing was ever pushed."""
+    if len(copies) > 1 and all(copy.state is ObjectState.MISSING for copy in copies):
+        yield (
+            f"{storage} has none of the {len(copies)} pinned files; run `batchyield data mirror` and `dvc push` "
+            "where they are"
+        )
+    else:
+        yield from (_copy_problem(copy) for copy in copies if copy.state is not ObjectState.INTACT)
 
 
 def _copy_problem(copy: StoredCopy) -> str:

@@ -7,7 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from batchyield.errors import ArtifactError, ConfigError
+from batchyield.errors import ArtifactError, ConfigError, ConflictError
+from batchyield.files import md5_of
 from batchyield.plant.simulator import simulate
 from batchyield.serving.lockfile import read_lock
 from batchyield.versioning import git, hydra_params
@@ -20,11 +21,13 @@ say = functools.partial(print, flush=True)
 """Print a line of progress."""
 
 
-def seed_bucket(server: embedded_s3.Server) -> str:
-    """Write the sample plant's batches to the embedded bucket unless it has raw data; return a message."""
+def seed_bucket(server: embedded_s3.Server, root: Path = Path()) -> str:
+    """Write the sample plant's batches to an empty embedded bucket if `root` pins them; return a message."""
     if embedded_s3.has_object(server, raw_data.KEY):
         return f"the bucket already holds {raw_data.KEY}"
-    embedded_s3.put_object(server, raw_data.KEY, simulate().csv())
+    if md5_of(sample := simulate().csv()) != raw_data.read_pin(root).md5:
+        return f"the bucket has no {raw_data.KEY}, and the pinned raw data are not the sample plant's"
+    embedded_s3.put_object(server, raw_data.KEY, sample)
     return f"put the sample plant's batches at {raw_data.KEY}"
 
 
@@ -54,11 +57,13 @@ def demo(s3_port: int | None, host: str, port: int, *, serving: bool = True) -> 
 
     Raises:
         ArtifactError: an output differs from the commit.
+        ConflictError: another program uses the port.
     """
     begun = time.monotonic()
-    server = remotes.embedded_server(s3_port)
-    with embedded_s3.running(server):
-        say(f"S3       {server.url} over {remotes.ROOT}/; {seed_bucket(server)}")
+    if serving:
+        _require_port(host, port)
+    with remotes.started(Path(), s3_port) as server:
+        say(f"S3       {server.url} over {remotes.ROOT}/; {seed_bucket(server)}" if server else _elsewhere())
         for message in raw_data.clean_cache():
             say(message)
         say(f"raw data {raw_data.fetch()}")
@@ -77,10 +82,35 @@ def demo(s3_port: int | None, host: str, port: int, *, serving: bool = True) -> 
             )
         say(f"  all {len(rows)} outputs are the committed bytes, after {time.monotonic() - begun:.0f} s\n")
         code = run_service(Path(), host, port) if serving else 0
-    say(
-        "\nstopped. `make s3-start` starts the S3 server alone for `dvc push` and `dvc pull`; `make serve` the service."
-    )
+    if server:
+        say(
+            "\nstopped, and the S3 server with it. `make s3-start` starts it alone, which `dvc repro`, `dvc exp run`, "
+            "`dvc push` and `dvc pull` need; `make serve` starts the service."
+        )
     return code
+
+
+def start_s3(s3_port: int | None) -> str:
+    """Start the embedded server in the background and seed its bucket; return a message.
+
+    Does nothing if both remotes are elsewhere.
+    """
+    if not remotes.embedded_remotes(Path()):
+        return _elsewhere()
+    server = remotes.embedded_server(s3_port)
+    return f"{embedded_s3.start(server)}\n{seed_bucket(server)}"
+
+
+def _elsewhere() -> str:
+    return f"S3       {remotes.location(Path())}; the embedded server is not needed"
+
+
+def _require_port(host: str, port: int) -> None:
+    if port and embedded_s3.is_taken(port, host):
+        raise ConflictError(
+            f"{host} port {port} cannot be had: another program uses it",
+            f"stop that program, or choose another port: --port {port + 1}, with make PORT={port + 1}",
+        )
 
 
 def rebuild_on(
@@ -92,13 +122,16 @@ def rebuild_on(
 
     Raises:
         ConfigError: there is no such file.
+        ConflictError: another program uses the port.
         CommandError: a stage failed, for example because the data break the contract.
     """
     if not data.is_file():
         raise ConfigError(f"{data} is not a file", "name the plant's CSV: `make repro-real DATA=path/to/batches.csv`")
+    if serving:
+        _require_port(host, port)
     root = git.copy_working_tree(Path(), target)
     hydra_params.write_params(root, overrides)
-    server = remotes.embedded_server(s3_port, root, fallback=remotes.PORT + 1)
+    server = remotes.embedded_server(s3_port, root, workspace=True)
     with embedded_s3.running(server):
         embedded_s3.put_object(server, raw_data.KEY, data.read_bytes())
         dvc("update", str(raw_data.PIN), cwd=root)

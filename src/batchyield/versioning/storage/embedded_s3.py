@@ -19,7 +19,11 @@ from batchyield.errors import ConflictError, MissingToolError, ServiceError
 
 HOST = "127.0.0.1"
 BUCKET = "batchyield"
+KEY = "batchyield"
+"""Access key id; the secret differs between checkouts."""
+
 START_SECONDS = 15.0
+PID_FILE = "rclone.pid"
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Server:
 
     @property
     def pid_file(self) -> Path:
-        return self.root / "rclone.pid"
+        return self.root / PID_FILE
 
     @property
     def log_file(self) -> Path:
@@ -45,7 +49,7 @@ class Server:
 
 
 def client(server: Server) -> Any:
-    """Return a botocore S3 client of the server, with short timeouts because it is on loopback."""
+    """Return a botocore S3 client of the server: short timeouts and no proxy, because it is on loopback."""
     import botocore.config
     import botocore.session
 
@@ -55,19 +59,24 @@ def client(server: Server) -> Any:
         endpoint_url=server.url,
         aws_access_key_id=server.key,
         aws_secret_access_key=server.secret,
-        config=botocore.config.Config(connect_timeout=2, read_timeout=5, retries={"max_attempts": 1}),
+        config=botocore.config.Config(connect_timeout=2, read_timeout=5, retries={"max_attempts": 1}, proxies={}),
     )
 
 
 def is_healthy(server: Server) -> bool:
     """Return whether a server that accepts the keys answers at the address."""
+    return _problem(server) is None
+
+
+def _problem(server: Server) -> str | None:
+    """Return what the client reports instead of a healthy server, or None."""
     import botocore.exceptions
 
     try:
         client(server).head_bucket(Bucket=BUCKET)
-    except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError):
-        return False
-    return True
+    except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
+        return str(error)
+    return None
 
 
 def put_object(server: Server, key: str, data: bytes) -> None:
@@ -77,7 +86,15 @@ def put_object(server: Server, key: str, data: bytes) -> None:
 
 def has_object(server: Server, key: str) -> bool:
     """Return whether the project's bucket has an object with this key."""
-    return bool(client(server).list_objects_v2(Bucket=BUCKET, Prefix=key).get("KeyCount"))
+    import botocore.exceptions
+
+    try:
+        client(server).head_object(Bucket=BUCKET, Key=key)
+    except botocore.exceptions.ClientError as error:
+        if error.response["Error"].get("Code") != "404":
+            raise
+        return False
+    return True
 
 
 def free_port() -> int:
@@ -87,11 +104,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _taken(port: int) -> bool:
-    with socket.socket() as probe:
+def is_taken(port: int, host: str = HOST) -> bool:
+    """Return whether a server cannot listen at the address, because another program does."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            probe.bind((host, port))
         except OSError:
             return True
     return False
@@ -105,10 +124,11 @@ def launch(server: Server) -> subprocess.Popen[bytes]:
         MissingToolError: rclone is not installed.
         ServiceError: the server does not start.
     """
-    if _taken(server.port):
+    if is_taken(server.port):
         raise ConflictError(
-            f"port {server.port} is taken by another program",
-            "stop that program, or choose another port: `make s3-stop`, then `make demo S3_PORT=9600`",
+            f"port {server.port} is taken by another program: {_problem(server)}",
+            "stop that program (another checkout's server: `make s3-stop` there), or choose another port: "
+            "--s3-port 9600, with make S3_PORT=9600",
         )
     (server.root / BUCKET).mkdir(parents=True, exist_ok=True)
     rclone = shutil.which("rclone", path=Path(sys.executable).parent) or shutil.which("rclone")
@@ -122,12 +142,15 @@ def launch(server: Server) -> subprocess.Popen[bytes]:
     with server.log_file.open("wb") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)  # noqa: S603 - our own fixed command
     deadline = time.monotonic() + START_SECONDS
-    while not is_healthy(server):
+    while problem := _problem(server):
         if process.poll() is not None or time.monotonic() > deadline:
             process.kill()
             process.wait()
             log_lines = server.log_file.read_text(errors="replace").splitlines() or ["its log is empty"]
-            raise ServiceError(f"the embedded S3 server did not start: {log_lines[-1]}", "see .s3/rclone.log")
+            raise ServiceError(
+                f"the embedded S3 server did not start: {problem}; it logged: {log_lines[-1]}",
+                f"see {server.log_file}",
+            )
         time.sleep(0.1)
     return process
 
@@ -156,13 +179,14 @@ def start(server: Server) -> str:
     return f"embedded S3 server at {server.url}, objects in {server.root}; `make s3-stop` stops it"
 
 
-def stop(server: Server) -> str:
-    """Stop the server that `start` left in the background; return a message."""
+def stop(root: Path) -> str:
+    """Stop the server over the folder `root` that `start` left in the background; return a message."""
     import psutil
 
+    file = root / PID_FILE
     with contextlib.suppress(OSError, ValueError, psutil.NoSuchProcess):
-        process = psutil.Process(int(server.pid_file.read_text()))
-        server.pid_file.unlink()
+        process = psutil.Process(int(file.read_text()))
+        file.unlink()
         if process.name().startswith("rclone"):  # the process id may belong to another program by now
             process.terminate()
             process.wait(timeout=START_SECONDS)

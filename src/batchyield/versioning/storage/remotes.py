@@ -1,10 +1,14 @@
-"""The DVC remotes: `source` has the raw data, `storage` the pinned outputs. config.local has endpoint and keys."""
+"""The DVC remotes: `source` has the raw data, `storage` the pinned outputs. config.local has endpoint and keys.
+
+A remote is on the embedded S3 server unless its settings name another bucket, endpoint or account. Only settings of
+remotes on the embedded server are ever written.
+"""
 
 import contextlib
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -13,9 +17,14 @@ from dvc.config import Config
 
 from batchyield.errors import ConfigError, StorageError
 from batchyield.versioning.git import git
-from batchyield.versioning.storage.embedded_s3 import BUCKET, HOST, Server, running
+from batchyield.versioning.storage.embedded_s3 import BUCKET, HOST, KEY, Server, running
 
-REMOTES = ("source", "storage")
+SUFFIXES = {"source": "", "storage": "/dvc"}
+REMOTES = tuple(SUFFIXES)
+BUCKET_VARIABLE = "BATCHYIELD_BUCKET"
+"""Environment variable with the bucket of both remotes, for checkouts whose config.local names none, as in CI."""
+
+ACCOUNT_OPTIONS = {"access_key_id", "allow_anonymous_login", "configpath", "credentialpath", "profile", "region"}
 ROOT = Path(".s3")
 PORT = 9500
 
@@ -42,45 +51,87 @@ def _config(root: Path) -> Config:
     return Config(dvc_dir=str(root / ".dvc"))
 
 
-def external_location(root: Path) -> str | None:
-    """Return the host or URL of the remotes if they do not use the embedded server, else None.
+def _read_remotes(root: Path) -> dict[str, dict[str, Any]]:
+    """Return the settings of each remote; BATCHYIELD_BUCKET is first written to a config.local without remotes."""
+    config = _config(root)
+    if bucket := os.environ.get(BUCKET_VARIABLE, "").removeprefix("s3://").strip("/"):
+        urls = {name: f"s3://{bucket}{suffix}" for name, suffix in SUFFIXES.items()}
+        if not config.read("local")["remote"].keys() & urls.keys():
+            _write_local(root, {name: {"url": url} for name, url in urls.items()})
+        elif any(config.read()["remote"][name]["url"] != url for name, url in urls.items()):
+            raise ConfigError(
+                f"{BUCKET_VARIABLE} names s3://{bucket}, but .dvc/config.local has other settings of the DVC remotes",
+                f"unset {BUCKET_VARIABLE}, or remove the remotes from .dvc/config.local",
+            )
+    found: dict[str, dict[str, Any]] = config.read()["remote"]
+    return found
+
+
+def _write_local(root: Path, settings: Mapping[str, Mapping[str, str]]) -> None:
+    with _config(root).edit("local") as local:
+        for name, values in settings.items():
+            local["remote"].setdefault(name, {}).update(values)
+    (root / ".dvc" / "config.local").chmod(0o600)  # it holds keys
+
+
+def embedded_remotes(root: Path) -> tuple[str, ...]:
+    """Return the names of the remotes that are on the embedded server; the others are elsewhere.
+
+    A server of one's own may be on loopback, too, with a bucket of the same name, but it has other keys.
 
     Raises:
-        ConfigError: `root` is not a DVC project.
+        ConfigError: `root` is not a DVC project, or config.local and BATCHYIELD_BUCKET disagree.
     """
-    source = _config(root).read()["remote"]["source"]
-    endpoint = source.get("endpointurl")
-    if endpoint:
-        host = urlsplit(endpoint).hostname
-        return None if host == HOST else host
-    url = str(source["url"])
-    return None if urlsplit(url).netloc == BUCKET else url
+    remotes = _read_remotes(root)
+    return (
+        ()
+        if os.environ.get(BUCKET_VARIABLE)
+        else tuple(name for name in REMOTES if _is_embedded(remotes.get(name, {})))
+    )
 
 
-def embedded_server(port: int | None = None, root: Path = Path(), *, fallback: int = PORT) -> Server:
-    """Return the embedded server of the checkout's config.local, which is written if it has none.
+def _is_embedded(remote: Mapping[str, Any]) -> bool:
+    if urlsplit(str(remote.get("url", ""))).netloc != BUCKET:
+        return False
+    if endpoint := remote.get("endpointurl"):
+        return urlsplit(endpoint).hostname == HOST and remote.get("access_key_id") == KEY
+    return not remote.keys() & ACCOUNT_OPTIONS
 
-    Its port is `port`, else the one in config.local, else `fallback`.
+
+def location(root: Path) -> str:
+    """Return the addresses of the remotes in words."""
+    remotes = [_read_remotes(root)[name] for name in REMOTES]
+    return " and ".join(f"{r['url']} at {r['endpointurl']}" if r.get("endpointurl") else r["url"] for r in remotes)
+
+
+def embedded_server(port: int | None = None, root: Path = Path(), *, workspace: bool = False) -> Server:
+    """Return the embedded server of a checkout; its endpoint and keys are written to config.local if they differ.
+
+    Settings of a remote that is elsewhere stay as they are.
+
+    Args:
+        port: None: the one in config.local, else 9500, or 9501 in a workspace.
+        root: the checkout.
+        workspace: `root` is a copy with a bucket of its own, wherever the remotes of the original are.
 
     Raises:
-        ConfigError: the remotes point at a real S3; nothing is overwritten.
+        ConfigError: both remotes are elsewhere.
     """
-    if where := external_location(root):
+    names = REMOTES if workspace else embedded_remotes(root)
+    if not names:
         raise ConfigError(
-            f"the DVC remotes of this checkout point at {where}, so no embedded server is used",
-            "use `dvc repro` and `make serve` directly, or remove .dvc/config.local to return to the embedded one",
+            f"the DVC remotes of this checkout are {location(root)}, so no embedded S3 server is used",
+            f"to return to it, remove the remotes from .dvc/config.local and unset {BUCKET_VARIABLE}",
         )
-    source: dict[str, Any] = _config(root).read()["remote"]["source"]
-    named = urlsplit(source.get("endpointurl", "")).port
-    key = source.get("access_key_id") or "batchyield"
-    secret = source.get("secret_access_key") or secrets.token_hex(20)
-    server = Server((root / ROOT).resolve(), port or named or fallback, key, secret)
-    if source.get("endpointurl") != server.url:
-        with _config(root).edit("local") as local:
-            for name in REMOTES:
-                remote = local.setdefault("remote", {}).setdefault(name, {})
-                remote.update(endpointurl=server.url, access_key_id=server.key, secret_access_key=server.secret)
-        (root / ".dvc" / "config.local").chmod(0o600)  # it holds keys
+    remotes = _config(root).read("local" if workspace else None)["remote"]
+    known: dict[str, str] = next((remotes[n] for n in names if "endpointurl" in remotes.get(n, {})), {})
+    named = urlsplit(known.get("endpointurl", "")).port
+    secret = known.get("secret_access_key") or secrets.token_hex(20)
+    server = Server((root / ROOT).resolve(), port or named or PORT + workspace, KEY, secret)
+    settings = {"endpointurl": server.url, "access_key_id": server.key, "secret_access_key": server.secret}
+    wanted = {n: settings | ({"url": f"s3://{BUCKET}{SUFFIXES[n]}"} if workspace else {}) for n in names}
+    if any(remotes.get(name, {}) != remotes.get(name, {}) | wanted[name] for name in names):
+        _write_local(root, wanted)
     return server
 
 
@@ -92,17 +143,17 @@ def cache_dir(root: Path) -> Path:
 
 @contextlib.contextmanager
 def started(root: Path, port: int | None = None) -> Iterator[Server | None]:
-    """Run the embedded server for the block if the remotes use it; yields None if they point at a real S3."""
-    if external_location(root):
-        yield None
-    else:
+    """Run the embedded server for the block if a remote is on it; yields None if both are elsewhere."""
+    if embedded_remotes(root):
         with running(embedded_server(port, root)) as server:
             yield server
+    else:
+        yield None
 
 
 def copy_remotes(root: Path, other: Path) -> None:
     """Copy the remotes with their keys to the local config of another checkout."""
-    remotes = _config(root).read()["remote"]
+    remotes = _read_remotes(root)
     with _config(other).edit("local") as local:
         local["remote"] = {name: dict(remotes[name]) for name in REMOTES}
     (other / ".dvc" / "config.local").chmod(0o600)
@@ -131,7 +182,7 @@ def s3_client(name: str, root: Path = Path()) -> Remote:
     import botocore.config
     import botocore.session
 
-    options: dict[str, Any] = _config(root).read()["remote"].get(name, {})
+    options = _read_remotes(root).get(name, {})
     url = urlsplit(options.get("url", ""))
     if url.scheme != "s3":
         problem = f"points at {options['url']}, which is not on S3" if options else "is not in the DVC config"
