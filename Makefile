@@ -52,6 +52,8 @@ environments: setup ## test the service, the client and the wheel in separate en
 	@nox $(if $(SESSION),--session $(SESSION))
 
 lint: setup ## check code, imports, wording, params.yaml, Dockerfile, docker-compose.yml, workflows and AWS templates
+	@# unspecified-encoding is a preview rule: files are UTF-8, whatever the locale
+	@ruff check --quiet --preview --select PLW1514 api benchmarks deploy src
 	@ruff check . && ruff format --check . && mypy && lint-imports --no-logo && batchyield model params --check
 	@hadolint Dockerfile && check-jsonschema --quiet --builtin-schema vendor.compose-spec docker-compose.yml
 	@! docker compose version >/dev/null 2>&1 || docker compose --profile '*' config --quiet

@@ -141,7 +141,7 @@ def git_revision(checkout: Path) -> str | None:
     """Return the commit that is checked out in `checkout`, or None if there is no git or no repository."""
     command = ("git", f"--git-dir={checkout / '.git'}", "rev-parse", "--verify", "--quiet", "HEAD")
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=GIT_SECONDS)  # noqa: S603 - fixed command
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=GIT_SECONDS)  # noqa: S603 - fixed command
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None if done.returncode == 0 else None

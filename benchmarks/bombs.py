@@ -43,7 +43,7 @@ def headers_of(bomb: str) -> dict[str, str]:
 
 def peak(pid: int) -> float:
     """Return the most memory that a process ever held, in MiB."""
-    status = Path(f"/proc/{pid}/status").read_text()
+    status = Path(f"/proc/{pid}/status").read_text("utf-8")
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 

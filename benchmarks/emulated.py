@@ -54,7 +54,7 @@ def stage(name: str, root: Path, *emulator: str, **environment: str) -> subproce
         cwd=root,
         env=os.environ | {"PYTHONPATH": "src"} | environment,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=SECONDS,
     )
 

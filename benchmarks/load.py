@@ -60,7 +60,7 @@ def load(server: Running, bodies: Path, seconds: float, connections: int = CONNE
     output = subprocess.run(
         [*pinned, *wrk, f"http://{HOST}:{server.port}{PATH}", "--", str(bodies), str(next(_campaigns))],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=True,
     ).stdout
     cpu = server.cpu_seconds() - before

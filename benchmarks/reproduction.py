@@ -58,7 +58,7 @@ def rebuild(condition: Condition, root: Path) -> tuple[str, float]:
             env=os.environ | {"TMPDIR": str(scratch)} | condition.environment,
             umask=condition.umask,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
         )
     seconds = time.monotonic() - begun
     if done.returncode == 2:

@@ -61,7 +61,7 @@ def run(file: Path, workers: int, out: Path) -> Run:
         "--quiet",
     ]
     begun = time.monotonic()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") as process:
         client, worker, cpu = 0, 0, 0.0
         me = psutil.Process(process.pid)
         while process.poll() is None:

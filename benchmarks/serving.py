@@ -142,7 +142,7 @@ def _line(name: str, body: str, one: Round, beside: Mapping[str, Round]) -> str:
 
 def machine() -> str:
     """What all of it ran on."""
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    names = [line for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines() if line.startswith("model name")]
     cpu = names[0].partition(":")[2].strip() if names else platform.machine()
     return f"{cpu}, {len(names)} cores; Linux {platform.release()}; Python {platform.python_version()}"
 

@@ -1,10 +1,14 @@
 """The command line as a whole: help, examples, exit codes, suggestions, JSON."""
 
+import contextlib
+import io
 import json
+import os
 import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from support.commands import ROOT, run
@@ -56,7 +60,7 @@ class TestHelp:
         assert all(name in printed for name in NOUNS[prog].commands.choices)
 
     def test_exit_codes_are_documented(self):
-        assert re.findall(r"^  (\d+) ", build_parser().format_help(), re.MULTILINE) == ["0", "1", "2", "130"]
+        assert re.findall(r"^  (\d+) ", build_parser().format_help(), re.MULTILINE) == ["0", "1", "2", "130", "141"]
 
     def test_help_imports_nothing_heavy(self):
         """The help needs the standard library alone, so it also works in the service image."""
@@ -143,3 +147,41 @@ class TestJson:
             assert printed == ""
         else:
             json.loads(printed)
+
+
+@contextlib.contextmanager
+def reader_gone():
+    """Make standard output a pipe whose reader has gone; a small output stays in the buffer until it is flushed."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w", encoding="ascii") as stream, contextlib.redirect_stdout(stream):
+        yield
+
+
+class TestOutput:
+    @pytest.mark.parametrize("command", [*LEAVES, *(prog.removeprefix("batchyield").strip() for prog in NOUNS)])
+    def test_reader_gone(self, command):
+        """Each command ends quietly with 141 if the reader of its output went away."""
+        with reader_gone():
+            assert main([*command.split(), "--help"]) == 141
+
+    @pytest.mark.parametrize("command", ["keys list --file none", "deploy status --json", "data simulate --rows 50"])
+    def test_reader_gone_later(self, command, monkeypatch):
+        """So it does where a command and not its parser prints."""
+        monkeypatch.chdir(ROOT)
+        with reader_gone():
+            assert main(command.split()) == 141
+
+    def test_full_disk(self, monkeypatch, tmp_path, capsys):
+        """Output that cannot be written is an error with its reason, not a success."""
+        monkeypatch.chdir(tmp_path)
+        with Path("/dev/full").open("w", encoding="utf-8") as stream, contextlib.redirect_stdout(stream):
+            assert main(["keys", "list", "--file", "none", "--json"]) == 2
+        assert "standard output cannot be written: No space left on device" in capsys.readouterr().err
+
+    def test_other_encoding(self, monkeypatch):
+        """A file or a pipe gets UTF-8 whatever the locale."""
+        monkeypatch.setattr("batchyield.cli.keys._list", lambda _: print("工厂"))
+        with contextlib.redirect_stdout(io.TextIOWrapper(io.BytesIO(), encoding="iso-8859-1")) as output:
+            assert main(["keys", "list"]) == 0
+        assert output.buffer.getvalue() == "工厂\n".encode()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 
 import msgspec
 import pytest
@@ -85,6 +86,15 @@ class TestTrace:
         assert text.splitlines()[-1].endswith("dvc repro --no-run-cache train")
         for message in ('model.kind="ridge"', f"src/fit.py@{md5(b'fit()')[:8]}", "etag e1", "numpy 2"):
             assert message in text
+
+    def test_other_locale(self, history):
+        """What git holds is read as UTF-8, whatever the locale."""
+        root, *_ = history
+        (root / "src/fit.py").write_text("fit('产量 Ö')", "utf-8")
+        commit(root, lock(NEW, code="fit('产量 Ö')".encode()))
+        command = (sys.executable, "-X", "utf8=0", "-m", "batchyield.cli", "pin", "trace", "HEAD")
+        done = run(*command, cwd=root, LC_ALL="C", PYTHONCOERCECLOCALE="0")
+        assert "src/fit.py@" in done.stdout
 
     def test_older_lock(self, history):
         """Bytes that only an older lock has are found with their revision."""

@@ -1,11 +1,17 @@
 """`batchyield NOUN VERB`: parses the command line, runs one command and returns its exit code."""
 
+import errno
+import io
+import os
 import signal
 import sys
 
 from batchyield.cli import data, deploy, drift, experiments, journal, keys, model, pin, release, review
 from batchyield.cli.options import Parser, exempt_loopback_from_proxies, missing_package
 from batchyield.errors import BatchyieldError
+
+READER_GONE = 141
+"""What a shell reports for a program that a closed pipe ended: 128 + SIGPIPE."""
 
 NOUNS = (data, pin, model, experiments, review, release, deploy, journal, keys, drift)
 
@@ -18,6 +24,7 @@ exit codes:
   1    done, with a negative finding: the gate fails, an output differs, drift is found, an experiment failed
   2    refused: wrong usage, or an error with its remedy on standard error
   130  interrupted
+  141  the reader of standard output went away, as `head` does
 
 Example: batchyield data demo"""
 
@@ -34,6 +41,26 @@ def build_parser() -> Parser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code; an expected error is printed without a traceback."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        if isinstance(stream, io.TextIOWrapper):  # files and pipes get UTF-8 whatever the locale, a terminal its own
+            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
+    try:
+        try:
+            return _run(arguments)
+        finally:
+            if sys.stdout:
+                sys.stdout.flush()
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.ENOSPC):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python flushes again at its exit
+        if error.errno == errno.EPIPE:
+            return READER_GONE
+        print(f"batchyield: standard output cannot be written: {error.strerror}\n  free some space", file=sys.stderr)
+        return BatchyieldError.exit_code
+
+
+def _run(arguments: list[str] | None) -> int:
     options = build_parser().parse_args(arguments)
     exempt_loopback_from_proxies()
     # So that a command stops what it started, as it does at Ctrl-C.

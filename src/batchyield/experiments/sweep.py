@@ -209,7 +209,7 @@ def _result(root: Path, grid: dict[str, list[str]], begun: float) -> Sweep:
 
 
 def _log(path: str | None) -> tuple[str, ...]:
-    text = Path(path).read_text(errors="replace") if path and Path(path).exists() else ""
+    text = Path(path).read_text("utf-8", errors="replace") if path and Path(path).exists() else ""
     lines = dict.fromkeys(line.rstrip() for line in text.splitlines() if line.strip())
     return tuple(lines)[-LOG_LINES:] or ("no log: it failed before its first stage",)
 

@@ -42,7 +42,7 @@ def locate_journal(location: str, url_file: str, root: Path) -> URL | None:
     """
     if url_file:
         try:
-            location = Path(url_file).read_text().strip()
+            location = Path(url_file).read_text("utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{url_file} cannot be read: {error}", f"correct {URL_FILE_VARIABLE}") from None
         if not location:

@@ -114,7 +114,8 @@ def _build(project: Path, out: Path) -> Path:
             cwd=project,
             env=os.environ | {"SOURCE_DATE_EPOCH": EPOCH},
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
         )
         if done.returncode:
             raise CommandError(f"the wheel cannot be built: {done.stderr.strip()}", "run `make setup`")

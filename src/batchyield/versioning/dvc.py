@@ -18,6 +18,8 @@ def dvc(*arguments: str, cwd: Path = Path(), quiet: bool = False) -> str:
     bin_folder = str(Path(sys.executable).parent)
     # Stages call `python`: it must be this one even where the virtual environment is not activated.
     environment = os.environ | {"PATH": f"{bin_folder}{os.pathsep}{os.environ.get('PATH', '')}"}
+    if quiet:
+        environment["PYTHONIOENCODING"] = "utf-8"
     # Files, not pipes: the workers that `dvc queue start` leaves behind would hold a pipe open for as long as they run.
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         done = subprocess.run(  # noqa: S603 - our own fixed command
@@ -30,7 +32,7 @@ def dvc(*arguments: str, cwd: Path = Path(), quiet: bool = False) -> str:
         output.seek(0)
         errors.seek(0)
         if done.returncode:
-            reason = f":\n{errors.read().decode().strip()}" if quiet else "; its error is printed above"
+            reason = f":\n{errors.read().decode(errors='replace').strip()}" if quiet else "; its error is printed above"
             raise CommandError(
                 f"`dvc {' '.join(arguments)}` failed{reason}", "correct what it names and run the same command again"
             )

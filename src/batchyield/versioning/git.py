@@ -1,31 +1,54 @@
 """Git commands, and copies of a checkout that may be rebuilt without touching the original."""
 
+import os
 import shutil
 import subprocess
 import tarfile
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from batchyield.errors import CommandError
 
-IDENTITY = ("-c", "user.name=batchyield", "-c", "user.email=batchyield@localhost", "-c", "commit.gpgsign=false")
-"""Options for commits in scratch repositories."""
+SETTINGS = (
+    *("color.ui=false", "column.ui=never", "core.quotePath=false", "i18n.logOutputEncoding=UTF-8"),
+    *("log.showSignature=false", "status.showUntrackedFiles=normal"),
+)
+"""For all commands, in place of settings of the user that change what git prints."""
+
+SCRATCH_SETTINGS = (
+    *("user.name=batchyield", "user.email=batchyield@localhost", "commit.gpgSign=false", "core.autocrlf=false"),
+    *(f"core.excludesFile={os.devnull}", f"core.hooksPath={os.devnull}"),
+)
+"""For scratch repositories, in place of the user's identity, hooks, line ends and ignored files."""
+
+REPOSITORY_VARIABLES = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR"}
+"""Set while git runs a hook; with them, a command in a scratch repository would write to the user's own."""
 
 UNSHALLOW = "`git fetch --unshallow --tags`; in CI, check out with fetch-depth: 0"
 
 
-def git(*arguments: str, cwd: Path) -> str:
-    """Run `git ARGUMENTS` in `cwd` and return its standard output.
+def git(*arguments: str, cwd: Path, settings: Iterable[str] = ()) -> str:
+    """Run `git ARGUMENTS` in `cwd`, with git's messages in English, and return its standard output, decoded as UTF-8.
 
     Raises:
         CommandError: git failed.
+        UnicodeDecodeError: the output is not UTF-8.
     """
-    done = subprocess.run(["git", *arguments], cwd=cwd, capture_output=True, text=True)  # noqa: S603, S607 - git from PATH is the user's own
+    environment = {name: value for name, value in os.environ.items() if name not in REPOSITORY_VARIABLES}
+    options = [word for setting in (*SETTINGS, *settings) for word in ("-c", setting)]
+    done = subprocess.run(  # noqa: S603 - git from PATH is the user's own
+        ["git", *options, *arguments],  # noqa: S607
+        cwd=cwd,
+        env=environment | {"LC_ALL": "C"},
+        capture_output=True,
+    )
     if done.returncode:
         raise CommandError(
-            f"`git {' '.join(arguments)}` failed: {done.stderr.strip()}", "run it in a checkout of batchyield"
+            f"`git {' '.join(arguments)}` failed: {done.stderr.decode(errors='replace').strip()}",
+            "run it in a checkout of batchyield",
         )
-    return done.stdout
+    return done.stdout.decode()
 
 
 def is_shallow(root: Path) -> bool:
@@ -49,17 +72,24 @@ def copy_working_tree(root: Path, target: Path) -> Path:
             destination = target / name
             destination.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, destination)
-    git("init", "-q", "-b", "main", cwd=target)
-    git("add", "-A", cwd=target)
-    git(*IDENTITY, "commit", "-q", "-m", "Copy of a working tree", cwd=target)
+    git("init", "-q", "-b", "main", "--template=", cwd=target)
+    commit(target, "Copy of a working tree")
     return target
+
+
+def commit(scratch: Path, message: str) -> None:
+    """Commit all files of a scratch repository, without the user's hooks, signature and ignored files."""
+    git("add", "-A", cwd=scratch, settings=SCRATCH_SETTINGS)
+    git("commit", "-q", "-m", message, cwd=scratch, settings=SCRATCH_SETTINGS)
 
 
 def export_revision(revision: str, target: Path, root: Path, *paths: str) -> None:
     """Write the files of a revision into `target`: all of them, or those at `paths`."""
     with tempfile.TemporaryDirectory(prefix="batchyield-export-") as scratch:
         packed = Path(scratch) / "tree.tar"
-        git("archive", "--format=tar", f"--output={packed}", revision, "--", *paths, cwd=root)
+        # As committed, whatever line ends the user prefers: the bytes of a wheel must not depend on them.
+        as_committed = ("core.autocrlf=false", "core.eol=lf")
+        git("archive", "--format=tar", f"--output={packed}", revision, "--", *paths, cwd=root, settings=as_committed)
         with tarfile.open(packed) as archive:
             # Python 3.11.0 to 3.11.3 have no filter; git archives contain no path that leads out of the folder.
             archive.extraction_filter = getattr(tarfile, "data_filter", None)

@@ -1,6 +1,5 @@
 """Git revisions: their commits, their files and locks, and the newest lock that contains a hash."""
 
-import contextlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,10 +21,16 @@ class LockMatch(NamedTuple):
 
 
 def resolve_commit(revision: str, root: Path) -> str | None:
-    """Return the full hash of a revision's commit, or None if git knows no such revision."""
-    with contextlib.suppress(CommandError):
+    """Return the full hash of a revision's commit, or None if git knows no such revision.
+
+    Raises:
+        CommandError: git refuses the repository, for example because another user owns it.
+    """
+    try:
         return git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}", cwd=root).strip()
-    return None
+    except CommandError:
+        git("rev-parse", "--git-dir", cwd=root)
+        return None
 
 
 def require_commit(revision: str, root: Path) -> str:

@@ -26,7 +26,7 @@ def read_fingerprint() -> dict[str, Any]:
 
     A new process computes it, because NumPy chooses threads and kernels when it loads, and may have loaded here.
     """
-    done = subprocess.run([sys.executable, "-m", __name__], capture_output=True, text=True, check=True)  # noqa: S603
+    done = subprocess.run([sys.executable, "-m", __name__], capture_output=True, check=True)  # noqa: S603
     result: dict[str, Any] = json.loads(done.stdout)
     return result
 

@@ -81,7 +81,7 @@ def verify(
         why = changed_inputs(committed, rebuilt)
         recorded = scratch / environment.FINGERPRINT
         here = (
-            environment.compare_fingerprint(recorded.read_text())
+            environment.compare_fingerprint(recorded.read_text("utf-8"))
             if recorded.exists()
             else ["no fingerprint is committed"]
         )

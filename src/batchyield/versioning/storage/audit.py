@@ -90,7 +90,7 @@ def read_pinned_hashes(root: Path = Path()) -> PinnedHashes:
     texts = [git("cat-file", "blob", blob, cwd=root) for blob in blobs]
     listed = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *specs, cwd=root)
     here = [root / name for name in listed.split("\0") if name]
-    texts += [file.read_text(errors="replace") for file in here if file.is_file()]
+    texts += [file.read_text("utf-8", errors="replace") for file in here if file.is_file()]
     count = git("rev-list", "--count", "--all", "HEAD", cwd=root).strip()
     revisions = (
         f"the working tree, HEAD and all {count} commits of every local ref (branches, tags, experiments, stashes)"

@@ -146,7 +146,7 @@ def launch(server: Server) -> subprocess.Popen[bytes]:
         if process.poll() is not None or time.monotonic() > deadline:
             process.kill()
             process.wait()
-            log_lines = server.log_file.read_text(errors="replace").splitlines() or ["its log is empty"]
+            log_lines = server.log_file.read_text("utf-8", errors="replace").splitlines() or ["its log is empty"]
             raise ServiceError(
                 f"the embedded S3 server did not start: {problem}; it logged: {log_lines[-1]}",
                 f"see {server.log_file}",
@@ -174,7 +174,7 @@ def start(server: Server) -> str:
     if is_healthy(server):
         return f"the embedded S3 server already answers at {server.url}"
     process = launch(server)
-    server.pid_file.write_text(f"{process.pid}\n")
+    server.pid_file.write_text(f"{process.pid}\n", "utf-8")
     process.returncode = 0  # it outlives this command on purpose, and Popen would warn of a child left behind
     return f"embedded S3 server at {server.url}, objects in {server.root}; `make s3-stop` stops it"
 
@@ -185,7 +185,7 @@ def stop(root: Path) -> str:
 
     file = root / PID_FILE
     with contextlib.suppress(OSError, ValueError, psutil.NoSuchProcess):
-        process = psutil.Process(int(file.read_text()))
+        process = psutil.Process(int(file.read_text("utf-8")))
         file.unlink()
         if process.name().startswith("rclone"):  # the process id may belong to another program by now
             process.terminate()

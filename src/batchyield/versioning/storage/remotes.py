@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from dvc.config import Config
 
 from batchyield.errors import ConfigError, StorageError
-from batchyield.versioning.git import git
+from batchyield.versioning.git import SCRATCH_SETTINGS, git
 from batchyield.versioning.storage.embedded_s3 import BUCKET, HOST, KEY, Server, running
 
 SUFFIXES = {"source": "", "storage": "/dvc"}
@@ -164,7 +164,8 @@ def scratch_clone(root: Path, revision: str) -> Iterator[Path]:
     """Yield a scratch clone of a checkout at a revision, with the keys of its remotes."""
     with tempfile.TemporaryDirectory(prefix="batchyield-") as folder:
         scratch = Path(folder) / "checkout"
-        git("clone", "--quiet", "--no-checkout", str(root.resolve()), str(scratch), cwd=Path(folder))
+        settings = [f"--config={setting}" for setting in SCRATCH_SETTINGS]
+        git("clone", "--quiet", "--no-checkout", *settings, str(root.resolve()), str(scratch), cwd=Path(folder))
         git("checkout", "--quiet", "--detach", revision, cwd=scratch)
         copy_remotes(root, scratch)
         yield scratch
