@@ -175,21 +175,30 @@ aws-cli: .cache/awscli/made-from.txt ## install the AWS CLI into .cache/awscli, 
 	@.cache/awscli/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
 	@cp $< $@
 
-secrets: setup ## create the missing parts of secrets/ and .env for Docker Compose
-	@python deploy/compose/make_secrets.py
+secrets: ## create the missing parts of secrets/ and .env for Docker Compose
+	@$(PYTHON) deploy/compose/make_secrets.py
 
-image: setup ## fetch and check the pinned model, and build the image of the service: make image [VERSION=1.4.0] [PROFILE=scale]
+rotate: ## replace a secret in use, and restart what reads it: make rotate SECRET=journal_password
+	@COMPOSE="$(COMPOSE)" deploy/compose/rotate.sh "$(SECRET)"
+
+image: setup ## fetch and check the pinned model, and build the images: make image [VERSION=1.4.0] [PROFILE="scale tools"]
 	@batchyield data s3 start $(S3) && { dvc pull --quiet train || $(MAKE) --no-print-directory repro; }
 	@find data/model -type l -exec dvc unprotect {} + # Docker would copy a link into DVC's cache as a link
 	@python -c 'from api.inference.hot_swap import open_pinned; from api.settings import read_settings; open_pinned(read_settings())'
 	@REVISION=$$(git rev-parse HEAD)$$(git diff --quiet HEAD -- Dockerfile api dvc.lock requirements src || echo -dirty) \
-	  $(COMPOSE) build api $(if $(filter scale,$(PROFILE)),scheduler)
+	  $(COMPOSE) build api $(if $(filter scale,$(PROFILE)),scheduler) $(if $(filter tools,$(PROFILE)),tools)
 
-up: ## start all containers in the background and wait until they are healthy: make up [PROFILE="logs scale"]
-	@$(COMPOSE) up --detach --wait
+up: ## migrate, start all containers in the background and wait until they are healthy: make up [PROFILE="storage logs"]
+	@COMPOSE="$(COMPOSE)" deploy/compose/up.sh
 
 down: ## drain and stop all containers; volumes stay
-	@docker compose --profile logs --profile scale down
+	@docker compose --profile '*' down
+
+backup: ## write the journal to a file, while the service runs: make backup [FILE=journal.dump]
+	@COMPOSE="$(COMPOSE)" deploy/compose/backup.sh "$(FILE)"
+
+restore: ## stop the service, replace the journal by that of a file, check it, and start again: make restore FILE=journal.dump
+	@COMPOSE="$(COMPOSE)" deploy/compose/restore.sh "$(FILE)"
 
 logs: ## follow the log of the service
 	@$(COMPOSE) logs --follow --tail 100 api

@@ -14,6 +14,7 @@ lock dev pyproject.toml --extra serve --extra train --extra client --extra repor
 lock train pyproject.toml --extra train --constraints requirements/dev.txt
 lock serve pyproject.toml --extra serve --constraints requirements/dev.txt
 lock scale pyproject.toml --extra serve --extra scale --constraints requirements/dev.txt
+lock tools pyproject.toml --extra serve --extra train --extra report --constraints requirements/dev.txt
 lock bench requirements/bench.in --constraints requirements/dev.txt
 lock docs requirements/docs.in
 # Two tools have environments of their own under .cache: pip-audit, and the AWS CLI, whose botocore is not that of dvc-s3.

@@ -23,20 +23,21 @@ from batchyield.versioning.storage.embedded_s3 import Server, client, free_port
 BESIDE_PYTHON = Path(sys.executable).parent
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES = COMPOSE["services"]
-ONCE = {"migrate", "keys", "s3-owner", "elasticsearch-setup", "kibana-setup"}
+ONCE = {"roles", "migrate", "keys", "s3-owner", "elasticsearch-setup", "kibana-setup"}
+BY_HAND = {"tools"}
 AS_ROOT = {"s3-owner", "cadvisor", "filebeat"}
 """One to give a volume away; two that read what is root's alone, without any capability."""
 WRITABLE = {"elasticsearch"}
 TO_ALL = {"api", "grafana"}
-OURS = {"batchyield:${VERSION:-unreleased}", "batchyield-dask:${VERSION:-unreleased}"}
+OURS = {f"{name}:${{VERSION:-unreleased}}" for name in ("batchyield", "batchyield-dask", "batchyield-tools")}
 
 each_service = pytest.mark.parametrize("name", SERVICES)
 
 
 def makes_secrets(root):
-    command = [sys.executable, str(ROOT / "deploy/compose/make_secrets.py"), "--into", str(root)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
-    return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+    # Without site-packages: a host that runs the stack needs no environment of ours.
+    command = [sys.executable, "-S", str(ROOT / "deploy/compose/make_secrets.py"), "--into", str(root)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +66,10 @@ def test_policy(name):
     assert service.get("cap_add", []) == (["CHOWN"] if name == "s3-owner" else [])
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert not service.get("privileged")
-    assert (service["user"].split(":")[0] == "0") is (name in AS_ROOT)
+    assert (with_defaults(service["user"]).split(":")[0] == "0") is (name in AS_ROOT)
     assert service["logging"]["options"]["max-size"]
-    assert service["restart"] == ("no" if name in ONCE else "unless-stopped")
-    assert ("healthcheck" in service) is (name not in ONCE)
+    assert service["restart"] == ("no" if name in ONCE | BY_HAND else "unless-stopped")
+    assert ("healthcheck" in service) is (name not in ONCE | BY_HAND)
 
 
 @each_service
@@ -77,7 +78,8 @@ def test_published_ports(name):
     service = SERVICES[name]
     for port in service.get("ports", []):
         assert port.startswith("127.0.0.1:") is (name not in TO_ALL)
-    published = bool(service.get("ports"))
+        assert re.search(r"\$\{\w+:-\d+\}:\d+$", port)  # a setting, for a host where it is taken
+    published = bool(service.get("ports")) or name == "tools"  # which may read a bucket elsewhere
     networks = service.get("networks", [])
     assert published is any(not (COMPOSE["networks"][net] or {}).get("internal") for net in networks)
     assert ("front" in networks) is (name in TO_ALL)
@@ -88,9 +90,9 @@ def test_references(name, secret_files):
     """Mounted files exist, secrets are those of `make secrets`, and dependencies are in the same profiles."""
     service = SERVICES[name]
     for volume in service.get("volumes", []):
-        source = volume.split(":")[0]
-        if source.startswith("./"):
-            assert (ROOT / source).exists()
+        source = with_defaults(volume).split(":")[0]
+        if source.startswith("."):
+            assert (ROOT / source).exists() or source == "./.dvc/cache"
             assert volume.endswith(":ro")
         elif source.startswith("/"):
             assert volume.endswith(":ro")
@@ -103,6 +105,8 @@ def test_references(name, secret_files):
     assert set(re.findall(r"/run/secrets/(\w+)", text)) <= set(service.get("secrets", []))
     for other, condition in service.get("depends_on", {}).items():
         expected = "service_completed_successfully" if other in ONCE else "service_healthy"
+        if (name, other) == ("roles", "postgres"):  # which is healthy when the service can log in
+            expected = "service_started"
         assert condition == {"condition": expected}
         assert set(service.get("profiles", [])) >= set(SERVICES[other].get("profiles", []))
 
@@ -114,7 +118,7 @@ def test_nothing_unused():
     assert waited_for >= ONCE  # or `up --wait` takes the end of one for a failure
     assert {secret for service in services for secret in service.get("secrets", [])} == COMPOSE["secrets"].keys()
     assert {net for service in services for net in service.get("networks", [])} == COMPOSE["networks"].keys()
-    assert {v.split(":")[0] for s in services for v in s.get("volumes", []) if v[0] not in "./"} == COMPOSE[
+    assert {v.split(":")[0] for s in services for v in s.get("volumes", []) if v[0] not in "./$"} == COMPOSE[
         "volumes"
     ].keys()
 
@@ -208,7 +212,8 @@ def test_database_roles(secret_files):
             "PGHOST": socket,
             "SECRETS": str(secret_files[0] / "secrets"),
         }
-        subprocess.run(["sh", ROOT / "deploy/compose/postgres-roles.sh"], env=environment, check=True)
+        for _ in range(2):  # the second time changes nothing
+            subprocess.run(["sh", ROOT / "deploy/compose/postgres-roles.sh"], env=environment, check=True)
         url = secret_files[0] / "url"
         url.write_text(f"postgresql://batchyield@/batchyield?host={socket}")
         upgrade = SERVICES["migrate"]["entrypoint"][1:] + SERVICES["migrate"]["command"]
@@ -264,6 +269,7 @@ def test_prometheus_targets():
     assert named.removeprefix("/run/secrets/") in SERVICES["prometheus"]["secrets"]
     configs = [group for job in jobs.values() for group in job.get("static_configs", [])]
     targets = [target for group in configs for target in group["targets"]]
+    targets += [name for job in ("batchyield", "containers") for name in jobs[job]["dns_sd_configs"][0]["names"]]
     targets += config["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"]
     assert {target.split(":")[0] for target in targets} - {"127.0.0.1"} <= on("watch")
 
@@ -290,7 +296,7 @@ def test_dask_targets():
         (name,) = discovery["names"]
         command = " ".join(SERVICES[name]["command"])
         assert re.search(rf"--dashboard-address[ =]:{discovery['port']}\b", command)
-        assert f"127.0.0.1:{discovery['port']}/health" in SERVICES[name]["healthcheck"]["test"][-1]
+        assert f"'127.0.0.1', {discovery['port']}," in SERVICES[name]["healthcheck"]["test"][-1]
 
 
 def test_dask(tmp_path):

@@ -22,7 +22,7 @@ def pins(name):
 
 def test_context():
     """The build context holds exactly what the Dockerfile copies, and all of it exists."""
-    sources = set(re.findall(r"^COPY (?!--from)(\S+)", DOCKERFILE, re.MULTILINE))
+    sources = set(re.findall(r"^COPY (?!--from)(?:--chmod=\d+ )?(\S+)", DOCKERFILE, re.MULTILINE))
     assert {line[1:] for line in IGNORED.splitlines() if line.startswith("!")} == sources
     assert all((ROOT / source).exists() for source in sources - {"data/model"})
 

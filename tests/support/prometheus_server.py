@@ -156,6 +156,7 @@ class Prometheus(_Program):
         options = (f"--config.file={config_file}", f"--storage.tsdb.path={home / 'data'}")
         super().__init__(folder, "prometheus", *options)
         for job in config["scrape_configs"]:
+            job.pop("dns_sd_configs", None)
             job["static_configs"] = [{"targets": [f"127.0.0.1:{targets.get(job['job_name'], self.port)}"]}]
             if "authorization" in job:
                 job["authorization"]["credentials_file"] = str(home / "metrics_key")

@@ -18,7 +18,7 @@ def add_commands(program: Parser) -> None:
     add_period_options(report)
     report.add_argument("--model", default="data/model", metavar="REV|DIR", help="revision or folder (%(default)s)")
     add_journal_option(report)
-    report.add_argument("--out", required=True, type=Path, metavar="FILE", help="the page, one HTML file")
+    report.add_argument("--out", required=True, type=Path, metavar="FILE", help="the page, one HTML file; - for stdout")
     report.add_argument("--fail-on-drift", action="store_true", help="exit with 1 if anything drifted")
 
 
@@ -33,7 +33,10 @@ def _report(options: argparse.Namespace) -> int:
     artifact = open_candidate(model_folder(options.model))
     with open_journal(options) as store:
         findings = collect_report(store, artifact, since, until)
-    write_atomic(options.out, render_page(findings).encode())
+    if str(options.out) == "-":
+        sys.stdout.write(render_page(findings))
+    else:
+        write_atomic(options.out, render_page(findings).encode())
     summary = summarize(findings)
     print(f"{options.out}: {summary.text}", file=sys.stderr)
     return 1 if options.fail_on_drift and summary.tone == BAD else 0

@@ -90,6 +90,9 @@ def missing_package(error: ModuleNotFoundError) -> MissingToolError:
     if name in ("", "api", "batchyield"):
         raise error
     extra = next((extra for extra, packages in EXTRAS.items() if name in packages), "train")
+    if "BATCHYIELD_IMAGE" in os.environ:
+        remedy = "run the command in the image `tools`: docker compose run --rm tools NOUN VERB; see docs/compose.md"
+        return MissingToolError(f"this command needs {error.name}, which is not in this image", remedy)
     return MissingToolError(f"{error.name} is not installed", f"install the extra: pip install 'batchyield[{extra}]'")
 
 
