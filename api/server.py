@@ -12,16 +12,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from api.http.uvicorn_protocol import BoundedConnection
+from api.inference.memory_limit import bulk_slots, memory_limit
 from api.middleware.authorization import Keyring
 from api.middleware.rate_limit import RATE_FILE
 from api.monitoring.drift_watcher import SNAPSHOT_FILE
 from api.settings import Settings, read_settings, unknown_variables
 from api.telemetry.access_log import ServiceLog, open_log
 from api.telemetry.metrics import MULTIPROC_DIR
+from api.telemetry.running_requests import take_running
 from batchyield.errors import ConfigError, ServiceError
 
 logger = logging.getLogger("batchyield.service")
@@ -33,6 +36,8 @@ HEALTHCHECK_SECONDS = 10
 """Time a worker has to answer the supervisor's ping before it is replaced; uvicorn's 5 s are short on a busy machine.
 
 A worker that ends during a ping is replaced, and a signal is handled, only when this time is over."""
+
+BULK_SLOTS = "BATCHYIELD_BULK_SLOTS"
 
 OTHER_FILES = 256
 """Open files besides the connections."""
@@ -51,6 +56,9 @@ def serve(host: str, port: int, workers: int) -> None:
     with _bind(host, port, Keyring(settings).guarded) as listener, contextlib.closing(open_log(settings)) as log:
         for warning in unknown_variables():
             logger.warning(warning)
+        if settings.bulk_slots is None:
+            settings = msgspec.structs.replace(settings, bulk_slots=bulk_slots(memory_limit(), workers))
+            os.environ[BULK_SLOTS] = str(settings.bulk_slots)  # for the workers, which do not know their number
         with _shared_directory() if workers > 1 else contextlib.nullcontext():
             _serve(listener, settings, workers, log)
 
@@ -127,10 +135,27 @@ def _serve(listener: socket.socket, settings: Settings, workers: int, log: Servi
         return
     _listen(listener, model, log)
     config = _config("api.app:from_environment", factory=True, workers=workers)
-    supervisor = Multiprocess(config, sockets=[listener])
+    supervisor = Supervisor(config, sockets=[listener])
     supervisor.run()
     if any(process.exitcode == uvicorn.config.STARTUP_FAILURE for process in supervisor.processes):
         raise ServiceError("a worker could not start", "see its message above")
+
+
+class Supervisor(Multiprocess):
+    """uvicorn's supervisor, which also logs the end of a worker and the large requests that it held."""
+
+    def keep_subprocess_alive(self) -> None:
+        before = list(self.processes)
+        super().keep_subprocess_alive()
+        for process in before:
+            if process in self.processes or process.pid is None:
+                continue
+            code = process.exitcode or 0
+            end = f"ended by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
+            ids = take_running(Path(os.environ[MULTIPROC_DIR]), process.pid)
+            held = f" while it processed the large requests {', '.join(ids)}" if ids else ""
+            cause = "; at the memory limit the kernel sends SIGKILL" if code == -signal.SIGKILL else ""
+            logger.error("worker %d died: %s%s%s; another one takes its place", process.pid, end, held, cause)
 
 
 def _config(app: Any, **more: Any) -> uvicorn.Config:
@@ -156,7 +181,12 @@ def _shared_directory() -> Iterator[None]:
     if configured := os.environ.get(MULTIPROC_DIR):
         directory = Path(configured)
         directory.mkdir(parents=True, exist_ok=True)
-        for leftover in (*directory.glob("*.db"), directory / RATE_FILE, directory / SNAPSHOT_FILE):
+        for leftover in (
+            *directory.glob("*.db"),
+            *directory.glob("*.requests"),
+            directory / RATE_FILE,
+            directory / SNAPSHOT_FILE,
+        ):
             leftover.unlink(missing_ok=True)
         yield
         return

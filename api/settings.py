@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 """The checkout, or the directory of the image that holds `api/` and `dvc.lock`."""
 
 PREFIX = "BATCHYIELD_"
-OTHER_VARIABLES = ("BATCHYIELD_MERMAID", "BATCHYIELD_REAL_DATA", "BATCHYIELD_URL")
+OTHER_VARIABLES = ("BATCHYIELD_IMAGE", "BATCHYIELD_MERMAID", "BATCHYIELD_REAL_DATA", "BATCHYIELD_URL")
 """Variables of commands and tests, which may be in the service's environment too."""
 
 GIT_SECONDS = 10
@@ -38,7 +38,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=l
         revision: commit of the checkout, part of every response; empty: `git rev-parse HEAD`.
         max_body_bytes: larger request bodies are refused.
         inline_body_bytes: larger bodies are processed in a thread, so that they do not delay other requests.
-        bulk_slots: large bodies in memory at once; further ones are refused with Retry-After.
+        bulk_slots: large bodies in memory at once, per worker; further ones are refused with Retry-After. None: as many
+            as the memory limit of the process allows, at most 32.
         body_seconds: time limit for a client to send its body.
         linger_bytes: how much of a refused body is still read, so that the client receives the refusal.
         work_seconds: time limit for the processing of a large body.
@@ -70,7 +71,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=l
     revision: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._+@/-]{0,100}$")] = ""
     max_body_bytes: Annotated[int, Meta(ge=1024, le=2**30)] = 16 * 2**20
     inline_body_bytes: Annotated[int, Meta(ge=0)] = 128 * 2**10
-    bulk_slots: Annotated[int, Meta(ge=1)] = 32
+    bulk_slots: Annotated[int, Meta(ge=1)] | None = None
     body_seconds: Annotated[float, Meta(gt=0)] = 30.0
     linger_bytes: Annotated[int, Meta(ge=0)] = 64 * 2**20
     work_seconds: Annotated[float, Meta(gt=0)] = 30.0

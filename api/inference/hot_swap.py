@@ -1,5 +1,6 @@
 """Hot swap of models: each worker polls the desired state and loads another model while it serves."""
 
+import contextlib
 import logging
 import os
 import threading
@@ -13,7 +14,7 @@ from api.inference.service import Service
 from api.inference.shadow import ShadowCandidate
 from api.settings import Settings
 from batchyield.errors import ArtifactError, BatchyieldError, WriteError
-from batchyield.serving.artifact import read_pins
+from batchyield.serving.artifact import MODEL, read_pins
 from batchyield.serving.deployment.model_store import Deployment, ModelStore
 from batchyield.serving.deployment.worker_registry import WorkerRegistration, WorkerStatus
 from batchyield.serving.responses import Refusal
@@ -51,10 +52,26 @@ def open_desired(settings: Settings) -> ServedModel:
         try:
             if (deployment := read()) is None:
                 break
-            return open_deployment(deployment, store.path(deployment))
+            model = open_deployment(deployment, store.path(deployment))
         except ArtifactError as error:
             logger.warning("a deployed model is refused at the start: %s", error)
+        else:
+            _warn_of_other_pin(settings, deployment)
+            return model
     return open_pinned(settings)
+
+
+def _warn_of_other_pin(settings: Settings, deployment: Deployment) -> None:
+    """Log that a deployed model serves, if dvc.lock pins another one, as after an upgrade of the image."""
+    with contextlib.suppress(ArtifactError):
+        pinned = read_pins(settings.lock_path, settings.model_directory)[MODEL]
+        if pinned != deployment.md5:
+            logger.warning(
+                "the deployed model %s serves, not %s, which this installation pins: a deployment outlives an upgrade; "
+                "to serve the pinned model, `batchyield deploy start` its revision",
+                deployment,
+                pinned[:12],
+            )
 
 
 class ModelHotSwapper:

@@ -7,11 +7,13 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from api.inference.group_commit import GroupCommitJournal
+from api.inference.memory_limit import MAX_BULK_SLOTS
 from api.inference.served_model import PredictionResult, ServedModel, pin_of
 from api.inference.shadow import ShadowRunner
 from api.problems import BUSY, NOT_READY, RequestError
 from api.settings import Settings
 from api.telemetry.metrics import Metrics
+from api.telemetry.running_requests import RunningRequests
 from batchyield.journal.records import split_request
 from batchyield.plant.batch import Batch, CellWarning
 from batchyield.plant.csv_reader import Sheet
@@ -42,7 +44,8 @@ class Service:
         self.other_workers: Callable[[], list[WorkerStatus]] = list
         self.shadow = ShadowRunner(self.metrics)
         self.bulk = ThreadPoolExecutor(BULK_THREADS, thread_name_prefix="bulk")
-        self._free_bulk_slots = settings.bulk_slots
+        self._free_bulk_slots = settings.bulk_slots or MAX_BULK_SLOTS
+        self._running = RunningRequests()
         self._model: ServedModel | None = None
         if model is not None:
             self.set_model(model)
@@ -71,8 +74,8 @@ class Service:
         return self._model
 
     @contextmanager
-    def bulk_slot(self) -> Iterator[None]:
-        """Hold one of the places for large bodies, from the first byte of the body to its result.
+    def bulk_slot(self, request_id: str) -> Iterator[None]:
+        """Hold one of the places for large bodies, from the first byte of the body to the last of the response.
 
         Raises:
             RequestError: all places are taken.
@@ -80,9 +83,11 @@ class Service:
         if self._free_bulk_slots == 0:
             raise RequestError(BUSY, BUSY.detail, headers={"retry-after": "2"})
         self._free_bulk_slots -= 1
+        self._running.add(request_id)
         try:
             yield
         finally:
+            self._running.remove(request_id)
             self._free_bulk_slots += 1
 
     async def run_in_bulk_thread(self, work: Callable[[], Value]) -> Value:

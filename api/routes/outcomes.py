@@ -45,7 +45,7 @@ def outcome_routes(service: Service) -> list[ASGIRouteHandler]:
         coding = request_coding(scope["headers"])
         service.journal.database  # noqa: B018 - refuses at once without a journal
         try:
-            with service.bulk_slot():
+            with service.bulk_slot(scope["state"]["request_id"]):
                 body = await read_body(scope, receive, service.settings)
                 # Not in the bulk threads, which are for computing: this mostly waits for the database.
                 content = await asyncio.to_thread(_record, service, body, coding, request_source(scope))

@@ -156,16 +156,20 @@ async def _respond(
     settings, headers = service.settings, scope["headers"]
     try:
         if inline and not _is_large(service, scope):
-            response = predict(await read_body(scope, receive, settings)).compressed(headers)
-        else:
-            coding = request_coding(headers)
-            with service.bulk_slot():
-                body = await read_body(scope, receive, settings)
-                response = await service.run_in_bulk_thread(
-                    lambda: predict(decompress(body, coding, settings)).compressed(headers)
-                )
+            await _finish(service, predict(await read_body(scope, receive, settings)).compressed(headers), scope, send)
+            return
+        coding = request_coding(headers)
+        with service.bulk_slot(scope["state"]["request_id"]):
+            body = await read_body(scope, receive, settings)
+            response = await service.run_in_bulk_thread(
+                lambda: predict(decompress(body, coding, settings)).compressed(headers)
+            )
+            await _finish(service, response, scope, send)
     except ClientGoneError:
         return
+
+
+async def _finish(service: Service, response: EncodedResponse, scope: HTTPScope, send: Send) -> None:
     await service.journal.record(response.result, scope)
     await _send(service, response, scope, send)
 
