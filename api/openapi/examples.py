@@ -5,14 +5,9 @@ from typing import Any
 import msgspec
 from litestar.openapi.spec import Example
 
-BATCH: dict[str, Any] = {
-    "id": "sample_1", "A1": 300, "A2": None, "A3": 405, "A4": 700, "A5": "6:00:00", "A6": 29, "A7": None, "A8": None,
-    "A9": "8:00:00", "A10": 101, "A11": "9:00:00", "A12": 103, "A13": 0.2, "A14": "10:00:00", "A15": 104,
-    "A16": "11:00:00", "A17": 105, "A18": 0.2, "A19": 200, "A20": "11:00-12:00", "A21": 50, "A22": 9, "A23": 5,
-    "A24": "12:00:00", "A25": 79, "A26": "13:00:00", "A27": 73, "A28": "13:00-14:00", "B1": 320, "B2": 3.5, "B3": 3.5,
-    "B4": "14:00-15:00", "B5": "15:00:00", "B6": 78, "B7": "17:00:00", "B8": 45, "B9": "17:00-18:30",
-    "B10": "18:30-20:00", "B11": "20:00-21:00", "B12": 1200, "B13": 0.15, "B14": 400,
-}  # fmt: skip
+from batchyield.plant.table import READINGS
+
+BATCH: dict[str, Any] = {"id": "sample_1"} | {reading.name: reading.example for reading in READINGS}
 """Complete and without bad cells."""
 
 MISTYPED = {**BATCH, "id": "sample_2", "A17": None, "B9": "17；00-18:30", "B14": 420}

@@ -21,6 +21,7 @@ from api.telemetry.prometheus_histogram import BulkHistogram
 from batchyield.plant.batch import READING_NAMES
 from batchyield.plant.features import CELL_NAMES, Counts
 from batchyield.plant.features.plausibility import WARNING_KINDS as OUT_OF_RANGE
+from batchyield.plant.table import TARGET
 from batchyield.serving.deployment.prediction_diff import HISTOGRAM_EDGES, RunningDiff
 from batchyield.serving.responses import Prediction
 
@@ -32,8 +33,8 @@ BUCKETS_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0
 FLUSH_ROWS = 256
 """Rows that are counted together: some 0.3 ms of work."""
 
-YIELDS = (0.5, 0.6, 0.7, 0.75, 0.8, *(round(0.82 + 0.01 * step, 2) for step in range(19)))
-WIDTHS = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08, 0.09, 0.1, 0.12, 0.15, 0.2, 0.3, 0.5)
+YIELDS = TARGET.buckets
+WIDTHS = tuple(float(f"{width}e{TARGET.order - 2}") for width in (*range(1, 11), 12, 15, 20, 30, 50))
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 

@@ -8,9 +8,6 @@ from support.batches import plant, small, trained
 
 from batchyield.errors import ParamsError
 from batchyield.modelling.conformal import (
-    FLAGS,
-    HIGHEST_YIELD,
-    LOWEST_YIELD,
     Intervals,
     TooFewResidualsError,
     calibrate,
@@ -23,14 +20,16 @@ from batchyield.modelling.params import IntervalsParams
 from batchyield.modelling.train import train
 from batchyield.modelling.yield_model import build_model
 from batchyield.plant.features import FEATURES, INDEX
+from batchyield.plant.features.catalogue import FLAG_COLUMNS
+from batchyield.plant.table import TARGET
 
 residuals = st.lists(st.floats(-0.3, 0.3), min_size=100, max_size=200).map(np.array)
 
 
 def matrix(*codes):
     values = np.zeros((len(codes), len(FEATURES)), dtype=np.float32)
-    values[:, FLAGS[0]] = [code % 2 for code in codes]
-    values[:, FLAGS[1]] = [code // 2 for code in codes]
+    values[:, FLAG_COLUMNS[0]] = [code % 2 for code in codes]
+    values[:, FLAG_COLUMNS[1]] = [code // 2 for code in codes]
     return values
 
 
@@ -115,8 +114,8 @@ class TestCalibrate:
         lower, upper = made.around(yields, matrix(*[code for _, code in rows]))
         assert (lower <= yields).all()
         assert (yields <= upper).all()
-        assert lower.min() >= LOWEST_YIELD
-        assert upper.max() <= HIGHEST_YIELD
+        assert lower.min() >= TARGET.limits[0]
+        assert upper.max() <= TARGET.limits[1]
 
     def test_group_numbers(self):
         """The group follows from the blank spins."""

@@ -1,15 +1,12 @@
 """Parameters and the choices of conf/."""
 
-from typing import get_args
-
 import msgspec
 import pytest
 from support.batches import CONF, composed
 
 from batchyield.errors import ParamsError
-from batchyield.modelling.params import Group, LineTreesParams, Params, parse_params, read_params
+from batchyield.modelling.params import LineTreesParams, Params, parse_params, read_params
 from batchyield.plant.contract_params import ContractParams
-from batchyield.plant.features import GROUPS
 
 CHOICES = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml") if path.parent.name != "search")
 """Choices of params.yaml; the search spaces beside them are not part of it."""
@@ -44,10 +41,6 @@ class TestConf:
         """The default contract is that of the code."""
         assert parse_params(composed()).validate == ContractParams()
 
-    def test_feature_groups(self):
-        """The feature groups are those of the catalogue."""
-        assert get_args(Group) == tuple(GROUPS)
-
 
 class TestParams:
     def test_frozen(self):
@@ -66,10 +59,10 @@ class TestParams:
             ("kg:\n    - 0", "kg:\n    - none", "$.validate.possible[...][0]: expected float, got str\n"),
             ("cut: periods", "cut: weeks", "$.intervals.cut: invalid enum value 'weeks'"),
             ("knee:", "nee:", "$.target: object contains unknown field nee"),
-            ("outlier: 0.09", "", "$.target: object missing required field outlier"),
-            ("lowest: 0.55", "lowest: 1.5", "$.target.lowest: expected float < 1.0, got 1.5"),
+            ("outlier: 0.09", "", "$.target: knee and outlier need each other"),
+            ("lowest: 0.55", "lowest: 1.5", "$.target: lowest 1.5 is not below highest 1.02"),
             ("highest: 1.02", "highest: 0.4", "$.target: lowest 0.55 is not below highest 0.4"),
-            ("- ratios", "- ratio", "$.features.groups[1]: invalid enum value 'ratio'"),
+            ("- ratios", "- ratio", "$.features: 'ratio' is no group of features; known groups: readings, ratios"),
             ("level: 0.9", "level: 1", "$.intervals.level: expected float < 1.0, got 1"),
             ("confidence: 0.9", "confidence: .nan", "$.evaluation.confidence: expected float"),
             ("mostly_blank:", "mostly_blank:\n  - A99", "$.validate: A99: no such column or unit"),

@@ -22,17 +22,18 @@ from batchyield.modelling.estimators import Array, Matrix
 from batchyield.modelling.params import IntervalsParams
 from batchyield.modelling.yield_model import YieldModel
 from batchyield.plant.features import INDEX
+from batchyield.plant.features.catalogue import FLAG_COLUMNS
+from batchyield.plant.table import TARGET
 
 Rows = npt.NDArray[np.intp]
 
-FLAGS: tuple[int, int] = (INDEX["B10_missing"], INDEX["B11_missing"])
-"""The number of spins separates the processes; group = first flag + 2 * second flag."""
+PLACES: tuple[int, ...] = tuple(1 << flag for flag in range(len(FLAG_COLUMNS)))
+"""Group of a batch = sum of the places of its raised flags."""
 
-GROUPS = 4
+GROUPS = 1 << len(FLAG_COLUMNS)
+HALF_WIDTHS_PER_UNIT = 10.0 ** (5 - TARGET.order)
 RANK_TOLERANCE = 1e-9
 """Floating-point error allowed in the rank of a residual."""
-LOWEST_YIELD, HIGHEST_YIELD = 0.0, 1.1
-"""Limits of every interval: a yield is not negative, and the mass balance allows no more."""
 
 
 class Intervals(msgspec.Struct, frozen=True):
@@ -47,13 +48,15 @@ class Intervals(msgspec.Struct, frozen=True):
         """Return lower and upper ends [n] around predictions [n] for the whole feature matrix."""
         group = group_numbers(X)
         lower, upper = yields - np.array(self.below)[group], yields + np.array(self.above)[group]
-        return np.clip(lower, LOWEST_YIELD, HIGHEST_YIELD), np.clip(upper, LOWEST_YIELD, HIGHEST_YIELD)
+        return np.clip(lower, *TARGET.limits), np.clip(upper, *TARGET.limits)
 
 
 def group_numbers(X: Matrix) -> npt.NDArray[np.int64]:  # noqa: N803
     """Return the group [n] of each row of the whole feature matrix."""
-    raised = X[:, FLAGS] > 0.5
-    return raised[:, 0] + 2 * raised[:, 1].astype(np.int64)
+    group = np.zeros(len(X), np.int64)
+    for column, place in zip(FLAG_COLUMNS, PLACES, strict=True):
+        group += place * (X[:, column] > 0.5)
+    return group
 
 
 def make_folds(X: Matrix, params: IntervalsParams) -> list[Rows]:  # noqa: N803
@@ -95,7 +98,7 @@ class TooFewResidualsError(ParamsError):
 
 
 def conformal_quantile(residuals: Array, tail: float) -> float:
-    """Return the split-conformal half width for one side of an interval, rounded up to 5 decimals, never negative.
+    """Return the split-conformal half width for one side of an interval, rounded up, never negative.
 
     It is the ceil((n + 1) (1 - tail))-th smallest residual; a new one exceeds it with a probability of at most `tail`.
 
@@ -105,7 +108,7 @@ def conformal_quantile(residuals: Array, tail: float) -> float:
     if len(residuals) < _least_rows(tail):
         raise TooFewResidualsError(len(residuals), tail)
     k = math.ceil((len(residuals) + 1) * (1 - tail) - RANK_TOLERANCE)
-    return max(0.0, math.ceil(float(np.sort(residuals)[k - 1]) * 1e5) / 1e5)
+    return max(0.0, math.ceil(float(np.sort(residuals)[k - 1]) * HALF_WIDTHS_PER_UNIT) / HALF_WIDTHS_PER_UNIT)
 
 
 def _least_rows(tail: float) -> int:

@@ -11,41 +11,47 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.linear_model import ElasticNet, Ridge
 
-from batchyield.plant.features import INDEX
+from batchyield.errors import ParamsError
+from batchyield.plant.features.catalogue import LINE_COLUMN, TABLE
+from batchyield.plant.table import TARGET
 
 Array = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.floating[Any]]
 
-PRODUCT_PER_CHARGE = INDEX["B14_per_A1"]
-HUBER = 0.03
-"""Residual [yield] at which the Huber loss becomes linear: about the spread of a good batch."""
-
 
 class MassLine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
-    """Yield = intercept + slope * max(B14/A1, knee), fitted with Huber weights.
+    """Target = intercept + slope * max(line feature, knee), fitted with Huber weights.
 
-    Yield is proportional to product mass over charge, which trees cannot extrapolate beyond the charges in training.
+    The Huber loss becomes linear at the scale of the target. A yield, for example, is proportional to product mass over
+    charge, which trees cannot extrapolate beyond the charges in training.
+
+    Raises:
+        ParamsError: the plant has no line feature.
     """
 
-    def __init__(self, knee: float = 1.05) -> None:
+    def __init__(self, knee: float) -> None:
+        if LINE_COLUMN is None:
+            problem = f"LINE_FEATURE of {TABLE} is None, and a model on the mass line needs one"
+            raise ParamsError("params.yaml", f"$.model.kind: {problem}", "choose another model in conf/model")
         self.knee = knee
+        self.column = LINE_COLUMN
 
     def fit(self, X: Matrix, y: Array) -> Self:  # noqa: N803 - scikit-learn's names
-        """Fit on the feature matrix [n, k] and yields [n]; a missing B14/A1 counts as the median."""
-        ratio = X[:, PRODUCT_PER_CHARGE].astype(np.float64)
+        """Fit on the feature matrix [n, k] and yields [n]; a missing line feature counts as the median."""
+        ratio = X[:, self.column].astype(np.float64)
         known = ratio[~np.isnan(ratio)]
         self.missing_ = round(float(np.median(known)), 3) if len(known) else self.knee
         q = self._ratio(X)
         slope, intercept = 0.0, float(np.median(y))
         for _ in range(30):
             residual = np.abs(y - intercept - slope * q)
-            weight = np.minimum(1.0, HUBER / np.maximum(residual, HUBER))
+            weight = np.minimum(1.0, TARGET.scale / np.maximum(residual, TARGET.scale))
             total = weight.sum()
             q_mean, y_mean = (weight * q).sum() / total, (weight * y).sum() / total
             spread = (weight * (q - q_mean) ** 2).sum()
             slope = (weight * (q - q_mean) * (y - y_mean)).sum() / spread if spread > 0 else 0.0
             intercept = y_mean - slope * q_mean
-        self.slope_, self.intercept_ = round(float(slope), 3), round(float(intercept), 4)
+        self.slope_, self.intercept_ = round(float(slope), 3 - TARGET.order), round(float(intercept), 4 - TARGET.order)
         return self
 
     def predict(self, X: Matrix) -> Array:  # noqa: N803
@@ -53,11 +59,11 @@ class MassLine(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(self.intercept_ + self.slope_ * self._ratio(X))
 
     def is_flat(self, X: Matrix) -> npt.NDArray[np.bool_]:  # noqa: N803
-        """Return whether B14/A1 of each row [n] is below the knee."""
-        return np.asarray(X[:, PRODUCT_PER_CHARGE] < self.knee)
+        """Return whether the line feature of each row [n] is below the knee."""
+        return np.asarray(X[:, self.column] < self.knee)
 
     def _ratio(self, X: Matrix) -> Array:  # noqa: N803
-        q = X[:, PRODUCT_PER_CHARGE].astype(np.float64)
+        q = X[:, self.column].astype(np.float64)
         return np.maximum(np.where(np.isnan(q), self.missing_, q), self.knee)
 
 
@@ -79,8 +85,8 @@ class WinsorLinear(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         spread = np.maximum(self.high_ - self.low_, 2.0**-20)
         self.scale_ = 2.0 ** -np.round(np.frexp(spread)[1])
         fitted = self.linear.fit(self._scaled(data), y)
-        self.coef_ = np.round(fitted.coef_, 6) + 0.0
-        self.intercept_ = round(float(fitted.intercept_), 6)
+        self.coef_ = np.round(fitted.coef_, 6 - TARGET.order) + 0.0
+        self.intercept_ = round(float(fitted.intercept_), 6 - TARGET.order)
         return self
 
     def predict(self, X: Matrix) -> Array:  # noqa: N803

@@ -16,6 +16,7 @@ from batchyield.modelling.estimators import Array, Matrix
 from batchyield.modelling.params import Params
 from batchyield.modelling.train import Predictions, train
 from batchyield.plant.features import FEATURES, GROUPS, INDEX, Features
+from batchyield.plant.table import SLICES, TARGET
 
 Predict = Callable[[Matrix], npt.NDArray[np.floating[Any]]]
 
@@ -72,7 +73,7 @@ def row_terms(measured: Array, answers: Predictions) -> dict[str, Array]:
 def metrics_of_means(means: Mapping[str, Any]) -> dict[str, Any]:
     """Return the metrics for means of the terms; each mean is a number or an array [resamples]."""
     variance = means["yield_square"] - means["yield"] ** 2
-    known = variance > 1e-12
+    known = variance > 10.0 ** (2 * TARGET.order - 12)
     return {
         "score": means["square"] / 2,
         "rmse": np.sqrt(means["square"]),
@@ -162,17 +163,11 @@ def evaluate_forward(X: Matrix, y: Array, params: Params, share: float) -> dict[
 
 def slice_labels(features: Features) -> dict[str, list[str]]:
     """Return the label [n] of each batch for each aspect, from its features alone."""
-    values = features.values
-    number = values[:, INDEX["id_number"]]
-    spins = 3 - values[:, INDEX["B10_missing"]] - values[:, INDEX["B11_missing"]]
-    period = [f"{int(n) // 200 * 200:04d}-{int(n) // 200 * 200 + 199:04d}" if n == n else "unknown" for n in number]
-    return {
-        "period": period,
-        "spins": [f"{int(n)}" for n in spins],
-        "charge": [f"{charge:g} kg" if charge == charge else "unknown" for charge in values[:, INDEX["A1"]]],
-        "reagent": ["A2" if missing == 0 else "A3" for missing in values[:, INDEX["A2_missing"]]],
-        "cells": ["warned" if warnings else "clean" for warnings in features.warnings],
-    }
+    labels = {}
+    for part in SLICES:
+        rows = features.values[:, [INDEX[name] for name in part.of]].tolist()
+        labels[part.name] = ["unknown" if np.isnan(row).any() else part.label(*row) for row in rows]
+    return labels | {"cells": ["warned" if warnings else "clean" for warnings in features.warnings]}
 
 
 def slice_metrics(measured: Array, answers: Predictions, by: Mapping[str, Sequence[str]]) -> list[Slice]:
@@ -242,8 +237,8 @@ def partial_dependence(predict: Predict, matrix: Matrix, features: Sequence[str]
     """Return the partial dependence of the prediction on each feature.
 
     The values of a feature are distinct quantiles, evenly spaced in rank. Batches in which it is missing are left out
-    of its mean, because a blank marks another recipe; a feature without any value has no result. Derived features (B14
-    and B14/A1) are varied one at a time, as the model sees them.
+    of its mean, because a blank marks another recipe; a feature without any value has no result.
+    Derived features are varied one at a time, as the model sees them.
 
     Raises:
         KeyError: a feature does not exist.

@@ -12,11 +12,13 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from batchyield.errors import ArtifactError
-from batchyield.modelling.conformal import FLAGS, HIGHEST_YIELD, LOWEST_YIELD
-from batchyield.modelling.estimators import PRODUCT_PER_CHARGE, MassLine, Matrix, WinsorLinear
+from batchyield.modelling.conformal import PLACES
+from batchyield.modelling.estimators import MassLine, Matrix, WinsorLinear
 from batchyield.modelling.sklearn_trees import TreeTable
 from batchyield.modelling.train import TrainedModel
 from batchyield.plant.features import FEATURES
+from batchyield.plant.features.catalogue import FLAG_COLUMNS
+from batchyield.plant.table import TARGET
 from batchyield.serving.artifact import PREDICTION_TOLERANCE
 
 OPSETS = {"": 21, "ai.onnx.ml": 5}
@@ -48,7 +50,7 @@ class _Graph:
 
     def line(self, line: MassLine) -> str:
         """The mass line without its intercept, double [n]."""
-        index = self.constant("line_feature", PRODUCT_PER_CHARGE, np.int64)
+        index = self.constant("line_feature", line.column, np.int64)
         ratio = self.double(self.do("Gather", "ratio", "features", index, axis=1))
         known = self.do("Where", "ratio_known", self.do("IsNaN", "no_ratio", ratio), self._number(line.missing_), ratio)
         bent = self.do("Max", "ratio_bent", known, self._number(line.knee))
@@ -117,16 +119,24 @@ def _add_outputs(graph: _Graph, terms: list[str], base: float, trained: TrainedM
         raw = graph.do("Add", f"sum_{i}", term, raw)
     lowest, highest = graph.constant("lowest", target.lowest), graph.constant("highest", target.highest)
     predicted = graph.do("Clip", "yield", raw, lowest, highest)
-    flags = graph.do("Gather", "flags", "features", graph.constant("flag_columns", FLAGS, np.int64), axis=1)
-    raised = graph.do("Greater", "raised", flags, graph.constant("half", 0.5, np.float32))
-    raised = graph.do("Cast", "raised_float", raised, to=TensorProto.FLOAT)
-    code = graph.do("MatMul", "code", raised, graph.constant("place", [1, 2], np.float32))
-    group = graph.do("Cast", "group", code, to=TensorProto.INT64)
-    least, greatest = graph.constant("least", LOWEST_YIELD), graph.constant("greatest", HIGHEST_YIELD)
-    below = graph.do("Gather", "below", graph.constant("reach_below", intervals.below), group)
-    above = graph.do("Gather", "above", graph.constant("reach_above", intervals.above), group)
+    group = _group(graph) if FLAG_COLUMNS else ""
+    least, greatest = (
+        graph.constant(name, limit) for name, limit in zip(("least", "greatest"), TARGET.limits, strict=True)
+    )
+    below, above = graph.constant("reach_below", intervals.below), graph.constant("reach_above", intervals.above)
+    if group:
+        below, above = graph.do("Gather", "below", below, group), graph.do("Gather", "above", above, group)
     graph.do("Clip", "lower", graph.do("Sub", "lower_raw", predicted, below), least, greatest)
     graph.do("Clip", "upper", graph.do("Add", "upper_raw", predicted, above), least, greatest)
+
+
+def _group(graph: _Graph) -> str:
+    """The number of each row's group of intervals."""
+    flags = graph.do("Gather", "flags", "features", graph.constant("flag_columns", FLAG_COLUMNS, np.int64), axis=1)
+    raised = graph.do("Greater", "raised", flags, graph.constant("half", 0.5, np.float32))
+    raised = graph.do("Cast", "raised_float", raised, to=TensorProto.FLOAT)
+    code = graph.do("MatMul", "code", raised, graph.constant("place", PLACES, np.float32))
+    return graph.do("Cast", "group", code, to=TensorProto.INT64)
 
 
 def check_parity(onnx_bytes: bytes, trained: TrainedModel, X: Matrix) -> float:  # noqa: N803 - as scikit-learn

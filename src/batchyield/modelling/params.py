@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from batchyield.errors import ParamsError
 from batchyield.plant.contract_params import ContractParams
+from batchyield.plant.table import GROUPS, TARGET
 
 Fraction = Annotated[float, Meta(gt=0, lt=1)]
 Count = Annotated[int, Meta(ge=1)]
@@ -94,8 +95,6 @@ class LineTreesParams(Struct, frozen=True, tag_field="kind", tag="line_trees"):
 TreesParams = ExtraTreesParams | GradientBoostingParams | HistGradientBoostingParams
 ModelParams = MeanParams | RidgeParams | ElasticNetParams | TreesParams | LineTreesParams
 
-Group = Literal["readings", "ratios", "steps", "lengths", "temperatures", "missing", "clocks", "order"]
-
 
 class RandomSplit(Struct, frozen=True, tag_field="kind", tag="random"):
     """Random test batches: interpolation within the time of the training."""
@@ -113,28 +112,39 @@ class ForwardSplit(Struct, frozen=True, tag_field="kind", tag="forward"):
 class FeaturesParams(Struct, frozen=True):
     """Groups of features that the model uses."""
 
-    groups: Annotated[tuple[Group, ...], Meta(min_length=1)]
+    groups: Annotated[tuple[str, ...], Meta(min_length=1)]
+
+    def __post_init__(self) -> None:
+        if unknown := [group for group in self.groups if group not in GROUPS]:
+            raise ValueError(f"{unknown[0]!r} is no group of features; known groups: {', '.join(GROUPS)}")
 
 
 class TargetParams(Struct, frozen=True):
-    """Prior knowledge of the yield.
+    """Prior knowledge of the target.
 
     Attributes:
-        knee: B14/A1 below which the mass line (yield on B14/A1) is flat. Training batches there are excluded: most such
-            readings are typing errors.
-        outlier: training batches further than this from the line are excluded, as a yield.
-        lowest: lower limit of a prediction, as a yield.
-        highest: upper limit of a prediction, as a yield.
+        lowest: lower limit of a prediction.
+        highest: upper limit of a prediction.
+        knee: line feature (for example B14/A1) below which the mass line, the target on it, is flat. Training batches
+            there are excluded: most such readings are typing errors. None, with `outlier`: no line is fitted.
+        outlier: training batches further than this from the line are excluded.
     """
 
-    knee: Positive
-    outlier: Positive
-    lowest: Fraction
-    highest: Annotated[float, Meta(gt=0, le=2)]
+    lowest: float
+    highest: float
+    knee: Positive | None = None
+    outlier: Positive | None = None
 
     def __post_init__(self) -> None:
+        if (self.knee is None) is not (self.outlier is None):
+            raise ValueError("knee and outlier need each other")
         if self.lowest >= self.highest:
             raise ValueError(f"lowest {self.lowest:g} is not below highest {self.highest:g}")
+        least, most = TARGET.limits
+        if not (least <= self.lowest and self.highest <= most):
+            raise ValueError(
+                f"{self.lowest:g} to {self.highest:g} is not within {least:g} to {most:g}, the limits of {TARGET.word}"
+            )
 
 
 class IntervalsParams(Struct, frozen=True):

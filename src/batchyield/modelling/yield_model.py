@@ -46,15 +46,18 @@ class YieldModel(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             ParamsError: too few batches or no features remain.
         """
-        knee, outlier = self.target.knee, self.target.outlier
-        self.line_ = MassLine(knee).fit(X, y)
-        residual = y - self.line_.predict(X)
-        kept = (np.abs(residual) <= outlier) & ~self.line_.is_flat(X)
+        kept, residual = np.ones(len(y), np.bool_), y
+        if self.target.knee is not None and self.target.outlier is not None:
+            self.line_ = MassLine(self.target.knee).fit(X, y)
+            residual = y - self.line_.predict(X)
+            kept = (np.abs(residual) <= self.target.outlier) & ~self.line_.is_flat(X)
         if kept.sum() < MIN_BATCHES:
+            rule = ""
+            if self.target.knee is not None:
+                rule = f"$.target: knee {self.target.knee:g} and outlier {self.target.outlier:g} leave "
             raise ParamsError(
                 "params.yaml",
-                f"$.target: knee {knee:g} and outlier {outlier:g} leave {kept.sum()} of {len(y)} "
-                f"batches to learn from; at least {MIN_BATCHES} are needed",
+                f"{rule}{kept.sum()} of {len(y)} batches to learn from; at least {MIN_BATCHES} are needed",
             )
         # Histogram boosting cannot bin a column without any value.
         self.columns_ = [i for i in self.columns if not np.isnan(X[kept, i]).all()]
@@ -85,6 +88,9 @@ def feature_columns(groups: Sequence[str]) -> list[int]:
 def build_model(model: ModelParams, features: FeaturesParams, target: TargetParams) -> YieldModel:
     """Return the configured model, unfitted, single-threaded and seeded: it fits to equal bytes on every machine."""
     on_line = isinstance(model, params.LineTreesParams)
+    if on_line and target.knee is None:
+        problem = "a model on the mass line needs a knee and an outlier in $.target"
+        raise ParamsError("params.yaml", f"$.model.kind: {problem}", "choose another model in conf/model")
     return YieldModel(_members(model), feature_columns(features.groups), on_line, target)
 
 

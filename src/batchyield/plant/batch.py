@@ -9,15 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from batchyield.plant.rows import CellWarning, Reading
-from batchyield.plant.table import (
-    ENCODING,
-    ID_COLUMN,
-    MAX_READING,
-    READINGS,
-    REMOVED,
-    YIELD_BOUNDS,
-    YIELD_COLUMN,
-)
+from batchyield.plant.table import ENCODING, ID_COLUMN, MAX_READING, READINGS, REMOVED, TARGET
 
 __all__ = [
     "ENCODING",
@@ -26,13 +18,14 @@ __all__ = [
     "READINGS",
     "READING_NAMES",
     "REMOVED",
-    "YIELD_BOUNDS",
+    "TARGET",
     "YIELD_COLUMN",
     "Batch",
     "CellWarning",
     "Reading",
 ]
 
+YIELD_COLUMN = TARGET.column
 READING_NAMES: tuple[str, ...] = tuple(r.name for r in READINGS)
 
 _TYPES: dict[str, Any] = {

@@ -6,17 +6,53 @@ file. The plant's file names its columns by letter and number only; the meanings
 position.
 """
 
-from batchyield.plant.rows import Reading
+from itertools import pairwise
+
+from batchyield.plant.mass_balance import MassBalance
+from batchyield.plant.rows import (
+    FeatureRow,
+    Reading,
+    RepairRule,
+    Slice,
+    Target,
+    clock,
+    difference,
+    id_number,
+    length,
+    missing,
+    ratio,
+    shift,
+    step,
+    total,
+)
 
 ID_COLUMN = "样本id"
-YIELD_COLUMN = "收率"
-ENCODING = "GB18030"
+"""Header of the batches' names; empty: the file has none, and a batch is named by its row."""
 
-YIELD_BOUNDS = (0.0, 1.2)
-"""Bounds of a measured yield, as a fraction."""
+ENCODING = "GB18030"
+"""Encoding of the plant's own files, tried after UTF-8."""
+
+TARGET = Target(
+    column="收率",
+    word="yield",
+    word_zh="收率",
+    unit="%",
+    factor=100.0,
+    decimals=2,
+    typical=0.92,
+    usual=(0.82, 1.0),
+    bounds=(0.0, 1.2),
+    limits=(0.0, 1.1),  # a yield is not negative, and the mass balance allows no more
+    scale=0.03,
+)
 
 MAX_READING = 1e6
 """Largest magnitude of a reading: a larger one is a typing error and could overflow float32 features."""
+
+POSSIBLE: dict[str, tuple[float, float]] = {
+    "kg": (0, 20_000), "°C": (-50, 20_000), "MPa": (0, 20_000), "pH": (0, 20_000),
+}  # fmt: skip
+"""Bounds by unit, wide enough for a reading in a wrong column or with a digit too many."""
 
 # name, kind, unit, meaning, meaning_zh, usual, plausible, may be blank, example; since
 READINGS: tuple[Reading, ...] = (
@@ -74,3 +110,97 @@ that first knows it; files without the column are then read."""
 REMOVED: dict[str, str] = {}
 """Reading that earlier versions knew -> the version that removed it. Clients and files may still send it; it is
 ignored with a warning that has this text."""
+
+GROUPS: dict[str, str] = {
+    "readings": "the numbers as the plant writes them, after the repairs",
+    "ratios": "doses relative to the charge and to each other",
+    "steps": "time from the end of one process step to the start of the next, across midnight",
+    "lengths": "how long a range lasts, and sums of them",
+    "temperatures": "differences between consecutive temperatures",
+    "missing": "1 where a reading that tells recipes apart is blank, else 0",
+    "clocks": "the time of day at which a step starts",
+    "order": "the batch number inside the id: the time order of the batches",
+}
+"""Groups of features: `conf/features/` selects those that a model uses."""
+
+SHIFT_MINUTES, FIRST_SHIFT_MINUTES = 480.0, 360.0
+MAX_STEP_MINUTES = 1200.0
+MAX_RANGE_MINUTES = 360.0
+LEAST_DIVISOR = 1.0
+"""A ratio to less than this, in the unit of the divisor, is missing."""
+
+PROCESS: tuple[str, ...] = (
+    *("A5", "A9", "A11", "A14", "A16", "A20", "A24", "A26"),
+    *("A28", "B4", "B5", "B7", "B9", "B10", "B11"),
+)
+"""The timed steps of every recipe, in process order; the optional A7 has steps of its own."""
+
+FEATURES: tuple[FeatureRow, ...] = (
+    *(ratio(name, "A1") for name in ("B14", "A3", "A4", "A19", "A21", "B1", "B12")),
+    *(ratio("B14", name) for name in ("A4", "A19", "B1", "B12")),
+    ratio("B1", "A19"),
+    total("water", ("A4", "A19", "B1", "B12")),
+    ratio("B14", "water", "wet product per all water: A4, A19, B1 and B12"),
+    *(step(earlier, later) for earlier, later in pairwise(PROCESS)),
+    step("A5", "A7"),
+    step("A7", "A9"),
+    *(length(reading.name) for reading in READINGS if reading.kind == "range"),
+    total(
+        "spin_length",
+        ("B9_length", "B10_length", "B11_length"),
+        "all spins together: B9, B10 and B11 as far as they are given",
+        "lengths",
+        known=True,
+    ),
+    total("reaction_length", ("A9_to_A11", "A11_to_A14", "A14_to_A16"), "from A9 to A16", "lengths"),
+    total(
+        "batch_length",
+        (
+            *(f"{earlier}_to_{later}" for earlier, later in pairwise(PROCESS[: PROCESS.index("B9") + 1])),
+            *("A20_length", "A28_length", "B4_length", "B9_length"),
+        ),
+        "from A5 to the end of the first spin",
+        "lengths",
+    ),
+    *(difference(later, earlier) for earlier, later in pairwise(("A6", "A10", "A12", "A15", "A17"))),
+    difference("A17", "A10"),
+    difference("A25", "A27"),
+    difference("B6", "A27"),
+    difference("B6", "B8"),
+    *(missing(name) for name in ("A2", "A3", "A7", "B1", "B10", "B11")),
+    *(clock(name) for name in ("A5", "A9", "A20", "A24", "A28", "B4", "B5", "B7", "B9", "B10", "B11")),
+    shift("A5", "A5 since the last change of shift at 6:00, 14:00 or 22:00"),
+    id_number("the number at the end of the id"),
+)
+"""The features after the number readings, which come first by themselves: to add a feature, add a row."""
+
+LINE_FEATURE: str | None = "B14_per_A1"
+"""Feature to which the target is nearly proportional, for the models on the mass line; None: no such feature."""
+
+INTERVAL_FLAGS: tuple[str, ...] = ("B10_missing", "B11_missing")
+"""Flags whose combinations have prediction intervals of their own: the number of spins separates the processes."""
+
+SLICES: tuple[Slice, ...] = (
+    Slice("period", ("id_number",), lambda n: f"{n // 200 * 200:04.0f}-{n // 200 * 200 + 199:04.0f}"),
+    Slice("spins", INTERVAL_FLAGS, lambda second, third: f"{3 - second - third:.0f}"),
+    Slice("charge", ("A1",), lambda charge: f"{charge:g} kg"),
+    Slice("reagent", ("A2_missing",), lambda blank: "A3" if blank else "A2"),
+)
+"""Aspects of the evaluation by slice; a batch without one of the features is `unknown`."""
+
+REPAIRS: tuple[RepairRule, ...] = (
+    MassBalance(
+        charge="A1",
+        reagent="A3",
+        solvent="A4",
+        product="B14",
+        usual_charges=(200.0, 250.0, 300.0),
+        reagent_per_charge=1.35,
+        reagent_bounds=(1.2, 1.5),
+        solvent_per_reagent=(1.6, 1.9),
+        product_bounds=(0.8, 1.55),
+    ),
+)
+
+SIMULATOR: str | None = "batchyield.plant.simulator"
+"""Package with `simulate`, `DEFAULT_ROWS` and `DEFAULT_SEED` of a sample plant; None: no demo data."""

@@ -17,14 +17,15 @@ from batchyield.files import md5_of, write_atomic
 from batchyield.plant.batch import Batch
 from batchyield.plant.features import INDEX
 from batchyield.plant.other_schemas import fit_schema
+from batchyield.plant.table import TARGET
 from batchyield.serving.lockfile import read_lock
 from batchyield.serving.predictor import Predictor
 from batchyield.serving.responses import Card, Prediction
 
 MODEL, CARD, GOLDEN, REFERENCE = FILES = ("model.onnx", "card.json", "golden.json", "reference.json")
 
-PREDICTION_TOLERANCE = 1e-6
-"""Largest difference, as a yield, between two predictions that count as equal: float32 rounding of another CPU."""
+PREDICTION_TOLERANCE = 10.0 ** (TARGET.order - 6)
+"""Largest difference between two predictions that count as equal: float32 rounding of another CPU."""
 
 OTHER_CODE = "use the code of the commit that trained it, or run `dvc repro`"
 

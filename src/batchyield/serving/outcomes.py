@@ -6,9 +6,9 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from batchyield.plant.batch import YIELD_BOUNDS
+from batchyield.plant.table import TARGET
 
-LOWEST, HIGHEST = YIELD_BOUNDS
+LOWEST, HIGHEST = TARGET.bounds
 RECORDED, UNCHANGED, CORRECTED = RESULTS = ("recorded", "unchanged", "corrected")
 
 MAX_OUTCOMES = 10_000

@@ -19,7 +19,7 @@ SCALE = 10.0**PREDICTION_DECIMALS
 FEATURE_NAMES = tuple(feature.name for feature in FEATURES)
 
 MIN_VECTORIZED = 24
-MAX_VECTORIZED_VALUE = 100.0
+MAX_VECTORIZED_VALUE = 1e9 / SCALE
 MAX_ROUNDING_DISTANCE = 0.4999
 """Scaled values up to 1e9 have an error below 1e-6, so below this distance the nearest integer is certain."""
 

@@ -12,10 +12,11 @@ import msgspec
 from msgspec import Meta
 
 from batchyield.errors import Violation
-from batchyield.plant.batch import CellWarning
+from batchyield.plant.rows import CellWarning
+from batchyield.plant.table import TARGET
 
-PREDICTION_DECIMALS = 7
-"""Decimals of yields, interval ends and effects: float32 readings hold about seven digits."""
+PREDICTION_DECIMALS = 7 - TARGET.order
+"""Decimals of predictions, interval ends and effects: float32 readings hold about seven digits."""
 
 
 class Prediction(msgspec.Struct, frozen=True, gc=False, rename={"yield_": "yield"}):

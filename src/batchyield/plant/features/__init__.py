@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from batchyield.plant.batch import Batch, CellWarning
-from batchyield.plant.features.catalogue import FEATURES, GROUPS, INDEX
+from batchyield.plant.features.catalogue import FEATURES, INDEX
 from batchyield.plant.features.matrix import CELL_NAMES, Counts, compute_columns, id_number
 from batchyield.plant.features.plausibility import WARNING_KINDS
+from batchyield.plant.table import GROUPS
 
 __all__ = ["CELL_NAMES", "FEATURES", "GROUPS", "INDEX", "WARNING_KINDS", "Counts", "Features", "featurize", "id_number"]
 

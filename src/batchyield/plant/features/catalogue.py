@@ -1,9 +1,14 @@
-"""The features: name, unit, group and description of each column of the matrix, in order."""
+"""The features: name, unit, group and description of each column of the matrix, in order; and checks of the table."""
 
-from itertools import pairwise
+from collections import Counter
 from typing import NamedTuple
 
-from batchyield.plant.batch import READINGS
+from batchyield.errors import ConfigError
+from batchyield.plant import table
+from batchyield.plant.rows import FeatureRow
+from batchyield.plant.table import GROUPS, INTERVAL_FLAGS, LINE_FEATURE, READINGS, REPAIRS, SLICES
+
+TABLE = "src/batchyield/plant/table.py"
 
 
 class Feature(NamedTuple):
@@ -15,71 +20,113 @@ class Feature(NamedTuple):
     description: str
 
 
-GROUPS: dict[str, str] = {
-    "readings": "the numbers as the plant writes them, after the repairs",
-    "ratios": "doses relative to the charge and to each other",
-    "steps": "time from the end of one process step to the start of the next, across midnight",
-    "lengths": "how long a range lasts, and sums of them",
-    "temperatures": "differences between consecutive temperatures",
-    "missing": "1 where a reading that tells recipes apart is blank, else 0",
-    "clocks": "the time of day at which a step starts",
-    "order": "the batch number inside the id: the time order of the batches",
-}
-
-NUMBERS: tuple[str, ...] = tuple(r.name for r in READINGS if r.kind == "number")
-
-RATIOS: tuple[tuple[str, str], ...] = (
-    *((name, "A1") for name in ("B14", "A3", "A4", "A19", "A21", "B1", "B12")),
-    *(("B14", name) for name in ("A4", "A19", "B1", "B12")),
-    ("B1", "A19"),
+NUMBERS, CLOCKS, RANGES = (
+    tuple(reading.name for reading in READINGS if reading.kind == kind) for kind in ("number", "clock", "range")
 )
+ROWS: tuple[FeatureRow, ...] = (*(FeatureRow("number", (n,), n, "readings") for n in NUMBERS), *table.FEATURES)
+"""Number readings, features and intermediate quantities, in the order of the table."""
 
-PROCESS: tuple[str, ...] = (
-    *("A5", "A9", "A11", "A14", "A16", "A20", "A24", "A26"),
-    *("A28", "B4", "B5", "B7", "B9", "B10", "B11"),
+ARITY = {"ratio": 2, "difference": 2, "step": 2, "length": 1, "missing": 1, "clock": 1, "shift": 1, "id_number": 0}
+ALLOWED: dict[str, tuple[str, ...]] = {
+    "step": (*CLOCKS, *RANGES), "length": RANGES, "clock": (*CLOCKS, *RANGES), "shift": CLOCKS,
+}  # fmt: skip
+"""Kind of row -> readings that it can be computed from; the other kinds take every number, also other features."""
+
+
+def check_table() -> None:
+    """Check that each reading and each feature is declared once, and that all names which the rows use exist.
+
+    Raises:
+        ConfigError: names the table, the row and the problem.
+    """
+    problems: list[str] = []
+    names, rows = [r.name for r in READINGS], [row.name for row in ROWS]
+    for what, given in (("READINGS", names), ("REMOVED", [*names, *table.REMOVED]), ("FEATURES", rows)):
+        problems += [f"{what}: {name} is named {n} times" for name, n in Counter(given).items() if n > 1]
+    features = {row.name for row in ROWS if row.group}
+    for row in ROWS:
+        known = ALLOWED.get(row.kind, (*names, *rows))
+        problems += [
+            f"FEATURES: {row.name or row.kind} needs {name}, which is no {'reading or feature' if known else 'reading'}"
+            f"{' of a kind that it can use' if name in names else ''}"
+            for name in row.of
+            if name not in known
+        ]
+        if len(row.of) != ARITY.get(row.kind, len(row.of)) or (row.kind.startswith("sum") and not row.of):
+            problems.append(f"FEATURES: {row.name} cannot be computed from {len(row.of)} quantities")
+        if row.group not in ("", *GROUPS):
+            problems.append(f"FEATURES: {row.name} is in the group {row.group}, which GROUPS does not have")
+    used = {name for row in ROWS for name in row.of}
+    problems += [f"READINGS: no row of FEATURES uses {name}" for name in names if name not in used]
+    problems += [
+        f"FEATURES: no row uses {row.name}, which is no feature" for row in ROWS if row.name not in used | features
+    ]
+    if [row.kind for row in ROWS].count("id_number") != 1:
+        problems.append("FEATURES: needs one row id_number, the order of the batches")
+    uses = {"INTERVAL_FLAGS": INTERVAL_FLAGS, "LINE_FEATURE": (LINE_FEATURE,) if LINE_FEATURE else ()}
+    for what, of in (uses | {f"SLICES: {part.name}": part.of for part in SLICES}).items():
+        problems += [f"{what} needs {name}, which is no feature" for name in of if name not in features]
+    problems += [f"REPAIRS needs {n}, which is no number" for rule in REPAIRS for n in rule.names if n not in NUMBERS]
+    if problems:
+        more = f"\n  and {len(problems) - 10} more" if len(problems) > 10 else ""
+        raise ConfigError(f"{TABLE}:\n  " + "\n  ".join(problems[:10]) + more, "correct the table")
+
+
+check_table()
+
+_READING = {r.name: r for r in READINGS}
+_ROW = {row.name: row for row in ROWS}
+
+
+def is_time(name: str) -> bool:
+    """Return whether a quantity is a time in whole minutes, so that its sums are exact in any order."""
+    row = _ROW.get(name)
+    if row is None:
+        return _READING[name].kind != "number"
+    if row.kind in ("step", "length", "clock", "shift"):
+        return True
+    return row.kind in ("difference", "sum", "sum_of_known") and all(map(is_time, row.of))
+
+
+def unit_of(name: str) -> str:
+    """Return the unit of a reading or feature."""
+    row = _ROW.get(name)
+    if is_time(name):
+        return "min"
+    if row is None or row.kind == "number":
+        return _READING[name].unit
+    return unit_of(row.of[0]) if row.kind in ("difference", "sum", "sum_of_known") else ""
+
+
+def meaning_of(name: str) -> str:
+    """Return what a reading or feature is."""
+    row = _ROW.get(name)
+    if row is None or row.kind == "number":
+        return _READING[name].meaning
+    of = [meaning_of(part) for part in row.of] if not row.meaning else []
+    match row.kind:
+        case _ if row.meaning:
+            return row.meaning
+        case "ratio":
+            return f"{of[0]}, per {of[1]}"
+        case "difference":
+            return f"{of[0]} less {of[1]}"
+        case "step":
+            return f"from {of[0]} to {of[1]}"
+        case "length":
+            return f"{of[0]}: how long"
+        case "missing":
+            return f"{of[0]}: blank"
+        case "clock":
+            return f"{of[0]}: time of day"
+        case _:
+            return f"sum of {', '.join(row.of)}"
+
+
+FEATURES: tuple[Feature, ...] = tuple(
+    Feature(row.name, unit_of(row.name), row.group, meaning_of(row.name)) for row in ROWS if row.group
 )
-"""The timed steps of every recipe, in process order; the optional A7 has steps of its own."""
-
-STEPS: tuple[tuple[str, str], ...] = (*pairwise(PROCESS), ("A5", "A7"), ("A7", "A9"))
-
-RANGES: tuple[str, ...] = tuple(r.name for r in READINGS if r.kind == "range")
-
-TEMPERATURE_DIFFERENCES: tuple[tuple[str, str], ...] = (
-    *(("A10", "A6"), ("A12", "A10"), ("A15", "A12"), ("A17", "A15")),
-    *(("A17", "A10"), ("A25", "A27"), ("B6", "A27"), ("B6", "B8")),
-)
-"""Pairs of temperatures: the first minus the second."""
-
-FLAGS: tuple[str, ...] = ("A2", "A3", "A7", "B1", "B10", "B11")
-
-CLOCKS: tuple[str, ...] = ("A5", "A9", "A20", "A24", "A28", "B4", "B5", "B7", "B9", "B10", "B11")
-
-
-def _catalogue() -> tuple[Feature, ...]:
-    readings = {r.name: r for r in READINGS}
-
-    def about(name: str) -> str:
-        return readings[name].description.removesuffix(f" [{readings[name].unit}]")
-
-    return (
-        *(Feature(n, readings[n].unit, "readings", about(n)) for n in NUMBERS),
-        *(Feature(f"{a}_per_{b}", "", "ratios", f"{about(a)}, per {about(b)}") for a, b in RATIOS),
-        Feature("B14_per_water", "", "ratios", "wet product per all water: A4, A19, B1 and B12"),
-        *(Feature(f"{a}_to_{b}", "min", "steps", f"from {about(a)} to {about(b)}") for a, b in STEPS),
-        *(Feature(f"{n}_length", "min", "lengths", f"{about(n)}: how long") for n in RANGES),
-        Feature("spin_length", "min", "lengths", "all spins together: B9, B10 and B11 as far as they are given"),
-        Feature("reaction_length", "min", "lengths", "from A9 to A16"),
-        Feature("batch_length", "min", "lengths", "from A5 to the end of the first spin"),
-        *(
-            Feature(f"{a}_minus_{b}", "°C", "temperatures", f"{about(a)} less {about(b)}")
-            for a, b in TEMPERATURE_DIFFERENCES
-        ),
-        *(Feature(f"{n}_missing", "", "missing", f"{about(n)}: blank") for n in FLAGS),
-        *(Feature(f"{n}_clock", "min", "clocks", f"{about(n)}: time of day") for n in CLOCKS),
-        Feature("A5_in_shift", "min", "clocks", "A5 since the last change of shift at 6:00, 14:00 or 22:00"),
-        Feature("id_number", "", "order", "the number at the end of the id"),
-    )
-
-
-FEATURES: tuple[Feature, ...] = _catalogue()
 INDEX: dict[str, int] = {feature.name: i for i, feature in enumerate(FEATURES)}
+STEPS: tuple[tuple[str, str], ...] = tuple((row.of[0], row.of[1]) for row in ROWS if row.kind == "step")
+LINE_COLUMN: int | None = None if LINE_FEATURE is None else INDEX[LINE_FEATURE]
+FLAG_COLUMNS: tuple[int, ...] = tuple(INDEX[name] for name in INTERVAL_FLAGS)

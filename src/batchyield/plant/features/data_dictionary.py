@@ -1,8 +1,8 @@
 """Writes docs/features.md: `python -m batchyield.plant.features.data_dictionary > docs/features.md`."""
 
-from batchyield.plant.features.catalogue import FEATURES, GROUPS
-from batchyield.plant.features.matrix import MAX_RANGE_MINUTES, MAX_STEP_MINUTES
-from batchyield.plant.features.plausibility import MAX_PRODUCT_RATIO, MIN_PRODUCT_RATIO, PLAUSIBLE, WARNING_KINDS
+from batchyield.plant.features.catalogue import FEATURES
+from batchyield.plant.features.plausibility import PLAUSIBLE, WARNING_KINDS
+from batchyield.plant.table import GROUPS, MAX_RANGE_MINUTES, MAX_STEP_MINUTES, REPAIRS
 
 
 def markdown() -> str:
@@ -32,8 +32,12 @@ def markdown() -> str:
         "No row is rejected for a cell. A wrong number is corrected if the other readings determine its value, and is",
         "missing otherwise. A warning names the cell in both cases. The rules use the inputs only.",
         "",
-        f"B14/A1 of a real batch lies between {MIN_PRODUCT_RATIO:g} and {MAX_PRODUCT_RATIO:g}. A step lasts less than "
-        f"{MAX_STEP_MINUTES / 60:g} hours, a range at most {MAX_RANGE_MINUTES / 60:g}.",
+        " ".join(
+            (
+                *(rule.note for rule in REPAIRS),
+                f"A step lasts less than {MAX_STEP_MINUTES / 60:g} hours, a range at most {MAX_RANGE_MINUTES / 60:g}.",
+            )
+        ),
         "",
         "| kind | problem and repair |",
         "|---|---|",

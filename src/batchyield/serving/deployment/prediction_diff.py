@@ -8,11 +8,13 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from batchyield.plant.table import TARGET
 from batchyield.serving.artifact import PREDICTION_TOLERANCE
 from batchyield.serving.responses import PREDICTION_DECIMALS, Prediction
 
-HISTOGRAM_EDGES = (-0.05, -0.02, -0.01, -0.005, -0.002, -0.001, -0.0001, 0.0001, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
-"""Bin edges of the histogram of yield changes: bin i holds HISTOGRAM_EDGES[i-1] < change <= HISTOGRAM_EDGES[i]."""
+_SIZES = tuple(float(f"{edge}e{TARGET.order - 4}") for edge in (1, 10, 20, 50, 100, 200, 500))
+HISTOGRAM_EDGES = (*(-edge for edge in reversed(_SIZES)), *_SIZES)
+"""Bin edges of the histogram of changes: bin i holds HISTOGRAM_EDGES[i-1] < change <= HISTOGRAM_EDGES[i]."""
 
 NO_CHANGES = (0,) * (len(HISTOGRAM_EDGES) + 1)
 
