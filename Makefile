@@ -12,6 +12,9 @@ STAMP := $(VENV)/.made-from-locks
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Where it is set and uv, which compiles nothing, made .venv, each start of Python compiles all it imports: 4.5 s instead of 1.4.
 unexport PYTHONDONTWRITEBYTECODE
+# Settings of pip that would install elsewhere than into the environment; PIP_USER=0 overrides its configuration file too.
+export PIP_USER := 0
+unexport PIP_TARGET PIP_PREFIX PIP_ROOT
 # No proxy reaches servers on this machine, such as the embedded S3 server.
 ifneq ($(or $(no_proxy),$(NO_PROXY)),*)
 export no_proxy := $(addsuffix $(COMMA),$(or $(no_proxy),$(NO_PROXY)))127.0.0.1,localhost,::1
@@ -27,8 +30,8 @@ help: ## list the targets
 setup: $(STAMP) ## create .venv from the locks (with uv if it is installed, else with venv and pip)
 
 $(STAMP): requirements/dev.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "batchyield needs Python 3.11 or newer, and '$(PYTHON)' is older: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || \
+	  { echo "batchyield needs Python 3.11 to 3.14, and '$(PYTHON)' is another: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	@rm -rf $(VENV)
 	@echo "making $(VENV) from requirements/dev.txt (some 200 packages; a minute or two without a cache)"
 	@if command -v uv >/dev/null; then \

@@ -1,6 +1,7 @@
 """Experiments through the commands a user types: one, a grid in the queue, a sweep, and shared by git and S3."""
 
 import contextlib
+import io
 import json
 import re
 import shutil
@@ -17,10 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.commands import ROOT, run
 
+from batchyield.errors import ConfigError
 from batchyield.experiments import ranking
 from batchyield.experiments.exp_show import read_experiments
 from batchyield.experiments.ranking import format_overrides, split_settings
-from batchyield.versioning import hydra_params
+from batchyield.experiments.sweep import run_sweep
+from batchyield.versioning import git, hydra_params
 from batchyield.versioning.storage import remotes
 
 pytestmark = pytest.mark.slow
@@ -321,3 +324,15 @@ class TestNoise:
         mixed = ranking.cost_differences(answers("mixed", [0.02, 0.01, 0.3] * 30), base)
         assert ranking.bootstrap_interval(mixed, 200, 0.9, 1).noise is True
         assert ranking.cost_differences(answers("others", [0.01] * 90, first=7), base) is None
+
+
+def test_folder_not_ascii(tmp_path):
+    """A sweep in a folder that DVC's queue cannot write down is refused before anything is queued."""
+    root = tmp_path / "工厂"
+    root.mkdir()
+    git.git("init", "-q", cwd=root)
+    for name in ("conf", "params.yaml"):
+        (root / name).symlink_to(ROOT / name)
+    git.commit(root, "a plant")
+    with pytest.raises(ConfigError, match=r"DVC's queue cannot run in .*工厂"):
+        run_sweep(["model=mean"], io.StringIO(), root=root)

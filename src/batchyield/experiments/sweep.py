@@ -13,7 +13,7 @@ import msgspec
 import psutil
 import yaml
 
-from batchyield.errors import CommandError, ConflictError
+from batchyield.errors import CommandError, ConfigError, ConflictError
 from batchyield.experiments.exp_show import Experiment, read_experiments
 from batchyield.experiments.ranking import Ranking, format_ranking, rank_experiments
 from batchyield.versioning import hydra_params
@@ -77,12 +77,18 @@ def run_sweep(
 
     Raises:
         ParamsError: a point of the grid is not a valid configuration; nothing is queued.
+        ConfigError: DVC's queue cannot run in this folder.
         ConflictError: the queue holds other experiments, or a name is taken.
         CommandError: DVC failed, or its worker ended.
     """
     begun = time.monotonic()
     overrides = tuple(overrides) or (f"model={','.join(sorted(f.stem for f in (root / 'conf/model').glob('*.yaml')))}",)
     points = hydra_params.expand_grid(root, overrides)
+    if not str(root.resolve()).isascii():
+        raise ConfigError(
+            f"DVC's queue cannot run in {root.resolve()}: it writes the path into a configuration file as ASCII",
+            "move the checkout to a folder whose path is ASCII; `dvc exp run` without --queue and --temp works here",
+        )
     # The same name for the same grid on the same code.
     state = git("rev-parse", "HEAD", cwd=root) + git("diff", "HEAD", "--", ".", ":!params.yaml", cwd=root)
     stem = name or f"sweep-{hashlib.sha256((state + ' '.join(overrides)).encode()).hexdigest()[:6]}"

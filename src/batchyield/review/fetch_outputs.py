@@ -54,7 +54,8 @@ def _fetch_base(base: Revision, progress: Callable[[str], None]) -> None:
         progress(f"{base.name[:8]} rebuilt, since neither cache nor storage has its outputs")
         root = base.root.resolve()
         with remotes.scratch_clone(root, str(base.revision)) as scratch:  # it shares the checkout's DVC cache
-            dvc("cache", "dir", "--local", str(remotes.cache_dir(root)), cwd=scratch, quiet=True)
+            # Linked, not configured: DVC cannot write a path that is not ASCII into its configuration.
+            (scratch / ".dvc" / "cache").symlink_to(remotes.cache_dir(root).absolute())
             raw_data.fetch(scratch)
             dvc("repro", "--quiet", cwd=scratch)
         base.fetch(wanted)
