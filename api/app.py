@@ -30,6 +30,9 @@ from api.pages import Page, page_routes
 from api.routes.operations import operation_routes
 from api.routes.outcomes import outcome_routes
 from api.routes.predictions import prediction_routes
+from api.routes.records import reading_routes
+from api.routes.session import session_routes
+from api.routes.workbooks import workbook_routes
 from api.settings import Settings, read_settings
 from api.telemetry.access_log import ServiceLog, open_log
 from api.telemetry.metrics import MULTIPROC_DIR
@@ -73,9 +76,10 @@ def create_app(settings: Settings, model: ServedModel | None = None, log: Servic
         raise error  # leaves the response to the outermost middleware
 
     raw = prediction_routes(service)
-    typed = [*operation_routes(service, drain), *monitoring_routes(service, watcher), *page_routes()]
+    typed = [*operation_routes(service, drain), *monitoring_routes(service, watcher), *reading_routes(service)]
+    typed += [*session_routes(keyring), *page_routes()]
     app = Litestar(
-        [*raw, *outcome_routes(service), *typed],
+        [*raw, *outcome_routes(service), *workbook_routes(service), *typed],
         state=State({"document": cache(lambda: Page(build_document(typed), "application/json"))}),
         lifespan=[lifespan],
         exception_handlers={Exception: reraise},

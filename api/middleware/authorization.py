@@ -3,8 +3,10 @@
 import asyncio
 import logging
 from collections.abc import Mapping
+from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from prometheus_client import Counter
 
@@ -18,19 +20,31 @@ logger = logging.getLogger("batchyield.api")
 
 REFRESH_SECONDS = 1.0
 
-PUBLIC_PATHS = frozenset({"/", "/schema", "/schema/openapi.json", "/health/live", "/health/ready"})
+SESSION_COOKIE = "batchyield-key"
+
+PUBLIC_PATHS = frozenset({"/", "/schema", "/schema/openapi.json", "/health/live", "/health/ready", "/v1/session"})
 PUBLIC_FOLDER = "/console/"
-"""Paths without a key: pages, which hold no data, and health checks."""
+"""Paths without a key: pages, which hold no data, health checks, and signing in."""
+
+_PREDICT, _READ = (api_keys.PREDICT,), (api_keys.READ,)
 
 REQUIRED_SCOPES = {
-    "/v1/predictions": api_keys.PREDICT,
-    "/v1/predictions/csv": api_keys.PREDICT,
-    "/v1/outcomes": api_keys.PREDICT,
-    "/v1/model": api_keys.READ,
-    "/v1/monitoring": api_keys.READ,
-    "/metrics": api_keys.READ,
+    "/v1/predictions": _PREDICT,
+    "/v1/predictions/csv": _PREDICT,
+    "/v1/outcomes": (api_keys.PREDICT, api_keys.OUTCOMES),
+    "/v1/model": _READ,
+    "/v1/monitoring": _READ,
+    "/v1/readings": api_keys.SCOPES,
+    "/v1/sheets/csv": api_keys.SCOPES,
+    "/v1/sheets/xlsx": api_keys.SCOPES,
+    "/metrics": _READ,
 }
-"""Scope of each path; a path that is not listed needs `admin`."""
+"""Scopes of each path, of which a key needs one; a path that is not listed needs `admin`."""
+
+READ_SCOPES = {"/v1/predictions": _READ, "/v1/outcomes": _READ}
+"""Scopes of the paths that need others to be read than to be sent to."""
+
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 UNMETERED_PATHS = frozenset({"/metrics"})
 """Paths without rate limit and load limit: a busy service must be observable."""
@@ -70,9 +84,11 @@ class Keyring:
         self.guarded = bool(self._keys)
 
     def find(self, headers: Mapping[bytes, bytes]) -> api_keys.ApiKey | None:
-        """Return the key of `Authorization: Bearer KEY` or `X-API-Key: KEY`, or None without a valid one."""
+        """Return the key of `Authorization: Bearer KEY`, `X-API-Key: KEY` or the session's cookie, or None."""
         scheme, _, bearer = headers.get(b"authorization", b"").partition(b" ")
         secret = bearer.strip() if scheme.lower() == b"bearer" else headers.get(b"x-api-key", b"")
+        if not secret and b"cookie" in headers:
+            secret = _session_key(headers)
         key = self._keys.get(api_keys.hash_key(secret))
         return None if key is None or key.is_expired() else key
 
@@ -117,7 +133,7 @@ class AccessControl:
         self._keyring, self._limiter, self._max_in_flight = keyring, limiter, max_in_flight
         self.in_flight = 0
 
-    def authorize(self, path: str, headers: Mapping[bytes, bytes]) -> str:
+    def authorize(self, path: str, headers: Mapping[bytes, bytes], method: str) -> str:
         """Return the name of the request's key, or an empty string where no keys are configured.
 
         Raises:
@@ -129,11 +145,16 @@ class AccessControl:
         if key is None:
             detail = "send a key as `Authorization: Bearer KEY` or `X-API-Key: KEY`"
             raise RequestError(UNAUTHORIZED, detail, headers={"www-authenticate": "Bearer"})
-        scope = REQUIRED_SCOPES.get(path) or REQUIRED_SCOPES.get(path.rstrip("/"), api_keys.ADMIN)
-        if not key.has_scope(scope):
-            if scope == api_keys.ADMIN and not path.startswith("/v1/admin"):
+        scopes = REQUIRED_SCOPES.get(path) or REQUIRED_SCOPES.get(path.rstrip("/"), (api_keys.ADMIN,))
+        if method in SAFE_METHODS:
+            scopes = READ_SCOPES.get(path.rstrip("/"), scopes)
+        elif not _is_from_own_page(headers):
+            raise RequestError(FORBIDDEN, "the request comes from a page of another site; sign in there with a key")
+        if not any(map(key.has_scope, scopes)):
+            if scopes == (api_keys.ADMIN,) and not path.startswith("/v1/admin"):
                 raise RequestError(NOT_FOUND, "nothing is here for this key; GET /schema lists all there is")
-            detail = f"the key {key.name} lacks the scope {scope}; ask the operator for one that has it"
+            needed = " or ".join(scopes)
+            detail = f"the key {key.name} lacks the scope {needed}; ask the operator for one that has it"
             raise RequestError(FORBIDDEN, detail)
         return key.name
 
@@ -152,6 +173,24 @@ class AccessControl:
         """Take the rows of a response from the caller's rate limit."""
         if self._limiter and (result := state.get("result")) is not None:
             self._limiter.charge_rows(caller, len(result.batches))
+
+
+def _session_key(headers: Mapping[bytes, bytes]) -> bytes:
+    cookies = SimpleCookie(headers[b"cookie"].decode("latin-1"))
+    return cookies[SESSION_COOKIE].value.encode() if SESSION_COOKIE in cookies else b""
+
+
+def _is_from_own_page(headers: Mapping[bytes, bytes]) -> bool:
+    """Return whether a request with a key comes from a page of this service, or from a program that sent the key.
+
+    Browsers name the origin of each request that may change something; a proxy may change the host, but not
+    `Sec-Fetch-Site`, which browsers send over TLS and to loopback addresses.
+    """
+    if b"authorization" in headers or b"x-api-key" in headers:
+        return True
+    if site := headers.get(b"sec-fetch-site"):
+        return site == b"same-origin"
+    return urlsplit(headers.get(b"origin", b"")).netloc == headers.get(b"host", b"")
 
 
 def is_public(path: str) -> bool:

@@ -103,7 +103,7 @@ class RequestContextMiddleware:
         metered = False
         try:
             if not is_public(path):
-                state["caller"] = caller = access.authorize(path, headers)
+                state["caller"] = caller = access.authorize(path, headers, scope["method"])
                 if path not in UNMETERED_PATHS:
                     rate_headers = access.admit(caller)
                     access.in_flight += 1

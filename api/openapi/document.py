@@ -1,10 +1,10 @@
 """The OpenAPI 3.1 document, which Litestar generates from the typed handlers."""
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
-from litestar import Litestar, post
+from litestar import Litestar, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
@@ -14,9 +14,24 @@ from litestar.params import Body, JSONBody, QueryParameter
 from api.http.decoding import PredictionRequest
 from api.monitoring.routes import Monitoring
 from api.openapi.responses import COMPONENTS, COMPRESSION_HEADERS, describe_route
-from api.problems import BODY_KINDS, JOURNAL_OFF, NOT_READY
+from api.problems import (
+    BODY_KINDS,
+    BUSY,
+    INVALID,
+    JOURNAL_AWAY,
+    JOURNAL_OFF,
+    MALFORMED,
+    NOT_READY,
+    RATE_LIMITED,
+    TOO_LARGE,
+    TOO_SLOW,
+    UNSUPPORTED,
+)
 from api.routes.outcomes import OutcomeRequest
 from api.routes.predictions import EXPLAIN
+from api.routes.records import DEFAULT_LIMIT, MAX_LIMIT, OutcomePage, PredictionPage, Readings
+from api.routes.session import Session, SignIn
+from api.routes.workbooks import XLSX
 from batchyield.serving.chunking import MAX_BATCHES, MAX_EXPLAINED_BATCHES
 from batchyield.serving.outcomes import OutcomesKept
 from batchyield.serving.responses import ExplainedPredictions, Health, Model, Predictions, Problem
@@ -39,13 +54,21 @@ TAGS = [
     Tag("Predictions", "Batches in, yields with intervals out."),
     Tag("Outcomes", "Measured yields in, joined to the predictions."),
     Tag("Model", "The model in service, down to its bytes."),
+    Tag("Sheets", "Excel workbooks to CSV, and back."),
+    Tag("Session", "The key of the console."),
     Tag("Operation", "For orchestrators and Prometheus."),
     Tag("Pages", "For people, and for programs that read this document."),
 ]
 
+SHEET_KINDS = (MALFORMED, TOO_SLOW, TOO_LARGE, UNSUPPORTED, INVALID, RATE_LIMITED, BUSY)
+LIST_KINDS = (INVALID, RATE_LIMITED, BUSY, JOURNAL_OFF, JOURNAL_AWAY)
+
+_TIME = {"format": "iso-time"}
+
 TYPES = (
     *(PredictionRequest, Predictions, ExplainedPredictions, OutcomeRequest, OutcomesKept),
     *(Model, Monitoring, Health, Problem),
+    *(PredictionPage, OutcomePage, Readings, Session, SignIn),
 )
 
 
@@ -63,13 +86,42 @@ TYPES = (
 async def predict(
     data: JSONBody[PredictionRequest],
     explain: Annotated[
-        Literal["true", "false"],
+        bool,
         QueryParameter(
             description="whether to explain, by Shapley values, how each prediction differs from a typical one; for at "
             f"most {MAX_EXPLAINED_BATCHES} batches at a time"
         ),
-    ] = "false",
+    ] = False,
+    record: Annotated[
+        bool,
+        QueryParameter(
+            description="whether the prediction is journalled and counts for drift and live error; `false` to try "
+            "values out"
+        ),
+    ] = True,
 ) -> ExplainedPredictions | Predictions:
+    """Describe the raw route of the same path; never served."""
+    raise NotImplementedError
+
+
+@get(
+    "/v1/predictions",
+    **describe_route(
+        *("listPredictions", "Predictions", "List journalled predictions", *LIST_KINDS),
+        description="What was asked and answered, with the measured yield where one is known; the newest first.",
+        about="a page of predictions",
+        headers=COMPRESSION_HEADERS,
+    ),
+)
+async def list_predictions(
+    id: Annotated[str, QueryParameter(max_length=128, description="only batches whose id begins so")] = "",  # noqa: A002
+    since: Annotated[str, QueryParameter(description="first time, such as 2026-11-29", schema_extra=_TIME)] = "",
+    until: Annotated[str, QueryParameter(description="end of the time, excluded", schema_extra=_TIME)] = "",
+    before: Annotated[
+        str, QueryParameter(description="`next` of the page before", schema_extra={"format": "cursor-of-predictions"})
+    ] = "",
+    limit: Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT, description="size of a page")] = DEFAULT_LIMIT,
+) -> PredictionPage:
     """Describe the raw route of the same path; never served."""
     raise NotImplementedError
 
@@ -109,6 +161,62 @@ async def tell_outcomes(data: JSONBody[OutcomeRequest]) -> OutcomesKept:
     raise NotImplementedError
 
 
+@get(
+    "/v1/outcomes",
+    **describe_route(
+        *("listOutcomes", "Outcomes", "List measured yields", *LIST_KINDS),
+        description="Measured yields, those reported last first.",
+        about="a page of measured yields",
+        headers=COMPRESSION_HEADERS,
+    ),
+)
+async def list_outcomes(
+    id: Annotated[str, QueryParameter(max_length=128, description="only batches whose id begins so")] = "",  # noqa: A002
+    before: Annotated[
+        str, QueryParameter(description="`next` of the page before", schema_extra={"format": "cursor-of-outcomes"})
+    ] = "",
+    limit: Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT, description="size of a page")] = DEFAULT_LIMIT,
+) -> OutcomePage:
+    """Describe the raw route of the same path; never served."""
+    raise NotImplementedError
+
+
+_BINARY = {"format": "binary"}
+
+
+@post(
+    "/v1/sheets/csv",
+    status_code=200,
+    media_type="text/csv",
+    **describe_route(
+        *("workbookToCsv", "Sheets", "Convert a workbook to CSV", *SHEET_KINDS),
+        description="The first sheet of an .xlsx workbook; nothing is predicted or stored.",
+        about="the sheet in UTF-8",
+    ),
+)
+async def workbook_to_csv(data: Annotated[str, Body(media_type=XLSX.decode(), schema_extra=_BINARY)]) -> str:
+    """Describe the raw route of the same path; never served."""
+    raise NotImplementedError
+
+
+@post(
+    "/v1/sheets/xlsx",
+    status_code=200,
+    media_type=XLSX.decode(),
+    **describe_route(
+        *("csvToWorkbook", "Sheets", "Convert CSV to a workbook", *SHEET_KINDS),
+        description="CSV in UTF-8; numbers become numbers, and no text becomes a formula.",
+        about="an .xlsx workbook",
+    ),
+)
+async def csv_to_workbook(data: Annotated[str, Body(media_type="text/csv")]) -> bytes:
+    """Describe the raw route of the same path; never served."""
+    raise NotImplementedError
+
+
+RAW_TWINS = (predict, list_predictions, predict_sheet, tell_outcomes, list_outcomes, workbook_to_csv, csv_to_workbook)
+
+
 def build_document(handlers: Iterable[HTTPRouteHandler]) -> bytes:
     """Return the OpenAPI document of the raw routes and of `handlers`, as JSON.
 
@@ -122,7 +230,7 @@ def build_document(handlers: Iterable[HTTPRouteHandler]) -> bytes:
         path="/unserved",  # of Litestar's own pages
         render_plugins=[JsonRenderPlugin()],
     )
-    app = Litestar([predict, predict_sheet, tell_outcomes, *handlers], openapi_config=config, logging_config=None)
+    app = Litestar([*RAW_TWINS, *handlers], openapi_config=config, logging_config=None)
     document = app.openapi_schema.to_schema()
     # Litestar names the same schemas, but drops the bounds of optional fields and `forbid_unknown_fields`.
     _, schemas = msgspec.json.schema_components(TYPES, ref_template="#/components/schemas/{name}")

@@ -64,6 +64,12 @@ class DescribedOperation(spec.Operation):
 
     def __post_init__(self) -> None:
         name = str(self.operation_id)
+        kept = ("200", "304")  # Litestar adds one of its own to each handler with parameters
+        self.responses = {
+            status: response
+            for status, response in (self.responses or {}).items()
+            if status in kept or isinstance(response, Reference) or PROBLEM in (response.content or {})
+        }
         if isinstance(self.request_body, spec.RequestBody):
             _complete(self.request_body.content, MORE_BODIES.get(name, {}), BODIES.get(name, {}))
         for status, response in (self.responses or {}).items():
@@ -102,6 +108,7 @@ def describe_route(
     headers: tuple[str, ...] = (),
     guarded: bool = True,
     unchanged: bool = False,
+    any_key: bool = False,
 ) -> dict[str, Any]:
     """Return the arguments of a route's decorator that describe it in the OpenAPI document.
 
@@ -110,8 +117,10 @@ def describe_route(
         about, headers: of the response with status 200.
         guarded: the route needs a key if keys are configured.
         unchanged: the route replies 304 to the ETag of its content.
+        any_key: a key with any scope will do.
     """
-    problems = (*kinds, *((UNAUTHORIZED, FORBIDDEN) if guarded else ()), METHOD_NOT_ALLOWED, HEAD_TOO_LARGE, INTERNAL)
+    of_keys = (UNAUTHORIZED,) if any_key else (UNAUTHORIZED, FORBIDDEN) if guarded else ()
+    problems = (*kinds, *of_keys, METHOD_NOT_ALLOWED, HEAD_TOO_LARGE, INTERNAL)
     statuses = sorted({kind.status for kind in problems})
     responses = {status: _refusal([kind for kind in problems if kind.status == status]) for status in statuses}
     if unchanged:

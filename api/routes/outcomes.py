@@ -1,4 +1,4 @@
-"""`POST /v1/outcomes`: measured yields, joined to journalled predictions."""
+"""`/v1/outcomes`: measured yields, joined to journalled predictions."""
 
 import asyncio
 from collections import Counter
@@ -17,6 +17,7 @@ from api.inference.group_commit import RETRY_AFTER, request_source
 from api.inference.service import Service
 from api.problems import INVALID, MALFORMED, NOT_JOURNALLED, RequestError
 from api.routes.predictions import JSON, require_post
+from api.routes.records import READ_METHODS, list_outcomes
 from batchyield.errors import DatabaseUnavailableError, Violation
 from batchyield.journal.migrate import ensure_schema
 from batchyield.journal.outcomes import OutcomeSource, record_outcomes
@@ -36,11 +37,14 @@ _request = msgspec.json.Decoder(OutcomeRequest)
 
 
 def outcome_routes(service: Service) -> list[ASGIRouteHandler]:
-    """Return the route `POST /v1/outcomes`."""
+    """Return the route `/v1/outcomes`, with GET and POST."""
 
     @asgi("/v1/outcomes", copy_scope=False)
     async def outcomes(scope: HTTPScope, receive: Receive, send: Send) -> None:
-        require_post(scope)
+        if scope["method"] in READ_METHODS:
+            await list_outcomes(service, scope, send)
+            return
+        require_post(scope, READ_METHODS)
         check_media_type(scope, (JSON,))
         coding = request_coding(scope["headers"])
         service.journal.database  # noqa: B018 - refuses at once without a journal

@@ -16,6 +16,7 @@ from api.inference.micro_batching import MAX_GROUP_ROWS, MicroBatcher
 from api.inference.served_model import PredictionResult
 from api.inference.service import Service
 from api.problems import INVALID, METHOD_NOT_ALLOWED, RequestError
+from api.routes.records import READ_METHODS, list_predictions
 from batchyield.errors import Violation
 from batchyield.serving.chunking import MAX_EXPLAINED_BATCHES
 from batchyield.serving.responses import ExplainedPrediction, ExplainedPredictions, encode_predictions_csv
@@ -25,9 +26,25 @@ CSV = b"text/csv"
 SHEETS = (CSV, b"application/csv", b"application/vnd.ms-excel", b"multipart/form-data")
 """The third is what Windows sends for `.csv`."""
 
-EXPLAIN = "explain"
+EXPLAIN, RECORD = "explain", "record"
+TRUTH = {"true": True, "false": False}
 
 Headers = list[tuple[bytes, bytes]]
+
+
+class Options(NamedTuple):
+    """Options of `POST /v1/predictions`, in its query string.
+
+    Attributes:
+        explain: the response has the Shapley values of each prediction.
+        record: the journal gets the prediction, and so do drift, live error and the shadow; false: to try values out.
+    """
+
+    explain: bool = False
+    record: bool = True
+
+
+DEFAULTS = Options()
 
 
 class EncodedResponse(NamedTuple):
@@ -50,10 +67,20 @@ def prediction_routes(service: Service) -> list[ASGIRouteHandler]:
 
     @asgi("/v1/predictions", copy_scope=False)
     async def predictions(scope: HTTPScope, receive: Receive, send: Send) -> None:
-        require_post(scope)
+        if scope["method"] in READ_METHODS:
+            await list_predictions(service, scope, send)
+            return
+        require_post(scope, READ_METHODS)
         check_media_type(scope, (JSON,))
-        if scope["query_string"] and parse_explain(scope["query_string"]):
-            await _respond(service, scope, receive, send, lambda body: predict_explained(service, body), inline=False)
+        options = parse_options(scope["query_string"]) if scope["query_string"] else DEFAULTS
+        if options.explain:
+            await _respond(
+                *(service, scope, receive, send, lambda body: predict_explained(service, body)),
+                inline=False,
+                record=options.record,
+            )
+        elif not options.record:
+            await _respond(service, scope, receive, send, lambda body: predict_json(service, body), record=False)
         elif _is_large(service, scope):
             await _respond(service, scope, receive, send, lambda body: predict_json(service, body))
         else:
@@ -112,11 +139,12 @@ def predict_csv(service: Service, body: bytes, content_type: str, as_json: bool)
     return EncodedResponse(result, encode_predictions_csv(result.predictions), headers)
 
 
-def require_post(scope: HTTPScope) -> None:
-    """Raise a RequestError if the request's method is not POST."""
+def require_post(scope: HTTPScope, others: tuple[str, ...] = ()) -> None:
+    """Raise a RequestError, which names `others` too, if the request's method is not POST."""
     if scope["method"] != "POST":
-        detail = f"{scope['method']} is not possible here, only POST"
-        raise RequestError(METHOD_NOT_ALLOWED, detail, headers={"allow": "POST"})
+        allowed = ", ".join((*others, "POST"))
+        detail = f"{scope['method']} is not possible here, only {allowed}"
+        raise RequestError(METHOD_NOT_ALLOWED, detail, headers={"allow": allowed})
 
 
 def _is_large(service: Service, scope: HTTPScope) -> bool:
@@ -149,14 +177,17 @@ async def _respond(
     send: Send,
     predict: Callable[[bytes], EncodedResponse],
     inline: bool = True,
+    record: bool = True,
 ) -> None:
     """Respond with the result of `predict`, run in the event loop for a small body if `inline`, else in a thread."""
     service.model  # noqa: B018 - refuses at once while there is none
-    service.journal.check_capacity()
+    if record:
+        service.journal.check_capacity()
     settings, headers = service.settings, scope["headers"]
     try:
         if inline and not _is_large(service, scope):
-            await _finish(service, predict(await read_body(scope, receive, settings)).compressed(headers), scope, send)
+            response = predict(await read_body(scope, receive, settings)).compressed(headers)
+            await _finish(service, response, scope, send, record)
             return
         coding = request_coding(headers)
         with service.bulk_slot(scope["state"]["request_id"]):
@@ -164,17 +195,20 @@ async def _respond(
             response = await service.run_in_bulk_thread(
                 lambda: predict(decompress(body, coding, settings)).compressed(headers)
             )
-            await _finish(service, response, scope, send)
+            await _finish(service, response, scope, send, record)
     except ClientGoneError:
         return
 
 
-async def _finish(service: Service, response: EncodedResponse, scope: HTTPScope, send: Send) -> None:
-    await service.journal.record(response.result, scope)
-    await _send(service, response, scope, send)
+async def _finish(service: Service, response: EncodedResponse, scope: HTTPScope, send: Send, record: bool) -> None:
+    if record:
+        await service.journal.record(response.result, scope)
+    await _send(service, response, scope, send, shadowed=record)
 
 
-async def _send(service: Service, response: EncodedResponse, scope: HTTPScope, send: Send) -> None:
+async def _send(
+    service: Service, response: EncodedResponse, scope: HTTPScope, send: Send, shadowed: bool = True
+) -> None:
     result = scope["state"]["result"] = response.result
     headers = [*response.headers, (b"content-length", b"%d" % len(response.content))]
     if FULL_RESPONSE in scope["state"]:
@@ -183,20 +217,24 @@ async def _send(service: Service, response: EncodedResponse, scope: HTTPScope, s
     else:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": response.content, "more_body": False})
-    service.shadow.offer(result.model.pin.md5, result.batches, result.predictions)
+    if shadowed:
+        service.shadow.offer(result.model.pin.md5, result.batches, result.predictions)
 
 
-def parse_explain(query: bytes) -> bool:
-    """Return whether a query string asks for explanations; parameters other than `explain` are ignored.
+def parse_options(query: bytes) -> Options:
+    """Return the options in a query string; other parameters are ignored.
 
     Raises:
-        RequestError: `explain` is neither `true` nor `false`, or appears twice.
+        RequestError: an option is neither `true` nor `false`, or appears twice.
     """
-    values = [value for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True) if name == EXPLAIN]
-    if not values or values == ["false"]:
-        return False
-    if values != ["true"]:
-        problem = f"expected `true` or `false`, once, got {' and '.join(map(repr, values))}"
-        violation = Violation(f"query parameter {EXPLAIN}", problem)
-        raise RequestError(INVALID, str(violation), violation)
-    return True
+    given = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    options: dict[str, bool] = {}
+    for name in Options._fields:
+        values = [value for key, value in given if key == name]
+        if len(values) > 1 or any(value not in TRUTH for value in values):
+            problem = f"expected `true` or `false`, once, got {' and '.join(map(repr, values))}"
+            violation = Violation(f"query parameter {name}", problem)
+            raise RequestError(INVALID, str(violation), violation)
+        if values:
+            options[name] = TRUTH[values[0]]
+    return DEFAULTS._replace(**options)

@@ -212,8 +212,11 @@ def test_last_key_revoked(tmp_path):
             "keys: line 1: Input data was truncated\n  correct it there, or remove the file and create its keys again",
         ),
         (f"{KEY}\n", "line 1: JSON is malformed"),
-        (text(entry(KEY)).replace('"sha256"', "sha256"), "line 10: JSON is malformed"),
-        (text(entry(KEY)).replace("admin", KEY), "keys[0]: scopes: expected one or more of predict, read, admin"),
+        (text(entry(KEY)).replace('"sha256"', "sha256"), "line 11: JSON is malformed"),
+        (
+            text(entry(KEY)).replace("admin", KEY),
+            "keys[0]: scopes: expected one or more of predict, outcomes",
+        ),
         (text(entry(OTHER), entry(KEY)).replace(hash_key(KEY.encode()), KEY), "keys[1]: sha256: expected 64"),
         (text(entry(KEY)).replace("line-1", f"{KEY} "), "keys[0]: name: expected 1 to 64 letters"),
         (text(entry(KEY)).replace('Z"', '"'), "keys[0].created: Expected `datetime` with a timezone"),

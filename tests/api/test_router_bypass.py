@@ -18,7 +18,7 @@ def client(tmp_path_factory):
         ("POST", b'{"inputs": [{"B14": 400}]}', 200),
         ("POST", b'{"inputs": [{"B14": "x"}]}', 422),
         ("POST", b"{", 400),
-        ("GET", b"", 405),
+        ("PUT", b"", 405),
     ],
 )
 def test_same_response(client, method, content, status):

@@ -1,7 +1,9 @@
 """Each documented status of a route is provoked, and no other occurs."""
 
 import asyncio
+import io
 import json
+import zipfile
 
 import pytest
 from support.service import REFERENCE as PROFILE
@@ -10,11 +12,16 @@ from support.service import REVISION, batches, card, linear_onnx, make_checkout,
 import api.monitoring.routes
 import api.routes.operations
 import api.routes.outcomes
+import api.routes.records
+import api.routes.session
+import api.routes.workbooks
 from api.app import create_app
 from api.inference.hot_swap import open_pinned
+from api.middleware.authorization import SESSION_COOKIE
 from api.openapi.examples import INPUTS, OUTCOMES, sheet
 from api.pages import Page
 from api.problems import KINDS
+from api.routes.workbooks import XLSX, csv_to_workbook
 from api.settings import Settings
 from batchyield.serving.artifact import golden_rows, write_artifact
 from batchyield.serving.auth.api_keys import encode_keys, new_key
@@ -22,6 +29,7 @@ from batchyield.serving.auth.api_keys import encode_keys, new_key
 KEY = "k" * 32
 READS, PREDICTS = b"r" * 32, b"p" * 32
 PATHS = openapi_document()["paths"]
+COOKIE = f"{SESSION_COOKIE}={KEY}".encode()
 OF_CONNECTIONS = 431
 """Sent before there is a request: tests/api/test_limits.py provokes it."""
 
@@ -36,11 +44,23 @@ POSTS = {
     "/v1/predictions": (b"application/json", json.dumps(INPUTS).encode(), b"{}"),
     "/v1/predictions/csv": (b"text/csv", sheet(INPUTS["inputs"]).encode(), b"a"),
     "/v1/outcomes": (b"application/json", json.dumps(OUTCOMES).encode(), b"{}"),
+    "/v1/sheets/csv": (XLSX, csv_to_workbook(b"a,b\n1,2\n"), b"a"),
+    "/v1/sheets/xlsx": (b"text/csv", b"a,b\n1,2\n", b"\xff"),
 }
-GETS = sorted(path for path in PATHS if path not in POSTS)
+LISTS = ("/v1/predictions", "/v1/outcomes")
+SESSION = "/v1/session"
+GETS = sorted(path for path, methods in PATHS.items() if "get" in methods and path != SESSION)
 
 
-async def ask(app, method, path, body=b"", stops=False, **headers):
+def unpacks_to(size):
+    """A small zip archive of a large file."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("xl/workbook.xml", b"0" * size)
+    return made.getvalue()
+
+
+async def ask(app, method, path, body=b"", stops=False, query=b"", **headers):
     """Call the ASGI application and return (status, headers, body); with `stops` the body never ends."""
     sent, at = [], iter([{"type": "http.request", "body": body, "more_body": stops}])
 
@@ -54,7 +74,7 @@ async def ask(app, method, path, body=b"", stops=False, **headers):
     all_headers = {"content_length": str(len(body)).encode()} | headers
     raw = [(name.replace("_", "-").encode(), value) for name, value in all_headers.items() if value is not None]
     scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method.upper(), "path": path}
-    scope |= {"raw_path": path.encode(), "query_string": b"", "root_path": "", "scheme": "http", "headers": raw}
+    scope |= {"raw_path": path.encode(), "query_string": query, "root_path": "", "scheme": "http", "headers": raw}
     await app(scope | {"client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80), "state": {}}, receive, send)
     headers = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
     return sent[0]["status"], headers, b"".join(message.get("body", b"") for message in sent[1:])
@@ -97,6 +117,7 @@ async def provoked(root, overflowing, monkeypatch):
             await note(app, "post", path, body=b"\x1f\x8b", content_encoding=coding, **sent)
         await note(keyed, "post", path, body=body, **sent)
         await note(scoped, "post", path, body=body, x_api_key=READS, **sent)
+        await note(keyed, "post", path, body=body, cookie=COOKIE, sec_fetch_site=b"cross-site", **sent)
         await note(metered, "post", path, body=body, **sent)
         await note(metered, "post", path, body=body, **sent)
         await note(unjournalled, "post", path, body=body, **sent)
@@ -112,28 +133,41 @@ async def provoked(root, overflowing, monkeypatch):
         slow.cancel()
         if path == "/v1/outcomes":
             await note(service(root, journal="off"), "post", path, body=body, **sent)
+        if path not in ("/v1/predictions", "/v1/predictions/csv"):
             continue
         await note(unready, "post", path, body=body, **sent)
         large = [INPUTS["inputs"][0] | {"A1": 330, "B14": 440}]
         failed = sheet(large).encode() if path.endswith("csv") else json.dumps({"inputs": large}).encode()
         await note(failing, "post", path, body=failed, **sent)
+    await note(service(root), "post", "/v1/sheets/csv", body=unpacks_to(65 * 2**20), content_type=XLSX)
+    await note(app, "post", "/v1/sheets/xlsx", body=b"," * 1001, content_type=b"text/csv")
+    for method, body in (("get", b""), ("post", b'{"key": "none"}'), ("delete", b"")):
+        await note(app, method, SESSION, body=body, content_type=b"application/json")
+        await note(app, "put", SESSION)
+        met[method, SESSION, 405] = met.pop(("put", SESSION, 405))
+    await note(keyed, "post", SESSION, body=b'{"key": "none"}', content_type=b"application/json")
+    await note(app, "post", SESSION, body=b"{", content_type=b"application/json")
+    for path in LISTS:
+        await note(app, "get", path, query=b"limit=x")
+        await note(service(root, journal="off"), "get", path)
+        await note(unjournalled, "get", path)
     for path in GETS:
         _, headers, _ = await note(app, "get", path)
         if "etag" in headers:
             await note(app, "get", path, if_none_match=headers["etag"].encode())
-        await note(app, "delete", path)
-        met["get", path, 405] = met.pop(("delete", path, 405))
+        await note(app, "patch", path)
+        met["get", path, 405] = met.pop(("patch", path, 405))
         if path.startswith("/v1/") or path == "/metrics":
             await note(keyed, "get", path)
             await note(scoped, "get", path, x_api_key=PREDICTS)
-        if path in ("/v1/model", "/v1/monitoring", "/health/ready"):
+        if path in ("/v1/model", "/v1/monitoring", "/v1/readings", "/health/ready"):
             await note(unready, "get", path)
     await note(unjournalled, "get", "/v1/monitoring")
-    for path in ("/v1/model", "/v1/monitoring"):
+    for path in (*LISTS, "/v1/model", "/v1/monitoring", "/v1/readings"):
         await note(metered, "get", path)
     slow = asyncio.create_task(ask(crowded, "post", "/v1/predictions", stops=True, content_type=b"application/json"))
     await asyncio.sleep(0)
-    for path in ("/v1/model", "/v1/monitoring"):
+    for path in (*LISTS, "/v1/model", "/v1/monitoring", "/v1/readings"):
         await note(crowded, "get", path)
     slow.cancel()
     # No request makes these handlers fail, so they are broken.
@@ -142,10 +176,19 @@ async def provoked(root, overflowing, monkeypatch):
     monkeypatch.setattr(api.routes.operations, "_compressed", None)
     monkeypatch.setattr(api.monitoring.routes, "Monitoring", None)
     monkeypatch.setattr(Page, "respond", None)
+    monkeypatch.setattr(api.routes.records, "PredictionPage", None)
+    monkeypatch.setattr(api.routes.records, "OutcomePage", None)
+    monkeypatch.setattr(api.routes.records, "Readings", None)
+    monkeypatch.setattr(api.routes.session, "Session", None)
+    for name in ("workbook_to_csv", "csv_to_workbook"):
+        monkeypatch.setattr(api.routes.workbooks, name, None)
     for path in GETS:
         await note(app, "get", path)
-    kind, body, _ = POSTS["/v1/outcomes"]
-    await note(app, "post", "/v1/outcomes", body=body, content_type=kind)
+    for path in ("/v1/outcomes", "/v1/sheets/csv", "/v1/sheets/xlsx"):
+        kind, body, _ = POSTS[path]
+        await note(full, "post", path, body=body, content_type=kind)
+    for method in ("get", "post", "delete"):
+        await note(app, method, SESSION, body=b'{"key": "none"}', content_type=b"application/json")
     return met
 
 

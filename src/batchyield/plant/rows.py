@@ -27,6 +27,8 @@ class Reading(NamedTuple):
         example: value in the examples of the API; None: blank.
         since: version of the package that first knows the reading: a CSV file without the column is read, with the
             reading missing and a warning. None: every file has it.
+        settable: whether the plant chooses it; false for results of the process, which the console does not suggest
+            to change.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Reading(NamedTuple):
     may_be_blank: bool
     example: float | str | None
     since: str | None = None
+    settable: bool = True
 
     @property
     def description(self) -> str:

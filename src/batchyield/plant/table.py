@@ -102,7 +102,8 @@ READINGS: tuple[Reading, ...] = (
     Reading("B11", "range", "", "third spin", "第三次离心", None, None, True, "20:00-21:00"),
     Reading("B12", "number", "kg", "wash water", "洗涤用水", (400, 1200), None, False, 1200),
     Reading("B13", "number", "MPa", "pressure of the spin", "离心压力", (0.03, 0.2), (0.01, 1), False, 0.15),
-    Reading("B14", "number", "kg", "wet product out of the spin", "离心后的湿产品", (250, 460), None, False, 400),
+    Reading("B14", "number", "kg", "wet product out of the spin", "离心后的湿产品", (250, 460), None, False, 400,
+            settable=False),
 )  # fmt: skip
 """The columns of the file between id and target, in its order: to add a reading, add a row, with `since` the version
 that first knows it; files without the column are then read."""

@@ -22,9 +22,9 @@ import msgspec
 from batchyield.errors import ConfigError, ConflictError
 from batchyield.files import exclusive_lock, write_atomic
 
-PREDICT, READ, ADMIN = "predict", "read", "admin"
-SCOPES = (PREDICT, READ, ADMIN)
-"""Scopes: send batches and outcomes; read the model and its metrics; everything."""
+PREDICT, OUTCOMES, READ, ADMIN = "predict", "outcomes", "read", "admin"
+SCOPES = (PREDICT, OUTCOMES, READ, ADMIN)
+"""Scopes: send batches and outcomes; send outcomes alone; read model, metrics and journal; everything."""
 
 TOKEN_PREFIX = "byk_"  # noqa: S105 - a prefix for secret scanners, not a key
 MIN_KEY_LENGTH = 16

@@ -1,0 +1,36 @@
+// The model: pin, card, metrics, files, what is in the shadow and what answered before.
+import { fill, h, pairs, table } from "./dom.js";
+import * as service from "./service.js";
+import { problemCard, showPin } from "./shared.js";
+import { plain, t, time, whole } from "./words.js";
+
+export async function modelPage(main) {
+  const page = h("div", { class: "stack" }, h("p", {}, t("busy")));
+  main.append(page);
+  try {
+    const found = await service.model();
+    showPin(found);
+    const { card } = found;
+    const list = (label, entries) => table(label, ["", ""], entries.map(([name, value]) => [name, h("code", {}, typeof value === "object" ? JSON.stringify(value) : plain(value))]));
+    fill(page, h("section", { class: "card" }, h("h1", {}, `${t("modelTitle")}: ${found.name}`),
+        pairs("figures", [[t("version"), found.version], [t("trainedOn"), whole(card.rows)], [t("interval"), `${+(card.level * 100).toFixed(1)} %`]]),
+        h("p", {}, t("revision"), ": ", h("code", {}, found.revision)),
+        found.shadow && h("p", {}, `${t("shadow")}: `, h("code", {}, `${found.shadow.version} ${found.shadow.md5}`)),
+        found.refused.map((one) => h("p", { class: "flag" }, `${t("refused")}: ${one.role} ${one.md5.slice(0, 8)}: ${one.reason}`)),
+        h("p", { class: "hint" }, t("rollbackHint"))),
+      h("section", { class: "card" }, h("h2", {}, t("metrics")), list(t("metrics"), Object.entries(card.metrics))),
+      h("section", { class: "card" }, h("h2", {}, t("artifacts")), list(t("artifacts"), [...Object.entries(found.artifacts), ["raw data", card.data_md5]])),
+      h("section", { class: "card" }, h("h2", {}, t("params")), list(t("params"), [...Object.entries(card.params), ...Object.entries(card.versions)])));
+    const journalled = await service.listPredictions({ limit: 1000 });
+    const models = new Map();
+    for (const one of journalled.predictions) {
+      const known = models.get(one.model.md5) ?? { ...one.model, last: one.at, first: one.at, count: 0 };
+      models.set(one.model.md5, { ...known, first: one.at, count: known.count + 1 });
+    }
+    page.append(h("section", { class: "card" }, h("h2", {}, t("deployed")),
+      table(t("deployed"), [t("version"), "md5", t("since"), t("until"), [t("predictions"), "number"]],
+        [...models.values()].map((m) => [m.version, h("code", {}, m.md5), time(m.first), time(m.last), [whole(m.count), "number"]]))));
+  } catch (error) {
+    if (page.children.length < 2) fill(page, problemCard(error));
+  }
+}

@@ -1,0 +1,80 @@
+// Is the model still good: control chart, live error and coverage, drift by reading.
+import { distributions, trend } from "./charts.js";
+import { fill, h, pairs, table } from "./dom.js";
+import * as service from "./service.js";
+import { featureName, problemCard, showPin } from "./shared.js";
+import { percent, readingOf, shown, shownUnit, signed, t, targetTitle, time, whole } from "./words.js";
+
+const NEWEST = 500;
+
+export function monitorPage(main) {
+  const page = h("div", { class: "stack" });
+  const detail = h("div");
+  const verdict = (name) => h("strong", { class: `verdict ${name}` }, t(["steady", "drifted"].includes(name) ? `verdict_${name}` : "verdict_unknown"));
+
+  async function distribution(name) {
+    const reading = readingOf(name);
+    if (!reading?.trained) return;
+    try {
+      const found = await service.listPredictions({ limit: NEWEST });
+      const values = found.predictions.map((one) => one.batch[name]).filter((value) => typeof value === "number");
+      const { edges, shares } = reading.trained;
+      const counts = new Array(shares.length).fill(0);
+      for (const value of values) counts[edges.filter((edge) => edge < value).length] += 1 / values.length;
+      const label = t("distribution", { name });
+      fill(detail, h("section", { class: "card" }, h("h2", {}, `${label}${reading.unit && ` [${reading.unit}]`}`),
+        distributions(edges, shares, counts, label, [t("training"), t("newest")])));
+      detail.scrollIntoView({ block: "nearest" });
+    } catch (error) {
+      fill(detail, problemCard(error));
+    }
+  }
+
+  async function load() {
+    try {
+      const found = await service.monitoring();
+      showPin(found.model);
+      fill(page, ...draw(found));
+    } catch (error) {
+      fill(page, problemCard(error));
+    }
+  }
+
+  function draw({ at, off, window, chart, live, workers, shadow }) {
+    if (off) return [h("p", { class: "card" }, t("journalOff"))];
+    const parts = [];
+    if (window) {
+      const { prediction } = window;
+      parts.push(h("section", { class: "card" }, h("div", { class: "row spread" }, h("h2", {}, targetTitle()), prediction && verdict(prediction.verdict)),
+        pairs("figures", [[t("count"), whole(window.batches)],
+          ...(prediction ? [[t("newest"), shownUnit(prediction.mean)], [t("training"), shownUnit(prediction.mean_trained)]] : [])])));
+    }
+    if (chart?.points?.length) {
+      const limits = [["lower", "LCL"], ["centre", ""], ["upper", "UCL"]].filter(([name]) => typeof chart[name] === "number").map(([name, label]) => ({ value: chart[name], label }));
+      parts.push(h("section", { class: "card" }, h("h2", {}, t("chart")),
+        trend(chart.points.map((point) => ({ yield: typeof point === "number" ? point : point.mean })), t("chart"), limits)));
+    }
+    parts.push(h("section", { class: "card" }, h("h2", {}, t("live")),
+      live && live.batches ? pairs("figures", [[t("measuredCount"), whole(live.batches)],
+        ...[["mae", t("meanError")], ["bias", t("bias")]].filter(([name]) => live[name]).map(([name, words]) => [words, value(live[name], name === "bias")]),
+        ...(live.coverage ? [[t("coverage"), percent(live.coverage.value ?? live.coverage)]] : [])])
+        : h("p", {}, t("noneMeasured"))));
+    if (window?.readings) {
+      const rows = [...window.readings].sort((a, b) => (b.psi ?? 0) - (a.psi ?? 0)).map((r) => [
+        readingOf(r.reading)?.trained
+          ? h("button", { type: "button", class: "link", onclick: () => distribution(r.reading) }, featureName(r.reading)) : featureName(r.reading),
+        verdict(r.verdict), [r.psi === null ? "–" : r.psi.toFixed(2), "number"], [percent(r.blank ?? 0), "number"]]);
+      parts.push(h("section", { class: "card" }, h("h2", {}, t("drift")), table(t("drift"), [t("reading"), "", ["PSI", "number"], [t("blank"), "number"]], rows),
+        h("p", { class: "hint" }, t("driftReportHint"))));
+    }
+    parts.push(h("p", { class: "hint" }, at ? t("checked", { at: time(at) }) : "", ` ${t("workers")}: ${workers.length}${shadow ? `; ${t("shadow")}: ${shadow.model.md5.slice(0, 8)}` : ""}`));
+    return parts;
+  }
+  const value = (found, sign) => {
+    const number = typeof found === "number" ? found : found.value;
+    return sign ? signed(number) : shown(number);
+  };
+
+  main.append(h("section", { class: "card row spread" }, h("h1", {}, t("monitorTitle")), h("button", { type: "button", onclick: load }, t("retry"))), page, detail);
+  load();
+}
