@@ -180,6 +180,50 @@ class EvaluationParams(Struct, frozen=True):
     seed: Seed
 
 
+class NoBias(Struct, frozen=True, tag_field="kind", tag="off"):
+    """Predictions are those of the model alone."""
+
+
+class EwmaBias(Struct, frozen=True, tag_field="kind", tag="ewma"):
+    """Bias update: the exponentially weighted mean residual of measured batches corrects later predictions.
+
+    Ages and distances are in batches of the plant's order, residuals and limits are yields.
+
+    Attributes:
+        delay: usual delay of a measured yield, for which the intervals are calibrated.
+        memory: distance at which the weight of a residual falls to 1/e.
+        window: largest number of residuals in a mean.
+        minimum: smallest number of earlier residuals for a correction.
+        largest_age: distance to the latest residual beyond which there is no correction.
+        shrinkage: weight of the value 0 in the mean; a residual of another recipe and line, at distance 0, has 1.
+        same_recipe: factor of the weight for the same recipe.
+        same_line: factor of the weight for the same line.
+        cut: residuals beyond count as this.
+        limit: largest correction.
+        calibration: number of residuals from which the half widths of the intervals are scaled.
+        narrowest: smallest factor of the half widths.
+        widest: largest.
+    """
+
+    delay: Weight
+    memory: Positive
+    window: Count
+    minimum: Count
+    largest_age: Positive
+    shrinkage: Positive
+    same_recipe: Annotated[float, Meta(ge=1)]
+    same_line: Annotated[float, Meta(ge=1)]
+    cut: Positive
+    limit: Positive
+    calibration: Count
+    narrowest: Positive
+    widest: Positive
+
+    def __post_init__(self) -> None:
+        if self.narrowest > self.widest:
+            raise ValueError(f"narrowest {self.narrowest:g} is above widest {self.widest:g}")
+
+
 class Change(Struct, frozen=True):
     """How much worse than the base of a change a metric may be.
 
@@ -218,6 +262,7 @@ class Params(Struct, frozen=True):
     intervals: IntervalsParams
     evaluation: EvaluationParams
     gate: Gate
+    bias: NoBias | EwmaBias = NoBias()
 
 
 def read_params(path: str | Path = "params.yaml") -> Params:

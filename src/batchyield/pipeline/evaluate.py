@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 
 from batchyield.files import write_atomic
-from batchyield.modelling import metrics
+from batchyield.modelling import bias_evaluation, metrics
 from batchyield.modelling.estimators import Array, Matrix
 from batchyield.modelling.params import read_params
 from batchyield.modelling.parquet import read_features, read_table, to_batches
 from batchyield.modelling.train import Predictions
 from batchyield.pipeline import run
 from batchyield.plant.features import featurize, id_number
+from batchyield.plant.place import find_place
 from batchyield.serving.artifact import canonical_json
 from batchyield.serving.predictor import Predictor
 
@@ -63,7 +64,8 @@ def main() -> None:
     effects = metrics.partial_dependence(predict, values, list(lost)[:EFFECT_FEATURES])
     write_plot("effects", pd.DataFrame(effects, columns=["feature", "value", "yield"]))
 
-    train_yields = read_table(Path("data/split/train.parquet"))["yield"].to_numpy(dtype=float)
+    train_frame = read_table(Path("data/split/train.parquet"))
+    train_yields = train_frame["yield"].to_numpy(dtype=float)
     train_values = read_features(Path("data/features/train.parquet"))
     folded = metrics.cross_validate(train_values, train_yields, params)
     write_metrics("cross_validation", folded.figures | {"score_spread": folded.spread})
@@ -71,6 +73,11 @@ def main() -> None:
     if not forward:
         print("no forward metrics: too few ids end in a number that orders the batches by time", file=sys.stderr)
     write_metrics("forward", forward)
+    places = [find_place(batch) for batch in to_batches(train_frame)]
+    walk = bias_evaluation.walk_forward(train_values, train_yields, places, params)
+    for name, figures in walk.metrics().items():
+        write_metrics(name, figures)
+    write_plot("bias", pd.DataFrame(walk.mean_residuals(), columns=list(bias_evaluation.PLOT_COLUMNS)))
     curve = metrics.learning_curve(train_values, train_yields, values, measured, params, LEARNING_SHARES)
     write_plot("learning", [{"batches": rows, "score": figures["score"]} for rows, figures in curve])
 

@@ -3,10 +3,11 @@
 The CSV header, the JSON field names, the OpenAPI schema and the order of the readings derive from this type.
 """
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from batchyield.plant.rows import CellWarning, Reading
 from batchyield.plant.table import ENCODING, ID_COLUMN, MAX_READING, READINGS, REMOVED, TARGET
@@ -34,6 +35,14 @@ _TYPES: dict[str, Any] = {
     "range": Annotated[str, Meta(max_length=64)] | None,
 }
 _ID = Annotated[Annotated[str, Meta(max_length=128)] | None, Meta(description="name of the batch, echoed")]
+_SEQUENCE = Annotated[
+    Annotated[float, Meta(ge=0, le=MAX_READING)] | UnsetType | None,
+    Meta(description="number of the batch in the plant's order; by default, the number at the end of the id"),
+]
+_STARTED_AT = Annotated[
+    Annotated[datetime, Meta(tz=True)] | UnsetType | None,
+    Meta(description="start of the batch, which gives its order where there is no number"),
+]
 
 if TYPE_CHECKING:
 
@@ -44,6 +53,8 @@ if TYPE_CHECKING:
         """
 
         id: str | None = None
+        sequence: float | UnsetType | None = UNSET
+        started_at: datetime | UnsetType | None = UNSET
 
         def __init__(self, *, id: str | None = None, **readings: Any) -> None: ...  # noqa: A002
         def __getattr__(self, reading: str) -> Any: ...
@@ -52,7 +63,8 @@ else:
     Batch = msgspec.defstruct(
         "Batch",
         [("id", _ID, None)]
-        + [(r.name, Annotated[_TYPES[r.kind], Meta(description=r.description)], None) for r in READINGS],
+        + [(r.name, Annotated[_TYPES[r.kind], Meta(description=r.description)], None) for r in READINGS]
+        + [("sequence", _SEQUENCE, UNSET), ("started_at", _STARTED_AT, UNSET)],
         namespace={
             "__doc__": f"One batch: an id and {len(READINGS)} readings, each of which may be None.\n\n"
             "Clocks (`13:30:00`) and ranges (`21:00-21:30`) are text; `cells` parses them."

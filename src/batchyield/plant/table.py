@@ -181,6 +181,15 @@ LINE_FEATURE: str | None = "B14_per_A1"
 INTERVAL_FLAGS: tuple[str, ...] = ("B10_missing", "B11_missing")
 """Flags whose combinations have prediction intervals of their own: the number of spins separates the processes."""
 
+RECIPE: tuple[str, ...] = ("B10", "B11", "B14")
+"""Readings that tell recipes apart for the bias update: a text by whether it is blank, a number by its value."""
+
+LINES = 3
+"""Production lines, which take the batches in turn."""
+
+BATCHES_PER_DAY = 12.0
+"""Pace of the plant, which turns the start of a batch into its place in the order."""
+
 SLICES: tuple[Slice, ...] = (
     Slice("period", ("id_number",), lambda n: f"{n // 200 * 200:04.0f}-{n // 200 * 200 + 199:04.0f}"),
     Slice("spins", INTERVAL_FLAGS, lambda second, third: f"{3 - second - third:.0f}"),
