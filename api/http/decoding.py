@@ -11,8 +11,9 @@ from multipart import MultipartError, MultipartParser, parse_options_header  # t
 
 from api.problems import INVALID, MALFORMED, MAX_VIOLATIONS, RequestError, summarize
 from batchyield.errors import Violation
-from batchyield.plant.batch import Batch
+from batchyield.plant.batch import REMOVED, Batch, CellWarning
 from batchyield.plant.csv_reader import Sheet, read_sheet
+from batchyield.plant.other_schemas import BatchWithRemoved, drop_removed
 from batchyield.serving.chunking import MAX_BATCHES
 
 MAX_LINES = 2 * MAX_BATCHES
@@ -43,13 +44,13 @@ class _RawRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 _request = msgspec.json.Decoder(PredictionRequest)
 _raw_request = msgspec.json.Decoder(_RawRequest)
-_batch = msgspec.json.Decoder(Batch)
+_batch = msgspec.json.Decoder(BatchWithRemoved)
 BRACE = ord("{")
 UNKNOWN_FIELD = "Object contains unknown field `"
 
 
-def decode_batches(body: bytes) -> list[Batch]:
-    """Return the batches of the body `{"inputs": [...]}`.
+def decode_batches(body: bytes) -> tuple[list[Batch], list[tuple[CellWarning, ...]] | None]:
+    """Return the batches of the body `{"inputs": [...]}`, and their warnings if one has a reading that was removed.
 
     Raises:
         RequestError: it is not JSON (400), or it has violations (422), each with index and field.
@@ -59,13 +60,24 @@ def decode_batches(body: bytes) -> list[Batch]:
         violation = Violation("$.inputs", f"Expected `array` of length <= {MAX_BATCHES}")
         raise RequestError(INVALID, str(violation), violation)
     try:
-        return _request.decode(body).inputs
+        return _request.decode(body).inputs, None
     except msgspec.ValidationError as error:
+        if REMOVED and (decoded := _decode_removed(body)):
+            return decoded
         violations = _violations(body) or (_violation(error, "$"),)
     except (ValueError, RecursionError) as error:
         violation = locate_syntax_error(body, error)
         raise RequestError(MALFORMED, f"the body is not JSON: {violation}", violation) from None
     raise RequestError(INVALID, summarize(violations), *violations)
+
+
+def _decode_removed(body: bytes) -> tuple[list[Batch], list[tuple[CellWarning, ...]]] | None:
+    """Return the batches of a body whose only fault is to have readings that were removed, else None."""
+    try:
+        pairs = [drop_removed(_batch.decode(raw)) for raw in _raw_request.decode(body).inputs]
+    except (ValueError, RecursionError):
+        return None
+    return [batch for batch, _ in pairs], [warnings for _, warnings in pairs]
 
 
 def _braces(body: bytes) -> int:

@@ -106,18 +106,20 @@ class Service:
             detail = f"the request was not processed within {seconds:g} s; send fewer batches at a time, or retry later"
             raise RequestError(BUSY, detail, headers={"retry-after": "5"}) from None
 
-    def predict_json(self, batches: Sequence[Batch], body: bytes) -> PredictionResult:
-        """Return the predictions of batches that were decoded from a JSON body."""
-        model, predictions = self.predict(batches, "json")
+    def predict_json(
+        self, batches: Sequence[Batch], body: bytes, warnings: Sequence[tuple[CellWarning, ...]] | None = None
+    ) -> PredictionResult:
+        """Return the predictions of batches that were decoded from a JSON body, with the decoder's warnings."""
+        model, predictions = self.predict(batches, "json", warnings)
         return PredictionResult(model, batches, predictions, "json", split_request(batches, predictions, body))
 
     def predict_sheet(self, sheet: Sheet) -> PredictionResult:
         """Return the predictions of the batches of a CSV file."""
-        model, predictions = self.predict(sheet.batches, "csv", sheet.warnings)
+        model, predictions = self.predict(sheet.batches, "csv", sheet.row_warnings())
         return PredictionResult(model, sheet.batches, predictions, "csv", split_request(sheet.batches, predictions))
 
     def predict(
-        self, batches: Sequence[Batch], form: str, sheet_warnings: Sequence[tuple[CellWarning, ...]] | None = None
+        self, batches: Sequence[Batch], form: str, warnings: Sequence[tuple[CellWarning, ...]] | None = None
     ) -> tuple[ServedModel, list[Prediction]]:
         """Return the model in service and its predictions [n] of `batches` [n] in `json` or `csv`, and count them.
 
@@ -126,7 +128,7 @@ class Service:
         """
         model = self.model
         features = featurize(batches)
-        predictions = model.artifact.predictor.predict(batches, sheet_warnings, features)
+        predictions = model.artifact.predictor.predict(batches, warnings, features)
         self.metrics.batches_predicted(predictions, features.blanks, form)
         return model, predictions
 

@@ -100,7 +100,8 @@ def prediction_routes(service: Service) -> list[ASGIRouteHandler]:
 
 def predict_json(service: Service, body: bytes) -> EncodedResponse:
     """Return the response to a JSON body."""
-    return _json_response(service.predict_json(decode_batches(body), body))
+    batches, warnings = decode_batches(body)
+    return _json_response(service.predict_json(batches, body, warnings))
 
 
 def _json_response(result: PredictionResult) -> EncodedResponse:
@@ -109,12 +110,12 @@ def _json_response(result: PredictionResult) -> EncodedResponse:
 
 def predict_explained(service: Service, body: bytes) -> EncodedResponse:
     """Return the response to a JSON body, with the Shapley values of each prediction."""
-    batches = decode_batches(body)
+    batches, warnings = decode_batches(body)
     if len(batches) > MAX_EXPLAINED_BATCHES:
         advice = f"with `{EXPLAIN}=true`, send at most {MAX_EXPLAINED_BATCHES} at a time, or ask without it"
         problem = f"holds {len(batches)} batches; {advice}"
         raise RequestError(INVALID, f"$.inputs: {problem}", Violation("$.inputs", problem))
-    result = service.predict_json(batches, body)
+    result = service.predict_json(batches, body, warnings)
     explanations = result.model.explainer.explain(batches)
     explained = [
         ExplainedPrediction(p.id, p.yield_, p.lower, p.upper, p.warnings, explanation=explanation)
@@ -159,13 +160,13 @@ async def _respond_in_group(
     service.journal.check_capacity()
     try:
         body = await read_body(scope, receive, service.settings)
-        batches = decode_batches(body)
+        batches, warnings = decode_batches(body)
     except ClientGoneError:
         return
-    if len(batches) <= MAX_GROUP_ROWS:
+    if warnings is None and len(batches) <= MAX_GROUP_ROWS:
         response = _json_response(await batcher.predict(batches, body, scope))
     else:
-        response = _json_response(service.predict_json(batches, body))
+        response = _json_response(service.predict_json(batches, body, warnings))
         await service.journal.record(response.result, scope)
     await _send(service, response.compressed(scope["headers"]), scope, send)
 

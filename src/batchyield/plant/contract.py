@@ -196,6 +196,7 @@ def render_report(result: ContractResult, sheet: Sheet) -> str:
         "# The data contract is " + (f"broken in {broken} place{'s' * (broken > 1)}" if broken else "kept"),
         "",
         f"- batches: {len(sheet.batches)}, {'without' if sheet.yields is None else 'with'} yields, {sheet.encoding}",
+        *(f"- column {warning.field}: {warning.message}" for warning in sheet.columns),
         f"- cells not clean: {len(dirty)} in {rows} rows, {unreadable} of them unreadable",
         f"- readings outside their usual bounds: {len(result.unusual)}",
         "",

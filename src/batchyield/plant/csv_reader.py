@@ -1,7 +1,8 @@
 """Reads the plant's CSV file: bytes -> rows of cells -> batches.
 
 Doubtful rows or columns (a row of another length, an open quote, a missing column, a batch without id) refuse the file
-with line and column. A bad reading is missing, with a warning; no row is dropped.
+with line and column. A bad reading is missing, with a warning; no row is dropped. Files of other versions are read: a
+reading that they are too old to have is missing, and one that was removed since is ignored.
 """
 
 import csv
@@ -14,8 +15,18 @@ from typing import Any, NoReturn
 import msgspec
 
 from batchyield.errors import InputError, Violation
-from batchyield.plant.batch import ENCODING, ID_COLUMN, READING_NAMES, READINGS, YIELD_COLUMN, Batch, CellWarning
+from batchyield.plant.batch import (
+    ENCODING,
+    ID_COLUMN,
+    READING_NAMES,
+    READINGS,
+    REMOVED,
+    YIELD_COLUMN,
+    Batch,
+    CellWarning,
+)
 from batchyield.plant.cells import parse_number
+from batchyield.plant.other_schemas import absent_warning, removed_warning
 
 BOM = "\ufeff"
 MAX_VIOLATIONS = 20
@@ -109,22 +120,29 @@ class Sheet(msgspec.Struct, frozen=True):
         yields: fractions, None where blank; None if the file has no yield column.
         warnings: the cells of each row that were repaired or taken as missing.
         encoding: `UTF-8`, `UTF-8-SIG` (with a byte order mark) or `GB18030`.
+        columns: readings whose column is absent or ignored, because the file is of another version.
     """
 
     batches: list[Batch]
     yields: list[float | None] | None
     warnings: list[tuple[CellWarning, ...]]
     encoding: str
+    columns: tuple[CellWarning, ...] = ()
+
+    def row_warnings(self) -> list[tuple[CellWarning, ...]]:
+        """Return the warnings of each row with those of its columns, which come first."""
+        return [self.columns + row for row in self.warnings] if self.columns else self.warnings
 
 
-def _problems_of_header(names: list[str], with_yield: bool | None) -> list[Problem]:
+def _problems_of_header(names: list[str], with_yield: bool | None, any_schema: bool) -> list[Problem]:
     counts = Counter(names)
-    known = (ID_COLUMN, *READING_NAMES, YIELD_COLUMN)
-    needed = known if with_yield else known[:-1]
+    readings = [reading.name for reading in READINGS if reading.since is None and not any_schema]
+    needed = (ID_COLUMN, *readings, *([YIELD_COLUMN] if with_yield else ()))
+    known = {ID_COLUMN, YIELD_COLUMN, *READING_NAMES, *REMOVED, *(names if any_schema else ())}
     wrong = {
         "missing": [name for name in needed if name not in counts],
         "unknown": [name[:40] or f"number {i} without a name" for i, name in enumerate(names, 1) if name not in known],
-        "repeated": [name for name in known if counts[name] > 1],
+        "repeated": [name for name, count in counts.items() if count > 1 and name in known],
     }
     hint = "" if len(names) > 1 else "; cells are to be separated by commas"
     return [(1, "", f"{what} column {', '.join(which[:60])}{hint}") for what, which in wrong.items() if which]
@@ -181,10 +199,13 @@ def _ragged(rows: list[list[str]], width: int, first: int) -> list[Problem]:
     ]
 
 
-def read_sheet(data: bytes, with_yield: bool | None = None) -> Sheet:
+def read_sheet(data: bytes, with_yield: bool | None = None, any_schema: bool = False) -> Sheet:
     """Return the batches of the plant's file: UTF-8 or GB18030, any line ending, columns in any order.
 
-    `with_yield`: True requires the yield column, False ignores it, None reads it if present.
+    Args:
+        data: the file.
+        with_yield: True requires the yield column, False ignores it, None reads it if present.
+        any_schema: any reading may be absent, and unknown columns are ignored, to compare files of two schemas.
 
     Raises:
         InputError: the file is not a table of batches; lists line, column and problem.
@@ -192,12 +213,17 @@ def read_sheet(data: bytes, with_yield: bool | None = None) -> Sheet:
     text, encoding = _decode(data)
     rows = _rows_of(text)
     names = list(map(str.strip, next(rows)))
-    if problems := _problems_of_header(names, with_yield):
+    if problems := _problems_of_header(names, with_yield, any_schema):
         deque(rows, maxlen=0)  # an open quote further down is the better error
         _refuse(problems)
     at = {name: i for i, name in enumerate(names) if name != YIELD_COLUMN or with_yield is not False}
-    columns = [(at[reading.name], _Column(reading.name, reading.kind == "number")) for reading in READINGS]
-    sheet = Sheet([], [] if YIELD_COLUMN in at else None, [], encoding)
+    present = [reading for reading in READINGS if reading.name in at]
+    columns = [(at[reading.name], _Column(reading.name, reading.kind == "number")) for reading in present]
+    other = (
+        *(absent_warning(reading) for reading in READINGS if reading.name not in at),
+        *(removed_warning(name) for name in REMOVED if name in at),
+    )
+    sheet = Sheet([], [] if YIELD_COLUMN in at else None, [], encoding, other)
     ragged: list[Problem] = []
     first = 2
     while chunk := list(islice(rows, CHUNK_ROWS)):

@@ -83,7 +83,7 @@ class ModelPackage:
                 sheet = read_sheet(Path(batches).read_bytes())
             except OSError as error:
                 raise InputError(Violation(str(batches), f"cannot be read: {error.strerror}")) from error
-            return predictor.predict(sheet.batches, sheet.warnings)
+            return predictor.predict(sheet.batches, sheet.row_warnings())
         inputs = [batches] if isinstance(batches, (Batch, Mapping)) else batches
         converted = []
         for index, item in enumerate(inputs):
