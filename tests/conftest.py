@@ -115,7 +115,8 @@ def quick(rebuilt, once, tmp_path_factory):
         git.git("clone", "-q", str(rebuilt), str(folder), cwd=rebuilt)
         remotes.copy_remotes(rebuilt, folder)
         raw_data.fetch(folder)
-        hydra_params.write_params(folder, QUICK)
+        hydra_params.write_overrides(folder, QUICK)
+        hydra_params.write_params(folder)
         run("dvc", "repro", cwd=folder)
         run("git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qam", "quick", cwd=folder)
 

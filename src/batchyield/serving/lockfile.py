@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from batchyield.errors import ArtifactError
+from batchyield.errors import ArtifactError, ConflictError
 
 
 class LockedFile(msgspec.Struct, frozen=True):
@@ -41,11 +41,27 @@ class DvcLock(msgspec.Struct, frozen=True):
 
 
 def parse_lock(data: bytes | str, name: str = "dvc.lock") -> DvcLock:
-    """Parse the text of a dvc.lock; raise ArtifactError, which calls it `name`, if it is not one."""
+    """Parse the text of a dvc.lock, which errors call `name`.
+
+    Raises:
+        ArtifactError: it is not a lock.
+        ConflictError: it has git's conflict markers.
+    """
     try:
         return msgspec.yaml.decode(data, type=DvcLock)
     except (msgspec.MsgspecError, ValueError) as error:
+        raise_if_conflict(data, name)
         raise ArtifactError(name, f"is not a readable DVC lock: {error}", "run `git checkout dvc.lock`") from error
+
+
+def raise_if_conflict(data: bytes | str, name: str) -> None:
+    """Raise ConflictError if a file that a rebuild writes has git's conflict markers; errors call it `name`."""
+    text = data.decode(errors="replace") if isinstance(data, bytes) else data
+    if any(line.startswith("<<<<<<< ") for line in text.splitlines()):
+        raise ConflictError(
+            f"{name} has git's conflict markers: two branches built other models",
+            "solve the conflicts in conf/ and src/ first, then `batchyield review resolve` rebuilds and stages it",
+        )
 
 
 def read_lock(path: Path) -> DvcLock:

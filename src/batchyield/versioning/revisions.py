@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from batchyield.errors import ArtifactError, CommandError, RevisionError
+from batchyield.errors import ArtifactError, CommandError, ConflictError, RevisionError
 from batchyield.serving.lockfile import DvcLock, parse_lock
 from batchyield.versioning.git import git
 from batchyield.versioning.lock_diff import LOCK
@@ -99,7 +99,7 @@ def find_md5(prefix: str, root: Path) -> tuple[LockMatch | None, tuple[str, ...]
             if text is None or prefix not in text:  # avoids parsing most locks of a long history
                 continue
             lock = read_lock_at(revision, root, text)
-        except ArtifactError:
+        except (ArtifactError, ConflictError):
             unreadable.append(f"the lock of {revision[:12]} cannot be read and was skipped")
             continue
         entries = [entry for entry in lock.entries() if entry.md5.startswith(prefix)]

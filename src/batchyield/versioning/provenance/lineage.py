@@ -1,17 +1,18 @@
 """Follow a lock upstream: from a file to the stage that makes it, the inputs of that stage, and the raw object."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import yaml
 
-from batchyield.errors import CommandError
+from batchyield.errors import ArtifactError, CommandError
 from batchyield.files import md5_of
 from batchyield.serving.lockfile import DvcLock, LockedFile
 from batchyield.versioning.git import git
-from batchyield.versioning.lock_diff import input_role
+from batchyield.versioning.lock_diff import flatten, input_role
 from batchyield.versioning.revisions import read_text_at
 from batchyield.versioning.storage.raw_data import DATA, PIN, parse_pin
 
@@ -94,12 +95,22 @@ def find_contradictions(
 ) -> tuple[str, ...]:
     """Return where a commit contradicts its own lock, so that a rebuild may give other bytes; one message each."""
     outs = lock.outs()
-    messages: dict[str, None] = {}
+    tracked = set(
+        git("ls-tree", "-r", "--name-only", "-z", "--full-tree", revision, "--", "data", cwd=root).split("\0")
+    )
+    stages = _yaml_at("dvc.yaml", revision, root).get("stages", {})
+    messages = {
+        f"dvc.yaml has the stage {name}, and the lock has not": None for name in stages if name not in lock.stages
+    }
     for subject in subjects:
+        if subject.stage and subject.path in tracked and (differs := _difference(subject, revision, root)):
+            messages[f"{subject.stage} wrote {subject.path} as {subject.md5}, and the commit {differs}"] = None
         if subject.stage and outs[subject.path][1] != subject.md5:
             problem = f"a stage read {subject.path} as {subject.md5}, and {subject.stage} makes {outs[subject.path][1]}"
             messages[problem] = None
     for step in steps:
+        made = {path for path, (stage, _) in outs.items() if stage == step.stage}
+        messages |= dict.fromkeys(_changed_stage(step, made, stages.get(step.stage, {}), revision, root))
         for read in step.inputs:
             read_it = f"{step.stage} read {read.path} as {read.md5}"
             if read.role == "output" and outs[read.path][1] != read.md5:
@@ -109,6 +120,31 @@ def find_contradictions(
             elif read.role not in ("output", "raw data") and (differs := _difference(read, revision, root)):
                 messages.setdefault(f"the lock was made with {read.path} as {read.md5}, and the commit {differs}")
     return tuple(messages)
+
+
+def _changed_stage(step: Step, made: set[str], declared: dict[str, Any], revision: str, root: Path) -> Iterator[str]:
+    """Yield where `dvc.yaml` or the params at a revision are not those that a stage ran with and made `made`."""
+    if declared.get("cmd") != step.command:
+        yield f"{step.stage} ran {step.command!r}, and dvc.yaml has {declared.get('cmd')!r}"
+    outputs = [out for kind in ("outs", "metrics", "plots") for out in declared.get(kind, ())]
+    for entries, locked in ((declared.get("deps", ()), {read.path for read in step.inputs}), (outputs, made)):
+        names = {entry if isinstance(entry, str) else next(iter(entry)) for entry in entries}
+        if changed := sorted(names ^ locked):
+            yield f"{step.stage} has other inputs or outputs in dvc.yaml than in the lock: {', '.join(changed)}"
+    for file, values in step.params.items():
+        now = _yaml_at(file, revision, root)
+        before, after = flatten(values), flatten({key: now[key] for key in values if key in now})
+        for key in dict.fromkeys([*before, *after]):
+            if before.get(key) != after.get(key):
+                yield f"{step.stage} ran with {key}={before.get(key)}, and {file} has {after.get(key)}"
+
+
+def _yaml_at(path: str, revision: str, root: Path) -> dict[str, Any]:
+    text = read_text_at(revision, path, root)
+    try:
+        return yaml.safe_load(text or "") or {}
+    except yaml.YAMLError as error:
+        raise ArtifactError(f"{revision[:12]}:{path}", f"is not YAML: {error}", "correct it and commit") from error
 
 
 def _difference(read: File, revision: str, root: Path) -> str | None:
