@@ -1,6 +1,7 @@
 """A pull request reviewed as the workflow does it: a remote, a branch with a changed param, the steps of pr.yml."""
 
 import json
+import math
 import os
 import re
 import shutil
@@ -9,6 +10,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.commands import EVALUATED, QUICK, ROOT, run
 
-from batchyield.errors import ArtifactError, BatchyieldError, ConfigError, RevisionError
+from batchyield.errors import ArtifactError, BatchyieldError, ConfigError
 from batchyield.modelling.params import Bounds, Change
 from batchyield.modelling.train import Predictions
 from batchyield.review import comment_target
@@ -26,9 +28,10 @@ from batchyield.review.paired_bootstrap import MIN_COMMON_BATCHES, PredictedBatc
 from batchyield.review.report import attachments, inputs
 from batchyield.review.report.charts import xychart
 from batchyield.review.report.markdown import cell, table
-from batchyield.review.report.page import render_report
-from batchyield.review.review import review_change
+from batchyield.review.report.page import write_page
+from batchyield.review.revision import Revision, merge_base
 from batchyield.versioning import git, hydra_params
+from batchyield.versioning.provenance.stale_lock import find_stale
 from batchyield.versioning.storage import embedded_s3, raw_data, remotes
 
 HERE = {"make setup", "make lint", "make test"}
@@ -62,9 +65,13 @@ def test_same_worse_better():
     assert compared(worse, base, NOISY).outcome is CheckResult.BETTER
     assert compared(worse, base, Change(better="higher", beyond_noise=True)).outcome is CheckResult.WORSE
     assert compared(base, worse, Change(better="lower", tolerance=1e6)).outcome is CheckResult.TOLERATED
+    assert compared(worse, base, Change(better="lower", tolerance=1)).outcome is CheckResult.TOLERATED
+    text = str(compared(base, worse, NOISY))
+    assert re.search(r"FAILED  test score [\d.]+ → [\d.]+ 1e-4 \(\+\d+\.\d%, sure: \+[\d.]+ to \+[\d.]+\): worse", text)
 
 
-def test_loss_within_noise():
+def test_within_noise():
+    """A loss within noise passes; a gain within noise is not called better, even by a rule without noise."""
     base = answered()
     yields = base.answers.yields.copy()
     yields[0] = base.measured[0] + 0.1
@@ -73,6 +80,22 @@ def test_loss_within_noise():
     assert found.outcome is CheckResult.NOISE
     assert found.low <= 0 < found.head - found.base
     assert compared(base, head, Change(better="lower")).outcome is CheckResult.WORSE
+    for rule in (NOISY, Change(better="lower")):
+        assert compared(head, base, rule).outcome is CheckResult.NOISE
+
+
+@pytest.mark.parametrize("rule", [NOISY, Change(better="lower"), Change(better="higher", tolerance=1e6)])
+def test_nan(rule):
+    """A metric that is NaN fails against any base; a base without a number is none; predictions must be numbers."""
+    rules, number, none = {"forward": {"score": Bounds(change=rule)}}, {"forward": {"score": 1.0}}, math.nan
+    if not rule.beyond_noise:
+        for base in (number, {"forward": {"score": none}}, {}):
+            (found,) = check_regressions(rules, base, {"forward": {"score": none}}, None)
+            assert not found.passed or (found.outcome is CheckResult.NEW and not base)
+        (found,) = check_regressions(rules, {"forward": {"score": none}}, number, None)
+        assert found.outcome is CheckResult.NEW
+    with pytest.raises(ArtifactError, match="not finite numbers in yields"):
+        parse_predictions(b"id,actual,yields,lower,upper\na,1,,1,1\n", "predicted.csv")
 
 
 @given(st.integers(0, 99), st.permutations(range(MIN_COMMON_BATCHES)))
@@ -144,12 +167,22 @@ def test_attachments(tmp_path):
     for name, content in files.items():
         (tmp_path / name).write_text(json.dumps(content))
     given = attachments.Attachments(**{name: tmp_path / name for name in files})
-    output = "\n".join([*attachments.replay(given), *attachments.bench(given), *attachments.reproduction(given)])
+    output = "\n".join([*attachments.replay(given), *attachments.bench(given)])
     assert "journal → ab&#124;c: 9 batches, 3 changed" in output
-    assert "By 5 measured yields: RMSE 0.02 → 0.01." in output
+    assert "By 5 measured yields: RMSE 2.00 → 1.00 points." in output
     assert "| 1 row, share of the echo's rate | 90% | ≥ 80 % | **miss** |" in output
-    assert "is not what its code builds" in output
-    assert "- code: x.py" in output
+    head = SimpleNamespace(name="c" * 12)
+    made = attachments.read_rebuild(given, head)
+    assert (made.different, made.causes, made.rows[0][1]) == (
+        True,
+        ("code: x.py",),
+        "<code>data/model/model.onnx</code>",
+    )
+    for name in ("d" * 12, f"{'c' * 12}, with changes not committed"):
+        made = attachments.read_rebuild(given, SimpleNamespace(name=name))
+        assert (made.different, made.rows) == (False, ()), "a rebuild of another tree proves nothing"
+    (tmp_path / "verification").write_text("")
+    assert attachments.read_rebuild(given, head).failed
     (tmp_path / "replay").write_text("{}")
     with pytest.raises(ConfigError, match=r"write it again: `batchyield model replay --json"):
         attachments.replay(given)
@@ -181,7 +214,8 @@ def origin(quick, tmp_path_factory):
 def proposed(author, branch, *choices):
     """Changes params on a branch, builds and commits."""
     run("git", "checkout", "-q", "-B", branch, "main", cwd=author)
-    hydra_params.write_params(author, list(choices))
+    hydra_params.write_overrides(author, choices)
+    hydra_params.write_params(author)
     run("dvc", "repro", "--quiet", cwd=author)
     identity = ("-c", "user.name=t", "-c", "user.email=t@localhost")
     run("git", *identity, "commit", "-qam", branch, cwd=author)
@@ -228,25 +262,21 @@ def test_change_within_noise(origin, rebuilt):
     assert list(codes) == ["make pull", "make verification", "make report", "make pr-number", "make gate"]
     assert report.startswith("## ✅ The gate passes this change")
     assert "| <code>model.alpha</code> | <code>0.5</code> | <code>0.55</code> |" in report
-    assert "A rebuild of <code>" in report
-    assert report.count("```mermaid") == 4
+    assert "; rebuilt from raw data: 21 same." in report
+    assert report.count("```mermaid") == 2
     assert (clone / "summary.md").read_text() == report
     assert (clone / ".cache/review/number").read_text() == "7\n"
     headings = [line for line in report.splitlines() if line.startswith("### ")]
     assert headings == [
-        f"### {name}"
-        for name in (
-            *("Metrics", "Slices that got worse", "Params", "Data", "Answers that moved", "Plots"),
-            *("Reproduction", "Try it"),
-        )
+        f"### {name}" for name in (*("Metrics", "Slices that got worse", "Params", "Answers that moved", "Plots"),)
     ]
     other_data(clone, report)
 
 
 def other_data(clone, before):
     """The same change with other raw data: the data section."""
-    made = review_change("origin/main", root=clone)
-    assert "The same raw data in both" in "\n".join(inputs.data(made))
+    base, head = merge_base("origin/main", clone), Revision(clone)
+    assert inputs.data(base, head) == []
     lines = (clone / raw_data.DATA).read_bytes().splitlines(keepends=True)
     hotter = [lines[0], *(line.replace(b",80,", b",95,") for line in lines[2:])]
     (clone / raw_data.DATA).unlink()
@@ -255,7 +285,7 @@ def other_data(clone, before):
     (clone / raw_data.PIN).write_text(
         pin.replace(raw_data.parse_pin(pin).md5, run("md5sum", str(clone / raw_data.DATA), cwd=clone).stdout[:32])
     )
-    output = "\n".join(inputs.data(review_change("origin/main", root=clone)))
+    output = "\n".join(inputs.data(base, head))
     assert f"| rows | {len(lines) - 1} | {len(lines) - 2} |" in output
     assert "| rows removed | 1 |" in output
     assert "readings have moved" in output
@@ -281,25 +311,96 @@ def test_fork_without_storage(worse, tmp_path):
     assert "HEAD     rebuilt, raw data from the source bucket" in output
     assert f"{base} rebuilt, since neither cache nor storage has its outputs" in output
     assert git.git("status", "--porcelain", cwd=fork) == "", "what was built is what is pinned"
-    assert "WORSE" in run("batchyield", "review", "gate", "--base", "origin/main", cwd=fork, check=False).stdout
+    assert ": worse\n" in run("batchyield", "review", "gate", "--base", "origin/main", cwd=fork, check=False).stdout
 
 
 @pytest.mark.slow
 def test_worse_change(worse):
     done = run("batchyield", "review", "gate", "--base", "main", cwd=worse, check=False)
     assert done.returncode == 1
-    assert "WORSE" in done.stdout
+    assert ": worse\n" in done.stdout
     done = run("batchyield", "review", "gate", "--base", "main", "--json", cwd=worse, PR_LABELS="gate-override")
     result = json.loads(done.stdout)
     assert (result["passed"], result["overridden"], len(result["failures"]) > 2) == (True, True, True)
-    stopped = render_report(review_change("main", root=worse))
-    assert stopped.startswith("## ❌ The gate stops this change")
-    assert "**WORSE**" in stopped
-    overridden = render_report(review_change("main", "gate-override", root=worse))
-    assert overridden.startswith("## ⚠️ The gate fails, and the label")
-    assert "FAILED" in overridden
-    with pytest.raises(RevisionError, match="'nowhere' is not a revision"):
-        review_change("nowhere", root=worse)
+    stopped = write_page("main", root=worse)
+    assert stopped.verdict == "❌ The gate stops this change"
+    assert "| ▲ worse: **stops** |" in stopped.text
+    assert re.search(r"\n- test score [\d.]+ → [\d.]+ 1e-4 \(", stopped.text)
+    assert "| <code>model.kind</code> | <code>ridge</code> | <code>mean</code> |" in stopped.text
+    kinds = stopped.text.partition("settings of the kinds</summary>")
+    assert "model.alpha" in kinds[2], "what only one kind has is in a fold"
+    assert "model.alpha" not in kinds[0]
+    overridden = write_page("main", "gate-override", root=worse)
+    assert overridden.text.startswith("## ⚠️ The gate fails, and the label")
+    assert "- test score" in overridden.text
+    assert ": 'nowhere' is not a revision" in write_page("nowhere", root=worse).verdict
+
+
+def shown(root):
+    """Return the report, and the exit code and the output of the gate."""
+    page = write_page("main", root=root).text
+    done = run("batchyield", "review", "gate", "--base", "main", cwd=root, check=False, PR_LABELS="gate-override")
+    return page, done.returncode, done.stdout + done.stderr
+
+
+def copied(quick, tmp_path):
+    """Return a copy of the checkout, its outputs included, on a branch that is to be changed."""
+    root = tmp_path / "change"
+    shutil.copytree(quick, root, symlinks=True)
+    git.git("checkout", "-q", "-b", "change", cwd=root)
+    return root
+
+
+@pytest.mark.slow
+class TestVerdict:
+    """What stands above everything else."""
+
+    def test_no_byte_moved(self, quick):
+        """A change that moves no byte of the model is one line."""
+        page = write_page("main", root=quick)
+        assert page.verdict == "✅ The model is the same: 21 of 21 outputs, byte for byte"
+        assert len(page.text.splitlines()) <= 3
+
+    def test_forgotten_repro(self, quick, tmp_path):
+        """If `dvc repro` was forgotten, that is the headline and there are no metrics; no label helps the gate."""
+        root = copied(quick, tmp_path)
+        hydra_params.write_overrides(root, ["model.alpha=0.7"])
+        hydra_params.write_params(root)
+        page, code, output = shown(root)
+        assert page.startswith("## ❌ The figures are not this change's: `dvc repro` was forgotten\n")
+        assert "- train ran with model.alpha=0.5, and params.yaml has 0.7" in page
+        assert "| <code>model.alpha</code> | <code>0.5</code> | <code>0.7</code> |" in page
+        assert not re.search("Metrics|RMSE|mermaid", page)
+        assert code == 1
+        assert "FAILED  the figures are not this change's" in output
+
+    @pytest.mark.parametrize("file", ["src/batchyield/modelling/train.py", "data/metrics/test.json", "dvc.yaml"])
+    def test_other_inputs(self, quick, tmp_path, file):
+        """Code, metrics and stages that are not those of the lock are found, committed or not."""
+        root = copied(quick, tmp_path)
+        text = (root / file).read_text()
+        (root / file).write_text(text.replace(" -m ", " -W ignore -m ") if file == "dvc.yaml" else f"{text}\n")
+        assert any(file in problem for problem in find_stale(root))
+
+    def test_conflict(self, quick, tmp_path):
+        """A merge of two models is a conflict with its remedy, in every command; `resolve` rebuilds and stages it."""
+        root = copied(quick, tmp_path)
+        built = (root / "dvc.lock").read_text()
+        for branch, level in (("base", "0.8"), ("one", "0.7"), ("other", "0.5")):  # the last is what is built
+            git.git("checkout", "-q", "-B", branch, "base" if branch != "base" else "HEAD", cwd=root)
+            (root / "dvc.lock").write_text(built.replace("alpha: 0.5", f"alpha: {level}"))
+            git.git(*git.IDENTITY, "commit", "-qam", branch, cwd=root)
+        assert run("git", *git.IDENTITY, "merge", "-q", "one", cwd=root, check=False).returncode == 1
+        page, code, output = shown(root)
+        for text in (page, output):
+            assert "dvc.lock" in text
+            assert "batchyield review resolve" in text
+        assert page.startswith("## ❌ Nothing could be compared")
+        assert code == 2
+        done = run("batchyield", "review", "resolve", cwd=root).stdout
+        assert "solved dvc.lock" in done
+        assert git.git("diff", "--name-only", cwd=root) == ""
+        assert find_stale(root) == ()
 
 
 @pytest.fixture

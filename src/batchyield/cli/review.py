@@ -2,8 +2,14 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from batchyield.cli.options import Parser, add_base_options, print_result
+from batchyield.cli.options import Parser, add_base_options, print_progress, print_result
+
+if TYPE_CHECKING:
+    from batchyield.review.report.page import Page
+
+PARAMS, METRICS = Path("params.yaml"), Path("data/metrics")
 
 
 def add_commands(program: Parser) -> None:
@@ -12,8 +18,8 @@ def add_commands(program: Parser) -> None:
 
     about = "Check the metrics against the bounds in the params, and their change against a base."
     gate = review.add("gate", _gate, about, "--base main", json=True)
-    gate.add_argument("--params", type=Path, default=Path("params.yaml"), help="file with the bounds (%(default)s)")
-    gate.add_argument("--metrics", type=Path, default=Path("data/metrics"), help="folder of metrics (%(default)s)")
+    gate.add_argument("--params", type=Path, default=PARAMS, help="file with the bounds (%(default)s)")
+    gate.add_argument("--metrics", type=Path, default=METRICS, help="folder of metrics (%(default)s)")
     add_base_options(gate)
 
     about = "Write a Markdown page that compares a change with its base, the gate's result first."
@@ -31,36 +37,55 @@ def add_commands(program: Parser) -> None:
     fetch = review.add("fetch", _fetch, about, "--base main", s3=True)
     fetch.add_argument("--base", metavar="REV", help="fetch what a comparison with this revision needs, too")
 
+    about = "After a merge: rebuild and stage dvc.lock, params.yaml and data/metrics/, which git cannot merge."
+    review.add("resolve", _resolve, about, s3=True)
+
 
 def _gate(options: argparse.Namespace) -> int:
-    from batchyield.review.gate import GateResult, has_override_label
+    from batchyield.review.gate import GateResult, check_bounds, has_override_label
+    from batchyield.review.review import review_change
+    from batchyield.versioning.provenance.stale_lock import find_stale
 
-    if options.base:
-        from batchyield.review.review import review_change
-
+    overridden = has_override_label(options.labels)
+    own = options.params == PARAMS and options.metrics == METRICS
+    if own and (stale := find_stale()):
+        result = GateResult([], [], overridden, stale)
+    elif options.base:
         result = review_change(options.base, options.labels, params=options.params, metrics=options.metrics).gate_result
     else:
         from batchyield.modelling.params import read_params
-        from batchyield.review.gate import check_bounds
 
-        bounds = check_bounds(read_params(options.params).gate, options.metrics)
-        result = GateResult(bounds, [], has_override_label(options.labels))
+        result = GateResult(check_bounds(read_params(options.params).gate, options.metrics), [], overridden)
     print_result(result.as_json() if options.json else result, options, str)
     return 0 if result.passed else 1
 
 
 def _report(options: argparse.Namespace) -> None:
     from batchyield.files import write_atomic
-    from batchyield.review.report.page import Attachments, render_report
-    from batchyield.review.review import review_change
+    from batchyield.review.report.page import Attachments, failed_page, write_page
 
-    result = review_change(options.base, options.labels)
-    page = render_report(result, Attachments(options.verification, options.replay, options.bench), options.base)
-    if options.out is None:
-        print(page, end="")
-    else:
-        write_atomic(options.out, page.encode())
-        print(f"wrote {options.out}: the gate {'passes' if result.gate_result.passed else 'stops this change'}")
+    def written(page: "Page") -> None:
+        if options.out is None:
+            print(page.text, end="")
+        else:
+            write_atomic(options.out, page.text.encode())
+            print(f"wrote {options.out}: {page.verdict}")
+
+    try:
+        attachments = Attachments(options.verification, options.replay, options.bench)
+        page = write_page(options.base, options.labels, attachments)
+    except Exception as error:  # a fault of ours: the pull request gets a report all the same
+        written(failed_page(error))
+        raise
+    written(page)
+
+
+def _resolve(options: argparse.Namespace) -> None:
+    from batchyield.review.merge import resolve_conflicts
+
+    conflicts = resolve_conflicts(s3_port=options.s3_port, progress=print_progress)
+    solved = f"solved {', '.join(conflicts)}" if conflicts else "no file conflicted"
+    print(f"{solved}; dvc.lock, params.yaml and data/metrics/ are rebuilt and staged: `git commit` ends the merge")
 
 
 def _fetch(options: argparse.Namespace) -> None:

@@ -1,6 +1,8 @@
 """The gate: checks metrics against the bounds of `gate` in the params, and their change against a base.
 
 A change fails if a metric got worse beyond tolerance and noise; a label of the pull request overrides both checks.
+It fails in any case if `dvc.lock` is not what the code, the data and the params build: the metrics are then of another
+model.
 """
 
 import math
@@ -13,6 +15,7 @@ import msgspec
 from batchyield.errors import ConfigError
 from batchyield.modelling.params import Bounds, Change, Gate
 from batchyield.review.paired_bootstrap import PairedMetrics
+from batchyield.serving.lockfile import raise_if_conflict
 
 MetricValues = dict[str, dict[str, float]]
 """Metrics file, without folder and suffix -> metric -> value."""
@@ -22,6 +25,35 @@ TEST_METRICS = "test"
 
 OVERRIDE = "gate-override"
 """Label of a pull request that overrides a failing gate."""
+
+
+STALE = "the figures are not this change's"
+CURE = "run `dvc repro`, and commit dvc.lock and data/metrics/"
+
+UNITS: dict[str, tuple[float, str, int]] = {
+    "score": (1e4, "1e-4", 2),
+    "score_spread": (1e4, "1e-4", 2),
+    "rmse": (100, "points", 2),
+    "mae": (100, "points", 2),
+    "bias": (100, "points", 2),
+    "width": (100, "points", 2),
+    "coverage": (100, "%", 1),
+    "r2": (1, "", 3),
+}
+"""Metric -> factor, unit and decimals of its text; a point is a hundredth of a yield of 1."""
+
+
+def in_unit(figure: str, value: float, sign: str = "") -> str:
+    """Return a value of a metric as text in the metric's unit, without the unit; `sign` "+" is for a change."""
+    factor, _, decimals = UNITS.get(figure, (1, "", 4))
+    if value and abs(value * factor) < 10**-decimals:
+        return f"{value * factor:{sign}.1g}"
+    return f"{value * factor:{sign}.{decimals}f}"
+
+
+def with_unit(figure: str, value: float, *, name: bool = True) -> str:
+    """Return name, value and unit of a metric."""
+    return f"{figure * name} {in_unit(figure, value)} {UNITS.get(figure, (1, '', 4))[1]}".strip()
 
 
 class BoundCheck(msgspec.Struct, frozen=True):
@@ -42,8 +74,8 @@ class BoundCheck(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         outcome = "passed" if self.passed else "FAILED"
         bounds = (("at least", self.bounds.at_least), ("at most", self.bounds.at_most))
-        limits = " and ".join(f"{word} {limit:g}" for word, limit in bounds if limit is not None)
-        return f"{outcome}  {self.metrics} {self.figure} {self.value:.4f}, {limits}"
+        limits = " and ".join(f"{word} {in_unit(self.figure, limit)}" for word, limit in bounds if limit is not None)
+        return f"{outcome}  {self.metrics} {with_unit(self.figure, self.value)}, {limits}"
 
 
 def check_bounds(gate: Gate, folder: Path) -> list[BoundCheck]:
@@ -64,10 +96,19 @@ def check_bounds(gate: Gate, folder: Path) -> list[BoundCheck]:
 def read_metrics(file: Path) -> dict[str, float]:
     """Return the metrics of a file, metric -> value; JSON's null is NaN."""
     try:
-        figures = msgspec.json.decode(file.read_bytes(), type=dict[str, float | None])
-        return {name: math.nan if value is None else value for name, value in figures.items()}
-    except (OSError, msgspec.MsgspecError) as error:
+        return parse_metrics(file.read_bytes(), str(file))
+    except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error}", "run `dvc repro`") from error
+
+
+def parse_metrics(data: bytes | str, source: str, remedy: str = "run `dvc repro`") -> dict[str, float]:
+    """Return the metrics of a file's content, metric -> value; JSON's null is NaN. `source` names it in errors."""
+    try:
+        figures = msgspec.json.decode(data, type=dict[str, float | None])
+    except msgspec.MsgspecError as error:
+        raise_if_conflict(data, source)
+        raise ConfigError(f"{source} cannot be read: {error}", remedy) from error
+    return {name: math.nan if value is None else value for name, value in figures.items()}
 
 
 class CheckResult(StrEnum):
@@ -77,9 +118,10 @@ class CheckResult(StrEnum):
     SAME = "same"
     TOLERATED = "within tolerance"
     NOISE = "within noise"
-    WORSE = "WORSE"
+    WORSE = "worse"
     NEW = "new, nothing to compare with"
-    INSUFFICIENT_DATA = "NOT COMPARABLE"
+    INSUFFICIENT_DATA = "too few common batches to compare"
+    NOT_A_NUMBER = "not a number"
 
 
 class RegressionCheck(msgspec.Struct, frozen=True):
@@ -100,14 +142,24 @@ class RegressionCheck(msgspec.Struct, frozen=True):
 
     @property
     def passed(self) -> bool:
-        return self.outcome not in (CheckResult.WORSE, CheckResult.INSUFFICIENT_DATA)
+        return self.outcome not in (CheckResult.WORSE, CheckResult.INSUFFICIENT_DATA, CheckResult.NOT_A_NUMBER)
+
+    @property
+    def change_text(self) -> str:
+        """Both values, the relative change, and the interval of the change, in the unit of the metric."""
+        if self.base is None or self.base == self.head:
+            return with_unit(self.figure, self.head)
+        notes = [f"{(self.head - self.base) / abs(self.base):+.1%}"] if self.base else []
+        if self.low is not None and self.high is not None:
+            notes.append(f"sure: {in_unit(self.figure, self.low, '+')} to {in_unit(self.figure, self.high, '+')}")
+        both = f"{in_unit(self.figure, self.base)} → {in_unit(self.figure, self.head)}"
+        return (
+            f"{self.figure} {both} {UNITS.get(self.figure, (1, '', 4))[1]}".rstrip()
+            + f" ({', '.join(notes)})" * bool(notes)
+        )
 
     def __str__(self) -> str:
-        outcome = "passed" if self.passed else "FAILED"
-        if self.base is None:
-            return f"{outcome}  {self.metrics} {self.figure} {self.head:.6g}: {self.outcome}"
-        sure = "" if self.low is None or self.high is None else f", change {self.low:+.3g} to {self.high:+.3g}"
-        return f"{outcome}  {self.metrics} {self.figure} {self.base:.6g} -> {self.head:.6g}{sure}: {self.outcome}"
+        return f"{'passed' if self.passed else 'FAILED'}  {self.metrics} {self.change_text}: {self.outcome}"
 
 
 def check_regressions(
@@ -144,20 +196,21 @@ def check_regressions(
 
 
 def _outcome(rule: Change, was: float | None, now: float, low: float | None, high: float | None) -> CheckResult:
-    if was is None:
+    if was is None or (math.isnan(was) and not math.isnan(now)):
         return CheckResult.NEW
+    if math.isnan(now):
+        return CheckResult.NOT_A_NUMBER
     if rule.beyond_noise and (low is None or high is None):
         return CheckResult.INSUFFICIENT_DATA
-    worse, least = (now - was, low) if rule.better == "lower" else (was - now, None if high is None else -high)
+    worse = now - was if rule.better == "lower" else was - now
     if worse == 0:
         return CheckResult.SAME
-    if worse < 0:
-        return CheckResult.BETTER
-    if worse <= rule.tolerance * abs(was):
+    if abs(worse) <= rule.tolerance * abs(was):
         return CheckResult.TOLERATED
-    if rule.beyond_noise and least is not None and least <= 0:
+    # Noise excuses a loss only if the rule says so, but no gain is called one that chance alone explains.
+    if (rule.beyond_noise or worse < 0) and low is not None and high is not None and not low > 0 and not high < 0:
         return CheckResult.NOISE
-    return CheckResult.WORSE
+    return CheckResult.BETTER if worse < 0 else CheckResult.WORSE
 
 
 def metric_value(measured: MetricValues, name: str, figure: str) -> float:
@@ -170,11 +223,17 @@ def metric_value(measured: MetricValues, name: str, figure: str) -> float:
 
 
 class GateResult(msgspec.Struct, frozen=True):
-    """Checks against bounds and, if there is a base, against the base; and whether the label overrides them."""
+    """Checks against bounds and, if there is a base, against the base.
+
+    Attributes:
+        overridden: whether the label overrides these checks.
+        stale: where `dvc.lock` is not what the code, the data and the params build; no label overrides this.
+    """
 
     verdicts: list[BoundCheck]
     comparisons: list[RegressionCheck]
     overridden: bool
+    stale: tuple[str, ...] = ()
 
     @property
     def failures(self) -> list[str]:
@@ -185,7 +244,7 @@ class GateResult(msgspec.Struct, frozen=True):
     @property
     def passed(self) -> bool:
         """Whether the gate passes, by itself or by the label."""
-        return self.overridden or not self.failures
+        return not self.stale and (self.overridden or not self.failures)
 
     def as_json(self) -> dict[str, Any]:
         """Return the JSON form: the fields, `passed` and `failures`."""
@@ -193,7 +252,9 @@ class GateResult(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         lines = [*map(str, self.verdicts), *map(str, self.comparisons)]
-        if self.failures and self.overridden:
+        if self.stale:
+            lines = [f"FAILED  {STALE}: {CURE}", *(f"        {problem}" for problem in self.stale)]
+        elif self.failures and self.overridden:
             lines.append(f"OVERRIDDEN by the label {OVERRIDE}: {len(self.failures)} of {len(lines)} fail")
         return "\n".join(lines)
 

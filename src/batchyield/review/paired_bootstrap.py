@@ -7,6 +7,7 @@ from io import BytesIO
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 import pandas as pd
 
 from batchyield.errors import ArtifactError
@@ -53,13 +54,15 @@ def parse_predictions(data: bytes, source: str) -> PredictedBatches:
     """Return the batches of a `predicted.csv`; `source` names it in errors.
 
     Raises:
-        ArtifactError: a column is missing or not numeric.
+        ArtifactError: a column is missing or not numeric, or a value is not finite.
     """
     try:
         frame = pd.read_csv(BytesIO(data), dtype={"id": str})
         columns = [frame[name].to_numpy(dtype=float) for name in COLUMNS[1:]]
     except (ValueError, KeyError) as error:
         raise ArtifactError(source, f"has not the columns {', '.join(COLUMNS)}: {error}", "run `dvc repro`") from error
+    if broken := [name for name, column in zip(COLUMNS[1:], columns, strict=True) if not np.isfinite(column).all()]:
+        raise ArtifactError(source, f"has values that are not finite numbers in {', '.join(broken)}", "run `dvc repro`")
     return PredictedBatches(frame["id"].tolist(), columns[0], Predictions(*columns[1:]))
 
 

@@ -3,9 +3,6 @@
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
-from batchyield.errors import RevisionError
 from batchyield.modelling.params import Params, read_params
 from batchyield.review.gate import (
     GateResult,
@@ -13,12 +10,13 @@ from batchyield.review.gate import (
     check_bounds,
     check_regressions,
     has_override_label,
+    parse_metrics,
     read_metrics,
 )
+from batchyield.review.merge import METRICS
 from batchyield.review.paired_bootstrap import PairedMetrics, PredictedBatches, paired_bootstrap, parse_predictions
 from batchyield.review.revision import Revision, merge_base
 
-METRICS = "data/metrics"
 PREDICTED = "data/plots/predicted.csv"
 
 
@@ -60,7 +58,7 @@ def review_change(
     Raises:
         ConfigError: a metric is missing, or a metrics file cannot be read.
         RevisionError: there is no such base, or it lacks a file.
-        ArtifactError: a file has other bytes than pinned.
+        ArtifactError: a file has other bytes than pinned, or a prediction is not a number.
     """
     settings, folder = read_params(params or root / "params.yaml"), metrics or root / METRICS
     verdicts = check_bounds(settings.gate, folder)
@@ -70,11 +68,7 @@ def review_change(
     for name in settings.gate:
         path = f"{METRICS}/{name}.json"
         if (text := there.find_text(path)) is not None:
-            try:
-                before[name] = msgspec.json.decode(text, type=dict[str, float])
-            except msgspec.MsgspecError as error:
-                remedy = "compare with another revision"
-                raise RevisionError(f"{there.name}:{path} cannot be read: {error}", remedy) from error
+            before[name] = parse_metrics(text, f"{there.name}:{path}", "compare with another revision")
     was = parse_predictions(there.read(PREDICTED), f"{there.name}:{PREDICTED}")
     rows = (was, parse_predictions(here.read(PREDICTED), PREDICTED))
     evaluation = settings.evaluation

@@ -6,7 +6,9 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from batchyield.errors import ConfigError
-from batchyield.review.report.markdown import cell, code, details, number, table
+from batchyield.review.gate import in_unit
+from batchyield.review.report.markdown import cell, code, number, table
+from batchyield.review.revision import Revision
 from batchyield.serving.deployment.prediction_diff import DiffSummary, SliceDiff
 from batchyield.versioning.provenance.output_diff import OutputVerdict
 from batchyield.versioning.provenance.verify import Verification
@@ -59,24 +61,41 @@ def _read(file: Path, kind: type[Found], command: str) -> Found:
         raise ConfigError(f"{file} cannot be read: {error}", f"write it again: `{command} > {file}`") from error
 
 
-def reproduction(extras: Attachments) -> list[str]:
-    """Return whether a rebuild gives the committed bytes."""
+class Rebuild(NamedTuple):
+    """What a rebuild of the commit gave.
+
+    Attributes:
+        summary: the result in words.
+        different: whether outputs differ from the committed ones.
+        failed: whether the rebuild did not finish.
+        causes: why outputs differ, as far as known.
+        rows: of each output the stage, path, verdict, md5 and distance, as Markdown cells.
+    """
+
+    summary: str = "not rebuilt here"
+    different: bool = False
+    failed: bool = False
+    causes: tuple[str, ...] = ()
+    rows: tuple[list[str], ...] = ()
+
+
+def read_rebuild(extras: Attachments, head: Revision) -> Rebuild:
+    """Return the result of `batchyield pin verify`; one of another commit than the head's is left out."""
     if extras.verification is None:
-        return ["### Reproduction", "", "Not verified here: `batchyield pin verify` rebuilds the commit elsewhere.", ""]
+        return Rebuild()
+    if not extras.verification.is_file() or not extras.verification.stat().st_size:
+        return Rebuild("the rebuild did not finish", failed=True)
     made = _read(extras.verification, Verification, "batchyield pin verify --json")
+    if not made.revision.startswith(head.name):  # files that differ from HEAD are part of the name
+        return Rebuild(f"not rebuilt here: the last rebuild was of {code(made.revision[:12])}")
     counts = {verdict: sum(f.verdict is verdict for f in made.findings) for verdict in OutputVerdict}
     counted = ", ".join(f"{n} {verdict}" for verdict, n in counts.items() if n)
-    lines, commit = ["### Reproduction", ""], code(made.revision[:12])
-    if made.same:
-        lines.append(f"✅ A rebuild of {commit} from raw data alone gives the committed bytes: {counted}.")
-    else:
-        lines.append(f"❌ **The lock of {commit} is not what its code builds**: {counted}.")
-        lines += [f"- {cell(cause)}" for cause in (*made.causes, *made.environment)[:SHOWN]]
-    rows = [
+    rows = tuple(
         [cell(f.stage), code(f.path), str(f.verdict), code((f.rebuilt or "–")[:8]), cell(f.distance)]
         for f in made.findings
-    ]
-    return [*lines, "", *details("Every output", table(("stage", "output", "", "md5", "how far"), rows))]
+    )
+    causes = () if made.same else (*made.causes, *made.environment)
+    return Rebuild(f"rebuilt from raw data: {counted}", not made.same, False, causes, rows)
 
 
 def replay(extras: Attachments) -> list[str]:
@@ -95,7 +114,10 @@ def replay(extras: Attachments) -> list[str]:
         lines += table(("slice", "batches", "mean", "mean absolute", "95 % within", "largest"), rows, "<>>>>>")
     if made.live:
         was, now = made.live["baseline"]["rmse"], made.live["candidate"]["rmse"]
-        lines += [f"By {made.measured} measured yields: RMSE {number(was)} → {number(now)}.", ""]
+        lines += [
+            f"By {made.measured} measured yields: RMSE {in_unit('rmse', was)} → {in_unit('rmse', now)} points.",
+            "",
+        ]
     return lines
 
 

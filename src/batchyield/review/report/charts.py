@@ -17,7 +17,6 @@ BASE, HEAD, THIRD = "#8b949e", "#d1591f", "#1f6feb"
 """Grey, orange and blue: distinct on light and dark pages, and for colour-blind readers."""
 
 LEARNING = "data/plots/learning.csv"
-DECILES = 10
 PERIODS = 12
 
 Series = tuple[str, Sequence[float]]
@@ -68,41 +67,10 @@ def _around(*columns: Sequence[float]) -> tuple[float, float]:
 
 
 def charts(review: Review) -> list[str]:
-    """All charts of a review, each with a sentence that says what is drawn."""
+    """Return the charts of a review, each with a sentence that says what is drawn."""
     there, here = join_by_id(*review.rows)
-    lines = _figures(review)
-    if len(here.ids) >= max(DECILES, PERIODS):
-        lines += _deciles(there, here) + _residuals(there, here)
+    lines = _residuals(there, here) if len(here.ids) >= PERIODS else []
     return ["### Plots", "", *lines, *details("Learning curve", _learning(review))]
-
-
-def _figures(review: Review) -> list[str]:
-    if review.pair is None:
-        return []
-    names = [name for name in ("rmse", "mae", "r2", "coverage", "width") if review.pair.base[name] > 0]
-    share = [100 * review.pair.head[name] / review.pair.base[name] for name in names]
-    low, high = _around([*share, 95.0, 105.0])
-    drawn = xychart(
-        "Head in percent of base",
-        ("figure on the test batches", names),
-        ("percent", max(0.0, low), high),
-        [("bar", share), ("line", [100.0] * len(names))],
-        [HEAD, BASE],
-    )
-    return ["Bars: head; line: base.", "", *drawn]
-
-
-def _deciles(there: PredictedBatches, here: PredictedBatches) -> list[str]:
-    parts = np.array_split(np.argsort(here.measured, kind="stable"), DECILES)
-    lines = [_means(column, parts) for column in (here.measured, there.answers.yields, here.answers.yields)]
-    drawn = xychart(
-        "Predicted against actual",
-        ("tenth of the batches, by measured yield", [f"{i}" for i in range(1, DECILES + 1)]),
-        ("mean yield", *_around(*lines)),
-        [("line", line) for line in lines],
-        [THIRD, BASE, HEAD],
-    )
-    return ["Blue: measured; grey: predicted by the base; orange: predicted by the head.", "", *drawn]
 
 
 def _residuals(there: PredictedBatches, here: PredictedBatches) -> list[str]:

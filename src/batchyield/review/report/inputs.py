@@ -6,8 +6,9 @@ import yaml
 
 from batchyield.errors import BatchyieldError
 from batchyield.plant.batch import ID_COLUMN, READING_NAMES, YIELD_COLUMN
+from batchyield.review.report.attachments import Rebuild
 from batchyield.review.report.markdown import cell, code, details, number, table
-from batchyield.review.review import Review
+from batchyield.review.revision import Revision
 from batchyield.versioning.dataset_diff import YIELD, DatasetDiff, diff_datasets
 from batchyield.versioning.lock_diff import changed_inputs, compare_outputs, flatten
 from batchyield.versioning.storage import raw_data
@@ -15,44 +16,52 @@ from batchyield.versioning.storage import raw_data
 SHOWN = 12
 
 
-def params(review: Review) -> list[str]:
-    """Return the table of params that differ."""
-    before, after = (flatten(yaml.safe_load(side.text("params.yaml"))) for side in (review.base, review.head))
+def params(base: Revision, head: Revision) -> list[str]:
+    """Return the table of params that differ; nothing if none does.
+
+    Another kind (`model.kind`) is one row: its settings, which the other kind has not, are in a fold.
+    """
+    before, after = (flatten(yaml.safe_load(side.text("params.yaml"))) for side in (base, head))
+    changed = [key for key in dict.fromkeys([*before, *after]) if before.get(key) != after.get(key)]
+    kinds = [key for key in changed if key.rpartition(".")[2] == "kind" and key in before and key in after]
+    owners = tuple(key.removesuffix("kind") for key in kinds)
+    own, settings = list[list[str]](), list[list[str]]()
+    for key in changed:
+        row = [code(key), *(code(values[key]) if key in values else "–" for values in (before, after))]
+        (settings if key not in kinds and key.startswith(owners) else own).append(row)
+    if not changed:
+        return []
+    header = ("param", "base", "head")
+    fold = details(f"{len(settings)} settings of the kinds", table(header, settings)) if settings else []
+    return ["### Params", "", *table(header, own), *fold]
+
+
+def changed(base: Revision, head: Revision, rebuild: Rebuild) -> list[str]:
+    """Return the code, the environment and the outputs that differ, each list in a fold; nothing if none does."""
+    found = [cause for cause in changed_inputs(base.lock, head.lock) if cause.kind not in ("params", "data")]
+    listed = [f"- {cause.kind}: {code(cause.what)}, first read by {cell(cause.stage)}" for cause in found]
+    lines = details(f"Code and environment: {len(found)} inputs changed", listed) if found else []
+    outputs = compare_outputs(base.lock, head.lock)
     rows = [
-        [code(key), *(code(values[key]) if key in values else "–" for values in (before, after))]
-        for key in dict.fromkeys([*before, *after])
-        if before.get(key) != after.get(key)
-    ]
-    return ["### Params", "", *(table(("param", "base", "head"), rows) if rows else ["None changed.", ""])]
-
-
-def inputs(review: Review) -> list[str]:
-    """Return the lists of inputs and outputs that differ, collapsed."""
-    found = [
-        cause for cause in changed_inputs(review.base.lock, review.head.lock) if cause.kind not in ("params", "data")
-    ]
-    rows = compare_outputs(review.base.lock, review.head.lock)
-    changed = [
         [code(row.path), code((row.committed or "–")[:8]), code((row.rebuilt or "–")[:8])]
-        for row in rows
+        for row in outputs
         if not row.same
     ]
-    listed = [f"- {cause.kind}: {code(cause.what)}, first read by {cell(cause.stage)}" for cause in found]
-    return [
-        *details(f"Code and environment: {len(found)} inputs changed", listed),
-        *details(f"Outputs: {len(changed)} of {len(rows)} are other bytes", table(("output", "base", "head"), changed)),
-    ]
+    tables = table(("output", "base", "head"), rows) if rows else []
+    if rebuild.rows:
+        tables += ["Rebuilt:", "", *table(("stage", "output", "", "md5", "how far"), rebuild.rows)]
+    return lines + details(f"Outputs: {len(rows)} of {len(outputs)} changed", tables)
 
 
-def data(review: Review) -> list[str]:
-    """Return the comparison of the raw data: rows, columns and drift."""
+def data(base: Revision, head: Revision) -> list[str]:
+    """Return the comparison of the raw data: rows, columns and drift; nothing if they are the same."""
     path = raw_data.DATA.as_posix()
-    pins = [side.md5(path) for side in (review.base, review.head)]
+    pins = [side.md5(path) for side in (base, head)]
     if pins[0] == pins[1]:
-        return ["### Data", "", f"The same raw data in both, md5 {code(pins[1])}.", ""]
+        return []
     lines = ["### Data", "", f"Raw data {code(pins[0])} → {code(pins[1])}.", ""]
     try:
-        return lines + list(_data_diff(diff_datasets(review.base.read(path), review.head.read(path))))
+        return lines + list(_data_diff(diff_datasets(base.read(path), head.read(path))))
     except BatchyieldError as error:
         return [*lines, f"They cannot be compared: {cell(error)}", ""]
 

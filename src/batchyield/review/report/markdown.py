@@ -34,8 +34,3 @@ def details(summary: str, lines: Sequence[str]) -> list[str]:
 def number(value: float) -> str:
     """Return a number with four significant digits."""
     return f"{value:.4g}"
-
-
-def signed(value: float) -> str:
-    """Return a change with its sign; 0 has none."""
-    return f"{value:+.3g}" if value else "0"

@@ -1,5 +1,6 @@
-"""Sections on metrics: result of the gate, table of metrics, slices that got worse, predictions that changed."""
+"""Sections on metrics: warnings, table of metrics, slices that got worse, predictions that changed."""
 
+import math
 from collections.abc import Iterator
 
 import yaml
@@ -7,7 +8,7 @@ import yaml
 from batchyield.modelling.metrics import Estimate, slice_labels
 from batchyield.modelling.parquet import parse_table, to_batches
 from batchyield.plant.features import featurize
-from batchyield.review.gate import OVERRIDE, CheckResult, RegressionCheck
+from batchyield.review.gate import OVERRIDE, UNITS, CheckResult, RegressionCheck, in_unit
 from batchyield.review.paired_bootstrap import (
     MIN_COMMON_BATCHES,
     PairedMetrics,
@@ -15,7 +16,7 @@ from batchyield.review.paired_bootstrap import (
     join_by_id,
     paired_bootstrap,
 )
-from batchyield.review.report.markdown import cell, code, details, number, signed, table
+from batchyield.review.report.markdown import cell, code, details, table
 from batchyield.review.review import Review
 from batchyield.serving.deployment.prediction_diff import summarize_diff
 from batchyield.serving.responses import Prediction
@@ -30,41 +31,26 @@ SMALLEST = 20
 SHOWN = 8
 
 
-def verdict(review: Review) -> list[str]:
-    """Return the result of the gate with every failure."""
-    made = review.gate_result
-    title = "❌ The gate stops this change" if made.failures else "✅ The gate passes this change"
-    if made.failures and made.overridden:
-        title = f"⚠️ The gate fails, and the label {code(OVERRIDE)} overrides it"
-    lines = [f"## {title}", "", *(f"- {cell(failure)}" for failure in made.failures)]
-    if any(each.outcome is CheckResult.INSUFFICIENT_DATA for each in made.comparisons):
-        lines.append(
-            f"- base and head have fewer than {MIN_COMMON_BATCHES} test batches in common: too few to tell a loss from "
-            f"noise; the label {code(OVERRIDE)} overrides this"
-        )
-    summary = f"{code(review.base.name)} → {code(review.head.name)}"
-    if review.pair is not None:
-        was, now = review.pair.base["rmse"], review.pair.head["rmse"]
-        share = f" ({(now - was) / was:+.1%})" if was else ""
-        summary += f"; RMSE on {review.pair.rows} test batches {number(was)} → {number(now)}{share}"
-    return [*lines, "", summary, "", *(f"> {warning}\n" for warning in _warnings(review))]
-
-
-def _warnings(review: Review) -> Iterator[str]:
+def warnings(review: Review) -> Iterator[str]:
+    """Yield what makes a comparison of the metrics less than it seems."""
     here, there = (yaml.safe_load(side.text("params.yaml")).get("gate") for side in (review.head, review.base))
     if here != there:
         yield "**This change alters the gate itself**: see the params below."
     sizes = [len(rows.ids) for rows in review.rows]
     shared = len(join_by_id(*review.rows)[1].ids)
     if sizes != [shared, shared]:
+        few = ""
+        if shared < MIN_COMMON_BATCHES:
+            few = f" Fewer than {MIN_COMMON_BATCHES} are too few to tell a loss from noise; the label {code(OVERRIDE)} "
+            few += "overrides this."
         yield (
             f"**The test batches differ**: {sizes[0]} in the base, {sizes[1]} now, {shared} in both. "
-            "MetricValues of `test` are those of the common batches."
+            f"The metrics of `test` are those of the common batches.{few}"
         )
 
 
 def measured(review: Review) -> list[str]:
-    """Return the table of metrics of both sides."""
+    """Return the table of metrics of both sides: those with a rule and those of the test batches, others in a fold."""
     rules = {(each.metrics, each.figure): each for each in review.gate_result.comparisons}
     shown: list[list[str]] = []
     rest: list[list[str]] = []
@@ -73,9 +59,9 @@ def measured(review: Review) -> list[str]:
             row = _row(review, name, figure, rules.get((name, figure)))
             (shown if name == "test" or (name, figure) in rules else rest).append(row)
     level = f"{review.params.evaluation.confidence:.0%} interval"
-    header = ("metrics", "figure", "base", "head", "change", level, "", "")
-    lines = ["### Metrics", "", *table(header, shown, "<<>>>>")]
-    return lines + details(f"{len(rest)} more figures", table(header, rest, "<<>>>>"))
+    header = ("metric", "unit", "base", "head", "change", level, "verdict")
+    lines = ["### Metrics", "", *table(header, shown, "<<>>>><")]
+    return lines + details(f"{len(rest)} more metrics", table(header, rest, "<<>>>><") if rest else [])
 
 
 def _row(review: Review, name: str, figure: str, rule: RegressionCheck | None) -> list[str]:
@@ -83,24 +69,29 @@ def _row(review: Review, name: str, figure: str, rule: RegressionCheck | None) -
     sure: Estimate | None = None
     if name == "test" and review.pair is not None and was is not None:
         was, now, sure = review.pair.base[figure], review.pair.head[figure], review.pair.change[figure]
-    first = [name, figure, "–" if was is None else number(was), number(now)]
+    first = [f"{name} {figure}", UNITS.get(figure, (1, ""))[1]]
     if was is None:
-        return [*first, "", "", "", "new"]
-    interval = f"{signed(sure.low)} … {signed(sure.high)}" if sure else ""
-    arrow = "→" if now == was else "↑" if now > was else "↓"
-    return [*first, signed(now - was), interval, arrow, _label(figure, now - was, sure, rule)]
+        return [*first, "–", in_unit(figure, now), "", "", "new"]
+    interval = f"{in_unit(figure, sure.low, '+')} … {in_unit(figure, sure.high, '+')}" if sure else ""
+    change = "0" if now == was else in_unit(figure, now - was, "+")
+    values = (in_unit(figure, was), in_unit(figure, now), change, interval)
+    return [*first, *values, _label(figure, now - was, sure, rule)]
 
 
 def _label(figure: str, change: float, sure: Estimate | None, rule: RegressionCheck | None) -> str:
+    """Return the verdict on a metric; better or worse only beyond noise."""
     if rule is not None:
-        return f"**{rule.outcome}**" if not rule.passed else str(rule.outcome)
+        return {
+            CheckResult.WORSE: "▲ worse: **stops**",
+            CheckResult.BETTER: "▼ better",
+        }.get(rule.outcome, str(rule.outcome) if rule.passed else f"**{rule.outcome}**")
     if change == 0:
         return str(CheckResult.SAME)
-    if sure is not None and sure.low <= 0 <= sure.high:
-        return str(CheckResult.NOISE)
-    if sure is None or figure not in BETTER:
+    if sure is None or figure not in BETTER or math.isnan(change):
         return ""
-    return "better" if (change < 0) == (BETTER[figure] == "lower") else "worse"
+    if sure.low <= 0 <= sure.high:
+        return str(CheckResult.NOISE)
+    return "▼ better" if (change < 0) == (BETTER[figure] == "lower") else "▲ worse, not gated"
 
 
 def slices(review: Review) -> list[str]:
@@ -117,9 +108,10 @@ def slices(review: Review) -> list[str]:
     rows = []
     for name, pair in worse[:SHOWN]:
         was, now, sure = pair.base["rmse"], pair.head["rmse"], pair.change["rmse"]
-        interval = f"{signed(sure.low)} … {signed(sure.high)}"
-        rows.append([cell(name), str(pair.rows), number(was), number(now), signed(sure.value), interval])
-    lines += table(("slice", "batches", "RMSE base", "RMSE head", "change", "interval"), rows, "<>>>>>")
+        interval = f"{in_unit('rmse', sure.low, '+')} … {in_unit('rmse', sure.high, '+')}"
+        values = (in_unit("rmse", was), in_unit("rmse", now), in_unit("rmse", sure.value, "+"))
+        rows.append([cell(name), str(pair.rows), *values, interval])
+    lines += table(("slice", "batches", "RMSE base, points", "RMSE head", "change", "interval"), rows, "<>>>>>")
     return [*lines, f"{len(worse)} of {len(found)}; the intervals are corrected for the number of slices.", ""]
 
 
