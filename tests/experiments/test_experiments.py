@@ -42,17 +42,6 @@ def lab(quick, tmp_path_factory):
     """A checkout with quick choices, in which `alone` was run as an experiment and `pair-1`, `pair-2` by the queue."""
     root = tmp_path_factory.mktemp("experiments") / "checkout"
     shutil.copytree(quick, root, symlinks=True)
-    # `dvc exp run -S` composes conf/ again, so the choices are made there.
-    for file, changes in (
-        ("config.yaml", {"model": "ridge", "evaluation": "quick"}),
-        ("evaluation/quick.yaml", {"folds": 2, "repeats": 2, "bootstrap": 50}),
-    ):
-        text = (root / "conf" / file).read_text()
-        for name, value in changes.items():
-            text = re.sub(rf"\b{name}: .*", f"{name}: {value}", text)
-        (root / "conf" / file).write_text(text)
-    hydra_params.check_params(root)
-    run("git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qam", "choose", cwd=root)
     dvc(root, "exp", "run", "--name", "alone", "-S", "model=elastic_net")
     dvc(root, "exp", "run", "--queue", "--name", "pair", "-S", "model=elastic_net,mean")
     refused = run("batchyield", "experiments", "run", "model=mean", cwd=root, check=False)
@@ -119,6 +108,34 @@ class TestExperiments:
         dvc(root, "exp", "branch", "pair-1", "elastic")
         assert "kind: elastic_net" in run("git", "show", "elastic:params.yaml", cwd=root).stdout
         assert run("git", "rev-parse", "elastic", cwd=root).stdout.strip() == named["pair-1"].rev
+
+    def test_show(self, lab):
+        """`batchyield experiments show` has all experiments, the main score first, in 80 columns."""
+        root, _ = lab
+        shown = run("batchyield", "experiments", "show", cwd=root).stdout.splitlines()
+        assert shown[0].split()[:2] == ["cv", "score"]
+        assert max(map(len, shown)) <= 80
+        for name in ("alone", "pair-1", "pair-2"):
+            assert any(name in line and "model=" in line for line in shown), name
+
+    def test_keep(self, lab, tmp_path):
+        """`batchyield experiments keep` makes a branch whose conf/, params, lock and metrics are the experiment's."""
+        root = tmp_path / "kept"
+        shutil.copytree(lab[0], root, symlinks=True)
+        run("git", "config", "user.name", "t", cwd=root)
+        run("git", "config", "user.email", "t@localhost", cwd=root)
+        _, named = found(root)
+        done = run("batchyield", "experiments", "keep", "pair-2", "--branch", "plain", cwd=root).stdout
+        assert "choices  model=mean\n" in done
+        assert "\n  - model: mean\n" in run("git", "show", "plain:conf/config.yaml", cwd=root).stdout
+        changed = set(run("git", "diff", "--name-only", "main", "plain", cwd=root).stdout.split())
+        assert {"conf/config.yaml", "params.yaml", "dvc.lock", SCORES["test"]} <= changed
+        assert run("git", "diff", "--name-only", named["pair-2"].rev, "plain", cwd=root).stdout == "conf/config.yaml\n"
+        run("git", "checkout", "-q", "main", cwd=root)
+        for name, problem in (("pair-2", "the branch plain exists"), ("nosuch", "no finished experiment 'nosuch'")):
+            refused = run("batchyield", "experiments", "keep", name, "--branch", "plain", cwd=root, check=False)
+            assert refused.returncode == 2
+            assert problem in refused.stderr or name == "nosuch"
 
     def test_push_and_pull(self, lab, tmp_path):
         """An experiment travels by git and S3, and its lock is what its code makes."""
@@ -251,6 +268,40 @@ class TestGrid:
 
 names = st.sampled_from(["a", "model.kind", "model.x", "model.y", "split.seed"])
 values = st.one_of(st.integers(0, 2), st.sampled_from(["u", "v"]))
+
+
+class TestKeep:
+    """Overrides in conf/."""
+
+    @pytest.mark.parametrize(
+        "overrides",
+        [
+            ["model=ridge"],
+            ["intervals.level=0.8"],
+            ["model=ridge", "model.alpha=0.7"],
+            ["features.groups=[readings, ratios]"],
+            ["model=line_blend", "model.extra_trees.seed=4", "split=forward"],
+        ],
+    )
+    def test_overrides(self, tmp_path, overrides):
+        """Params are traced back to overrides, which change conf/ where they stand; comments stay."""
+        shutil.copytree(ROOT / "conf", tmp_path / "conf")
+        wanted = hydra_params.compose(tmp_path, overrides)
+        found = hydra_params.find_overrides(tmp_path, wanted)
+        assert [text.replace('"', "") for text in found] == overrides
+        changed = hydra_params.write_overrides(tmp_path, found)
+        assert hydra_params.compose(tmp_path) == wanted
+        for file in changed:
+            kept = [line for line in (ROOT / file).read_text().splitlines() if line.startswith("#")]
+            assert [line for line in (tmp_path / file).read_text().splitlines() if line.startswith("#")] == kept
+
+    def test_unwritable(self, tmp_path):
+        """What conf/ has no place for is refused, and nothing changes."""
+        shutil.copytree(ROOT / "conf", tmp_path / "conf")
+        for overrides in (["model.alpah=1"], ["nosuch=1"], ["model=ridge", "model.n_estimators=3"]):
+            with pytest.raises(hydra_params.ParamsError):
+                hydra_params.write_overrides(tmp_path, overrides)
+        assert hydra_params.compose(tmp_path) == hydra_params.compose(ROOT)
 
 
 class TestSettings:

@@ -92,5 +92,12 @@ class Baseline(Commit, frozen=True):
 
 def read_experiments(root: Path = Path()) -> Baseline:
     """Return HEAD with its experiments."""
-    text = dvc("exp", "show", "--json", cwd=root, quiet=True)
-    return msgspec.json.decode(text, type=list[Baseline])[1]  # the first is the workspace
+    return read_baselines(root)[0]
+
+
+def read_baselines(root: Path = Path(), *, all_commits: bool = False) -> list[Baseline]:
+    """Return HEAD with its experiments; if `all_commits`, after it every other commit that has experiments."""
+    options = ("--all-commits",) if all_commits else ()
+    text = dvc("exp", "show", "--json", *options, cwd=root, quiet=True)
+    _, head, *others = msgspec.json.decode(text, type=list[Baseline])  # the first is the workspace
+    return [head, *(commit for commit in others if commit.experiments)]

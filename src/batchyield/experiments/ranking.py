@@ -4,6 +4,8 @@ The intervals of the differences: Nadeau-Bengio for cross-validation, paired boo
 """
 
 import csv
+import math
+import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,13 @@ from batchyield.versioning.storage.content_store import cache_path
 PREDICTED = "data/plots/predicted.csv"
 MEASURING = ("evaluation", "split", "validate")
 """Groups of params that change how a score is measured rather than what is measured."""
+
+WIDTH = 80
+"""Columns of a terminal whose size is not known."""
+NAME_WIDTH = 14
+"""Columns for the name of an experiment; a longer one moves its params."""
+MIN_PARAMS_WIDTH = 20
+"""With fewer columns left, the params get lines of their own."""
 
 Settings = Mapping[str, Any]
 """Dotted param -> value."""
@@ -94,7 +103,7 @@ def rank_experiments(baseline: Baseline, names: Collection[str], root: Path = Pa
     measured = sorted(
         (score, name, params)
         for (name, commit), params in zip(commits.items(), differing, strict=True)
-        if (score := _scores(commit).cross_validation) is not None
+        if (score := _scores(commit).cross_validation) is not None and math.isfinite(score)
     )
     rows = []
     for number, (score, name, params) in enumerate(measured, 1):
@@ -169,7 +178,7 @@ def bootstrap_interval(differences: Sequence[float], resamples: int, confidence:
 def cost_differences(mine: Path, base: Path) -> list[float] | None:
     """Return the difference of half the squared error of each test batch of two `predicted.csv`.
 
-    The result is None if the batches are not the same.
+    The result is None if the batches are not the same or a prediction is not a number.
     """
     costs, others = _costs(mine), _costs(base)
     if not costs or costs.keys() != others.keys():
@@ -179,7 +188,9 @@ def cost_differences(mine: Path, base: Path) -> list[float] | None:
 
 def _costs(predicted: Path) -> dict[str, float]:
     with predicted.open(encoding="utf-8", newline="") as file:
-        return {row["id"]: (float(row["actual"]) - float(row["yields"])) ** 2 / 2 for row in csv.DictReader(file)}
+        rows = [(row["id"], row["actual"], row["yields"]) for row in csv.DictReader(file)]
+    costs = {name: (float(actual or "nan") - float(yields or "nan")) ** 2 / 2 for name, actual, yields in rows}
+    return costs if all(map(math.isfinite, costs.values())) else {}
 
 
 def _doubts(baseline: Baseline, shared: Settings, rows: Sequence[RankedExperiment]) -> list[str]:
@@ -225,33 +236,52 @@ def format_overrides(settings: Settings) -> str:
     return " ".join(f"{name.removesuffix('.kind')}={text}" for name, text in texts.items())
 
 
-def format_ranking(made: Ranking) -> list[str]:
-    """Return the ranking as a table, with a legend."""
-    cells: list[tuple[str, ...]] = [
-        ("rank", "experiment", "cv score", "to baseline", "test score", "to baseline", "coverage", "params"),
-        ("", made.baseline[:12], *_cells(made.scores, None, None), "(the baseline)"),
+def format_ranking(made: Ranking, width: int = WIDTH) -> list[str]:
+    """Return the ranking as a table for a terminal of `width` columns, with a legend; the main score comes first."""
+    texts = {row.name: format_overrides(row.params) or "(as the baseline)" for row in made.rows}
+    rows = [
+        ("cv score", "to base", "test", "to base", "cover", "experiment", "params"),
+        (*_cells(made.scores, None, None), made.baseline[:7], "(the baseline)"),
+        *((*_cells(r.scores, r.cross_validation, r.test), r.name, texts[r.name]) for r in made.rows),
     ]
-    for row in made.rows:
-        scores = _cells(row.scores, row.cross_validation, row.test)
-        cells.append((str(row.rank), row.name, *scores, format_overrides(row.params) or "(as the baseline)"))
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [f"all with {format_overrides(made.shared)}"] if made.shared else []
-    for line in cells:
-        texts = [f"{text:{align}{width}}" for text, align, width in zip(line, "><>>>>><", widths, strict=True)]
-        lines.append("  ".join(texts).rstrip())
-    differences = [(row.name, row.cross_validation) for row in made.rows if row.cross_validation]
-    better = [name for name, found in differences if found.value < 0 and found.noise is False]
+    for row in rows:
+        first = [f"{text:>{size}}" for text, size in zip(row[:5], widths, strict=False)]
+        lines += _wrapped([*first, f"{row[5]:<{min(widths[5], NAME_WIDTH)}}"], row[6], width)
+    better = better_than_baseline(made)
     return [
         *lines,
         "scores in 1e-4, half the mean square error: lower is better; `-` not known",
-        f"~ within noise, {made.confidence:.0%}: corrected resampled t-test (cv), paired bootstrap (test)",
-        f"better than the baseline beyond noise: {', '.join(better) or 'none'}",
-        *(f"note: {doubt}" for doubt in made.doubts),
+        *textwrap.wrap(
+            f"~ within noise, {made.confidence:.0%}: corrected resampled t-test (cv), paired bootstrap (test)", width
+        ),
+        *textwrap.wrap(f"better than the baseline beyond noise: {', '.join(better) or 'none'}", width),
+        *(line for doubt in made.doubts for line in textwrap.wrap(f"note: {doubt}", width)),
     ]
 
 
+def better_than_baseline(made: Ranking) -> list[str]:
+    """Return the names of the experiments that are better in cross-validation beyond noise, best first."""
+    found = [(row.name, row.cross_validation) for row in made.rows if row.cross_validation]
+    return [name for name, difference in found if difference.value < 0 and difference.noise is False]
+
+
+def _wrapped(cells: list[str], params: str, width: int) -> list[str]:
+    """Return a row whose params go on in lines of their own if they are too long for it."""
+    start = "  ".join(cells) + "  "
+    if len(start) + len(params) <= width:
+        return [f"{start}{params}".rstrip()]
+    if width - len(start) >= MIN_PARAMS_WIDTH:
+        return textwrap.wrap(
+            params, width, initial_indent=start, subsequent_indent=" " * len(start), break_on_hyphens=False
+        )
+    indent = " " * 10
+    return [start.rstrip(), *textwrap.wrap(params, width, initial_indent=indent, subsequent_indent=indent)]
+
+
 def _cells(scores: Scores, folds: ScoreDifference | None, answers: ScoreDifference | None) -> tuple[str, ...]:
-    coverage = "-" if scores.coverage is None else f"{scores.coverage:.3f}"
+    coverage = "-" if scores.coverage is None else f"{scores.coverage:.1%}"
     return _score(scores.cross_validation), _difference(folds), _score(scores.test), _difference(answers), coverage
 
 

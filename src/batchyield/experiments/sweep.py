@@ -15,7 +15,7 @@ import yaml
 
 from batchyield.errors import CommandError, ConfigError, ConflictError
 from batchyield.experiments.exp_show import Experiment, read_experiments
-from batchyield.experiments.ranking import Ranking, format_ranking, rank_experiments
+from batchyield.experiments.ranking import Ranking, better_than_baseline, format_ranking, rank_experiments
 from batchyield.versioning import hydra_params
 from batchyield.versioning.dvc import dvc
 from batchyield.versioning.git import git
@@ -261,10 +261,12 @@ def format_sweep(made: Sweep) -> str:
     if made.left:
         lines += ["", f"{_count(len(made.left))} not finished: {', '.join(made.left)}; run the same command to go on"]
     if made.ranking and made.ranking.rows:
-        best = made.ranking.rows[0].name
-        width = len(f"dvc exp branch {best} BRANCH")
-        lines += ["", "next:"]
-        lines += [f"  {f'dvc exp apply {best}':<{width}}  # its params, lock and outputs into the workspace"]
-        lines += [f"  dvc exp branch {best} BRANCH  # a branch of it, for a pull request"]
+        better = better_than_baseline(made.ranking)
+        best = better[0] if better else made.ranking.rows[0].name
+        width = len(f"batchyield experiments keep {best}")
+        lines += ["", "next:" if better else "nothing is better than the baseline beyond noise; to look at the first:"]
         lines += [f"  {f'dvc plots diff {best}':<{width}}  # its plots beside the workspace's"]
+        lines += [f"  {f'dvc exp apply {best}':<{width}}  # params, lock, outputs into the workspace"]
+        if better:
+            lines += [f"  batchyield experiments keep {best}  # a branch for a pull request"]
     return "\n".join([*lines, "", f"{made.seconds:.0f} s"])

@@ -1,0 +1,106 @@
+"""Keep an experiment: its choices go into `conf/`, and its params, lock and metrics into a commit on a branch."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from batchyield.errors import ConflictError, RevisionError
+from batchyield.experiments.exp_show import read_baselines
+from batchyield.versioning import hydra_params
+from batchyield.versioning.dvc import dvc
+from batchyield.versioning.git import git
+from batchyield.versioning.provenance.stale_lock import find_stale
+from batchyield.versioning.revisions import read_text_at, resolve_commit
+from batchyield.versioning.storage import raw_data
+
+SUBJECT_CHARACTERS = 72
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """An experiment that became a commit: the branch, the overrides that `conf/` now holds, and its files."""
+
+    branch: str
+    commit: str
+    overrides: tuple[str, ...]
+    files: tuple[str, ...]
+
+
+def keep_experiment(
+    name: str, branch: str | None = None, root: Path = Path(), progress: Callable[[str], None] = lambda _: None
+) -> Kept:
+    """Commit an experiment on a new branch, which starts at the commit that the experiment started from.
+
+    Args:
+        name: of any experiment of `dvc exp list --all-commits`.
+        branch: name of the branch; None: the experiment's name.
+        root: the checkout; its branch is changed if all is well, and is as it was after an error.
+        progress: receives one line before each step.
+
+    Raises:
+        RevisionError: there is no such finished experiment.
+        ConflictError: the working tree has changes, the branch exists, or the lock is not what the branch builds.
+        ParamsError: no choices in `conf/` give the experiment's params.
+    """
+    branch = branch or name
+    if git("status", "--porcelain", "--untracked-files=no", cwd=root):
+        raise ConflictError("the working tree has changes", "commit them, or put them aside with `git stash`")
+    if resolve_commit(f"refs/heads/{branch}", root):
+        raise ConflictError(f"the branch {branch} exists", "name another one with --branch")
+    baselines = {b.rev: e for b in read_baselines(root, all_commits=True) if (e := b.named().get(name))}
+    before, found = next(iter(baselines.items()), ("", None))
+    if found is None or found.state != "success":
+        raise RevisionError(
+            f"there is no finished experiment {name!r}", "`batchyield experiments show --all` lists them"
+        )
+    was = git("rev-parse", "--abbrev-ref", "HEAD", cwd=root).strip()
+    start = git("rev-parse", "HEAD", cwd=root).strip() if was == "HEAD" else was
+    params = read_text_at(found.revs[0].rev, hydra_params.PARAMS, root) or ""
+    try:
+        git("checkout", "-q", "-b", branch, before, cwd=root)
+        return _commit(name, branch, hydra_params.find_overrides(root, params), root, progress)
+    except BaseException:
+        git("checkout", "-q", "-f", start, cwd=root)
+        if resolve_commit(f"refs/heads/{branch}", root):
+            git("branch", "-q", "-D", branch, cwd=root)
+        dvc("checkout", "--quiet", cwd=root, quiet=True)
+        raise
+
+
+def _commit(name: str, branch: str, overrides: list[str], root: Path, progress: Callable[[str], None]) -> Kept:
+    """Apply an experiment and commit it with its overrides in `conf/`."""
+    progress(f"dvc exp apply {name}")
+    dvc("exp", "apply", name, cwd=root, quiet=True)
+    _restore_pin(root)
+    files = hydra_params.write_overrides(root, overrides)
+    progress(hydra_params.check_params(root))
+    if stale := find_stale(root):
+        problem = f"dvc.lock of {name} is not what it builds: {'; '.join(stale)}"
+        raise ConflictError(problem, "run the experiment again")
+    subject = f"conf: {' '.join(overrides) or 'keep'}"
+    short = subject if len(subject) <= SUBJECT_CHARACTERS else f"{subject[: SUBJECT_CHARACTERS - 2]} …"
+    git("commit", "-q", "-a", "-m", short, "-m", f"Experiment {name}.", cwd=root)
+    return Kept(branch, git("rev-parse", "HEAD", cwd=root).strip(), tuple(overrides), tuple(map(str, files)))
+
+
+def _restore_pin(root: Path) -> None:
+    """Undo what DVC writes of the source's present etag into the pin, if the pinned bytes are the same."""
+    committed = git("show", f"HEAD:{raw_data.PIN}", cwd=root)
+    if raw_data.parse_pin(committed).md5 == raw_data.read_pin(root).md5:
+        git("checkout", "-q", "HEAD", "--", str(raw_data.PIN), cwd=root)
+
+
+def format_kept(made: Kept) -> str:
+    """Return what was kept as text, with the commands to go on with."""
+    return "\n".join(
+        [
+            f"branch   {made.branch}, commit {made.commit[:12]}",
+            f"choices  {' '.join(made.overrides) or '(those of the commit before)'}",
+            f"files    {', '.join((*made.files, 'params.yaml', 'dvc.lock', 'data/metrics/'))}",
+            "",
+            "next:",
+            "  make report BASE=main           # what its pull request will show",
+            f"  git push -u origin {made.branch}",
+            "  dvc push                        # its outputs, for others",
+        ]
+    )
