@@ -128,7 +128,7 @@ class TestDemo:
         train = real_data / "jinnan_round1_train_20181227.csv"
         target = tmp_path / "rebuild"
         port = str(embedded_s3.free_port())
-        choices = (*EVALUATED, "model.extra_trees.n_estimators=10")
+        choices = (*EVALUATED, "model=line_trees", "model.extra_trees.n_estimators=10")
         command = ("batchyield", "data", "rebuild", str(train), *choices, "--into", str(target), "--s3-port", port)
         done = run(*command, cwd=ROOT)
         assert "data/metrics/test.json" in done.stdout
