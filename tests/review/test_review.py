@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.commands import EVALUATED, QUICK, ROOT, run
 
-from batchyield.errors import ArtifactError, BatchyieldError, ConfigError
+from batchyield.errors import ArtifactError, BatchyieldError, CommandError, ConfigError
 from batchyield.modelling.params import Bounds, Change
 from batchyield.modelling.train import Predictions
 from batchyield.review import comment_target
@@ -389,8 +389,9 @@ class TestVerdict:
         for branch, level in (("base", "0.8"), ("one", "0.7"), ("other", "0.5")):  # the last is what is built
             git.git("checkout", "-q", "-B", branch, "base" if branch != "base" else "HEAD", cwd=root)
             (root / "dvc.lock").write_text(built.replace("alpha: 0.5", f"alpha: {level}"))
-            git.git(*git.IDENTITY, "commit", "-qam", branch, cwd=root)
-        assert run("git", *git.IDENTITY, "merge", "-q", "one", cwd=root, check=False).returncode == 1
+            git.git("commit", "-qam", branch, cwd=root, settings=git.SCRATCH_SETTINGS)
+        with pytest.raises(CommandError):
+            git.git("merge", "-q", "one", cwd=root, settings=git.SCRATCH_SETTINGS)
         page, code, output = shown(root)
         for text in (page, output):
             assert "dvc.lock" in text

@@ -110,7 +110,8 @@ def find_contradictions(
             messages[problem] = None
     for step in steps:
         made = {path for path, (stage, _) in outs.items() if stage == step.stage}
-        messages |= dict.fromkeys(_changed_stage(step, made, stages.get(step.stage, {}), revision, root))
+        declared = stages.get(step.stage, {}) if stages else None
+        messages |= dict.fromkeys(_changed_stage(step, made, declared, revision, root))
         for read in step.inputs:
             read_it = f"{step.stage} read {read.path} as {read.md5}"
             if read.role == "output" and outs[read.path][1] != read.md5:
@@ -122,17 +123,26 @@ def find_contradictions(
     return tuple(messages)
 
 
-def _changed_stage(step: Step, made: set[str], declared: dict[str, Any], revision: str, root: Path) -> Iterator[str]:
-    """Yield where `dvc.yaml` or the params at a revision are not those that a stage ran with and made `made`."""
-    if declared.get("cmd") != step.command:
-        yield f"{step.stage} ran {step.command!r}, and dvc.yaml has {declared.get('cmd')!r}"
-    outputs = [out for kind in ("outs", "metrics", "plots") for out in declared.get(kind, ())]
-    for entries, locked in ((declared.get("deps", ()), {read.path for read in step.inputs}), (outputs, made)):
-        names = {entry if isinstance(entry, str) else next(iter(entry)) for entry in entries}
-        if changed := sorted(names ^ locked):
-            yield f"{step.stage} has other inputs or outputs in dvc.yaml than in the lock: {', '.join(changed)}"
+def _changed_stage(
+    step: Step, made: set[str], declared: dict[str, Any] | None, revision: str, root: Path
+) -> Iterator[str]:
+    """Yield where a revision is not what a stage ran with.
+
+    Args:
+        made: paths of the stage's outputs in the lock.
+        declared: the stage in `dvc.yaml`; None if there is no such file.
+    """
+    if declared is not None:
+        if declared.get("cmd") != step.command:
+            yield f"{step.stage} ran {step.command!r}, and dvc.yaml has {declared.get('cmd')!r}"
+        outputs = [out for kind in ("outs", "metrics", "plots") for out in declared.get(kind, ())]
+        for entries, locked in ((declared.get("deps", ()), {read.path for read in step.inputs}), (outputs, made)):
+            names = {entry if isinstance(entry, str) else next(iter(entry)) for entry in entries}
+            if changed := sorted(names ^ locked):
+                yield f"{step.stage} has other inputs or outputs in dvc.yaml than in the lock: {', '.join(changed)}"
     for file, values in step.params.items():
-        now = _yaml_at(file, revision, root)
+        if not (now := _yaml_at(file, revision, root)):
+            continue
         before, after = flatten(values), flatten({key: now[key] for key in values if key in now})
         for key in dict.fromkeys([*before, *after]):
             if before.get(key) != after.get(key):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from batchyield.errors import ConflictError, ParamsError
 from batchyield.versioning import hydra_params
-from batchyield.versioning.git import IDENTITY, git
+from batchyield.versioning.git import SCRATCH_SETTINGS, git
 from batchyield.versioning.provenance.trace import trace
 
 
@@ -26,7 +26,7 @@ def find_stale(root: Path = Path()) -> tuple[str, ...]:
             "`batchyield review resolve` rebuilds and stages what `dvc repro` writes",
         )
     # The tracked files as a commit that no branch holds; empty if they are HEAD's.
-    commit = git(*IDENTITY, "stash", "create", cwd=root).strip()
+    commit = git("stash", "create", cwd=root, settings=SCRATCH_SETTINGS).strip()
     problems = trace(commit or git("rev-parse", "HEAD", cwd=root).strip(), root=root).breaks
     try:
         hydra_params.check_params(root)
