@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 import urllib.request
 
@@ -14,6 +15,8 @@ from support.commands import run
 from batchyield.files import md5_of
 from batchyield.monitoring.drift_window import MIN_WINDOW_BATCHES
 from batchyield.plant.batch import ENCODING
+from batchyield.plant.contract import check_contract, render_report
+from batchyield.plant.contract_params import ContractParams
 from batchyield.plant.csv_reader import read_sheet
 from batchyield.plant.simulator import simulate
 from batchyield.versioning import git
@@ -68,6 +71,30 @@ class TestDiffDatasets:
             made = diff_datasets(FILE, "\n".join([header, *lines, *map(",".join, rows)]).encode())
             assert "A10" in made.drift.drifted
             assert f"drift     of {which} batches: {len(made.drift.drifted)}: A10" in "\n".join(render(made))
+
+    def test_repeated_ids(self):
+        """A batch that has the id of another one is counted as added."""
+        lines = FILE.splitlines(keepends=True)
+        made = diff_datasets(FILE, b"".join([*lines, *lines[1 : 1 + MIN_WINDOW_BATCHES]]))
+        first = lines[1].split(b",")[0].decode()
+        assert (made.batches[1] - made.batches[0], len(made.added)) == (MIN_WINDOW_BATCHES, MIN_WINDOW_BATCHES)
+        assert made.added[0] == f"{first} (2)"
+        assert (made.removed, made.changed) == ((), ())
+
+    def test_dirty_cells(self):
+        """Cells that are not clean are counted as in the report of the contract; clocks are shown as times."""
+        rows = [line.split(",") for line in FILE.decode().splitlines()]
+        at = rows[0].index("A24")
+        for row in rows[1:]:
+            row[at] = "25:99:00" if row is rows[1] else "23:30:00"
+        spoilt = "\n".join(map(",".join, rows)).encode()
+        made, sheet = diff_datasets(FILE, spoilt), read_sheet(spoilt)
+        report = render_report(check_contract(sheet, ContractParams()), sheet)
+        assert f"cells not clean: {made.dirty[1]} in" in report
+        assert f"rows, {made.unreadable[1]} of them unreadable" in report
+        message = "\n".join(render(made))
+        assert f"cells     not clean {made.dirty[0]} -> {made.dirty[1]}" in message
+        assert re.search(r"A24 .* mean \d\d?:\d\d(:\d\d)? -> 23:30", message)
 
     @settings(max_examples=20)
     @given(st.randoms(use_true_random=False))

@@ -98,7 +98,8 @@ def _violation(
     problem = {"not_nullable": "blank", "field_uniqueness": f"{case} comes more than once"}.get(check)
     where = f"line {index + 2} ({table['id'].iloc[index]}), column {column}"
     shown = f"{case:g}" if isinstance(case, float) else f"'{case}'"
-    return (int(index), order[column], check), Violation(where, problem or f"{shown} is {check}")
+    hint = "; a yield is a fraction, not per cent" if column == "yield" and isinstance(case, float) and case > 1 else ""
+    return (int(index), order[column], check), Violation(where, problem or f"{shown} is {check}{hint}")
 
 
 def check_contract(sheet: Sheet, params: ContractParams) -> ContractResult:
@@ -117,7 +118,7 @@ def check_contract(sheet: Sheet, params: ContractParams) -> ContractResult:
     return ContractResult(_violations(hard, table), _violations(pa.DataFrameSchema(usual), table))
 
 
-class _Cell(NamedTuple):
+class DirtyCell(NamedTuple):
     """A cell that was not clean; `readable` if it still has a value."""
 
     line: int
@@ -126,14 +127,15 @@ class _Cell(NamedTuple):
     readable: bool
 
 
-def _dirty(sheet: Sheet) -> list[_Cell]:
+def dirty_cells(sheet: Sheet) -> list[DirtyCell]:
+    """Return the cells of a file that were repaired or could not be read, in its order."""
     cells = []
     for line, (batch, warnings) in enumerate(zip(sheet.batches, sheet.warnings, strict=True), 2):
         texts = [(r.name, reading_of(r, getattr(batch, r.name))[1]) for r in READINGS if r.kind != "number"]
         for warned in (*warnings, *(CellWarning(name, *warning) for name, warning in texts if warning)):
             reading = READINGS[READING_NAMES.index(warned.field)]
             readable = reading_of(reading, getattr(batch, warned.field))[0] is not None
-            cells.append(_Cell(line, batch.id, warned, readable))
+            cells.append(DirtyCell(line, batch.id, warned, readable))
     return cells
 
 
@@ -143,7 +145,7 @@ def _shown(kind: str, value: Any) -> str:
     return "-".join(cells.format_time(m) for m in ([value] if kind == "clock" else value))
 
 
-def _summary(reading: Reading, cells: list[Any], dirty: list[_Cell]) -> str:
+def _summary(reading: Reading, cells: list[Any], dirty: list[DirtyCell]) -> str:
     values = sorted(value for cell in cells if (value := reading_of(reading, cell)[0]) is not None)
     ends = ["", "", ""]
     if values:
@@ -156,7 +158,7 @@ def _summary(reading: Reading, cells: list[Any], dirty: list[_Cell]) -> str:
     return "| " + " | ".join(map(str, [reading.name, reading.kind, *counts, *ends])) + " |"
 
 
-def _columns(sheet: Sheet, dirty: list[_Cell]) -> list[str]:
+def _columns(sheet: Sheet, dirty: list[DirtyCell]) -> list[str]:
     readings = [(r, [getattr(batch, r.name) for batch in sheet.batches]) for r in READINGS]
     if sheet.yields is not None:
         readings.append((Reading("yield", "number", "", "", "", None, None, False, None), list(sheet.yields)))
@@ -166,7 +168,7 @@ def _columns(sheet: Sheet, dirty: list[_Cell]) -> list[str]:
     return lines + [_summary(reading, cells, of[reading.name]) for reading, cells in readings]
 
 
-def _kinds(dirty: list[_Cell]) -> list[str]:
+def _kinds(dirty: list[DirtyCell]) -> list[str]:
     """Every kind of warning, most frequent first, with its first cells."""
     lines = []
     for kind, count in sorted(Counter(cell.warning.kind for cell in dirty).items(), key=lambda k: (-k[1], k[0])):
@@ -188,7 +190,7 @@ def _section(title: str, text: str, lines: list[str]) -> list[str]:
 
 def render_report(result: ContractResult, sheet: Sheet) -> str:
     """Return the report in Markdown; equal data give equal bytes."""
-    dirty = _dirty(sheet)
+    dirty = dirty_cells(sheet)
     broken, unreadable = len(result.violations), sum(not cell.readable for cell in dirty)
     unusual = [f"- {_plain(str(violation))}" for violation in result.unusual]
     rows = len({cell.line for cell in dirty})

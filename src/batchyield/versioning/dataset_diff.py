@@ -11,12 +11,16 @@ from numpy.typing import NDArray
 from batchyield.monitoring.drift_window import MIN_WINDOW_BATCHES, compute_window_drift
 from batchyield.monitoring.drift_window import WindowDrift as Drift
 from batchyield.plant.batch import READING_NAMES, READINGS
-from batchyield.plant.cells import DAY_MINUTES, parse_clock, parse_range
+from batchyield.plant.cells import DAY_MINUTES, format_time, parse_clock, parse_range
+from batchyield.plant.contract import dirty_cells
 from batchyield.plant.csv_reader import Sheet, read_sheet
 from batchyield.plant.features import FEATURES, INDEX, featurize
 from batchyield.serving.reference_profile import PROFILE_DECIMALS, build_reference, profile_column
 
 MAX_LISTED = 10
+SMALLEST_SHIFT = 0.02
+"""Kolmogorov-Smirnov distance from which a column is listed as moved."""
+CLOCKS = {reading.name for reading in READINGS if reading.kind == "clock"}
 YIELD = "yield"
 QUARTERS = (25, 50, 75)
 
@@ -52,7 +56,8 @@ class DatasetDiff(msgspec.Struct, frozen=True):
         added, removed: ids, in the order of their file.
         changed: batches with other readings or another yield.
         columns: headers, in the order of the files.
-        noticed: numbers of cells that were repaired or read as missing.
+        dirty: numbers of cells that were repaired or could not be read, as the report of the contract counts them.
+        unreadable: numbers of those that could not be read.
         shifts: of every reading and the yield, largest first.
         drift: drift of the added batches, if there are enough of them, else of all later ones, from the earlier file.
     """
@@ -63,7 +68,8 @@ class DatasetDiff(msgspec.Struct, frozen=True):
     changed: tuple[ChangedBatch, ...]
     encoding: tuple[str, str]
     columns: tuple[tuple[str, ...], tuple[str, ...]]
-    noticed: tuple[int, int]
+    dirty: tuple[int, int]
+    unreadable: tuple[int, int]
     shifts: tuple[ColumnShift, ...]
     drift: Drift
 
@@ -81,6 +87,7 @@ def diff_datasets(before: bytes, after: bytes) -> DatasetDiff:
     """
     sheets = read_sheet(before), read_sheet(after)
     was, now = map(_rows, sheets)
+    dirty = dirty_cells(sheets[0]), dirty_cells(sheets[1])
     columns = [(name, i) for i, name in enumerate((*READING_NAMES, YIELD))]
     changed = (
         ChangedBatch(name, tuple(column for column, i in columns if was[name][i] != now[name][i]))
@@ -88,6 +95,7 @@ def diff_datasets(before: bytes, after: bytes) -> DatasetDiff:
         if name in was and was[name] != now[name]
     )
     added = tuple(name for name in now if name not in was)
+    only = set(added if len(added) >= MIN_WINDOW_BATCHES else now)
     earlier, later = map(_numbers, sheets)
     shifts = (_shift(name, earlier[name], later[name]) for name in earlier)
     return DatasetDiff(
@@ -97,17 +105,25 @@ def diff_datasets(before: bytes, after: bytes) -> DatasetDiff:
         changed=tuple(changed),
         encoding=(sheets[0].encoding, sheets[1].encoding),
         columns=(_header(before, sheets[0].encoding), _header(after, sheets[1].encoding)),
-        noticed=(sum(map(len, sheets[0].warnings)), sum(map(len, sheets[1].warnings))),
+        dirty=(len(dirty[0]), len(dirty[1])),
+        unreadable=(sum(not cell.readable for cell in dirty[0]), sum(not cell.readable for cell in dirty[1])),
         shifts=tuple(sorted(shifts, key=lambda shift: -shift.moved)),
-        drift=_drift(*sheets, set(added) if len(added) >= MIN_WINDOW_BATCHES else set(now)),
+        drift=_drift(*sheets, [i for i, name in enumerate(now) if name in only]),
     )
 
 
 def _rows(sheet: Sheet) -> dict[str, tuple[object, ...]]:
-    return {
-        str(batch.id): (*(getattr(batch, name) for name in READING_NAMES), measured)
-        for batch, measured in zip(sheet.batches, _yields(sheet), strict=True)
-    }
+    """Return id -> readings and yield; the second batch of an id is `ID (2)`."""
+    rows: dict[str, tuple[object, ...]] = {}
+    seen: Counter[str] = Counter()
+    for batch, measured in zip(sheet.batches, _yields(sheet), strict=True):
+        name = str(batch.id)
+        seen[name] += 1
+        rows[name if seen[name] == 1 else f"{name} ({seen[name]})"] = (
+            *(getattr(batch, reading) for reading in READING_NAMES),
+            measured,
+        )
+    return rows
 
 
 def _yields(sheet: Sheet) -> Sequence[float | None]:
@@ -153,7 +169,8 @@ def _shift(name: str, before: NDArray[np.float64], after: NDArray[np.float64]) -
     )
 
 
-def _drift(before: Sheet, after: Sheet, only: set[str]) -> Drift:
+def _drift(before: Sheet, after: Sheet, chosen: list[int]) -> Drift:
+    """Return the drift of some rows of a file from an earlier file."""
     values = featurize(before.batches).values
     names = [feature.name for feature in FEATURES]
     blank = {
@@ -162,7 +179,6 @@ def _drift(before: Sheet, after: Sheet, only: set[str]) -> Drift:
     }
     measured = [np.array(_yields(sheet), dtype=np.float64) for sheet in (before, after)]
     trained = build_reference(names, values, measured[0], blank, values[:, INDEX["id_number"]])
-    chosen = [i for i, batch in enumerate(after.batches) if str(batch.id) in only]
     window = [after.batches[i] for i in chosen]
     return compute_window_drift(trained, window, featurize(window).values, measured[1][chosen])
 
@@ -186,12 +202,15 @@ def render(diff: DatasetDiff) -> Iterator[str]:
     yield f"schema    {same if diff.columns[0] == diff.columns[1] else headers}"
     if diff.encoding[0] != diff.encoding[1]:
         yield f"encoding  {diff.encoding[0]} before, {diff.encoding[1]} after"
-    moved = [shift for shift in diff.shifts if shift.moved]
-    yield f"readings  {len(moved)} of {len(diff.shifts)} moved" + (", most moved first" if moved else "")
+    cells = "{} -> {}, of them unreadable {} -> {}".format(*diff.dirty, *diff.unreadable)
+    yield f"cells     not clean {cells}"
+    moved = [shift for shift in diff.shifts if shift.moved >= SMALLEST_SHIFT]
+    most = ", most moved first" if moved else ""
+    yield f"readings  {len(moved)} of {len(diff.shifts)} moved by {SMALLEST_SHIFT} or more (KS distance, 0 to 1){most}"
     for shift in moved[:MAX_LISTED]:
         missing = "{:.1%} -> {:.1%}".format(*shift.missing)
-        means = " -> ".join(_number(mean) for mean in shift.mean)
-        quarters = " -> ".join("/".join(map(_number, side)) or "none" for side in shift.quarters)
+        means = " -> ".join(_value(shift.reading, mean) for mean in shift.mean)
+        quarters = " -> ".join("/".join(_value(shift.reading, q) for q in side) or "none" for side in shift.quarters)
         yield f"  {shift.reading:<10} moved {shift.moved:.3f}  missing {missing}  mean {means}  quarters {quarters}"
     if len(moved) > MAX_LISTED:
         yield f"  and {len(moved) - MAX_LISTED} more; --json lists all"
@@ -204,5 +223,10 @@ def _counted(names: list[str]) -> str:
     return f"{len(names)}: {shown}" if names else "0"
 
 
-def _number(value: float | None) -> str:
-    return "none" if value is None else f"{value:.5g}"
+def _value(reading: str, value: float | None) -> str:
+    """Return a value of a column as text: clocks and starts of ranges as times, lengths in minutes."""
+    if value is None:
+        return "none"
+    if reading in CLOCKS or reading.endswith(" start"):
+        return format_time(round(value))
+    return f"{value:.0f} min" if reading.endswith(" length") else f"{value:.5g}"

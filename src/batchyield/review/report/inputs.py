@@ -74,7 +74,8 @@ def _data_diff(made: DatasetDiff) -> Iterator[str]:
         ["rows removed", str(len(made.removed)), ""],
         ["rows with the same id, other cells", "", str(len(made.changed))],
         ["mean yield", *map(_number, mean)],
-        ["cells repaired or taken as missing", *map(str, made.noticed)],
+        ["cells not clean", *map(str, made.dirty)],
+        ["of them unreadable", *map(str, made.unreadable)],
     ]
     yield from table(("raw data", "base", "head"), rows, "<>>")
     known = (ID_COLUMN, *READING_NAMES, YIELD_COLUMN)

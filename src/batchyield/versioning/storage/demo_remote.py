@@ -16,6 +16,7 @@ from batchyield.versioning.dvc import dvc
 from batchyield.versioning.lock_diff import LOCK, align_columns, compare_outputs
 from batchyield.versioning.revisions import read_lock_at
 from batchyield.versioning.storage import embedded_s3, raw_data, remotes
+from batchyield.versioning.storage.new_data import check_file
 
 say = functools.partial(print, flush=True)
 """Print a line of progress."""
@@ -123,19 +124,26 @@ def rebuild_on(
     Raises:
         ConfigError: there is no such file.
         ConflictError: another program uses the port.
-        CommandError: a stage failed, for example because the data break the contract.
+        ContractError, InputError: the file breaks the contract, or cannot be parsed; nothing was rebuilt.
+        CommandError: a stage failed.
     """
     if not data.is_file():
         raise ConfigError(f"{data} is not a file", "name the plant's CSV: `make repro-real DATA=path/to/batches.csv`")
     if serving:
         _require_port(host, port)
     root = git.copy_working_tree(Path(), target)
-    hydra_params.write_params(root, overrides)
+    hydra_params.write_overrides(root, overrides)
+    hydra_params.write_params(root)
+    check_file(data, root)
     server = remotes.embedded_server(s3_port, root, workspace=True)
     with embedded_s3.running(server):
         embedded_s3.put_object(server, raw_data.KEY, data.read_bytes())
         dvc("update", str(raw_data.PIN), cwd=root)
         dvc("repro", cwd=root)
         dvc("metrics", "show", cwd=root)
-        say(f"\nrebuilt in {target}; look at {target}/data/validated/report.md, or `cd {target}` and use DVC there")
+        # DVC and the review compare with HEAD, which must not be the sample plant's model.
+        git.git("add", "--all", cwd=root)
+        git.git("commit", "-q", "-m", f"Rebuilt on {data.name}", cwd=root, settings=git.SCRATCH_SETTINGS)
+        say(f"\nrebuilt in {target}; the file's report is {target}/data/validated/report.md")
+        say(f"to go on there: `cd {target} && batchyield data s3 start`, then `dvc exp run` and all other commands")
         return run_service(root, host, port) if serving else 0

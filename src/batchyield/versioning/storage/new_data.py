@@ -143,7 +143,7 @@ def new_data(
         StorageError: upload, pin or mirror failed; everything was restored.
         CommandError: the rebuild failed; the data stay pinned.
     """
-    data = _checked(file, root)
+    data = check_file(file, root)
     progress(f"{file} keeps the data contract")
     committed = raw_data.parse_pin(git("show", f"HEAD:{raw_data.PIN}", cwd=root))
     pinned = raw_data.read_pin(root)
@@ -179,11 +179,20 @@ def new_data(
     )
 
 
-def _checked(file: Path, root: Path) -> bytes:
+def check_file(file: Path, root: Path) -> bytes:
+    """Return the bytes of the plant's CSV with yields, if it keeps the contract of the params in `root`.
+
+    Raises:
+        ConfigError: the file cannot be read.
+        ContractError, InputError: it breaks the contract, or cannot be parsed.
+    """
+    remedy = "name the plant's CSV with yields, for example `make new-data FILE=batches.csv`"
+    if not file.is_file():
+        raise ConfigError(f"{'no file is named' if file == Path() else f'{file} is not a file'}", remedy)
     try:
         data = file.read_bytes()
     except OSError as error:
-        raise ConfigError(f"{file} cannot be read: {error.strerror}", "name the plant's CSV with yields") from error
+        raise ConfigError(f"{file} cannot be read: {error.strerror}", remedy) from error
     try:
         sheet = read_sheet(data, with_yield=True)
     except InputError as error:
@@ -191,7 +200,7 @@ def _checked(file: Path, root: Path) -> bytes:
     result = check_contract(sheet, read_params(root / "params.yaml").validate)
     if result.violations:
         write_atomic(root / REPORT, render_report(result, sheet).encode())
-        raise ContractError(str(file), result.violations, str(REPORT))
+        raise ContractError(str(file), result.violations, str(root / REPORT))
     return data
 
 
