@@ -1,5 +1,6 @@
 """Hyperparameter search: `batchyield model search`."""
 
+import re
 import shutil
 
 import msgspec
@@ -207,6 +208,9 @@ class TestCommand:
         assert hyperparameter_search.run(path, write="found") == 0
         output = capsys.readouterr()
         assert "wrote conf/model/found.yaml; choose it by model=found" in output.out
+        assert re.search(
+            r"\ntrial \d is (better than the baseline beyond noise|first, but its gain is within noise)\n", output.out
+        )
         assert "trial 9 of 9" in output.err
         text = (workspace / "conf/model/found.yaml").read_text()
         assert text.startswith(
@@ -221,6 +225,21 @@ class TestCommand:
         assert "trial" not in capsys.readouterr().err, "the study is finished"
         again = (workspace / "conf/model/found.yaml").read_text()
         assert again == text.replace("conf/search/space.yaml", "space.yaml"), "no absolute path is written"
+
+    def test_baseline_wins(self, workspace, capsys):
+        """A search that finds nothing better says so and writes no copy of the baseline; the baseline is a choice."""
+        shutil.copy(CONF / "model/extra_trees.yaml", workspace / "conf/model/start.yaml")
+        path = workspace / "conf/search/named.yaml"
+        path.write_text("model: start\nvalues: {min_samples_leaf: [150]}\ntrials: 1\nseed: 3\n")
+        chosen = yaml.safe_load((CONF / "model/extra_trees.yaml").read_text()) | {"n_estimators": 5}
+        (workspace / "conf/model/start.yaml").write_text(yaml.safe_dump(chosen))
+        assert hyperparameter_search.run(path, write="copy") == 0
+        output = capsys.readouterr().out
+        assert "\nnothing beats the baseline\n" in output
+        assert not (workspace / "conf/model/copy.yaml").exists()
+        path.write_text("model: nosuch\nvalues: {min_samples_leaf: [150]}\ntrials: 1\nseed: 3\n")
+        with pytest.raises(ParamsError, match=r"nosuch\.yaml"):
+            load_space(path)
 
     def test_without_name(self, workspace, capsys):
         """Without `--write` only the study is written."""

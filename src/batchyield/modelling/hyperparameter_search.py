@@ -47,7 +47,8 @@ class SearchSpace(Struct, frozen=True):
     """What the search may try, and how often.
 
     Attributes:
-        model: the baseline; every trial replaces some of its parameters.
+        model: the baseline; every trial replaces some of its parameters. In the file also the name of a choice in
+            `conf/model/`, so that it is not repeated there.
         values: dotted parameter of `model`, such as `extra_trees.max_features` -> values to choose from.
         trials: models to try beside the baseline, pruned ones included.
         seed: of the sampler.
@@ -88,7 +89,11 @@ def load_space(path: str | Path) -> SearchSpace:
     """
     source = str(path)
     try:
-        space = msgspec.convert(yaml.safe_load(Path(path).read_text(encoding="utf-8")), SearchSpace)
+        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        if isinstance(raw, dict) and isinstance(raw.get("model"), str):
+            choice = Path(path).parent.parent / "model" / f"{raw['model']}.yaml"
+            raw["model"] = yaml.safe_load(choice.read_text(encoding="utf-8"))
+        space = msgspec.convert(raw, SearchSpace)
     except (OSError, UnicodeDecodeError) as error:
         remedy = "name a search space, such as conf/search/line_trees.yaml"
         raise ParamsError(source, f"cannot be read: {error}", remedy) from error
@@ -259,6 +264,14 @@ def table(ranked: Sequence[Candidate]) -> list[str]:
     return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
+def _conclusion(winner: Candidate) -> str:
+    if winner.half_width is None:
+        return "nothing beats the baseline"
+    if winner.gain <= winner.half_width:
+        return f"trial {winner.number} is first, but its gain is within noise"
+    return f"trial {winner.number} is better than the baseline beyond noise"
+
+
 def run(space_path: Path, write: str | None = None, force: bool = False) -> int:
     """Run `batchyield model search`: search on the workspace's training batches, print the ranking, write the winner.
 
@@ -291,9 +304,12 @@ def run(space_path: Path, write: str | None = None, force: bool = False) -> int:
         raise MissingToolError(
             f"{error.name} is not installed", "install the extra: pip install 'batchyield[search]'"
         ) from error
-    print("\n".join([*table(ranked), "~ within noise (corrected resampled t-test, 90 %)", f"study: {storage}"]))
-    if path is not None:
-        winner, baseline = ranked[0], next(candidate for candidate in ranked if candidate.number == 0)
+    winner, baseline = ranked[0], next(candidate for candidate in ranked if candidate.number == 0)
+    legend = ("~ within noise (corrected resampled t-test, 90 %)", f"study: {storage}")
+    print("\n".join([*table(ranked), *legend, _conclusion(winner)]))
+    if path is not None and winner is baseline:
+        print(f"{path} is not written: it would be the baseline under another name")
+    elif path is not None:
         shown = space_path.name if space_path.is_absolute() else space_path.as_posix()
         comment = (
             f"Written by `batchyield model search {shown} --write {path.stem}`: the best of {space.trials} trials, "
