@@ -36,6 +36,8 @@ MD5 = re.compile(r"[0-9a-f]{6,32}(\.dir)?")
 LINE_CHARACTERS = 118
 INDENT = "  "
 LABEL_CHARACTERS = 13
+MAX_LISTED = 3
+"""More files of a role than these are counted."""
 LISTED_ROLES = ("code", "environment")
 """Inputs that are listed in a line of the stage instead of as branches of the tree."""
 
@@ -198,7 +200,10 @@ def _rebuild_commands(subjects: tuple[File, ...], revision: str, root: Path) -> 
 def render(result: Trace) -> str:
     """Return the trace as text: tree, environment, contradictions, commands."""
     lines = [f"{result.asked}: in the lock of {result.revision[:12]}, {result.title}"]
-    lines += [*(f"  {note}" for note in result.notes), ""]
+    lines += [f"  {note}" for note in result.notes]
+    if raw := result.raw:
+        lines.append(f"  from {raw.url}, etag {raw.etag or 'unknown'}, md5 {raw.md5}")
+    lines.append("")
     shown: set[str] = set()
     lines += [line for subject in result.subjects for line in _tree(subject, result, shown)]
     if result.readers:
@@ -246,6 +251,8 @@ def _tree(file: File, result: Trace, shown: set[str], pad: str = "") -> Iterator
             yield from _listed(inner, source, texts)
         for role in LISTED_ROLES:
             texts = [f"{read.path}@{read.md5[:8]}" for read in step.inputs if read.role == role]
+            if len(texts) > MAX_LISTED:
+                texts = [f"{len(texts)} files; --json lists them"]
             yield from _listed(inner, role, texts)
         for read in step.inputs:
             if read.role not in LISTED_ROLES:
