@@ -447,7 +447,16 @@ def test_comment_target(tmp_path, github, number, head, refused):
     given = {"GITHUB_API_URL": github, "GITHUB_REPOSITORY": "o/r", "HEAD_SHA": head, "GITHUB_TOKEN": "t"}
     run("make", "comment-target", f"REVIEW={tmp_path}", cwd=ROOT, GITHUB_OUTPUT=str(output), **given)
     assert output.read_text() == "number=7\n"
-    assert len((tmp_path / "report.md").read_text()) == comment_target.MAX_COMMENT_CHARACTERS
+    assert len((tmp_path / "report.md").read_text()) > comment_target.MAX_COMMENT_CHARACTERS - 200
+    assert len((tmp_path / "report.md").read_text()) <= comment_target.MAX_COMMENT_CHARACTERS
+
+
+@pytest.mark.parametrize("size", [65_000, 90_000])
+def test_truncated_report(size):
+    """A report that is too long ends after a whole line, and its open section and block are closed."""
+    cut = comment_target.truncate("<details><summary>s</summary>\n\n```mermaid\n" + "| a | b |\n" * size)
+    assert len(cut) <= comment_target.MAX_COMMENT_CHARACTERS
+    assert cut.endswith(f"| a | b |\n```\n\n</details>{comment_target.CUT}")
 
 
 @pytest.mark.skipif(

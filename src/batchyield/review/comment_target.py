@@ -17,6 +17,7 @@ from batchyield.errors import BatchyieldError, ConfigError, ConflictError, Servi
 MAX_COMMENT_CHARACTERS = 65_000
 """GitHub rejects comments of more than 65,536 characters, and CML adds its watermark."""
 
+CLOSING_CHARACTERS = 100
 CUT = "\n\n_The rest is cut; the summary of the workflow's run has all of it._\n"
 
 
@@ -53,8 +54,17 @@ def find_pull_request(folder: Path, api: str, repository: str, head: str, token:
             "nothing to do if somebody pushed since: the newer run comments",
         )
     if len(report) > MAX_COMMENT_CHARACTERS:
-        (folder / "report.md").write_text(report[: MAX_COMMENT_CHARACTERS - len(CUT)] + CUT, encoding="utf-8")
+        (folder / "report.md").write_text(truncate(report), encoding="utf-8")
     return int(number)
+
+
+def truncate(report: str) -> str:
+    """Return the beginning of a report with a note; what is open where it ends, a section or a block, is closed."""
+    end = MAX_COMMENT_CHARACTERS - len(CUT) - CLOSING_CHARACTERS
+    lines = report[:end].split("\n")
+    kept = "\n".join(lines[:-1] or lines)  # the last line may be half a row of a table
+    fence = "\n```" * (kept.count("\n```") % 2)
+    return kept + fence + "\n\n</details>" * (kept.count("<details>") - kept.count("</details>")) + CUT
 
 
 def _text(file: Path) -> str:
