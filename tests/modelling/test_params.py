@@ -33,7 +33,6 @@ class TestConf:
         assert all(a != b for i, a in enumerate(made) for b in made[:i])
 
 
-
 class TestParams:
     def test_frozen(self):
         """Parameters are frozen."""

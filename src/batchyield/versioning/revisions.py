@@ -74,10 +74,11 @@ def read_lock_at(revision: str, root: Path, text: str | None = None) -> DvcLock:
         raise RevisionError(f"{revision[:12]} has no {LOCK}", _OTHER_REVISION)
     try:
         return parse_lock(text, f"{revision[:12]}:{LOCK}")
-    except ArtifactError as error:
+    except (ArtifactError, ConflictError) as error:
         # The usual remedy, `git checkout`, would restore the same bytes.
+        problem = error.__cause__ or "it has git's conflict markers"
         raise ArtifactError(
-            f"{revision[:12]}:{LOCK}", f"is not a readable DVC lock: {error.__cause__}", _OTHER_REVISION
+            f"{revision[:12]}:{LOCK}", f"is not a readable DVC lock: {problem}", _OTHER_REVISION
         ) from error
 
 
@@ -99,7 +100,7 @@ def find_md5(prefix: str, root: Path) -> tuple[LockMatch | None, tuple[str, ...]
             if text is None or prefix not in text:  # avoids parsing most locks of a long history
                 continue
             lock = read_lock_at(revision, root, text)
-        except (ArtifactError, ConflictError):
+        except ArtifactError:
             unreadable.append(f"the lock of {revision[:12]} cannot be read and was skipped")
             continue
         entries = [entry for entry in lock.entries() if entry.md5.startswith(prefix)]
