@@ -3,6 +3,7 @@
 `.venv/bin/nox --list` names them. What runs in a small environment is driven by the suite of the one that nox is in.
 """
 
+import os
 import sys
 import tempfile
 import tomllib
@@ -12,6 +13,38 @@ import nox
 
 PYTHONS = ("3.11", "3.12", "3.13")
 OF_TRAINING = ("dvc", "pandas", "sklearn", "scipy", "hydra", "pandera", "pyarrow", "onnx", "pytest")
+CHOICES = (
+    ["model=ridge"],
+    ["model.extra_trees.seed=2", "split.seed=3"],
+    ["features=readings", "intervals=random", "model=gradient_boosting"],
+)
+OF_THE_MODEL = (
+    "tests/cli",
+    "tests/docs",
+    "tests/modelling",
+    "tests/pipeline",
+    "tests/release",
+    "tests/review",
+    "tests/suite",
+)
+
+COMMIT = """
+import sys
+from pathlib import Path
+from batchyield.versioning import git, hydra_params
+from batchyield.versioning.dvc import dvc
+from batchyield.versioning.storage import demo_remote, embedded_s3, raw_data, remotes
+root = git.copy_working_tree(Path(), Path(sys.argv[1]))
+hydra_params.write_overrides(root, sys.argv[2:])
+hydra_params.write_params(root)
+with embedded_s3.running(remotes.embedded_server(embedded_s3.free_port(), root)) as server:
+    demo_remote.seed_bucket(server, root)
+    raw_data.fetch(root)
+    dvc("repro", "--quiet", cwd=root)
+git.git("commit", "-qam", "Other choices", cwd=root, settings=git.SCRATCH_SETTINGS)
+"""
+"""Copies the working tree into a folder, rebuilds it with overrides and commits."""
+
 SUITE = ("--numprocesses", "auto", "--dist", "worksteal")
 
 # A missing Python is skipped with a message; on CI, which installs each, it is an error.
@@ -74,6 +107,21 @@ def package(session: nox.Session) -> None:
         "python", "-I", "-c", "import importlib, sys; [*map(importlib.import_module, sys.argv[1:])]", *_served()
     )
     _suite(session, "PACKAGE_PYTHON", "tests/client/test_client_docs.py", "-k", "score")
+
+
+@nox.session(python=False)
+def choices(session: nox.Session) -> None:
+    """What reads the committed model, on commits whose model, seed, split or features are others.
+
+    A pull request that changes the model must be green. After `--`: one set of overrides instead of all.
+    """
+    python = (sys.executable, "-m")
+    for overrides in [session.posargs] if session.posargs else CHOICES:
+        with tempfile.TemporaryDirectory() as folder:
+            session.run(sys.executable, "-c", COMMIT, folder, *overrides, external=True)
+            with session.chdir(folder):
+                given = {"PYTHONPATH": "src", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+                session.run(*python, "pytest", *SUITE, *OF_THE_MODEL, external=True, env=given)
 
 
 def _served() -> list[str]:
