@@ -125,17 +125,18 @@ class TestExperiments:
         run("git", "config", "user.name", "t", cwd=root)
         run("git", "config", "user.email", "t@localhost", cwd=root)
         _, named = found(root)
+        run("git", "checkout", "-q", "-f", named["pair-2"].rev, "--", ".", cwd=root)  # as `dvc exp run` leaves it
+        (root / "Makefile").write_text("# mine")
+        refused = run("batchyield", "experiments", "keep", "pair-2", cwd=root, check=False)
+        assert refused.returncode == 2
+        assert "changes that are not those of pair-2: Makefile\n" in refused.stderr
+        run("git", "checkout", "-q", "HEAD", "--", "Makefile", cwd=root)
         done = run("batchyield", "experiments", "keep", "pair-2", "--branch", "plain", cwd=root).stdout
         assert "choices  model=mean\n" in done
         assert "\n  - model: mean\n" in run("git", "show", "plain:conf/config.yaml", cwd=root).stdout
         changed = set(run("git", "diff", "--name-only", "main", "plain", cwd=root).stdout.split())
         assert {"conf/config.yaml", "params.yaml", "dvc.lock", SCORES["test"]} <= changed
         assert run("git", "diff", "--name-only", named["pair-2"].rev, "plain", cwd=root).stdout == "conf/config.yaml\n"
-        run("git", "checkout", "-q", "main", cwd=root)
-        for name, problem in (("pair-2", "the branch plain exists"), ("nosuch", "no finished experiment 'nosuch'")):
-            refused = run("batchyield", "experiments", "keep", name, "--branch", "plain", cwd=root, check=False)
-            assert refused.returncode == 2
-            assert problem in refused.stderr or name == "nosuch"
 
     def test_push_and_pull(self, lab, tmp_path):
         """An experiment travels by git and S3, and its lock is what its code makes."""
@@ -173,7 +174,8 @@ class TestSweep:
         root, _ = lab
         done = run("batchyield", "experiments", "run", "--name", "pair", "model=elastic_net,mean", cwd=root)
         assert "2 experiments named pair, 2 of them finished or queued already" in done.stderr
-        assert re.search(r"1 +pair-1 .* model=elastic_net\n +2 +pair-2 .* model=mean\n", done.stdout)
+        assert re.search(r"pair-1 +model=elastic_net\n.* pair-2 +model=mean\n", done.stdout)
+        assert max(map(len, done.stdout.splitlines())) <= 80
         assert "dvc exp apply pair-1" in done.stdout
 
     def test_name_taken(self, lab):
@@ -288,7 +290,7 @@ class TestKeep:
         shutil.copytree(ROOT / "conf", tmp_path / "conf")
         wanted = hydra_params.compose(tmp_path, overrides)
         found = hydra_params.find_overrides(tmp_path, wanted)
-        assert [text.replace('"', "") for text in found] == overrides
+        assert {text.replace('"', "") for text in found} == set(overrides)
         changed = hydra_params.write_overrides(tmp_path, found)
         assert hydra_params.compose(tmp_path) == wanted
         for file in changed:

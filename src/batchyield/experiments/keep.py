@@ -39,12 +39,11 @@ def keep_experiment(
 
     Raises:
         RevisionError: there is no such finished experiment.
-        ConflictError: the working tree has changes, the branch exists, or the lock is not what the branch builds.
+        ConflictError: the working tree has changes that are not the experiment's, the branch exists, or the lock is not
+            what the branch builds.
         ParamsError: no choices in `conf/` give the experiment's params.
     """
     branch = branch or name
-    if git("status", "--porcelain", "--untracked-files=no", cwd=root):
-        raise ConflictError("the working tree has changes", "commit them, or put them aside with `git stash`")
     if resolve_commit(f"refs/heads/{branch}", root):
         raise ConflictError(f"the branch {branch} exists", "name another one with --branch")
     baselines = {b.rev: e for b in read_baselines(root, all_commits=True) if (e := b.named().get(name))}
@@ -53,11 +52,17 @@ def keep_experiment(
         raise RevisionError(
             f"there is no finished experiment {name!r}", "`batchyield experiments show --all` lists them"
         )
+    revision = found.revs[0].rev
+    # What `dvc exp run` left in the workspace is in the experiment's commit; anything else would be lost.
+    changed = git("diff", "--name-only", "-z", "HEAD", cwd=root).split("\0")[:-1]
+    if lost := [path for path in changed if git("diff", "--name-only", revision, "--", path, cwd=root)]:
+        remedy = "commit them, or put them aside with `git stash`"
+        raise ConflictError(f"the working tree has changes that are not those of {name}: {', '.join(lost)}", remedy)
     was = git("rev-parse", "--abbrev-ref", "HEAD", cwd=root).strip()
     start = git("rev-parse", "HEAD", cwd=root).strip() if was == "HEAD" else was
-    params = read_text_at(found.revs[0].rev, hydra_params.PARAMS, root) or ""
+    params = read_text_at(revision, hydra_params.PARAMS, root) or ""
     try:
-        git("checkout", "-q", "-b", branch, before, cwd=root)
+        git("checkout", "-q", "-f", "-b", branch, before, cwd=root)
         return _commit(name, branch, hydra_params.find_overrides(root, params), root, progress)
     except BaseException:
         git("checkout", "-q", "-f", start, cwd=root)
