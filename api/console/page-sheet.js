@@ -13,6 +13,7 @@ const names = () => readings().map((reading) => reading.name);
 
 export function sheetPage(main, open) {
   let working = null;
+  let last = null; // what to predict again after signing in
   const status = h("span", { class: "status", role: "status" });
   const columns = h("div"), results = h("div");
   const file = h("input", { id: "file", type: "file", accept: ".csv,.xlsx,text/csv" });
@@ -88,6 +89,7 @@ export function sheetPage(main, open) {
   }
 
   async function predict(rows, name) {
+    last = () => predict(rows, name);
     working?.abort(); // an older slow answer never overwrites a newer one
     working = new AbortController();
     fill(columns, h("section", { class: "card row" }, h("progress", { "aria-label": t("busy") }), `${t("busy")} ${name}`,
@@ -143,7 +145,7 @@ export function sheetPage(main, open) {
   for (const kind of ["dragleave", "drop"]) drop.addEventListener(kind, () => drop.classList.remove("over"));
   const over = (event) => event.preventDefault(); // a file dropped anywhere on the page is taken
   const dropped = (event) => { event.preventDefault(); take([...event.dataTransfer.files]); };
-  const signedIn = () => { if (columns.querySelector(".refusal") || results.querySelector(".refusal")) form.requestSubmit(); };
+  const signedIn = () => { if (results.querySelector(".refusal")) last?.(); };
   window.addEventListener("dragover", over);
   window.addEventListener("drop", dropped);
   document.addEventListener("signed-in", signedIn);

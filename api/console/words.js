@@ -37,7 +37,7 @@ const WORDS = {
   exampleBatch: ["Example batch", "示例批次"], fromJournal: ["A batch of the journal", "日志中的批次"], load: ["Load", "载入"],
   before: ["At the start", "起始"], now: ["Now", "现在"], change: ["Change", "变化"], reset: ["Reset", "还原"],
   notFound: ["No batch begins with “{id}”.", "没有以“{id}”开头的批次。"],
-  kind_clock: ["clock, for example 13:30:00", "时间，例如 13:30:00"], kind_range: ["range, for example 21:00-21:30", "时段，例如 21:00-21:30"],
+  kind_number: ["a number", "数字"], kind_clock: ["clock, for example 13:30:00", "时间，例如 13:30:00"], kind_range: ["range, for example 21:00-21:30", "时段，例如 21:00-21:30"],
   sheetTitle: ["Predict a sheet", "预测表格"],
   choose: ["Choose a CSV or Excel file", "选择 CSV 或 Excel 文件"], drop: ["or drop it here", "或拖放到此处"],
   dropHint: ["As the plant writes it: GB18030 or UTF-8, with or without the measured {target}.", "按工厂格式：GB18030 或 UTF-8，可含或不含实测{target}。"],

@@ -1,0 +1,493 @@
+"""The console in a real browser: every page in two languages and sizes, each way in which people go wrong, and axe."""
+
+import csv
+import io
+import os
+import re
+import shutil
+
+import pytest
+from openpyxl import Workbook, load_workbook
+from support.service import Running, make_checkout
+
+from batchyield.plant.batch import ENCODING, ID_COLUMN, READING_NAMES, READINGS, TARGET
+from batchyield.serving.auth import api_keys
+from batchyield.serving.auth.api_keys import new_key
+
+playwright = pytest.importorskip("playwright.sync_api")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+
+expect = playwright.expect
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None and os.environ.get("CI") != "true", reason="no Chromium is installed: apt-get install chromium"
+)
+
+ENGINEER, OPERATOR = "e" * 32, "p" * 32
+PAGES = ("sheet", "predict", "outcomes", "batches", "monitor", "suggest", "model")
+EXAMPLE = {reading.name: reading.example for reading in READINGS}
+
+
+def sheet(count, measured=True, **changes):
+    """Rows of the plant's file as dictionaries, batch 0 to count - 1."""
+    rows = [{ID_COLUMN: f"batch {n}", **EXAMPLE, "B14": 400 + n / 10, **changes} for n in range(count)]
+    return [row | {TARGET.column: round(0.9 + n / 1000, 4)} if measured else row for n, row in enumerate(rows)]
+
+
+def text(rows, separator=",", header=True):
+    made = io.StringIO()
+    writer = csv.DictWriter(made, list(rows[0]), delimiter=separator, lineterminator="\n")
+    if header:
+        writer.writeheader()
+    writer.writerows(rows)
+    return made.getvalue()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    return make_checkout(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def service(checkout, tmp_path_factory):
+    """A service without keys, with batches `kept 0` to `kept 129` in its journal."""
+    journal = tmp_path_factory.mktemp("journal") / "journal.sqlite"
+    with Running(checkout, BATCHYIELD_JOURNAL=str(journal)) as running:
+        running.post("/v1/predictions/csv", content=text(sheet(130)).replace("batch", "kept"), headers={"content-type": "text/csv"})
+        yield running
+
+
+@pytest.fixture(scope="module")
+def guarded(checkout, tmp_path_factory):
+    """A service with a key for the engineer, and one that may only predict."""
+    root = tmp_path_factory.mktemp("keys")
+    keys = [new_key("engineer", ["predict", "read"], ENGINEER), new_key("operator", ["predict"], OPERATOR)]
+    (root / "keys").write_bytes(api_keys.encode_keys(keys))
+    journal = str(root / "journal.sqlite")
+    with Running(checkout, BATCHYIELD_API_KEYS_FILE=str(root / "keys"), BATCHYIELD_JOURNAL=journal) as running:
+        yield running
+
+
+@pytest.fixture
+def open_page(browser):
+    """Returns a function that opens a page; errors of scripts and of the content policy fail the test."""
+    contexts, problems = [], []
+
+    def opened(running, name="sheet", language="en", width=1280, **more):
+        locale = "zh-CN" if language == "zh" else "en-US"
+        context = browser.new_context(viewport={"width": width, "height": 900}, locale=locale, **more)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: problems.append(error.stack))
+        page.on("console", lambda said: problems.append(said.text) if is_fault(said) else None)
+        page.goto(f"{running.url}/#{name}")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert problems == []
+
+
+def is_fault(said):
+    """Refusals of the service are logged by the browser as errors too, and are shown to people."""
+    return said.type in ("error", "warning") and "Failed to load resource" not in said.text
+
+
+def give(page, content, name="sheet.csv"):
+    content = content if isinstance(content, bytes) else content.encode()
+    page.set_input_files("#file", {"name": name, "mimeType": "text/csv", "buffer": content})
+
+
+def results(page):
+    """Wait for the table of results; return its rows as lists of texts."""
+    page.wait_for_selector("#results-title")
+    return [row.locator("td").all_inner_texts() for row in page.locator("table.predictions tbody tr").all()]
+
+
+def check_axe(page, where):
+    """Assert that axe finds nothing serious, and that nothing is wider than the window."""
+    found = axe.Axe().run(page).response["violations"]
+    serious = [(one["id"], [node["html"][:160] for node in one["nodes"][:3]]) for one in found
+               if one["impact"] in ("serious", "critical")]  # fmt: skip
+    assert serious == [], where
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{where} scrolls sideways"
+
+
+@pytest.mark.parametrize("width", [1280, 375])
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_every_page(service, open_page, language, width):
+    """Every page shows what it is for, in its language, and is accessible in every state."""
+    page = open_page(service, language=language, width=width)
+    give(page, text(sheet(40, B9="17；00-18:30")))
+    rows = results(page)
+    assert len(rows) == 40
+    check_axe(page, "sheet")
+    page.click("table.predictions tbody tr:nth-child(3) button")
+    page.wait_for_selector("#result-title")
+    assert page.input_value("#reading-B14") == "400.2"
+    page.locator("section.sticky button").first.click()
+    page.wait_for_selector(".effects")
+    check_axe(page, "predict")
+    for name, there in (
+        ("outcomes", "#one-id"),
+        ("batches", "table tbody tr"),
+        ("monitor", ".stack .card"),
+        ("suggest", "#suggest-id"),
+        ("model", ".stack .card + .card"),
+    ):
+        page.goto(f"{service.url}/#{name}")
+        page.wait_for_selector(there)
+        check_axe(page, name)
+    chinese = re.search(r"[\u4e00-\u9fff]", page.locator("nav").inner_text().replace("中文", ""))
+    assert bool(chinese) is (language == "zh")
+    assert page.locator("html").get_attribute("lang") == ("zh-CN" if language == "zh" else "en")
+
+
+def test_dark(service, open_page):
+    """The dark colours have enough contrast."""
+    page = open_page(service, color_scheme="dark")
+    give(page, text(sheet(3, B9="17；00-18:30")))
+    results(page)
+    check_axe(page, "dark")
+
+
+def test_language_is_remembered(service, open_page):
+    """The switch changes every word and outlives a reload."""
+    page = open_page(service)
+    page.wait_for_selector("h1")
+    page.click("#language")
+    page.reload()
+    page.wait_for_selector("h1")
+    assert page.inner_text("h1") == "预测表格"
+
+
+class TestKey:
+    """Signing in."""
+
+    def test_sign_in(self, guarded, open_page):
+        """A wrong key is named as such; a right one is shown by name, outlives a reload, and can be signed out."""
+        page = open_page(guarded)
+        page.fill("#key", "w" * 32)
+        page.click("#key-form button")
+        expect(page.locator("#key-form [role=alert]")).to_contain_text("does not know")
+        page.fill("#key", ENGINEER)
+        page.click("#key-form button")
+        page.wait_for_selector("#file")
+        assert "engineer" in page.inner_text("#who")
+        page.reload()
+        page.wait_for_selector("#file")
+        assert "engineer" in page.inner_text("#who")
+        assert ENGINEER not in page.evaluate("document.cookie + JSON.stringify(localStorage)")
+        page.click("#sign-out")
+        page.wait_for_selector("#key")
+
+    def test_predict_only(self, guarded, open_page):
+        """With a key that may only predict, predictions work, and other pages say which scope they need."""
+        page = open_page(guarded)
+        page.fill("#key", OPERATOR)
+        page.click("#key-form button")
+        page.wait_for_selector("#file")
+        give(page, text(sheet(2)))
+        assert len(results(page)) == 2
+        assert page.locator("#pin code").last.inner_text(), "the pin comes from the answer"
+        page.goto(f"{guarded.url}/#model")
+        page.wait_for_selector(".refusal")
+        assert "read" in page.inner_text(".refusal")
+
+    def test_key_ends_meanwhile(self, guarded, open_page):
+        """A sheet that was refused for want of a key is not lost: the key is asked for again."""
+        page = open_page(guarded)
+        page.fill("#key", ENGINEER)
+        page.click("#key-form button")
+        page.wait_for_selector("#file")
+        page.context.clear_cookies()
+        give(page, text(sheet(2)))
+        page.wait_for_selector("#key")
+        page.fill("#key", ENGINEER)
+        page.click("#key-form button")
+        assert len(results(page)) == 2
+
+
+class TestSheet:
+    """Files and pasted rows as people have them."""
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            pytest.param("\n\n" + text(sheet(3)), id="blank lines first"),
+            pytest.param(text([row | {"": ""} for row in sheet(3)]), id="empty column at the end"),
+            pytest.param(text(sheet(3), ";"), id="semicolons"),
+            pytest.param(text(sheet(3, B12="1,200")), id="thousands"),
+            pytest.param(text(sheet(3, B9="17:00-\n18:30")), id="line break in a cell"),
+            pytest.param(text(sheet(3)).encode(ENCODING), id="the plant's encoding"),
+            pytest.param("\ufeff" + text(sheet(3)), id="byte order mark"),
+        ],
+    )
+    def test_as_it_comes(self, service, open_page, content):
+        """What a spreadsheet makes of a file is read without a question."""
+        page = open_page(service)
+        give(page, content)
+        assert len(results(page)) == 3
+
+    def test_workbook(self, service, open_page):
+        """An Excel workbook is read, clocks and numbers as the plant writes them."""
+        book = Workbook()
+        rows = sheet(3)
+        book.active.append(list(rows[0]))
+        for row in rows:
+            book.active.append(list(row.values()))
+        made = io.BytesIO()
+        book.save(made)
+        page = open_page(service)
+        give(page, made.getvalue(), "sheet.xlsx")
+        assert len(results(page)) == 3
+
+    def test_pasted(self, service, open_page):
+        """Rows from the clipboard are separated by tabs."""
+        page = open_page(service)
+        page.fill("#pasted", text(sheet(2), "\t"))
+        page.click("form button.primary")
+        assert len(results(page)) == 2
+
+    def test_unknown_columns(self, service, open_page):
+        """Unknown columns are offered to be ignored, and other spellings to be read as the plant's."""
+        rows = [{"批号" if name == ID_COLUMN else name.lower() if name == "A1" else name: value
+                 for name, value in row.items()} | {"备注": "x"} for row in sheet(2)]  # fmt: skip
+        page = open_page(service)
+        give(page, text(rows))
+        page.wait_for_selector(".notice select")
+        chosen = [one.input_value() for one in page.locator(".notice select").all()]
+        assert chosen == [ID_COLUMN, "A1", ""]
+        check_axe(page, "columns")
+        page.click(".notice button.primary")
+        assert [row[0] for row in results(page)] == ["batch 0", "batch 1"]
+
+    def test_absent_columns(self, service, open_page):
+        """A sheet without a column is predicted with the reading missing, after saying so."""
+        page = open_page(service)
+        give(page, text([{key: value for key, value in row.items() if key != "B12"} for row in sheet(2)]))
+        page.wait_for_selector(".notice button.primary")
+        assert "B12" in page.inner_text(".notice")
+        page.click(".notice button.primary")
+        assert len(results(page)) == 2
+
+    def test_no_header(self, service, open_page):
+        """Rows without the header are said to be so, and taken in the plant's order if that is confirmed."""
+        page = open_page(service)
+        give(page, text(sheet(2), header=False))
+        page.wait_for_selector(".notice button")
+        page.click(".notice button")
+        assert len(results(page)) == 2
+
+    def test_same_file_again(self, service, open_page, tmp_path):
+        """A corrected file can be chosen again under the same name."""
+        path, page = tmp_path / "same.csv", open_page(service)
+        path.write_text(text(sheet(2)))
+        page.set_input_files("#file", path)
+        assert len(results(page)) == 2
+        path.write_text(text(sheet(4)))
+        page.set_input_files("#file", path)
+        expect(page.locator("table.predictions tbody tr")).to_have_count(4)
+        assert "same.csv" in page.inner_text("#results-title")
+
+    def test_refused(self, service, open_page):
+        """A file that is no sheet is refused with a reason, and the next one is read."""
+        page = open_page(service)
+        give(page, b"PK\x03\x04 no workbook", "broken.xlsx")
+        page.wait_for_selector(".refusal")
+        assert "workbook" in page.inner_text(".refusal")
+        check_axe(page, "refusal")
+        give(page, text(sheet(2)))
+        assert len(results(page)) == 2
+
+    def test_newest_answer_stays(self, service, open_page):
+        """An older slow answer does not overwrite a newer one."""
+        page, held = open_page(service), []
+        page.wait_for_selector("#file")
+        page.route("**/v1/predictions/csv", lambda route: held.append(route))
+        with page.expect_request("**/v1/predictions/csv"):
+            give(page, text(sheet(5)), "old.csv")
+        page.unroute("**/v1/predictions/csv")
+        give(page, text(sheet(2)), "new.csv")
+        assert len(results(page)) == 2
+        assert "new.csv" in page.inner_text("#results-title")
+
+    def test_drop(self, service, open_page):
+        """A file dropped anywhere on the page is predicted; of several the first, which is said."""
+        page = open_page(service)
+        page.wait_for_selector("#file")
+        page.evaluate(
+            """text => {
+              const data = new DataTransfer();
+              for (const name of ["one.csv", "two.csv"]) data.items.add(new File([text], name));
+              const how = { dataTransfer: data, bubbles: true, cancelable: true };
+              document.body.dispatchEvent(new DragEvent("drop", how));
+            }""",
+            text(sheet(2)),
+        )
+        assert len(results(page)) == 2
+        assert "one.csv" in page.inner_text("#results-title")
+
+    def test_table(self, service, open_page):
+        """Results are sorted, searched, paged, kept while other pages are open, and compared with measured values."""
+        page = open_page(service)
+        give(page, text(sheet(120)))
+        assert len(results(page)) == 100
+        assert "120" in page.inner_text(".figures")
+        page.click("th button.sort >> nth=1")
+        page.click("th button.sort >> nth=1")
+        assert results(page)[0][0] == "batch 119"
+        page.fill("#search", "batch 11")
+        assert len(results(page)) == 11
+        page.goto(f"{service.url}/#model")
+        page.wait_for_selector(".stack .card + .card")
+        page.goto(f"{service.url}/#sheet")
+        assert len(results(page)) == 100
+
+    def test_downloads(self, service, open_page):
+        """CSV has a byte order mark, the warnings and the pin; no cell of CSV or workbook is a formula."""
+        page = open_page(service)
+        rows = sheet(2, B9="17；00-18:30")
+        rows[0][ID_COLUMN] = "=1+1"
+        give(page, text(rows))
+        results(page)
+        with page.expect_download() as saved:
+            page.click("section[aria-labelledby=results-title] .spread button >> nth=0")
+        content = saved.value.path().read_bytes()
+        assert content.startswith(b"\xef\xbb\xbf")
+        first, second = csv.DictReader(io.StringIO(content.decode("utf-8-sig")))
+        assert first["id"] == "'=1+1"
+        assert "B9" in second["warnings"]
+        assert re.fullmatch(r"[0-9a-f]{32}", second["model_md5"])
+        with page.expect_download() as saved:
+            page.click("section[aria-labelledby=results-title] .spread button >> nth=1")
+        cells = list(load_workbook(io.BytesIO(saved.value.path().read_bytes())).active.values)
+        assert cells[1][0].startswith("'")
+        assert cells[2][1] == pytest.approx(float(second["yield"]))
+
+    def test_print(self, service, open_page):
+        """All rows are printed, with their intervals."""
+        page = open_page(service)
+        give(page, text(sheet(120)))
+        results(page)
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        page.emulate_media(media="print")
+        assert page.locator(".print-only tbody tr").count() == 120
+        assert page.locator(".print-only tbody tr").last.is_visible()
+        assert not page.locator("nav").is_visible()
+
+
+class TestPages:
+    """What the other pages do."""
+
+    def test_what_if(self, service, open_page):
+        """Changing a reading moves the prediction, journals nothing, and flags values unlike the training."""
+        page = open_page(service, "predict")
+        page.wait_for_selector("#result-title")
+        before = page.inner_text("#result-title")
+        journalled = service.get("/v1/predictions?limit=1").json()["predictions"][0]["key"]
+        page.fill("#reading-B14", "460")
+        expect(page.locator("#result-title")).not_to_have_text(before)
+        assert "outside" in page.inner_text("#reading-B14-notes")
+        page.fill("#reading-B9", "17；00-18:30")
+        page.wait_for_selector("#reading-B9-notes .warning")
+        assert service.get("/v1/predictions?limit=1").json()["predictions"][0]["key"] == journalled
+        page.click("section.sticky button.primary")
+        page.wait_for_selector("section.sticky .done")
+        assert service.get("/v1/predictions?limit=1").json()["predictions"][0]["key"] != journalled
+
+    def test_from_journal(self, service, open_page):
+        """A batch of the journal is where what-if starts."""
+        page = open_page(service, "predict")
+        page.wait_for_selector("#result-title")
+        page.fill("#from-id", "kept 7")
+        page.click("form.row button")
+        expect(page.locator("#reading-B14")).not_to_have_value("400")
+        page.fill("#from-id", "no such batch")
+        page.click("form.row button")
+        expect(page.locator("form .status")).to_contain_text("no such batch")
+
+    def test_outcomes(self, service, open_page):
+        """Measured values are entered in per cent or as fractions, from one field or a file."""
+        page = open_page(service, "outcomes")
+        page.fill("#one-id", "batch 3")
+        page.fill("#one-value", "91.5")
+        page.click("form button.primary")
+        page.wait_for_selector("fieldset")
+        check_axe(page, "unit")
+        page.click(".notice button.primary")
+        page.wait_for_selector(".done")
+        [stored] = [one for one in service.get("/v1/outcomes?id=batch 3").json()["outcomes"] if one["id"] == "batch 3"]
+        assert stored["yield"] == pytest.approx(0.915)
+        lab = "id,yield\nbatch 4,0.92\nbatch 5,oops\nnever predicted,0.93\n"
+        page.set_input_files("#lab", {"name": "lab.csv", "mimeType": "text/csv", "buffer": lab.encode()})
+        page.wait_for_selector(".notice")
+        assert "batch 5" in page.inner_text(".notice")
+        page.click(".notice button.primary")
+        page.wait_for_selector(".done >> text=never predicted")
+        assert "2 recorded" in page.inner_text(".done")
+        assert "batch 4" in page.locator("section table").last.inner_text()
+
+    def test_batches(self, service, open_page):
+        """A batch is found by its id and shown as a record; two are compared by what each difference is worth."""
+        page = open_page(service, "batches")
+        page.wait_for_selector("table tbody tr")
+        page.fill("#find-id", "kept 12")
+        page.click("form button.primary")
+        expect(page.locator("tbody tr")).to_have_count(11)
+        page.click("tbody button.link >> nth=0")
+        page.wait_for_selector("#record-title")
+        assert page.locator("section.record tbody tr").count() == len(READING_NAMES)
+        check_axe(page, "record")
+        page.locator("tbody input[type=checkbox]").nth(0).check()
+        page.locator("tbody input[type=checkbox]").nth(1).check()
+        page.click("text=Compare the two")
+        page.wait_for_selector("#compare-title")
+        assert "B14" in page.locator("section[aria-labelledby=compare-title] tbody").inner_text()
+        check_axe(page, "compare")
+
+    def test_suggest(self, service, open_page):
+        """Suggestions stay inside the trained range of settable readings, and say what they are."""
+        page = open_page(service, "suggest")
+        page.wait_for_selector("#suggest-id")
+        assert "not a causal promise" in page.inner_text(".flag")
+        page.click("summary")
+        page.get_by_label("B14").check()
+        page.fill("#suggest-id", "kept 3")
+        page.click("form button.primary")
+        page.wait_for_selector("section[aria-live] tbody tr")
+        assert "B14" in page.locator("section[aria-live] tbody").inner_text()
+        check_axe(page, "suggest")
+
+    def test_unreachable(self, service, open_page):
+        """A service that cannot be reached is named as such, with a way to try again."""
+        page = open_page(service)
+        page.wait_for_selector("#file")
+        page.context.set_offline(True)
+        give(page, text(sheet(2)))
+        page.wait_for_selector(".refusal")
+        assert "cannot be reached" in page.inner_text(".refusal")
+
+
+def test_size():
+    """The console's own files stay below 150 kB."""
+    from support.service import ROOT
+
+    files = [path for path in (ROOT / "api/console").iterdir() if path.is_file() and "reference" not in path.name]
+    assert sum(path.stat().st_size for path in files) < 150_000
+
+
+def test_reference(service, open_page):
+    """The API reference is shown without an error."""
+    page = open_page(service)
+    page.goto(f"{service.url}/schema")
+    page.wait_for_selector("rapi-doc")
