@@ -239,7 +239,7 @@ def build_document(handlers: Iterable[HTTPRouteHandler]) -> bytes:
 
 
 def _readable(schema: Any) -> Any:
-    """Return the schema with `anyOf` of a type and null as one type, and the first paragraph of each docstring."""
+    """Return the schema without defaults of null, `anyOf` of a type and null as one type, and docstrings shortened."""
     if isinstance(schema, list):
         return [_readable(member) for member in schema]
     if not isinstance(schema, dict):
@@ -249,6 +249,8 @@ def _readable(schema: Any) -> Any:
         case [{"type": str(kind), **bounds}, {"type": "null"}]:
             del schema["anyOf"]
             schema = {"type": [kind, "null"], **bounds, **schema}
+    if schema.get("default", ...) is None:
+        del schema["default"]  # generators of clients would otherwise take the field for one that is always there
     if isinstance(schema.get("description"), str):
         schema["description"] = " ".join(schema["description"].partition("\n\n")[0].split())
     return schema

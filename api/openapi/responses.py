@@ -92,6 +92,10 @@ def _complete(
     content: dict[str, OpenAPIMediaType], more: dict[str, Schema], examples: dict[str, dict[str, Example]]
 ) -> None:
     content.update((media_type, OpenAPIMediaType(schema=schema)) for media_type, schema in more.items())
+    if "text/csv" in content:  # generators of clients take the first: what is sent unless the caller asks for another
+        described = content.pop("text/csv"), dict(content)
+        content.clear()
+        content.update({"text/csv": described[0]} | described[1])
     for media_type, body in content.items():
         body.examples = examples.get(media_type)  # type: ignore[assignment]
         if isinstance(body.schema, Schema) and body.schema.one_of:  # an explained response is valid as both

@@ -85,6 +85,13 @@ class TrainedRange(msgspec.Struct, frozen=True):
     shares: Annotated[tuple[float, ...], Meta(description="share of the batches in each bin")]
 
 
+class Span(msgspec.Struct, frozen=True):
+    """Two ends, both included."""
+
+    low: float
+    high: float
+
+
 class ReadingRow(msgspec.Struct, frozen=True):
     """A reading of the plant, in the order of its file."""
 
@@ -93,10 +100,8 @@ class ReadingRow(msgspec.Struct, frozen=True):
     unit: str
     meaning: str
     meaning_zh: Annotated[str, Meta(description="the meaning in Chinese")]
-    usual: tuple[float, float] | None
-    plausible: Annotated[
-        tuple[float, float] | None, Meta(description="a number outside is taken as missing; null: no such limits")
-    ]
+    usual: Annotated[Span | None, Meta(description="where the plant runs; null: not known")]
+    plausible: Annotated[Span | None, Meta(description="a number outside is taken as missing; null: no such limits")]
     may_be_blank: bool
     example: float | str | None
     settable: Annotated[bool, Meta(description="whether the plant chooses it; false: a result of the process")]
@@ -207,7 +212,8 @@ def _describe_reading(r: Reading, profile: Profile | None) -> ReadingRow:
         q = profile.quantiles
         trained = TrainedRange(q[1], q[50], q[99], q[0], q[100], profile.missing, profile.edges, profile.shares)
     words = (r.name, r.kind, r.unit, r.meaning, r.meaning_zh)
-    return ReadingRow(*words, r.usual, r.plausible, r.may_be_blank, r.example, r.settable, trained)
+    usual, plausible = (ends and Span(*ends) for ends in (r.usual, r.plausible))
+    return ReadingRow(*words, usual, plausible, r.may_be_blank, r.example, r.settable, trained)
 
 
 async def _read(database: Database, search: Callable[[], Found]) -> Found:

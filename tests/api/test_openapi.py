@@ -3,6 +3,9 @@
 import copy
 import json
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import jsonschema_rs
 import pytest
@@ -161,6 +164,41 @@ def test_response_examples():
         why = prediction["explanation"]
         effects = [one["effect"] for one in why["contributions"]]
         assert why["baseline"] + sum(effects) + why["rest"] == pytest.approx(prediction["yield"], abs=1e-9)
+
+
+def test_generated_client(tmp_path):
+    """A client generated from the document takes a batch by the readings that it has, and reads an answer."""
+    (tmp_path / "openapi.json").write_text(json.dumps(DOCUMENT))
+    made = tmp_path / "client"
+    options = ["--path", str(tmp_path / "openapi.json"), "--meta", "none", "--output-path", str(made)]
+    done = subprocess.run(
+        [Path(sys.executable).with_name("openapi-python-client"), "generate", *options],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    use = """
+from client.models import Batch, PredictionRequest, Predictions
+import json, sys
+sent = PredictionRequest(inputs=[Batch(a1=300.0, b14=400.0)]).to_dict()
+read = Predictions.from_dict(json.load(sys.stdin))
+print(json.dumps([sent, read.predictions[0].yield_]))
+"""
+    answer = json.dumps({"model": EXPLAINED["model"], "predictions": EXPLAINED["predictions"]})
+    run = subprocess.run(
+        [sys.executable, "-c", use], cwd=tmp_path, input=answer, capture_output=True, text=True, check=True
+    )
+    assert json.loads(run.stdout) == [{"inputs": [{"A1": 300.0, "B14": 400.0}]}, 0.921]
+
+
+def test_no_default_of_null():
+    """Generators take a field with a default for one that is always there; those of null have none."""
+    assert '"default": null' not in json.dumps(DOCUMENT)
+
+
+def test_csv_is_first():
+    """Of several media types, the first is that of the response without an Accept header."""
+    content = DOCUMENT["paths"]["/v1/predictions/csv"]["post"]["responses"]["200"]["content"]
+    assert next(iter(content)) == "text/csv"
 
 
 def test_problems(client):
