@@ -7,7 +7,7 @@ from api.telemetry.metrics import MULTIPROC_DIR
 
 
 class RunningRequests:
-    """The ids that a worker holds; without several workers nobody would read the file, and none is written."""
+    """The ids that a worker holds; a single worker has no supervisor that reads the file, so none is written."""
 
     def __init__(self) -> None:
         self._ids: list[str] = []

@@ -14,7 +14,8 @@ restart() {
   $compose up --detach --wait --no-build --no-deps --no-recreate "$1"
 }
 key() { # of the API; the old one is valid for another hour. A new volume starts with the keys of `api_keys`
-  $compose run --rm -T --no-deps --entrypoint "python -m batchyield.cli" keys keys rotate "$1" --grace 1h >"$new/secrets/$secret"
+  token=$($compose run --rm -T --no-deps --entrypoint "python -m batchyield.cli" keys keys rotate "$1" --grace 1h)
+  printf %s "$token" >"$new/secrets/$secret"
   $compose run --rm -T --no-deps --entrypoint cat keys /var/lib/batchyield/keys/api_keys >"$new/secrets/api_keys"
   replace "$secret" api_keys
 }

@@ -10,5 +10,5 @@ if [ -r /checkout/.dvc/config.local ]; then # on this machine's loopback there i
   sed -E 's#http://(127\.0\.0\.1|localhost):[0-9]+#http://s3:9000#' /checkout/.dvc/config.local >.dvc/config.local
 fi
 python -m dvc config --local cache.dir /cache
-cp /opt/batchyield/app/data/model/* data/model/ # the image's own, which serves unless another one is deployed
+mkdir -p data/model && cp /opt/batchyield/app/data/model/* data/model/ # the image's own, which serves unless another one is deployed
 exec python -m batchyield.cli "$@"
