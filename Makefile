@@ -144,6 +144,9 @@ $(DOCS)/.made-from-lock: requirements/docs.txt
 	@$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/docs.txt
 	@touch $@
 
+screenshots: setup ## take the pictures of docs/console.md from a running service: make screenshots [PORT=8000]
+	@python docs/images/make_screenshots.py http://$(HOST):$(PORT)
+
 vulnerabilities: ## look up known vulnerabilities of the locked packages; skipped with a message if the database cannot be reached
 	@PYTHON=$(PYTHON) requirements/audit.sh
 

@@ -68,7 +68,7 @@ export function trend(points, label, limits = []) {
       : svg("circle", { class: "measured", cx: x(place), cy: y(p.measured), r: 3 }))),
     limits.map((limit) => [
       svg("line", { class: "limit", x1: 64, x2: WIDTH - 10, y1: y(limit.value), y2: y(limit.value) }),
-      svg("text", { class: "tick end", x: WIDTH - 12, y: y(limit.value) - 4 }, limit.label),
+      svg("text", { class: "tick end", x: WIDTH - 12, y: Math.max(14, y(limit.value) - 4) }, limit.label),
     ]));
 }
 

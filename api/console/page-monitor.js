@@ -10,7 +10,7 @@ const NEWEST = 500;
 export function monitorPage(main) {
   const page = h("div", { class: "stack" });
   const detail = h("div");
-  const verdict = (name) => h("strong", { class: `verdict ${name}` }, t(["steady", "drifted"].includes(name) ? `verdict_${name}` : "verdict_unknown"));
+  const verdict = (name) => h("strong", { class: `verdict ${name}` }, t(["steady", "drifted", "worse"].includes(name) ? `verdict_${name}` : "verdict_unknown"));
 
   async function distribution(name) {
     const reading = readingOf(name);
@@ -50,12 +50,12 @@ export function monitorPage(main) {
           ...(prediction ? [[t("newest"), shownUnit(prediction.mean)], [t("training"), shownUnit(prediction.mean_trained)]] : [])])));
     }
     if (chart?.points?.length) {
-      const limits = [["lower", "LCL"], ["centre", ""], ["upper", "UCL"]].filter(([name]) => typeof chart[name] === "number").map(([name, label]) => ({ value: chart[name], label }));
+      const limits = [["lower", "LCL"], ["center", ""], ["upper", "UCL"]].filter(([name]) => typeof chart[name] === "number").map(([name, label]) => ({ value: chart[name], label }));
       parts.push(h("section", { class: "card" }, h("h2", {}, t("chart")),
         trend(chart.points.map((point) => ({ yield: typeof point === "number" ? point : point.mean })), t("chart"), limits)));
     }
-    parts.push(h("section", { class: "card" }, h("h2", {}, t("live")),
-      live && live.batches ? pairs("figures", [[t("measuredCount"), whole(live.batches)],
+    parts.push(h("section", { class: "card" }, h("div", { class: "row spread" }, h("h2", {}, t("live")), live && verdict(live.verdict)),
+      live && live.outcomes ? pairs("figures", [[t("measuredCount"), whole(live.outcomes)],
         ...[["mae", t("meanError")], ["bias", t("bias")]].filter(([name]) => live[name]).map(([name, words]) => [words, value(live[name], name === "bias")]),
         ...(live.coverage ? [[t("coverage"), percent(live.coverage.value ?? live.coverage)]] : [])])
         : h("p", {}, t("noneMeasured"))));

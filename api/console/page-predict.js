@@ -20,8 +20,13 @@ function contributions(explanation) {
   return h("div", {},
     h("p", {}, t("whyStart", { value: shownUnit(explanation.baseline) })),
     h("ul", { class: "effects" },
-      explanation.contributions.map((c) =>
-        row(t("insteadOf", { name: featureName(c.feature), value: value(c.value), typical: value(c.typical) }), c.effect)),
+      explanation.contributions.map((c) => {
+        const flag = /^(\w+)_missing$/.exec(c.feature);
+        const words = flag
+          ? t(c.value ? "isBlank" : "isGiven", { name: featureName(flag[1]) })
+          : t("insteadOf", { name: featureName(c.feature), value: value(c.value), typical: value(c.typical) });
+        return row(words, c.effect);
+      }),
       row(t("whyRest"), explanation.rest)));
 }
 

@@ -18,6 +18,8 @@ playwright = pytest.importorskip("playwright.sync_api")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 
 expect = playwright.expect
+PATIENCE = 120_000  # milliseconds, on a machine that is busy with other tests
+expect.set_options(timeout=PATIENCE)
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None and os.environ.get("CI") != "true", reason="no Chromium is installed: apt-get install chromium"
@@ -89,9 +91,10 @@ def open_page(browser):
         locale = "zh-CN" if language == "zh" else "en-US"
         context = browser.new_context(viewport={"width": width, "height": 900}, locale=locale, **more)
         contexts.append(context)
+        context.set_default_timeout(PATIENCE)
         page = context.new_page()
         page.on("pageerror", lambda error: problems.append(error.stack))
-        page.on("console", lambda said: problems.append(said.text) if is_fault(said) else None)
+        page.on("console", lambda message: problems.append(message.text) if is_fault(message) else None)
         page.goto(f"{running.url}/#{name}")
         return page
 
@@ -101,9 +104,9 @@ def open_page(browser):
     assert problems == []
 
 
-def is_fault(said):
+def is_fault(message):
     """Refusals of the service are logged by the browser as errors too, and are shown to people."""
-    return said.type in ("error", "warning") and "Failed to load resource" not in said.text
+    return message.type in ("error", "warning") and "Failed to load resource" not in message.text
 
 
 def give(page, content, name="sheet.csv"):
