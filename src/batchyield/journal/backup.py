@@ -1,4 +1,4 @@
-"""Backup of the journal into one SQLite file, from either database, and the way back.
+"""Backup of the journal into one SQLite file, from either database, and restore from it.
 
 A backup is itself a journal, so every `batchyield journal` command reads it. Restoring adds the rows that a journal
 lacks and removes none, in short transactions. So both are safe while the service runs, and a restore that was
