@@ -258,6 +258,7 @@ def test_killed_worker(checkout):
         assert other in workers_of(running)
         assert running.post("/v1/predictions", json=INPUTS).status_code == 200
         assert 'batchyield_predictions_total{format="json"} 42.0' in running.get("/metrics").text
+    assert f"worker {first} died: ended by SIGKILL; at the memory limit" in running.output
 
 
 def test_model_changed_after_start(tmp_path):
