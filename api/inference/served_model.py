@@ -12,8 +12,9 @@ from batchyield.journal.records import AnsweringModel, RequestPart
 from batchyield.plant.batch import Batch
 from batchyield.serving.artifact import REFERENCE, Artifact, open_artifact
 from batchyield.serving.deployment.model_store import Deployment
+from batchyield.serving.prediction import Prediction
 from batchyield.serving.reference_profile import Reference, read_reference
-from batchyield.serving.responses import ModelPin, Prediction, Predictions
+from batchyield.serving.responses import ModelPin, Predictions
 from batchyield.serving.shapley import Explainer
 
 

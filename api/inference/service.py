@@ -20,7 +20,8 @@ from batchyield.plant.csv_reader import Sheet
 from batchyield.plant.features import featurize
 from batchyield.serving.artifact import FILES
 from batchyield.serving.deployment.worker_registry import WorkerStatus
-from batchyield.serving.responses import Model, Prediction, Refusal
+from batchyield.serving.prediction import Prediction
+from batchyield.serving.responses import Model, Refusal
 
 BULK_THREADS = 2
 

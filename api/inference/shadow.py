@@ -13,8 +13,8 @@ from batchyield.plant.batch import Batch
 from batchyield.serving.deployment.model_store import Deployment
 from batchyield.serving.deployment.prediction_diff import RunningDiff, running_diff, yield_changes
 from batchyield.serving.deployment.worker_registry import ShadowStats
+from batchyield.serving.prediction import Prediction
 from batchyield.serving.predictor import Predictor
-from batchyield.serving.responses import Prediction
 
 logger = logging.getLogger("batchyield.models")
 

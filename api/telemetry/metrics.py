@@ -23,7 +23,7 @@ from batchyield.plant.features import CELL_NAMES, Counts
 from batchyield.plant.features.plausibility import WARNING_KINDS as OUT_OF_RANGE
 from batchyield.plant.table import TARGET
 from batchyield.serving.deployment.prediction_diff import HISTOGRAM_EDGES, RunningDiff
-from batchyield.serving.responses import Prediction
+from batchyield.serving.prediction import Prediction
 
 MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"
 MEDIA_TYPE = CONTENT_TYPE_LATEST.removesuffix("; charset=utf-8")  # Litestar adds it again

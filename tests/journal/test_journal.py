@@ -46,7 +46,7 @@ from batchyield.journal.writer import JournalWriter
 from batchyield.monitoring.arrival_rate import DAY_US
 from batchyield.plant.batch import READING_NAMES, READINGS, Batch, CellWarning
 from batchyield.serving.outcomes import MAX_OUTCOMES, Outcome
-from batchyield.serving.responses import Prediction
+from batchyield.serving.prediction import Prediction
 
 # Predictions
 

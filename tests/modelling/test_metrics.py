@@ -8,6 +8,7 @@ from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 from support.batches import params, plant, small, trained
 
 from batchyield.modelling import metrics
+from batchyield.modelling.card_metrics import Metric
 from batchyield.modelling.train import Predictions
 from batchyield.plant.features import FEATURES, INDEX
 
@@ -50,8 +51,21 @@ class TestComputeMetrics:
 
     def test_no_rows(self):
         """No rows are an error."""
-        with pytest.raises(ValueError, match="no measured yields"):
+        with pytest.raises(ValueError, match="no measured values"):
             metrics.compute_metrics(np.array([]), Predictions(*np.empty((3, 0))))
+
+
+class TestMetrics:
+    def test_whole_sample(self, monkeypatch):
+        """A metric of the whole sample, such as a median, needs one row: it has a value and a confidence interval."""
+        median = Metric("medae", lambda s: np.median(np.abs(s.error), axis=-1), "lower", "target", "median error")
+        monkeypatch.setattr(metrics, "METRICS", (*metrics.METRICS, median))
+        measured, answers = spread()
+        assert metrics.compute_metrics(measured, answers)["medae"] == pytest.approx(
+            np.median(np.abs(answers.yields - measured)), abs=1e-9
+        )
+        found = metrics.bootstrap(measured, answers, 200, 0.9, 1)["medae"]
+        assert found.low < found.value < found.high
 
 
 class TestBootstrap:

@@ -114,11 +114,13 @@ def test_too_few_common_batches():
 
 
 def test_new_metric_and_invalid_rules():
-    rules = {"forward": {"score": Bounds(change=Change(better="lower"))}}
+    rules = {"forward": {"score": Bounds(change=Change())}}
     (found,) = check_regressions(rules, {}, {"forward": {"score": 1.0}}, None)
     assert (found.outcome, found.passed) == (CheckResult.NEW, True)
     with pytest.raises(ConfigError, match=r"gate\.forward\.score\.change has beyond_noise"):
         check_regressions({"forward": {"score": Bounds(change=NOISY)}}, {}, {"forward": {"score": 1.0}}, None)
+    with pytest.raises(ConfigError, match=r"gate\.test\.bias\.change: neither direction of bias is better"):
+        check_regressions({"test": {"bias": Bounds(change=Change())}}, {}, {"test": {"bias": 1.0}}, None)
     with pytest.raises(ArtifactError, match="has not the columns"):
         parse_predictions(b"a,b\n1,2\n", "predicted.csv")
 

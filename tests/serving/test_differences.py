@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchyield.serving.deployment.prediction_diff import diff_by_slice, summarize_diff
-from batchyield.serving.responses import Prediction
+from batchyield.serving.prediction import Prediction
 
 yields = st.lists(st.floats(0.5, 1.02).map(lambda y: round(y, 6)), min_size=1, max_size=30)
 

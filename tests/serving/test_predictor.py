@@ -19,8 +19,8 @@ from batchyield.plant.batch import Batch, CellWarning
 from batchyield.plant.csv_reader import read_sheet
 from batchyield.plant.features import featurize
 from batchyield.plant.simulator import simulate
+from batchyield.serving.prediction import PREDICTION_DECIMALS, Prediction
 from batchyield.serving.predictor import Predictor, _round_decimals
-from batchyield.serving.responses import PREDICTION_DECIMALS, Prediction
 
 CLEAN = Batch(id="clean", B14=400.0)
 SLIPPED = Batch(id="slipped", B9="17；00-18:30", B14=420.0)

@@ -15,7 +15,7 @@ from batchyield.journal.insert import open_appender
 from batchyield.journal.migrate import upgrade_schema
 from batchyield.journal.queries import read_predictions
 from batchyield.journal.records import AnsweringModel, JournalEntry, split_request
-from batchyield.serving.responses import Prediction
+from batchyield.serving.prediction import Prediction
 
 PIN = AnsweringModel("1.0.0", REVISION, "2" * 32)
 

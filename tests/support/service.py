@@ -21,8 +21,8 @@ from api.settings import Settings
 from batchyield.plant.batch import Batch
 from batchyield.plant.features import FEATURES, featurize
 from batchyield.serving.artifact import FILES, canonical_json, golden_rows, write_artifact
+from batchyield.serving.prediction import Card
 from batchyield.serving.reference_profile import build_reference
-from batchyield.serving.responses import Card
 from batchyield.versioning.storage.embedded_s3 import free_port
 
 ROOT = Path(__file__).parents[2]

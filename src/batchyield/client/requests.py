@@ -22,16 +22,8 @@ from batchyield.serving.chunking import (
     rebase_position,
 )
 from batchyield.serving.outcomes import MAX_OUTCOMES, Outcome, OutcomeKept, OutcomesKept, summarize_outcomes
-from batchyield.serving.responses import (
-    CSV_HEADER,
-    ExplainedPredictions,
-    Health,
-    Model,
-    ModelPin,
-    Prediction,
-    Predictions,
-    Problem,
-)
+from batchyield.serving.prediction import Prediction
+from batchyield.serving.responses import CSV_HEADER, ExplainedPredictions, Health, Model, ModelPin, Predictions, Problem
 
 try:
     import zstandard

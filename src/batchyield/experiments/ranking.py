@@ -14,8 +14,8 @@ import msgspec
 import numpy as np
 
 from batchyield.experiments.exp_show import Baseline, Commit
+from batchyield.modelling.card_metrics import METRIC_DECIMALS
 from batchyield.modelling.hyperparameter_search import nadeau_bengio_half_width
-from batchyield.modelling.metrics import METRIC_DECIMALS
 from batchyield.versioning.storage.content_store import cache_path
 
 PREDICTED = "data/plots/predicted.csv"

@@ -12,7 +12,7 @@ from batchyield.journal.records import AnsweringModel, normalize_id
 from batchyield.journal.tables import answer, asked, correction, outcome, pin
 from batchyield.plant.batch import Batch
 from batchyield.plant.other_schemas import fit_schema
-from batchyield.serving.responses import Prediction
+from batchyield.serving.prediction import Prediction
 
 Input = TypeVar("Input")
 

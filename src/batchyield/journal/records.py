@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from batchyield.plant.batch import Batch
-from batchyield.serving.responses import Prediction
+from batchyield.serving.prediction import Prediction
 
 BatchId = TypeVar("BatchId", str, str | None)
 

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from batchyield.modelling.card_metrics import METRIC_DECIMALS
 from batchyield.modelling.estimators import Array, Matrix
-from batchyield.modelling.metrics import METRIC_DECIMALS, MIN_BATCHES, compute_metrics
+from batchyield.modelling.metrics import MIN_BATCHES, compute_metrics
 from batchyield.modelling.params import EwmaBias, Params
 from batchyield.modelling.train import Predictions, TrainedModel, train
 from batchyield.plant.place import Place

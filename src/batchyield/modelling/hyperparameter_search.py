@@ -25,9 +25,9 @@ from sklearn.model_selection import KFold
 
 from batchyield.errors import ConfigError, ConflictError, MissingToolError, ParamsError
 from batchyield.files import write_atomic
+from batchyield.modelling.card_metrics import METRIC_DECIMALS
 from batchyield.modelling.conformal import predict_out_of_fold
 from batchyield.modelling.estimators import Array, Matrix
-from batchyield.modelling.metrics import METRIC_DECIMALS
 from batchyield.modelling.params import ModelParams, Params, Seed, Struct, read_params
 from batchyield.modelling.parquet import read_features, read_table
 from batchyield.modelling.yield_model import build_model

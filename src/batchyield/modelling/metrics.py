@@ -12,15 +12,15 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import KFold
 
+from batchyield.modelling.card_metrics import CARD_METRICS, METRIC_DECIMALS, Metric, Sample, measure
 from batchyield.modelling.estimators import Array, Matrix
 from batchyield.modelling.params import Params
 from batchyield.modelling.train import Predictions, train
 from batchyield.plant.features import FEATURES, GROUPS, INDEX, Features
-from batchyield.plant.table import SLICES, TARGET
+from batchyield.plant.table import SLICES
 
 Predict = Callable[[Matrix], npt.NDArray[np.floating[Any]]]
 
-METRIC_DECIMALS = 9
 MIN_BATCHES = 50
 """Fewest batches for forward metrics and for the first point of a learning curve."""
 
@@ -56,49 +56,19 @@ class CrossValidation(msgspec.Struct, frozen=True):
     yields: list[float]
 
 
-def row_terms(measured: Array, answers: Predictions) -> dict[str, Array]:
-    """Return the terms of each row [n]; all metrics are functions of their means."""
-    error = answers.yields - measured
-    return {
-        "square": error**2,
-        "absolute": np.abs(error),
-        "error": error,
-        "yield": measured,
-        "yield_square": measured**2,
-        "hit": ((answers.lower <= measured) & (measured <= answers.upper)).astype(float),
-        "width": answers.upper - answers.lower,
-    }
+METRICS: tuple[Metric, ...] = CARD_METRICS
+"""All metrics: to add one, add a row. Gate, report, charts, replays and confidence intervals take them from here."""
 
-
-def metrics_of_means(means: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the metrics for means of the terms; each mean is a number or an array [resamples]."""
-    variance = means["yield_square"] - means["yield"] ** 2
-    known = variance > 10.0 ** (2 * TARGET.order - 12)
-    return {
-        "score": means["square"] / 2,
-        "rmse": np.sqrt(means["square"]),
-        "mae": means["absolute"],
-        "bias": means["error"],
-        "r2": np.where(known, 1 - means["square"] / np.where(known, variance, 1.0), 0.0),
-        "coverage": means["hit"],
-        "width": means["width"],
-    }
+BETTER = {metric.name: metric.better for metric in METRICS if metric.better is not None}
 
 
 def compute_metrics(measured: Array, answers: Predictions) -> dict[str, float]:
-    """Return the metrics of predictions for measured yields [n].
-
-    `score`: half the mean square error. `rmse`, `mae`, `bias` (predicted minus measured) and `width` (mean of the
-    intervals), as yields. `coverage`: share of measured yields inside their interval. `r2`: 0 if all measured yields
-    are equal.
+    """Return all metrics of predictions for measured values [n].
 
     Raises:
         ValueError: n is 0.
     """
-    if not len(measured):
-        raise ValueError("no measured yields to compare the predictions with")
-    means = {name: term.mean() for name, term in row_terms(measured, answers).items()}
-    return {name: round(float(value), METRIC_DECIMALS) for name, value in metrics_of_means(means).items()}
+    return measure(METRICS, measured, answers)
 
 
 def bootstrap(
@@ -116,7 +86,8 @@ def draw_resamples(rows: int, resamples: int, seed: int) -> npt.NDArray[np.int64
 
 def resample_metrics(measured: Array, answers: Predictions, drawn: npt.NDArray[np.int64]) -> dict[str, Array]:
     """Return each metric [resamples] for row numbers from `draw_resamples`."""
-    return metrics_of_means({name: term[drawn].mean(axis=1) for name, term in row_terms(measured, answers).items()})
+    sample = Sample(*(column[drawn] for column in (measured, *answers)))
+    return {metric.name: metric.of(sample) for metric in METRICS}
 
 
 def percentile_intervals(

@@ -228,13 +228,13 @@ class Change(Struct, frozen=True):
     """How much worse than the base of a change a metric may be.
 
     Attributes:
-        better: which direction is better.
+        better: which direction is better; None: the direction of the table of metrics.
         tolerance: allowed loss, as a share of the base's value.
         beyond_noise: count only a loss that the paired bootstrap confirms; needs predictions row by row, which only the
             metrics of `test` have.
     """
 
-    better: Literal["higher", "lower"]
+    better: Literal["higher", "lower"] | None = None
     tolerance: Weight = 0.0
     beyond_noise: bool = False
 

@@ -29,7 +29,7 @@ def parse_table(data: bytes) -> pd.DataFrame:
 
 
 def to_batches(frame: pd.DataFrame) -> list[Batch]:
-    """Return the rows of a frame with `id` and the 42 readings as batches, in order; missing cells are None."""
+    """Return the rows of a frame with `id` and the readings as batches, in order; missing cells are None."""
     columns = {
         name: frame[name].astype(object).where(frame[name].notna(), None).tolist() for name in ("id", *READING_NAMES)
     }

@@ -9,6 +9,7 @@ import pandas as pd
 
 from batchyield.files import write_atomic
 from batchyield.modelling import bias_evaluation, metrics
+from batchyield.modelling.card_metrics import METRIC_DECIMALS
 from batchyield.modelling.estimators import Array, Matrix
 from batchyield.modelling.params import read_params
 from batchyield.modelling.parquet import read_features, read_table, to_batches
@@ -51,7 +52,7 @@ def main() -> None:
     parts = metrics.slice_metrics(measured, answers, labels)
     write_plot("slices", [{"by": p.by, "label": p.label, "batches": p.rows, **p.figures} for p in parts])
     write_plot("predicted", {"id": frame["id"], "actual": measured, **answers._asdict()})
-    residuals = (measured - answers.yields).round(metrics.METRIC_DECIMALS)
+    residuals = (measured - answers.yields).round(METRIC_DECIMALS)
     points = pd.DataFrame({"batch": [id_number(name) for name in frame["id"]], "residual": residuals})
     write_plot("residuals", points.sort_values("batch", kind="stable"))
 

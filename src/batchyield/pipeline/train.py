@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from batchyield.files import md5_of_file
-from batchyield.modelling.metrics import compute_metrics
+from batchyield.modelling.card_metrics import CARD_METRICS, measure
 from batchyield.modelling.onnx_export import check_parity, to_onnx
 from batchyield.modelling.params import read_params
 from batchyield.modelling.parquet import read_features, read_table, to_batches
@@ -15,8 +15,8 @@ from batchyield.pipeline import run
 from batchyield.plant.batch import READING_NAMES
 from batchyield.plant.features import FEATURES, INDEX
 from batchyield.serving.artifact import canonical_json, golden_rows, write_artifact
+from batchyield.serving.prediction import Card
 from batchyield.serving.reference_profile import PROFILE_DECIMALS, build_reference
-from batchyield.serving.responses import Card
 
 LIBRARIES = ("numpy", "scipy", "scikit-learn", "onnx", "onnxruntime", "batchyield")
 GOLDEN_ROWS = 20
@@ -41,7 +41,7 @@ def main() -> None:
         params={"model": msgspec.to_builtins(params.model), "features": msgspec.to_builtins(params.features)},
         data_md5=md5_of_file(Path("data/raw/batches.csv")),
         versions={name: version(name) for name in LIBRARIES},
-        metrics=compute_metrics(yields, trained.out_of_fold),
+        metrics=measure(CARD_METRICS, yields, trained.out_of_fold),
         rows=len(frame),
         level=params.intervals.level,
     )

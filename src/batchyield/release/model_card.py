@@ -10,7 +10,7 @@ from batchyield.errors import ArtifactError, ConfigError
 from batchyield.review.report.markdown import table
 from batchyield.serving.artifact import CARD, MODEL
 from batchyield.serving.deployment.model_store import read_deployment
-from batchyield.serving.responses import Card as Facts
+from batchyield.serving.prediction import Card as Facts
 from batchyield.versioning.lock_diff import flatten
 from batchyield.versioning.provenance.lineage import read_raw_object
 from batchyield.versioning.revisions import read_text_at

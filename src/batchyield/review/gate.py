@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from batchyield.errors import ConfigError
+from batchyield.modelling.metrics import BETTER
 from batchyield.modelling.params import Bounds, Change, Gate
 from batchyield.review.paired_bootstrap import PairedMetrics
 from batchyield.serving.lockfile import raise_if_conflict
@@ -186,6 +187,13 @@ def check_regressions(
                 f"gate.{name}.{figure}.change has beyond_noise, which only metrics of {TEST_METRICS} can have",
                 "remove `beyond_noise` or set a tolerance in conf/gate/, then run `make params`",
             )
+        better = rule.better or BETTER.get(figure)
+        if better is None:
+            raise ConfigError(
+                f"gate.{name}.{figure}.change: neither direction of {figure} is better",
+                "bound it by at_least and at_most, or set `better` in conf/gate/, then run `make params`",
+            )
+        rule = msgspec.structs.replace(rule, better=better)
         now, was = metric_value(head, name, figure), base.get(name, {}).get(figure)
         low = high = None
         if name == TEST_METRICS and was is not None and pair is not None:

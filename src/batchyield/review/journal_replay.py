@@ -11,13 +11,13 @@ import numpy as np
 from batchyield.errors import ArtifactError, ConfigError
 from batchyield.journal.queries import JournalledPrediction
 from batchyield.journal.records import AnsweringModel
-from batchyield.modelling.metrics import compute_metrics, slice_labels
+from batchyield.modelling.metrics import METRICS, compute_metrics, slice_labels
 from batchyield.modelling.train import Predictions
 from batchyield.plant.features import featurize
 from batchyield.serving.artifact import FILES, Artifact, open_artifact, read_pins
 from batchyield.serving.deployment.model_store import PINS_FILE
 from batchyield.serving.deployment.prediction_diff import DiffSummary, SliceDiff, diff_by_slice, summarize_diff
-from batchyield.serving.responses import Prediction
+from batchyield.serving.prediction import Prediction
 
 CHUNK_BATCHES = 2_000
 LISTED_BATCHES = 10
@@ -204,7 +204,7 @@ def format_replay(made: Replay) -> str:
         ]
     lines += ["", f"{made.measured} predictions have an outcome"]
     lines += [
-        f"  {name}: rmse {of['rmse']:.5f}, mae {of['mae']:.5f}, bias {of['bias']:+.5f}, coverage {of['coverage']:.3f}"
+        f"  {name}: " + ", ".join(f"{metric.name} {of[metric.name]:{metric.form}}" for metric in METRICS)
         for name, of in made.live.items()
     ]
     return "\n".join(lines)

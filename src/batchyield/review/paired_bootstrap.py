@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from batchyield.errors import ArtifactError
+from batchyield.modelling.card_metrics import METRIC_DECIMALS
 from batchyield.modelling.estimators import Array
 from batchyield.modelling.metrics import (
-    METRIC_DECIMALS,
     Estimate,
     compute_metrics,
     draw_resamples,

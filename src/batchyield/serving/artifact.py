@@ -19,8 +19,8 @@ from batchyield.plant.features import INDEX
 from batchyield.plant.other_schemas import fit_schema
 from batchyield.plant.table import TARGET
 from batchyield.serving.lockfile import read_lock
+from batchyield.serving.prediction import Card, Prediction
 from batchyield.serving.predictor import Predictor
-from batchyield.serving.responses import Card, Prediction
 
 MODEL, CARD, GOLDEN, REFERENCE = FILES = ("model.onnx", "card.json", "golden.json", "reference.json")
 

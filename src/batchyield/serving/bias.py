@@ -19,7 +19,7 @@ import msgspec
 
 from batchyield.plant.place import Place, Recipe
 from batchyield.plant.table import TARGET
-from batchyield.serving.responses import PREDICTION_DECIMALS
+from batchyield.serving.prediction import PREDICTION_DECIMALS
 
 LEAST_HALF_WIDTH = TARGET.scale / 300
 """Half widths below count as this: a quotient of them says nothing."""

@@ -12,7 +12,7 @@ from batchyield.errors import ArtifactError, InputError, Violation
 from batchyield.plant.batch import Batch
 from batchyield.plant.csv_reader import read_sheet
 from batchyield.serving.artifact import Artifact, open_artifact
-from batchyield.serving.responses import Prediction
+from batchyield.serving.prediction import Prediction
 
 PIN_FILE = "pin.json"
 REINSTALL = "install it again: `pip install --force-reinstall --no-deps batchyield-model`"

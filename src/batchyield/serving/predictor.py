@@ -11,7 +11,7 @@ import onnxruntime
 from batchyield.errors import ArtifactError
 from batchyield.plant.batch import Batch, CellWarning
 from batchyield.plant.features import FEATURES, INDEX, Features, featurize
-from batchyield.serving.responses import PREDICTION_DECIMALS, Prediction
+from batchyield.serving.prediction import PREDICTION_DECIMALS, Prediction
 
 INPUT = "features"
 OUTPUTS = ("yield", "lower", "upper")

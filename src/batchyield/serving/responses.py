@@ -6,29 +6,13 @@ Depends only on msgspec, so that clients need not install NumPy or onnxruntime.
 import csv
 import io
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
 from batchyield.errors import Violation
-from batchyield.plant.rows import CellWarning
-from batchyield.plant.table import TARGET
-
-PREDICTION_DECIMALS = 7 - TARGET.order
-"""Decimals of predictions, interval ends and effects: float32 readings hold about seven digits."""
-
-
-class Prediction(msgspec.Struct, frozen=True, gc=False, rename={"yield_": "yield"}):
-    """The prediction for one batch."""
-
-    id: Annotated[str | None, Meta(description="name of the batch as it was sent")]
-    yield_: Annotated[float, Meta(description="predicted yield, as a fraction")]
-    lower: Annotated[float, Meta(description="lower end of the prediction interval")]
-    upper: Annotated[float, Meta(description="upper end of the prediction interval")]
-    warnings: Annotated[
-        tuple[CellWarning, ...], Meta(description="cells that were repaired or treated as missing")
-    ] = ()
+from batchyield.serving.prediction import Card, Prediction
 
 
 class Contribution(msgspec.Struct, frozen=True):
@@ -77,19 +61,6 @@ class ExplainedPredictions(msgspec.Struct, frozen=True):
 
     model: ModelPin
     predictions: list[ExplainedPrediction]
-
-
-class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Description of a model and of what it was trained on."""
-
-    name: Annotated[str, Meta(description="name of the model")]
-    features: Annotated[tuple[str, ...], Meta(description="names of the feature matrix's columns, in order")]
-    params: Annotated[dict[str, Any], Meta(description="parameters of the training")]
-    data_md5: Annotated[str, Meta(description="md5 of the raw data")]
-    versions: Annotated[dict[str, str], Meta(description="versions of the libraries that trained it")]
-    metrics: Annotated[dict[str, float], Meta(description="measured on held-out batches")]
-    rows: Annotated[int, Meta(description="batches it was trained on")]
-    level: Annotated[float, Meta(description="intended coverage of the interval", gt=0, lt=1)]
 
 
 class Refusal(msgspec.Struct, frozen=True):

@@ -17,9 +17,10 @@ from batchyield.errors import ArtifactError
 from batchyield.plant.batch import Batch
 from batchyield.plant.features import featurize
 from batchyield.plant.features.catalogue import Feature
+from batchyield.serving.prediction import PREDICTION_DECIMALS
 from batchyield.serving.predictor import Predictor
 from batchyield.serving.reference_profile import Profile, Reference
-from batchyield.serving.responses import PREDICTION_DECIMALS, Contribution, Explanation
+from batchyield.serving.responses import Contribution, Explanation
 
 PERMUTATION_PAIRS = 64
 """Permutations, each used forwards and backwards; docs/explanations.md has error and cost of other numbers."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import yaml
 
-from batchyield.modelling.metrics import Estimate, slice_labels
+from batchyield.modelling.metrics import BETTER, Estimate, slice_labels
 from batchyield.modelling.parquet import parse_table, to_batches
 from batchyield.plant.features import featurize
 from batchyield.review.gate import OVERRIDE, UNITS, CheckResult, RegressionCheck, in_unit
@@ -19,12 +19,9 @@ from batchyield.review.paired_bootstrap import (
 from batchyield.review.report.markdown import cell, code, details, table
 from batchyield.review.review import Review
 from batchyield.serving.deployment.prediction_diff import summarize_diff
-from batchyield.serving.responses import Prediction
+from batchyield.serving.prediction import Prediction
 
 TEST = "data/split/test.parquet"
-BETTER = {"score": "lower", "rmse": "lower", "mae": "lower", "width": "lower", "r2": "higher"}
-"""The better direction; `bias` and `coverage` have none."""
-
 SMALLEST = 20
 """Batches that a slice needs to be compared."""
 

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from batchyield.plant.table import TARGET
 from batchyield.serving.artifact import PREDICTION_TOLERANCE
-from batchyield.serving.responses import PREDICTION_DECIMALS, Prediction
+from batchyield.serving.prediction import PREDICTION_DECIMALS, Prediction
 
 _SIZES = tuple(float(f"{edge}e{TARGET.order - 4}") for edge in (1, 10, 20, 50, 100, 200, 500))
 HISTOGRAM_EDGES = (*(-edge for edge in reversed(_SIZES)), *_SIZES)
