@@ -32,11 +32,12 @@ from batchyield.journal.insert import open_appender
 from batchyield.journal.migrate import upgrade_schema
 from batchyield.journal.records import JournalEntry, split_request
 from batchyield.plant.features import FEATURES, featurize
+from batchyield.plant.table import READINGS
 from benchmarks.bodies import write_bodies
 
 PARTS = (
     "decode and check the JSON (msgspec)",
-    f"42 readings to {len(FEATURES)} features, into a float32 matrix",
+    f"{len(READINGS)} readings to {len(FEATURES)} features, into a float32 matrix",
     "model (onnxruntime), seven decimals, answers",
     "count predictions, cells and warnings (prometheus-client)",
     "encode what is answered and kept (msgspec)",

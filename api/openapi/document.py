@@ -32,13 +32,14 @@ from api.routes.predictions import EXPLAIN
 from api.routes.records import DEFAULT_LIMIT, MAX_LIMIT, OutcomePage, PredictionPage, Readings
 from api.routes.session import Session, SignIn
 from api.routes.workbooks import XLSX
+from batchyield.plant.table import READINGS, TARGET
 from batchyield.serving.chunking import MAX_BATCHES, MAX_EXPLAINED_BATCHES
 from batchyield.serving.outcomes import OutcomesKept
 from batchyield.serving.responses import ExplainedPredictions, Health, Model, Predictions, Problem
 
 API_VERSION = "1.0.0"
 
-DESCRIPTION = f"""Predicts the yield of chemical batches from the 42 readings that the plant writes.
+DESCRIPTION = f"""Predicts the {TARGET.word} of batches from the {len(READINGS)} readings that the plant writes.
 
 Every response carries the pin of the model: the md5 of its bytes as in `dvc.lock`, and the commit. A batch with bad
 cells is not refused: cells that can be repaired are repaired, the others are taken as missing, and each is listed in

@@ -98,7 +98,7 @@ MONITORED = {
         "median": 100.0, "high": 106.0, "empty": 0, "dispersion": 0.4, "longest_gap_seconds": 5400.0,
     },
 }  # fmt: skip
-"""A plant that has drifted, with one of the 42 readings, and a model in the shadow."""
+"""A plant that has drifted, with one of the readings, and a model in the shadow."""
 
 
 def sheet(batches: list[dict[str, Any]]) -> str:

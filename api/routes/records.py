@@ -22,8 +22,9 @@ from batchyield.journal.database import Database
 from batchyield.journal.migrate import ensure_schema
 from batchyield.journal.search import PredictionKey, search_outcomes, search_predictions
 from batchyield.plant.batch import ENCODING, ID_COLUMN, READINGS, TARGET, Batch, Reading
+from batchyield.serving.prediction import Prediction
 from batchyield.serving.reference_profile import Profile, read_reference
-from batchyield.serving.responses import ModelPin, Prediction
+from batchyield.serving.responses import ModelPin
 
 READ_METHODS = ("GET", "HEAD")
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1_000

@@ -14,8 +14,8 @@ from batchyield.monitoring.live_error import LiveError, compute_live_error
 from batchyield.monitoring.recent_batches import read_recent_batches
 from batchyield.monitoring.throttle import Pause, no_throttle
 from batchyield.plant.features import FEATURES, featurize
+from batchyield.serving.prediction import Card
 from batchyield.serving.reference_profile import Reference
-from batchyield.serving.responses import Card
 
 DEFAULT_WINDOW_BATCHES = 500
 """Newest batches in a window, and newest batches with a measured yield."""

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from batchyield.monitoring.drift_window import MIN_BLANK_CHANGE, MIN_NEW_SHARE, MIN_PSI, DriftVerdict
 from batchyield.monitoring.live_error import EstimateWithLimits, LiveError
 from batchyield.monitoring.report.collect import ReadingComparison, ReportData
+from batchyield.plant.table import READINGS, TARGET
 
 GOOD, BAD, OPEN = "good", "bad", "open"
 
@@ -37,7 +38,7 @@ def summarize(data: ReportData) -> Statement:
     if len(window.drifted) > MAX_NAMES:
         drifted.append(f"{len(window.drifted) - MAX_NAMES} more readings")
     if window.prediction.verdict is DriftVerdict.DRIFTED:
-        drifted.append("the predicted yield")
+        drifted.append(f"the predicted {TARGET.word}")
     parts = []
     if drifted:
         verb = "has" if len(drifted) == 1 else "have"
@@ -45,7 +46,11 @@ def summarize(data: ReportData) -> Statement:
     if worse:
         parts.append("the model is worse than its card promises, by measured yields")
     if not parts:
-        return Statement(GOOD, "steady", "All 42 readings and the predicted yields look like the training data.")
+        return Statement(
+            GOOD,
+            "steady",
+            f"All {len(READINGS)} readings and the predicted {TARGET.word}s look like the training data.",
+        )
     text = "; ".join(parts)
     return Statement(BAD, "needs attention", f"{text[0].upper()}{text[1:]}.")
 
@@ -57,13 +62,15 @@ def list_statements(data: ReportData) -> list[tuple[str, Statement]]:
     if window.batches < window.needed:
         readings = Statement(OPEN, "too few", few)
     elif window.drifted:
-        readings = Statement(BAD, f"{len(window.drifted)} of 42 moved", f"Most certain first: {_join(window.drifted)}.")
+        readings = Statement(
+            BAD, f"{len(window.drifted)} of {len(READINGS)} moved", f"Most certain first: {_join(window.drifted)}."
+        )
     else:
         readings = Statement(GOOD, "steady", "No reading moved by more than chance and by enough to matter.")
     prediction = window.prediction
     means = ""
     if prediction.mean is not None and prediction.mean_trained is not None:
-        means = f"Mean {percent(prediction.mean)}; in the training {percent(prediction.mean_trained)}."
+        means = f"Mean {target(prediction.mean)}; in the training {target(prediction.mean_trained)}."
     predictions = {
         DriftVerdict.TOO_FEW: Statement(OPEN, "too few", f"{few} {means}".strip()),
         DriftVerdict.STEADY: Statement(GOOD, "steady", means),
@@ -177,9 +184,16 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}\N{NARROW NO-BREAK SPACE}%"
 
 
+def target(value: float) -> str:
+    """Format a mean of the target with its unit."""
+    return TARGET.shown(value, max(0, TARGET.decimals - 1)).replace(" ", "\N{NARROW NO-BREAK SPACE}")
+
+
 def points(difference: float) -> str:
-    """Format a difference of yields in percentage points."""
-    return f"{100 * difference:.2f} points"
+    """Format a difference of targets in its unit, of percentages in points."""
+    return (
+        f"{difference * TARGET.factor:.{TARGET.decimals}f} {'points' if TARGET.unit == '%' else TARGET.unit}".rstrip()
+    )
 
 
 def number(value: float | None) -> str:

@@ -34,7 +34,7 @@ class Row:
     Attributes:
         number: place in time, the N of `sample_N`.
         regime: the process that ran it.
-        clean: 42 correct cell texts in the order of `batch.READING_NAMES`; blank is the empty text.
+        clean: correct cell texts in the order of `batch.READING_NAMES`; blank is the empty text.
         dirty: the same as typed; the same tuple if nothing is wrong.
         outcome: the yield as the plant prints it.
         dirt: which cells of `dirty` differ from `clean`, and how.
