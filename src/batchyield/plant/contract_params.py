@@ -22,6 +22,12 @@ USUAL: dict[str, Bounds] = {r.name: r.usual for r in READINGS if r.usual is not 
 MOSTLY_BLANK: tuple[str, ...] = tuple(r.name for r in READINGS if r.may_be_blank)
 
 
+def _possible() -> dict[str, Bounds]:
+    """The bounds of the units that a number has."""
+    units = {r.unit for r in READINGS if r.kind == "number"}
+    return {unit: bounds for unit, bounds in POSSIBLE.items() if unit in units}
+
+
 class ContractParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Limits of the contract.
 
@@ -39,7 +45,7 @@ class ContractParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     yield_bounds: Bounds = TARGET.bounds
     missing_limit: Share = 0.2
     mostly_blank: tuple[str, ...] = MOSTLY_BLANK
-    possible: dict[str, Bounds] = msgspec.field(default_factory=POSSIBLE.copy)
+    possible: dict[str, Bounds] = msgspec.field(default_factory=_possible)
     usual: dict[str, Bounds] = msgspec.field(default_factory=USUAL.copy)
     unusual_limit: Share = 0.1
 
