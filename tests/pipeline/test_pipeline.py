@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from support.commands import EVALUATED, ROOT, run
 
+from batchyield.files import md5_of
 from batchyield.plant.csv_reader import read_sheet
+from batchyield.plant.simulator import DEFAULT_SEED, simulate
 from batchyield.serving.lockfile import read_lock
 from batchyield.versioning import git, hydra_params
 from batchyield.versioning.lock_diff import LOCK, compare_outputs
@@ -82,17 +84,24 @@ class TestRebuild:
         assert "9.2" in (scratch / "data/validated/report.md").read_text()
 
     def test_changed_source(self, checkout, tmp_path):
-        """Raw data other than the pinned ones are rejected, and the pin does not change."""
+        """Raw data other than the pinned ones are rejected; a pinned sample is made by the checkout's own code."""
         clone = tmp_path / "clone"
         git.git("clone", "-q", str(checkout), str(clone), cwd=tmp_path)
         server = remotes.embedded_server(embedded_s3.free_port(), clone)
         with embedded_s3.running(server):
             embedded_s3.put_object(server, raw_data.KEY, b"another file")
-            pin = (clone / raw_data.PIN).read_bytes()
+            sample = simulate(seed=DEFAULT_SEED + 1).csv()
+            pin = (clone / raw_data.PIN).read_text()
+            pin = pin.replace(raw_data.parse_pin(pin).md5, md5_of(sample))
+            (clone / raw_data.PIN).write_text(pin)
             with pytest.raises(Exception, match="no longer the object"):
                 raw_data.fetch(clone)
-        assert (clone / raw_data.PIN).read_bytes() == pin
-        assert not (clone / raw_data.DATA).exists()
+            assert not (clone / raw_data.DATA).exists()
+            code = clone / "src/batchyield/plant/simulator/plant.py"
+            code.write_text(code.read_text().replace("DEFAULT_SEED = ", "DEFAULT_SEED = 1 + "))
+            assert raw_data.fetch(clone) == "generated: they are the sample plant's"
+        assert (clone / raw_data.PIN).read_text() == pin
+        assert (clone / raw_data.DATA).read_bytes() == sample
 
 
 class TestDemo:

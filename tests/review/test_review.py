@@ -291,7 +291,7 @@ def other_data(clone, before):
     assert f"| rows | {len(lines) - 1} | {len(lines) - 2} |" in output
     assert "| rows removed | 1 |" in output
     assert "readings have moved" in output
-    assert "The columns are the same 44" in output
+    assert "Schema: the same columns in the same order; 44 → 44." in output
 
 
 @pytest.fixture(scope="module")

@@ -121,6 +121,22 @@ class TestDiffDatasets:
         made = diff_datasets(FILE, turned)
         assert made.columns[1] == tuple(reversed(made.columns[0]))
         assert made.changed == ()
+        assert made.describe_columns() == "the same columns in another order"
+
+    def test_changed_schema(self):
+        """A file of another schema is compared in the columns that both have; the others are named."""
+        header, *lines = FILE.decode().splitlines()
+        rows = [line.split(",") for line in lines]
+        at = header.split(",").index("A10")
+        names = header.split(",")
+        past = [[*row[:at], "7", *row[at + 1 :]] for row in [[*names[:at], "C9", *names[at + 1 :]], *rows][1:]]
+        older = "\n".join([",".join([*names[:at], "C9", *names[at + 1 :]]), *map(",".join, past)]).encode()
+        made = diff_datasets(older, FILE)
+        assert (made.changed, made.drift.drifted) == ((), ())
+        assert made.shifts[0].reading == "A10"
+        assert made.shifts[0].missing[0] == 1
+        assert "schema    UTF-8, columns added A10; removed C9" in render(made)
+        assert diff_datasets(FILE, older).drift.drifted == ("A10",)
 
 
 def state(root, client):

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from batchyield.monitoring.drift_window import MIN_WINDOW_BATCHES, compute_window_drift
+from batchyield.monitoring.drift_window import FEATURE_OF_READING, MIN_WINDOW_BATCHES, compute_window_drift
 from batchyield.monitoring.drift_window import WindowDrift as Drift
 from batchyield.plant.batch import READING_NAMES, READINGS
 from batchyield.plant.cells import DAY_MINUTES, format_time, parse_clock, parse_range
@@ -54,8 +54,8 @@ class DatasetDiff(msgspec.Struct, frozen=True):
 
     Attributes:
         added, removed: ids, in the order of their file.
-        changed: batches with other readings or another yield.
-        columns: headers, in the order of the files.
+        changed: batches with other readings or another yield, in the columns that both files have.
+        columns: headers, in the order of the files; they may be those of two schemas.
         dirty: numbers of cells that were repaired or could not be read, as the report of the contract counts them.
         unreadable: numbers of those that could not be read.
         shifts: of every reading and the yield, largest first.
@@ -78,19 +78,30 @@ class DatasetDiff(msgspec.Struct, frozen=True):
         """Whether `drift` is that of the added batches only."""
         return len(self.added) >= MIN_WINDOW_BATCHES
 
+    def describe_columns(self) -> str:
+        """Return what differs between the two headers."""
+        before, after = self.columns
+        if before == after:
+            return "the same columns in the same order"
+        new, gone = ([name for name in one if name not in other] for one, other in ((after, before), (before, after)))
+        lists = [f"{what} {', '.join(names)}" for what, names in (("added", new), ("removed", gone)) if names]
+        return f"columns {'; '.join(lists)}" if lists else "the same columns in another order"
+
 
 def diff_datasets(before: bytes, after: bytes) -> DatasetDiff:
-    """Compare two plant files.
+    """Compare two plant files, each of any schema: a reading that one of them does not have is missing there.
 
     Raises:
         InputError: a file cannot be read.
     """
-    sheets = read_sheet(before), read_sheet(after)
-    was, now = map(_rows, sheets)
+    sheets = read_sheet(before, any_schema=True), read_sheet(after, any_schema=True)
+    absent = [{warning.field for warning in sheet.columns} for sheet in sheets]
+    columns = [name for name in READING_NAMES if name not in absent[0] | absent[1]]
+    was, now = (_rows(sheet, columns) for sheet in sheets)
+    columns.append(YIELD)
     dirty = dirty_cells(sheets[0]), dirty_cells(sheets[1])
-    columns = [(name, i) for i, name in enumerate((*READING_NAMES, YIELD))]
     changed = (
-        ChangedBatch(name, tuple(column for column, i in columns if was[name][i] != now[name][i]))
+        ChangedBatch(name, tuple(c for c, old, new in zip(columns, was[name], now[name], strict=True) if old != new))
         for name in now
         if name in was and was[name] != now[name]
     )
@@ -108,11 +119,11 @@ def diff_datasets(before: bytes, after: bytes) -> DatasetDiff:
         dirty=(len(dirty[0]), len(dirty[1])),
         unreadable=(sum(not cell.readable for cell in dirty[0]), sum(not cell.readable for cell in dirty[1])),
         shifts=tuple(sorted(shifts, key=lambda shift: -shift.moved)),
-        drift=_drift(*sheets, [i for i, name in enumerate(now) if name in only]),
+        drift=_drift(*sheets, [i for i, name in enumerate(now) if name in only], absent[0]),
     )
 
 
-def _rows(sheet: Sheet) -> dict[str, tuple[object, ...]]:
+def _rows(sheet: Sheet, readings: Sequence[str]) -> dict[str, tuple[object, ...]]:
     """Return id -> readings and yield; the second batch of an id is `ID (2)`."""
     rows: dict[str, tuple[object, ...]] = {}
     seen: Counter[str] = Counter()
@@ -120,7 +131,7 @@ def _rows(sheet: Sheet) -> dict[str, tuple[object, ...]]:
         name = str(batch.id)
         seen[name] += 1
         rows[name if seen[name] == 1 else f"{name} ({seen[name]})"] = (
-            *(getattr(batch, reading) for reading in READING_NAMES),
+            *(getattr(batch, reading) for reading in readings),
             measured,
         )
     return rows
@@ -169,8 +180,8 @@ def _shift(name: str, before: NDArray[np.float64], after: NDArray[np.float64]) -
     )
 
 
-def _drift(before: Sheet, after: Sheet, chosen: list[int]) -> Drift:
-    """Return the drift of some rows of a file from an earlier file."""
+def _drift(before: Sheet, after: Sheet, chosen: list[int], new: set[str]) -> Drift:
+    """Return the drift of some rows of a file from an earlier file, except of readings that only the later one has."""
     values = featurize(before.batches).values
     names = [feature.name for feature in FEATURES]
     blank = {
@@ -179,6 +190,8 @@ def _drift(before: Sheet, after: Sheet, chosen: list[int]) -> Drift:
     }
     measured = [np.array(_yields(sheet), dtype=np.float64) for sheet in (before, after)]
     trained = build_reference(names, values, measured[0], blank, values[:, INDEX["id_number"]])
+    for name in new:
+        trained.features.pop(FEATURE_OF_READING[name], None)
     window = [after.batches[i] for i in chosen]
     return compute_window_drift(trained, window, featurize(window).values, measured[1][chosen])
 
@@ -197,9 +210,7 @@ def render(diff: DatasetDiff) -> Iterator[str]:
     if diff.changed:
         often = Counter(column for row in diff.changed for column in row.columns).most_common(MAX_LISTED)
         yield "          by column: " + ", ".join(f"{column} {count}" for column, count in often)
-    same = f"{diff.encoding[0]}, the same columns in the same order"
-    headers = "; ".join(", ".join(header) for header in diff.columns)
-    yield f"schema    {same if diff.columns[0] == diff.columns[1] else headers}"
+    yield f"schema    {diff.encoding[1]}, {diff.describe_columns()}"
     if diff.encoding[0] != diff.encoding[1]:
         yield f"encoding  {diff.encoding[0]} before, {diff.encoding[1]} after"
     cells = "{} -> {}, of them unreadable {} -> {}".format(*diff.dirty, *diff.unreadable)

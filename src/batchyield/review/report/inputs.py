@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import yaml
 
 from batchyield.errors import BatchyieldError
-from batchyield.plant.batch import ID_COLUMN, READING_NAMES, YIELD_COLUMN
 from batchyield.review.report.attachments import Rebuild
 from batchyield.review.report.markdown import cell, code, details, number, table
 from batchyield.review.revision import Revision
@@ -78,14 +77,7 @@ def _data_diff(made: DatasetDiff) -> Iterator[str]:
         ["of them unreadable", *map(str, made.unreadable)],
     ]
     yield from table(("raw data", "base", "head"), rows, "<>>")
-    known = (ID_COLUMN, *READING_NAMES, YIELD_COLUMN)
-    before, after = (
-        ", ".join(name if name in known else f"{name} (unknown)" for name in header) for header in made.columns
-    )
-    if made.columns[0] == made.columns[1]:
-        yield f"The columns are the same {len(made.columns[0])}, in the same order."
-    else:
-        yield f"Columns: {cell(before)} → {cell(after)}."
+    yield f"Schema: {cell(made.describe_columns())}; {len(made.columns[0])} → {len(made.columns[1])}."
     yield ""
     shift = made.drift
     which = f"the {shift.batches} added rows" if made.of_added else f"all {shift.batches} rows"

@@ -48,9 +48,10 @@ class NewData(msgspec.Struct, frozen=True):
         version: the version id of the object, if the pin has one.
         replaced: md5 that the commit pins.
         mirror: key of the copy in the storage.
-        data: comparison with the committed data; None if no copy of them is left.
+        data: comparison with the committed data; None if there is none.
         metrics: those that differ from the commit; None if nothing was rebuilt.
         next: commands that remain to be run.
+        uncompared: why `data` is None.
     """
 
     md5: str
@@ -61,6 +62,7 @@ class NewData(msgspec.Struct, frozen=True):
     data: DatasetDiff | None
     metrics: tuple[MetricChange, ...] | None
     next: tuple[str, ...]
+    uncompared: str = ""
 
 
 class SourceObject:
@@ -167,15 +169,22 @@ def new_data(
             mirror = content_store.mirror(root, data, raw_data.DATA.as_posix())
         progress(f"pinned md5 {pin.md5}, mirrored at {mirror.key}")
     metrics = _rebuild(root, progress) if repro else None
+    compared, uncompared = None, "no copy of the committed data is left"
+    if old is not None:
+        try:
+            compared, uncompared = diff_datasets(old, data), ""
+        except InputError as error:  # the data of another plant
+            uncompared = f"the committed data cannot be read by this code: {error}"
     return NewData(
         md5=pin.md5,
         url=bucket.url,
         version=pin.deps[0].version_id,
         replaced=committed.md5,
         mirror=mirror.key,
-        data=None if old is None else diff_datasets(old, data),
+        data=compared,
         metrics=metrics,
         next=(*(() if repro else ("dvc repro",)), f"git add {' '.join(map(str, COMMITTED))}", "git commit", "dvc push"),
+        uncompared=uncompared,
     )
 
 
@@ -270,7 +279,7 @@ def render(result: NewData) -> str:
         f"source    {result.url}",
         f"mirror    {result.mirror}",
         "",
-        *(rendered(result.data) if result.data else ["no copy of the committed data is left, so nothing is compared"]),
+        *(rendered(result.data) if result.data else [f"nothing is compared: {result.uncompared}"]),
     ]
     if result.metrics is not None:
         lines += ["", "metrics   against HEAD" if result.metrics else "metrics   none changed"]
