@@ -451,23 +451,24 @@ def test_prune_large_answer(store):
 def test_other_schemas(store, url, capsys):
     """Rows of an earlier or later schema are read, exported, joined with outcomes and pruned; nothing is lost."""
     now = entry(Batch(id="now", A1=300.0), at=3)
-    past = [{"id": "past", "A0": 7, "A1": 300}, {"id": "text", "A1": "a lot", "A9": None}, {"id": "now"}]
+    past = [{"id": "past", "A0": 7, "A1": 300}, {"id": "text", "A1": "a lot", "A9": None, "sequence": 7.5}, {"id": "now"}]
     part = entry(*(Batch(id=one["id"]) for one in past), at=2).part
     part = part._replace(inputs=msgspec.json.encode({"inputs": past}))
     append(store, now, now._replace(at=2, part=part))
     record_outcomes(store, [Outcome("past", 0.9)], OutcomeSource(4, "", ""))
     rows = list(read_predictions(store))
     assert [row.batch for row in rows] == [
-        *(Batch(id="past", A1=300.0), Batch(id="text"), Batch(id="now")),
+        *(Batch(id="past", A1=300.0), Batch(id="text", sequence=7.5), Batch(id="now")),
         Batch(id="now", A1=300.0),
     ]
     assert [row.other for row in rows] == [{"A0": 7}, {"A1": "a lot"}, {}, {}]
     assert [row.measured for row in rows] == [0.9, None, None, None]
     assert main(["journal", "export", "--journal", url]) == 0
     lines = [json.loads(line)["inputs"] for line in capsys.readouterr().out.splitlines()]
-    assert lines == [past[0], {"id": "text", "A1": "a lot"}, past[2], {"id": "now", "A1": 300}]
+    assert lines == [past[0], {"id": "text", "A1": "a lot", "sequence": 7.5}, past[2], {"id": "now", "A1": 300}]
     assert main(["journal", "export", "--journal", url, "--format", "csv"]) == 0
     exported = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [line["sequence"] for line in exported] == ["", "7.5", "", ""]
     assert [(line["A1"], line["other"]) for line in exported] == [
         *(("300.0", '{"A0":7}'), ("", '{"A1":"a lot"}')),
         *(("", ""), ("300.0", "")),

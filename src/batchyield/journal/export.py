@@ -11,13 +11,14 @@ from batchyield.errors import ConfigError
 from batchyield.journal.database import Database
 from batchyield.journal.migrate import read_revision
 from batchyield.journal.queries import JournalCounts, JournalledPrediction, read_counts
-from batchyield.plant.batch import READING_NAMES
+from batchyield.plant.batch import Batch
 
 UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 CSV_COLUMNS = (
     "at", "request", "position", "caller", "format", "version", "revision", "md5",
     "id", "yield", "lower", "upper", "warnings", "measured",
 )  # fmt: skip
+BATCH_COLUMNS = tuple(name for name in Batch.__struct_fields__ if name != "id")
 OTHER = "other"
 """The last column: JSON of the fields that only another schema has."""
 
@@ -81,7 +82,7 @@ def render_status(status: JournalStatus) -> str:
 def format_json_lines(rows: Iterable[JournalledPrediction]) -> Iterator[str]:
     """Yield a JSON line for each prediction; readings that are null are omitted."""
     for row in rows:
-        given = msgspec.structs.asdict(row.batch) | row.other
+        given = msgspec.to_builtins(row.batch) | row.other
         inputs = {name: value for name, value in given.items() if value is not None}
         fields = {
             **{"at": format_time(row.at), "request": row.request, "position": row.position},
@@ -93,15 +94,15 @@ def format_json_lines(rows: Iterable[JournalledPrediction]) -> Iterator[str]:
 
 def format_csv_lines(rows: Iterable[JournalledPrediction]) -> Iterator[str]:
     """Yield a CSV header, then a line for each prediction: response, warnings as `field kind`, readings, others."""
-    yield _csv_line([*CSV_COLUMNS, *READING_NAMES, OTHER])
+    yield _csv_line([*CSV_COLUMNS, *BATCH_COLUMNS, OTHER])
     for row in rows:
-        p = row.prediction
+        p, given = row.prediction, msgspec.to_builtins(row.batch)
         warnings = "; ".join(f"{warning.field} {warning.kind}" for warning in p.warnings)
         yield _csv_line(
             [
                 *(format_time(row.at), row.request, row.position, row.caller, row.form, *row.pin),
                 *(p.id, p.yield_, p.lower, p.upper, warnings, row.measured),
-                *(getattr(row.batch, name) for name in READING_NAMES),
+                *(given.get(name) for name in BATCH_COLUMNS),
                 msgspec.json.encode(row.other).decode() if row.other else None,
             ]
         )
