@@ -13,7 +13,6 @@ from api.openapi.responses import COMPRESSION_HEADERS, describe_route
 from api.problems import NOT_FOUND, RequestError
 
 CONSOLE = Path(__file__).parent / "console"
-VENDOR = CONSOLE / "vendor"
 MEDIA_TYPES = {  # Litestar adds the charset
     ".css": "text/css",
     ".html": "text/html",
@@ -25,12 +24,6 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-VENDOR_POLICY = POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
-"""For the API reference, whose widget writes inline styles."""
-
-REVALIDATE = "no-cache"
-FOREVER = "public, max-age=31536000, immutable"
-"""For vendored files, whose names contain their version."""
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -38,9 +31,9 @@ AnyRequest = Request[Any, Any, Any]
 class Page:
     """A static file with an ETag, compressed once per coding."""
 
-    def __init__(self, content: bytes, media_type: str, policy: str = POLICY, caching: str = REVALIDATE) -> None:
+    def __init__(self, content: bytes, media_type: str) -> None:
         self._content, self._media_type = {"": content}, media_type
-        self._headers = {"content-security-policy": policy, "cache-control": caching}
+        self._headers = {"content-security-policy": POLICY, "cache-control": "no-cache"}
         self._tag = hashlib.sha256(content).hexdigest()[:20]
         self._compressible = len(content) >= MIN_COMPRESS_BYTES
 
@@ -66,10 +59,8 @@ def page_routes() -> list[HTTPRouteHandler]:
     first requested.
     """
     console = _page(CONSOLE / "console.html")
-    reference = _page(CONSOLE / "reference.html", VENDOR_POLICY)
+    reference = _page(CONSOLE / "reference.html")
     files = {f"/{path.name}": _page(path) for path in CONSOLE.iterdir() if path.suffix in MEDIA_TYPES}
-    vendored = [path for path in VENDOR.iterdir() if path.suffix in MEDIA_TYPES]
-    files |= {f"/vendor/{path.name}": _page(path, caching=FOREVER) for path in vendored}
 
     @get("/", media_type=MediaType.HTML, sync_to_thread=False, **_describe_page("console", "The console"))
     def home(request: AnyRequest) -> Response[str]:
@@ -97,8 +88,8 @@ def page_routes() -> list[HTTPRouteHandler]:
     return [home, schema, openapi, file]
 
 
-def _page(path: Path, policy: str = POLICY, caching: str = REVALIDATE) -> Page:
-    return Page(path.read_bytes(), MEDIA_TYPES[path.suffix], policy, caching)
+def _page(path: Path) -> Page:
+    return Page(path.read_bytes(), MEDIA_TYPES[path.suffix])
 
 
 def _describe_page(name: str, summary: str) -> dict[str, Any]:

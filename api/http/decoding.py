@@ -1,5 +1,6 @@
 """Decode request bodies into batches, and locate the errors of a body that cannot be decoded."""
 
+import difflib
 import io
 import re
 from typing import Annotated
@@ -11,7 +12,7 @@ from multipart import MultipartError, MultipartParser, parse_options_header  # t
 
 from api.problems import INVALID, MALFORMED, MAX_VIOLATIONS, RequestError, summarize
 from batchyield.errors import Violation
-from batchyield.plant.batch import REMOVED, Batch, CellWarning
+from batchyield.plant.batch import READING_NAMES, REMOVED, Batch, CellWarning
 from batchyield.plant.csv_reader import Sheet, read_sheet
 from batchyield.plant.other_schemas import BatchWithRemoved, drop_removed
 from batchyield.serving.chunking import MAX_BATCHES
@@ -45,6 +46,7 @@ class _RawRequest(msgspec.Struct, forbid_unknown_fields=True):
 _request = msgspec.json.Decoder(PredictionRequest)
 _raw_request = msgspec.json.Decoder(_RawRequest)
 _batch = msgspec.json.Decoder(BatchWithRemoved)
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 BRACE = ord("{")
 UNKNOWN_FIELD = "Object contains unknown field `"
 
@@ -85,7 +87,7 @@ def _braces(body: bytes) -> int:
 
 
 def _violations(body: bytes) -> tuple[Violation, ...]:
-    """Return the first violation of each batch that has one; none if the error lies outside the batches."""
+    """Return the violations of the batches, at most `MAX_VIOLATIONS`; none if the error lies outside the batches."""
     violations: list[Violation] = []
     if len(body) > MAX_SEARCHED_BYTES:
         return ()
@@ -94,12 +96,27 @@ def _violations(body: bytes) -> tuple[Violation, ...]:
             try:
                 _batch.decode(raw)
             except msgspec.ValidationError as error:
-                violations.append(_violation(error, f"$.inputs[{index}]"))
-                if len(violations) == MAX_VIOLATIONS:
+                violations += _violations_of_batch(bytes(raw), error, f"$.inputs[{index}]")
+                if len(violations) >= MAX_VIOLATIONS:
                     break
     except (ValueError, RecursionError):
         pass  # the body ends here; the violations before it are reported
-    return tuple(violations)
+    return tuple(violations[:MAX_VIOLATIONS])
+
+
+def _violations_of_batch(raw: bytes, first: msgspec.ValidationError, where: str) -> list[Violation]:
+    """Return the violation of each field of a batch; `first` is what the decoder stopped at."""
+    violations = []
+    try:
+        fields = _fields.decode(raw)
+    except msgspec.ValidationError:  # it is no object
+        return [_violation(first, where)]
+    for name, value in fields.items():
+        try:
+            _batch.decode(b"{%b:%b}" % (msgspec.json.encode(name), value))
+        except msgspec.ValidationError as error:
+            violations.append(_violation(error, where))
+    return violations or [_violation(first, where)]
 
 
 def _violation(error: msgspec.ValidationError, root: str) -> Violation:
@@ -110,7 +127,9 @@ def _violation(error: msgspec.ValidationError, root: str) -> Violation:
     path = root + path.rstrip("`")
     if problem.startswith(UNKNOWN_FIELD):
         name = problem.removeprefix(UNKNOWN_FIELD).removesuffix("`")
-        return Violation(f"{path}.{name}", "unknown field; see GET /schema for those there are")
+        similar = difflib.get_close_matches(name.upper(), READING_NAMES, n=1, cutoff=0.75)
+        advice = f"did you mean {similar[0]}?" if similar else "see GET /schema for those there are"
+        return Violation(f"{path}.{name}", f"unknown field; {advice}")
     return Violation(path, problem)
 
 

@@ -185,8 +185,8 @@ def test_small_response(client):
         "/",
         "/schema",
         "/schema/openapi.json",
-        "/console/console.js",
-        "/console/vendor/rapidoc-9.3.8.min.js",
+        "/console/app.js",
+        "/console/words.js",
         "/v1/model",
     ],
 )

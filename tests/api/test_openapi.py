@@ -56,7 +56,7 @@ def test_served_document(client):
 
 def test_page(client):
     """A browser gets the HTML page at /schema."""
-    assert "<rapi-doc" in client.get("/schema", headers={"accept": "text/html,*/*;q=0.8"}).text
+    assert "reference.js" in client.get("/schema", headers={"accept": "text/html,*/*;q=0.8"}).text
 
 
 def test_specification():

@@ -161,10 +161,17 @@ def test_content_type_parameters(client):
     assert post(client, json.dumps(INPUTS), **{"content-type": "Application/JSON; charset=utf-8"}).status_code == 200
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"])
-@pytest.mark.parametrize("path", ["/v1/predictions", "/v1/predictions/csv"])
-def test_other_method(client, method, path):
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize(("path", "allowed"), [("/v1/predictions", "GET, HEAD, POST"), ("/v1/predictions/csv", "POST")])
+def test_other_method(client, method, path, allowed):
     """Another method gets 405."""
     answer = client.request(method, path)
     assert answer.status_code == 405
-    assert answer.headers["allow"] == "POST"
+    assert answer.headers["allow"] == allowed
+
+
+def test_every_violation(client):
+    """Each wrong field of a batch is named, with the closest name of an unknown one."""
+    problem = refusal(post(client, '{"inputs": [{}, {"a1": 3, "A2": "x", "B9": 4}]}'), 422, "invalid-input")
+    assert places(problem) == ["$.inputs[1].a1", "$.inputs[1].A2", "$.inputs[1].B9"]
+    assert "did you mean A1?" in problem["violations"][0]["problem"]
