@@ -29,6 +29,7 @@ from batchyield.review.report import attachments, inputs
 from batchyield.review.report.charts import xychart
 from batchyield.review.report.markdown import cell, table
 from batchyield.review.report.page import write_page
+from batchyield.review.review import review_change
 from batchyield.review.revision import Revision, merge_base
 from batchyield.versioning import git, hydra_params
 from batchyield.versioning.provenance.stale_lock import find_stale
@@ -362,6 +363,16 @@ class TestVerdict:
         page = write_page("main", root=quick)
         assert page.verdict == "✅ The model is the same: 21 of 21 outputs, byte for byte"
         assert len(page.text.splitlines()) <= 3
+
+    def test_score_unit(self, quick):
+        """Files of metrics, DVC's tables and the review have scores in one unit, 1e-4."""
+        for file in ("test", "cross_validation", "forward"):
+            figures = json.loads((quick / f"data/metrics/{file}.json").read_text())
+            assert figures["score"] == pytest.approx(figures["rmse"] ** 2 / 2 * 1e4, rel=0.02)
+        page = review_change("main", root=quick)
+        measured = json.loads((quick / "data/metrics/test.json").read_text())
+        assert page.pair.head["score"] == measured["score"]
+        assert f"score {measured['score']:.2f} 1e-4" in str(page.gate_result)
 
     def test_forgotten_repro(self, quick, tmp_path):
         """If `dvc repro` was forgotten, that is the headline and there are no metrics; no label helps the gate."""

@@ -16,6 +16,7 @@ import numpy as np
 from batchyield.experiments.exp_show import Baseline, Commit
 from batchyield.modelling.card_metrics import METRIC_DECIMALS
 from batchyield.modelling.hyperparameter_search import nadeau_bengio_half_width
+from batchyield.modelling.metrics import SCORE_FACTOR
 from batchyield.versioning.storage.content_store import cache_path
 
 PREDICTED = "data/plots/predicted.csv"
@@ -34,7 +35,7 @@ Settings = Mapping[str, Any]
 
 
 class Scores(msgspec.Struct, frozen=True):
-    """Half the mean squared error in cross-validation and on test batches (lower is better), and the coverage."""
+    """Half the mean squared error in cross-validation and on test batches, in 1e-4, and the coverage."""
 
     cross_validation: float | None
     test: float | None
@@ -176,7 +177,7 @@ def bootstrap_interval(differences: Sequence[float], resamples: int, confidence:
 
 
 def cost_differences(mine: Path, base: Path) -> list[float] | None:
-    """Return the difference of half the squared error of each test batch of two `predicted.csv`.
+    """Return the difference of half the squared error, in 1e-4, of each test batch of two `predicted.csv`.
 
     The result is None if the batches are not the same or a prediction is not a number.
     """
@@ -189,7 +190,8 @@ def cost_differences(mine: Path, base: Path) -> list[float] | None:
 def _costs(predicted: Path) -> dict[str, float]:
     with predicted.open(encoding="utf-8", newline="") as file:
         rows = [(row["id"], row["actual"], row["yields"]) for row in csv.DictReader(file)]
-    costs = {name: (float(actual or "nan") - float(yields or "nan")) ** 2 / 2 for name, actual, yields in rows}
+    errors = {name: float(actual or "nan") - float(yields or "nan") for name, actual, yields in rows}
+    costs = {name: error**2 / 2 * SCORE_FACTOR for name, error in errors.items()}
     return costs if all(map(math.isfinite, costs.values())) else {}
 
 
@@ -286,9 +288,9 @@ def _cells(scores: Scores, folds: ScoreDifference | None, answers: ScoreDifferen
 
 
 def _score(value: float | None) -> str:
-    return "-" if value is None else f"{value * 1e4:.3f}"
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _difference(found: ScoreDifference | None) -> str:
     mark = {True: " ~", False: "  ", None: " ?"}
-    return "-" if found is None else f"{found.value * 1e4:+.3f}{mark[found.noise]}"
+    return "-" if found is None else f"{found.value:+.3f}{mark[found.noise]}"

@@ -21,6 +21,8 @@ from batchyield.plant.table import SLICES
 
 Predict = Callable[[Matrix], npt.NDArray[np.floating[Any]]]
 
+SCORE_FACTOR, SCORE_DECIMALS = 1e4, 5
+"""A score is written in 1e-4, with as many digits as other metrics."""
 MIN_BATCHES = 50
 """Fewest batches for forward metrics and for the first point of a learning curve."""
 
@@ -77,6 +79,23 @@ def bootstrap(
     """Return the metrics with bootstrap percentile intervals over the test batches."""
     resampled = resample_metrics(measured, answers, draw_resamples(len(measured), resamples, seed))
     return percentile_intervals(compute_metrics(measured, answers), resampled, confidence)
+
+
+def in_file_units(figures: Mapping[str, float]) -> dict[str, float]:
+    """Return metrics as `data/metrics/` has them: scores in 1e-4, so that tables show the digits that matter."""
+    return {name: _in_file_unit(name, value) for name, value in figures.items()}
+
+
+def estimates_in_file_units(estimates: Mapping[str, Estimate]) -> dict[str, Estimate]:
+    """Return metrics with their intervals as `data/metrics/` has them."""
+    return {
+        name: Estimate(*(_in_file_unit(name, end) for end in (made.value, made.low, made.high)))
+        for name, made in estimates.items()
+    }
+
+
+def _in_file_unit(name: str, value: float) -> float:
+    return round(value * SCORE_FACTOR, SCORE_DECIMALS) if name.startswith("score") else value
 
 
 def draw_resamples(rows: int, resamples: int, seed: int) -> npt.NDArray[np.int64]:

@@ -45,12 +45,13 @@ def main() -> None:
 
     answers = predict_columns(values)
     settings = params.evaluation
-    write_metrics("test", metrics.compute_metrics(measured, answers))
+    write_metrics("test", metrics.in_file_units(metrics.compute_metrics(measured, answers)))
     confidence = metrics.bootstrap(measured, answers, settings.bootstrap, settings.confidence, settings.seed)
-    write_metrics("confidence", confidence)
+    write_metrics("confidence", metrics.estimates_in_file_units(confidence))
     labels = metrics.slice_labels(featurize(to_batches(frame)))
     parts = metrics.slice_metrics(measured, answers, labels)
-    write_plot("slices", [{"by": p.by, "label": p.label, "batches": p.rows, **p.figures} for p in parts])
+    rows = [{"by": p.by, "label": p.label, "batches": p.rows, **metrics.in_file_units(p.figures)} for p in parts]
+    write_plot("slices", rows)
     write_plot("predicted", {"id": frame["id"], "actual": measured, **answers._asdict()})
     residuals = (measured - answers.yields).round(METRIC_DECIMALS)
     points = pd.DataFrame({"batch": [id_number(name) for name in frame["id"]], "residual": residuals})
@@ -61,7 +62,8 @@ def main() -> None:
 
     for name, blocks in (("groups", metrics.group_blocks()), ("importance", metrics.feature_blocks())):
         lost = metrics.permutation_importance(predict, values, measured, blocks, SHUFFLES, settings.seed)
-        write_plot(name, pd.DataFrame(list(lost.items())[:IMPORTANCE_ROWS], columns=["what", "score_lost"]))
+        most = list(lost.items())[:IMPORTANCE_ROWS]
+        write_plot(name, [{"what": what, **metrics.in_file_units({"score_lost": value})} for what, value in most])
     effects = metrics.partial_dependence(predict, values, list(lost)[:EFFECT_FEATURES])
     write_plot("effects", pd.DataFrame(effects, columns=["feature", "value", "yield"]))
 
@@ -69,18 +71,18 @@ def main() -> None:
     train_yields = train_frame["yield"].to_numpy(dtype=float)
     train_values = read_features(Path("data/features/train.parquet"))
     folded = metrics.cross_validate(train_values, train_yields, params)
-    write_metrics("cross_validation", folded.figures | {"score_spread": folded.spread})
+    write_metrics("cross_validation", metrics.in_file_units(folded.figures | {"score_spread": folded.spread}))
     forward = metrics.evaluate_forward(train_values, train_yields, params, FORWARD_SHARE)
     if not forward:
         print("no forward metrics: too few ids end in a number that orders the batches by time", file=sys.stderr)
-    write_metrics("forward", forward)
+    write_metrics("forward", metrics.in_file_units(forward))
     places = [find_place(batch) for batch in to_batches(train_frame)]
     walk = bias_evaluation.walk_forward(train_values, train_yields, places, params)
     for name, figures in walk.metrics().items():
-        write_metrics(name, figures)
+        write_metrics(name, metrics.in_file_units(figures))
     write_plot("bias", pd.DataFrame(walk.mean_residuals(), columns=list(bias_evaluation.PLOT_COLUMNS)))
     curve = metrics.learning_curve(train_values, train_yields, values, measured, params, LEARNING_SHARES)
-    write_plot("learning", [{"batches": rows, "score": figures["score"]} for rows, figures in curve])
+    write_plot("learning", [{"batches": rows, **metrics.in_file_units({"score": f["score"]})} for rows, f in curve])
 
 
 def write_metrics(name: str, figures: object) -> None:

@@ -32,8 +32,8 @@ STALE = "the figures are not this change's"
 CURE = "run `dvc repro`, and commit dvc.lock and data/metrics/"
 
 UNITS: dict[str, tuple[float, str, int]] = {
-    "score": (1e4, "1e-4", 2),
-    "score_spread": (1e4, "1e-4", 2),
+    "score": (1, "1e-4", 2),
+    "score_spread": (1, "1e-4", 2),
     "rmse": (100, "points", 2),
     "mae": (100, "points", 2),
     "bias": (100, "points", 2),
@@ -41,7 +41,7 @@ UNITS: dict[str, tuple[float, str, int]] = {
     "coverage": (100, "%", 1),
     "r2": (1, "", 3),
 }
-"""Metric -> factor, unit and decimals of its text; a point is a hundredth of a yield of 1."""
+"""Metric, as the files have it -> factor, unit and decimals of its text; a point is a hundredth of a yield of 1."""
 
 
 def in_unit(figure: str, value: float, sign: str = "") -> str:

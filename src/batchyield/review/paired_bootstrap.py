@@ -17,6 +17,8 @@ from batchyield.modelling.metrics import (
     Estimate,
     compute_metrics,
     draw_resamples,
+    estimates_in_file_units,
+    in_file_units,
     percentile_intervals,
     resample_metrics,
 )
@@ -42,7 +44,10 @@ class PredictedBatches(NamedTuple):
 
 
 class PairedMetrics(msgspec.Struct, frozen=True):
-    """Metrics of two models on their `rows` common test batches; `change` is head minus base with its interval."""
+    """Metrics of two models on their `rows` common test batches, in the units of `data/metrics/`.
+
+    `change` is head minus base with its interval.
+    """
 
     rows: int
     base: dict[str, float]
@@ -98,4 +103,4 @@ def paired_bootstrap(
     before, after = (compute_metrics(side.measured, side.answers) for side in (there, here))
     values = {name: round(after[name] - before[name], METRIC_DECIMALS) for name in after}
     change = percentile_intervals(values, {name: now[name] - was[name] for name in values}, confidence)
-    return PairedMetrics(n, before, after, change)
+    return PairedMetrics(n, in_file_units(before), in_file_units(after), estimates_in_file_units(change))

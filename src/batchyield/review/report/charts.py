@@ -96,12 +96,12 @@ def _learning(review: Review) -> list[str]:
         return []
     base, head = (pd.read_csv(BytesIO(side.read(LEARNING))) for side in sides)
     same = base["batches"].tolist() == head["batches"].tolist()
-    scaled = [(curve["score"] * 1e4).tolist() for curve in ((base, head) if same else (head,))]
+    scores = [curve["score"].tolist() for curve in ((base, head) if same else (head,))]
     lines = xychart(
         "Learning curve",
         ("training batches", [str(n) for n in head["batches"]]),
-        ("score on the test batches, in 1/10 000", *_around(*scaled)),
-        [("line", line) for line in scaled],
+        ("score on the test batches, in 1e-4", *_around(*scores)),
+        [("line", line) for line in scores],
         [BASE, HEAD] if same else [HEAD],
     )
     legend = "Grey: base; orange: head." if same else "Head alone: the base learned from other numbers of batches."

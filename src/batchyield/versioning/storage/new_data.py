@@ -33,7 +33,7 @@ COMMITTED = (raw_data.PIN, Path("dvc.lock"), Path("data/metrics"))
 
 
 class MetricChange(msgspec.Struct, frozen=True):
-    """One metric before and after; None if it did not exist."""
+    """One metric before and after, scores in 1e-4; None if it did not exist."""
 
     metric: str
     before: float | None
@@ -282,13 +282,14 @@ def render(result: NewData) -> str:
         *(rendered(result.data) if result.data else [f"nothing is compared: {result.uncompared}"]),
     ]
     if result.metrics is not None:
-        lines += ["", "metrics   against HEAD" if result.metrics else "metrics   none changed"]
+        against = "against HEAD, scores in 1e-4; `make report` adds their noise"
+        lines += ["", f"metrics   {against if result.metrics else 'none changed'}"]
         width = max((len(figure.metric) for figure in result.metrics), default=0)
         for f in result.metrics:
-            moved = "" if f.before is None or f.after is None else f"  {f.after - f.before:+.9f}"
+            moved = "" if f.before is None or f.after is None else f"  {f.after - f.before:+.5f}"
             lines.append(f"  {f.metric:<{width}}  {_figure(f.before):>12} -> {_figure(f.after):>12}{moved}")
     return "\n".join([*lines, "", "next", *(f"  {step}" for step in result.next)])
 
 
 def _figure(value: float | None) -> str:
-    return "none" if value is None else f"{value:.9f}"
+    return "none" if value is None else f"{value:.5f}"
