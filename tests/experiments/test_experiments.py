@@ -125,18 +125,21 @@ class TestExperiments:
         run("git", "config", "user.name", "t", cwd=root)
         run("git", "config", "user.email", "t@localhost", cwd=root)
         _, named = found(root)
-        run("git", "checkout", "-q", "-f", named["pair-2"].rev, "--", ".", cwd=root)  # as `dvc exp run` leaves it
+        run("git", "checkout", "-q", "-f", named["alone"].rev, "--", ".", cwd=root)  # as `dvc exp run` leaves it
         (root / "Makefile").write_text("# mine")
         refused = run("batchyield", "experiments", "keep", "pair-2", cwd=root, check=False)
         assert refused.returncode == 2
-        assert "changes that are not those of pair-2: Makefile\n" in refused.stderr
+        assert "changes that are in no experiment: Makefile\n" in refused.stderr
         run("git", "checkout", "-q", "HEAD", "--", "Makefile", cwd=root)
-        done = run("batchyield", "experiments", "keep", "pair-2", "--branch", "plain", cwd=root).stdout
+        done = run("batchyield", "experiments", "keep", "pair-2", cwd=root).stdout
         assert "choices  model=mean\n" in done
-        assert "\n  - model: mean\n" in run("git", "show", "plain:conf/config.yaml", cwd=root).stdout
-        changed = set(run("git", "diff", "--name-only", "main", "plain", cwd=root).stdout.split())
+        assert "\n  - model: mean\n" in run("git", "show", "refs/heads/pair-2:conf/config.yaml", cwd=root).stdout
+        changed = set(run("git", "diff", "--name-only", "main", "refs/heads/pair-2", cwd=root).stdout.split())
         assert {"conf/config.yaml", "params.yaml", "dvc.lock", SCORES["test"]} <= changed
-        assert run("git", "diff", "--name-only", named["pair-2"].rev, "plain", cwd=root).stdout == "conf/config.yaml\n"
+        assert (
+            run("git", "diff", "--name-only", named["pair-2"].rev, "refs/heads/pair-2", cwd=root).stdout
+            == "conf/config.yaml\n"
+        )
 
     def test_push_and_pull(self, lab, tmp_path):
         """An experiment travels by git and S3, and its lock is what its code makes."""

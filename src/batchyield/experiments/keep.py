@@ -39,31 +39,28 @@ def keep_experiment(
 
     Raises:
         RevisionError: there is no such finished experiment.
-        ConflictError: the working tree has changes that are not the experiment's, the branch exists, or the lock is not
+        ConflictError: the working tree has changes that are in no experiment, the branch exists, or the lock is not
             what the branch builds.
         ParamsError: no choices in `conf/` give the experiment's params.
     """
     branch = branch or name
     if resolve_commit(f"refs/heads/{branch}", root):
         raise ConflictError(f"the branch {branch} exists", "name another one with --branch")
-    baselines = {b.rev: e for b in read_baselines(root, all_commits=True) if (e := b.named().get(name))}
-    before, found = next(iter(baselines.items()), ("", None))
+    baselines = read_baselines(root, all_commits=True)
+    before, found = next(((b.rev, e) for b in baselines if (e := b.named().get(name))), ("", None))
     if found is None or found.state != "success":
-        raise RevisionError(
-            f"there is no finished experiment {name!r}", "`batchyield experiments show --all` lists them"
-        )
+        remedy = "`batchyield experiments show --all` lists them"
+        raise RevisionError(f"there is no finished experiment {name!r}", remedy)
     revision = found.revs[0].rev
-    # What `dvc exp run` left in the workspace is in the experiment's commit; anything else would be lost.
-    changed = git("diff", "--name-only", "-z", "HEAD", cwd=root).split("\0")[:-1]
-    if lost := [path for path in changed if git("diff", "--name-only", revision, "--", path, cwd=root)]:
+    if lost := _unsaved(root, [e.revs[0].rev for b in baselines for e in b.named().values()]):
         remedy = "commit them, or put them aside with `git stash`"
-        raise ConflictError(f"the working tree has changes that are not those of {name}: {', '.join(lost)}", remedy)
+        raise ConflictError(f"the working tree has changes that are in no experiment: {', '.join(lost)}", remedy)
     was = git("rev-parse", "--abbrev-ref", "HEAD", cwd=root).strip()
     start = git("rev-parse", "HEAD", cwd=root).strip() if was == "HEAD" else was
     params = read_text_at(revision, hydra_params.PARAMS, root) or ""
     try:
         git("checkout", "-q", "-f", "-b", branch, before, cwd=root)
-        return _commit(name, branch, hydra_params.find_overrides(root, params), root, progress)
+        return _commit(name, revision, branch, hydra_params.find_overrides(root, params), root, progress)
     except BaseException:
         git("checkout", "-q", "-f", start, cwd=root)
         if resolve_commit(f"refs/heads/{branch}", root):
@@ -72,10 +69,19 @@ def keep_experiment(
         raise
 
 
-def _commit(name: str, branch: str, overrides: list[str], root: Path, progress: Callable[[str], None]) -> Kept:
+def _unsaved(root: Path, experiments: list[str]) -> list[str]:
+    """Return the changed files of the working tree, unless all are as `dvc exp run` left them for an experiment."""
+    changed = git("diff", "--name-only", "-z", "HEAD", cwd=root).split("\0")[:-1]
+    differing = [git("diff", "--name-only", rev, "--", *changed, cwd=root).split() for rev in experiments if changed]
+    return min(differing, key=len, default=changed)
+
+
+def _commit(
+    name: str, revision: str, branch: str, overrides: list[str], root: Path, progress: Callable[[str], None]
+) -> Kept:
     """Apply an experiment and commit it with its overrides in `conf/`."""
     progress(f"dvc exp apply {name}")
-    dvc("exp", "apply", name, cwd=root, quiet=True)
+    dvc("exp", "apply", revision, cwd=root, quiet=True)  # by name, DVC would take the branch if they are namesakes
     _restore_pin(root)
     files = hydra_params.write_overrides(root, overrides)
     progress(hydra_params.check_params(root))

@@ -31,5 +31,6 @@ def find_stale(root: Path = Path()) -> tuple[str, ...]:
     try:
         hydra_params.check_params(root)
     except ParamsError as error:
-        problems = (str(error).splitlines()[0], *problems)
+        problem, *_, remedy = str(error).splitlines()
+        problems = (f"{problem}: {remedy.strip()}", *problems)
     return problems
