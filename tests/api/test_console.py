@@ -63,7 +63,11 @@ def service(checkout, tmp_path_factory):
     """A service without keys, with batches `kept 0` to `kept 129` in its journal."""
     journal = tmp_path_factory.mktemp("journal") / "journal.sqlite"
     with Running(checkout, BATCHYIELD_JOURNAL=str(journal)) as running:
-        running.post("/v1/predictions/csv", content=text(sheet(130)).replace("batch", "kept"), headers={"content-type": "text/csv"})
+        running.post(
+            "/v1/predictions/csv",
+            content=text(sheet(130)).replace("batch", "kept"),
+            headers={"content-type": "text/csv"},
+        )
         yield running
 
 

@@ -61,6 +61,9 @@ class CrossValidation(msgspec.Struct, frozen=True):
 METRICS: tuple[Metric, ...] = CARD_METRICS
 """All metrics: to add one, add a row. Gate, report, charts, replays and confidence intervals take them from here."""
 
+SQUARED = {metric.name for metric in METRICS if metric.unit == "target²"}
+"""Metrics that the files have in 1e-4."""
+
 BETTER = {metric.name: metric.better for metric in METRICS if metric.better is not None}
 
 
@@ -95,7 +98,8 @@ def estimates_in_file_units(estimates: Mapping[str, Estimate]) -> dict[str, Esti
 
 
 def _in_file_unit(name: str, value: float) -> float:
-    return round(value * SCORE_FACTOR, SCORE_DECIMALS) if name.startswith("score") else value
+    squared = name.partition("_")[0] in SQUARED  # score_spread and score_lost are differences of scores
+    return round(value * SCORE_FACTOR, SCORE_DECIMALS) if squared else value
 
 
 def draw_resamples(rows: int, resamples: int, seed: int) -> npt.NDArray[np.int64]:

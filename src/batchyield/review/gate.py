@@ -13,8 +13,9 @@ from typing import Any
 import msgspec
 
 from batchyield.errors import ConfigError
-from batchyield.modelling.metrics import BETTER
+from batchyield.modelling.metrics import BETTER, METRICS
 from batchyield.modelling.params import Bounds, Change, Gate
+from batchyield.plant.table import TARGET
 from batchyield.review.paired_bootstrap import PairedMetrics
 from batchyield.serving.lockfile import raise_if_conflict
 
@@ -31,16 +32,13 @@ OVERRIDE = "gate-override"
 STALE = "the figures are not this change's"
 CURE = "run `dvc repro`, and commit dvc.lock and data/metrics/"
 
-UNITS: dict[str, tuple[float, str, int]] = {
-    "score": (1, "1e-4", 2),
-    "score_spread": (1, "1e-4", 2),
-    "rmse": (100, "points", 2),
-    "mae": (100, "points", 2),
-    "bias": (100, "points", 2),
-    "width": (100, "points", 2),
-    "coverage": (100, "%", 1),
-    "r2": (1, "", 3),
+UNIT_TEXTS = {
+    "target": (TARGET.factor, "points", 2),
+    "target²": (1.0, "1e-4", 2),
+    "share": (100.0, "%", 1),
+    "": (1.0, "", 3),
 }
+UNITS = {metric.name: UNIT_TEXTS[metric.unit] for metric in METRICS} | {"score_spread": UNIT_TEXTS["target²"]}
 """Metric, as the files have it -> factor, unit and decimals of its text; a point is a hundredth of a yield of 1."""
 
 
