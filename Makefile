@@ -51,6 +51,9 @@ demo: setup ## rebuild everything from a bare clone, verify it and serve it; Ctr
 test: setup ## run all tests
 	@python -m pytest --numprocesses auto --dist worksteal
 
+workflows: setup ## run the files in .github/workflows/ by act, every case of a pull request, a push and a release
+	@WORKFLOW_RUNS=all python -m pytest tests/suite/test_workflow_runs.py
+
 environments: setup ## test the service, the client and the wheel in separate environments: make environments [SESSION=tests-3.12]
 	@nox $(if $(SESSION),--session $(SESSION))
 
@@ -109,6 +112,7 @@ pr-number: # writes the number of the pull request, $PR_NUMBER, beside its repor
 	@mkdir -p $(REVIEW) && printf '%s\n' "$$PR_NUMBER" > $(REVIEW)/number
 
 comment-target: # validates the artifact of an untrusted run and writes the pull request's number to $GITHUB_OUTPUT
+	@[ -s $(REVIEW)/report.md ] || printf '## ⚠️ The review ended without a report\n\n%s\n' "Its run says why: $$RUN_URL" > $(REVIEW)/report.md
 	@PYTHONPATH=src $(PYTHON) -m batchyield.review.comment_target $(REVIEW)
 
 tune: setup ## search for better hyperparameters; can be interrupted and resumed: make tune [SPACE=conf/search/line_boosting.yaml]

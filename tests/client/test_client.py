@@ -148,6 +148,15 @@ def test_the_model_and_whether_it_is_ready_are_told(client):
     assert client.ready().md5 == model.md5 == client.predict([{}]).model.md5
 
 
+def test_loopback_without_proxy(service, monkeypatch):
+    """A proxy in the environment is not used for a service on this machine, though NO_PROXY lacks 127.0.0.1."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "localhost")
+    with Client(service.url, KEY, retry=AT_ONCE) as direct:
+        assert direct.ready()
+
+
 def test_a_refusal_tells_each_place_in_what_was_given(client, lines):
     with pytest.raises(RefusedError, match=r"422 The input cannot be used: \$\.inputs\[10002\]\.A6") as raised:
         client.predict([{}] * (MAX_BATCHES + 2) + [{"A6": "hot"}])

@@ -14,7 +14,7 @@ WORKFLOWS = {file.name: yaml.safe_load(file.read_text()) for file in (ROOT / ".g
 
 
 def commands(workflow):
-    return [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
+    return [step["run"] for job in workflow["jobs"].values() for step in job.get("steps", ()) if "run" in step]
 
 
 @pytest.fixture(scope="module")

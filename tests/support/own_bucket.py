@@ -14,7 +14,7 @@ def own_s3(folder):
     """Yields a running server over `folder`, which has the bucket."""
     (folder / BUCKET).mkdir(parents=True)
     with embedded_s3.running(
-        embedded_s3.Server(folder, embedded_s3.free_port(), "TEAMKEY", "team secret 12")
+        embedded_s3.Server(folder, embedded_s3.free_port(), "TEAMKEY", "team-secret-12")
     ) as server:
         yield server
 

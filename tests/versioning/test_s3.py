@@ -9,7 +9,7 @@ from dvc.config import Config
 
 from batchyield.errors import ConfigError, ConflictError
 from batchyield.versioning import git
-from batchyield.versioning.storage import embedded_s3, remotes
+from batchyield.versioning.storage import demo_remote, embedded_s3, remotes
 
 OBJECT = b"1,2\n"
 
@@ -87,6 +87,15 @@ class TestServer:
             port = holder.getsockname()[1]
             with pytest.raises(ConflictError, match=rf"port {port} is taken.*\n.*S3_PORT"):
                 embedded_s3.launch(embedded_s3.Server(tmp_path, port, "plant", "open sesame 1234"))
+
+    def test_service_port_taken(self):
+        """A taken port of the service is named before anything is rebuilt."""
+        with socket.socket() as holder:
+            holder.bind((embedded_s3.HOST, 0))
+            holder.listen()
+            port = holder.getsockname()[1]
+            with pytest.raises(ConflictError, match=rf"port {port} cannot be had.*\n.*PORT={port + 1}"):
+                demo_remote.demo(None, embedded_s3.HOST, port)
 
     def test_repeated_start_and_stop(self, tmp_path):
         """Starting or stopping twice does nothing more."""

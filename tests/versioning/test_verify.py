@@ -29,6 +29,7 @@ def commit(root, message):
 def verified(root, *, code):
     done = run("batchyield", "pin", "verify", "--json", cwd=root, check=False)
     assert done.returncode == code, done.stdout + done.stderr
+    assert ("inputs that differ from the lock" in done.stderr) == (code == 1), "the JSON usually goes to a file"
     return json.loads(done.stdout)
 
 
