@@ -112,7 +112,7 @@ pr-number: # writes the number of the pull request, $PR_NUMBER, beside its repor
 	@mkdir -p $(REVIEW) && printf '%s\n' "$$PR_NUMBER" > $(REVIEW)/number
 
 comment-target: # validates the artifact of an untrusted run and writes the pull request's number to $GITHUB_OUTPUT
-	@[ -s $(REVIEW)/report.md ] || printf '## ⚠️ The review ended without a report\n\n%s\n' "Its run says why: $$RUN_URL" > $(REVIEW)/report.md
+	@[ -s $(REVIEW)/report.md ] || printf '## ⚠️ The review ended without a report\n\n%s\n' "Its run says why: $$RUN_URL. A fork's run cannot read a bucket: if the change has data that are in one only, push the branch to this repository." > $(REVIEW)/report.md
 	@PYTHONPATH=src $(PYTHON) -m batchyield.review.comment_target $(REVIEW)
 
 tune: setup ## search for better hyperparameters; can be interrupted and resumed: make tune [SPACE=conf/search/line_boosting.yaml]

@@ -185,7 +185,7 @@ def test_forgotten_repro(github, author, variables):
     assert done.jobs == {"review": "failure"}, done.log
     assert done.steps["make verification"] == "failure"
     assert "the lock was not made from this commit's inputs" in done.log
-    assert commented(github, author, done, head).startswith("## ❌")
+    assert not commented(github, author, done, head).startswith("## ✅")
 
 
 @nightly
@@ -204,8 +204,8 @@ def test_fork(github, author, variables):
 class TestNewData:
     def test_pull_request(self, github, author, variables, tmp_path):
         """New data, uploaded by `make new-data`: the comment compares them; a fork's comment says what it lacks."""
-        lines = (author / raw_data.DATA).read_text().splitlines(keepends=True)
-        (tmp_path / "new.csv").write_text("".join(lines[:-40]))
+        lines = (author / raw_data.DATA).read_bytes().splitlines(keepends=True)
+        (tmp_path / "new.csv").write_bytes(b"".join(lines[:-40]))
         run("git", "checkout", "-q", "-B", "data", "main", cwd=author)
         run("make", "new-data", f"FILE={tmp_path / 'new.csv'}", "VENV=.made", "--old-file=setup", cwd=author)
         head = commit(author, "data")
