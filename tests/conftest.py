@@ -36,6 +36,7 @@ def watched():
 
 
 HELD = watched()
+os.environ.pop(remotes.BUCKET_VARIABLE, None)  # the developer's bucket; the suite's remotes are its own
 
 
 @pytest.fixture(scope="session")
