@@ -31,6 +31,7 @@ IDENTITY = ("-c", "user.name=t", "-c", "user.email=t@localhost")
 
 
 def commit(root, subject):
+    run("git", "add", "data", cwd=root)  # a stage may write metrics that main has not committed yet
     run("git", *IDENTITY, "commit", "-qam", subject, cwd=root)
     return git.git("rev-parse", "HEAD", cwd=root).strip()
 
