@@ -146,7 +146,9 @@ def test_of_changes_at_the_same_time_none_is_lost(path):
     for thread in threads:
         thread.join()
     assert {key.name for key in read_keys(path)} == {f"k{n}" for n in range(20)}
-    assert [*path.parent.iterdir()] == [path]  # nothing is left beside it
+    trail = path.with_name("keys.audit")
+    assert {*path.parent.iterdir()} == {path, trail}  # nothing else is left beside it
+    assert len(trail.read_text().splitlines()) == 20
 
 
 times = st.datetimes(timezones=st.just(UTC))
@@ -177,3 +179,34 @@ def test_any_text_is_keys_or_a_refusal_that_repeats_no_secret(tmp_path_factory, 
     except ConfigError as error:
         message = str(error)
     assert not [line for line in text.splitlines() if len(line) > 16 and line in message]
+
+
+def test_audit_trail(key, path):
+    """Each change of the keys leaves a line with who made it, when, and which key; no line holds a key."""
+    _, token, _ = key("add", "line-3", "--scope", "predict", "--scope", "read")
+    key("rotate", "line-3")
+    key("revoke", "line-3")
+    trail = path.with_name("keys.audit")
+    lines = [json.loads(line) for line in trail.read_text().splitlines()]
+    assert [(line["action"], line["name"]) for line in lines] == [
+        ("keys add", "line-3"),
+        ("keys rotate", "line-3"),
+        ("keys revoke", "line-3"),
+    ]
+    assert lines[0]["added"].endswith(" predict+read")
+    assert lines[2]["removed"].count("predict+read") == 2
+    assert all(line["user"] and line["host"] and datetime.fromisoformat(line["time"]) for line in lines)
+    assert token not in trail.read_text()
+    assert stat.S_IMODE(trail.stat().st_mode) == 0o600
+
+
+def test_audit_trail_is_needed(key, path):
+    """A change that cannot be recorded is not made."""
+    key("add", "line-3", "--scope", "predict")
+    before = path.read_bytes()
+    trail = path.with_name("keys.audit")
+    trail.unlink()
+    trail.mkdir()
+    code, _, message = key("revoke", "line-3")
+    assert (code, path.read_bytes()) == (2, before)
+    assert "the audit trail" in message

@@ -78,6 +78,12 @@ def test_deploy_and_rollback(checkout, capfd):
         assert main(["deploy", "rollback", "2.0.0~0"]) == 2
         assert main(["deploy", "rollback", "HEAD~2"]) == 0
         assert httpx.get(f"{running.url}/v1/model").json()["version"] == "2.0.0"
+    trail = [json.loads(line) for line in (checkout / ".serving/audit.jsonl").read_text().splitlines()]
+    actions = [line["action"] for line in trail]
+    assert actions == ["deploy", "shadow", "shadow", "rollback", actions[4]]
+    assert "version 2.0.0" in trail[0]["model"]
+    assert (trail[2]["model"], trail[3]["before"]) == ("none", trail[0]["model"])
+    assert all(line["user"] and line["host"] and line["time"] for line in trail)
     assert {reply.status for reply in load.replies} == {200}
     assert {reply.answer for reply in load.replies} <= {0.9, 0.9625}
 
@@ -103,6 +109,9 @@ def test_worker_refuses(checkout, capfd):
         assert "model.onnx: is not the pinned file" in output
         assert httpx.get(f"{running.url}/v1/model").json()["refused"] == []
         assert models.desired().serving is None
+        refused = json.loads((checkout / ".serving/audit.jsonl").read_text().splitlines()[-1])
+        assert (refused["action"], refused["model"]) == ("deploy refused", "none")
+        assert "is not the pinned file" in refused["reason"]
         assert main(["deploy", "start", "HEAD~2"]) == 0, "the store is mended by the next deployment"
 
 

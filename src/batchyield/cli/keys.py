@@ -29,7 +29,8 @@ def add_commands(program: Parser) -> None:
     for parser in (add, listing, rotate, revoke):
         parser.add_argument("--file", type=Path, help=f"file of the keys (the value of {VARIABLE})")
         add_json_option(parser)
-    add.add_argument("--scope", required=True, metavar="SCOPE,…", help="predict, read (model and metrics), admin (all)")
+    about = "predict, read (model and metrics), admin (all)"
+    add.add_argument("--scope", required=True, action="append", metavar="SCOPE,…", help=about)
     add.add_argument("--expires", type=_time, metavar="DATE", help="when it expires, in UTC: 2027-01-01")
     rotate.add_argument("--grace", type=_duration, metavar="TIME", help="validity of the old key: 90s, 30m, 24h, 7d")
     revoke.add_argument("--key", default="", metavar="DIGITS", help="beginning of its hash, as `keys list` shows it")
@@ -39,7 +40,7 @@ def _add(options: argparse.Namespace) -> None:
     from batchyield.serving.auth import api_keys
 
     path = _file(options)
-    token = api_keys.add_key(path, options.name, options.scope.split(","), options.expires)
+    token = api_keys.add_key(path, options.name, ",".join(options.scope).split(","), options.expires)
     print(f"{options.name}: {path} holds only the hash of this key, so store it now", file=sys.stderr)
     print_result({"name": options.name, "key": token}, options, lambda _: token)
 

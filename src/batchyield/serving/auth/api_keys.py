@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import re
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -21,6 +21,7 @@ import msgspec
 
 from batchyield.errors import ConfigError, ConflictError
 from batchyield.files import exclusive_lock, write_atomic
+from batchyield.serving.audit_trail import record_change
 
 PREDICT, OUTCOMES, READ, ADMIN = "predict", "outcomes", "read", "admin"
 SCOPES = (PREDICT, OUTCOMES, READ, ADMIN)
@@ -130,7 +131,7 @@ def read_keys(path: Path) -> list[ApiKey]:
 def add_key(path: Path, name: str, scopes: Sequence[str], expires: datetime | None = None) -> str:
     """Create a key, write its hash to the file and return the key; raise ConflictError if the name has one."""
     token = new_token()
-    with _changing(path) as keys:
+    with _changing(path, "keys add", name) as keys:
         if any(key.name == name for key in keys):
             raise ConflictError(f"{name} has a key in {path}", f"run `batchyield keys rotate {name}` for another one")
         try:
@@ -143,7 +144,7 @@ def add_key(path: Path, name: str, scopes: Sequence[str], expires: datetime | No
 
 def revoke_key(path: Path, name: str, start: str = "") -> list[ApiKey]:
     """Remove the keys of a name, or only the one whose hash begins with `start`; return those removed."""
-    with _changing(path) as keys:
+    with _changing(path, "keys revoke", name) as keys:
         found = _keys_of(path, keys, name, start)
         keys[:] = [key for key in keys if key not in found]
     return found
@@ -155,7 +156,7 @@ def rotate_key(path: Path, name: str, grace: timedelta | None = None) -> tuple[s
     `grace` limits how long the older keys stay valid; None: until they expire or are revoked.
     """
     token = new_token()
-    with _changing(path) as keys:
+    with _changing(path, "keys rotate", name) as keys:
         older = _keys_of(path, keys, name)
         if grace is not None:
             end = datetime.now(UTC).replace(microsecond=0) + grace
@@ -196,12 +197,19 @@ def _explain(content: bytes, error: msgspec.DecodeError) -> str:
     return f"line {line}: {_BYTE.sub('', reason)}"
 
 
+def _describe(keys: Iterable[ApiKey]) -> str:
+    return ", ".join(sorted(f"{key.id} {'+'.join(key.scopes)}" for key in keys))
+
+
 @contextlib.contextmanager
-def _changing(path: Path) -> Iterator[list[ApiKey]]:
-    """Yield the keys for changes and rewrite the file atomically; locks out other commands."""
+def _changing(path: Path, action: str, name: str) -> Iterator[list[ApiKey]]:
+    """Yield the keys for changes, record who made them, and rewrite the file atomically; locks out other commands."""
     path = path.resolve()  # a link stays a link
     path.parent.mkdir(parents=True, exist_ok=True)
     with exclusive_lock(path.parent):
         keys = read_keys(path) if path.exists() else []
+        before = {*keys}
         yield keys
+        facts = {"added": _describe({*keys} - before), "removed": _describe(before - {*keys})}
+        record_change(path.with_name(f"{path.name}.audit"), action, name=name, **facts)
         write_atomic(path, encode_keys(keys), 0o600)

@@ -9,11 +9,14 @@ from pathlib import Path
 import msgspec
 
 from batchyield.errors import ArtifactError, ConfigError, ConflictError, WriteError
+from batchyield.serving.audit_trail import record_change
 from batchyield.serving.deployment.model_store import Deployment, DesiredState, ModelStore
 from batchyield.serving.deployment.worker_registry import WorkerStatus, live_workers
 
 MAX_HISTORY = 20
 POLL_SECONDS = 0.05
+AUDIT_FILE = "audit.jsonl"
+"""In the directory of the store: who changed what serves, and when."""
 
 
 class Rollout(msgspec.Struct, frozen=True):
@@ -61,7 +64,7 @@ def deploy(models: ModelStore, deployment: Deployment, wait: float) -> Rollout:
             before = models.add(Path(before.directory), copy)
         except ArtifactError:
             before = None
-    rollout = _roll_out(models, serving=deployment, wait=wait)
+    rollout = _roll_out(models, "deploy", serving=deployment, wait=wait)
     if not rollout.problem and before and before != deployment:
         models.set_history((*models.history(), before)[-MAX_HISTORY:])
     return rollout
@@ -73,7 +76,7 @@ def rollback(models: ModelStore, wait: float) -> Rollout:
     if not history:
         remedy = "name one: `batchyield deploy rollback REVISION`"
         raise ConfigError(f"{models.root} has no record of a previous model", remedy)
-    rollout = _roll_out(models, serving=history[-1], wait=wait)
+    rollout = _roll_out(models, "rollback", serving=history[-1], wait=wait)
     if not rollout.problem:
         models.set_history(history[:-1])
     return rollout
@@ -81,19 +84,23 @@ def rollback(models: ModelStore, wait: float) -> Rollout:
 
 def set_shadow(models: ModelStore, deployment: Deployment | None, wait: float) -> Rollout:
     """Make every worker run a model as the shadow, or no model; `wait` as for `deploy`."""
-    return _roll_out(models, shadow=deployment, wait=wait)
+    return _roll_out(models, "shadow", shadow=deployment, wait=wait)
 
 
-def _roll_out(models: ModelStore, wait: float, **changes: Deployment | None) -> Rollout:
+def _roll_out(models: ModelStore, action: str, wait: float, **changes: Deployment | None) -> Rollout:
     try:
         before = models.desired()
     except ArtifactError:
         before = DesiredState(serving=models.last_known_good())  # desired.json is unreadable
     revision = max([before.revision, *(status.desired_revision for status in live_workers(models.workers))]) + 1
     desired = msgspec.structs.replace(before, revision=revision, **changes)
+    ((role, deployment),) = changes.items()
+    now, then = (str(deployment or "none") for deployment in (deployment, getattr(before, role)))
+    record_change(models.root / AUDIT_FILE, action, model=now, before=then)
     models.set_desired(desired)
     problem = _wait(models, desired, wait, *changes) if wait else ""
     if problem:
+        record_change(models.root / AUDIT_FILE, f"{action} refused", model=then, before=now, reason=problem)
         restored = msgspec.structs.replace(before, revision=revision + 1)
         models.set_desired(restored)
         _wait(models, restored, wait, *changes)
