@@ -1,5 +1,10 @@
 """Journals for the tests: a new one in each kind of database, and the checkout of a service that writes it."""
 
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
 import pytest
 from support.journal_database import database, opened
 from support.service import make_checkout
@@ -29,3 +34,19 @@ def url(request, tmp_path):
 def store(url):
     with opened(url) as store:
         yield store
+
+
+@pytest.fixture
+def small_disk():
+    """A disk of 16 MB, which any user may write."""
+    disk = Path(tempfile.mkdtemp(prefix="batchyield-disk-"))
+    # Above 4 MiB the log is moved into the file; on a smaller disk a long load would fill the disk by the log itself.
+    command = ["mount", "-t", "tmpfs", "-o", "size=16m,mode=777", "tmpfs", disk]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
+        disk.rmdir()
+        pytest.skip("only root may mount a small disk")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
+        disk.rmdir()

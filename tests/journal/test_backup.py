@@ -2,10 +2,11 @@
 
 import json
 import sqlite3
+import time
 
 import pytest
 from support.journal_database import append, database, entry, opened, rows_of
-from support.service import client_of
+from support.service import START_SECONDS, client_of
 
 from api.openapi.examples import INPUTS
 from batchyield.cli.__main__ import main
@@ -132,3 +133,21 @@ def test_commands(checkout, url, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out.split("\n", 1)[1]) == {"predictions": 2, "outcomes": 0, "corrections": 0}
     assert main(["journal", "status", "--journal", str(new)]) == 0
     assert newest_revision() in capsys.readouterr().out
+
+
+def test_damaged_journal(checkout, tmp_path, capsys):
+    """A damaged file is moved away while the service runs, which starts a new one; a backup brings back the rest."""
+    journal, backup = tmp_path / "journal.sqlite", tmp_path / "backup.sqlite"
+    with client_of(checkout, journal=str(journal)) as client:
+        assert client.post("/v1/predictions", json=INPUTS).status_code == 200
+        assert main(["journal", "backup", str(backup), "--journal", str(journal)]) == 0
+        for file in tmp_path.glob("journal.sqlite*"):
+            file.rename(tmp_path / f"away-{file.name}")
+        deadline = time.monotonic() + START_SECONDS
+        while client.post("/v1/predictions", json=INPUTS).status_code == 503:
+            assert time.monotonic() < deadline
+        assert len(rows_of(journal)) == 2
+        assert main(["journal", "restore", str(backup), "--journal", str(journal)]) == 0
+        assert client.post("/v1/predictions", json=INPUTS).status_code == 200
+    assert len(rows_of(journal)) == 6
+    assert "added 2 predictions" in capsys.readouterr().out

@@ -560,8 +560,12 @@ def test_commands(checkout, url, capsys):
     assert exported[1]["B9"] == MISTYPED["B9"]
     assert main(["journal", "export", "--journal", url, "--until", "1d"]) == 0
     assert capsys.readouterr().out == ""
-    assert main(["journal", "prune", "--journal", url, "--before", "2100-01-01"]) == 0
-    assert capsys.readouterr().out == "removed 2 predictions\n"
+    prune = ["journal", "prune", "--journal", url, "--before", "2100-01-01"]
+    assert main([*prune, "--dry-run"]) == 0
+    would = capsys.readouterr().out
+    assert would.startswith("would remove 2 predictions, ")
+    assert main(prune) == 0
+    assert capsys.readouterr().out == would.replace("would remove", "removed")
 
 
 def test_commands_without_journal(tmp_path, capsys, monkeypatch):

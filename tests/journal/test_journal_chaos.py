@@ -5,7 +5,6 @@ import os
 import resource
 import signal
 import sqlite3
-import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,16 +12,11 @@ from pathlib import Path
 import httpx
 import pytest
 from support.journal_database import Load, database, lost, rows_of
-from support.service import START_SECONDS, Running, make_checkout
+from support.service import START_SECONDS, Running
 
 from api.openapi.examples import INPUTS
 
 NOT_JOURNALLED = (503, "not-journalled", True)
-
-
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory):
-    return make_checkout(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture
@@ -150,18 +144,6 @@ def test_file_size_limit(checkout, tmp_path):
             lambda: resource.prlimit(pid, resource.RLIMIT_FSIZE, (2**16, resource.RLIM_INFINITY)),
             lambda: resource.prlimit(pid, resource.RLIMIT_FSIZE, no_limit),
         )
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    # Above 4 MiB the log is moved into the file; on a smaller disk a long load would fill the disk by the log itself.
-    command = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", disk]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("only root may mount a small disk")
-    yield disk
-    subprocess.run(["umount", "--lazy", disk], check=True)
 
 
 def test_full_disk(checkout, small_disk):

@@ -31,6 +31,7 @@ def add_commands(program: Parser) -> None:
     about = "Delete predictions and outcomes that are older than a time."
     prune = journal.add("prune", _prune, about, "--before 90d", json=True)
     prune.add_argument("--before", required=True, metavar="TIME", help=TIME_HELP)
+    prune.add_argument("--dry-run", action="store_true", help="only report what would be deleted")
 
     about = "Write the journalled predictions to standard output, oldest first."
     export = journal.add("export", _export, about, "--since 1d --format csv")
@@ -116,11 +117,15 @@ def _upgrade(options: argparse.Namespace) -> None:
 
 def _prune(options: argparse.Namespace) -> None:
     from batchyield.journal.export import parse_time
-    from batchyield.journal.retention import prune
+    from batchyield.journal.retention import count_aged, prune
 
-    with open_journal(options, writes=True) as store:
-        removed = prune(store, parse_time(options.before))
-    print_result({"removed": removed}, options, lambda _: f"removed {removed} predictions")
+    before = parse_time(options.before)
+    with open_journal(options, writes=not options.dry_run) as store:
+        aged = count_aged(store, before)
+        removed = 0 if options.dry_run else prune(store, before)
+    text = f"{aged.predictions} predictions, {aged.outcomes} outcomes, {aged.corrections} corrections"
+    verb = "would remove" if options.dry_run else "removed"
+    print_result({"removed": removed, "aged": aged}, options, lambda _: f"{verb} {text}")
 
 
 def _export(options: argparse.Namespace) -> None:

@@ -54,6 +54,8 @@ _BY_MESSAGE = (
     ("password authentication failed", _BY_SQLSTATE["28P01"]),
     ("unsupported startup parameter", _BY_SQLSTATE["08P01"]),
     ("does not exist", "create the role and the database that the URL names, then run `batchyield journal upgrade`"),
+    ("Is the server running", "start the database server, or correct the URL"),
+    ("timeout expired", "start the database server, or correct the URL"),
     ("Connection refused", "start the database server, or correct the URL"),
 )
 """Remedies by a part of the message: SQLite's, and PostgreSQL's while connecting, which have no SQLSTATE."""

@@ -4,7 +4,8 @@ import contextlib
 import time
 from collections.abc import Callable
 
-from sqlalchemy import Column, Table, delete, select
+import msgspec
+from sqlalchemy import Column, Table, delete, func, select
 
 from batchyield.journal.database import Database
 from batchyield.journal.queries import read_batch_ids, select_answers, split_ids
@@ -16,6 +17,26 @@ WAL_BYTES, MAX_WAL_BYTES = 4 * 2**20, 256 * 2**20
 """Size of the log that starts a checkpoint, and size at which writers wait until it is emptied."""
 
 AGED_TABLES: tuple[tuple[Table, str], ...] = ((correction, "id"), (outcome, "batch"))
+
+
+class AgedRows(msgspec.Struct, frozen=True):
+    """Numbers of rows that are older than a time."""
+
+    predictions: int
+    outcomes: int
+    corrections: int
+
+
+def count_aged(database: Database, before_us: int) -> AgedRows:
+    """Return what `prune` would delete: rows before a time, microseconds since 1970, UTC."""
+    counts = (func.coalesce(func.sum(answer.c.batches), 0), func.count(), func.count())
+    with database.read_transaction() as connection:
+        return AgedRows(
+            *(
+                connection.execute(select(count).select_from(table).where(table.c.at < before_us)).scalar_one()
+                for table, count in zip((answer, outcome, correction), counts, strict=True)
+            )
+        )
 
 
 def prune(database: Database, before_us: int, should_continue: Callable[[], bool] = lambda: True) -> int:
