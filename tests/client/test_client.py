@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import termios
+import threading
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -18,7 +19,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.service import ROOT, Running, environment, linear_onnx, make_checkout, python_of
+from support.service import ROOT, START_SECONDS, Running, environment, linear_onnx, make_checkout, python_of
 from support.service import batches as made
 
 from api.openapi.examples import BATCH, INPUTS, MISTYPED, sheet
@@ -226,6 +227,52 @@ def test_the_same_calls_can_be_awaited(service, client, lines):
     expected += [client.record_outcomes([Outcome("sent before", 0.9)]), client.model()]
     expected += [client.ready(), client.predict_one(BATCH), list(client.score_csv(few))]
     assert asyncio.run(ask()) == expected
+
+
+def test_files_are_read_beside_the_event_loop(tmp_path, lines, service):
+    """While a slow file is read, the event loop goes on."""
+    few = b"".join(lines.splitlines(keepends=True)[:3])
+    runs = threading.Event()
+
+    def write(pipe):
+        with pipe.open("wb") as file:
+            file.write(few if runs.wait(START_SECONDS) else b"the event loop was blocked")
+
+    async def ask(call):
+        pipe = tmp_path / call.__name__
+        os.mkfifo(pipe)
+        writer = threading.Thread(target=write, args=(pipe,))
+        writer.start()
+        pending = asyncio.create_task(call(pipe))
+        while not pending.done() and not runs.is_set():
+            await asyncio.sleep(0)
+            runs.set()
+        answer = await pending
+        writer.join()
+        runs.clear()
+        return answer
+
+    async def both():
+        async with AsyncClient(service.url, KEY) as client:
+
+            async def score(path):
+                return [part async for part in client.score_csv(path)]
+
+            async def predict(path):
+                return await client.predict_csv(path)
+
+            return await ask(predict), await ask(score)
+
+    predictions, parts = asyncio.run(both())
+    assert len(predictions.predictions) == 2
+    assert b"".join(parts).count(b"\n") == 3
+
+
+@pytest.mark.parametrize("wrong", [{"attempts": 0}, {"first_wait": -1.0}, {"longest_wait": -1.0}])
+def test_wrong_retry_policy(wrong):
+    """A policy without an attempt, or with a negative wait, is refused where it is made."""
+    with pytest.raises(ValueError, match="expected"):
+        Retry(**wrong)
 
 
 def test_both_clients_have_the_same_calls():

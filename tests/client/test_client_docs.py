@@ -17,7 +17,7 @@ COMMANDS = [line for kind, text in SNIPPETS if kind == "sh" for line in text.spl
 PRINTED = [
     "a 0.9 0.86875 0.93125 []\nb 0.5 0.46875 0.53125 ['B9']\nTrue\n",
     "True\nid,yield,lower,upper\nsample_1,0.9,0.86875,0.93125\nsample_2,0.92,0.88875,0.95125\n",
-    "422 invalid-input True\n['$.inputs[1].A6: Expected `float | null`, got `str`']\n",
+    "422 invalid-input True\n['$.inputs[1].A6: expected a number or null, got text']\n",
     "[('a', 'recorded', True), ('z', 'recorded', False)] 1 1\n",
 ]
 

@@ -1,7 +1,8 @@
 """The blocking and the asynchronous client, which make the same calls."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
@@ -26,9 +27,11 @@ def _call(
 
 def _async_call(
     call: Callable[Concatenate[Endpoints, Parameters], RequestFlow[Result]],
+    reads_file: bool = False,
 ) -> Callable[Concatenate["AsyncClient", Parameters], Coroutine[Any, Any, Result]]:
     async def awaited(self: "AsyncClient", /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-        return await self._run(call(self._calls, *args, **kwargs))
+        flow = partial(call, self._calls, *args, **kwargs)
+        return await self._run(await asyncio.to_thread(flow) if reads_file else flow())
 
     update_wrapper(awaited, call)
     return awaited
@@ -124,13 +127,14 @@ class AsyncClient:
     predict = _async_call(Endpoints.predict)
     predict_one = _async_call(Endpoints.predict_one)
     explain = _async_call(Endpoints.explain)
-    predict_csv = _async_call(Endpoints.predict_csv)
+    predict_csv = _async_call(Endpoints.predict_csv, reads_file=True)
     record_outcomes = _async_call(Endpoints.record_outcomes)
     model = _async_call(Endpoints.model)
     ready = _async_call(Endpoints.ready)
 
     async def score_csv(self, source: Source) -> AsyncIterator[bytes]:
-        for flow in self._calls.score_csv(source):
+        flows = self._calls.score_csv(source)
+        while (flow := await asyncio.to_thread(next, flows, None)) is not None:  # it reads the file
             yield await self._run(flow)
 
     score_csv.__doc__ = Endpoints.score_csv.__doc__

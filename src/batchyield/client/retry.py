@@ -31,11 +31,18 @@ class Retry(msgspec.Struct, frozen=True):
         first_wait: seconds before the second attempt; doubles with each further one, minus a random share up to half
             (jitter), so that many clients do not retry at the same time.
         longest_wait: maximum wait in seconds; a longer `Retry-After` of the service raises at once.
+
+    Raises:
+        ValueError: there would be no attempt, or a wait is negative.
     """
 
     attempts: int = 4
     first_wait: float = 0.5
     longest_wait: float = 30.0
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1 or self.first_wait < 0 or self.longest_wait < 0:
+            raise ValueError("attempts: expected 1 or more; first_wait, longest_wait: expected 0 or more seconds")
 
     def options(self) -> dict[str, Any]:
         """Return the arguments of `tenacity.Retrying` and `AsyncRetrying`; the last failure is raised unchanged."""
