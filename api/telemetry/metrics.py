@@ -1,16 +1,18 @@
 """The service's Prometheus metrics: of requests, journal and log, of predictions, and of models."""
 
 import os
+import shutil
 import threading
 import time
 from collections import Counter as Tally
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client import multiprocess as of_all_workers
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
@@ -155,6 +157,23 @@ class ModelMetrics:
         observe = self._difference.labels(*pair).observe
         for difference in differences:
             observe(difference)
+
+
+class JournalDisk(Collector):
+    """Free space and size of the disk of the journal's file, read whenever Prometheus scrapes."""
+
+    def __init__(self, file: Path) -> None:
+        self._directory = file.parent
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield the gauges; none while the journal's folder is missing."""
+        try:
+            usage = shutil.disk_usage(self._directory)
+        except OSError:
+            return
+        about = "of the disk of the journal's file"
+        yield GaugeMetricFamily("batchyield_journal_disk_free_bytes", f"free space {about}", value=usage.free)
+        yield GaugeMetricFamily("batchyield_journal_disk_bytes", f"size {about}", value=usage.total)
 
 
 class Metrics:

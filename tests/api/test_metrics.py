@@ -1,15 +1,13 @@
 """The metrics at `GET /metrics`."""
 
+import re
+import shutil
+
 import pytest
 from prometheus_client import CONTENT_TYPE_LATEST
-from support.service import client_of, make_checkout
+from support.service import client_of
 
 from api.openapi.examples import BATCH, INPUTS, MISTYPED, sheet
-
-
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory):
-    return make_checkout(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture
@@ -63,3 +61,13 @@ def test_model_info(client):
     facts = {name: model[name] for name in ("name", "version", "revision", "md5")}
     assert counted(client, "batchyield_model_info", **facts) == 1
     assert client.get("/metrics").headers["content-type"] == CONTENT_TYPE_LATEST
+
+
+def test_journal_disk(client, checkout):
+    """The free space of the disk of the journal's file is a metric, which an alert watches."""
+    usage = shutil.disk_usage(checkout)
+    text = client.get("/metrics").text
+    (size,) = re.findall(r"^batchyield_journal_disk_bytes (\S+)$", text, re.MULTILINE)
+    (free,) = re.findall(r"^batchyield_journal_disk_free_bytes (\S+)$", text, re.MULTILINE)
+    assert float(size) == usage.total
+    assert 0 <= float(free) <= float(size)

@@ -10,6 +10,7 @@ from support.monitored_plant import MINUTES, START, coming, journal, make_plant,
 
 from batchyield.cli.__main__ import main
 from batchyield.journal.migrate import ensure_schema
+from batchyield.monitoring.report import narrative
 from batchyield.plant.batch import READING_NAMES
 from batchyield.review.journal_replay import open_candidate
 
@@ -146,3 +147,9 @@ def test_without_the_extra(report, model, monkeypatch, capsys):
         monkeypatch.delitem(sys.modules, f"batchyield.monitoring.report.{name}")
     assert report(lambda *_: None)[0] != 0
     assert "batchyield[report]" in capsys.readouterr().err
+
+
+def test_small_figures():
+    """A difference that rounds to nothing has no sign, and a short time has a unit in which it is not zero."""
+    assert [narrative.points(x) for x in (-0.00001, -0.0123, 0.0)] == ["0.00 points", "-1.23 points", "0.00 points"]
+    assert [narrative.duration(x) for x in (0.4, 90, 5400)] == ["0.4 seconds", "1.5 minutes", "1.5 hours"]

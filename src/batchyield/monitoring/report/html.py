@@ -20,6 +20,7 @@ def render_page(data: ReportData) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
         "percent": narrative.percent, "points": narrative.points, "number": narrative.number,
+        "duration": narrative.duration,
         "instant": lambda at_us: datetime.fromtimestamp(at_us / 1e6, UTC).strftime("%d %b %Y, %H:%M UTC"),
         "interval": narrative.interval, "count": narrative.count, "p": _p_value, "coded": _mark_code,
     }  # fmt: skip

@@ -184,6 +184,14 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}\N{NARROW NO-BREAK SPACE}%"
 
 
+def duration(seconds: float) -> str:
+    """Format a time as seconds, minutes or hours."""
+    for unit, size in (("hours", 3600), ("minutes", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} seconds"
+
+
 def target(value: float) -> str:
     """Format a mean of the target with its unit."""
     return TARGET.shown(value, max(0, TARGET.decimals - 1)).replace(" ", "\N{NARROW NO-BREAK SPACE}")
@@ -191,9 +199,8 @@ def target(value: float) -> str:
 
 def points(difference: float) -> str:
     """Format a difference of targets in its unit, of percentages in points."""
-    return (
-        f"{difference * TARGET.factor:.{TARGET.decimals}f} {'points' if TARGET.unit == '%' else TARGET.unit}".rstrip()
-    )
+    value = round(difference * TARGET.factor, TARGET.decimals) + 0.0  # + 0.0: no "-0.00"
+    return f"{value:.{TARGET.decimals}f} {'points' if TARGET.unit == '%' else TARGET.unit}".rstrip()
 
 
 def number(value: float | None) -> str:
