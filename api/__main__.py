@@ -54,7 +54,9 @@ def _serve_release(options: argparse.Namespace) -> NoReturn:
         )
         raise SystemExit(2)
     names = ("model", "environment", "version", "host", "port", "workers")
-    arguments = [word for name in names if (value := getattr(options, name)) for word in (f"--{name}", str(value))]
+    arguments = [
+        word for name in names if (value := getattr(options, name)) is not None for word in (f"--{name}", str(value))
+    ]
     command = [sys.executable, "-m", "batchyield.cli", "deploy", "serve", *arguments]
     os.execv(sys.executable, command)  # noqa: S606 - our own fixed command
 

@@ -35,7 +35,7 @@ from api.routes.session import session_routes
 from api.routes.workbooks import workbook_routes
 from api.settings import Settings, read_settings
 from api.telemetry.access_log import ServiceLog, open_log
-from api.telemetry.metrics import MULTIPROC_DIR
+from api.telemetry.metrics import MULTIPROC_DIR, JournalDisk
 from batchyield.errors import BatchyieldError
 
 
@@ -50,6 +50,8 @@ def create_app(settings: Settings, model: ServedModel | None = None, log: Servic
     service = Service(settings, model)
     metrics, keyring, watcher = service.metrics, Keyring(settings), DriftWatcher(service, settings)
     metrics.register(DriftGauges(watcher.last, watcher.enabled))
+    if service.journal.enabled and (file := service.journal.database.file) is not None:
+        metrics.register(JournalDisk(file))
     drain = Drain(settings.drain_seconds, lambda: metrics.models.ready.set(0))
     if log is not None:
         log.count_dropped(metrics.lines_dropped.inc)
@@ -80,7 +82,7 @@ def create_app(settings: Settings, model: ServedModel | None = None, log: Servic
     typed += [*session_routes(keyring), *page_routes()]
     app = Litestar(
         [*raw, *outcome_routes(service), *workbook_routes(service), *typed],
-        state=State({"document": cache(lambda: Page(build_document(typed), "application/json"))}),
+        state=State({"document": cache(lambda server: Page(build_document(typed, server), "application/json"))}),
         lifespan=[lifespan],
         exception_handlers={Exception: reraise},
         openapi_config=None,  # build_document describes the raw ASGI routes too

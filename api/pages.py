@@ -1,6 +1,7 @@
 """The console, the API reference and the OpenAPI document; the pages load nothing from other hosts."""
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ POLICY = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
+_LIST_ITEM = re.compile(r'(?:W/)?("[^"]*")')
+
 AnyRequest = Request[Any, Any, Any]
 
 
@@ -43,7 +46,8 @@ class Page:
         headers = self._headers | {"etag": f'"{self._tag}-{coding}"' if coding else f'"{self._tag}"'}
         if vary or self._compressible:
             headers["vary"] = ", ".join([*vary, *(["accept-encoding"] if self._compressible else [])])
-        if request.headers.get("if-none-match") == headers["etag"]:
+        known = request.headers.get("if-none-match", "")
+        if known.strip() == "*" or headers["etag"] in _LIST_ITEM.findall(known):
             return Response(b"", status_code=304, headers=headers, media_type=self._media_type)
         if coding:
             headers["content-encoding"] = coding
@@ -55,8 +59,8 @@ class Page:
 def page_routes() -> list[HTTPRouteHandler]:
     """Return the routes of the console, the API reference, their files, and the OpenAPI document.
 
-    The application's state provides the document as `document()`, which generates it, from these routes too, when it is
-    first requested.
+    The application's state provides the document as `document(server)`, which generates it, from these routes too, when
+    it is first requested; `server` is the service's URL relative to the document's.
     """
     console = _page(CONSOLE / "console.html")
     reference = _page(CONSOLE / "reference.html")
@@ -71,12 +75,12 @@ def page_routes() -> list[HTTPRouteHandler]:
     )
     def schema(request: AnyRequest) -> Response[dict[str, Any]]:
         wants_page = "text/html" in request.headers.get("accept", "")
-        page: Page = reference if wants_page else request.app.state.document()
+        page: Page = reference if wants_page else request.app.state.document(".")
         return page.respond(request, "accept")
 
     @get("/schema/openapi.json", sync_to_thread=True, **_describe_page("openapi", "This document"))
     def openapi(request: AnyRequest) -> Response[dict[str, Any]]:
-        page: Page = request.app.state.document()
+        page: Page = request.app.state.document("..")
         return page.respond(request)
 
     @get("/console/{name:path}", sync_to_thread=False, include_in_schema=False)

@@ -45,7 +45,7 @@ class ProblemKind(msgspec.Struct, frozen=True):
 
 
 _NO_NUMBER = Violation("$.inputs[0].A6 (line 1, column 18)", "NaN is not JSON; send null for a reading that is missing")
-_NO_READING = Violation("$.inputs[3].A6", "Expected `float | null`, got `str`")
+_NO_READING = Violation("$.inputs[3].A6", "expected a number or null, got text")
 _RETRY = ("Retry-After",)
 
 MALFORMED = ProblemKind(
@@ -200,7 +200,8 @@ def _of_litestar(error: HTTPException, scope: Any) -> RequestError:
     if status == METHOD_NOT_ALLOWED.status:
         path = scope["path"].rstrip("/") or "/"  # as the router does, which takes `/v1/model/` for `/v1/model`
         routes = [route for route in scope["litestar_app"].routes if route.path == path]
-        allowed = ", ".join(sorted({str(method) for route in routes for method in getattr(route, "methods", ())}))
+        methods = {str(method) for route in routes for method in getattr(route, "methods", ())}
+        allowed = ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods))
         detail = f"{scope['method']} is not possible here, only {allowed}"
         return RequestError(METHOD_NOT_ALLOWED, detail, headers={"allow": allowed})
     other = ProblemKind("refused", status, "The request is refused", "the framework refuses it", error.detail)

@@ -59,7 +59,7 @@ def serve(host: str, port: int, workers: int) -> None:
         if settings.bulk_slots is None:
             settings = msgspec.structs.replace(settings, bulk_slots=bulk_slots(memory_limit(), workers))
             os.environ[BULK_SLOTS] = str(settings.bulk_slots)  # for the workers, which do not know their number
-        with _shared_directory() if workers > 1 else contextlib.nullcontext():
+        with _shared_directory(workers):
             _serve(listener, settings, workers, log)
 
 
@@ -131,10 +131,10 @@ def _serve(listener: socket.socket, settings: Settings, workers: int, log: Servi
         freeze_garbage_collector()
         _listen(listener, model, log)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn shuts down first, then raises the signal again
-        uvicorn.Server(_config(app)).run(sockets=[listener])
+        uvicorn.Server(_config(app, settings)).run(sockets=[listener])
         return
     _listen(listener, model, log)
-    config = _config("api.app:from_environment", factory=True, workers=workers)
+    config = _config("api.app:from_environment", settings, factory=True, workers=workers)
     supervisor = Supervisor(config, sockets=[listener])
     supervisor.run()
     if any(process.exitcode == uvicorn.config.STARTUP_FAILURE for process in supervisor.processes):
@@ -158,7 +158,7 @@ class Supervisor(Multiprocess):
             logger.error("worker %d died: %s%s%s; another one takes its place", process.pid, end, held, cause)
 
 
-def _config(app: Any, **more: Any) -> uvicorn.Config:
+def _config(app: Any, settings: Settings, **more: Any) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=BoundedConnection,
@@ -169,6 +169,7 @@ def _config(app: Any, **more: Any) -> uvicorn.Config:
         access_log=False,  # our log has a line per request
         server_header=False,
         proxy_headers=False,  # the client's address is not used
+        timeout_keep_alive=settings.idle_seconds,
         timeout_graceful_shutdown=GRACE_SECONDS,
         timeout_worker_healthcheck=HEALTHCHECK_SECONDS,
         **more,
@@ -176,18 +177,25 @@ def _config(app: Any, **more: Any) -> uvicorn.Config:
 
 
 @contextlib.contextmanager
-def _shared_directory() -> Iterator[None]:
-    """Provide the directory in which workers share their counters and rates."""
+def _shared_directory(workers: int) -> Iterator[None]:
+    """Provide the directory in which workers share their counters and rates; a single worker needs none.
+
+    Raises:
+        ConfigError: the configured one cannot be used.
+    """
     if configured := os.environ.get(MULTIPROC_DIR):
         directory = Path(configured)
-        directory.mkdir(parents=True, exist_ok=True)
-        for leftover in (
-            *directory.glob("*.db"),
-            *directory.glob("*.requests"),
-            directory / RATE_FILE,
-            directory / SNAPSHOT_FILE,
-        ):
-            leftover.unlink(missing_ok=True)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            leftovers = (*directory.glob("*.db"), *directory.glob("*.requests"))
+            for leftover in (*leftovers, directory / RATE_FILE, directory / SNAPSHOT_FILE):
+                leftover.unlink(missing_ok=True)
+        except OSError as error:
+            problem = f"{MULTIPROC_DIR}={configured} cannot be used: {error.strerror}"
+            raise ConfigError(problem, "name a folder that the service may write, or unset the variable") from None
+        yield
+        return
+    if workers == 1:
         yield
         return
     with tempfile.TemporaryDirectory(prefix="batchyield-metrics-") as temporary:

@@ -44,12 +44,15 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=l
         linger_bytes: how much of a refused body is still read, so that the client receives the refusal.
         work_seconds: time limit for the processing of a large body.
         head_seconds: time limit for a client to send the head of a request.
+        idle_seconds: how long a connection stays open between two requests; longer than a proxy before it keeps one.
         max_connections: connections open at once, per worker.
         max_in_flight: requests processed at once, per worker.
         rate_limit: requests per second and key; 0: no limit.
         rate_limit_rows: batches per second and key; 0: no limit.
         rate_burst_seconds: capacity of a key's token buckets, as seconds of its rate.
         drain_seconds: how long the service still serves after SIGTERM while it reports not ready.
+        root_path: path below which a proxy serves this service without removing it, such as `/yield`.
+        cors_origins: origins, separated by commas, whose web pages may use this service; `*`: all.
         access_log: whether each request gets a line in the log.
         log_format: `json` or `console`; empty: `console` on a terminal, `json` elsewhere.
         api_key: a key that callers must send; it has all scopes.
@@ -76,12 +79,15 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=l
     linger_bytes: Annotated[int, Meta(ge=0)] = 64 * 2**20
     work_seconds: Annotated[float, Meta(gt=0)] = 30.0
     head_seconds: Annotated[float, Meta(gt=0)] = 10.0
+    idle_seconds: Annotated[int, Meta(ge=1)] = 80
     max_connections: Annotated[int, Meta(ge=1)] = 4096
     max_in_flight: Annotated[int, Meta(ge=1)] = 1024
     rate_limit: Annotated[float, Meta(ge=0)] = 0.0
     rate_limit_rows: Annotated[float, Meta(ge=0)] = 0.0
     rate_burst_seconds: Annotated[float, Meta(gt=0)] = 5.0
     drain_seconds: Annotated[float, Meta(ge=0, le=3600)] = 0.0
+    root_path: Annotated[str, Meta(pattern=r"^(/[A-Za-z0-9._~-]+)*$")] = ""
+    cors_origins: Annotated[str, Meta(pattern=r"^(\*|https?://[^,/]+/?( *, *https?://[^,/]+/?)*)?$")] = ""
     access_log: bool = True
     log_format: Literal["", "json", "console"] = ""
     api_key: str = ""

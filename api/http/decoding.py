@@ -51,6 +51,14 @@ BRACE = ord("{")
 UNKNOWN_FIELD = "Object contains unknown field `"
 
 
+TYPE = re.compile(r"`([a-z |]+)`")
+TYPE_NAMES = {
+    **{"float": "a number", "int": "a whole number", "str": "text", "bool": "true or false"},
+    **{"array": "a list", "object": "an object", "null": "null"},
+}
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
 def decode_batches(body: bytes) -> tuple[list[Batch], list[tuple[CellWarning, ...]] | None]:
     """Return the batches of the body `{"inputs": [...]}`, and their warnings if one has a reading that was removed.
 
@@ -59,14 +67,14 @@ def decode_batches(body: bytes) -> tuple[list[Batch], list[tuple[CellWarning, ..
     """
     if _braces(body) > MAX_BATCHES + 1 and _braces(STRING.sub(b"", body)) > MAX_BATCHES + 1:
         # The decoder checks the length only at the end, when millions of empty batches have filled the memory.
-        violation = Violation("$.inputs", f"Expected `array` of length <= {MAX_BATCHES}")
+        violation = Violation("$.inputs", f"expected a list of length <= {MAX_BATCHES}")
         raise RequestError(INVALID, str(violation), violation)
     try:
         return _request.decode(body).inputs, None
     except msgspec.ValidationError as error:
         if REMOVED and (decoded := _decode_removed(body)):
             return decoded
-        violations = _violations(body) or (_violation(error, "$"),)
+        violations = _violations(body) or (_violation(error, "$", '; send {"inputs": [...]}'),)
     except (ValueError, RecursionError) as error:
         violation = locate_syntax_error(body, error)
         raise RequestError(MALFORMED, f"the body is not JSON: {violation}", violation) from None
@@ -119,7 +127,7 @@ def _violations_of_batch(raw: bytes, first: msgspec.ValidationError, where: str)
     return violations or [_violation(first, where)]
 
 
-def _violation(error: msgspec.ValidationError, root: str) -> Violation:
+def _violation(error: msgspec.ValidationError, root: str, remedy: str = "") -> Violation:
     problem, _, path = str(error).rpartition(" - at `$")
     if not problem or (root != "$" and str(error).startswith(UNKNOWN_FIELD)):
         # A batch contains no objects, so what looks like a path is part of a field name that the caller chose.
@@ -129,8 +137,20 @@ def _violation(error: msgspec.ValidationError, root: str) -> Violation:
         name = problem.removeprefix(UNKNOWN_FIELD).removesuffix("`")
         similar = difflib.get_close_matches(name.upper(), READING_NAMES, n=1, cutoff=0.75)
         advice = f"did you mean {similar[0]}?" if similar else "see GET /schema for those there are"
+        if path == "$" and name in READING_NAMES:
+            advice = 'put each batch into `inputs`: {"inputs": [{...}]}'
         return Violation(f"{path}.{name}", f"unknown field; {advice}")
-    return Violation(path, problem)
+    return Violation(path, describe_problem(problem) + (remedy if path == "$" else ""))
+
+
+def describe_problem(problem: str) -> str:
+    """Return a problem that msgspec found, with JSON's types in words instead of Python's names."""
+
+    def name(types: re.Match[str]) -> str:
+        names = [TYPE_NAMES.get(part) for part in types[1].split(" | ")]
+        return " or ".join(filter(None, names)) if all(names) else types[0]
+
+    return TYPE.sub(name, problem[:1].lower() + problem[1:])
 
 
 def decode_upload(body: bytes, content_type: str) -> Sheet:
@@ -183,6 +203,8 @@ def locate_syntax_error(body: bytes, error: Exception) -> Violation:
     where = f"line {line}, column {column}"
     if at <= MAX_SEARCHED_BYTES and (place := _place(body[:at])):
         where = f"{place} ({where})"
+    if body.startswith(BYTE_ORDER_MARK):
+        return Violation(where, "the body begins with a byte order mark (BOM); send UTF-8 without one")
     # The decoder points behind the first letter of an invalid value.
     if literal := NOT_A_NUMBER.match(body, at) or NOT_A_NUMBER.match(body, max(0, at - 1)):
         return Violation(where, f"{literal[0].decode()} is not JSON; send null for a reading that is missing")

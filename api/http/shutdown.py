@@ -31,18 +31,20 @@ class Drain:
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Handle SIGTERM and SIGINT before uvicorn's own handlers while the block runs.
+        """Handle SIGTERM, SIGHUP and SIGINT before uvicorn's own handlers while the block runs.
 
         SIGTERM drains, then stops in order; a second one stops at once. SIGINT (Ctrl-C) stops in order without
         draining, a second one at once. A worker ignores a second SIGTERM, since its supervisor and an init system may
-        each send one.
+        each send one. SIGHUP, which a closed terminal sends, is as SIGTERM, unless it is ignored.
         """
         if threading.current_thread() is not threading.main_thread():
             yield  # embedded in a program that handles its own signals
             return
         loop = asyncio.get_running_loop()
         worker = multiprocessing.parent_process() is not None
-        numbers = (signal.SIGTERM, signal.SIGINT)
+        numbers = [signal.SIGTERM, signal.SIGINT]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup sets it
+            numbers.append(signal.SIGHUP)
         server_handlers: dict[int, Any] = {number: signal.getsignal(number) for number in numbers}
 
         def pass_on(number: int) -> None:
@@ -50,6 +52,7 @@ class Drain:
                 server_handlers[number](number, None)
 
         def on_signal(number: int, _frame: FrameType | None) -> None:
+            number = signal.SIGTERM if number == signal.SIGHUP else number
             if not self.draining:
                 self.draining = True
                 loop.call_soon_threadsafe(self._on_drain)

@@ -133,8 +133,15 @@ class AccessControl:
         self._keyring, self._limiter, self._max_in_flight = keyring, limiter, max_in_flight
         self.in_flight = 0
 
-    def authorize(self, path: str, headers: Mapping[bytes, bytes], method: str) -> str:
+    @property
+    def guarded(self) -> bool:
+        """Whether requests need a key."""
+        return self._keyring.guarded
+
+    def authorize(self, path: str, headers: Mapping[bytes, bytes], method: str, state: dict[str, Any]) -> str:
         """Return the name of the request's key, or an empty string where no keys are configured.
+
+        The name is the `caller` in the request's state, also if the key lacks a scope.
 
         Raises:
             RequestError: the request has no valid key, or its key lacks the scope of the path.
@@ -145,6 +152,7 @@ class AccessControl:
         if key is None:
             detail = "send a key as `Authorization: Bearer KEY` or `X-API-Key: KEY`"
             raise RequestError(UNAUTHORIZED, detail, headers={"www-authenticate": "Bearer"})
+        state["caller"] = key.name
         scopes = REQUIRED_SCOPES.get(path) or REQUIRED_SCOPES.get(path.rstrip("/"), (api_keys.ADMIN,))
         if method in SAFE_METHODS:
             scopes = READ_SCOPES.get(path.rstrip("/"), scopes)

@@ -14,6 +14,7 @@ from api.http.body import linger
 from api.http.shutdown import CLOSE, Drain
 from api.http.uvicorn_protocol import LIMITS_KEY, ConnectionLimits
 from api.middleware.authorization import PUBLIC_PATHS, REQUIRED_SCOPES, UNMETERED_PATHS, AccessControl, is_public
+from api.middleware.origin import PREFLIGHT, Origins
 from api.problems import send_problem
 from api.settings import Settings
 from api.telemetry.access_log import ServiceLog
@@ -55,6 +56,7 @@ class RequestContextMiddleware:
     ) -> None:
         self._app, self._settings, self._access, self._metrics = app, settings, access, metrics
         self._drain, self._log = drain, log if log is not None and log.access else None
+        self._origins, self._root_path = Origins(settings.cors_origins), settings.root_path
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -66,11 +68,16 @@ class RequestContextMiddleware:
         status = CLIENT_CLOSED_REQUEST
         bytes_in = bytes_out = 0
         rate_headers: list[tuple[bytes, bytes]] = []
-        access, path, headers = self._access, scope["path"], dict(scope["headers"])
+        access, method, headers = self._access, scope["method"], dict(scope["headers"])
+        if (root := self._root_path) and scope["path"].startswith(f"{root}/"):
+            scope["path"] = scope["path"].removeprefix(root)
+        path = scope["path"]
+        # A GET whose body is not sent; the server, too, looks at the method of its own scope.
+        inner = scope | {"method": "GET"} if method == "HEAD" else scope
         request_id = headers.get(b"x-request-id")
         if request_id is None or not _VALID_ID.fullmatch(request_id):
             request_id = b"%016x" % _random_id()
-        state = scope.setdefault("state", {})
+        inner["state"] = state = scope.setdefault("state", {})
         state["headers"] = headers  # the last of each name
         state["request_id"] = request_id.decode()
         state["caller"] = caller = ""
@@ -90,8 +97,12 @@ class RequestContextMiddleware:
                 defaults = [header for header in DEFAULT_HEADERS if header[0] not in names]
                 stamp = (b"x-request-id", request_id)
                 message["headers"] = [*message["headers"], *defaults, stamp, *SECURITY_HEADERS, *rate_headers]
+                if self._settings.cors_origins:
+                    message["headers"] += self._origins.response_headers(headers)
                 if self._drain.draining:
                     message["headers"].append(CLOSE)
+            if method == "HEAD" and "body" in message:
+                message = message | {"body": b""}
             if "body" in message:
                 bytes_out += len(message["body"])
                 if state.get("unread") and not message.get("more_body"):
@@ -102,24 +113,30 @@ class RequestContextMiddleware:
 
         metered = False
         try:
+            if method == "OPTIONS" and self._origins.is_preflight(headers):
+                await stamping_send({"type": "http.response.start", "status": 204, "headers": [*PREFLIGHT]})
+                await stamping_send({"type": "http.response.body", "body": b""})
+                return
             if not is_public(path):
-                state["caller"] = caller = access.authorize(path, headers, scope["method"])
+                if not access.guarded:
+                    self._origins.check_page(headers)
+                caller = access.authorize(path, headers, method, state)
                 if path not in UNMETERED_PATHS:
                     rate_headers = access.admit(caller)
                     access.in_flight += 1
                     metered = True
-            await self._app(scope, counting_receive, stamping_send)
+            await self._app(inner, counting_receive, stamping_send)
         except Exception as error:
             if status != CLIENT_CLOSED_REQUEST:  # the response has begun; the server closes the connection
                 raise
-            await send_problem(error, scope, stamping_send)
+            await send_problem(error, inner, stamping_send)
         finally:
             seconds = perf_counter() - started
             if metered:
                 access.in_flight -= 1
                 access.charge(caller, state)
-            route = str(scope.get("path_template") or (path if path in KNOWN_PATHS else "unmatched"))
-            self._metrics.request_finished(scope["method"], route, status, seconds)
+            route = str(inner.get("path_template") or (path if path in KNOWN_PATHS else "unmatched"))
+            self._metrics.request_finished(method, route, status, seconds)
             if self._log is not None:
                 self._log.request(scope, state["request_id"], route, status, seconds, bytes_in, bytes_out)
             state.pop("result", None)  # uvicorn keeps the state for as long as the connection idles

@@ -8,7 +8,7 @@ from litestar import Litestar, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.openapi.spec import Tag
+from litestar.openapi.spec import Server, Tag
 from litestar.params import Body, JSONBody, QueryParameter
 
 from api.http.decoding import PredictionRequest
@@ -218,8 +218,10 @@ async def csv_to_workbook(data: Annotated[str, Body(media_type="text/csv")]) -> 
 RAW_TWINS = (predict, list_predictions, predict_sheet, tell_outcomes, list_outcomes, workbook_to_csv, csv_to_workbook)
 
 
-def build_document(handlers: Iterable[HTTPRouteHandler]) -> bytes:
+def build_document(handlers: Iterable[HTTPRouteHandler], server: str) -> bytes:
     """Return the OpenAPI document of the raw routes and of `handlers`, as JSON.
+
+    `server` is relative to the document's own URL, so that it is right behind a proxy, too.
 
     A separate application generates it, because a raw route and its typed twin cannot share a path in one.
     """
@@ -227,6 +229,7 @@ def build_document(handlers: Iterable[HTTPRouteHandler]) -> bytes:
         *("batchyield", API_VERSION),
         description=DESCRIPTION,
         tags=TAGS,
+        servers=[Server(server)],
         components=COMPONENTS,
         path="/unserved",  # of Litestar's own pages
         render_plugins=[JsonRenderPlugin()],

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from api.http.body import ClientGoneError, check_media_type, read_body
 from api.http.compression import decompress, request_coding
-from api.http.decoding import locate_syntax_error
+from api.http.decoding import describe_problem, locate_syntax_error
 from api.inference.group_commit import RETRY_AFTER, request_source
 from api.inference.service import Service
 from api.problems import INVALID, MALFORMED, NOT_JOURNALLED, RequestError
@@ -72,7 +72,9 @@ def decode_outcomes(body: bytes) -> list[Outcome]:
         return _request.decode(body).outcomes
     except msgspec.ValidationError as error:
         problem, _, path = str(error).rpartition(" - at `")
-        violation = Violation(path.rstrip("`") if problem else "$", problem or str(error))
+        where = path.rstrip("`") if problem else "$"
+        hint = "; a yield is a fraction: 0.92, not 92 per cent" if where.endswith(".yield") else ""
+        violation = Violation(where, describe_problem(problem or str(error)) + hint)
         raise RequestError(INVALID, str(violation), violation) from None
     except (ValueError, RecursionError) as error:
         violation = locate_syntax_error(body, error)

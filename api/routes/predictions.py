@@ -92,7 +92,7 @@ def prediction_routes(service: Service) -> list[ASGIRouteHandler]:
         check_media_type(scope, SHEETS)
         headers = scope["state"]["headers"]
         content_type = headers[b"content-type"].decode("latin-1")
-        as_json = JSON in headers.get(b"accept", b"")
+        as_json = prefers_json(headers.get(b"accept", b"").decode("latin-1"))
         await _respond(service, scope, receive, send, lambda body: predict_csv(service, body, content_type, as_json))
 
     return [predictions, predictions_csv]
@@ -146,6 +146,16 @@ def require_post(scope: HTTPScope, others: tuple[str, ...] = ()) -> None:
         allowed = ", ".join((*others, "POST"))
         detail = f"{scope['method']} is not possible here, only {allowed}"
         raise RequestError(METHOD_NOT_ALLOWED, detail, headers={"allow": allowed})
+
+
+def prefers_json(accept: str) -> bool:
+    """Return whether an `Accept` header names JSON, and CSV not with a higher weight."""
+    weights = {}
+    for offer in accept.lower().split(","):
+        media_type, *parameters = (part.strip() for part in offer.split(";"))
+        weight = next((text.removeprefix("q=") for text in parameters if text.startswith("q=")), "1")
+        weights[media_type] = float(weight) if weight.replace(".", "", 1).isdecimal() else 0.0
+    return weights.get(JSON.decode(), 0.0) > 0 and weights[JSON.decode()] >= weights.get(CSV.decode(), 0.0)
 
 
 def _is_large(service: Service, scope: HTTPScope) -> bool:

@@ -6,10 +6,10 @@ import os
 import select
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator, MutableMapping
 from datetime import UTC, datetime
-from logging.handlers import QueueListener
 from queue import Empty, SimpleQueue
 from types import SimpleNamespace
 from typing import Any
@@ -27,6 +27,9 @@ HIDDEN_ON_TERMINAL = ("time", "level", "pid")
 FLUSH_SECONDS = 0.25
 MAX_LINES = 20_000
 """Lines queued while standard output stalls, some 8 MB; further lines are dropped and counted."""
+
+RETRY_SECONDS = 5.0
+"""Pause after a failed write, in which lines are dropped without an attempt."""
 
 PIPE_BYTES = 4096
 """PIPE_BUF: a write of at most this size is atomic, so that lines of several workers do not mix."""
@@ -69,26 +72,27 @@ class RequestLine(msgspec.Struct, gc=False):
     client_gone: bool
 
 
-class LineWriter(QueueListener):
+class LineWriter:
     """Writes lines to a file descriptor from a background thread, so that a stalled reader delays no response.
 
-    The queue holds rendered lines, so that no log record is made of each request. `on_drop` is called for each dropped
-    line, `on_resume` with the number of dropped lines once lines are written again.
+    A line that cannot be written (the reader has closed the pipe, the disk is full) is dropped, and so is each further
+    one until a pause is over; then the next line is the next attempt. `on_drop` is called for each dropped line, and
+    `on_resume` once lines are written again, with the number of those dropped.
     """
 
     def __init__(self, descriptor: int, max_lines: int = MAX_LINES) -> None:
         self._lines: SimpleQueue[bytes | None] = SimpleQueue()
-        super().__init__(self._lines)
         self._descriptor, self._max_lines = descriptor, max_lines
-        self._dropped_lines, self._reader_gone = 0, False
-        self._closing, self._ended = threading.Event(), threading.Event()
+        self._dropped_lines, self._pause_ends = 0, 0.0
+        self._closing = threading.Event()
         self.on_drop: Callable[[], None] = lambda: None
         self.on_resume: Callable[[int], None] = lambda _: None
-        self.start()
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self._thread.start()
 
     def put(self, line: bytes) -> None:
         """Queue a line, or drop it if the queue is full; it is written within a quarter of a second."""
-        if self._reader_gone or self._lines.qsize() >= self._max_lines:
+        if self._lines.qsize() >= self._max_lines:
             self._drop(1)
         else:
             self._lines.put(line)
@@ -97,50 +101,55 @@ class LineWriter(QueueListener):
         """Write the queued lines, or give up after `seconds` if the reader stalls."""
         if not self._closing.is_set():
             self._closing.set()
-            self.enqueue_sentinel()
-        self._ended.wait(seconds)
+            self._lines.put(None)
+        self._thread.join(seconds)
 
-    def dequeue(self, block: bool) -> Any:
-        """Return the next line; pause first if there is none, so that the lines of a busy service collect."""
-        if self._lines.empty():
-            self._closing.wait(FLUSH_SECONDS)
-        line = self._lines.get(block)
-        if line is None:
-            self._ended.set()
-        return line
+    def _run(self) -> None:
+        """Write lines until `close`; those queued together go into one write, as far as it is atomic.
 
-    def handle(self, record: Any) -> None:
-        """Write a line together with those queued behind it, as far as they fit into an atomic write."""
-        lines, size = [record], len(record)
-        while size < PIPE_BYTES and (line := self._next()) is not None:
-            lines.append(line)
-            size += len(line)
-        pieces = [lines] if size <= PIPE_BYTES else [lines[:-1], lines[-1:]]
-        for piece in pieces:
-            if not self._write(b"".join(piece)):
-                self._drop(len(piece))
-            elif self._dropped_lines:
-                dropped, self._dropped_lines = self._dropped_lines, 0
-                self.on_resume(dropped)
+        Pause whenever no line is queued, so that the lines of a busy service collect.
+        """
+        line: bytes | None = None
+        while True:
+            if line is None:
+                if self._lines.empty():
+                    self._closing.wait(FLUSH_SECONDS)
+                line = self._lines.get()
+                if line is None:
+                    return
+            lines, size = [line], len(line)
+            while (line := self._next()) is not None and size + len(line) <= PIPE_BYTES:
+                lines.append(line)
+                size += len(line)
+            self._write_lines(lines)
 
     def _next(self) -> bytes | None:
+        """Return the next line if one is queued; the end of the queue stays in it."""
         try:
             line = self._lines.get_nowait()
         except Empty:
             return None
         if line is None:
-            self.enqueue_sentinel()  # which ends the listener
+            self._lines.put(None)
         return line
 
+    def _write_lines(self, lines: list[bytes]) -> None:
+        if time.monotonic() < self._pause_ends or not self._write(b"".join(lines)):
+            self._drop(len(lines))
+        elif self._dropped_lines:
+            dropped, self._dropped_lines = self._dropped_lines, 0
+            self.on_resume(dropped)
+
     def _write(self, data: bytes) -> bool:
-        while data and not self._reader_gone:
+        while data:
             try:
                 data = data[os.write(self._descriptor, data) :]
             except BlockingIOError:
                 select.select([], [self._descriptor], [], FLUSH_SECONDS)
-            except OSError:  # EPIPE: the reader has closed the pipe
-                self._reader_gone = True
-        return not data
+            except OSError:
+                self._pause_ends = time.monotonic() + RETRY_SECONDS
+                return False
+        return True
 
     def _drop(self, lines: int) -> None:
         self._dropped_lines += lines

@@ -9,16 +9,11 @@ import time
 
 import httpx
 import pytest
-from support.service import Running, make_checkout, workers_of
+from support.service import Running, workers_of
 
 from api.openapi.examples import INPUTS
 
 BODY = json.dumps(INPUTS).encode()
-
-
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory):
-    return make_checkout(tmp_path_factory.mktemp("model"))
 
 
 async def customer(url, statuses, closings, enough):
@@ -84,10 +79,11 @@ def stops_listening(port):
     return False
 
 
-def test_unfinished_request(checkout):
-    """A request that has begun is finished after SIGTERM."""
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_unfinished_request(checkout, number):
+    """A request that has begun is finished after SIGTERM, and after SIGHUP, which a closed terminal sends."""
     with Running(checkout) as running, begun(running.port) as connection:
-        running.process.send_signal(signal.SIGTERM)
+        running.process.send_signal(number)
         assert stops_listening(running.port)
         connection.sendall(BODY[20:])
         answer = connection.makefile("rb").read()

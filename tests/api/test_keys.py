@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
-from support.service import Running, client_of, make_checkout, refusal
+from support.service import Running, client_of, refusal
 
 from api.app import create_app
 from api.middleware.authorization import REQUIRED_SCOPES, Keyring, is_public
@@ -18,11 +18,6 @@ from batchyield.serving.auth.api_keys import ADMIN, SCOPES, hash_key, new_key
 
 KEY = "k" * 32
 OTHER = "z" * 40
-
-
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory):
-    return make_checkout(tmp_path_factory.mktemp("model"))
 
 
 def entry(token, name="line-1", scopes=SCOPES, **more):

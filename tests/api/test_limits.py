@@ -11,7 +11,7 @@ import time
 
 import httpx
 import pytest
-from support.service import Running, client_of, make_checkout, refusal
+from support.service import Running, client_of, refusal
 
 from api.openapi.examples import INPUTS
 from batchyield.serving.predictor import Predictor
@@ -24,11 +24,6 @@ POST = (
 
 
 LIVE = b"GET /health/live HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
-
-
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory):
-    return make_checkout(tmp_path_factory.mktemp("model"))
 
 
 def test_rate_limit(checkout):

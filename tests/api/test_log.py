@@ -10,20 +10,16 @@ from datetime import datetime
 import msgspec
 import pytest
 from litestar.testing import TestClient
-from support.service import REVISION, ROOT, Running, make_checkout
+from support.service import REVISION, ROOT, START_SECONDS, Running
 
 from api.app import create_app
 from api.openapi.examples import INPUTS, sheet
 from api.settings import Settings
+from api.telemetry import access_log
 from api.telemetry.access_log import LineWriter, RequestLine, ServiceLog
 
 SECRET = "s3cr3t-that-must-not-be-logged"
 KEY = "right-key-that-must-not-be-logged-either"
-
-
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory):
-    return make_checkout(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture
@@ -223,22 +219,44 @@ def test_service_with_unread_log(checkout):
     assert [line["event"] for line in lines[:2]] == ["opened", "serving"]
 
 
-def test_closed_reader():
-    """After its reader has closed the pipe, the writer does not write again."""
+def test_closed_reader(monkeypatch):
+    """After its reader has closed the pipe, the writer drops and counts lines; it tries again after a pause only."""
+    attempts = []
+    write = os.write
+    monkeypatch.setattr("os.write", lambda *given: attempts.append(1) or write(*given))
+    monkeypatch.setattr(access_log, "RETRY_SECONDS", 600)
     reading, writing = os.pipe()
     os.close(reading)
     writer = LineWriter(writing)
     dropped, resumed = counting(writer)
-    writer.put(b"a\n")
+    for _ in range(1000):
+        writer.put(b"a\n")
     writer.close()
+    os.close(writing)
+    assert (len(dropped), resumed, len(attempts)) == (1000, [], 1)
+
+
+def test_reader_comes_back(monkeypatch):
+    """When the log can be written again, the number of dropped lines is reported once."""
+    monkeypatch.setattr(access_log, "RETRY_SECONDS", 0)
+    reading, writing = os.pipe()
+    os.close(reading)
+    writer, is_dropped, is_resumed = LineWriter(writing), threading.Event(), threading.Event()
+    dropped, resumed = counting(writer)
+    writer.on_drop = lambda: dropped.append(1) or is_dropped.set()
+    writer.on_resume = lambda count: resumed.append(count) or is_resumed.set()
+    writer.put(b"a\n")
+    assert is_dropped.wait(START_SECONDS)
     reading, other = os.pipe()
-    os.dup2(other, writing)  # from here on a write would be seen
-    writer.put(b"b\n")
+    os.dup2(other, writing)
     os.close(other)
+    writer.put(b"b\n")
+    assert is_resumed.wait(START_SECONDS)
+    writer.close()
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
-        assert pipe.read() == b""
-    assert (len(dropped), resumed) == (2, [])
+        assert pipe.read() == b"b\n"
+    assert (len(dropped), resumed) == (1, [1])
 
 
 def test_service_with_closed_log(checkout):

@@ -3,12 +3,7 @@
 import re
 
 import pytest
-from support.service import ROOT, client_of, make_checkout
-
-
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory):
-    return make_checkout(tmp_path_factory.mktemp("model"))
+from support.service import ROOT, client_of
 
 
 @pytest.fixture

@@ -21,11 +21,6 @@ EVERYWHERE = "0.0.0.0"  # noqa: S104 - refused without a key, which is what is t
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory):
-    return make_checkout(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
 def service(checkout):
     with Running(checkout) as running:
         yield running
@@ -163,9 +158,9 @@ def test_workers(checkout):
 
 
 def test_metrics_directory(checkout, tmp_path):
-    """The metrics directory is emptied at the start."""
-    for _ in range(2):
-        with Running(checkout, "--workers", "2", PROMETHEUS_MULTIPROC_DIR=str(tmp_path / "metrics")) as running:
+    """The metrics directory is made, and emptied at the start, for one worker too."""
+    for workers in "211":
+        with Running(checkout, "--workers", workers, PROMETHEUS_MULTIPROC_DIR=str(tmp_path / "metrics")) as running:
             running.post("/v1/predictions", json=INPUTS)
             assert 'batchyield_predictions_total{format="json"} 2.0' in running.get("/metrics").text
 
@@ -244,13 +239,24 @@ def test_unpickling_guard():
     assert "something was unpickled" in done.stderr
 
 
+UNFINISHED = (
+    b"POST /v1/predictions HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\nx-request-id: its-last\r\n"
+    b"content-length: 1000000\r\nexpect: 100-continue\r\n\r\n"
+)
+
+
 def test_killed_worker(checkout):
-    """A killed worker is replaced, and its counts are kept."""
+    """A killed worker is replaced, its counts are kept, and the log names the signal and the requests it had."""
     with Running(checkout, "--workers", "2", BATCHYIELD_JOURNAL="off") as running:
         for _ in range(20):
             assert running.post("/v1/predictions", json=INPUTS).status_code == 200
         first, other = workers_of(running)
-        os.kill(first, signal.SIGKILL)
+        os.kill(other, signal.SIGSTOP)  # so that the first gets the request
+        with socket.create_connection(("127.0.0.1", running.port), timeout=120) as unfinished:
+            unfinished.sendall(UNFINISHED)
+            assert unfinished.recv(4096).startswith(b"HTTP/1.1 100 ")
+            os.kill(first, signal.SIGKILL)
+            os.kill(other, signal.SIGCONT)
         deadline = time.monotonic() + 120
         while len({*workers_of(running)} - {first}) < 2 or first in workers_of(running):
             assert time.monotonic() < deadline
@@ -258,7 +264,8 @@ def test_killed_worker(checkout):
         assert other in workers_of(running)
         assert running.post("/v1/predictions", json=INPUTS).status_code == 200
         assert 'batchyield_predictions_total{format="json"} 42.0' in running.get("/metrics").text
-    assert f"worker {first} died: ended by SIGKILL; at the memory limit" in running.output
+    death = f"worker {first} died: ended by SIGKILL while it processed the large requests its-last"
+    assert death in running.output
 
 
 def test_model_changed_after_start(tmp_path):

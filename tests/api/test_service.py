@@ -20,11 +20,6 @@ EVERYWHERE = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory):
-    return make_checkout(tmp_path_factory.mktemp("model"))
-
-
 @pytest.fixture
 def client(checkout):
     with client_of(checkout) as client:
@@ -75,7 +70,7 @@ def test_other_method(client, path):
     answer = client.post(path)
     assert answer.status_code == 405
     assert answer.json()["type"] == "urn:batchyield:method-not-allowed"
-    assert answer.headers["allow"] == "GET, OPTIONS"
+    assert answer.headers["allow"] == "GET, HEAD, OPTIONS"
 
 
 def test_invalid_host(client):

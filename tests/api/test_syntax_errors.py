@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.http.decoding import locate_syntax_error
+from api.http.decoding import decode_batches, locate_syntax_error
+from api.problems import RequestError
+from api.routes.outcomes import decode_outcomes
 from batchyield.plant.batch import READING_NAMES
 
 
@@ -52,3 +54,27 @@ def test_location(body, where):
 def test_any_body(body, byte):
     """Arbitrary bytes get a location with a line."""
     assert "line" in locate_syntax_error(body, ValueError(f"invalid character (byte {byte})")).where
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (b"[]", '$: expected an object, got a list; send {"inputs": [...]}'),
+        (b'{"A1": 3}', '$.A1: unknown field; put each batch into `inputs`: {"inputs": [{...}]}'),
+        (b'{"inputs": [{"a1": 3}]}', "$.inputs[0].a1: unknown field; did you mean A1?"),
+        (b'{"inputs": [{"x": 3}]}', "$.inputs[0].x: unknown field; see GET /schema for those there are"),
+        (b'{"inputs": [{"A6": "x"}]}', "$.inputs[0].A6: expected a number or null, got text"),
+        (b'\xef\xbb\xbf{"inputs": [{}]}', "begins with a byte order mark (BOM); send UTF-8 without one"),
+    ],
+)
+def test_advice(body, problem):
+    """A usual mistake is named in JSON's words, with what to send instead."""
+    with pytest.raises(RequestError) as refused:
+        decode_batches(body)
+    assert refused.value.detail.endswith(problem)
+
+
+def test_percent():
+    """A yield in per cent is refused with the unit that is expected."""
+    with pytest.raises(RequestError, match=r"expected a number <= 1\.2; a yield is a fraction: 0\.92, not 92 per cent"):
+        decode_outcomes(b'{"outcomes": [{"id": "a", "yield": 92.1}]}')
