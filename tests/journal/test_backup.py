@@ -136,7 +136,7 @@ def test_commands(checkout, url, tmp_path, capsys):
 
 
 def test_damaged_journal(checkout, tmp_path, capsys):
-    """A damaged file is moved away while the service runs, which starts a new one; a backup brings back the rest."""
+    """A damaged file is moved away while the service runs, which starts a new one; a backup restores the old rows."""
     journal, backup = tmp_path / "journal.sqlite", tmp_path / "backup.sqlite"
     with client_of(checkout, journal=str(journal)) as client:
         assert client.post("/v1/predictions", json=INPUTS).status_code == 200
