@@ -451,7 +451,11 @@ def test_prune_large_answer(store):
 def test_other_schemas(store, url, capsys):
     """Rows of an earlier or later schema are read, exported, joined with outcomes and pruned; nothing is lost."""
     now = entry(Batch(id="now", A1=300.0), at=3)
-    past = [{"id": "past", "A0": 7, "A1": 300}, {"id": "text", "A1": "a lot", "A9": None, "sequence": 7.5}, {"id": "now"}]
+    past = [
+        {"id": "past", "A0": 7, "A1": 300},
+        {"id": "text", "A1": "a lot", "A9": None, "sequence": 7.5},
+        {"id": "now"},
+    ]
     part = entry(*(Batch(id=one["id"]) for one in past), at=2).part
     part = part._replace(inputs=msgspec.json.encode({"inputs": past}))
     append(store, now, now._replace(at=2, part=part))
