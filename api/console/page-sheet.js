@@ -99,12 +99,11 @@ export function sheetPage(main, open) {
       const answer = await service.predictSheet(sheets.write(rows), working.signal);
       const [header, ...body] = rows;
       const measuredAt = header.indexOf(target().column);
-      const inputs = body.map((row) => toBatch(header, row));
       const predictions = answer.predictions.map((p, at) => {
         const measured = measuredAt < 0 || !row(body, at)[measuredAt] ? null : Number(row(body, at)[measuredAt]);
         return { ...p, at, measured: Number.isFinite(measured) ? measured : null };
       });
-      kept.answer = { name, model: answer.model, predictions, inputs };
+      kept.answer = { name, model: answer.model, predictions, batchAt: (at) => toBatch(header, body[at]) };
       columns.replaceChildren();
       status.textContent = "";
       show();
@@ -215,7 +214,7 @@ function resultTable(answer, open) {
       head("width", t("interval"), "wide"), head("warnings", t("warnings"), "warned")];
     const label = (p) => `${shownUnit(p.yield)}: ${t("range", { low: shown(p.lower), high: shown(p.upper) })}`;
     const rows = part.map((p) => [
-      h("button", { type: "button", class: "link", onclick: () => open(answer.inputs[p.at]), title: t("open") }, p.id ?? t("noName")),
+      h("button", { type: "button", class: "link", onclick: () => open(answer.batchAt(p.at)), title: t("open") }, p.id ?? t("noName")),
       [shown(p.yield), "number"], [shown(p.lower), "number"], [shown(p.upper), "number"],
       ...(known ? [[shown(p.measured), "number"], [p.measured === null ? "–" : signed(p.yield - p.measured), "number"]] : []),
       [range(p, scale, label(p)), "wide"], [warningList(p.warnings), "warned"],
