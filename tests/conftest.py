@@ -55,7 +55,7 @@ def postgres_server():
 
 
 @pytest.fixture(scope="session")
-def checkout(tmp_path_factory):
+def bare_checkout(tmp_path_factory):
     """A copy of this working tree as a repository of its own, its bucket served and seeded, nothing built."""
     root = git.copy_working_tree(ROOT, tmp_path_factory.mktemp("checkout"))
     with embedded_s3.running(remotes.embedded_server(embedded_s3.free_port(), root)) as server:
@@ -83,21 +83,21 @@ def once(tmp_path_factory, worker_id):
 
 
 @pytest.fixture(scope="session")
-def rebuilt(checkout, once):
+def rebuilt(bare_checkout, once):
     """The same, with the raw data fetched and everything rebuilt from it by `dvc repro`."""
 
     def make(folder):
-        raw_data.fetch(checkout)
-        run("dvc", "repro", cwd=checkout)
+        raw_data.fetch(bare_checkout)
+        run("dvc", "repro", cwd=bare_checkout)
         folder.mkdir()
-        shutil.copytree(checkout / "data", folder / "data", symlinks=True)
-        shutil.copytree(checkout / ".dvc/cache", folder / ".dvc/cache", symlinks=True)
-        shutil.copy2(checkout / LOCK, folder)
+        shutil.copytree(bare_checkout / "data", folder / "data", symlinks=True)
+        shutil.copytree(bare_checkout / ".dvc/cache", folder / ".dvc/cache", symlinks=True)
+        shutil.copy2(bare_checkout / LOCK, folder)
 
     found = once("rebuilt", make)
-    if not (checkout / raw_data.DATA).exists():
-        shutil.copytree(found, checkout, symlinks=True, dirs_exist_ok=True)
-    return checkout
+    if not (bare_checkout / raw_data.DATA).exists():
+        shutil.copytree(found, bare_checkout, symlinks=True, dirs_exist_ok=True)
+    return bare_checkout
 
 
 @pytest.fixture

@@ -83,10 +83,10 @@ class TestRebuild:
         assert (scratch / "dvc.lock").read_bytes() == before
         assert "9.2" in (scratch / "data/validated/report.md").read_text()
 
-    def test_changed_source(self, checkout, tmp_path):
-        """Raw data other than the pinned ones are rejected; a pinned sample is made by the checkout's own code."""
+    def test_changed_source(self, bare_checkout, tmp_path):
+        """Raw data other than the pinned ones are rejected; a pinned sample is made by the bare_checkout's own code."""
         clone = tmp_path / "clone"
-        git.git("clone", "-q", str(checkout), str(clone), cwd=tmp_path)
+        git.git("clone", "-q", str(bare_checkout), str(clone), cwd=tmp_path)
         server = remotes.embedded_server(embedded_s3.free_port(), clone)
         with embedded_s3.running(server):
             embedded_s3.put_object(server, raw_data.KEY, b"another file")

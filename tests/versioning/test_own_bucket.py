@@ -62,10 +62,10 @@ def run_audit(root):
 
 
 @pytest.mark.slow
-def test_start_seeds(checkout, tmp_path):
+def test_start_seeds(bare_checkout, tmp_path):
     """`make s3-start` in a fresh clone, behind a proxy, is all that `dvc repro` needs; `make s3-stop` ends it."""
     root = tmp_path / "clone"
-    run("git", "clone", "-q", str(checkout), str(root), cwd=tmp_path)
+    run("git", "clone", "-q", str(bare_checkout), str(root), cwd=tmp_path)
     make_setup_current(root)
     try:
         done = make(root, "s3-start", f"S3_PORT={embedded_s3.free_port()}")
