@@ -175,7 +175,7 @@ def test_worse_comment(github, author, variables):
     page = commented(github, author, done, head)
     assert done.steps["make verification"] == "success"
     assert page.startswith("## ❌")
-    assert "WORSE" in page
+    assert "\n- test score " in page
 
 
 @nightly
