@@ -54,10 +54,8 @@ def store(root, data):
     remote.client.put_object(Bucket=remote.bucket, Key=s3_objects.storage_key(remote, md5(data)), Body=data)
 
 
-def train(root, constant, subject, code=("contract_params", "cells"), param="level"):
-    """A commit with a model that answers `constant`, stored; stands for `make repro && dvc push`."""
-    onnx = linear_onnx(constant)
-    write_artifact(root / "data/model", onnx, card(name=NAME), golden_rows(onnx, batches(20)), REFERENCE)
+def record(root, code=("contract_params", "cells"), param="level"):
+    """Writes a lock and a dvc.yaml of one stage that read this code and this param and wrote the model."""
     pin(root)
     lock = yaml.safe_load((root / LOCK).read_text())
     read = [f"src/batchyield/plant/{name}.py" for name in code]
@@ -65,6 +63,17 @@ def train(root, constant, subject, code=("contract_params", "cells"), param="lev
     value = yaml.safe_load((root / "params.yaml").read_text())["intervals"][param]
     lock["stages"]["train"] |= {"deps": deps, "params": {"params.yaml": {f"intervals.{param}": value}}}
     (root / LOCK).write_text(yaml.safe_dump(lock, sort_keys=False))
+    stage = lock["stages"]["train"]
+    declared = {"cmd": stage["cmd"], "deps": read, "outs": [out["path"] for out in stage["outs"]]}
+    pipeline = yaml.safe_load((root / "dvc.yaml").read_text()) | {"stages": {"train": declared}}
+    (root / "dvc.yaml").write_text(yaml.safe_dump(pipeline, sort_keys=False))
+
+
+def train(root, constant, subject, code=("contract_params", "cells"), param="level"):
+    """A commit with a model that answers `constant`, stored; stands for `make repro && dvc push`."""
+    onnx = linear_onnx(constant)
+    write_artifact(root / "data/model", onnx, card(name=NAME), golden_rows(onnx, batches(20)), REFERENCE)
+    record(root, code, param)
     for name in FILES:
         store(root, (root / "data/model" / name).read_bytes())
     return commit(root, subject)
@@ -261,14 +270,14 @@ class TestPreflight:
         """Outputs that were not pushed to the storage prevent a release, unless offline."""
         onnx = linear_onnx(0.25)
         write_artifact(inside / "data/model", onnx, card(), golden_rows(onnx, batches(20)), REFERENCE)
-        pin(inside)
+        record(inside)
         for name in FILES:
             data = (inside / "data/model" / name).read_bytes()
             cache_path(inside, md5(data)).parent.mkdir(parents=True, exist_ok=True)
             cache_path(inside, md5(data)).write_bytes(data)
         commit(inside, "Forget dvc push")
         assert main(["release", "create", "--dry-run"]) == 1
-        assert "data/model/model.onnx is missing in s3://" in capsys.readouterr().out
+        assert "data/model/model.onnx has no copy in the storage" in capsys.readouterr().out
         assert main(["release", "create", "--dry-run", "--offline"]) == 0
         assert "1.1.1 could be released" in capsys.readouterr().out
         assert "yield-model@v1.1.1" not in git("tag", cwd=inside)

@@ -143,7 +143,8 @@ def _changed_stage(
     for file, values in step.params.items():
         if not (now := _yaml_at(file, revision, root)):
             continue
-        before, after = flatten(values), flatten({key: now[key] for key in values if key in now})
+        before, named = flatten(values), tuple(values)  # of a stage's params, a group or a dotted value
+        after = {key: value for key, value in flatten(now).items() if any(f"{key}.".startswith(f"{n}.") for n in named)}
         for key in dict.fromkeys([*before, *after]):
             if before.get(key) != after.get(key):
                 yield f"{step.stage} ran with {key}={before.get(key)}, and {file} has {after.get(key)}"
