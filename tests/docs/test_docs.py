@@ -70,6 +70,12 @@ def test_modules_exist(page):
         assert any(place.is_dir() or place.with_suffix(".py").is_file() for place in places), name
 
 
+def test_tests_exist(page):
+    """A test that a page names by file and function is there."""
+    for path, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page):
+        assert re.search(rf"^ *def {name}\(", (ROOT / path).read_text(), re.MULTILINE), (path, name)
+
+
 def test_make_targets_exist(page):
     targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = re.findall(r"^make ([a-z0-9-]+)", "\n".join(code(page)), re.MULTILINE)

@@ -15,16 +15,19 @@ from batchyield.plant.batch import READING_NAMES
 TABLE = "src/batchyield/plant/table.py"
 FIRST_ROW = "READINGS: tuple[Reading, ...] = (\n"
 ROW = '    Reading("C1", "number", "°C", "of the dryer", "干燥温度", (20, 90), None, True, None, since="9.0.0"),\n'
+FIRST_FEATURE = "FEATURES: tuple[FeatureRow, ...] = (\n"
 REMOVED = "REMOVED: dict[str, str] = {"
 
 
-def step(name, root, code, old, new):
+def step(name, root, code, edits):
     """Run a step by a copy of this code whose table is another."""
     for part in ("src", "api"):
         shutil.copytree(ROOT / part, code / part, ignore=shutil.ignore_patterns("__pycache__"))
     text = (code / TABLE).read_text()
-    assert text.count(old) == 1
-    (code / TABLE).write_text(text.replace(old, new))
+    for where, added in edits.items():
+        assert text.count(where) == 1
+        text = text.replace(where, where + added)
+    (code / TABLE).write_text(text)
     path = os.pathsep.join(map(str, (code / "src", code, ROOT / "tests")))
     done = run("python", "-m", "support.schema_walk", name, str(root), cwd=code, PYTHONPATH=path)
     return json.loads(done.stdout)
@@ -35,8 +38,8 @@ def walked(tmp_path_factory):
     """What each step saw, and the folder with the journal and the models of all of them."""
     root, code = tmp_path_factory.mktemp("walk"), tmp_path_factory.mktemp("code")
     first = today(root)
-    added = step("added", root, code / "added", FIRST_ROW, FIRST_ROW + ROW)
-    removed = step("removed", root, code / "removed", REMOVED, f'{REMOVED}"C1": "9.1.0", ')
+    added = step("added", root, code / "added", {FIRST_ROW: ROW, FIRST_FEATURE: '    ratio("C1", "A1"),\n'})
+    removed = step("removed", root, code / "removed", {REMOVED: '"C1": "9.1.0", '})
     return root, first, added, removed
 
 
@@ -49,7 +52,7 @@ def without_warnings(prediction):
 
 
 def test_reading_added(walked):
-    """The earlier model serves, explains, is compared, shadowed and rolled back to; older files are read."""
+    """With C1 and a feature of it, the earlier model serves, explains and is rolled back to; old files are read."""
     _, first, added, _ = walked
     (before,) = first["answers"]
     of_json, of_sheet, with_new = added["a"]["answers"]
@@ -69,7 +72,7 @@ def test_reading_removed(walked):
     _, first, added, removed = walked
     assert removed["none"]["version"] == "v0.5", "the last model that served well"
     (reason,) = set(removed["none"]["refused"])  # as the serving model, and in the shadow
-    assert "card.json: the model takes features that this code does not compute: C1\n" in reason
+    assert "card.json: the model takes features that this code does not compute: C1, C1_per_A1\n" in reason
     old, new, of_sheet, unknown, wrong = removed["a"]["answers"]
     assert removed["a"]["version"] == "v0.5"
     assert [old] == first["answers"]
