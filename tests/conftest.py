@@ -136,3 +136,13 @@ def spoilt(quick, tmp_path):
     with embedded_s3.running(remotes.embedded_server(embedded_s3.free_port(), root)) as server:
         embedded_s3.put_object(server, raw_data.KEY, (root / raw_data.DATA).read_bytes())
         yield root
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print the tables that tests recorded as the property `table`, whether they passed or not."""
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.getreports(outcome):
+            for name, value in report.user_properties:
+                if name == "table":
+                    terminalreporter.section(report.nodeid)
+                    terminalreporter.write_line(value)

@@ -2,7 +2,7 @@
 # Entry point of the image `tools`: runs `batchyield` in a clone of the checkout that is mounted read-only at /checkout, with
 # its branches and tags, its DVC settings, and its DVC cache from /cache. Files that a command writes go to /tmp/checkout.
 set -eu
-export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0='*' # the checkout belongs to another user
+git config --global safe.directory '*' # the checkout belongs to another user
 git clone --quiet --shared /checkout /tmp/checkout
 cd /tmp/checkout
 git fetch --quiet --update-head-ok origin '+refs/heads/*:refs/heads/*'
