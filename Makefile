@@ -3,7 +3,7 @@ PYTHON ?= python3
 PORT ?= 8000
 HOST ?= 127.0.0.1
 S3 = $(if $(S3_PORT),--s3-port $(S3_PORT))
-COMPOSE = $(if $(VERSION),VERSION=$(VERSION) )docker compose $(addprefix --profile ,$(PROFILE))
+COMPOSE = $(if $(VERSION),VERSION=$(patsubst v%,%,$(VERSION)) )docker compose $(addprefix --profile ,$(PROFILE))
 VENV := .venv
 REVIEW := .cache/review
 DOCS := .cache/docs
@@ -163,10 +163,10 @@ bench: setup ## measure the service beside an echo and a usual service (needs wr
 serve: setup ## serve the pinned model of the workspace
 	@MALLOC_ARENA_MAX=2 MALLOC_TRIM_THRESHOLD_=131072 python -m api --host $(HOST) --port $(PORT)
 
-deploy: setup ## switch a running service to another revision's model: make deploy REV=v1.2.0
+deploy: setup ## switch a running service to another revision's model: make deploy REV=1.2.0
 	@batchyield deploy start $(REV)
 
-rollback: setup ## switch it back to the previous model, or to a revision: make rollback [REV=v1.1.0]
+rollback: setup ## switch it back to the previous model, or to a revision: make rollback [REV=1.1.0]
 	@batchyield deploy rollback $(REV)
 
 deploy-heroku: setup ## push HEAD's image and model to Heroku: make deploy-heroku APP=my-app [VERSION=1.2.0] [DRY=1]

@@ -152,8 +152,9 @@ class ModelHotSwapper:
         if role == SERVING and self._registration:
             try:
                 self._store.mark_good(self._service.model.deployment)
-            except (OSError, WriteError) as error:
-                logger.warning("%s: a restarted worker may not find this model: %s", self._store.root, error)
+                self._store.keep(self._service.model.deployment)
+            except (OSError, ArtifactError, WriteError) as error:
+                logger.warning("%s: a restart or a rollback may not find this model: %s", self._store.root, error)
 
     def _serve(self, deployment: Deployment | None) -> None:
         current = self._service.model.deployment

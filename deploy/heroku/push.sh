@@ -3,7 +3,7 @@
 # The pushed commit has no parent. It is created in a scratch clone, so the checkout does not change.
 set -euo pipefail
 if [ $# -lt 1 ] || [[ $1 == -* ]]; then
-  echo "usage: deploy/heroku/push.sh APP [VERSION] [--dry-run]    (VERSION: a released one; without it: HEAD)" >&2
+  echo "usage: deploy/heroku/push.sh APP [VERSION] [--dry-run]    (VERSION: 1.2.0, or an environment; without it: HEAD)" >&2
   exit 2
 fi
 app=$1 version='' dry_run=no
@@ -12,11 +12,14 @@ for word in "${@:2}"; do
 done
 remote=https://git.heroku.com/$app.git
 checkout=$(git rev-parse --show-toplevel)
-revision=$(git rev-parse --verify --quiet "${version:+yield-model@v}${version:-HEAD}^{commit}") || {
-  printf 'push.sh: there is no tag yield-model@v%s\n  git fetch --tags, or batchyield release list lists the versions\n' "$version" >&2
-  exit 2
-}
-[ -n "$version" ] || version=$(git tag --points-at HEAD 'yield-model@v*' | sed 's/.*@v//' | tail -n 1)
+if [ -n "$version" ]; then
+  release=$(batchyield release show "$version")
+  version=$(sed -n 's/^version=//p' <<<"$release")
+  revision=$(sed -n 's/^revision=//p' <<<"$release")
+else
+  revision=$(git rev-parse --verify HEAD)
+  version=$(git tag --points-at HEAD 'yield-model@v*' | sed 's/.*@v//' | tail -n 1)
+fi
 
 cache=$(dvc cache dir)
 work=$(mktemp -d)

@@ -21,11 +21,11 @@ from support.tls import certificate, hosted
 
 from api.openapi.examples import INPUTS
 from batchyield.files import md5_of_file
-from batchyield.release.registry import NAME
 from batchyield.serving.artifact import FILES, MODEL, golden_rows, write_artifact
 from batchyield.serving.auth.api_keys import encode_keys, new_key, new_token
 from batchyield.versioning import git as workspace
 from batchyield.versioning.git import git
+from batchyield.versioning.registry import NAME
 from batchyield.versioning.storage import embedded_s3, remotes, s3_objects
 from batchyield.versioning.storage.content_store import cache_path
 
@@ -222,7 +222,7 @@ def test_pushed_files(history, heroku, tmp_path):
     done = subprocess.run([Path(sys.executable).parent / "hadolint", files["Dockerfile"]], capture_output=True)
     assert (done.returncode, done.stdout) == (0, b"")
 
-    code, reply, remote = heroku("my-app", "1.2.0")  # replaces what was pushed before
+    code, reply, remote = heroku("my-app", "v1.2.0")  # replaces what was pushed before
     assert code == 0, reply
     assert "version 1.2.0" in reply
     files = pushed(remote, tmp_path / "released")
@@ -264,7 +264,7 @@ def test_errors(heroku, tmp_path):
     code, reply, _ = heroku()
     assert (code, "usage: deploy/heroku/push.sh APP" in reply) == (2, True)
     code, reply, _ = heroku("my-app", "9.9.9")
-    assert (code, "there is no tag yield-model@v9.9.9\n  git fetch --tags" in reply) == (2, True)
+    assert (code, "yield-model has no version 9.9.9" in reply, "`git fetch --tags`" in reply) == (2, True, True)
     code, reply, _ = heroku("my-app", to=tmp_path / "nowhere")
     assert code != 0
     assert "does not appear to be a git repository" in reply

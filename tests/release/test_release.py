@@ -24,12 +24,13 @@ from support.service import REFERENCE, batches, card, linear_onnx, pin
 from batchyield.cli.__main__ import main
 from batchyield.errors import ArtifactError, InputError
 from batchyield.plant.simulator import simulate
-from batchyield.release.registry import NAME, read_registry, resolve
 from batchyield.serving.artifact import FILES, MODEL, golden_rows, write_artifact
 from batchyield.serving.model_package import ModelPackage
 from batchyield.versioning import git as workspace
 from batchyield.versioning.git import git
 from batchyield.versioning.lock_diff import LOCK
+from batchyield.versioning.registry import NAME, read_registry, resolve
+from batchyield.versioning.revisions import resolve_commit
 from batchyield.versioning.storage import embedded_s3, raw_data, remotes, s3_objects
 from batchyield.versioning.storage.content_store import cache_path
 
@@ -152,11 +153,11 @@ class TestRegistry:
         assert "FAILED" not in released
         assert "yield-model@v1.0.0 is pushed" in released
         assert "yield-model#prod#1 is pushed" in promoted
-        assert [(one.version, one.revision, one.stages) for one in read_registry(clone).releases] == [
+        assert [(one.version, one.revision, one.environments) for one in read_registry(clone).releases] == [
             ("1.1.0", second, ("staging",)),  # dev was not pushed
             ("1.0.0", first, ("prod",)),
         ]
-        assert resolve(root=clone, stage="prod").revision == first
+        assert resolve("prod", clone).revision == first
         assert resolve(root=clone).version == "1.1.0"
         lock = (git("show", f"{second}:dvc.lock", cwd=clone)).splitlines()
         output = git("tag", "--list", "--format=%(contents)", "yield-model@v1.1.0", cwd=clone)
@@ -173,24 +174,27 @@ class TestRegistry:
     def test_promote(self, inside, origin, capsys):
         """Versions move between environments; unknown ones and a rejected push fail without a tag."""
 
-        def stages():
-            return {stage: versions[-1] for stage, versions in read_registry().stages().items()}
+        def held():
+            return {name: versions[-1] for name, versions in read_registry().environments().items()}
 
-        assert stages() == {"prod": "1.0.0", "staging": "1.1.0"}
+        assert held() == {"prod": "1.0.0", "staging": "1.1.0"}
         assert main(["release", "promote", "prod", "1.1.0"]) == 0
-        assert stages()["prod"] == "1.1.0"
+        assert held()["prod"] == "1.1.0"
         assert main(["release", "promote", "prod", "--back"]) == 0
-        assert stages()["prod"] == "1.0.0"
+        assert held()["prod"] == "1.0.0"
         assert main(["release", "promote", "prod", "v1.0.0"]) == 0
         assert "holds yield-model 1.0.0 already" in capsys.readouterr().out
         for arguments, message in (
             (["release", "promote", "prod", "--back"], "it holds 1.0.0, its first"),
             (["release", "promote", "production"], "Allowed stages are"),
-            (["release", "promote", "prod", "2.0.0"], "has no version 2.0.0; this clone knows 1.1.0, 1.0.0"),
-            (["release", "promote", "prod", "newest"], "newest is not a version"),
+            (
+                ["release", "promote", "prod", "2.0.0"],
+                "has no version 2.0.0; this clone knows prod (1.0.0), staging (1.1.0), 1.1.0, 1.0.0",
+            ),
+            (["release", "promote", "prod", "newest"], "no version of yield-model is in environment newest"),
             (
                 ["deploy", "serve", "--environment", "dev"],
-                "no version of yield-model is in stage dev; this clone knows",
+                "no version of yield-model is in environment dev; this clone knows",
             ),
             (["deploy", "serve", "--model", "other"], "no model other is released from here"),
         ):
@@ -210,7 +214,23 @@ class TestRegistry:
         assert main(["release", "promote", "prod", "1.1.0", "--push"]) == 2
         assert "could not be pushed and is deleted again" in capsys.readouterr().err
         assert git("tag", cwd=inside) == before
+        # What an environment holds is never taken from a clone that lacks moves which origin has.
+        for arguments in (["deploy", "serve", "--environment", "prod"], ["release", "card", "prod"]):
+            assert main(arguments) == 2
+            assert (
+                "prod may hold another version by now: this clone lacks yield-model#prod#5" in capsys.readouterr().err
+            )
+        assert main(["release", "list"]) == 0
+        assert "as of yield-model#prod#4, 20" in capsys.readouterr().out
         git("push", "-q", "origin", ":refs/tags/yield-model#prod#5", cwd=inside)
+
+    @pytest.mark.parametrize("name", ["1.0.0", "v1.0.0", "yield-model@v1.0.0", "prod"])
+    def test_names(self, name, origin, inside, capsys):
+        """A version has the same names in every command that takes a revision or a version."""
+        first = origin[2][0]
+        assert resolve_commit(name, inside) == resolve(name, inside).revision == first
+        assert main(["release", "show", name]) == 0
+        assert f"version=1.0.0\nrevision={first}\n" in capsys.readouterr().out
 
     def test_show_tag(self, inside, origin, capsys):
         """A tag is resolved to its version; a tag without annotation is reported."""
@@ -233,9 +253,12 @@ class TestRegistry:
     def test_shallow_clone(self, origin, tmp_path, monkeypatch, capsys):
         """A shallow clone fails with the command that completes it."""
         git("clone", "-q", "--depth", "1", f"file://{origin[1]}", str(tmp_path / "shallow"), cwd=tmp_path)
+        git("fetch", "-q", "--depth", "1", "--tags", cwd=tmp_path / "shallow")
         monkeypatch.chdir(tmp_path / "shallow")
         for command in (
             "deploy serve --environment prod",
+            "deploy start prod",
+            "release list",
             "release package 1.0.0",
             "release promote prod",
             "release create",
@@ -498,7 +521,7 @@ class TestPackage:
         answered = served(clone, "--model", NAME, "--environment", "prod")
         assert answered["predictions"] == installed["predictions"]
         assert answered["predictions"][1]["yield"] == pytest.approx(0.901)
-        release = resolve(root=clone, stage="prod")
+        release = resolve("prod", clone)
         assert answered["model"] == {"version": "1.0.0", "revision": release.revision, "md5": installed["md5"]}
         assert installed["pin"]["files"][MODEL] == installed["md5"] == md5(linear_onnx(0.5))
         assert (installed["pin"]["revision"], installed["version"]) == (release.revision, "1.0.0")

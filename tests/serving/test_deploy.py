@@ -18,6 +18,7 @@ from batchyield.serving.deployment.prediction_diff import summarize_diff
 from batchyield.serving.deployment.rollout import deployment_lock
 from batchyield.serving.deployment.worker_registry import live_workers
 from batchyield.versioning.git import git
+from batchyield.versioning.storage.content_store import cache_path
 
 
 @pytest.fixture
@@ -47,6 +48,7 @@ def test_deploy_and_rollback(checkout, capfd):
     lock = pins_of(checkout / "data/model")[MODEL]
     with Running(checkout, "--workers", "2") as running, Load(running.url) as load:
         until(lambda: live_workers(checkout / ".serving/workers"), 2)
+        (checkout / "data/model" / MODEL).write_bytes(b"the workspace has moved on")
         assert main(["deploy", "start", "line@v2.0.0"]) == 0
         output = capfd.readouterr().out
         assert "20 batches, 20 changed: mean +0.06250, 95 % within 0.06250, largest +0.06250, 20 outside" in output
@@ -70,7 +72,6 @@ def test_deploy_and_rollback(checkout, capfd):
         assert "in the shadow" not in capfd.readouterr().out
 
         shutil.rmtree(checkout / ".cache")
-        (checkout / "data/model" / MODEL).write_bytes(b"the workspace has moved on")
         assert main(["deploy", "rollback"]) == 0
         assert f"serves {lock[:12]}, version unreleased, revision {'1' * 12}" in capfd.readouterr().out
         assert main(["deploy", "rollback"]) == 2
@@ -86,6 +87,28 @@ def test_deploy_and_rollback(checkout, capfd):
     assert all(line["user"] and line["host"] and line["time"] for line in trail)
     assert {reply.status for reply in load.replies} == {200}
     assert {reply.answer for reply in load.replies} <= {0.9, 0.9625}
+
+
+def test_deploy_without_a_way_back(checkout, capfd):
+    """The bytes that serve are kept from wherever they are; if they are nowhere, only `--force` deploys."""
+    serving = pins_of(checkout / "data/model")[MODEL]
+    with Running(checkout) as running:
+        until(lambda: live_workers(checkout / ".serving/workers"))
+        shutil.rmtree(checkout / ".serving/models")  # as a service leaves it that may not write there
+        (checkout / "data/model" / MODEL).write_bytes(b"the workspace has moved on")
+        cached = cache_path(checkout, serving)
+        cached.rename(checkout / "cached")
+        assert main(["deploy", "start", "HEAD~2"]) == 2
+        refusal = capfd.readouterr().err
+        assert f"the model that serves, {serving[:12]}, version unreleased" in refusal
+        assert "cannot be kept for a rollback: the DVC cache lacks model.onnx" in refusal
+        assert "`--force` deploys all the same" in refusal
+        assert httpx.get(f"{running.url}/v1/model").json()["md5"] == serving
+        (checkout / "cached").rename(cached)
+        assert main(["deploy", "start", "HEAD~2"]) == 0
+        assert "mean +0.06250" in capfd.readouterr().out, "the comparison is with what served"
+        assert main(["deploy", "rollback"]) == 0
+        assert httpx.get(f"{running.url}/v1/model").json()["md5"] == serving
 
 
 def test_worker_refuses(checkout, capfd):

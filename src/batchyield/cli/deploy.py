@@ -21,15 +21,18 @@ def add_commands(program: Parser) -> None:
 
     about = "Fetch a revision's model, report what it changes, and have every worker serve it."
     start = deploy.add("start", _start, about, "v1.2.0")
-    start.add_argument("revision", help="any git revision, for example main, v1.2.0 or a commit")
+    start.add_argument("revision", help="a version, an environment, or any git revision: 1.2.0, prod, main, a commit")
 
     about = "Have every worker serve the previous model again, or that of a revision."
     rollback = deploy.add("rollback", _rollback, about)
-    rollback.add_argument("revision", nargs="?", help="any git revision (the model that served before)")
+    rollback.add_argument("revision", nargs="?", help="as for start (the model that served before)")
 
     about = "Run a revision's model as shadow: it receives the same rows and answers no request."
     shadow = deploy.add("shadow", _shadow, about, "main")
-    shadow.add_argument("revision", help="any git revision; `off` ends it")
+    shadow.add_argument("revision", help="as for start; `off` ends it")
+    for parser in (start, rollback):
+        about = "deploy even if the model that serves cannot be kept for a rollback"
+        parser.add_argument("--force", action="store_true", help=about)
     about = "time for the workers before the change is taken back; 0 does not wait (%(default)g)"
     for parser in (start, rollback, shadow):
         add_models_option(parser)
@@ -80,24 +83,55 @@ def open_model(folder: Path, deployment: "Deployment") -> "tuple[Artifact, Model
     return open_artifact(folder, deployment.pins), identity
 
 
-def compare_with_serving(models: "ModelStore", folder: Path, deployment: "Deployment") -> "ModelComparison | None":
-    """Compare a model with the one that serves, or would serve; None if that one cannot be opened."""
-    from batchyield.errors import ArtifactError
-    from batchyield.review import model_comparison
+def serving_deployment(models: "ModelStore") -> "Deployment":
+    """Return the deployment that serves, or that would: the desired one, or the workspace's model.
+
+    Raises:
+        ArtifactError: no model is desired, and the workspace pins none.
+    """
     from batchyield.serving.artifact import read_pins
     from batchyield.serving.deployment.model_store import Deployment
     from batchyield.serving.deployment.rollout import current_deployment
 
-    candidate = open_model(folder, deployment)
+    if current := current_deployment(models):
+        return current
+    workspace = Path("data/model").absolute()
+    return Deployment(str(workspace), read_pins(Path("dvc.lock").absolute(), workspace), "workspace", "unreleased")
+
+
+def compare_deployments(
+    models: "ModelStore", baseline: "Deployment", folder: Path, deployment: "Deployment"
+) -> "ModelComparison":
+    """Compare a fetched model with a deployment of the store."""
+    from batchyield.review.model_comparison import compare_models
+
+    return compare_models(open_model(models.path(baseline), baseline), open_model(folder, deployment))
+
+
+def _keep_serving(models: "ModelStore", force: bool) -> "Deployment | None":
+    """Keep the model that serves for a rollback, from its files or the DVC cache; None if no model serves.
+
+    Raises:
+        ConflictError: it cannot be kept, and `force` is not set.
+    """
+    from batchyield.errors import ArtifactError, BatchyieldError, ConflictError
+    from batchyield.serving.deployment.rollout import current_deployment
+    from batchyield.versioning.storage import content_store
+
     try:
-        current = current_deployment(models)
-        if current is None:
-            workspace = Path("data/model").absolute()
-            pins = read_pins(Path("dvc.lock").absolute(), workspace)
-            current = Deployment(str(workspace), pins, "workspace", "unreleased")
-        return model_comparison.compare_models(open_model(models.path(current), current), candidate)
+        return models.keep(serving_deployment(models))
     except ArtifactError as error:
-        print(f"nothing to compare with: {error}", file=sys.stderr)
+        if (serving := current_deployment(models)) is None:
+            print(f"nothing to compare with: {error}", file=sys.stderr)
+            return None
+    try:
+        files = content_store.read_pinned(Path(), serving.pins, serving.revision[:12])
+        return models.write(serving, files)
+    except BatchyieldError as error:
+        problem = f"the model that serves, {serving}, cannot be kept for a rollback: {str(error).splitlines()[0]}"
+        if not force:
+            raise ConflictError(problem, "`--force` deploys all the same, without this way back") from error
+        print(f"batchyield: {problem}", file=sys.stderr)
         return None
 
 
@@ -108,10 +142,12 @@ def _start(options: argparse.Namespace) -> int:
     models = model_store(options)
     folder, deployment = fetch_model(options.revision)
     with rollout.deployment_lock(models):
-        changes = compare_with_serving(models, folder, deployment)
+        open_model(folder, deployment)
+        before = _keep_serving(models, options.force)
+        changes = compare_deployments(models, before, folder, deployment) if before else None
         if changes and not options.json:
             print(model_comparison.format_comparison(changes), end="\n\n", flush=True)
-        return _report(rollout.deploy(models, models.add(folder, deployment), options.wait), options, changes)
+        return _report(rollout.deploy(models, models.add(folder, deployment), options.wait, before), options, changes)
 
 
 def _rollback(options: argparse.Namespace) -> int:
@@ -150,6 +186,7 @@ def _report(result: "Rollout", options: argparse.Namespace, changes: "ModelCompa
     lines = []
     if result.problem:
         lines += ["REFUSED, the desired state is as before:" if "wait" in options else "", result.problem]
+    lines += [f"passed over, its files are damaged: {deployment}" for deployment in result.skipped]
     if not result.workers:
         serving = result.desired.serving or "the model of dvc.lock"
         lines += [f"no worker is running; the next one to start serves {serving}"]
@@ -161,11 +198,14 @@ def _report(result: "Rollout", options: argparse.Namespace, changes: "ModelCompa
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from batchyield.release import pinned_model, registry
+    from batchyield.release import pinned_model
+    from batchyield.versioning import registry
 
-    release = registry.resolve(options.model or registry.NAME, stage=options.environment, version=options.version)
+    release = registry.resolve(options.environment or options.version or "", model=options.model or registry.NAME)
     variables = pinned_model.prepare_service(release)
-    print(f"serving {registry.NAME} {release.version}, commit {release.revision[:12]}", file=sys.stderr, flush=True)
+    as_of = registry.read_registry().as_of
+    text = f"serving {registry.NAME} {release.version}, commit {release.revision[:12]}, as of {as_of}"
+    print(text, file=sys.stderr, flush=True)
     address = ["--host", options.host, "--port", str(options.port), "--workers", str(options.workers)]
     command = [sys.executable, "-m", "api", *address]
     # This process becomes the service, so that signals to it reach the service itself.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from batchyield.cli import deploy
 from batchyield.cli.journal import add_journal_option, add_period_options, open_journal, read_period
 from batchyield.cli.options import Parser, add_json_option, print_result
-from batchyield.errors import ConfigError
+from batchyield.errors import ArtifactError, ConfigError
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -115,10 +115,13 @@ def _compare(options: argparse.Namespace) -> None:
         baseline = deploy.open_model(*deploy.fetch_model(options.revision))
         comparison = model_comparison.compare_models(baseline, deploy.open_model(folder, deployment))
     else:
-        changes = deploy.compare_with_serving(deploy.model_store(options), folder, deployment)
-        if changes is None:
-            raise ConfigError("no model serves, so there is nothing to compare with", "give two revisions")
-        comparison = changes
+        store = deploy.model_store(options)
+        try:
+            serving = store.kept(deploy.serving_deployment(store))
+            comparison = deploy.compare_deployments(store, serving, folder, deployment)
+        except ArtifactError as error:
+            problem = str(error).splitlines()[0]
+            raise ConfigError(f"the model that serves cannot be opened: {problem}", "give two revisions") from error
     print_result(comparison, options, model_comparison.format_comparison)
 
 

@@ -23,7 +23,9 @@ def add_commands(program: Parser) -> None:
     promote = releases.add("promote", _promote, about, "prod 1.2.0 --push", json=True)
     promote.add_argument("environment", help="dev, staging or prod: those in .gto")
     which = promote.add_mutually_exclusive_group()
-    which.add_argument("version", nargs="?", help="an older one is possible (the newest)")
+    which.add_argument(
+        "version", nargs="?", help="or an environment, whose version it is; an older one is possible (the newest)"
+    )
     which.add_argument("--back", action="store_true", help="the version that was in the environment before")
     for parser in (create, promote):
         parser.add_argument("--push", action="store_true", help="push the tag to origin; delete it if that fails")
@@ -33,27 +35,29 @@ def add_commands(program: Parser) -> None:
 
     about = "Print what a tag releases or promotes, as KEY=VALUE lines."
     show = releases.add("show", _show, about, "yield-model@v1.2.0", json=True)
-    show.add_argument("tag", help="for example yield-model@v1.2.0 or 'yield-model#prod#7'")
+    show.add_argument("tag", help="for example yield-model@v1.2.0, 'yield-model#prod#7', 1.2.0 or prod")
 
     notes = releases.add("notes", _notes, "Print the release notes of a version as Markdown.", "1.2.0")
     which = notes.add_mutually_exclusive_group()
-    which.add_argument("version", nargs="?", help="(the newest)")
+    which.add_argument("version", nargs="?", help="or an environment (the newest)")
     which.add_argument("--all", action="store_true", help="of all versions, the newest first: the model's changelog")
 
     card = releases.add("card", _card, "Print the model card of a revision as Markdown.", "v1.2.0")
-    card.add_argument("revision", nargs="?", default="HEAD", help="any git revision (%(default)s)")
+    card.add_argument(
+        "revision", nargs="?", default="HEAD", help="any git revision, version or environment (%(default)s)"
+    )
 
     about = "Build the wheels of a release: the model and its library."
     package = releases.add("package", _package, about, "1.2.0 --out dist", json=True)
-    package.add_argument("version", nargs="?", help="(the newest)")
+    package.add_argument("version", nargs="?", help="or an environment (the newest)")
     package.add_argument("--out", type=Path, default=Path("dist"), help="folder (%(default)s)")
     package.add_argument("--model-only", action="store_true", help="leave the library out")
 
 
 def _create(options: argparse.Namespace) -> int:
     from batchyield.release.preflight import run_checks
-    from batchyield.release.registry import NAME
     from batchyield.release.tagging import next_version, register, tag_message
+    from batchyield.versioning.registry import NAME
 
     version = next_version(options.version, options.bump)
     checks = run_checks(offline=options.offline, s3_port=options.s3_port)
@@ -75,7 +79,7 @@ def _create(options: argparse.Namespace) -> int:
 
 def _promote(options: argparse.Namespace) -> None:
     from batchyield.release import tagging
-    from batchyield.release.registry import NAME
+    from batchyield.versioning.registry import NAME
 
     if options.back:
         release, tag = tagging.promote_previous(options.environment, push=options.push)
@@ -91,18 +95,20 @@ def _tagged(text: str, tag: str, pushed: bool) -> str:
 
 
 def _list(options: argparse.Namespace) -> None:
-    from batchyield.release.registry import read_registry
+    from batchyield.versioning.registry import read_registry
 
     registry = read_registry()
     lines = [
-        f"{release.version:<10} {release.date[:10]}  {release.revision[:12]}  {', '.join(release.stages)}".rstrip()
-        for release in registry.releases
+        f"{one.version:<10} {one.date[:10]}  {one.revision[:12]}  {', '.join(one.environments)}".rstrip()
+        for one in registry.releases
     ] or ["no release; `batchyield release create` makes one, `git fetch --tags` fetches those of others"]
+    if registry.as_of:
+        lines.append(f"as of {registry.as_of}; `git fetch --tags` fetches later ones")
     print_result(registry, options, lambda _: "\n".join(lines))
 
 
 def _show(options: argparse.Namespace) -> None:
-    from batchyield.release.registry import resolve_tag
+    from batchyield.versioning.registry import resolve_tag
 
     release, environment = resolve_tag(options.tag)
     fields = {"version": release.version, "revision": release.revision, "environment": environment}
@@ -110,10 +116,10 @@ def _show(options: argparse.Namespace) -> None:
 
 
 def _notes(options: argparse.Namespace) -> None:
-    from batchyield.release.registry import read_registry, resolve
     from batchyield.release.release_notes import render_notes
+    from batchyield.versioning.registry import read_registry, resolve
 
-    releases = read_registry().releases if options.all else (resolve(version=options.version),)
+    releases = read_registry().releases if options.all else (resolve(options.version or ""),)
     print("\n".join(render_notes(release) for release in releases), end="")
 
 
@@ -126,10 +132,10 @@ def _card(options: argparse.Namespace) -> None:
 
 
 def _package(options: argparse.Namespace) -> None:
-    from batchyield.release.registry import resolve
     from batchyield.release.wheels import build_library_wheel, build_model_wheel
+    from batchyield.versioning.registry import resolve
 
-    release = resolve(version=options.version)
+    release = resolve(options.version or "")
     wheels = [build_model_wheel(release, options.out)]
     if not options.model_only:
         wheels.append(build_library_wheel(release.revision, options.out))

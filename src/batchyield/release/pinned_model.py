@@ -8,11 +8,11 @@ import msgspec
 
 from batchyield.errors import ArtifactError, RevisionError
 from batchyield.files import md5_of, md5_of_file, write_atomic
-from batchyield.release.registry import Release
 from batchyield.serving.artifact import FILES, MODEL
 from batchyield.serving.deployment.model_store import PINS_FILE, read_deployment, write_directory
 from batchyield.versioning.git import git
 from batchyield.versioning.lock_diff import LOCK
+from batchyield.versioning.registry import Release
 from batchyield.versioning.revisions import read_lock_at, read_text_at, require_commit
 from batchyield.versioning.storage import content_store
 

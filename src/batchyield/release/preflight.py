@@ -9,7 +9,6 @@ import msgspec
 from batchyield.errors import BatchyieldError, RevisionError
 from batchyield.modelling.params import read_params
 from batchyield.release.pinned_model import fetch_model
-from batchyield.release.registry import read_registry
 from batchyield.release.wheels import library_version
 from batchyield.review.gate import check_bounds
 from batchyield.serving.artifact import open_artifact
@@ -17,6 +16,7 @@ from batchyield.serving.deployment.model_store import read_deployment
 from batchyield.versioning import hydra_params
 from batchyield.versioning.git import git
 from batchyield.versioning.provenance.trace import trace
+from batchyield.versioning.registry import read_registry
 from batchyield.versioning.revisions import resolve_commit
 from batchyield.versioning.storage import remotes
 from batchyield.versioning.storage.audit import audit, copy_problems

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from batchyield.release.model_card import METRICS, UNMEASURED, format_metric, pin_table, read_metrics
-from batchyield.release.registry import NAME, Release, read_registry
 from batchyield.review.report.markdown import table
 from batchyield.serving.lockfile import DvcLock
 from batchyield.versioning.git import git
 from batchyield.versioning.lock_diff import changed_inputs
 from batchyield.versioning.provenance.lineage import read_raw_object
+from batchyield.versioning.registry import NAME, Release, read_registry
 from batchyield.versioning.revisions import read_lock_at
 
 OUTPUTS = "data/model/"

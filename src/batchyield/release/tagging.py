@@ -8,10 +8,10 @@ from gto import api
 from gto.exceptions import GTOException
 
 from batchyield.errors import CommandError, ConflictError, RevisionError
-from batchyield.release.registry import FETCH, NAME, Release, parse_version, read_registry, resolve
 from batchyield.release.release_notes import OUTPUTS, model_files
-from batchyield.versioning.git import UNSHALLOW, git, is_shallow
+from batchyield.versioning.git import git
 from batchyield.versioning.provenance.lineage import read_raw_object
+from batchyield.versioning.registry import FETCH, NAME, Release, parse_version, read_registry, resolve
 from batchyield.versioning.revisions import read_lock_at
 
 BUMPS = ("major", "minor", "patch")
@@ -25,7 +25,6 @@ def next_version(version: str | None, bump: str, root: Path = Path()) -> str:
         ConflictError: the given version is not above the newest.
         RevisionError: the clone is shallow.
     """
-    _require_full_clone(root)
     releases = read_registry(root).releases
     if version is None:
         if not releases:
@@ -50,7 +49,7 @@ def register(version: str, text: str, root: Path = Path(), *, push: bool = False
         CommandError: git has no identity for the tagger.
     """
     _create(api.register, root, "HEAD", push=push, version=f"v{version}", message=text)
-    return resolve(root=root, version=version)
+    return resolve(version, root)
 
 
 def tag_message(version: str, root: Path = Path()) -> str:
@@ -61,46 +60,39 @@ def tag_message(version: str, root: Path = Path()) -> str:
     return "\n".join([f"{NAME} {version}", "", *rows])
 
 
-def promote(stage: str, version: str | None, root: Path = Path(), *, push: bool = False) -> tuple[Release, str]:
-    """Assign a version, which may be older, to a stage; None: the newest.
+def promote(environment: str, version: str | None, root: Path = Path(), *, push: bool = False) -> tuple[Release, str]:
+    """Assign a version, which may be older, or that of another environment to an environment; None: the newest.
 
     Returns:
-        The release, and the tag; an empty tag if the stage has that version already.
+        The release, and the tag; an empty tag if the environment has that version already.
 
     Raises:
         RevisionError: there is no such version.
-        ConflictError: GTO refuses the stage, or the tag cannot be pushed.
+        ConflictError: GTO refuses the environment, or the tag cannot be pushed.
     """
-    _require_full_clone(root)
-    release = resolve(root=root, version=version)
-    if stage in release.stages:
+    release = resolve(version or "", root)
+    if environment in release.environments:
         return release, ""
-    text = f"{NAME} {release.version} in stage {stage}\n\ncommit {release.revision}"
-    # force: GTO refuses to assign a version to a stage that it was in before.
-    tag = _create(api.assign, root, stage, push=push, version=f"v{release.version}", message=text, force=True)
-    return resolve(root=root, stage=stage), tag
+    text = f"{NAME} {release.version} in environment {environment}\n\ncommit {release.revision}"
+    # force: GTO refuses to assign a version to an environment that it was in before.
+    tag = _create(api.assign, root, environment, push=push, version=f"v{release.version}", message=text, force=True)
+    return resolve(release.version, root), tag
 
 
-def promote_previous(stage: str, root: Path = Path(), *, push: bool = False) -> tuple[Release, str]:
-    """Assign the previous version of a stage to it again; return the release and the tag, as `promote`.
+def promote_previous(environment: str, root: Path = Path(), *, push: bool = False) -> tuple[Release, str]:
+    """Assign the previous version of an environment to it again; return the release and the tag, as `promote`.
 
     Raises:
-        RevisionError: the stage had no other version.
+        RevisionError: the environment had no other version.
     """
-    _require_full_clone(root)
-    held = read_registry(root).stages().get(stage, [])
+    held = read_registry(root).environments().get(environment, [])
     if len(held) < 2:
         now = f"holds {held[0]}, its first" if held else "holds none"
         raise RevisionError(
-            f"no version was in stage {stage} before: it {now}",
-            f"`batchyield release promote {stage} VERSION` names one; {FETCH}",
+            f"no version was in environment {environment} before: it {now}",
+            f"`batchyield release promote {environment} VERSION` names one; {FETCH}",
         )
-    return promote(stage, held[-2], root, push=push)
-
-
-def _require_full_clone(root: Path) -> None:
-    if is_shallow(root):
-        raise RevisionError("this clone is shallow, so it may lack releases", UNSHALLOW)
+    return promote(environment, held[-2], root, push=push)
 
 
 def _create(create: Callable[..., Any], root: Path, *what: str, push: bool, **options: Any) -> str:
@@ -111,7 +103,7 @@ def _create(create: Callable[..., Any], root: Path, *what: str, push: bool, **op
         created = create(root, NAME, *what, author=name, author_email=rest.partition(">")[0], **options)
     except GTOException as error:
         raise ConflictError(
-            f"GTO refuses: {error}", f"`batchyield release list` lists versions and stages; {FETCH}"
+            f"GTO refuses: {error}", f"`batchyield release list` lists versions and environments; {FETCH}"
         ) from error
     tag: str = created.tag
     if push:

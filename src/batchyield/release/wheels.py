@@ -11,13 +11,13 @@ from batchyield.errors import CommandError, RevisionError
 from batchyield.files import md5_of
 from batchyield.release.model_card import render_card
 from batchyield.release.pinned_model import fetch_model
-from batchyield.release.registry import NAME, Release
 from batchyield.serving.artifact import FILES, canonical_json
 from batchyield.serving.deployment.model_store import read_deployment
 from batchyield.serving.model_package import PIN_FILE, PackagePin
 from batchyield.versioning.git import export_revision
 from batchyield.versioning.lock_diff import LOCK
 from batchyield.versioning.provenance.lineage import read_raw_object
+from batchyield.versioning.registry import NAME, Release
 from batchyield.versioning.revisions import read_text_at
 
 PACKAGE = "batchyield_model"

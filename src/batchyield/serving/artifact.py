@@ -105,7 +105,7 @@ def open_artifact(directory: Path, pins: Mapping[str, str]) -> Artifact:
     Raises:
         ArtifactError: a check failed, or a file is missing.
     """
-    content = {name: _read_pinned(directory / name, pins.get(name)) for name in FILES}
+    content = {name: read_pinned_file(directory / name, pins.get(name)) for name in FILES}
     card = _decode(content[CARD], directory / CARD, Card)
     if unknown := [name for name in card.features if name not in INDEX]:
         problem = f"the model takes features that this code does not compute: {', '.join(unknown)}"
@@ -117,7 +117,8 @@ def open_artifact(directory: Path, pins: Mapping[str, str]) -> Artifact:
     return Artifact(predictor, card, golden, content[REFERENCE], {name: pins[name] for name in FILES})
 
 
-def _read_pinned(file: Path, pin: str | None) -> bytes:
+def read_pinned_file(file: Path, pin: str | None) -> bytes:
+    """Return the bytes of a file; raise ArtifactError if their md5 is not `pin`."""
     if pin is None:
         raise ArtifactError(str(file), "has no pin, so its bytes cannot be checked")
     try:

@@ -28,26 +28,28 @@ REPOSITORY_VARIABLES = {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJEC
 UNSHALLOW = "`git fetch --unshallow --tags`; in CI, check out with fetch-depth: 0"
 
 
-def git(*arguments: str, cwd: Path, settings: Iterable[str] = ()) -> str:
+def git(*arguments: str, cwd: Path, settings: Iterable[str] = (), seconds: float | None = None) -> str:
     """Run `git ARGUMENTS` in `cwd`, with git's messages in English, and return its standard output, decoded as UTF-8.
 
     Raises:
-        CommandError: git failed.
+        CommandError: git failed, or took longer than `seconds`.
         UnicodeDecodeError: the output is not UTF-8.
     """
     environment = {name: value for name, value in os.environ.items() if name not in REPOSITORY_VARIABLES}
     options = [word for setting in (*SETTINGS, *settings) for word in ("-c", setting)]
-    done = subprocess.run(  # noqa: S603 - git from PATH is the user's own
-        ["git", *options, *arguments],  # noqa: S607
-        cwd=cwd,
-        env=environment | {"LC_ALL": "C"},
-        capture_output=True,
-    )
-    if done.returncode:
-        raise CommandError(
-            f"`git {' '.join(arguments)}` failed: {done.stderr.decode(errors='replace').strip()}",
-            "run it in a checkout of batchyield",
+    failed, remedy = f"`git {' '.join(arguments)}` failed", "run it in a checkout of batchyield"
+    try:
+        done = subprocess.run(  # noqa: S603 - git from PATH is the user's own
+            ["git", *options, *arguments],  # noqa: S607
+            cwd=cwd,
+            env=environment | {"LC_ALL": "C"},
+            capture_output=True,
+            timeout=seconds,
         )
+    except subprocess.TimeoutExpired as error:
+        raise CommandError(f"{failed}: no answer within {seconds} s", "try again when it can be reached") from error
+    if done.returncode:
+        raise CommandError(f"{failed}: {done.stderr.decode(errors='replace').strip()}", remedy)
     return done.stdout.decode()
 
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from batchyield.errors import ArtifactError, CommandError, ConflictError, RevisionError
 from batchyield.serving.lockfile import DvcLock, parse_lock
+from batchyield.versioning import registry
 from batchyield.versioning.git import git
 from batchyield.versioning.lock_diff import LOCK
 
@@ -21,7 +22,9 @@ class LockMatch(NamedTuple):
 
 
 def resolve_commit(revision: str, root: Path) -> str | None:
-    """Return the full hash of a revision's commit, or None if git knows no such revision.
+    """Return the full hash of a revision's commit, or None if there is no such revision.
+
+    A revision is what git takes for one, else a released version (`1.2.0`, `v1.2.0`) or an environment (`prod`).
 
     Raises:
         CommandError: git refuses the repository, for example because another user owns it.
@@ -30,7 +33,7 @@ def resolve_commit(revision: str, root: Path) -> str | None:
         return git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}", cwd=root).strip()
     except CommandError:
         git("rev-parse", "--git-dir", cwd=root)
-        return None
+        return registry.find_commit(revision, root)
 
 
 def require_commit(revision: str, root: Path) -> str:
@@ -42,7 +45,8 @@ def require_commit(revision: str, root: Path) -> str:
     if (commit := resolve_commit(revision, root)) is None:
         raise RevisionError(
             f"'{revision}' is not a revision of this repository",
-            "list revisions with `git log --oneline --all`, fetch those of others with `git fetch --all --tags`; "
+            "list revisions with `git log --oneline --all` and versions with `batchyield release list`, fetch those of "
+            "others with `git fetch --all --tags`; "
             "a clone of depth 1 has no earlier commits",
         )
     return commit

@@ -19,8 +19,8 @@ import msgspec
 from msgspec import Meta
 
 from batchyield.errors import ArtifactError
-from batchyield.files import write_atomic
-from batchyield.serving.artifact import FILES, MODEL, canonical_json
+from batchyield.files import md5_of, md5_of_file, write_atomic
+from batchyield.serving.artifact import FILES, MODEL, canonical_json, read_pinned_file
 
 DEFAULT_MODELS_DIRECTORY = ".serving"
 
@@ -142,17 +142,52 @@ class ModelStore:
         """Return the directory of a deployment's four files."""
         return self._store / deployment.directory
 
+    def holds(self, deployment: Deployment) -> bool:
+        """Return whether the files of a deployment are there, with their pinned bytes."""
+        files = {self.path(deployment) / name: md5 for name, md5 in deployment.pins.items()}
+        return all(file.is_file() and md5_of_file(file) == md5 for file, md5 in files.items())
+
     def add(self, source: Path, deployment: Deployment) -> Deployment:
-        """Copy a model's files into the store and return the deployment of the copy, named as its directory."""
-        stored = msgspec.structs.replace(deployment, directory=Path(deployment.directory).name)
-        try:
-            files = {name: (source / name).read_bytes() for name in deployment.pins}
-        except OSError as error:
-            raise ArtifactError(str(source), f"is incomplete: {error.filename}: {error.strerror}") from error
-        target = self.path(stored)
-        if not all((target / name).is_file() and (target / name).read_bytes() == files[name] for name in files):
-            write_directory(target, files)
+        """Copy a model's files into the store and return the deployment of the copy, named as its directory.
+
+        Raises:
+            ArtifactError: a file in `source` is missing or has other bytes than pinned.
+        """
+        return self.write(
+            deployment, {name: read_pinned_file(source / name, md5) for name, md5 in deployment.pins.items()}
+        )
+
+    def write(self, deployment: Deployment, files: Mapping[str, bytes]) -> Deployment:
+        """Write the files of a deployment unless the store holds them; return the deployment of the copy."""
+        stored = msgspec.structs.replace(deployment, directory=_copy_name(deployment))
+        if not self.holds(stored):
+            try:
+                write_directory(self.path(stored), files)
+            except OSError:
+                if not self.holds(stored):  # else another worker was faster
+                    raise
         return stored
+
+    def kept(self, deployment: Deployment) -> Deployment:
+        """Return the copy of the workspace's model if the store holds one, else the deployment itself."""
+        copy = msgspec.structs.replace(deployment, directory=_copy_name(deployment))
+        return copy if deployment.of_lock and self.holds(copy) else deployment
+
+    def keep(self, deployment: Deployment) -> Deployment:
+        """Return a deployment whose files stay if the workspace changes: a copy of the workspace's model, or itself.
+
+        Raises:
+            ArtifactError: the workspace has other bytes by now, and there is no copy yet.
+        """
+        kept = self.kept(deployment)
+        return self.add(Path(kept.directory), kept) if kept.of_lock else kept
+
+
+def _copy_name(deployment: Deployment) -> str:
+    """Return the directory of a deployment in the store; a workspace's model is named by its pins."""
+    if not deployment.of_lock:
+        return Path(deployment.directory).name
+    return f"{deployment.md5}-{md5_of(canonical_json(deployment.pins))[:8]}-workspace"
 
 
 def read_deployment(folder: Path) -> Deployment:

@@ -4,7 +4,6 @@ import contextlib
 import fcntl
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import msgspec
 
@@ -20,11 +19,15 @@ AUDIT_FILE = "audit.jsonl"
 
 
 class Rollout(msgspec.Struct, frozen=True):
-    """The state that was rolled out, the live workers at the end, and why the previous state was restored, if so."""
+    """The state that was rolled out, the live workers at the end, and why the previous state was restored, if so.
+
+    `skipped` are previous deployments that a rollback passed over, because their files are no longer intact.
+    """
 
     desired: DesiredState
     workers: tuple[WorkerStatus, ...]
     problem: str = ""
+    skipped: tuple[Deployment, ...] = ()
 
 
 @contextlib.contextmanager
@@ -52,18 +55,13 @@ def current_deployment(models: ModelStore) -> Deployment | None:
     return models.desired().serving
 
 
-def deploy(models: ModelStore, deployment: Deployment, wait: float) -> Rollout:
-    """Make every worker serve a model of the store (from `ModelStore.add`); the current one is kept for a rollback.
+def deploy(models: ModelStore, deployment: Deployment, wait: float, before: Deployment | None = None) -> Rollout:
+    """Make every worker serve a model of the store (from `ModelStore.add`).
 
-    `wait` is the number of seconds until the rollout fails; 0: do not wait.
+    Args:
+        wait: seconds until the rollout fails; 0: do not wait.
+        before: the deployment that a rollback returns to, as `ModelStore.keep` returns it.
     """
-    before = current_deployment(models)
-    if before and before.of_lock:
-        copy = msgspec.structs.replace(before, directory=f"{before.md5}-workspace")
-        try:  # copied, because the workspace's files may change before a rollback
-            before = models.add(Path(before.directory), copy)
-        except ArtifactError:
-            before = None
     rollout = _roll_out(models, "deploy", serving=deployment, wait=wait)
     if not rollout.problem and before and before != deployment:
         models.set_history((*models.history(), before)[-MAX_HISTORY:])
@@ -71,15 +69,23 @@ def deploy(models: ModelStore, deployment: Deployment, wait: float) -> Rollout:
 
 
 def rollback(models: ModelStore, wait: float) -> Rollout:
-    """Make every worker serve the previous deployment; `wait` as for `deploy`. ConfigError: there is none."""
+    """Make every worker serve the latest previous deployment whose files are intact; `wait` as for `deploy`.
+
+    Raises:
+        ConfigError: there is none.
+    """
     history = models.history()
-    if not history:
-        remedy = "name one: `batchyield deploy rollback REVISION`"
-        raise ConfigError(f"{models.root} has no record of a previous model", remedy)
-    rollout = _roll_out(models, "rollback", serving=history[-1], wait=wait)
+    at = max((i for i, deployment in enumerate(history) if models.holds(deployment)), default=None)
+    if at is None:
+        problem = f"the files of the {len(history)} previous models in {models.root} are damaged"
+        raise ConfigError(
+            problem if history else f"{models.root} has no record of a previous model",
+            "name one: `batchyield deploy rollback REVISION`",
+        )
+    rollout = _roll_out(models, "rollback", serving=history[at], wait=wait)
     if not rollout.problem:
-        models.set_history(history[:-1])
-    return rollout
+        models.set_history(history[:at])
+    return msgspec.structs.replace(rollout, skipped=history[at + 1 :])
 
 
 def set_shadow(models: ModelStore, deployment: Deployment | None, wait: float) -> Rollout:
