@@ -12,7 +12,7 @@ usage: deploy/aws/deploy.sh COMMAND ... [NAME=VALUE ...] [--dry-run]
   foundation OWNER/NAME      once per account: image registry, data bucket, roles of GitHub's workflows
   up ENVIRONMENT             create an environment, or update it to the templates: network, database, platform
   deploy ENVIRONMENT [VERSION]
-                             migrate the journal, then update the service; without VERSION: the registry's one
+                             migrate the journal, then update the service; VERSION: 1.2.0, or an environment; without: that of ENVIRONMENT
   keys ENVIRONMENT FILE      replace the API keys of an environment by those in FILE, as `batchyield keys` writes it
   status ENVIRONMENT         version, tasks and address; exit code 1 if fewer tasks run than should
 
@@ -104,6 +104,13 @@ migrate() { # run the migration task to its end
   echo "journal: up to date" >&2
 }
 
+check_subscribers() { # a mail address counts once its owner has confirmed it
+  local confirmed
+  confirmed=$(aws sns list-subscriptions-by-topic --topic-arn "${outputs[AlarmTopic]}" --output text \
+    --query 'length(Subscriptions[?starts_with(SubscriptionArn, `arn:`)])')
+  [ "$confirmed" != 0 ] || echo "nobody receives the alarms: deploy/aws/deploy.sh up $environment AlarmEmail=ADDRESS, then confirm the mail" >&2
+}
+
 foundation() {
   outputs[Repository]=$1
   check_settings foundation.yaml
@@ -128,13 +135,18 @@ up() {
   done
   echo "Address=${outputs[Address]}"
   echo "DeployRole=${outputs[DeployRole]}"
+  check_subscribers
 }
 
 deploy() {
   local version=${1:-} digest part
-  [ -n "$version" ] || version=$(batchyield release list | awk -v environment="$environment" \
-    '{for (i = 4; i <= NF; i++) {sub(",$", "", $i); if ($i == environment) print $1}}')
-  [ -n "$version" ] || fail "no version is in environment $environment" "make promote ENVIRONMENT=$environment, or name a version"
+  version=${version#yield-model@}
+  version=${version#v}
+  if [[ $version != [0-9]* ]]; then
+    local name=${version:-$environment}
+    version=$(batchyield release show "$name" | sed -n 's/^version=//p') ||
+      fail "no version is in environment $name" "make promote ENVIRONMENT=$name, or name a version"
+  fi
   check_settings migration.yaml service.yaml
   for part in network data platform; do load "$(stack_of "$part")" "deploy/aws/deploy.sh up $environment creates it"; done
   load batchyield-foundation
@@ -173,6 +185,7 @@ status() {
     --services "${outputs[ServiceName]}" --output text \
     --query 'services[0].[runningCount, desiredCount, deployments[0].rolloutState]')"
   echo "$environment: version ${outputs[Serving]}, $running of $wanted tasks, rollout $rollout, at https://${outputs[Address]}"
+  check_subscribers
   [ "$running" -ge "$wanted" ]
 }
 

@@ -2,15 +2,18 @@
 
 import json
 import os
+import re
 import subprocess
 
 import moto.ecs.models
+import msgspec
 import pytest
 import yaml
 from support.aws import ACCOUNT, account, api, awscli, server
 from support.commands import ROOT, run
 from support.journal_database import opened
 
+from api.telemetry.access_log import RequestLine
 from batchyield.serving.auth import api_keys
 
 __all__ = ["account", "awscli", "server"]  # fixtures
@@ -84,6 +87,36 @@ def test_role_trust():
         assert "repo:${Repository}:" in condition
         assert "repo:${Repository}:*" not in condition
         assert ("environment:${Environment}" in condition) == (name == "platform.DeployRole")
+
+
+def test_slow_requests():
+    """The alarm for slow requests counts lines of the log of few batches, by fields that the log has."""
+    ((_, metric),) = resources("AWS::Logs::MetricFilter")
+    fields = {field.name for field in msgspec.structs.fields(RequestLine)}
+    used = re.findall(r"\$\.(\w+)", metric["FilterPattern"] + metric["MetricTransformations"][0]["MetricValue"])
+    assert set(used) == {"event", "rows", "seconds"} <= fields
+    slow = dict(resources("AWS::CloudWatch::Alarm"))["platform.Slow"]
+    assert (slow["Namespace"], slow["MetricName"]) == ({"Sub": "batchyield/${Environment}"}, "seconds")
+
+
+def test_access_logs():
+    """The balancer and the data bucket log who used them, into a bucket whose policy lets them write."""
+    buckets, (policy,) = (
+        dict(resources("AWS::S3::Bucket")),
+        [properties for name, properties in resources("AWS::S3::BucketPolicy") if name == "foundation.LogsPolicy"],
+    )
+    writers = {s["Principal"]["Service"] for s in policy["PolicyDocument"]["Statement"] if s["Effect"] == "Allow"}
+    assert writers == {"logdelivery.elasticloadbalancing.amazonaws.com", "logging.s3.amazonaws.com"}
+    assert buckets["foundation.Data"]["LoggingConfiguration"]["DestinationBucketName"] == {"Ref": "Logs"}
+    ((_, balancer),) = resources("AWS::ElasticLoadBalancingV2::LoadBalancer")
+    attributes = {one["Key"]: one["Value"] for one in balancer["LoadBalancerAttributes"]}
+    assert attributes["access_logs.s3.enabled"] == "true"
+
+
+def test_callers():
+    """Only the addresses of `CallersCidr` reach the balancer."""
+    group = dict(resources("AWS::EC2::SecurityGroup"))["network.BalancerGroup"]
+    assert {rule["CidrIp"]["Ref"] for rule in group["SecurityGroupIngress"]} == {"CallersCidr"}
 
 
 def deploy(*arguments, cwd=ROOT):
@@ -168,10 +201,23 @@ class TestStage:
         assert (database["MultiAZ"], database["DeletionProtection"]) == (True, True)
         alarms = {alarm["AlarmName"] for alarm in api("cloudwatch").describe_alarms()["MetricAlarms"]}
         assert {"batchyield-staging-failing", "batchyield-staging-slow"} <= alarms
+        assert "nobody receives the alarms: deploy/aws/deploy.sh up staging AlarmEmail=ADDRESS" in staging[0]
         balancer = api("elbv2").describe_load_balancers()["LoadBalancers"][0]["LoadBalancerArn"]
         listeners = api("elbv2").describe_listeners(LoadBalancerArn=balancer)["Listeners"]
         ports = {(one["Port"], one["DefaultActions"][0]["Type"]) for one in listeners}
         assert ports == {(443, "forward"), (80, "redirect")}
+
+    def test_alarms_reach_the_topic(self):
+        """CloudWatch may use the key of the topic, which it may not with the default one."""
+        topic = outputs("staging-platform")["AlarmTopic"]
+        for alarm in api("cloudwatch").describe_alarms()["MetricAlarms"]:
+            assert alarm["AlarmActions"] == [topic]
+        key = api("sns").get_topic_attributes(TopicArn=topic)["Attributes"]["KmsMasterKeyId"]
+        policy = json.loads(api("kms").get_key_policy(KeyId=key, PolicyName="default")["Policy"])
+        allowed = [
+            s["Action"] for s in policy["Statement"] if s["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
+        ]
+        assert allowed == [["kms:Decrypt", "kms:GenerateDataKey*"]]
 
     def test_deploy(self, staging):
         """The journal is migrated before the service is created from the image's digest."""

@@ -81,7 +81,8 @@ def put_bucket(properties):
     """moto's own kind leaves all but the name out."""
     s3, name = api("s3"), properties["BucketName"]
     s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
-    s3.put_bucket_versioning(Bucket=name, VersioningConfiguration=properties["VersioningConfiguration"])
+    if versioning := properties.get("VersioningConfiguration"):
+        s3.put_bucket_versioning(Bucket=name, VersioningConfiguration=versioning)
     s3.put_public_access_block(Bucket=name, PublicAccessBlockConfiguration=properties["PublicAccessBlockConfiguration"])
     rules = [
         {"ApplyServerSideEncryptionByDefault": rule["ServerSideEncryptionByDefault"]}
@@ -89,6 +90,17 @@ def put_bucket(properties):
     ]
     s3.put_bucket_encryption(Bucket=name, ServerSideEncryptionConfiguration={"Rules": rules})
     return name
+
+
+def put_filter(properties):
+    name = {name[0].lower() + name[1:]: value for name, value in properties["MetricTransformations"][0].items()}
+    api("logs").put_metric_filter(
+        logGroupName=properties["LogGroupName"],
+        filterName=properties["FilterName"],
+        filterPattern=properties["FilterPattern"],
+        metricTransformations=[name],
+    )
+    return properties["FilterName"]
 
 
 def put_subscription(properties):
@@ -118,6 +130,7 @@ LACKING = {
     "AWS::S3::Bucket": put_bucket,
     "AWS::S3::BucketPolicy": put_bucket_policy,
     "AWS::SNS::Subscription": put_subscription,
+    "AWS::Logs::MetricFilter": put_filter,
 }
 
 
