@@ -132,7 +132,10 @@ package: setup ## build the wheels of a release into dist/: make package [VERSIO
 
 publish: setup ## upload the wheels in dist/ that the index UV_PUBLISH_CHECK_URL lacks to UV_PUBLISH_URL; see docs/release.md
 	@: $${UV_PUBLISH_URL:?set it to the upload address of the index} $${UV_PUBLISH_CHECK_URL:?set it to the address that pip installs from}
-	@uv publish --no-config --quiet dist/*.whl
+	@# uv repeats the whole page that the index answers with; its first sentence says what is wrong
+	@answer=$$(uv publish --no-config --quiet dist/*.whl 2>&1) || { \
+	  printf '%s\n' "$$answer" | sed 's/<.*//' | tr -s '[:space:]' ' ' | cut -c 1-400 >&2; \
+	  echo "  after 401, 403 or a broken pipe: check UV_PUBLISH_USERNAME and UV_PUBLISH_PASSWORD; files that are there already are skipped" >&2; exit 1; }
 
 serve-release: setup ## serve the version that is in an environment: make serve-release [ENVIRONMENT=prod]
 	@batchyield deploy serve --environment $(or $(ENVIRONMENT),prod) --host $(HOST) --port $(PORT)

@@ -1,8 +1,11 @@
 """Release notes as Markdown: the pin, the metrics, and the changes since the previous version."""
 
+import math
 from pathlib import Path
 
-from batchyield.release.model_card import METRICS, UNMEASURED, format_metric, pin_table, read_metrics
+from batchyield.modelling.metrics import BETTER
+from batchyield.release.model_card import METRICS, UNMEASURED, pin_table, read_metrics
+from batchyield.review.gate import UNITS, in_unit
 from batchyield.review.report.markdown import table
 from batchyield.serving.lockfile import DvcLock
 from batchyield.versioning.git import git
@@ -57,9 +60,18 @@ def _figures(release: Release, before: Release | None, root: Path) -> list[str]:
     for file, figures in now.items():
         for name, value in sorted(figures.items()):
             old = was.get(file, {}).get(name)
-            change = "" if old is None else "none" if old == value else f"{value - old:+.4g}"
-            rows.append((METRICS[file], name, format_metric(old), format_metric(value), change))
-    return table(("", "figure", "before", "now", "change"), rows)
+            change = "" if old is None else "none" if old == value else in_unit(name, value - old, "+")
+            unit = UNITS.get(name, (1, ""))[1]
+            shown = "" if old is None else in_unit(name, old)
+            rows.append((METRICS[file], name, unit, shown, in_unit(name, value), change, _direction(name, old, value)))
+    lines = table(("", "figure", "unit", "before", "now", "change", ""), rows, "<<<>>><")
+    return [*lines, "Whether a change is more than noise is in the report on its pull request.", ""] if was else lines
+
+
+def _direction(name: str, old: float | None, new: float) -> str:
+    if old is None or old == new or name not in BETTER or math.isnan(new - old):
+        return ""
+    return "better" if (new < old) == (BETTER[name] == "lower") else "worse"
 
 
 def _changes(was: DvcLock, now: DvcLock) -> list[str]:

@@ -168,8 +168,8 @@ def _difference(read: File, revision: str, root: Path) -> str | None:
 
 
 def _md5s(path: str, revision: str, root: Path) -> list[str]:
-    text = git("cat-file", "blob", f"{revision}:{path}", cwd=root)
-    # git's output is read with universal newlines: a file written with CRLF comes back with LF
+    text = git("cat-file", "blob", f"{revision}:{path}", cwd=root).replace("\r\n", "\n")
+    # The lock may have been made in a checkout with other line ends.
     return [md5_of(form.encode()) for form in (text, text.replace("\n", "\r\n"))]
 
 
