@@ -135,7 +135,7 @@ class TestJson:
             ("keys list --file none", 0),
             ("keys add a --scope read --file keys", 0),
             ("release list", 0),
-            ("review gate", 0),
+            (f"review gate --params {ROOT}/params.yaml", 0),  # of other files, the lock is not checked
         ],
     )
     def test_parses(self, command, code, capsys, monkeypatch, tmp_path):
