@@ -27,6 +27,7 @@ from api.monitoring.drift_watcher import DriftWatcher
 from api.monitoring.routes import monitoring_routes
 from api.openapi.document import build_document
 from api.pages import Page, page_routes
+from api.routes.admin import admin_routes
 from api.routes.operations import operation_routes
 from api.routes.outcomes import outcome_routes
 from api.routes.predictions import prediction_routes
@@ -79,7 +80,7 @@ def create_app(settings: Settings, model: ServedModel | None = None, log: Servic
 
     raw = prediction_routes(service)
     typed = [*operation_routes(service, drain), *monitoring_routes(service, watcher), *reading_routes(service)]
-    typed += [*session_routes(keyring), *page_routes()]
+    typed += [*admin_routes(service), *session_routes(keyring), *page_routes()]
     app = Litestar(
         [*raw, *outcome_routes(service), *workbook_routes(service), *typed],
         state=State({"document": cache(lambda server: Page(build_document(typed, server), "application/json"))}),

@@ -83,6 +83,11 @@ JOURNAL_OFF = ProblemKind(
     "the service keeps no journal, so nothing can be joined",
     "the service keeps no journal; its operator sets BATCHYIELD_JOURNAL",
 )  # fmt: skip
+CONFLICT = ProblemKind(
+    "conflict", 409, "The state of the service does not allow it",
+    "no model served before, another deployment is running, or a worker refused the model; nothing was changed",
+    "/srv/batchyield/.serving has no record of a previous model",
+)  # fmt: skip
 TOO_LARGE = ProblemKind(
     "too-large", 413, "The body is too large",
     "the body is larger than the service takes",
@@ -137,8 +142,8 @@ JOURNAL_AWAY = ProblemKind(
 )  # fmt: skip
 
 KINDS = (
-    MALFORMED, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, METHOD_NOT_ALLOWED, TOO_SLOW, JOURNAL_OFF, TOO_LARGE, UNSUPPORTED,
-    INVALID, RATE_LIMITED, HEAD_TOO_LARGE, INTERNAL, NOT_READY, BUSY, NOT_JOURNALLED, JOURNAL_AWAY,
+    MALFORMED, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, METHOD_NOT_ALLOWED, TOO_SLOW, JOURNAL_OFF, CONFLICT, TOO_LARGE,
+    UNSUPPORTED, INVALID, RATE_LIMITED, HEAD_TOO_LARGE, INTERNAL, NOT_READY, BUSY, NOT_JOURNALLED, JOURNAL_AWAY,
 )  # fmt: skip
 BODY_KINDS = (MALFORMED, TOO_SLOW, TOO_LARGE, UNSUPPORTED, INVALID, RATE_LIMITED, BUSY, NOT_JOURNALLED)
 """Of routes that read a body."""

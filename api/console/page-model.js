@@ -21,6 +21,8 @@ export async function modelPage(main) {
       h("section", { class: "card" }, h("h2", {}, t("metrics")), list(t("metrics"), Object.entries(card.metrics))),
       h("section", { class: "card" }, h("h2", {}, t("artifacts")), list(t("artifacts"), [...Object.entries(found.artifacts), ["raw data", card.data_md5]])),
       h("section", { class: "card" }, h("h2", {}, t("params")), list(t("params"), [...Object.entries(card.params), ...Object.entries(card.versions)])));
+    const current = await service.session();
+    if (current.scopes.includes("admin")) page.append(await rollbackCard());
     const journalled = await service.listPredictions({ limit: 1000 });
     const models = new Map();
     for (const one of journalled.predictions) {
@@ -33,4 +35,25 @@ export async function modelPage(main) {
   } catch (error) {
     if (page.children.length < 2) fill(page, problemCard(error));
   }
+}
+
+async function rollbackCard() {
+  const { models } = await service.servedBefore();
+  const said = h("p", { role: "status" });
+  const button = models.length > 0 && h("button", { type: "button", async onclick() {
+    if (!confirm(t("rollbackSure", { version: models[0].version, md5: models[0].md5.slice(0, 8) }))) return;
+    try {
+      const done = await service.rollBack();
+      showPin(done.model);
+      said.textContent = t("rolledBack", { version: done.model.version, workers: done.workers });
+      button.disabled = true;
+    } catch (error) {
+      fill(said, problemCard(error));
+    }
+  } }, t("rollback"));
+  return h("section", { class: "card" }, h("h2", {}, t("servedBefore")),
+    models.length
+      ? table(t("servedBefore"), [t("version"), t("revision"), "md5"], models.map((m) => [m.version, h("code", {}, m.revision.slice(0, 12)), h("code", {}, m.md5)]))
+      : h("p", {}, t("none")),
+    button, said);
 }

@@ -65,6 +65,9 @@ export const listOutcomes = (options) => json(`v1/outcomes${query(options)}`);
 export const recordOutcomes = (outcomes) => post("v1/outcomes", { outcomes });
 export const withdrawOutcome = (id) => json(`v1/outcomes/${encodeURIComponent(id)}`, { method: "DELETE" });
 
+export const servedBefore = () => json("v1/admin/models");
+export const rollBack = () => json("v1/admin/rollback", { method: "POST" });
+
 export const predictSheet = (csv, signal) =>
   json("v1/predictions/csv", {
     method: "POST", body: csv, signal, headers: { "Content-Type": "text/csv; charset=utf-8", Accept: "application/json" },

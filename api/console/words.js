@@ -83,6 +83,8 @@ const WORDS = {
   together: ["All of the best three together", "前三项一起"], modelTitle: ["The model in service", "当前模型"], artifacts: ["Files", "文件"],
   metrics: ["Metrics on held-out batches", "留出批次的指标"], trainedOn: ["Training batches", "训练批次"], shadow: ["In the shadow", "影子模型"],
   params: ["Parameters", "参数"], refused: ["Refused", "已拒绝"], deployed: ["Models that answered", "作答过的模型"], rollbackHint: ["To return to the model before: “batchyield deploy rollback” on the server.", "恢复上一个模型：在服务器上运行“batchyield deploy rollback”。"],
+  servedBefore: ["Models that served before", "以前的模型"], rollback: ["Return to the previous model", "恢复上一个模型"],
+  rollbackSure: ["Return to version {version} ({md5})?", "恢复版本 {version}（{md5}）？"], rolledBack: ["Version {version} serves now, in {workers} workers.", "版本 {version} 现已在 {workers} 个进程中运行。"],
   journalOff: ["The service keeps no journal, so there is nothing to show here.", "服务未保存日志，因此这里没有内容。"],
   where: ["Where", "位置"], problem: ["Problem", "问题"],
 };

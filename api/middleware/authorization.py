@@ -38,6 +38,8 @@ REQUIRED_SCOPES = {
     "/v1/sheets/csv": api_keys.SCOPES,
     "/v1/sheets/xlsx": api_keys.SCOPES,
     "/metrics": _READ,
+    "/v1/admin/models": (api_keys.ADMIN,),
+    "/v1/admin/rollback": (api_keys.ADMIN,),
 }
 """Scopes of each path, of which a key needs one; a path that is not listed needs `admin`."""
 

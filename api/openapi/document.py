@@ -27,6 +27,7 @@ from api.problems import (
     TOO_SLOW,
     UNSUPPORTED,
 )
+from api.routes.admin import RolledBack, ServedBefore
 from api.routes.outcomes import OutcomeRequest
 from api.routes.predictions import EXPLAIN
 from api.routes.records import DEFAULT_LIMIT, MAX_LIMIT, OutcomePage, PredictionPage, Readings
@@ -69,7 +70,7 @@ _TIME = {"format": "iso-time"}
 TYPES = (
     *(PredictionRequest, Predictions, ExplainedPredictions, OutcomeRequest, OutcomesKept),
     *(Model, Monitoring, Health, Problem),
-    *(PredictionPage, OutcomePage, Readings, Session, SignIn),
+    *(PredictionPage, OutcomePage, Readings, Session, SignIn, ServedBefore, RolledBack),
 )
 
 

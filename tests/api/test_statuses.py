@@ -10,6 +10,7 @@ from support.service import REFERENCE as PROFILE
 from support.service import REVISION, batches, card, linear_onnx, make_checkout, openapi_document, pin
 
 import api.monitoring.routes
+import api.routes.admin
 import api.routes.operations
 import api.routes.outcomes
 import api.routes.records
@@ -23,8 +24,9 @@ from api.pages import Page
 from api.problems import KINDS
 from api.routes.workbooks import XLSX, csv_to_workbook
 from api.settings import Settings
-from batchyield.serving.artifact import golden_rows, write_artifact
+from batchyield.serving.artifact import golden_rows, read_pins, write_artifact
 from batchyield.serving.auth.api_keys import encode_keys, new_key
+from batchyield.serving.deployment.model_store import Deployment, ModelStore
 
 KEY = "k" * 32
 READS, PREDICTS = b"r" * 32, b"p" * 32
@@ -47,9 +49,15 @@ POSTS = {
     "/v1/sheets/csv": (XLSX, csv_to_workbook(b"a,b\n1,2\n"), b"a"),
     "/v1/sheets/xlsx": (b"text/csv", b"a,b\n1,2\n", b"\xff"),
 }
+ADMIN_POST = "/v1/admin/rollback"
 LISTS = ("/v1/predictions", "/v1/outcomes")
 SESSION = "/v1/session"
 GETS = sorted(path for path, methods in PATHS.items() if "get" in methods and path != SESSION)
+
+
+def read_deployment_of(root):
+    """The deployment of the model of a checkout."""
+    return Deployment(str(root / "data/model"), read_pins(root / "dvc.lock", root / "data/model"), REVISION, "1.0.0")
 
 
 def unpacks_to(size):
@@ -147,6 +155,17 @@ async def provoked(root, overflowing, monkeypatch):
         met[method, SESSION, 405] = met.pop(("put", SESSION, 405))
     await note(keyed, "post", SESSION, body=b'{"key": "none"}', content_type=b"application/json")
     await note(app, "post", SESSION, body=b"{", content_type=b"application/json")
+    for one in (app, keyed, metered, metered):
+        await note(one, "post", ADMIN_POST)
+    await note(scoped, "post", ADMIN_POST, x_api_key=PREDICTS)
+    await note(app, "put", ADMIN_POST)
+    met["post", ADMIN_POST, 405] = met.pop(("put", ADMIN_POST, 405))
+    models = root / "history"
+    ModelStore(models).set_history((read_deployment_of(root),))
+    await note(service(root, models=str(models)), "post", ADMIN_POST)
+    (root / "broken").mkdir()
+    (root / "broken/history.json").write_text("{")
+    await note(service(root, models=str(root / "broken")), "get", "/v1/admin/models")
     for path in LISTS:
         await note(app, "get", path, query=b"limit=x")
         await note(service(root, journal="off"), "get", path)
@@ -163,12 +182,13 @@ async def provoked(root, overflowing, monkeypatch):
         if path in ("/v1/model", "/v1/monitoring", "/v1/readings", "/health/ready"):
             await note(unready, "get", path)
     await note(unjournalled, "get", "/v1/monitoring")
-    for path in (*LISTS, "/v1/model", "/v1/monitoring", "/v1/readings"):
+    for path in (*LISTS, "/v1/admin/models", "/v1/model", "/v1/monitoring", "/v1/readings"):
         await note(metered, "get", path)
     slow = asyncio.create_task(ask(crowded, "post", "/v1/predictions", stops=True, content_type=b"application/json"))
     await asyncio.sleep(0)
-    for path in (*LISTS, "/v1/model", "/v1/monitoring", "/v1/readings"):
+    for path in (*LISTS, "/v1/admin/models", "/v1/model", "/v1/monitoring", "/v1/readings"):
         await note(crowded, "get", path)
+    await note(crowded, "post", ADMIN_POST)
     slow.cancel()
     # No request makes these handlers fail, so they are broken.
     monkeypatch.setattr(api.routes.outcomes, "record_outcomes", None)
@@ -180,6 +200,9 @@ async def provoked(root, overflowing, monkeypatch):
     monkeypatch.setattr(api.routes.records, "OutcomePage", None)
     monkeypatch.setattr(api.routes.records, "Readings", None)
     monkeypatch.setattr(api.routes.session, "Session", None)
+    monkeypatch.setattr(api.routes.admin, "ServedBefore", None)
+    monkeypatch.setattr(api.routes.admin, "rollout", None)
+    await note(app, "post", ADMIN_POST)
     for name in ("workbook_to_csv", "csv_to_workbook"):
         monkeypatch.setattr(api.routes.workbooks, name, None)
     for path in GETS:
