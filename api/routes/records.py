@@ -130,13 +130,16 @@ class Readings(msgspec.Struct, frozen=True):
     readings: list[ReadingRow]
 
 
+Text = Annotated[str, Meta(max_length=200)]
+
+
 class PredictionQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Query parameters of `GET /v1/predictions`."""
 
     id: Annotated[str, Meta(max_length=128, description="only batches whose id begins so")] = ""
-    since: Annotated[str, Meta(max_length=40, description="first time, ISO 8601, for example 2026-11-29")] = ""
-    until: Annotated[str, Meta(max_length=40, description="time at which the list ends, excluded")] = ""
-    before: Annotated[str, Meta(max_length=200, description="`next` of the page before")] = ""
+    since: Annotated[Text | None, Meta(description="first time, ISO 8601, for example 2026-11-29")] = None
+    until: Annotated[Text | None, Meta(description="time at which the list ends, excluded")] = None
+    before: Annotated[Text | None, Meta(description="`next` of the page before")] = None
     limit: Annotated[int, Meta(ge=1, le=MAX_LIMIT, description="size of a page")] = DEFAULT_LIMIT
 
 
@@ -144,7 +147,7 @@ class OutcomeQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Query parameters of `GET /v1/outcomes`."""
 
     id: Annotated[str, Meta(max_length=128, description="only batches whose id begins so")] = ""
-    before: Annotated[str, Meta(max_length=200, description="`next` of the page before")] = ""
+    before: Annotated[Text | None, Meta(description="`next` of the page before")] = None
     limit: Annotated[int, Meta(ge=1, le=MAX_LIMIT, description="size of a page")] = DEFAULT_LIMIT
 
 
@@ -251,9 +254,9 @@ def _refuse(parameter: str, problem: str) -> RequestError:
     return RequestError(INVALID, str(violation), violation)
 
 
-def _parse_time(parameter: str, text: str) -> int | None:
-    """Return an ISO 8601 time, by default in UTC, as microseconds since 1970; None for an empty text."""
-    if not text:
+def _parse_time(parameter: str, text: str | None) -> int | None:
+    """Return an ISO 8601 time, by default in UTC, as microseconds since 1970; None for None."""
+    if text is None:
         return None
     try:
         time = datetime.fromisoformat(text)
@@ -267,8 +270,8 @@ def _format_time(at: int) -> str:
     return datetime.fromtimestamp(at / 1e6, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _parse_cursor(before: str, parts: int) -> list[Any] | None:
-    if not before:
+def _parse_cursor(before: str | None, parts: int) -> list[Any] | None:
+    if before is None:
         return None
     fields = before.split("~", parts - 1)
     numbers = fields if parts == 3 else fields[:1]

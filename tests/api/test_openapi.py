@@ -79,9 +79,9 @@ def test_every_path_is_served(client):
 
 
 def test_batch_schema():
-    """The batch schema has the id and the 42 readings, all nullable."""
+    """The batch schema has the id, the readings and the order, all nullable."""
     batch = DOCUMENT["components"]["schemas"]["Batch"]
-    assert list(batch["properties"]) == ["id", *READING_NAMES]
+    assert list(batch["properties"]) == ["id", *READING_NAMES, "sequence", "started_at"]
     assert batch["additionalProperties"] is False
     assert all("null" in field["type"] for field in batch["properties"].values())
     assert all(field["description"] for field in batch["properties"].values())
@@ -216,9 +216,9 @@ sheets = rows.map(lambda rows: sheet([row | {"id": f"sample_{n}"} for n, row in 
 schemathesis.openapi.media_type("text/csv", sheets.map(str.encode))
 schemathesis.openapi.format("plant-sheet", sheets)
 schemathesis.openapi.format("binary", sheets)
-schemathesis.openapi.format("iso-time", st.sampled_from(["", "2026-11-29", "2026-11-29T08:00:00+08:00"]))
-schemathesis.openapi.format("cursor-of-predictions", st.sampled_from(["", "1795916959879344~1~1"]))
-schemathesis.openapi.format("cursor-of-outcomes", st.sampled_from(["", "1795916959879344~b1"]))
+schemathesis.openapi.format("iso-time", st.sampled_from(["2026-11-29", "2026-11-29T08:00:00+08:00"]))
+schemathesis.openapi.format("cursor-of-predictions", st.sampled_from(["1795916959879344~1~1"]))
+schemathesis.openapi.format("cursor-of-outcomes", st.sampled_from(["1795916959879344~b1"]))
 schemathesis.openapi.media_type(XLSX.decode(), st.just(csv_to_workbook(sheet([BATCH]).encode())))
 
 

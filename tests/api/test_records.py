@@ -40,12 +40,14 @@ def predict(client, *ids, **options):
 
 def walk(client, path, name, **query):
     """Return all rows of a list, and how many pages they came in."""
-    rows, pages, before = [], 0, ""
-    while before is not None:
-        page = client.get(path, params={**query, "before": before}).json()
+    rows, pages, further = [], 0, {}
+    while True:
+        page = client.get(path, params=query | further).json()
         rows += page[name]
-        pages, before = pages + 1, page["next"]
-    return rows, pages
+        pages += 1
+        if page["next"] is None:
+            return rows, pages
+        further = {"before": page["next"]}
 
 
 class TestPredictions:
@@ -78,7 +80,9 @@ class TestPredictions:
         assert walk(client, "/v1/predictions", "predictions", until="2020-01-01")[0] == []
         assert len(walk(client, "/v1/predictions", "predictions", since="2020-01-01T08:00:00+08:00")[0]) == 1
 
-    @pytest.mark.parametrize("query", ["limit=0", "limit=x", "since=soon", "before=1~2", "before=x~1~1", "ids=a"])
+    @pytest.mark.parametrize(
+        "query", ["limit=0", "limit=x", "since=soon", "before=1~2", "before=x~1~1", "ids=a", "until=", "before="]
+    )
     def test_wrong_query(self, client, query):
         """A wrong parameter is named."""
         problem = refusal(client.get(f"/v1/predictions?{query}"), 422, "invalid-input")

@@ -98,7 +98,7 @@ def test_rotate_without_grace_leaves_the_old_key_until_it_is_revoked(key, path):
     [
         (("add", "a b", "--scope", "read"), "name: expected 1 to 64"),
         (("add", "environment", "--scope", "read"), "BATCHYIELD_API_KEY"),
-        (("add", "a", "--scope", "write"), "scopes: expected one or more of predict, read, admin"),
+        (("add", "a", "--scope", "write"), "scopes: expected one or more of predict, outcomes, read, admin"),
         (("add", "taken", "--scope", "read"), "keys rotate taken"),
         (("revoke", "nobody"), "nobody has no key"),
         (("revoke", "taken", "--key", "zz"), "that begins with zz"),
