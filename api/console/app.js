@@ -54,24 +54,24 @@ function show() {
 function askForKey() {
   if (at("key-form")) return;
   const key = h("input", { id: "key", type: "password", autocomplete: "off", required: true });
-  const said = h("p", { class: "flag", role: "alert" });
+  const message = h("p", { class: "flag", role: "alert" });
   const form = h("form", {
     id: "key-form", class: "card notice",
     async onsubmit(event) {
       event.preventDefault();
-      said.textContent = "";
+      message.textContent = "";
       try {
         const session = await service.signIn(key.value.trim());
         form.remove();
         await begin(session);
         document.dispatchEvent(new CustomEvent("signed-in"));
       } catch (error) {
-        said.textContent = error.status === 401 ? t("keyWrong") : error.message;
+        message.textContent = error.status === 401 ? t("keyWrong") : error.message;
         key.select();
       }
     },
   }, h("h2", {}, t("keyTitle")), h("label", { for: "key" }, t("key")),
-  h("div", { class: "row" }, key, h("button", { class: "primary" }, t("useKey"))), h("p", { class: "hint" }, t("keyHint")), said);
+  h("div", { class: "row" }, key, h("button", { class: "primary" }, t("useKey"))), h("p", { class: "hint" }, t("keyHint")), message);
   at("main").before(form);
   key.focus();
 }

@@ -39,21 +39,21 @@ export async function modelPage(main) {
 
 async function rollbackCard() {
   const { models } = await service.servedBefore();
-  const said = h("p", { role: "status" });
+  const message = h("p", { role: "status" });
   const button = models.length > 0 && h("button", { type: "button", async onclick() {
     if (!confirm(t("rollbackSure", { version: models[0].version, md5: models[0].md5.slice(0, 8) }))) return;
     try {
       const done = await service.rollBack();
       showPin(done.model);
-      said.textContent = t("rolledBack", { version: done.model.version, workers: done.workers });
+      message.textContent = t("rolledBack", { version: done.model.version, workers: done.workers });
       button.disabled = true;
     } catch (error) {
-      fill(said, problemCard(error));
+      fill(message, problemCard(error));
     }
   } }, t("rollback"));
   return h("section", { class: "card" }, h("h2", {}, t("servedBefore")),
     models.length
       ? table(t("servedBefore"), [t("version"), t("revision"), "md5"], models.map((m) => [m.version, h("code", {}, m.revision.slice(0, 12)), h("code", {}, m.md5)]))
       : h("p", {}, t("none")),
-    button, said);
+    button, message);
 }

@@ -8,7 +8,7 @@ import { plain, shown, t, target, targetTitle, targetWord, time } from "./words.
 const PART = 5_000; // outcomes of one request
 
 export function outcomesPage(main) {
-  const said = h("div", { "aria-live": "polite" });
+  const message = h("div", { "aria-live": "polite" });
   const list = h("section", { class: "card", "aria-label": t("outcomesTitle", { target: targetWord() }) });
   const id = h("input", { id: "one-id", required: true, maxlength: "128", autocomplete: "off" });
   const value = h("input", { id: "one-value", required: true, inputmode: "decimal", autocomplete: "off" });
@@ -19,16 +19,16 @@ export function outcomesPage(main) {
     try {
       for (let at = 0; at < outcomes.length; at += PART) made.push(...(await service.recordOutcomes(outcomes.slice(at, at + PART))).outcomes);
     } catch (error) {
-      return fill(said, problemCard(error));
+      return fill(message, problemCard(error));
     }
     const count = (result) => made.filter((one) => one.result === result).length;
     const lost = made.filter((one) => !one.matched).map((one) => one.id);
     const flagged = made.filter((one) => one.flag ?? one.warning);
-    fill(said, h("div", { class: "card done" },
+    fill(message, h("div", { class: "card done" },
       h("p", {}, t("recordedOf", { recorded: count("recorded"), corrected: count("corrected"), unchanged: count("unchanged") })),
       lost.length > 0 && h("p", {}, t("unmatched", { count: lost.length, names: sample(lost) })),
       flagged.map((one) => h("p", { class: "flag" }, `${one.id}: ${one.flag ?? one.warning}`))));
-    announce(said.textContent);
+    announce(message.textContent);
     await refresh();
   }
 
@@ -55,7 +55,7 @@ export function outcomesPage(main) {
     h("p", {}, t("looksLike", { low: plain(low), high: plain(high) })),
     scale !== 1 && h("fieldset", {}, h("legend", {}, t("askUnit", { unit: target().unit })), radio(scale, target().unit, scaled), radio(1, t("fraction"), !scaled)),
     h("button", { class: "primary" }, t("save")));
-    fill(said, form);
+    fill(message, form);
     form.querySelector("button").focus();
   }
 
@@ -66,7 +66,7 @@ export function outcomesPage(main) {
     try {
       rows = sheets.parse(await sheets.read(chosen, target().encoding ?? "gb18030"));
     } catch {
-      return fill(said, problemCard({ status: 1, title: chosen.name, message: t("fileGone", { name: chosen.name }) }));
+      return fill(message, problemCard({ status: 1, title: chosen.name, message: t("fileGone", { name: chosen.name }) }));
     } finally {
       file.value = "";
     }
@@ -79,7 +79,7 @@ export function outcomesPage(main) {
       else bad.push(cells.join(","));
     }
     if (good.length) askUnit(good, bad);
-    else fill(said, h("p", { class: "card flag" }, t("badRows", { count: bad.length, names: sample(bad) })));
+    else fill(message, h("p", { class: "card flag" }, t("badRows", { count: bad.length, names: sample(bad) })));
   });
 
   async function refresh(before = "", rows = []) {
@@ -92,9 +92,9 @@ export function outcomesPage(main) {
               if (!confirm(t("withdrawSure", { id: one.id }))) return;
               try {
                 await service.withdrawOutcome(one.id);
-                fill(said, h("p", { class: "card done" }, t("withdrawn", { id: one.id })));
+                fill(message, h("p", { class: "card done" }, t("withdrawn", { id: one.id })));
                 await refresh();
-              } catch (error) { fill(said, problemCard(error)); }
+              } catch (error) { fill(message, problemCard(error)); }
             } }, t("withdraw"))])),
         page.next && h("button", { type: "button", onclick: () => refresh(page.next, all) }, t("more")));
     } catch (error) {
@@ -114,6 +114,6 @@ export function outcomesPage(main) {
         h("h2", {}, t("enterOne")), h("label", { for: "one-id" }, t("batchId")), id, h("label", { for: "one-value" }, t("value")), value,
         h("div", { class: "row" }, h("button", { class: "primary" }, t("save")))),
         h("div", {}, h("h2", {}, t("upload")), h("label", { for: "lab", class: "hint" }, t("uploadHint")), file))),
-    said, list);
+    message, list);
   refresh();
 }

@@ -110,7 +110,7 @@ async def predict(
     "/v1/predictions",
     **describe_route(
         *("listPredictions", "Predictions", "List journalled predictions", *LIST_KINDS),
-        description="What was asked and answered, with the measured yield where one is known; the newest first.",
+        description="Requests with their predictions, and the measured yield where one is known; the newest first.",
         about="a page of predictions",
         headers=COMPRESSION_HEADERS,
     ),

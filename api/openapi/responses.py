@@ -92,7 +92,7 @@ def _complete(
     content: dict[str, OpenAPIMediaType], more: dict[str, Schema], examples: dict[str, dict[str, Example]]
 ) -> None:
     content.update((media_type, OpenAPIMediaType(schema=schema)) for media_type, schema in more.items())
-    if "text/csv" in content:  # generators of clients take the first: what is sent unless the caller asks for another
+    if "text/csv" in content:  # generators of clients take the first, which should be the default of the route
         described = content.pop("text/csv"), dict(content)
         content.clear()
         content.update({"text/csv": described[0]} | described[1])

@@ -288,7 +288,7 @@ class TestSheet:
         assert len(results(page)) == 2
 
     def test_no_header(self, service, open_page):
-        """Rows without the header are said to be so, and taken in the plant's order if that is confirmed."""
+        """Without a header the console warns, and reads the rows in the order of the plant once that is confirmed."""
         page = open_page(service)
         give(page, text(sheet(2), header=False))
         page.wait_for_selector(".notice button")

@@ -130,7 +130,7 @@ def _keep_serving(models: "ModelStore", force: bool) -> "Deployment | None":
     except BatchyieldError as error:
         problem = f"the model that serves, {serving}, cannot be kept for a rollback: {str(error).splitlines()[0]}"
         if not force:
-            raise ConflictError(problem, "`--force` deploys all the same, without this way back") from error
+            raise ConflictError(problem, "`--force` deploys anyway; no rollback will be possible") from error
         print(f"batchyield: {problem}", file=sys.stderr)
         return None
 
