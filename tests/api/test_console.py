@@ -329,7 +329,7 @@ class TestSheet:
         assert "new.csv" in page.inner_text("#results-title")
 
     def test_drop(self, service, open_page):
-        """A file dropped anywhere on the page is predicted; of several the first, which is said."""
+        """A file dropped anywhere on the page is predicted; of several files the first, with a message."""
         page = open_page(service)
         page.wait_for_selector("#file")
         page.evaluate(

@@ -162,12 +162,12 @@ class BiasState:
         age = place.at - self._ats[count - 1]
         if age > params.largest_age:
             return None
-        total, weight = self._sum(count, place.recipe, place.line)
+        total, weight = self._weighted_sum(count, place.recipe, place.line)
         decay = math.exp(-age / params.memory)
         value = decay * total / (decay * weight + params.shrinkage)
         return max(-params.limit, min(value, params.limit))
 
-    def _sum(self, count: int, recipe: Recipe, line: int) -> tuple[float, float]:
+    def _weighted_sum(self, count: int, recipe: Recipe, line: int) -> tuple[float, float]:
         """Return the weighted sum of the cut residuals before position `count`, and the sum of the weights."""
         key = (count, recipe, line)
         if (known := self._sums.get(key)) is not None:
