@@ -48,7 +48,7 @@ def _gauges(findings: Findings) -> Iterator[tuple[str, str, float | bool | None]
     drifted = len(window.drifted) if window.batches >= window.needed else None
     yield "batchyield_drift_readings", "readings that drifted", drifted
     name, prediction = "batchyield_prediction", window.prediction
-    yield f"{name}_mean", "mean predicted yield of the window", prediction.mean
+    yield f"{name}_mean", "mean prediction of the window", prediction.mean
     yield f"{name}_mean_reference", "the same in the training data", prediction.mean_trained
     yield f"{name}_z", "their difference in standard errors", prediction.z
     yield f"{name}_psi", "population stability index", prediction.psi
@@ -68,12 +68,12 @@ def _gauges(findings: Findings) -> Iterator[tuple[str, str, float | bool | None]
         yield f"{name}_longest_gap_seconds", "longest time between two predictions in it", rate.longest_gap_seconds
         yield f"{name}_dispersion", "variance over mean of the counts", rate.dispersion
     name, coverage = "batchyield_live", live.coverage
-    yield "batchyield_outcomes_window", "batches with prediction and measured yield", live.outcomes
+    yield "batchyield_outcomes_window", "batches with prediction and outcome", live.outcomes
     yield "batchyield_outcomes_needed", "of them before there is a verdict", live.needed
     yield f"{name}_mae", "mean absolute error", live.mae.value if live.mae else None
     yield f"{name}_mae_reference", "mean absolute error on the model's card", live.mae_promised
-    yield f"{name}_bias", "mean of predicted minus measured yield", live.bias.value if live.bias else None
-    yield f"{name}_coverage", "share of measured yields within their interval", coverage.value if coverage else None
+    yield f"{name}_bias", "mean of predicted minus measured", live.bias.value if live.bias else None
+    yield f"{name}_coverage", "share of outcomes within their interval", coverage.value if coverage else None
     yield f"{name}_coverage_lower", "lower 95 % limit of that share", coverage.lower if coverage else None
     yield f"{name}_coverage_upper", "upper 95 % limit of that share", coverage.upper if coverage else None
     yield "batchyield_coverage_level", "intended coverage of the intervals", live.level

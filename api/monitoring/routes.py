@@ -48,11 +48,11 @@ class ShadowReport(msgspec.Struct, frozen=True):
     dropped: Annotated[int, Meta(description="that the shadow skipped because its queue was full")]
     failed: Annotated[int, Meta(description="that the shadow could not predict")]
     failure: Annotated[str, Meta(description="the last reason why it could not; else empty")]
-    changed: Annotated[int, Meta(description="whose yield differs by more than float noise")]
-    mean: Annotated[float | None, Meta(description="mean of the shadow's yield minus the one sent")]
+    changed: Annotated[int, Meta(description="whose prediction differs by more than float noise")]
+    mean: Annotated[float | None, Meta(description="mean of the shadow's prediction minus the one sent")]
     mean_absolute: Annotated[float | None, Meta(description="mean absolute difference")]
     largest: Annotated[float, Meta(description="the greatest difference, with its sign")]
-    outside: Annotated[float | None, Meta(description="share of batches whose yield is outside the interval sent")]
+    outside: Annotated[float | None, Meta(description="share of batches predicted outside the interval sent")]
     width: Annotated[float | None, Meta(description="mean width of its intervals minus that of those sent")]
     histogram: Annotated[tuple[Bin, ...], Meta(description="batches by their difference")]
 
@@ -66,10 +66,8 @@ class Monitoring(msgspec.Struct, frozen=True):
     at: Annotated[str | None, Meta(description="when the journal was checked; null without a journal")]
     off: Annotated[str | None, Meta(description="why drift and live error are unknown; null if they are known")]
     window: Annotated[WindowDrift | None, Meta(description="the newest batches, each once, compared with training")]
-    chart: Annotated[ControlChart | None, Meta(description="control chart of their predicted yields")]
-    live: Annotated[
-        LiveError | None, Meta(description="the newest batches with a measured yield: error, bias, coverage")
-    ]
+    chart: Annotated[ControlChart | None, Meta(description="control chart of the predictions")]
+    live: Annotated[LiveError | None, Meta(description="the newest batches with an outcome: error, bias, coverage")]
     frequency: Annotated[ArrivalRate | None, Meta(description="how often batches arrive; null if none has arrived")]
 
 

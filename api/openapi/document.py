@@ -33,6 +33,7 @@ from api.routes.predictions import EXPLAIN
 from api.routes.records import DEFAULT_LIMIT, MAX_LIMIT, OutcomePage, PredictionPage, Readings
 from api.routes.session import Session, SignIn
 from api.routes.workbooks import XLSX
+from batchyield.plant.csv_reader import ENCODING_CHOICE
 from batchyield.plant.table import READINGS, TARGET
 from batchyield.serving.chunking import MAX_BATCHES, MAX_EXPLAINED_BATCHES
 from batchyield.serving.outcomes import OutcomesKept
@@ -53,8 +54,8 @@ Errors are [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) problem details. I
 `Authorization: Bearer KEY` or `X-API-Key: KEY`."""
 
 TAGS = [
-    Tag("Predictions", "Batches in, yields with intervals out."),
-    Tag("Outcomes", "Measured yields in, joined to the predictions."),
+    Tag("Predictions", f"Batches in, {TARGET.words} with intervals out."),
+    Tag("Outcomes", f"Measured {TARGET.words} in, joined to the predictions."),
     Tag("Model", "The model in service, down to its bytes."),
     Tag("Sheets", "Excel workbooks to CSV, and back."),
     Tag("Session", "The key of the console."),
@@ -110,7 +111,7 @@ async def predict(
     "/v1/predictions",
     **describe_route(
         *("listPredictions", "Predictions", "List journalled predictions", *LIST_KINDS),
-        description="Requests with their predictions, and the measured yield where one is known; the newest first.",
+        description="Requests with their predictions, and the outcome where one is known; the newest first.",
         about="a page of predictions",
         headers=COMPRESSION_HEADERS,
     ),
@@ -133,9 +134,9 @@ async def list_predictions(
     status_code=200,
     **describe_route(
         *("predictSheet", "Predictions", "Predict the plant's CSV", *BODY_KINDS, NOT_READY),
-        description="The file as the plant writes it, GB18030 or UTF-8, with or without the yield column; as the "
-        "body itself or as the only file of a form. The response is `id,yield,lower,upper`, a line for each batch in "
-        "the file's order; with `Accept: application/json`, that of `/v1/predictions`, warnings included.",
+        description=f"The file as the plant writes it, {ENCODING_CHOICE}, with or without the {TARGET.word} column; as "
+        "the body itself or as the only file of a form. The response is `id,yield,lower,upper`, a line for each batch "
+        "in the file's order; with `Accept: application/json`, that of `/v1/predictions`, warnings included.",
         about="the predictions, as `text/csv` unless JSON is preferred",
         headers=("X-Model-Version", "X-Model-Revision", "X-Model-Md5", "X-Cell-Warnings", *COMPRESSION_HEADERS),
     ),
@@ -151,10 +152,10 @@ async def predict_sheet(
     "/v1/outcomes",
     status_code=200,
     **describe_route(
-        *("tellOutcomes", "Outcomes", "Record measured yields", *BODY_KINDS, JOURNAL_OFF),
-        description="Joined to the journalled predictions by the batch's id. Sending the same again changes "
-        "nothing; another yield corrects the earlier one. The outcome of a batch that was never predicted is kept for "
-        "a later prediction.",
+        *("tellOutcomes", "Outcomes", "Record outcomes", *BODY_KINDS, JOURNAL_OFF),
+        description=f"Measured {TARGET.words}, joined to the predictions by the batch's id. Sending the same again "
+        "changes nothing; another value corrects the earlier one. The outcome of a batch that was never predicted is "
+        "kept for a later prediction.",
         about="the result of each, in order",
     ),
 )
@@ -166,9 +167,9 @@ async def tell_outcomes(data: JSONBody[OutcomeRequest]) -> OutcomesKept:
 @get(
     "/v1/outcomes",
     **describe_route(
-        *("listOutcomes", "Outcomes", "List measured yields", *LIST_KINDS),
-        description="Measured yields, those reported last first.",
-        about="a page of measured yields",
+        *("listOutcomes", "Outcomes", "List outcomes", *LIST_KINDS),
+        description=f"Measured {TARGET.words}, those reported last first.",
+        about="a page of outcomes",
         headers=COMPRESSION_HEADERS,
     ),
 )

@@ -5,38 +5,58 @@ from typing import Any
 import msgspec
 from litestar.openapi.spec import Example
 
-from batchyield.plant.table import READINGS
+from batchyield.plant.batch import Batch
+from batchyield.plant.features import FEATURES, featurize
+from batchyield.plant.table import ID_COLUMN, READINGS, TARGET
+from batchyield.plant.table import MISTYPED as DIFFERENT
 
 BATCH: dict[str, Any] = {"id": "sample_1"} | {reading.name: reading.example for reading in READINGS}
 """Complete and without bad cells."""
 
-MISTYPED = {**BATCH, "id": "sample_2", "A17": None, "B9": "17；00-18:30", "B14": 420}
+MISTYPED = {**BATCH, "id": "sample_2", **DIFFERENT}
 """With a blank cell, and with a typing error that is repaired with a warning."""
+
+
+def _target(scales: float) -> float:
+    """Return a value at so many scales from a typical one."""
+    return round(TARGET.typical + scales * TARGET.scale, 4 - TARGET.order)
+
+
+def _difference(scales: float) -> float:
+    return round(scales * TARGET.scale, 4 - TARGET.order)
+
 
 INPUTS = {"inputs": [BATCH, MISTYPED]}
 
 PIN = {"version": "1.0.0", "revision": "1" * 40, "md5": "2" * 32}
-CLEAN = {"id": "sample_1", "yield": 0.921, "lower": 0.891, "upper": 0.949, "warnings": []}
+CLEAN = {"id": "sample_1", "yield": _target(0), "lower": _target(-1), "upper": _target(1), "warnings": []}
+_SOME = [None if x != x else round(x, 4) for x in featurize([msgspec.convert(BATCH, Batch)]).values[0].tolist()]
 EXPLANATION = {
-    "baseline": 0.8932,
+    "baseline": _target(-0.9),
     "contributions": [
-        {"feature": "B14_per_A1", "value": 1.4, "typical": 1.3333333, "effect": 0.0253},
-        {"feature": "A7_to_A9", "value": None, "typical": 95.0, "effect": -0.0027},
+        {"feature": feature.name, "value": value, "typical": value, "effect": _difference(effect)}
+        for feature, value, effect in zip(FEATURES, _SOME, (0.8, -0.1), strict=False)
     ],
-    "rest": 0.0052,
+    "rest": _difference(0.2),
 }
 EXPLAINED = {"model": PIN, "predictions": [{**CLEAN, "explanation": EXPLANATION}]}
-WARNED = {
-    "field": "B9", "kind": "full_width", "message": "'17；00-18:30' read as 17:00-18:30: full-width characters",
-}  # fmt: skip
-PREDICTED = {
+WARNED = msgspec.to_builtins(featurize([msgspec.convert(MISTYPED, Batch)]).warnings[0])
+PREDICTED: dict[str, Any] = {
     "model": PIN,
-    "predictions": [CLEAN, {"id": "sample_2", "yield": 0.961, "lower": 0.931, "upper": 0.988, "warnings": [WARNED]}],
+    "predictions": [
+        CLEAN,
+        {"id": "sample_2", "yield": _target(1.3), "lower": _target(0.3), "upper": _target(2), "warnings": WARNED},
+    ],
 }
-SCORED = "id,yield,lower,upper\nsample_1,0.921,0.891,0.949\nsample_2,0.961,0.931,0.988\n"
+SCORED = "".join(
+    ",".join(map(str, line)) + "\n"
+    for line in (["id", "yield", "lower", "upper"], *(list(one.values())[:4] for one in PREDICTED["predictions"]))
+)
 """The responses to `INPUTS`, as JSON and as CSV."""
 
-OUTCOMES = {"outcomes": [{"id": "sample_1", "yield": 0.918}, {"id": "not_predicted_yet", "yield": 0.884}]}
+OUTCOMES = {
+    "outcomes": [{"id": "sample_1", "yield": _target(-0.1)}, {"id": "not_predicted_yet", "yield": _target(-1.2)}]
+}
 
 OUTCOMES_KEPT = {
     "outcomes": [
@@ -47,7 +67,8 @@ OUTCOMES_KEPT = {
     "unmatched": 1,
 }
 
-_SURE = {"value": 0.0112, "lower": 0.0101, "upper": 0.0123}
+_SURE = {"value": _difference(0.37), "lower": _difference(0.33), "upper": _difference(0.41)}
+_READING = READINGS[-1].name
 
 MONITORED = {
     "model": PIN,
@@ -63,34 +84,38 @@ MONITORED = {
     ],
     "shadow": {
         "model": {"version": "1.1.0", "revision": "4" * 40, "md5": "3" * 32},
-        "batches": 1000, "dropped": 0, "failed": 0, "failure": "", "changed": 940, "mean": 0.0004,
-        "mean_absolute": 0.0021, "largest": -0.031, "outside": 0.002, "width": -0.0008,
+        "batches": 1000, "dropped": 0, "failed": 0, "failure": "", "changed": 940, "mean": _difference(0.01),
+        "mean_absolute": _difference(0.1), "largest": _difference(-1), "outside": 0.002, "width": _difference(-0.02),
         "histogram": [{"at_most": 0.0, "batches": 480}, {"at_most": None, "batches": 520}],
     },
     "at": "2026-11-25T06:00:00+00:00",
     "off": None,
     "window": {
-        "batches": 500, "needed": 100, "drifted": ["B14"],
+        "batches": 500, "needed": 100, "drifted": [_READING],
         "prediction": {
-            "verdict": "drifted", "p": 0.00004, "mean": 0.914, "mean_trained": 0.9238, "z": -9.1,
+            "verdict": "drifted", "p": 0.00004, "mean": _target(-0.3), "mean_trained": _target(0), "z": -9.1,
             "psi": 0.31, "ks": 0.2,
         },
         "readings": [
             {
-                "reading": "B14", "feature": "B14", "verdict": "drifted", "p": 0.0, "psi": 0.42, "ks": 0.27,
+                "reading": _READING, "feature": _READING, "verdict": "drifted", "p": 0.0, "psi": 0.42, "ks": 0.27,
                 "moved": -0.61, "blank": 0.0, "blank_trained": 0.001, "new": 0.002,
             },
         ],
     },
     "chart": {
-        "size": 25, "center": 0.9238, "lower": 0.9051, "upper": 0.9425,
+        "size": 25, "center": _target(0), "lower": _target(-0.6), "upper": _target(0.6),
         "points": [
-            {"mean": 0.914, "average": 0.9218, "average_lower": 0.9201, "average_upper": 0.9275, "out": False},
+            {
+                "mean": _target(-0.3), "average": _target(-0.1), "average_lower": _target(-0.2),
+                "average_upper": _target(0.2), "out": False,
+            },
         ],
     },
     "live": {
-        "outcomes": 120, "needed": 50, "verdict": "steady", "worse": [], "mae": _SURE, "mae_promised": 0.0109,
-        "bias": {"value": 0.0004, "lower": -0.0021, "upper": 0.0029},
+        "outcomes": 120, "needed": 50, "verdict": "steady", "worse": [], "mae": _SURE,
+        "mae_promised": _difference(0.36),
+        "bias": {"value": _difference(0.01), "lower": _difference(-0.1), "upper": _difference(0.1)},
         "coverage": {"value": 0.925, "lower": 0.8636, "upper": 0.9601}, "level": 0.9,
     },
     "frequency": {
@@ -103,8 +128,10 @@ MONITORED = {
 
 def sheet(batches: list[dict[str, Any]]) -> str:
     """Return batches as the plant's CSV."""
-    lines = [["样本id", *(name for name in BATCH if name != "id")]]
-    lines += [["" if cell is None else str(cell) for cell in batch.values()] for batch in batches]
+    columns = {ID_COLUMN: "id"} | {reading.name: reading.name for reading in READINGS}
+    columns.pop("", None)
+    lines = [list(columns)]
+    lines += [["" if batch[name] is None else str(batch[name]) for name in columns.values()] for batch in batches]
     return "".join(",".join(line) + "\n" for line in lines)
 
 

@@ -21,11 +21,12 @@ from api.routes.records import READ_METHODS, list_outcomes
 from batchyield.errors import DatabaseUnavailableError, Violation
 from batchyield.journal.migrate import ensure_schema
 from batchyield.journal.outcomes import OutcomeSource, record_outcomes
+from batchyield.plant.table import TARGET
 from batchyield.serving.outcomes import MAX_OUTCOMES, Outcome, OutcomeKept, summarize_outcomes
 
 
 class OutcomeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Measured yields of batches."""
+    """Outcomes of batches."""
 
     outcomes: Annotated[
         list[Outcome],
@@ -73,7 +74,7 @@ def decode_outcomes(body: bytes) -> list[Outcome]:
     except msgspec.ValidationError as error:
         problem, _, path = str(error).rpartition(" - at `")
         where = path.rstrip("`") if problem else "$"
-        hint = "; a yield is a fraction: 0.92, not 92 per cent" if where.endswith(".yield") else ""
+        hint = f"; {TARGET.expected}" if where.endswith(".yield") else ""
         violation = Violation(where, describe_problem(problem or str(error)) + hint)
         raise RequestError(INVALID, str(violation), violation) from None
     except (ValueError, RecursionError) as error:

@@ -45,7 +45,7 @@ class JournalledRecord(msgspec.Struct, frozen=True):
     model: Annotated[ModelPin, Meta(description="the model that answered")]
     batch: Annotated[Batch, Meta(description="the batch as it was read")]
     prediction: Annotated[Prediction, Meta(description="the answer")]
-    measured: Annotated[float | None, Meta(description="yield reported last for the batch; null while unknown")]
+    measured: Annotated[float | None, Meta(description="outcome reported last for the batch; null while unknown")]
 
 
 class PredictionPage(msgspec.Struct, frozen=True):
@@ -56,18 +56,18 @@ class PredictionPage(msgspec.Struct, frozen=True):
 
 
 class OutcomeRow(msgspec.Struct, frozen=True, rename={"yield_": "yield"}):
-    """A measured yield."""
+    """The outcome of a batch."""
 
     id: Annotated[str, Meta(description="name of the batch")]
-    yield_: Annotated[float, Meta(description="measured yield, as a fraction")]
+    yield_: Annotated[float, Meta(description=f"measured {TARGET.stored}")]
     at: Annotated[str, Meta(description="time of the report, UTC")]
     caller: Annotated[str, Meta(description="name of the key; empty without keys")]
     predictions: Annotated[int, Meta(description="number of journalled predictions of the batch")]
-    corrections: Annotated[int, Meta(description="how often the yield was corrected")]
+    corrections: Annotated[int, Meta(description="how often it was corrected")]
 
 
 class OutcomePage(msgspec.Struct, frozen=True):
-    """Measured yields, those reported last first."""
+    """Outcomes, those reported last first."""
 
     outcomes: list[OutcomeRow]
     next: Annotated[str | None, Meta(description="`before` of the next page; null at the end")]

@@ -50,8 +50,8 @@ class PredictionMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         histogram, counter = partial(BulkHistogram, registry=registry), partial(Counter, registry=registry)
-        self._yields = histogram("batchyield_predicted_yield", "predicted yields, as fractions", buckets=YIELDS)
-        self._widths = histogram("batchyield_interval_width", "width of the interval, as a fraction", buckets=WIDTHS)
+        self._yields = histogram("batchyield_predicted_yield", f"predicted {TARGET.stored}", buckets=YIELDS)
+        self._widths = histogram("batchyield_interval_width", "width of the interval", buckets=WIDTHS)
         self._warnings = counter("batchyield_warnings", "cells repaired or taken as missing", ("kind",))
 
         def by_reading(name: str, about: str) -> dict[str, Counter]:
@@ -118,10 +118,10 @@ class ModelMetrics:
             "batchyield_shadow_changed", "batches that the shadow predicts differently beyond float noise", pair
         )
         self._outside = counter(
-            "batchyield_shadow_outside", "batches whose yield by the shadow is outside the serving interval", pair
+            "batchyield_shadow_outside", "batches that the shadow predicts outside the serving interval", pair
         )
         self._moved = gauge(
-            "batchyield_shadow_moved", "sum of the shadow's yields minus those sent", pair, multiprocess_mode="sum"
+            "batchyield_shadow_moved", "sum of the shadow's predictions minus those sent", pair, multiprocess_mode="sum"
         )
         self._moved_absolute = counter("batchyield_shadow_moved_absolute", "sum of the absolute differences", pair)
         self._largest = gauge(
@@ -131,7 +131,7 @@ class ModelMetrics:
         self._loaded = live("batchyield_model_loaded_timestamp_seconds", "time since which every worker has its model")
         self._difference = Histogram(
             "batchyield_shadow_difference",
-            "the shadow's yield minus the one sent",
+            "the shadow's prediction minus the one sent",
             pair,
             buckets=HISTOGRAM_EDGES,
             registry=registry,
@@ -212,7 +212,7 @@ class Metrics:
         self.not_journalled = counter(
             "batchyield_not_journalled_rows", "predictions not journalled: refused, or sent nevertheless", ("answered",)
         )
-        self.outcomes = counter("batchyield_outcomes", "measured yields received", ("result", "matched"))
+        self.outcomes = counter("batchyield_outcomes", "outcomes received", ("result", "matched"))
         if MULTIPROC_DIR not in os.environ:
             for collector in (ProcessCollector, PlatformCollector, GCCollector):
                 collector(registry=registry)

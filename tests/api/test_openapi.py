@@ -19,7 +19,7 @@ from support.service import ROOT, make_checkout, openapi_document
 
 from api.app import create_app
 from api.inference.hot_swap import open_pinned
-from api.openapi.examples import BATCH, EXPLAINED, MISTYPED, sheet
+from api.openapi.examples import BATCH, EXPLAINED, MISTYPED, PREDICTED, sheet
 from api.problems import KINDS
 from api.routes.workbooks import XLSX, csv_to_workbook
 from api.settings import Settings
@@ -188,7 +188,7 @@ print(json.dumps([sent, read.predictions[0].yield_]))
     run = subprocess.run(
         [sys.executable, "-c", use], cwd=tmp_path, input=answer, capture_output=True, text=True, check=True
     )
-    assert json.loads(run.stdout) == [{"inputs": [{"A1": 300.0, "B14": 400.0}]}, 0.921]
+    assert json.loads(run.stdout) == [{"inputs": [{"A1": 300.0, "B14": 400.0}]}, PREDICTED["predictions"][0]["yield"]]
 
 
 def test_no_default_of_null():

@@ -176,7 +176,7 @@ def drifted(prometheus, alertmanager, station, callers):
     assert "docs/runbooks.md#readingdrifted" in messages[0]
     assert "standard deviations" in messages[0]
     until(
-        lambda: station.messages("model", "PredictionMeanShifted", "predicted yields have moved by 3."),
+        lambda: station.messages("model", "PredictionMeanShifted", "predictions have moved by 3."),
         lambda: station.posted,
     )
     until(lambda: station.messages("model", "CoverageLost"), lambda: station.posted)

@@ -25,7 +25,7 @@ def by_the_guard():
         frame = frame.f_back
     return frame is not None
 def hook(event, arguments):
-    if event == "open" and isinstance(arguments[0], (str, os.PathLike)):
+    if event == "open" and isinstance(arguments[0], (str, os.PathLike)) and not os.path.isdir(arguments[0]):
         path = Path(os.path.abspath(arguments[0]))
         if path.is_relative_to(root) and by_the_guard() and not arguments[2] & (os.O_WRONLY | os.O_RDWR):
             if path.suffix != ".pyc":

@@ -64,7 +64,10 @@ class TestCheck:
                 [f"line {line} (sample_7), column id: sample_7 comes more than once" for line in (5, 9)],
             ),
             ([(3, YIELD_COLUMN, "")], ["line 5 (sample_3), column yield: blank"]),
-            ([(3, YIELD_COLUMN, "92.3")], ["line 5 (sample_3), column yield: 92.3 is outside 0..1.2"]),
+            (
+                [(3, YIELD_COLUMN, "92.3")],
+                ["line 5 (sample_3), column yield: 92.3 is outside 0..1.2; a yield is a fraction, not per cent"],
+            ),
             ([(3, YIELD_COLUMN, "-0.1")], ["line 5 (sample_3), column yield: -0.1 is outside 0..1.2"]),
             ([(0, "A1", "300000")], ["line 2 (sample_0), column A1: 300000 is outside 0..20000"]),
             ([(0, "A6", "-60")], ["line 2 (sample_0), column A6: -60 is outside -50..20000"]),
@@ -201,7 +204,7 @@ class TestReport:
             "- cells not clean: 6 in 6 rows, 3 of them unreadable",
             "- readings outside their usual bounds: 1",
         ]
-        assert "- line 10 (sample_8), column yield: 1.5 is outside 0..1.2" in lines
+        assert "- line 10 (sample_8), column yield: 1.5 is outside 0..1.2; a yield is a fraction, not per cent" in lines
         assert "- line 9 (sample_7), column B14: 40 is outside 250..460" in lines
         assert "| A5 | clock | 5.0% | 1 | 1 | 2 | 7:00 | 7:00 | 21:00 |" in lines
         assert "| B9 | range | 10.0% | 1 | 1 | 2 | 1:30-3:00 | 7:00-8:00 | 7:00-8:00 |" in lines

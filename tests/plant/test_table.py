@@ -1,13 +1,17 @@
-"""The checks of the plant's table: each case is a table that is wrong in one place."""
+"""The plant's table: its checks, and the texts, limits and units that derive from its target."""
 
 import pytest
+from support.commands import ROOT
 
 from batchyield.errors import ConfigError
+from batchyield.monitoring.dashboard_units import DASHBOARD, RULES, dashboard, rules
 from batchyield.plant import table
 from batchyield.plant.features import catalogue
 from batchyield.plant.rows import FeatureRow, Slice, ratio, total
+from batchyield.plant.table import READINGS, TARGET
 
 READING = table.READINGS[0]
+MPA = {"word": "strength", "unit": "MPa", "factor": 1.0, "typical": 35.0, "scale": 15.0}
 
 
 class TestCheckTable:
@@ -33,3 +37,35 @@ class TestCheckTable:
         with pytest.raises(ConfigError, match=problem) as caught:
             catalogue.check_table()
         assert catalogue.TABLE in str(caught.value)
+
+
+class TestTarget:
+    @pytest.mark.parametrize(
+        ("changes", "stored", "expected", "difference"),
+        [
+            ({}, "yield, as a fraction", "a yield is a fraction near 0.92", "points"),
+            (MPA, "strength [MPa]", "a strength is a number near 35 MPa", "MPa"),
+            (MPA | {"word": "index", "unit": ""}, "index", "an index is a number near 35", ""),
+        ],
+    )
+    def test_texts(self, changes, stored, expected, difference):
+        """Texts name the target with its unit."""
+        target = TARGET._replace(**changes)
+        assert (target.stored, target.expected, target.difference_unit) == (stored, expected, difference)
+
+    @pytest.mark.parametrize(("word", "words"), [("yield", "yields"), ("density", "densities"), ("loss", "losses")])
+    def test_plural(self, word, words):
+        """The plural of the word follows the spelling."""
+        assert TARGET._replace(word=word).words == words
+
+
+class TestDashboardUnits:
+    @pytest.mark.parametrize(("path", "rewrite"), [(DASHBOARD, dashboard), (RULES, rules)])
+    def test_files(self, path, rewrite):
+        """The committed dashboard and alerts are those of the table; another target changes its panels and limits."""
+        text = (ROOT / path).read_text()
+        assert rewrite(text, TARGET, len(READINGS)) == text
+        other = rewrite(text, TARGET._replace(**MPA), 8)
+        assert "MPa" in other
+        assert "> 0.01" not in other
+        assert rewrite(other, TARGET, len(READINGS)) == text

@@ -168,7 +168,7 @@ def test_attachments(tmp_path):
     given = attachments.Attachments(**{name: tmp_path / name for name in files})
     output = "\n".join([*attachments.replay(given), *attachments.bench(given)])
     assert "journal → ab&#124;c: 9 batches, 3 changed" in output
-    assert "By 5 measured yields: RMSE 2.00 → 1.00 points." in output
+    assert "By 5 outcomes: RMSE 2.00 → 1.00 points." in output
     assert "| 1 row, share of the echo's rate | 90% | ≥ 80 % | **miss** |" in output
     head = SimpleNamespace(name="c" * 12)
     made = attachments.read_rebuild(given, head)

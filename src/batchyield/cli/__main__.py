@@ -15,7 +15,7 @@ READER_GONE = 141
 
 NOUNS = (data, pin, model, experiments, review, release, deploy, journal, keys, drift)
 
-ABOUT = "Rebuild a yield model bit for bit from pinned data, review and release it, and serve it."
+ABOUT = "Rebuild a model of batches bit for bit from pinned data, review and release it, and serve it."
 EPILOG = """\
 `batchyield NOUN --help` lists the commands of a noun, `batchyield NOUN VERB --help` explains one.
 

@@ -18,14 +18,14 @@ def add_commands(program: Parser) -> None:
 
     about = "Make a CSV the pinned raw data: check, upload, pin, mirror, rebuild, and report what changed."
     imports = data.add("import", _import, about, "batches.csv", json=True, s3=True)
-    imports.add_argument("file", type=Path, help="the plant's CSV with yields")
+    imports.add_argument("file", type=Path, help="the plant's CSV with outcomes")
     imports.add_argument("--no-repro", action="store_true", help="pin only; run `dvc repro` later")
     imports.add_argument("--version-aware", action="store_true", help="pin the object's version id from now on")
     imports.add_argument("--force", action="store_true", help="overwrite an object that has no other copy")
 
     about = "Rebuild the pipeline on another CSV in a workspace of its own; the checkout stays as it is."
     rebuild = data.add("rebuild", _rebuild, about, "batches.csv model=ridge", s3=True, service=True)
-    rebuild.add_argument("file", type=Path, help="the plant's CSV with yields")
+    rebuild.add_argument("file", type=Path, help="the plant's CSV with outcomes")
     rebuild.add_argument("overrides", nargs="*", help="Hydra overrides, for example model=ridge evaluation=quick")
     rebuild.add_argument("--into", type=Path, default=Path(".cache/rebuild"), help="the workspace (%(default)s)")
     rebuild.add_argument("--serve", action="store_true", help="serve the result until Ctrl-C")
@@ -51,10 +51,11 @@ def add_commands(program: Parser) -> None:
 
 def _simulate(options: argparse.Namespace) -> None:
     from batchyield.files import write_atomic
-    from batchyield.plant.simulator import DEFAULT_ROWS, DEFAULT_SEED, simulate
+    from batchyield.plant import load_simulator
 
-    rows = DEFAULT_ROWS if options.rows is None else options.rows
-    data = simulate(rows=rows, seed=DEFAULT_SEED if options.seed is None else options.seed).csv()
+    plant = load_simulator()
+    rows = plant.DEFAULT_ROWS if options.rows is None else options.rows
+    data = plant.simulate(rows=rows, seed=plant.DEFAULT_SEED if options.seed is None else options.seed).csv()
     if options.out is None:
         sys.stdout.buffer.write(data)
     else:

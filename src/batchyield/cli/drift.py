@@ -11,7 +11,7 @@ from batchyield.cli.options import Parser
 
 def add_commands(program: Parser) -> None:
     """Add the commands of `batchyield drift`."""
-    drift = program.add_noun("drift", "Drift of the inputs, the yields and the error since the training.")
+    drift = program.add_noun("drift", "Drift of the inputs, the predictions and the error since the training.")
 
     about = "Write an HTML page for a process engineer: what moved since the training, and does the model still hold?"
     report = drift.add("report", _report, about, "--since 30d --out report.html")

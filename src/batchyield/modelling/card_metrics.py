@@ -36,7 +36,6 @@ class Metric(NamedTuple):
         of: returns the metric [...] of a sample [..., n]; it sees the whole sample, so it may be a median.
         better: direction; None: a deviation to either side is worse.
         unit: `target`, `target²`, `share` or empty.
-        charted: whether it is positive and has a bar of its own in charts of two models.
         form: how a value is shown.
     """
 
@@ -45,7 +44,6 @@ class Metric(NamedTuple):
     better: Literal["lower", "higher"] | None
     unit: str
     meaning: str
-    charted: bool = True
     form: str = ".5f"
 
 
@@ -64,10 +62,10 @@ def _coverage(sample: Sample) -> Any:
 
 
 CARD_METRICS: tuple[Metric, ...] = (
-    Metric("score", lambda s: _mean(s.error**2) / 2, "lower", "target²", "half the mean square error", charted=False),
+    Metric("score", lambda s: _mean(s.error**2) / 2, "lower", "target²", "half the mean square error"),
     Metric("rmse", lambda s: np.sqrt(_mean(s.error**2)), "lower", "target", "root of the mean square error"),
     Metric("mae", lambda s: _mean(np.abs(s.error)), "lower", "target", "mean absolute error"),
-    Metric("bias", lambda s: _mean(s.error), None, "target", "mean of predicted minus measured", False, "+.5f"),
+    Metric("bias", lambda s: _mean(s.error), None, "target", "mean of predicted minus measured", "+.5f"),
     Metric("r2", _r2, "higher", "", "share of the variance explained; 0 if all measured values are equal", form=".3f"),
     Metric("coverage", _coverage, None, "share", "share of measured values inside their interval", form=".3f"),
     Metric("width", lambda s: _mean(s.upper - s.lower), "lower", "target", "mean width of the intervals"),

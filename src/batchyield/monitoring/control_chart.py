@@ -20,7 +20,7 @@ EWMA_WEIGHT = 0.2
 class ChartPoint(msgspec.Struct, frozen=True):
     """A subgroup of the chart."""
 
-    mean: Annotated[float, Meta(description="mean predicted yield of the subgroup")]
+    mean: Annotated[float, Meta(description="mean prediction of the subgroup")]
     average: Annotated[float, Meta(description="exponentially weighted moving average up to here")]
     average_lower: Annotated[float, Meta(description="lower limit of that average here")]
     average_upper: Annotated[float, Meta(description="upper limit of that average here")]

@@ -73,11 +73,11 @@ class ReadingDrift(msgspec.Struct, frozen=True):
 
 
 class PredictionDrift(msgspec.Struct, frozen=True):
-    """Drift of the predicted yields against those of the training batches."""
+    """Drift of the predictions against those of the training batches."""
 
     verdict: Annotated[DriftVerdict, Meta(description="`steady`, `drifted`, or `too few` batches for a verdict")]
     p: Annotated[float, Meta(description="p value, adjusted together with those of the readings")]
-    mean: Annotated[float | None, Meta(description="mean predicted yield; null without predictions")]
+    mean: Annotated[float | None, Meta(description="mean prediction; null without predictions")]
     mean_trained: Annotated[float | None, Meta(description="the same in the training")]
     z: Annotated[float | None, Meta(description="their difference in standard errors of independent batches")]
     psi: Annotated[float | None, Meta(description="population stability index")]

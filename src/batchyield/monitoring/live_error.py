@@ -37,16 +37,16 @@ class EstimateWithLimits(msgspec.Struct, frozen=True):
 
 
 class LiveError(msgspec.Struct, frozen=True):
-    """Predictions against measured yields; all figures are fractions."""
+    """Predictions against outcomes; all figures are in the unit of the target, coverages are shares."""
 
-    outcomes: Annotated[int, Meta(description="batches with a prediction of this model and a measured yield")]
+    outcomes: Annotated[int, Meta(description="batches with a prediction of this model and an outcome")]
     needed: Annotated[int, Meta(description="outcomes needed for a verdict")]
     verdict: Annotated[DriftVerdict, Meta(description="`steady`: as promised; `drifted`: worse; `too few` outcomes")]
     worse: Annotated[tuple[str, ...], Meta(description="which of `mae`, `bias`, `coverage` are worse than promised")]
     mae: Annotated[EstimateWithLimits | None, Meta(description="mean absolute error; null without outcomes")]
     mae_promised: Annotated[float | None, Meta(description="mean absolute error on held-out batches, from the card")]
-    bias: Annotated[EstimateWithLimits | None, Meta(description="mean of predicted less measured yield")]
-    coverage: Annotated[EstimateWithLimits | None, Meta(description="share of measured yields inside their interval")]
+    bias: Annotated[EstimateWithLimits | None, Meta(description="mean of predicted less measured")]
+    coverage: Annotated[EstimateWithLimits | None, Meta(description="share of outcomes inside their interval")]
     level: Annotated[float, Meta(description="nominal coverage of the intervals")]
 
 

@@ -11,7 +11,7 @@ import pandera.pandas as pa
 
 from batchyield.errors import Violation
 from batchyield.plant import cells
-from batchyield.plant.batch import READING_NAMES, READINGS, CellWarning, Reading
+from batchyield.plant.batch import READING_NAMES, READINGS, TARGET, CellWarning, Reading
 from batchyield.plant.contract_params import Bounds, ContractParams
 from batchyield.plant.csv_reader import WARNING_KINDS, Sheet
 
@@ -28,10 +28,9 @@ class ContractResult(NamedTuple):
 
 def to_frame(sheet: Sheet) -> pd.DataFrame:
     """Return one row per batch: `id` and texts as strings, numbers and `yield` (if the file has it) as float64."""
-    kinds = {"id": "id"} | {r.name: r.kind for r in READINGS}
-    columns = {
-        name: pd.Series([getattr(b, name) for b in sheet.batches], dtype="float64" if kind == "number" else "str")
-        for name, kind in kinds.items()
+    columns: dict[str, pd.Series[Any]] = {"id": pd.Series(sheet.names(), dtype="str")} | {
+        r.name: pd.Series([getattr(b, r.name) for b in sheet.batches], dtype="float64" if r.kind == "number" else "str")
+        for r in READINGS
     }
     if sheet.yields is not None:
         columns["yield"] = pd.Series(sheet.yields, dtype="float64")
@@ -85,20 +84,25 @@ def _violations(schema: pa.DataFrameSchema, table: pd.DataFrame) -> list[Violati
     return []
 
 
+def _shown_name(column: str) -> str:
+    return TARGET.word if column == "yield" else column
+
+
 def _violation(
     table: pd.DataFrame, order: dict[str, int], index: Any, column: Any, check: str, case: Any
 ) -> tuple[tuple[int, int, str], Violation]:
     """One of pandera's failure cases as a violation, with its place in the file as sort key."""
     if check == "column_in_dataframe":
-        return (-1, order[case], check), Violation(f"column {case}", "missing")
+        return (-1, order[case], check), Violation(f"column {_shown_name(case)}", "missing")
     if column not in order:
         return (-1, -1, check), Violation("file", check)
     if pd.isna(index):
-        return (-1, order[column], check), Violation(f"column {column}", check)
+        return (-1, order[column], check), Violation(f"column {_shown_name(column)}", check)
     problem = {"not_nullable": "blank", "field_uniqueness": f"{case} comes more than once"}.get(check)
-    where = f"line {index + 2} ({table['id'].iloc[index]}), column {column}"
+    where = f"line {index + 2} ({table['id'].iloc[index]}), column {_shown_name(column)}"
     shown = f"{case:g}" if isinstance(case, float) else f"'{case}'"
-    hint = "; a yield is a fraction, not per cent" if column == "yield" and isinstance(case, float) and case > 1 else ""
+    percent = column == "yield" and isinstance(case, float) and case > 1 and TARGET.is_fraction
+    hint = f"; {TARGET.with_article} is a fraction, not per cent" if percent else ""
     return (int(index), order[column], check), Violation(where, problem or f"{shown} is {check}{hint}")
 
 
@@ -130,12 +134,13 @@ class DirtyCell(NamedTuple):
 def dirty_cells(sheet: Sheet) -> list[DirtyCell]:
     """Return the cells of a file that were repaired or could not be read, in its order."""
     cells = []
-    for line, (batch, warnings) in enumerate(zip(sheet.batches, sheet.warnings, strict=True), 2):
+    rows = zip(sheet.batches, sheet.names(), sheet.warnings, strict=True)
+    for line, (batch, name, warnings) in enumerate(rows, 2):
         texts = [(r.name, reading_of(r, getattr(batch, r.name))[1]) for r in READINGS if r.kind != "number"]
         for warned in (*warnings, *(CellWarning(name, *warning) for name, warning in texts if warning)):
             reading = READINGS[READING_NAMES.index(warned.field)]
             readable = reading_of(reading, getattr(batch, warned.field))[0] is not None
-            cells.append(DirtyCell(line, batch.id, warned, readable))
+            cells.append(DirtyCell(line, name, warned, readable))
     return cells
 
 
@@ -161,7 +166,7 @@ def _summary(reading: Reading, cells: list[Any], dirty: list[DirtyCell]) -> str:
 def _columns(sheet: Sheet, dirty: list[DirtyCell]) -> list[str]:
     readings = [(r, [getattr(batch, r.name) for batch in sheet.batches]) for r in READINGS]
     if sheet.yields is not None:
-        readings.append((Reading("yield", "number", "", "", "", None, None, False, None), list(sheet.yields)))
+        readings.append((Reading(TARGET.word, "number", "", "", "", None, None, False, None), list(sheet.yields)))
     of = {r.name: [cell for cell in dirty if cell.warning.field == r.name] for r, _ in readings}
     heads = ["column", "kind", "missing", "unreadable", "repaired", "distinct", "least", "typical", "most"]
     lines = ["| " + " | ".join(heads) + " |", "|---|---" + "|---:" * 7 + "|"]
@@ -194,10 +199,11 @@ def render_report(result: ContractResult, sheet: Sheet) -> str:
     broken, unreadable = len(result.violations), sum(not cell.readable for cell in dirty)
     unusual = [f"- {_plain(str(violation))}" for violation in result.unusual]
     rows = len({cell.line for cell in dirty})
+    outcomes = f"{'without' if sheet.yields is None else 'with'} {TARGET.words}"
     lines = [
         "# The data contract is " + (f"broken in {broken} place{'s' * (broken > 1)}" if broken else "kept"),
         "",
-        f"- batches: {len(sheet.batches)}, {'without' if sheet.yields is None else 'with'} yields, {sheet.encoding}",
+        f"- batches: {len(sheet.batches)}, {outcomes}, {sheet.encoding}",
         *(f"- column {warning.field}: {warning.message}" for warning in sheet.columns),
         f"- cells not clean: {len(dirty)} in {rows} rows, {unreadable} of them unreadable",
         f"- readings outside their usual bounds: {len(result.unusual)}",

@@ -33,7 +33,7 @@ class ContractParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         minimum_rows: batches needed for training.
-        yield_bounds: bounds of a yield, as a fraction.
+        yield_bounds: bounds of a value of the target.
         missing_limit: share of a column that may be blank or unreadable.
         mostly_blank: columns that may be entirely blank.
         possible: unit -> bounds of every reading.
@@ -55,6 +55,6 @@ class ContractParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for known, names in given:
             if unknown := sorted(set(names) - set(known)):
                 raise ValueError(f"{', '.join(unknown)}: no such column or unit")
-        for name, (low, high) in [("yield", self.yield_bounds), *self.possible.items(), *self.usual.items()]:
+        for name, (low, high) in [(TARGET.word, self.yield_bounds), *self.possible.items(), *self.usual.items()]:
             if not low <= high:
                 raise ValueError(f"{name}: the bounds {low:g} and {high:g} are in the wrong order")

@@ -21,6 +21,7 @@ from batchyield.plant.batch import (
     READING_NAMES,
     READINGS,
     REMOVED,
+    TARGET,
     YIELD_COLUMN,
     Batch,
     CellWarning,
@@ -29,6 +30,8 @@ from batchyield.plant.cells import parse_number
 from batchyield.plant.other_schemas import absent_warning, removed_warning
 
 BOM = "\ufeff"
+ENCODINGS = tuple(dict.fromkeys(("UTF-8", ENCODING)))
+ENCODING_CHOICE = " or ".join(ENCODINGS)
 MAX_VIOLATIONS = 20
 """Violations listed in an error; a file with more is wrong as a whole."""
 
@@ -48,19 +51,20 @@ def _refuse(problems: Iterable[Problem]) -> NoReturn:
 
 
 def _decode(data: bytes) -> tuple[str, str]:
-    """Return the text of a file and its encoding: `UTF-8`, `UTF-8-SIG` (with a byte order mark) or `GB18030`."""
+    """Return the text of a file and its encoding: `UTF-8`, `UTF-8-SIG` (with a byte order mark) or `ENCODING`."""
     if b"\0" in data:
         line = data.count(b"\n", 0, data.index(b"\0")) + 1
-        _refuse([(line, "", "a NUL byte: this is not a text file; save it as CSV in UTF-8 or GB18030")])
+        _refuse([(line, "", f"a NUL byte: this is not a text file; save it as CSV in {ENCODING_CHOICE}")])
     text = data.removeprefix(BOM.encode())
     marked = len(text) < len(data)
-    for encoding in ("UTF-8",) if marked else ("UTF-8", ENCODING):
+    for encoding in ENCODINGS[:1] if marked else ENCODINGS:
         try:
             return text.decode(encoding).removeprefix(BOM), "UTF-8-SIG" if marked else encoding
         except UnicodeDecodeError as error:
             line = text.count(b"\n", 0, error.start) + 1
-    problem = "a byte order mark but not UTF-8" if marked else f"neither UTF-8 nor {ENCODING}"
-    _refuse([(line, "", f"{problem}: save the file as CSV in UTF-8 or {ENCODING}")])
+    wrong = " nor ".join(ENCODINGS)
+    problem = "a byte order mark but not UTF-8" if marked else f"{'neither' if len(ENCODINGS) > 1 else 'not'} {wrong}"
+    _refuse([(line, "", f"{problem}: save the file as CSV in {ENCODING_CHOICE}")])
 
 
 def _rows_of(text: str) -> Iterator[list[str]]:
@@ -117,7 +121,7 @@ class Sheet(msgspec.Struct, frozen=True):
 
     Attributes:
         batches: the rows; clocks and ranges are text.
-        yields: fractions, None where blank; None if the file has no yield column.
+        yields: values of the target, None where blank; None if the file has no such column.
         warnings: the cells of each row that were repaired or taken as missing.
         encoding: `UTF-8`, `UTF-8-SIG` (with a byte order mark) or `GB18030`.
         columns: readings whose column is absent or ignored, because the file is of another version.
@@ -129,6 +133,10 @@ class Sheet(msgspec.Struct, frozen=True):
     encoding: str
     columns: tuple[CellWarning, ...] = ()
 
+    def names(self) -> list[str | None]:
+        """Return the ids of the batches; where the plant's files have none, `row_N`, counted from 1."""
+        return [batch.id if ID_COLUMN else f"row_{row}" for row, batch in enumerate(self.batches, 1)]
+
     def row_warnings(self) -> list[tuple[CellWarning, ...]]:
         """Return the warnings of each row with those of its columns, which come first."""
         return [self.columns + row for row in self.warnings] if self.columns else self.warnings
@@ -137,8 +145,9 @@ class Sheet(msgspec.Struct, frozen=True):
 def _problems_of_header(names: list[str], with_yield: bool | None, any_schema: bool) -> list[Problem]:
     counts = Counter(names)
     readings = [reading.name for reading in READINGS if reading.since is None and not any_schema]
-    needed = (ID_COLUMN, *readings, *([YIELD_COLUMN] if with_yield else ()))
-    known = {ID_COLUMN, YIELD_COLUMN, *READING_NAMES, *REMOVED, *(names if any_schema else ())}
+    ids = (ID_COLUMN,) if ID_COLUMN else ()
+    needed = (*ids, *readings, *([YIELD_COLUMN] if with_yield else ()))
+    known = {*ids, YIELD_COLUMN, *READING_NAMES, *REMOVED, *(names if any_schema else ())}
     wrong = {
         "missing": [name for name in needed if name not in counts],
         "unknown": [name[:40] or f"number {i} without a name" for i, name in enumerate(names, 1) if name not in known],
@@ -183,7 +192,7 @@ def _problem_of_id(cell: str) -> str:
 
 def _problem_of_yield(cell: str) -> str:
     clean = len(cell) <= _LONGEST_NUMBER and parse_number(cell).warning is None
-    return "" if clean else f"'{cell[:40]}' is not a number: a yield is a fraction near 0.92, or blank"
+    return "" if clean else f"'{cell[:40]}' is not a number: {TARGET.expected}, or blank"
 
 
 def _problems(name: str, column: Iterable[str], problem_of: Callable[[str], str], first: int) -> list[Problem]:
@@ -232,8 +241,10 @@ def read_sheet(data: bytes, with_yield: bool | None = None, any_schema: bool = F
         if ragged:  # which cell belongs to which column is not known
             continue
         cells = list(zip(*chunk, strict=True))
-        ids = list(map(str.strip, cells[at[ID_COLUMN]]))
-        problems += _problems(ID_COLUMN, ids, _problem_of_id, line)
+        ids: list[str | None] = [None] * len(chunk)
+        if ID_COLUMN:
+            ids[:] = map(str.strip, cells[at[ID_COLUMN]])
+            problems += _problems(ID_COLUMN, cells[at[ID_COLUMN]], _problem_of_id, line)
         if sheet.yields is not None:
             yields = cells[at[YIELD_COLUMN]]
             problems += _problems(YIELD_COLUMN, yields, _problem_of_yield, line)

@@ -214,6 +214,41 @@ class Target(NamedTuple):
         edges = (low + step * k for k in (-32, -22, -12, -7, -2, *range(19)))
         return tuple(round(edge, 2 - self.order) for edge in edges if edge >= self.bounds[0])
 
+    @property
+    def words(self) -> str:
+        """The plural of the word."""
+        if self.word.endswith("y") and self.word[-2:-1] not in "aeiou":
+            return f"{self.word[:-1]}ies"
+        return f"{self.word}{'e' * self.word.endswith(('s', 'x', 'ch', 'sh'))}s"
+
+    @property
+    def with_article(self) -> str:
+        """The word with its article, for example `a yield`."""
+        return f"a{'n' * (self.word[:1] in 'aeiou')} {self.word}"
+
+    @property
+    def is_fraction(self) -> bool:
+        """Whether a value is stored as a fraction and shown in percent."""
+        return self.factor == 100 and self.unit == "%"
+
+    @property
+    def stored(self) -> str:
+        """The word with the unit of a stored value: `yield, as a fraction`, `strength [MPa]`."""
+        if self.is_fraction:
+            return f"{self.word}, as a fraction"
+        return f"{self.word} [{self.unit}]" if self.unit and self.factor == 1 else self.word
+
+    @property
+    def expected(self) -> str:
+        """What a stored value looks like, for messages: `a yield is a fraction near 0.92`."""
+        unit = f" {self.unit}" * bool(self.unit and self.factor == 1)
+        return f"{self.with_article} is a {'fraction' if self.is_fraction else 'number'} near {self.typical:g}{unit}"
+
+    @property
+    def difference_unit(self) -> str:
+        """The unit of a shown difference: percentages differ by points."""
+        return "points" if self.unit == "%" else self.unit
+
     def shown(self, value: float, decimals: int | None = None) -> str:
         """Return a stored value as text with its unit, for example `92.13 %`."""
         number = f"{value * self.factor:.{self.decimals if decimals is None else decimals}f}"

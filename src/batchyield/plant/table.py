@@ -49,6 +49,9 @@ TARGET = Target(
 MAX_READING = 1e6
 """Largest magnitude of a reading: a larger one is a typing error and could overflow float32 features."""
 
+MISTYPED: dict[str, float | str | None] = {"A17": None, "B9": "17；00-18:30", "B14": 420}
+"""What differs in the second example of the API, with a blank and a typing error that is repaired."""
+
 POSSIBLE: dict[str, tuple[float, float]] = {
     "kg": (0, 20_000), "°C": (-50, 20_000), "MPa": (0, 20_000), "pH": (0, 20_000),
 }  # fmt: skip

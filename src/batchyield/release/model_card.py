@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from batchyield.errors import ArtifactError, ConfigError
+from batchyield.plant.table import TARGET
 from batchyield.review.report.markdown import table
 from batchyield.serving.artifact import CARD, MODEL
 from batchyield.serving.deployment.model_store import read_deployment
@@ -57,9 +58,9 @@ def render_card(revision: str, root: Path, folder: Path) -> str:
     lines = [
         f"# {facts.name}",
         "",
-        "Predicts the yield of a batch, a fraction, from its readings, with an interval that should contain "
-        f"{facts.level:.0%} of the yields. It is fitted to one plant's batches and is not valid for another plant. It "
-        "also answers readings outside its training range, so watch the drift that the service reports.",
+        f"Predicts for a batch the {TARGET.stored}, from its readings, with an interval that should contain "
+        f"{facts.level:.0%} of the outcomes. It is fitted to one plant's batches and is not valid for another plant. "
+        "It also answers readings outside its training range, so watch the drift that the service reports.",
         "",
         "## Pin",
         "",

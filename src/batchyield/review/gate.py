@@ -33,13 +33,13 @@ STALE = "the figures are not this change's"
 CURE = "run `dvc repro`, and commit dvc.lock and data/metrics/"
 
 UNIT_TEXTS = {
-    "target": (TARGET.factor, "points", 2),
+    "target": (TARGET.factor, TARGET.difference_unit, TARGET.decimals),
     "target²": (1.0, "1e-4", 2),
     "share": (100.0, "%", 1),
     "": (1.0, "", 3),
 }
 UNITS = {metric.name: UNIT_TEXTS[metric.unit] for metric in METRICS} | {"score_spread": UNIT_TEXTS["target²"]}
-"""Metric, as the files have it -> factor, unit and decimals of its text; a point is a hundredth of a yield of 1."""
+"""Metric, as the files have it -> factor, unit and decimals of its text."""
 
 
 def in_unit(figure: str, value: float, sign: str = "") -> str:

@@ -16,10 +16,10 @@ MAX_OUTCOMES = 10_000
 
 
 class Outcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"yield_": "yield"}):
-    """The measured yield of a batch."""
+    """The outcome of a batch: what was measured."""
 
     id: Annotated[str, Meta(description="name of the batch, as sent for prediction", min_length=1, max_length=128)]
-    yield_: Annotated[float, Meta(description="measured yield, as a fraction", ge=LOWEST, le=HIGHEST)]
+    yield_: Annotated[float, Meta(description=f"measured {TARGET.stored}", ge=LOWEST, le=HIGHEST)]
 
 
 class OutcomeKept(msgspec.Struct, frozen=True):
@@ -29,7 +29,7 @@ class OutcomeKept(msgspec.Struct, frozen=True):
     result: Annotated[
         str,
         Meta(
-            description="`recorded`: new; `unchanged`: known already; `corrected`: replaces another yield",
+            description="`recorded`: new; `unchanged`: known already; `corrected`: replaces another value",
             extra_json_schema={"enum": list(RESULTS)},
         ),
     ]

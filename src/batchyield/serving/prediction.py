@@ -19,7 +19,7 @@ class Prediction(msgspec.Struct, frozen=True, gc=False, rename={"yield_": "yield
     """The prediction for one batch."""
 
     id: Annotated[str | None, Meta(description="name of the batch as it was sent")]
-    yield_: Annotated[float, Meta(description="predicted yield, as a fraction")]
+    yield_: Annotated[float, Meta(description=f"predicted {TARGET.stored}")]
     lower: Annotated[float, Meta(description="lower end of the prediction interval")]
     upper: Annotated[float, Meta(description="upper end of the prediction interval")]
     warnings: Annotated[

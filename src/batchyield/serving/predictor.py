@@ -78,7 +78,7 @@ class Predictor:
             row = next(i for i, triple in enumerate(triples) if not math.isfinite(sum(triple)))
             raise ArtifactError(
                 self._source,
-                f"predicted {yields[row]} in {lower[row]}..{upper[row]} for row {row}, which is not a yield",
+                f"predicted {yields[row]} in {lower[row]}..{upper[row]} for row {row}, beyond the limits of the target",
                 "serve an earlier version and train again",
             )
         warnings: Sequence[tuple[CellWarning, ...]] = features.warnings

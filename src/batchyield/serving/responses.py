@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from batchyield.errors import Violation
+from batchyield.plant.table import TARGET
 from batchyield.serving.prediction import Card, Prediction
 
 
@@ -21,16 +22,16 @@ class Contribution(msgspec.Struct, frozen=True):
     feature: Annotated[str, Meta(description="name of the feature, as in the model's card")]
     value: Annotated[float | None, Meta(description="value in this batch; null if missing")]
     typical: Annotated[float | None, Meta(description="value in the typical batch; null if missing in most batches")]
-    effect: Annotated[float, Meta(description="change of the yield, as a fraction")]
+    effect: Annotated[float, Meta(description=f"change of the {TARGET.stored}")]
 
 
 class Explanation(msgspec.Struct, frozen=True):
     """Why a prediction differs from that of the typical batch.
 
-    `baseline`, the effects and `rest` sum to the predicted yield.
+    `baseline`, the effects and `rest` sum to the prediction.
     """
 
-    baseline: Annotated[float, Meta(description="predicted yield of the typical batch")]
+    baseline: Annotated[float, Meta(description="prediction for the typical batch")]
     contributions: Annotated[tuple[Contribution, ...], Meta(description="the largest by absolute effect")]
     rest: Annotated[float, Meta(description="sum of the effects of all other features")]
 
@@ -38,7 +39,7 @@ class Explanation(msgspec.Struct, frozen=True):
 class ExplainedPrediction(Prediction, frozen=True, gc=False, kw_only=True):
     """The prediction for one batch, with its explanation."""
 
-    explanation: Annotated[Explanation, Meta(description="why the yield differs from the typical batch's")]
+    explanation: Annotated[Explanation, Meta(description="why the prediction differs from the typical batch's")]
 
 
 class ModelPin(msgspec.Struct, frozen=True):

@@ -15,13 +15,14 @@ from batchyield.plant.cells import DAY_MINUTES, format_time, parse_clock, parse_
 from batchyield.plant.contract import dirty_cells
 from batchyield.plant.csv_reader import Sheet, read_sheet
 from batchyield.plant.features import FEATURES, INDEX, featurize
+from batchyield.plant.table import TARGET
 from batchyield.serving.reference_profile import PROFILE_DECIMALS, build_reference, profile_column
 
 MAX_LISTED = 10
 SMALLEST_SHIFT = 0.02
 """Kolmogorov-Smirnov distance from which a column is listed as moved."""
 CLOCKS = {reading.name for reading in READINGS if reading.kind == "clock"}
-YIELD = "yield"
+YIELD = TARGET.word
 QUARTERS = (25, 50, 75)
 
 
@@ -127,8 +128,8 @@ def _rows(sheet: Sheet, readings: Sequence[str]) -> dict[str, tuple[object, ...]
     """Return id -> readings and yield; the second batch of an id is `ID (2)`."""
     rows: dict[str, tuple[object, ...]] = {}
     seen: Counter[str] = Counter()
-    for batch, measured in zip(sheet.batches, _yields(sheet), strict=True):
-        name = str(batch.id)
+    for batch, given, measured in zip(sheet.batches, sheet.names(), _yields(sheet), strict=True):
+        name = str(given)
         seen[name] += 1
         rows[name if seen[name] == 1 else f"{name} ({seen[name]})"] = (
             *(getattr(batch, reading) for reading in readings),

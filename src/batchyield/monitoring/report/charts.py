@@ -14,6 +14,7 @@ from batchyield.journal.queries import JournalledPrediction
 from batchyield.monitoring.arrival_rate import DAY_US
 from batchyield.monitoring.control_chart import ControlChart
 from batchyield.monitoring.report.collect import ReadingComparison
+from batchyield.plant.table import TARGET
 
 BINS = 24
 MAX_LEVELS = 12
@@ -22,6 +23,8 @@ MAX_LEVELS = 12
 WIDTH, HEIGHT = 660, 190
 SMALL = 300, 120
 LIVE_GROUP_BATCHES = 25
+FORMAT = f".{max(0, 3 - TARGET.order)}f"
+"""Of axes of the target."""
 
 COLOURS = ("ink", "faint", "grid", "trained", "now", "alarm")
 INK, FAINT, GRID, TRAINED, NOW, ALARM = (f"var(--{name})" for name in COLOURS)
@@ -69,7 +72,7 @@ def control_chart(chart: ControlChart) -> Markup:
     points = [{"group": n, "mean": p.mean, "average": p.average, "out": p.out} for n, p in enumerate(chart.points, 1)]
     base = alt.Chart(alt.InlineData(points))
     scale = alt.Scale(zero=False, padding=8)
-    y = alt.Y("mean:Q", title="mean predicted yield", scale=scale, axis=alt.Axis(format=".3f"))
+    y = alt.Y("mean:Q", title=f"mean predicted {TARGET.stored}", scale=scale, axis=alt.Axis(format=FORMAT))
     x = alt.X("group:Q", title=f"groups of {chart.size} batches, oldest first", axis=_integer_axis(len(points)))
     lines = [
         *(_rule(chart.lower, ALARM, [5, 4]), _rule(chart.upper, ALARM, [5, 4]), _rule(chart.center, FAINT, [])),
@@ -116,7 +119,7 @@ def live_error(rows: Sequence[JournalledPrediction], promised: float | None) -> 
     base = alt.Chart(alt.InlineData(data))
     title = f"groups of {LIVE_GROUP_BATCHES} measured batches, oldest first"
     x = alt.X("group:Q", title=title, axis=_integer_axis(len(data)))
-    y = alt.Y("mae:Q", title="mean absolute error", scale=alt.Scale(zero=True), axis=alt.Axis(format=".3f"))
+    y = alt.Y("mae:Q", title="mean absolute error", scale=alt.Scale(zero=True), axis=alt.Axis(format=FORMAT))
     marks = [
         base.mark_line(color=NOW, strokeWidth=1.2).encode(x=x, y=y),
         base.mark_circle(color=NOW, size=42, opacity=1).encode(x=x, y=y),

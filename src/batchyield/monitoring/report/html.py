@@ -9,6 +9,7 @@ from markupsafe import Markup
 from batchyield.monitoring.drift_window import DriftVerdict
 from batchyield.monitoring.report import charts, narrative
 from batchyield.monitoring.report.collect import ReportData
+from batchyield.plant.table import TARGET
 
 TEMPLATE = "page.html"
 MAX_CHARTS = 12
@@ -32,6 +33,7 @@ def render_page(data: ReportData) -> str:
         data=data,
         window=window,
         live=live,
+        target=TARGET,
         arrival_rate=data.findings.arrival_rate,
         chart=chart,
         card=data.artifact.card,

@@ -44,12 +44,12 @@ def summarize(data: ReportData) -> Statement:
         verb = "has" if len(drifted) == 1 else "have"
         parts.append(f"{_join(drifted, len(drifted))} {verb} moved away from the training data")
     if worse:
-        parts.append("the model is worse than its card promises, by measured yields")
+        parts.append(f"the model is worse than its card promises, by measured {TARGET.words}")
     if not parts:
         return Statement(
             GOOD,
             "steady",
-            f"All {len(READINGS)} readings and the predicted {TARGET.word}s look like the training data.",
+            f"All {len(READINGS)} readings and the predicted {TARGET.words} look like the training data.",
         )
     text = "; ".join(parts)
     return Statement(BAD, "needs attention", f"{text[0].upper()}{text[1:]}.")
@@ -85,7 +85,7 @@ def list_statements(data: ReportData) -> list[tuple[str, Statement]]:
         control = Statement(BAD, "beyond limits", "The newest group, or its moving average, is beyond a limit.")
     promise = "" if live.mae_promised is None else f"; promised {points(live.mae_promised)}"
     error = f"Mean error {points(live.mae.value)}{promise}." if live.mae else ""
-    few_outcomes = f"{count(live.outcomes, 'measured yield')} of {live.needed} needed; no verdict yet."
+    few_outcomes = f"{count(live.outcomes, 'outcome')} of {live.needed} needed; no verdict yet."
     errors = {
         DriftVerdict.TOO_FEW: Statement(OPEN, "too few", few_outcomes),
         DriftVerdict.STEADY: Statement(GOOD, "as promised", error),
@@ -93,7 +93,7 @@ def list_statements(data: ReportData) -> list[tuple[str, Statement]]:
     }
     return [
         ("Readings", readings),
-        ("Predicted yield", predictions[prediction.verdict]),
+        (f"Predicted {TARGET.word}", predictions[prediction.verdict]),
         ("Newest batches", control),
         ("Error", errors[live.verdict]),
     ]
@@ -139,9 +139,9 @@ def list_advice(data: ReportData) -> list[str]:
     steps = []
     if live.verdict is DriftVerdict.DRIFTED:
         steps.append(
-            "Do not act on single predictions for now: by measured yields the model is worse than its card promises "
-            f"({_join_figures(live)}). Train again with the batches whose yield is known, and compare with "
-            "`batchyield model replay` before the new model serves."
+            f"Do not act on single predictions for now: by measured {TARGET.words} the model is worse than its card "
+            f"promises ({_join_figures(live)}). Train again with the batches whose {TARGET.word} is known, and compare "
+            "with `batchyield model replay` before the new model serves."
         )
     if blank:
         steps.append(
@@ -150,15 +150,16 @@ def list_advice(data: ReportData) -> list[str]:
         )
     if other:
         steps.append(
-            f"Ask the shift whether {_join(other)} moved on purpose (recipe, raw material, set point). If not, check "
-            "the instrument. If so, train the model on batches of the new state once their yields are measured."
+            f"Ask the shift whether {_join(other)} moved on purpose (recipe, raw material, set point). If not, "
+            f"check the instrument. If so, train the model on batches of the new state once their {TARGET.words} are "
+            "measured."
         )
     if drifted and live.verdict is DriftVerdict.STEADY:
-        steps.append("Measured yields still agree with the model, so there is time; keep sending outcomes.")
+        steps.append(f"Measured {TARGET.words} still agree with the model, so there is time; keep sending outcomes.")
     if window.batches and live.outcomes < live.needed:
         steps.append(
-            f"Send measured yields (`POST /v1/outcomes`): with {live.needed - live.outcomes} more the error itself can "
-            "be judged, which no comparison of inputs replaces."
+            f"Send measured {TARGET.words} (`POST /v1/outcomes`): with {live.needed - live.outcomes} more the error "
+            "itself can be judged, which no comparison of inputs replaces."
         )
     if not window.batches:
         steps.append(
@@ -180,7 +181,7 @@ def interval(estimate: EstimateWithLimits, share: bool) -> str:
 
 
 def percent(share: float) -> str:
-    """Format a share or a yield."""
+    """Format a share."""
     return f"{100 * share:.1f}\N{NARROW NO-BREAK SPACE}%"
 
 
@@ -200,7 +201,7 @@ def target(value: float) -> str:
 def points(difference: float) -> str:
     """Format a difference of targets in its unit, of percentages in points."""
     value = round(difference * TARGET.factor, TARGET.decimals) + 0.0  # + 0.0: no "-0.00"
-    return f"{value:.{TARGET.decimals}f} {'points' if TARGET.unit == '%' else TARGET.unit}".rstrip()
+    return f"{value:.{TARGET.decimals}f} {TARGET.difference_unit}".rstrip()
 
 
 def number(value: float | None) -> str:

@@ -17,6 +17,7 @@ Kind = Literal[
 """Kinds of dirt. Up to `no_hour` the cell itself is malformed. The others are well formed, and only other cells may
 reveal them; `other_charge` (B14 420 for 400 or back) shows only in the yield."""
 
+IDS = (ID_COLUMN,) if ID_COLUMN else ()
 NUMERIC = frozenset(reading.name for reading in READINGS if reading.kind == "number")
 
 
@@ -87,6 +88,8 @@ class Plant:
 
     def csv(self, *, clean: bool = False) -> bytes:
         """Return the plant's file with dirty or clean cells: header with Chinese names, GB18030, LF."""
-        header = ",".join((ID_COLUMN, *READING_NAMES, YIELD_COLUMN))
-        lines = (",".join((row.id, *(row.clean if clean else row.dirty), row.outcome)) for row in self.rows)
+        header = ",".join((*IDS, *READING_NAMES, YIELD_COLUMN))
+        lines = (
+            ",".join((*(row.id for _ in IDS), *(row.clean if clean else row.dirty), row.outcome)) for row in self.rows
+        )
         return "\n".join((header, *lines, "")).encode(ENCODING)

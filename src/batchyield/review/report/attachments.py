@@ -6,7 +6,7 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from batchyield.errors import ConfigError
-from batchyield.review.gate import in_unit
+from batchyield.review.gate import in_unit, with_unit
 from batchyield.review.report.markdown import cell, code, number, table
 from batchyield.review.revision import Revision
 from batchyield.serving.deployment.prediction_diff import DiffSummary, SliceDiff
@@ -115,7 +115,7 @@ def replay(extras: Attachments) -> list[str]:
     if made.live:
         was, now = made.live["baseline"]["rmse"], made.live["candidate"]["rmse"]
         lines += [
-            f"By {made.measured} measured yields: RMSE {in_unit('rmse', was)} → {in_unit('rmse', now)} points.",
+            f"By {made.measured} outcomes: RMSE {in_unit('rmse', was)} → {with_unit('rmse', now, name=False)}.",
             "",
         ]
     return lines

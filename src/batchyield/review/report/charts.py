@@ -9,6 +9,7 @@ import pandas as pd
 
 from batchyield.modelling.estimators import Array
 from batchyield.plant.features import id_number
+from batchyield.plant.table import TARGET
 from batchyield.review.paired_bootstrap import PredictedBatches, join_by_id
 from batchyield.review.report.markdown import details
 from batchyield.review.review import Review
@@ -83,7 +84,7 @@ def _residuals(there: PredictedBatches, here: PredictedBatches) -> list[str]:
     drawn = xychart(
         "Residuals over time",
         ("number of the period's first batch", words),
-        ("mean of measured less predicted yield", *_around(*lines, [0.0])),
+        (f"mean of measured less predicted {TARGET.word}", *_around(*lines, [0.0])),
         [("line", line) for line in ([0.0] * PERIODS, *lines)],
         [THIRD, BASE, HEAD],
     )

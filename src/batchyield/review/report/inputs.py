@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import yaml
 
 from batchyield.errors import BatchyieldError
+from batchyield.plant.table import TARGET
 from batchyield.review.report.attachments import Rebuild
 from batchyield.review.report.markdown import cell, code, details, number, table
 from batchyield.review.revision import Revision
@@ -72,7 +73,7 @@ def _data_diff(made: DatasetDiff) -> Iterator[str]:
         ["rows added", "", str(len(made.added))],
         ["rows removed", str(len(made.removed)), ""],
         ["rows with the same id, other cells", "", str(len(made.changed))],
-        ["mean yield", *map(_number, mean)],
+        [f"mean {TARGET.word}", *map(_number, mean)],
         ["cells not clean", *map(str, made.dirty)],
         ["of them unreadable", *map(str, made.unreadable)],
     ]

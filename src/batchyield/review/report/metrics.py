@@ -102,13 +102,13 @@ def slices(review: Review) -> list[str]:
     lines = ["### Slices that got worse", ""]
     if not worse:
         return [*lines, f"None of {len(found)} (of at least {SMALLEST} batches) by more than noise.", ""]
-    rows = []
+    rows, unit = [], f", {UNITS['rmse'][1]}" * bool(UNITS["rmse"][1])
     for name, pair in worse[:SHOWN]:
         was, now, sure = pair.base["rmse"], pair.head["rmse"], pair.change["rmse"]
         interval = f"{in_unit('rmse', sure.low, '+')} … {in_unit('rmse', sure.high, '+')}"
         values = (in_unit("rmse", was), in_unit("rmse", now), in_unit("rmse", sure.value, "+"))
         rows.append([cell(name), str(pair.rows), *values, interval])
-    lines += table(("slice", "batches", "RMSE base, points", "RMSE head", "change", "interval"), rows, "<>>>>>")
+    lines += table(("slice", "batches", f"RMSE base{unit}", "RMSE head", "change", "interval"), rows, "<>>>>>")
     return [*lines, f"{len(worse)} of {len(found)}; the intervals are corrected for the number of slices.", ""]
 
 

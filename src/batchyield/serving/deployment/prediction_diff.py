@@ -105,13 +105,13 @@ class RunningDiff(msgspec.Struct, frozen=True):
     """
 
     batches: Annotated[int, Meta(description="predicted by both models")] = 0
-    changed: Annotated[int, Meta(description="whose yield changed by more than float rounding")] = 0
+    changed: Annotated[int, Meta(description="whose prediction changed by more than float rounding")] = 0
     moved: Annotated[float, Meta(description="sum of the changes")] = 0.0
     moved_absolute: Annotated[float, Meta(description="sum of the absolute changes")] = 0.0
     largest: Annotated[float, Meta(description="largest absolute change, with its sign")] = 0.0
-    outside: Annotated[int, Meta(description="whose yield left the baseline's interval")] = 0
+    outside: Annotated[int, Meta(description="whose prediction left the baseline's interval")] = 0
     widened: Annotated[float, Meta(description="sum of the interval widths minus the baseline's")] = 0.0
-    histogram: Annotated[tuple[int, ...], Meta(description="batches in each bin of yield changes")] = NO_CHANGES
+    histogram: Annotated[tuple[int, ...], Meta(description="batches in each bin of changes")] = NO_CHANGES
 
     def __add__(self, other: "RunningDiff") -> "RunningDiff":
         return RunningDiff(

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from batchyield.errors import ArtifactError, ConfigError, ConflictError
 from batchyield.files import md5_of
-from batchyield.plant.simulator import simulate
+from batchyield.plant import load_simulator
+from batchyield.plant.table import SIMULATOR
 from batchyield.serving.lockfile import read_lock
 from batchyield.versioning import git, hydra_params
 from batchyield.versioning.dvc import dvc
@@ -26,7 +27,7 @@ def seed_bucket(server: embedded_s3.Server, root: Path = Path()) -> str:
     """Write the sample plant's batches to an empty embedded bucket if `root` pins them; return a message."""
     if embedded_s3.has_object(server, raw_data.KEY):
         return f"the bucket already holds {raw_data.KEY}"
-    if md5_of(sample := simulate().csv()) != raw_data.read_pin(root).md5:
+    if SIMULATOR is None or md5_of(sample := load_simulator().simulate().csv()) != raw_data.read_pin(root).md5:
         return f"the bucket has no {raw_data.KEY}, and the pinned raw data are not the sample plant's"
     embedded_s3.put_object(server, raw_data.KEY, sample)
     return f"put the sample plant's batches at {raw_data.KEY}"
@@ -58,9 +59,11 @@ def demo(s3_port: int | None, host: str, port: int, *, serving: bool = True) -> 
 
     Raises:
         ArtifactError: an output differs from the commit.
+        ConfigError: the plant has no simulator.
         ConflictError: another program uses the port.
     """
     begun = time.monotonic()
+    load_simulator()
     if serving:
         _require_port(host, port)
     with remotes.started(Path(), s3_port) as server:

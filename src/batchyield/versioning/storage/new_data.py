@@ -195,7 +195,7 @@ def check_file(file: Path, root: Path) -> bytes:
         ConfigError: the file cannot be read.
         ContractError, InputError: it breaks the contract, or cannot be parsed.
     """
-    remedy = "name the plant's CSV with yields, for example `make new-data FILE=batches.csv`"
+    remedy = "name the plant's CSV with outcomes, for example `make new-data FILE=batches.csv`"
     if not file.is_file():
         raise ConfigError(f"{'no file is named' if file == Path() else f'{file} is not a file'}", remedy)
     try:
