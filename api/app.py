@@ -29,7 +29,7 @@ from api.openapi.document import build_document
 from api.pages import Page, page_routes
 from api.routes.admin import admin_routes
 from api.routes.operations import operation_routes
-from api.routes.outcomes import outcome_routes
+from api.routes.outcomes import outcome_routes, withdrawal_route
 from api.routes.predictions import prediction_routes
 from api.routes.records import reading_routes
 from api.routes.session import session_routes
@@ -65,6 +65,7 @@ def create_app(settings: Settings, model: ServedModel | None = None, log: Servic
         key_refresh = asyncio.create_task(keyring.watch(metrics.key_reads))
         service.journal.start()
         watcher.start()
+        service.bias.start()
         try:
             with drain.on_signals():
                 yield
@@ -73,13 +74,19 @@ def create_app(settings: Settings, model: ServedModel | None = None, log: Servic
             key_refresh.cancel()
             service.bulk.shutdown(wait=False, cancel_futures=True)
             watcher.close()
+            service.bias.close()
             service.journal.close()
 
     def reraise(_: Any, error: Exception) -> NoReturn:
         raise error  # leaves the response to the outermost middleware
 
     raw = prediction_routes(service)
-    typed = [*operation_routes(service, drain), *monitoring_routes(service, watcher), *reading_routes(service)]
+    typed = [
+        *operation_routes(service, drain),
+        withdrawal_route(service),
+        *monitoring_routes(service, watcher),
+        *reading_routes(service),
+    ]
     typed += [*admin_routes(service), *session_routes(keyring), *page_routes()]
     app = Litestar(
         [*raw, *outcome_routes(service), *workbook_routes(service), *typed],

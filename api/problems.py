@@ -1,6 +1,7 @@
 """RFC 9457 problem details: the kinds of problem, the exception that carries one, and the response to an exception."""
 
 import logging
+import re
 from typing import Any
 
 import msgspec
@@ -198,13 +199,17 @@ def _request_error(error: Exception, scope: Any) -> RequestError:
     return RequestError(INTERNAL, f"the service failed; the operator finds the cause in its log under {request_id}")
 
 
+PARAMETER = re.compile(r"\{[^}]+:str\}")
+"""A parameter in the path of a route."""
+
+
 def _of_litestar(error: HTTPException, scope: Any) -> RequestError:
     status = error.status_code
     if status == NOT_FOUND.status:
         return RequestError(NOT_FOUND, "nothing is here; GET /schema lists all there is")
     if status == METHOD_NOT_ALLOWED.status:
         path = scope["path"].rstrip("/") or "/"  # as the router does, which takes `/v1/model/` for `/v1/model`
-        routes = [route for route in scope["litestar_app"].routes if route.path == path]
+        routes = [r for r in scope["litestar_app"].routes if re.fullmatch(PARAMETER.sub("[^/]+", r.path), path)]
         methods = {str(method) for route in routes for method in getattr(route, "methods", ())}
         allowed = ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods))
         detail = f"{scope['method']} is not possible here, only {allowed}"

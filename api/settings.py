@@ -63,6 +63,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=l
         journal_sync: of SQLite: `normal` survives a kill, `full` a loss of power too.
         journal_queue: predictions that may wait for the journal before requests are refused with Retry-After.
         journal_retention_days: older predictions and outcomes are removed; 0: none.
+        bias: `on`: measured yields correct later predictions, as dvc.lock configures it; `off`: the model alone.
         watch_seconds: interval of the checks for drift and live error; 0: only on request.
         watch_batches: number of newest batches in a check.
     """
@@ -98,6 +99,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=l
     journal_sync: Literal["normal", "full"] = "normal"
     journal_queue: Annotated[int, Meta(ge=1)] = 20_000
     journal_retention_days: Annotated[float, Meta(ge=0)] = 0.0
+    bias: Literal["on", "off"] = "on"
     watch_seconds: Annotated[float, Meta(ge=0)] = 15.0
     watch_batches: Annotated[int, Meta(ge=100, le=5000)] = 500
 

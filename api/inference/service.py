@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
+from api.inference.bias_updates import BiasUpdates
 from api.inference.group_commit import GroupCommitJournal
 from api.inference.memory_limit import MAX_BULK_SLOTS
 from api.inference.served_model import PredictionResult, ServedModel, pin_of
@@ -41,6 +42,7 @@ class Service:
         self.settings = settings
         self.metrics = Metrics()
         self.journal = GroupCommitJournal(settings, self.metrics)
+        self.bias = BiasUpdates(settings, self.journal)
         self.refused: tuple[Refusal, ...] = ()
         self.other_workers: Callable[[], list[WorkerStatus]] = list
         self.shadow = ShadowRunner(self.metrics)
@@ -53,6 +55,7 @@ class Service:
 
     def set_model(self, model: ServedModel) -> None:
         """Predict with `model` from now on; running requests end with the model that they began with."""
+        self.bias.prepare(model)
         previous, self._model = self._model, model
         for changed, value in ((previous, 0), (model, 1)):
             if changed is not None:
@@ -108,21 +111,31 @@ class Service:
             raise RequestError(BUSY, detail, headers={"retry-after": "5"}) from None
 
     def predict_json(
-        self, batches: Sequence[Batch], body: bytes, warnings: Sequence[tuple[CellWarning, ...]] | None = None
+        self,
+        batches: Sequence[Batch],
+        body: bytes,
+        warnings: Sequence[tuple[CellWarning, ...]] | None = None,
+        bias: bool = True,
     ) -> PredictionResult:
         """Return the predictions of batches that were decoded from a JSON body, with the decoder's warnings."""
-        model, predictions = self.predict(batches, "json", warnings)
+        model, predictions = self.predict(batches, "json", warnings, bias)
         return PredictionResult(model, batches, predictions, "json", split_request(batches, predictions, body))
 
-    def predict_sheet(self, sheet: Sheet) -> PredictionResult:
+    def predict_sheet(self, sheet: Sheet, bias: bool = True) -> PredictionResult:
         """Return the predictions of the batches of a CSV file."""
-        model, predictions = self.predict(sheet.batches, "csv", sheet.row_warnings())
+        model, predictions = self.predict(sheet.batches, "csv", sheet.row_warnings(), bias)
         return PredictionResult(model, sheet.batches, predictions, "csv", split_request(sheet.batches, predictions))
 
     def predict(
-        self, batches: Sequence[Batch], form: str, warnings: Sequence[tuple[CellWarning, ...]] | None = None
+        self,
+        batches: Sequence[Batch],
+        form: str,
+        warnings: Sequence[tuple[CellWarning, ...]] | None = None,
+        bias: bool = True,
     ) -> tuple[ServedModel, list[Prediction]]:
         """Return the model in service and its predictions [n] of `batches` [n] in `json` or `csv`, and count them.
+
+        With `bias`, measured yields of earlier batches correct them.
 
         Raises:
             ArtifactError: a prediction is not a finite number.
@@ -130,6 +143,9 @@ class Service:
         model = self.model
         features = featurize(batches)
         predictions = model.artifact.predictor.predict(batches, warnings, features)
+        state = self.bias.state
+        if state is not None and bias and state.model == model.pin.md5:
+            predictions = state.correct_all(batches, predictions)
         self.metrics.batches_predicted(predictions, features.blanks, form)
         return model, predictions
 

@@ -113,6 +113,7 @@ class ShadowRunner:
         md5 = candidate.deployment.md5
         try:
             others = candidate.predictor.predict(batches)
+            predictions = [prediction.alone() for prediction in predictions]  # the shadow has no bias update
             total = running_diff(predictions, others)
             self._metrics.models.shadow_compared(baseline, md5, yield_changes(predictions, others), total)
         except Exception as error:

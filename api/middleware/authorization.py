@@ -32,6 +32,7 @@ REQUIRED_SCOPES = {
     "/v1/predictions": _PREDICT,
     "/v1/predictions/csv": _PREDICT,
     "/v1/outcomes": (api_keys.PREDICT, api_keys.OUTCOMES),
+    "/v1/outcomes/{id:str}": (api_keys.PREDICT, api_keys.OUTCOMES),
     "/v1/model": _READ,
     "/v1/monitoring": _READ,
     "/v1/readings": api_keys.SCOPES,
@@ -42,6 +43,8 @@ REQUIRED_SCOPES = {
     "/v1/admin/rollback": (api_keys.ADMIN,),
 }
 """Scopes of each path, of which a key needs one; a path that is not listed needs `admin`."""
+
+OUTCOME_PREFIX = "/v1/outcomes/"
 
 READ_SCOPES = {"/v1/predictions": _READ, "/v1/outcomes": _READ}
 """Scopes of the paths that need others to be read than to be sent to."""
@@ -155,6 +158,8 @@ class AccessControl:
             detail = "send a key as `Authorization: Bearer KEY` or `X-API-Key: KEY`"
             raise RequestError(UNAUTHORIZED, detail, headers={"www-authenticate": "Bearer"})
         state["caller"] = key.name
+        if path.startswith(OUTCOME_PREFIX):
+            path = "/v1/outcomes/{id:str}"
         scopes = REQUIRED_SCOPES.get(path) or REQUIRED_SCOPES.get(path.rstrip("/"), (api_keys.ADMIN,))
         if method in SAFE_METHODS:
             scopes = READ_SCOPES.get(path.rstrip("/"), scopes)

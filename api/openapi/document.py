@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 document, which Litestar generates from the typed handlers."""
 
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Litestar, get, post
@@ -36,7 +36,7 @@ from api.routes.workbooks import XLSX
 from batchyield.plant.csv_reader import ENCODING_CHOICE
 from batchyield.plant.table import READINGS, TARGET
 from batchyield.serving.chunking import MAX_BATCHES, MAX_EXPLAINED_BATCHES
-from batchyield.serving.outcomes import OutcomesKept
+from batchyield.serving.outcomes import OutcomesKept, OutcomeWithdrawn
 from batchyield.serving.responses import ExplainedPredictions, Health, Model, Predictions, Problem
 
 API_VERSION = "1.0.0"
@@ -69,7 +69,7 @@ LIST_KINDS = (INVALID, RATE_LIMITED, BUSY, JOURNAL_OFF, JOURNAL_AWAY)
 _TIME = {"format": "iso-time"}
 
 TYPES = (
-    *(PredictionRequest, Predictions, ExplainedPredictions, OutcomeRequest, OutcomesKept),
+    *(PredictionRequest, Predictions, ExplainedPredictions, OutcomeRequest, OutcomesKept, OutcomeWithdrawn),
     *(Model, Monitoring, Health, Problem),
     *(PredictionPage, OutcomePage, Readings, Session, SignIn, ServedBefore, RolledBack),
 )
@@ -95,6 +95,12 @@ async def predict(
             f"most {MAX_EXPLAINED_BATCHES} batches at a time"
         ),
     ] = False,
+    bias: Annotated[
+        Literal["on", "off"],
+        QueryParameter(
+            description="whether measured yields of earlier batches correct the predictions; `off` for the model alone"
+        ),
+    ] = "on",
     record: Annotated[
         bool,
         QueryParameter(
@@ -143,6 +149,12 @@ async def list_predictions(
 )
 async def predict_sheet(
     data: Annotated[str, Body(media_type="text/csv", min_length=1, schema_extra={"format": "plant-sheet"})],
+    bias: Annotated[
+        Literal["on", "off"],
+        QueryParameter(
+            description="whether measured yields of earlier batches correct the predictions; `off` for the model alone"
+        ),
+    ] = "on",
 ) -> Predictions:
     """Describe the raw route of the same path; never served."""
     raise NotImplementedError

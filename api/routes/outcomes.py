@@ -5,9 +5,11 @@ from collections import Counter
 from typing import Annotated
 
 import msgspec
-from litestar.handlers import ASGIRouteHandler, asgi
+from litestar import delete
+from litestar.handlers import ASGIRouteHandler, HTTPRouteHandler, asgi
+from litestar.params import PathParameter
 from litestar.types import HTTPScope, Receive, Send
-from msgspec import Meta
+from msgspec import UNSET, Meta
 from sqlalchemy.exc import DBAPIError
 
 from api.http.body import ClientGoneError, check_media_type, read_body
@@ -15,14 +17,30 @@ from api.http.compression import decompress, request_coding
 from api.http.decoding import describe_problem, locate_syntax_error
 from api.inference.group_commit import RETRY_AFTER, request_source
 from api.inference.service import Service
-from api.problems import INVALID, MALFORMED, NOT_JOURNALLED, RequestError
+from api.openapi.responses import describe_route
+from api.problems import (
+    BUSY,
+    INVALID,
+    JOURNAL_OFF,
+    MALFORMED,
+    NOT_JOURNALLED,
+    RATE_LIMITED,
+    RequestError,
+)
 from api.routes.predictions import JSON, require_post
 from api.routes.records import READ_METHODS, list_outcomes
 from batchyield.errors import DatabaseUnavailableError, Violation
 from batchyield.journal.migrate import ensure_schema
-from batchyield.journal.outcomes import OutcomeSource, record_outcomes
+from batchyield.journal.outcomes import OutcomeSource, record_outcomes, withdraw_outcome
 from batchyield.plant.table import TARGET
-from batchyield.serving.outcomes import MAX_OUTCOMES, Outcome, OutcomeKept, summarize_outcomes
+from batchyield.serving.outcomes import (
+    MAX_OUTCOMES,
+    Outcome,
+    OutcomeKept,
+    OutcomeWithdrawn,
+    is_unusual,
+    summarize_outcomes,
+)
 
 
 class OutcomeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,6 +81,38 @@ def outcome_routes(service: Service) -> list[ASGIRouteHandler]:
     return [outcomes]
 
 
+def withdrawal_route(service: Service) -> HTTPRouteHandler:
+    """Return the route `DELETE /v1/outcomes/{id}`."""
+
+    @delete(
+        "/v1/outcomes/{id:str}",
+        status_code=200,
+        **describe_route(
+            *("withdrawOutcome", "Outcomes", "Withdraw a measured yield"),
+            *(RATE_LIMITED, BUSY, JOURNAL_OFF, NOT_JOURNALLED),
+            description="Later predictions no longer use it; the journal keeps it among the corrections. "
+            "Withdrawing it again changes nothing.",
+            about="the yield that was withdrawn",
+        ),
+    )
+    async def withdraw(id: Annotated[str, PathParameter(description="name of the batch")]) -> OutcomeWithdrawn:  # noqa: A002
+        return OutcomeWithdrawn(id, await asyncio.to_thread(_withdraw, service, id))
+
+    return withdraw
+
+
+def _withdraw(service: Service, id_: str) -> float | None:
+    database = service.journal.database
+    try:
+        ensure_schema(database)
+        found = withdraw_outcome(database, id_)
+    except (DatabaseUnavailableError, DBAPIError):
+        detail = "the journal cannot be written; nothing was withdrawn, so try again later"
+        raise RequestError(NOT_JOURNALLED, detail, headers=RETRY_AFTER) from None
+    service.bias.notify()
+    return found
+
+
 def decode_outcomes(body: bytes) -> list[Outcome]:
     """Return the outcomes of the body `{"outcomes": [...]}`.
 
@@ -88,10 +138,14 @@ def _record(service: Service, body: bytes, coding: str, source: OutcomeSource) -
         if database.file is None or not database.file.exists():
             ensure_schema(database)
         results = record_outcomes(database, outcomes, source)
+        service.bias.notify()
     except (DatabaseUnavailableError, DBAPIError):
         detail = "the journal cannot be written; no outcome was recorded, so send all of them again later"
         raise RequestError(NOT_JOURNALLED, detail, headers=RETRY_AFTER) from None
     for (name, matched), count in Counter((one.result, bool(one.matched)) for one in results).items():
         service.metrics.outcomes.labels(name, str(matched).lower()).inc(count)
-    kept = [OutcomeKept(outcome.id, *one) for outcome, one in zip(outcomes, results, strict=True)]
+    kept = [
+        OutcomeKept(outcome.id, *one, is_unusual(outcome.yield_) or UNSET)
+        for outcome, one in zip(outcomes, results, strict=True)
+    ]
     return msgspec.json.encode(summarize_outcomes(kept))

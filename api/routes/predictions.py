@@ -27,7 +27,8 @@ SHEETS = (CSV, b"application/csv", b"application/vnd.ms-excel", b"multipart/form
 """The third is what Windows sends for `.csv`."""
 
 EXPLAIN, RECORD = "explain", "record"
-TRUTH = {"true": True, "false": False}
+BIAS = "bias"
+TRUTH, SWITCH = {"true": True, "false": False}, {"on": True, "off": False}
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -37,10 +38,12 @@ class Options(NamedTuple):
 
     Attributes:
         explain: the response has the Shapley values of each prediction.
+        bias: measured yields of earlier batches correct the prediction; `off`: the model alone.
         record: the journal gets the prediction, and so do drift, live error and the shadow; false: to try values out.
     """
 
     explain: bool = False
+    bias: bool = True
     record: bool = True
 
 
@@ -75,12 +78,15 @@ def prediction_routes(service: Service) -> list[ASGIRouteHandler]:
         options = parse_options(scope["query_string"]) if scope["query_string"] else DEFAULTS
         if options.explain:
             await _respond(
-                *(service, scope, receive, send, lambda body: predict_explained(service, body)),
+                *(service, scope, receive, send, lambda body: predict_explained(service, body, options.bias)),
                 inline=False,
                 record=options.record,
             )
-        elif not options.record:
-            await _respond(service, scope, receive, send, lambda body: predict_json(service, body), record=False)
+        elif options != DEFAULTS:
+            await _respond(
+                *(service, scope, receive, send, lambda body: predict_json(service, body, options.bias)),
+                record=options.record,
+            )
         elif _is_large(service, scope):
             await _respond(service, scope, receive, send, lambda body: predict_json(service, body))
         else:
@@ -93,41 +99,44 @@ def prediction_routes(service: Service) -> list[ASGIRouteHandler]:
         headers = scope["state"]["headers"]
         content_type = headers[b"content-type"].decode("latin-1")
         as_json = prefers_json(headers.get(b"accept", b"").decode("latin-1"))
-        await _respond(service, scope, receive, send, lambda body: predict_csv(service, body, content_type, as_json))
+        bias = parse_options(scope["query_string"]).bias
+        await _respond(
+            *(service, scope, receive, send, lambda body: predict_csv(service, body, content_type, as_json, bias))
+        )
 
     return [predictions, predictions_csv]
 
 
-def predict_json(service: Service, body: bytes) -> EncodedResponse:
-    """Return the response to a JSON body."""
+def predict_json(service: Service, body: bytes, bias: bool = True) -> EncodedResponse:
+    """Return the response to a JSON body, with or without bias update."""
     batches, warnings = decode_batches(body)
-    return _json_response(service.predict_json(batches, body, warnings))
+    return _json_response(service.predict_json(batches, body, warnings, bias))
 
 
 def _json_response(result: PredictionResult) -> EncodedResponse:
     return EncodedResponse(result, result.to_json(), [(b"content-type", JSON)])
 
 
-def predict_explained(service: Service, body: bytes) -> EncodedResponse:
+def predict_explained(service: Service, body: bytes, bias: bool = True) -> EncodedResponse:
     """Return the response to a JSON body, with the Shapley values of each prediction."""
     batches, warnings = decode_batches(body)
     if len(batches) > MAX_EXPLAINED_BATCHES:
         advice = f"with `{EXPLAIN}=true`, send at most {MAX_EXPLAINED_BATCHES} at a time, or ask without it"
         problem = f"holds {len(batches)} batches; {advice}"
         raise RequestError(INVALID, f"$.inputs: {problem}", Violation("$.inputs", problem))
-    result = service.predict_json(batches, body, warnings)
+    result = service.predict_json(batches, body, warnings, bias)
     explanations = result.model.explainer.explain(batches)
     explained = [
-        ExplainedPrediction(p.id, p.yield_, p.lower, p.upper, p.warnings, explanation=explanation)
+        ExplainedPrediction(p.id, p.yield_, p.lower, p.upper, p.warnings, p.bias, p.unbiased, explanation=explanation)
         for p, explanation in zip(result.predictions, explanations, strict=True)
     ]
     content = msgspec.json.encode(ExplainedPredictions(result.model.pin, explained))
     return EncodedResponse(result, content, [(b"content-type", JSON)])
 
 
-def predict_csv(service: Service, body: bytes, content_type: str, as_json: bool) -> EncodedResponse:
+def predict_csv(service: Service, body: bytes, content_type: str, as_json: bool, bias: bool = True) -> EncodedResponse:
     """Return the response to the plant's CSV: `id,yield,lower,upper`, or the JSON of the other route if preferred."""
-    result = service.predict_sheet(decode_upload(body, content_type))
+    result = service.predict_sheet(decode_upload(body, content_type), bias)
     if as_json:
         return EncodedResponse(result, result.to_json(), [(b"content-type", JSON), (b"vary", b"accept")])
     warnings = sum(len(prediction.warnings) for prediction in result.predictions)
@@ -236,16 +245,19 @@ def parse_options(query: bytes) -> Options:
     """Return the options in a query string; other parameters are ignored.
 
     Raises:
-        RequestError: an option is neither `true` nor `false`, or appears twice.
+        RequestError: an option has an unknown value, or appears twice.
     """
     given = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
     options: dict[str, bool] = {}
     for name in Options._fields:
+        words = SWITCH if name == BIAS else TRUTH
         values = [value for key, value in given if key == name]
-        if len(values) > 1 or any(value not in TRUTH for value in values):
-            problem = f"expected `true` or `false`, once, got {' and '.join(map(repr, values))}"
+        if len(values) > 1 or any(value not in words for value in values):
+            problem = (
+                f"expected {' or '.join(f'`{word}`' for word in words)}, once, got {' and '.join(map(repr, values))}"
+            )
             violation = Violation(f"query parameter {name}", problem)
             raise RequestError(INVALID, str(violation), violation)
         if values:
-            options[name] = TRUTH[values[0]]
+            options[name] = words[values[0]]
     return DEFAULTS._replace(**options)

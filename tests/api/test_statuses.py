@@ -50,6 +50,7 @@ POSTS = {
     "/v1/sheets/xlsx": (b"text/csv", b"a,b\n1,2\n", b"\xff"),
 }
 ADMIN_POST = "/v1/admin/rollback"
+OUTCOME, OUTCOME_TEMPLATE = "/v1/outcomes/a", "/v1/outcomes/{id}"
 LISTS = ("/v1/predictions", "/v1/outcomes")
 SESSION = "/v1/session"
 GETS = sorted(path for path, methods in PATHS.items() if "get" in methods and path != SESSION)
@@ -103,6 +104,17 @@ def service(root, **more):
     return create_app(settings, open_pinned(settings))
 
 
+async def provoke_withdrawal(root, note, app, *others):
+    """Provoke the refusals of `DELETE /v1/outcomes/{id}`, except those of a broken handler and of a busy service."""
+    keyed, scoped, metered, unjournalled = others
+    for service_, headers in ((app, {}), (keyed, {}), (scoped, {"x_api_key": READS}), (unjournalled, {})):
+        await note(service_, "delete", OUTCOME, **headers)
+    for _ in range(2):
+        await note(metered, "delete", OUTCOME)
+    await note(service(root, journal="off"), "delete", OUTCOME)
+    await note(app, "put", OUTCOME)
+
+
 async def provoked(root, overflowing, monkeypatch):
     """Provoke every refusal and return (method, path, status) -> responses."""
     app, keyed = service(root, max_body_bytes=4096), service(root, api_key=KEY)
@@ -115,6 +127,8 @@ async def provoked(root, overflowing, monkeypatch):
 
     async def note(app, method, path, **more):
         answer = await ask(app, method, path, **more)
+        if path == OUTCOME:
+            method, path = "delete", OUTCOME_TEMPLATE
         met.setdefault((method, path, answer[0]), []).append(answer)
         return answer
 
@@ -166,6 +180,7 @@ async def provoked(root, overflowing, monkeypatch):
     (root / "broken").mkdir()
     (root / "broken/history.json").write_text("{")
     await note(service(root, models=str(root / "broken")), "get", "/v1/admin/models")
+    await provoke_withdrawal(root, note, app, keyed, scoped, metered, unjournalled)
     for path in LISTS:
         await note(app, "get", path, query=b"limit=x")
         await note(service(root, journal="off"), "get", path)
@@ -192,6 +207,7 @@ async def provoked(root, overflowing, monkeypatch):
     slow.cancel()
     # No request makes these handlers fail, so they are broken.
     monkeypatch.setattr(api.routes.outcomes, "record_outcomes", None)
+    monkeypatch.setattr(api.routes.outcomes, "withdraw_outcome", None)
     monkeypatch.setattr(api.routes.operations, "Health", None)
     monkeypatch.setattr(api.routes.operations, "_compressed", None)
     monkeypatch.setattr(api.monitoring.routes, "Monitoring", None)
@@ -205,6 +221,7 @@ async def provoked(root, overflowing, monkeypatch):
     await note(app, "post", ADMIN_POST)
     for name in ("workbook_to_csv", "csv_to_workbook"):
         monkeypatch.setattr(api.routes.workbooks, name, None)
+    await note(app, "delete", OUTCOME)
     for path in GETS:
         await note(app, "get", path)
     for path in ("/v1/outcomes", "/v1/sheets/csv", "/v1/sheets/xlsx"):

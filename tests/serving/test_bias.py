@@ -37,7 +37,7 @@ class TestCorrection:
         assert found.value == pytest.approx(0.01)
         weights = [6 * math.exp(-distance / 8) for distance in (3, 2, 1)]
         found = correct(state(*(residual(at, 0.01, line=1) for at in (7, 8, 9))))
-        assert found.value == pytest.approx(0.01 * sum(weights) / (sum(weights) + 3))
+        assert found.value == pytest.approx(0.01 * sum(weights) / (sum(weights) + 3), abs=1e-7)
         assert (found.batches, found.latest, found.limited) == (3, "s_9", False)
 
     def test_alike(self):

@@ -1,9 +1,10 @@
 """Records measured yields (outcomes): one per batch, with corrections, joined to predictions by the batch's id."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, func, insert, select, text, update
+from sqlalchemy import Connection, delete, func, insert, select, text, update
 
 from batchyield.journal.database import Database
 from batchyield.journal.queries import split_ids
@@ -53,7 +54,10 @@ def record_outcomes(database: Database, outcomes: Sequence[Outcome], source: Out
             else:
                 results.append(CORRECTED)
                 superseded.append(row)
-            current[id_] = {"batch": id_, "yield": reported.yield_, **source._asdict()}
+            measured = reported.measured_at
+            measured_at = round(measured.timestamp() * 1e6) if isinstance(measured, datetime) else None
+            row = {"batch": id_, "yield": reported.yield_, **source._asdict(), "measured_at": measured_at}
+            current[id_] = row
         if superseded:
             connection.execute(insert(correction), superseded)
         if new := [row for id_, row in current.items() if id_ not in stored]:
@@ -63,6 +67,19 @@ def record_outcomes(database: Database, outcomes: Sequence[Outcome], source: Out
                 connection.execute(update(outcome).where(outcome.c.batch == id_).values(current[id_]))
         matches = _count_matches(connection, ids)
     return [RecordedOutcome(result, *matches.get(id_, (0, ()))) for id_, result in zip(ids, results, strict=True)]
+
+
+def withdraw_outcome(database: Database, id_: str) -> float | None:
+    """Remove the outcome of a batch, which is kept as a correction, and return its yield; None if there is none."""
+    batch = normalize_id(id_)
+    with database.write_transaction() as connection:
+        query = select(outcome).where(outcome.c.batch == batch)
+        row = connection.execute(query if database.embedded else query.with_for_update()).one_or_none()
+        if row is None:
+            return None
+        connection.execute(insert(correction), dict(row._mapping))
+        connection.execute(delete(outcome).where(outcome.c.batch == batch))
+    return float(row._mapping["yield"])
 
 
 def _count_matches(connection: Connection, ids: Sequence[str]) -> dict[str, tuple[int, tuple[str, ...]]]:

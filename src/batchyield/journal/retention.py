@@ -9,14 +9,18 @@ from sqlalchemy import Column, Table, delete, func, select
 
 from batchyield.journal.database import Database
 from batchyield.journal.queries import read_batch_ids, select_answers, split_ids
-from batchyield.journal.tables import answer, asked, correction, outcome
+from batchyield.journal.tables import answer, asked, bias_state, correction, outcome
 
 STEP_ROWS = 500
 PAUSE_SECONDS = 0.05
 WAL_BYTES, MAX_WAL_BYTES = 4 * 2**20, 256 * 2**20
 """Size of the log that starts a checkpoint, and size at which writers wait until it is emptied."""
 
-AGED_TABLES: tuple[tuple[Table, str], ...] = ((correction, "id"), (outcome, "batch"))
+AGED_TABLES: tuple[tuple[Table, str], ...] = (
+    (correction, "id"),
+    (outcome, "batch"),
+    (bias_state, "digest"),
+)
 
 
 class AgedRows(msgspec.Struct, frozen=True):

@@ -60,6 +60,8 @@ outcome = sa.Table(
     sa.Column("at", sa.BigInteger, nullable=False),  # time of the report
     sa.Column("request", sa.Text, nullable=False),
     sa.Column("caller", sa.Text, nullable=False),
+    sa.Column("measured_at", sa.BigInteger),  # as the report says; null if it does not
+    sa.Index("outcome_at", "at"),
 )
 """The yield reported last for a batch, whether or not the batch was predicted."""
 
@@ -72,6 +74,17 @@ correction = sa.Table(
     sa.Column("at", sa.BigInteger, nullable=False),
     sa.Column("request", sa.Text, nullable=False),
     sa.Column("caller", sa.Text, nullable=False),
+    sa.Column("measured_at", sa.BigInteger),
     sa.Index("correction_batch", "batch"),
 )
-"""Yields in `outcome` before they were corrected."""
+"""Yields in `outcome` before they were corrected or withdrawn."""
+
+bias_state = sa.Table(
+    "bias_state",
+    metadata,
+    sa.Column("digest", sa.Text, primary_key=True),  # as answers name it
+    sa.Column("at", sa.BigInteger, nullable=False),  # when it was last known to be in use
+    sa.Column("content", sa.Text, nullable=False),  # JSON: `serving.bias.BiasState`
+    sa.Index("bias_state_at", "at"),
+)
+"""States of the bias update, each written before the first answer that uses it."""

@@ -62,7 +62,7 @@ def compute_findings(
     `window` is compared with the training, `measured` with measured yields; `pause` is called between small steps.
     """
     batches = [row.batch for row in window]
-    yields = np.array([row.prediction.yield_ for row in window], dtype=np.float64)
+    yields = np.array([row.prediction.alone().yield_ for row in window], dtype=np.float64)
     values = np.empty((len(batches), len(FEATURES)), dtype=np.float32)
     for first in range(0, len(batches), STEP_BATCHES):
         step = slice(first, first + STEP_BATCHES)

@@ -112,7 +112,7 @@ def replay_journal(
     while part := list(islice(remaining, CHUNK_BATCHES)):
         batches = [row.batch for row in part]
         taken += part
-        before += [row.prediction for row in part] if baseline is None else baseline.predictor.predict(batches)
+        before += [row.prediction.alone() for row in part] if baseline is None else baseline.predictor.predict(batches)
         after += candidate.predictor.predict(batches)
         for aspect, given in slice_labels(featurize(batches)).items():
             aspects.setdefault(aspect, []).extend(given)

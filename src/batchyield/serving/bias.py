@@ -13,13 +13,18 @@ import hashlib
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from batchyield.plant.place import Place, Recipe
+from batchyield.errors import ArtifactError
+from batchyield.plant.batch import Batch
+from batchyield.plant.place import Place, Recipe, find_place
 from batchyield.plant.table import TARGET
-from batchyield.serving.prediction import PREDICTION_DECIMALS
+from batchyield.serving.lockfile import read_lock
+from batchyield.serving.prediction import PREDICTION_DECIMALS, Bias, Prediction
 
 LEAST_HALF_WIDTH = TARGET.scale / 300
 """Half widths below count as this: a quotient of them says nothing."""
@@ -94,6 +99,24 @@ class _BiasContent(msgspec.Struct, frozen=True, array_like=True):
     residuals: tuple[Residual, ...]
 
 
+def read_params(lock: Path) -> BiasParams | None:
+    """Return the parameters that dvc.lock has for the stage `evaluate`; None if it has none, or the update is off.
+
+    Raises:
+        ArtifactError: the lock cannot be read.
+    """
+    stage = read_lock(lock).stages.get("evaluate")
+    given = stage.params.get("params.yaml", {}).get("bias", {}) if stage else {}
+    if given.get("kind") != "ewma":
+        return None
+    try:
+        return msgspec.convert([given[name] for name in BiasParams._fields], BiasParams)
+    except (KeyError, msgspec.ValidationError) as error:
+        raise ArtifactError(
+            str(lock), f"has other params of the bias update than this code: {error}", "run `dvc repro`"
+        ) from error
+
+
 _encode = msgspec.json.Encoder().encode
 _content = msgspec.json.Decoder(_BiasContent)
 
@@ -109,7 +132,9 @@ class BiasState:
         keep_all: keep all of them; by default only the latest by place, as many as one correction can depend on.
 
     Attributes:
+        model, params: as given.
         residuals: those kept, in the order of their places.
+        digest: the first 32 hexadecimal digits of the SHA-256 of `encode()`.
     """
 
     def __init__(
@@ -118,8 +143,10 @@ class BiasState:
         ordered = sorted(residuals, key=lambda residual: (residual.at, residual.batch))
         kept = params.window + params.calibration + math.ceil(params.delay)
         self.residuals = tuple(ordered if keep_all else ordered[-kept:])
+        self.model = model
         self._content = _BiasContent(model, level, params, self.residuals)
-        self._params, self._level = params, level
+        self.params = params
+        self._level = level
         self._ats = [residual.at for residual in self.residuals]
         self._sums: dict[tuple[int, Recipe, int], tuple[float, float]] = {}
         self._scales: dict[int, float] = {}
@@ -135,9 +162,8 @@ class BiasState:
         """Return the state as JSON: model, level, params and residuals."""
         return _encode(self._content)
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """The first 32 hexadecimal digits of the SHA-256 of `encode()`."""
         return hashlib.sha256(self.encode()).hexdigest()[:32]
 
     def correct(self, place: Place, delay: float = 0.0) -> Correction | None:
@@ -151,12 +177,25 @@ class BiasState:
         value = self._value(count, place)
         if value is None:
             return None
-        used, latest = min(count, self._params.window), self.residuals[count - 1].batch
-        return Correction(value, self._scale(count), used, latest, abs(value) >= self._params.limit)
+        used, latest = min(count, self.params.window), self.residuals[count - 1].batch
+        return Correction(value, self._scale(count), used, latest, abs(value) >= self.params.limit)
+
+    def correct_all(self, batches: Sequence[Batch], predictions: Sequence[Prediction]) -> list[Prediction]:
+        """Return the corrected predictions [n] of batches [n]; those without a correction are unchanged."""
+        return list(map(self._correct_one, batches, predictions))
+
+    def _correct_one(self, batch: Batch, made: Prediction) -> Prediction:
+        place = find_place(batch)
+        correction = place and self.correct(place)
+        if not correction:
+            return made
+        best, lower, upper = correction.apply(made.yield_, made.lower, made.upper)
+        bias = Bias(correction.value, correction.batches, correction.latest, self.digest)
+        return Prediction(made.id, best, lower, upper, made.warnings, bias, made.yield_)
 
     def _value(self, count: int, place: Place) -> float | None:
         """Return the correction for a place from the first `count` residuals; None if they are too few or too old."""
-        params = self._params
+        params = self.params
         if count < params.minimum:
             return None
         age = place.at - self._ats[count - 1]
@@ -165,14 +204,14 @@ class BiasState:
         total, weight = self._weighted_sum(count, place.recipe, place.line)
         decay = math.exp(-age / params.memory)
         value = decay * total / (decay * weight + params.shrinkage)
-        return max(-params.limit, min(value, params.limit))
+        return round(max(-params.limit, min(value, params.limit)), PREDICTION_DECIMALS)
 
     def _weighted_sum(self, count: int, recipe: Recipe, line: int) -> tuple[float, float]:
         """Return the weighted sum of the cut residuals before position `count`, and the sum of the weights."""
         key = (count, recipe, line)
         if (known := self._sums.get(key)) is not None:
             return known
-        params = self._params
+        params = self.params
         total = weight = 0.0
         for residual in self.residuals[max(0, count - params.window) : count]:
             w = math.exp((residual.at - self._ats[count - 1]) / params.memory)
@@ -191,17 +230,17 @@ class BiasState:
             return known
         if self._needed is None:
             self._needed = [self._factor(residual) for residual in self.residuals]
-        recent = sorted(self._needed[max(0, count - self._params.calibration) : count])
+        recent = sorted(self._needed[max(0, count - self.params.calibration) : count])
         rank = math.ceil((len(recent) + 1) * self._level - RANK_TOLERANCE)
         scale = 1.0
-        if rank <= len(recent) and len(recent) >= self._params.calibration / 2:
-            scale = max(self._params.narrowest, min(recent[rank - 1], self._params.widest))
+        if rank <= len(recent) and len(recent) >= self.params.calibration / 2:
+            scale = max(self.params.narrowest, min(recent[rank - 1], self.params.widest))
         self._scales[count] = scale
         return scale
 
     def _factor(self, residual: Residual) -> float:
         """Return the factor by which the interval of a measured batch, once corrected, would just hold its yield."""
-        count = bisect_left(self._ats, residual.at - self._params.delay)
+        count = bisect_left(self._ats, residual.at - self.params.delay)
         value = self._value(count, Place(residual.at, residual.recipe, residual.line)) or 0.0
         error = residual.measured - residual.predicted - value
         return max(

@@ -1,10 +1,11 @@
 """Schemas of measured yields: the request and the response of `/v1/outcomes`."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from batchyield.plant.table import TARGET
 
@@ -20,6 +21,9 @@ class Outcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"
 
     id: Annotated[str, Meta(description="name of the batch, as sent for prediction", min_length=1, max_length=128)]
     yield_: Annotated[float, Meta(description=f"measured {TARGET.stored}", ge=LOWEST, le=HIGHEST)]
+    measured_at: Annotated[
+        Annotated[datetime, Meta(tz=True)] | UnsetType | None, Meta(description="time of the measurement")
+    ] = UNSET
 
 
 class OutcomeKept(msgspec.Struct, frozen=True):
@@ -35,6 +39,10 @@ class OutcomeKept(msgspec.Struct, frozen=True):
     ]
     matched: Annotated[int, Meta(description="number of journalled predictions of the batch")]
     models: Annotated[tuple[str, ...], Meta(description="md5 of each model that made one of them")]
+    unusual: Annotated[
+        bool | UnsetType,
+        Meta(description="true if the yield is outside the usual range: correct or withdraw it if it is wrong"),
+    ] = UNSET
 
 
 class OutcomesKept(msgspec.Struct, frozen=True):
@@ -43,6 +51,19 @@ class OutcomesKept(msgspec.Struct, frozen=True):
     outcomes: list[OutcomeKept]
     matched: Annotated[int, Meta(description="batches with journalled predictions")]
     unmatched: Annotated[int, Meta(description="batches without; their outcomes are stored")]
+
+
+class OutcomeWithdrawn(msgspec.Struct, frozen=True, rename={"yield_": "yield"}):
+    """Result of a withdrawal."""
+
+    id: Annotated[str, Meta(description="name of the batch as it was sent")]
+    yield_: Annotated[float | None, Meta(description="the yield that was withdrawn; null if none was known")]
+
+
+def is_unusual(yield_: float) -> bool:
+    """Return whether a measured yield is outside the range of most, such as 0.09 typed for 0.9."""
+    low, high = TARGET.usual
+    return not low <= yield_ <= high
 
 
 def summarize_outcomes(outcomes: Iterable[OutcomeKept]) -> OutcomesKept:

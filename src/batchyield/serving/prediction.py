@@ -6,13 +6,24 @@ Apart from the API's other types, so that a change of the API leaves the `train`
 from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from batchyield.plant.rows import CellWarning
 from batchyield.plant.table import TARGET
 
 PREDICTION_DECIMALS = 7 - TARGET.order
 """Decimals of predictions, interval ends and effects: float32 readings hold about seven digits."""
+
+
+class Bias(msgspec.Struct, frozen=True, gc=False):
+    """What measured yields of earlier batches change in a prediction."""
+
+    value: Annotated[float, Meta(description="yield minus `unbiased`, as a fraction")]
+    batches: Annotated[int, Meta(description="number of measured batches in it")]
+    latest: Annotated[str, Meta(description="name of the last of them")]
+    digest: Annotated[
+        str, Meta(description="names the measured yields that were used; `batchyield pin trace` lists them")
+    ]
 
 
 class Prediction(msgspec.Struct, frozen=True, gc=False, rename={"yield_": "yield"}):
@@ -25,6 +36,19 @@ class Prediction(msgspec.Struct, frozen=True, gc=False, rename={"yield_": "yield
     warnings: Annotated[
         tuple[CellWarning, ...], Meta(description="cells that were repaired or treated as missing")
     ] = ()
+    bias: Annotated[Bias | UnsetType, Meta(description="correction from measured yields; absent if there is none")] = (
+        UNSET
+    )
+    unbiased: Annotated[
+        float | UnsetType, Meta(description="predicted yield of the model alone; absent without `bias`")
+    ] = UNSET
+
+    def alone(self) -> "Prediction":
+        """Return the prediction of the model alone; its interval has the corrected width."""
+        if isinstance(self.unbiased, UnsetType) or isinstance(self.bias, UnsetType):
+            return self
+        lower, upper = self.lower - self.bias.value, self.upper - self.bias.value
+        return Prediction(self.id, self.unbiased, lower, upper, self.warnings)
 
 
 class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
