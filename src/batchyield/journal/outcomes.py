@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, delete, func, insert, select, text, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, text, update
 
 from batchyield.journal.database import Database
 from batchyield.journal.queries import split_ids
@@ -62,9 +62,8 @@ def record_outcomes(database: Database, outcomes: Sequence[Outcome], source: Out
             connection.execute(insert(correction), superseded)
         if new := [row for id_, row in current.items() if id_ not in stored]:
             connection.execute(insert(outcome), new)
-        for id_, before in stored.items():
-            if current[id_] is not before:
-                connection.execute(update(outcome).where(outcome.c.batch == id_).values(current[id_]))
+        if changed := [current[id_] | {"key": id_} for id_, before in stored.items() if current[id_] is not before]:
+            connection.execute(update(outcome).where(outcome.c.batch == bindparam("key")), changed)
         matches = _count_matches(connection, ids)
     return [RecordedOutcome(result, *matches.get(id_, (0, ()))) for id_, result in zip(ids, results, strict=True)]
 
