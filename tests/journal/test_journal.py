@@ -201,7 +201,7 @@ def test_outcomes(checkout, url):
         found = read_counts(store)
         assert (found.outcomes, found.matched, found.corrections) == (4, 2, 3)
         assert {row.batch.id: row.measured for row in read_predictions(store)} == {
-            "sample_1": 0.918,
+            "sample_1": OUTCOMES["outcomes"][0]["yield"],
             "sample_2": None,
             "later": 0.9,
         }
