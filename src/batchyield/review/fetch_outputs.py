@@ -1,6 +1,7 @@
 """Fetches the outputs of HEAD and of its base from the storage, or rebuilds them from the raw data."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from batchyield.errors import CommandError, StorageError
@@ -49,13 +50,26 @@ def _fetch_base(base: Revision, progress: Callable[[str], None]) -> None:
     wanted = [path for path in (PREDICTED, LEARNING) if base.md5(path)]
     try:
         base.fetch(wanted)
-        progress(f"{base.name[:8]} files for the comparison from cache and storage")
     except StorageError:
         progress(f"{base.name[:8]} rebuilt, since neither cache nor storage has its outputs")
-        root = base.root.resolve()
-        with remotes.scratch_clone(root, str(base.revision)) as scratch:  # it shares the checkout's DVC cache
-            # Linked, not configured: DVC cannot write a path that is not ASCII into its configuration.
-            (scratch / ".dvc" / "cache").symlink_to(remotes.cache_dir(root).absolute())
+        with _clone_of(base) as scratch:
             raw_data.fetch(scratch)
             dvc("repro", "--quiet", cwd=scratch)
         base.fetch(wanted)
+        return
+    progress(f"{base.name[:8]} files for the comparison from cache and storage")
+    try:
+        base.fetch([raw_data.DATA.as_posix()])
+    except StorageError:  # outputs that are equal to those of HEAD say nothing about the data that they were made from
+        with contextlib.suppress(StorageError), _clone_of(base) as scratch:
+            progress(f"{base.name[:8]} raw data {raw_data.fetch(scratch)}")
+
+
+@contextlib.contextmanager
+def _clone_of(base: Revision) -> Iterator[Path]:
+    """Yield a scratch clone of a revision that shares the DVC cache of its checkout."""
+    root = base.root.resolve()
+    with remotes.scratch_clone(root, str(base.revision)) as scratch:
+        # Linked, not configured: DVC cannot write a path that is not ASCII into its configuration.
+        (scratch / ".dvc" / "cache").symlink_to(remotes.cache_dir(root).absolute())
+        yield scratch
