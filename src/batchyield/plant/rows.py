@@ -54,8 +54,7 @@ class CellWarning(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         field: the reading, for example `B9`.
-        kind: a stable name for counting, from `cells.WARNING_KINDS`, `csv_reader.WARNING_KINDS` or
-            `features.WARNING_KINDS`.
+        kind: a stable name for counting, from `WARNING_KINDS` of `cells`, `csv_reader`, `other_schemas` or `features`.
         message: the text of the cell and the value used instead.
     """
 
