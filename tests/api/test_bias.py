@@ -5,13 +5,16 @@ from contextlib import contextmanager
 
 import pytest
 import yaml
+from sqlalchemy import func, update
 from support.batches import composed
 from support.service import REFERENCE, batches, card, client_of, linear_onnx, make_checkout, pin
 
 from batchyield.journal.bias_states import read_state
 from batchyield.journal.database import Database, sqlite_url
+from batchyield.journal.tables import bias_state, correction
 from batchyield.serving.artifact import golden_rows, write_artifact
 from batchyield.serving.bias import BiasState
+from batchyield.versioning.provenance.prediction import trace_prediction
 
 BIAS = yaml.safe_load(composed("bias=ewma"))["bias"]
 ERROR = 0.02
@@ -151,6 +154,25 @@ class TestState:
         state = BiasState.decode(content)
         assert state.digest == made["bias"]["digest"]
         assert [residual.batch for residual in state.residuals] == [f"s_{n}" for n in range(10)]
+
+    def test_trace(self, measured, checkout, tmp_path):
+        """A prediction is computed again to the last digit; changed rows of the journal are found."""
+        (made,) = predict(measured, 10)
+        measure(measured, 9, error=0.0)  # a correction does not change what was answered before
+        database = Database(sqlite_url(tmp_path / "journal.sqlite"))
+        model = checkout / "data/model/model.onnx"
+        found = trace_prediction("s_10", database, model)
+        assert (found.prediction.yield_, found.differences, found.notes) == (made["yield"], (), ())
+        assert [residual.batch for residual in found.used] == [f"s_{n}" for n in range(10)]
+        assert trace_prediction(f"{found.request}/0", database, model).prediction == found.prediction
+        assert trace_prediction("nothing", database, model) is None
+        with database.write_transaction() as connection:
+            connection.execute(update(correction).values({"yield": 0.5}))
+            connection.execute(update(bias_state).values(content=func.replace(bias_state.c.content, "0.92,", "0.93,")))
+        changed = trace_prediction("s_10", database, tmp_path / "none").differences
+        assert any("has the digest" in difference for difference in changed)
+        assert any("no report of" in difference for difference in changed)
+        database.close()
 
     def test_changes(self, measured):
         """A corrected and a withdrawn outcome change later predictions."""

@@ -1,7 +1,10 @@
 """The place of a batch in the plant's order, and what makes two batches alike: for the bias update."""
 
 from datetime import datetime
+from operator import attrgetter, is_
 from typing import NamedTuple
+
+from msgspec import UNSET
 
 from batchyield.plant.batch import READINGS, Batch
 from batchyield.plant.features.matrix import id_number
@@ -10,10 +13,15 @@ from batchyield.plant.table import BATCHES_PER_DAY, LINES, RECIPE
 DAY_SECONDS = 86_400
 
 Recipe = tuple[bool | float | None, ...]
-"""For each reading of `table.RECIPE` its number, or whether its text is missing."""
+"""Of the readings of `table.RECIPE`: for each text whether it is missing, then each number."""
 
-_NUMBERS = {reading.name: reading.kind == "number" for reading in READINGS}
-_RECIPE = tuple((name, _NUMBERS[name]) for name in RECIPE)
+_TEXTS, _NUMBERS = (
+    tuple(reading.name for reading in READINGS if reading.name in RECIPE and (reading.kind == "number") is is_number)
+    for is_number in (False, True)
+)
+_NONES = (None,) * len(_TEXTS)
+# `attrgetter` returns no tuple for a single name.
+_texts_of, _numbers_of = (attrgetter("id", "id", *names) for names in (_TEXTS, _NUMBERS))
 
 
 class Place(NamedTuple):
@@ -32,12 +40,16 @@ class Place(NamedTuple):
 
 def find_place(batch: Batch) -> Place | None:
     """Return the place of a batch: its `sequence`, else its `started_at`, else the number in its id; None without."""
-    numbered = isinstance(batch.sequence, int | float)
-    number = float(batch.sequence) if numbered else id_number(batch.id)  # type: ignore[arg-type]
-    line = int(number) % LINES if number == number else -1
-    if not numbered and isinstance(batch.started_at, datetime):
-        number = batch.started_at.timestamp() / DAY_SECONDS * BATCHES_PER_DAY
+    sequence, started_at = batch.sequence, batch.started_at
+    if sequence is UNSET and started_at is UNSET:  # the usual case, in half of the time
+        number = id_number(batch.id)
+        line = int(number) % LINES if number == number else -1
+    else:
+        numbered = isinstance(sequence, float | int)
+        number = float(sequence) if numbered else id_number(batch.id)  # type: ignore[arg-type]
+        line = int(number) % LINES if number == number else -1
+        if not numbered and isinstance(started_at, datetime):
+            number = started_at.timestamp() / DAY_SECONDS * BATCHES_PER_DAY
     if number != number:
         return None
-    cells = ((getattr(batch, name), is_number) for name, is_number in _RECIPE)
-    return Place(number, tuple(cell if is_number else cell is None for cell, is_number in cells), line)
+    return Place(number, (*map(is_, _texts_of(batch)[2:], _NONES), *_numbers_of(batch)[2:]), line)

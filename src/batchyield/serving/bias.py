@@ -14,6 +14,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from functools import cached_property
+from math import exp
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,8 @@ from batchyield.plant.place import Place, Recipe, find_place
 from batchyield.plant.table import TARGET
 from batchyield.serving.lockfile import read_lock
 from batchyield.serving.prediction import PREDICTION_DECIMALS, Bias, Prediction
+
+LOWEST, HIGHEST = TARGET.limits
 
 LEAST_HALF_WIDTH = TARGET.scale / 300
 """Half widths below count as this: a quotient of them says nothing."""
@@ -83,11 +86,18 @@ class Correction(NamedTuple):
 
     def apply(self, predicted: float, lower: float, upper: float) -> tuple[float, float, float]:
         """Return the corrected yield and ends of its interval, rounded as predictions are."""
-        center = predicted + self.value
-        ends = (center, center - self.scale * (predicted - lower), center + self.scale * (upper - predicted))
-        lowest, highest = TARGET.limits
-        best, low, high = (round(max(lowest, min(end, highest)), PREDICTION_DECIMALS) for end in ends)
-        return best, low, high
+        return apply_correction(self.value, self.scale, predicted, lower, upper)
+
+
+def apply_correction(
+    value: float, scale: float, predicted: float, lower: float, upper: float
+) -> tuple[float, float, float]:
+    """Return a yield and the ends of its interval, moved by `value`, with half widths multiplied by `scale`."""
+    best = predicted + value
+    low, high = best - scale * (predicted - lower), best + scale * (upper - predicted)
+    if low < LOWEST or high > HIGHEST:
+        best, low, high = (max(LOWEST, min(end, HIGHEST)) for end in (best, low, high))
+    return round(best, PREDICTION_DECIMALS), round(low, PREDICTION_DECIMALS), round(high, PREDICTION_DECIMALS)
 
 
 class _BiasContent(msgspec.Struct, frozen=True, array_like=True):
@@ -149,7 +159,10 @@ class BiasState:
         self._level = level
         self._ats = [residual.at for residual in self.residuals]
         self._sums: dict[tuple[int, Recipe, int], tuple[float, float]] = {}
-        self._scales: dict[int, float] = {}
+        self._counts: dict[int, tuple[float, int, str]] = {}
+        # Attributes of a NamedTuple are slower, and each prediction needs these.
+        self._minimum, self._largest_age, self._memory = params.minimum, params.largest_age, params.memory
+        self._shrinkage, self._limit = params.shrinkage, params.limit
         self._needed: list[float] | None = None
 
     @classmethod
@@ -173,12 +186,19 @@ class BiasState:
             place: of the batch.
             delay: batches right before it whose yields are taken as not yet known.
         """
-        count = bisect_left(self._ats, place.at - delay)
+        count = bisect_left(self._ats, place[0] - delay)
         value = self._value(count, place)
         if value is None:
             return None
-        used, latest = min(count, self.params.window), self.residuals[count - 1].batch
-        return Correction(value, self._scale(count), used, latest, abs(value) >= self.params.limit)
+        known = self._counts.get(count)
+        scale, used, latest = self._describe(count) if known is None else known
+        return Correction(value, scale, used, latest, abs(value) >= self._limit)
+
+    def _describe(self, count: int) -> tuple[float, int, str]:
+        """Return what corrections from the first `count` residuals have in common: scale, number used, latest."""
+        found = self._scale(count), min(count, self.params.window), self.residuals[count - 1].batch
+        self._counts[count] = found
+        return found
 
     def correct_all(self, batches: Sequence[Batch], predictions: Sequence[Prediction]) -> list[Prediction]:
         """Return the corrected predictions [n] of batches [n]; those without a correction are unchanged."""
@@ -186,48 +206,48 @@ class BiasState:
 
     def _correct_one(self, batch: Batch, made: Prediction) -> Prediction:
         place = find_place(batch)
-        correction = place and self.correct(place)
-        if not correction:
+        correction = None if place is None else self.correct(place)
+        if correction is None:
             return made
-        best, lower, upper = correction.apply(made.yield_, made.lower, made.upper)
-        bias = Bias(correction.value, correction.batches, correction.latest, self.digest)
-        return Prediction(made.id, best, lower, upper, made.warnings, bias, made.yield_)
+        predicted = made.yield_
+        value, scale, batches, latest, _ = correction
+        best, lower, upper = apply_correction(value, scale, predicted, made.lower, made.upper)
+        bias = Bias(value, batches, latest, self.digest)
+        return Prediction(made.id, best, lower, upper, made.warnings, bias, predicted)
 
     def _value(self, count: int, place: Place) -> float | None:
         """Return the correction for a place from the first `count` residuals; None if they are too few or too old."""
-        params = self.params
-        if count < params.minimum:
+        if count < self._minimum:
             return None
-        age = place.at - self._ats[count - 1]
-        if age > params.largest_age:
+        at, recipe, line = place
+        age = at - self._ats[count - 1]
+        if age > self._largest_age:
             return None
-        total, weight = self._weighted_sum(count, place.recipe, place.line)
-        decay = math.exp(-age / params.memory)
-        value = decay * total / (decay * weight + params.shrinkage)
-        return round(max(-params.limit, min(value, params.limit)), PREDICTION_DECIMALS)
+        known = self._sums.get((count, recipe, line))
+        total, weight = self._sum(count, recipe, line) if known is None else known
+        decay = exp(-age / self._memory)
+        value = round(decay * total / (decay * weight + self._shrinkage), PREDICTION_DECIMALS)
+        if -self._limit <= value <= self._limit:
+            return value
+        return math.copysign(self._limit, value)
 
-    def _weighted_sum(self, count: int, recipe: Recipe, line: int) -> tuple[float, float]:
+    def _sum(self, count: int, recipe: Recipe, line: int) -> tuple[float, float]:
         """Return the weighted sum of the cut residuals before position `count`, and the sum of the weights."""
-        key = (count, recipe, line)
-        if (known := self._sums.get(key)) is not None:
-            return known
         params = self.params
         total = weight = 0.0
         for residual in self.residuals[max(0, count - params.window) : count]:
-            w = math.exp((residual.at - self._ats[count - 1]) / params.memory)
+            w = exp((residual.at - self._ats[count - 1]) / params.memory)
             if residual.recipe == recipe:
                 w *= params.same_recipe
             if residual.line == line:
                 w *= params.same_line
             total += w * max(-params.cut, min(residual.measured - residual.predicted, params.cut))
             weight += w
-        self._sums[key] = total, weight
+        self._sums[count, recipe, line] = total, weight
         return total, weight
 
     def _scale(self, count: int) -> float:
         """Return the conformal quantile of the factors that the last residuals before `count` needed."""
-        if (known := self._scales.get(count)) is not None:
-            return known
         if self._needed is None:
             self._needed = [self._factor(residual) for residual in self.residuals]
         recent = sorted(self._needed[max(0, count - self.params.calibration) : count])
@@ -235,7 +255,6 @@ class BiasState:
         scale = 1.0
         if rank <= len(recent) and len(recent) >= self.params.calibration / 2:
             scale = max(self.params.narrowest, min(recent[rank - 1], self.params.widest))
-        self._scales[count] = scale
         return scale
 
     def _factor(self, residual: Residual) -> float:
