@@ -24,10 +24,10 @@ from api.settings import Settings
 from api.telemetry.metrics import Metrics
 from batchyield.errors import DatabaseUnavailableError
 from batchyield.journal.database import SERVICE_TIMEOUT_MS, Database
+from batchyield.journal.insert import JournalWriter
 from batchyield.journal.migrate import ensure_schema
 from batchyield.journal.outcomes import OutcomeSource
 from batchyield.journal.records import JournalEntry, RequestPart
-from batchyield.journal.writer import JournalWriter
 
 logger = logging.getLogger("batchyield.journal")
 

@@ -20,7 +20,7 @@ from api.problems import BUSY, INVALID, JOURNAL_AWAY, NOT_READY, RATE_LIMITED, R
 from batchyield.errors import DatabaseUnavailableError, Violation
 from batchyield.journal.database import Database
 from batchyield.journal.migrate import ensure_schema
-from batchyield.journal.search import PredictionKey, search_outcomes, search_predictions
+from batchyield.journal.queries import PredictionKey, search_outcomes, search_predictions
 from batchyield.plant.batch import ENCODING, ID_COLUMN, READINGS, TARGET, Batch, Reading
 from batchyield.serving.prediction import Prediction
 from batchyield.serving.reference_profile import Profile, read_reference

@@ -32,7 +32,7 @@ from batchyield.errors import ConfigError, JournalError
 from batchyield.journal import retention
 from batchyield.journal.database import locate_journal, mask_url
 from batchyield.journal.export import parse_time
-from batchyield.journal.insert import open_appender
+from batchyield.journal.insert import JournalWriter, open_appender
 from batchyield.journal.migrate import ensure_schema, newest_revision, read_revision, run_migrations, upgrade_schema
 from batchyield.journal.outcomes import OutcomeSource, record_outcomes
 from batchyield.journal.queries import PAGE_BATCHES, read_counts, read_predictions
@@ -42,7 +42,6 @@ from batchyield.journal.records import (
 )
 from batchyield.journal.retention import prune
 from batchyield.journal.tables import metadata
-from batchyield.journal.writer import JournalWriter
 from batchyield.monitoring.arrival_rate import DAY_US
 from batchyield.plant.batch import READING_NAMES, READINGS, Batch, CellWarning
 from batchyield.serving.outcomes import MAX_OUTCOMES, Outcome
