@@ -555,7 +555,7 @@ def test_commands(checkout, url, capsys):
     assert main(["journal", "export", "--journal", url]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["prediction"] for line in lines] == answer["predictions"]
-    assert [line["measured"] for line in lines] == [0.918, None]
+    assert [line["measured"] for line in lines] == [OUTCOMES["outcomes"][0]["yield"], None]
     assert lines[0]["inputs"] == {name: cell for name, cell in BATCH.items() if cell is not None}
     assert main(["journal", "export", "--journal", url, "--format", "csv", "--since", "1d"]) == 0
     exported = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))

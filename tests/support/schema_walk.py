@@ -89,13 +89,13 @@ def added(root):
     store = store_of(root)
     a, b = store.desired().serving, store_model(root, B)
     by_a = ask(root, OLD, sheet(OLD), NEW)
-    deploy(store, b, 0)
+    deploy(store, b, 0, a)
     set_shadow(store, a, 0)
     by_b = ask(root, NEW)
     rollback(store, 0)
     set_shadow(store, b, 0)
     again = ask(root, OLD)
-    deploy(store, b, 0)
+    deploy(store, b, 0, a)
     return {"a": by_a, "b": by_b, "again": again, "exported": exported(root), "judged": judged(root, a, b)}
 
 
