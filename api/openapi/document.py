@@ -98,7 +98,7 @@ async def predict(
     bias: Annotated[
         Literal["on", "off"],
         QueryParameter(
-            description="whether measured yields of earlier batches correct the predictions; `off` for the model alone"
+            description="whether outcomes of earlier batches correct the predictions; `off` for the model alone"
         ),
     ] = "on",
     record: Annotated[
@@ -152,7 +152,7 @@ async def predict_sheet(
     bias: Annotated[
         Literal["on", "off"],
         QueryParameter(
-            description="whether measured yields of earlier batches correct the predictions; `off` for the model alone"
+            description="whether outcomes of earlier batches correct the predictions; `off` for the model alone"
         ),
     ] = "on",
 ) -> Predictions:

@@ -88,11 +88,11 @@ def withdrawal_route(service: Service) -> HTTPRouteHandler:
         "/v1/outcomes/{id:str}",
         status_code=200,
         **describe_route(
-            *("withdrawOutcome", "Outcomes", "Withdraw a measured yield"),
+            *("withdrawOutcome", "Outcomes", "Withdraw an outcome"),
             *(RATE_LIMITED, BUSY, JOURNAL_OFF, NOT_JOURNALLED),
             description="Later predictions no longer use it; the journal keeps it among the corrections. "
             "Withdrawing it again changes nothing.",
-            about="the yield that was withdrawn",
+            about="the value that was withdrawn",
         ),
     )
     async def withdraw(id: Annotated[str, PathParameter(description="name of the batch")]) -> OutcomeWithdrawn:  # noqa: A002

@@ -34,7 +34,7 @@ Query = TypeVar("Query", bound=msgspec.Struct)
 
 
 class JournalledRecord(msgspec.Struct, frozen=True):
-    """A prediction in the journal, with its request, its response and the measured yield."""
+    """A prediction in the journal, with its request, its response and its outcome."""
 
     key: Annotated[str, Meta(description="names this prediction in the journal")]
     at: Annotated[str, Meta(description="time of the answer, UTC")]

@@ -46,7 +46,7 @@ class TestWalk:
         assert points[0][1] == pytest.approx((walk.measured[:10] - walk.alone.yields[:10]).mean(), abs=1e-9)
 
     def test_off(self, plant):
-        """With `bias=off`, only the model alone has metrics, and the plot is empty."""
+        """With `bias=none`, only the model alone has metrics, and the plot is empty."""
         X, y, places = plant  # noqa: N806 - as scikit-learn
         params = msgspec.structs.replace(parse_params(composed(*QUICK)), bias=NoBias())
         walk = bias_evaluation.walk_forward(X[:200], y[:200], places[:200], params)

@@ -5,7 +5,7 @@ from support.commands import ROOT
 
 from batchyield.errors import ConfigError
 from batchyield.monitoring.dashboard_units import DASHBOARD, RULES, dashboard, rules
-from batchyield.plant import table
+from batchyield.plant import load_simulator, table
 from batchyield.plant.features import catalogue
 from batchyield.plant.rows import FeatureRow, Slice, ratio, total
 from batchyield.plant.table import READINGS, TARGET
@@ -69,3 +69,10 @@ class TestDashboardUnits:
         assert "MPa" in other
         assert "> 0.01" not in other
         assert rewrite(other, TARGET, len(READINGS)) == text
+
+
+def test_no_simulator(monkeypatch):
+    """Without a simulator, the sample is refused in one sentence with what to do instead."""
+    monkeypatch.setattr(table, "SIMULATOR", None)
+    with pytest.raises(ConfigError, match=r"this plant has no simulator .*\n.*make repro-real DATA="):
+        load_simulator()

@@ -6,14 +6,14 @@ import os
 import signal
 import sys
 
-from batchyield.cli import data, deploy, drift, experiments, journal, keys, model, pin, release, review
+from batchyield.cli import data, deploy, drift, experiments, journal, keys, model, pin, plant, release, review
 from batchyield.cli.options import Parser, exempt_loopback_from_proxies, missing_package
 from batchyield.errors import BatchyieldError
 
 READER_GONE = 141
 """What a shell reports for a program that a closed pipe ended: 128 + SIGPIPE."""
 
-NOUNS = (data, pin, model, experiments, review, release, deploy, journal, keys, drift)
+NOUNS = (data, pin, model, experiments, review, release, deploy, journal, keys, drift, plant)
 
 ABOUT = "Rebuild a model of batches bit for bit from pinned data, review and release it, and serve it."
 EPILOG = """\

@@ -180,7 +180,7 @@ class EvaluationParams(Struct, frozen=True):
     seed: Seed
 
 
-class NoBias(Struct, frozen=True, tag_field="kind", tag="off"):
+class NoBias(Struct, frozen=True, tag_field="kind", tag="none"):
     """Predictions are those of the model alone."""
 
 

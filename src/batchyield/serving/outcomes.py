@@ -41,7 +41,7 @@ class OutcomeKept(msgspec.Struct, frozen=True):
     models: Annotated[tuple[str, ...], Meta(description="md5 of each model that made one of them")]
     unusual: Annotated[
         bool | UnsetType,
-        Meta(description="true if the yield is outside the usual range: correct or withdraw it if it is wrong"),
+        Meta(description="true if the value is outside the usual range: correct or withdraw it if it is wrong"),
     ] = UNSET
 
 
@@ -57,7 +57,7 @@ class OutcomeWithdrawn(msgspec.Struct, frozen=True, rename={"yield_": "yield"}):
     """Result of a withdrawal."""
 
     id: Annotated[str, Meta(description="name of the batch as it was sent")]
-    yield_: Annotated[float | None, Meta(description="the yield that was withdrawn; null if none was known")]
+    yield_: Annotated[float | None, Meta(description="the value that was withdrawn; null if none was known")]
 
 
 def is_unusual(yield_: float) -> bool:

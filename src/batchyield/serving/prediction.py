@@ -16,14 +16,12 @@ PREDICTION_DECIMALS = 7 - TARGET.order
 
 
 class Bias(msgspec.Struct, frozen=True, gc=False):
-    """What measured yields of earlier batches change in a prediction."""
+    """What outcomes of earlier batches change in a prediction."""
 
-    value: Annotated[float, Meta(description="yield minus `unbiased`, as a fraction")]
+    value: Annotated[float, Meta(description="prediction minus `unbiased`")]
     batches: Annotated[int, Meta(description="number of measured batches in it")]
     latest: Annotated[str, Meta(description="name of the last of them")]
-    digest: Annotated[
-        str, Meta(description="names the measured yields that were used; `batchyield pin trace` lists them")
-    ]
+    digest: Annotated[str, Meta(description="names the outcomes that were used; `batchyield pin trace` lists them")]
 
 
 class Prediction(msgspec.Struct, frozen=True, gc=False, rename={"yield_": "yield"}):
@@ -36,12 +34,10 @@ class Prediction(msgspec.Struct, frozen=True, gc=False, rename={"yield_": "yield
     warnings: Annotated[
         tuple[CellWarning, ...], Meta(description="cells that were repaired or treated as missing")
     ] = ()
-    bias: Annotated[Bias | UnsetType, Meta(description="correction from measured yields; absent if there is none")] = (
+    bias: Annotated[Bias | UnsetType, Meta(description="correction from outcomes; absent if there is none")] = UNSET
+    unbiased: Annotated[float | UnsetType, Meta(description="prediction of the model alone; absent without `bias`")] = (
         UNSET
     )
-    unbiased: Annotated[
-        float | UnsetType, Meta(description="predicted yield of the model alone; absent without `bias`")
-    ] = UNSET
 
     def alone(self) -> "Prediction":
         """Return the prediction of the model alone; its interval has the corrected width."""

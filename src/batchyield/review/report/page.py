@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from batchyield.errors import BatchyieldError
-from batchyield.review.gate import OVERRIDE, STALE, GateResult, in_unit
+from batchyield.review.gate import OVERRIDE, STALE, GateResult, in_unit, with_unit
 from batchyield.review.report import attachments, charts, inputs, metrics
 from batchyield.review.report.attachments import Attachments, Rebuild
 from batchyield.review.report.markdown import cell, code, details
@@ -111,7 +111,7 @@ def _page(review: Review, rebuild: Rebuild, same: str, sections: list[str]) -> P
         was, now = review.pair.base["rmse"], review.pair.head["rmse"]
         share = f" ({(now - was) / was:+.1%})" if was else ""
         on = f"RMSE on {review.pair.rows} test batches"
-        summary.append(f"{on} {in_unit('rmse', was)} → {in_unit('rmse', now)} points{share}")
+        summary.append(f"{on} {in_unit('rmse', was)} → {with_unit('rmse', now, name=False)}{share}")
     lines = [
         f"## {verdict}",
         "",
