@@ -1,12 +1,13 @@
 """Repair of charges and product weights that contradict each other."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, NamedTuple
 
 from batchyield.plant.rows import CellWarning, Range, Repair, Warned
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 NAN = float("nan")
 
@@ -58,6 +59,8 @@ class MassBalance(NamedTuple):
 
     def repair_of(self, at: Mapping[str, int], plausible: Mapping[str, Range]) -> Repair:
         """Return the repair of the matrix of numbers whose rows are `at`."""
+        import numpy as np  # here: the client reads the table, and needs no NumPy
+
         charge, reagent, solvent, product = (at[name] for name in self.names)
         related, checked = np.array([reagent, product]), np.array([[charge], [reagent], [solvent], [product]])
         pairs = zip(self.reagent_bounds, self.product_bounds, strict=True)
@@ -66,7 +69,7 @@ class MassBalance(NamedTuple):
         least_product, most_product = self.product_bounds
         possible = plausible.get(self.charge, (-np.inf, np.inf))
 
-        def repair(numbers: npt.NDArray[np.float64], warnings: Warned) -> None:
+        def repair(numbers: "npt.NDArray[np.float64]", warnings: Warned) -> None:
             doses, limits = numbers.take(related, 0), bounds * numbers[charge]
             fits = (doses >= limits[:2]) & (doses <= limits[2:])
             if np.count_nonzero(fits) == fits.size:

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Callable, Mapping, MutableMapping
-from typing import Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
+
+if TYPE_CHECKING:  # the client reads these types, and needs no NumPy
+    import numpy as np
+    import numpy.typing as npt
 
 Kind = Literal["number", "clock", "range"]
 Range = tuple[float, float]
@@ -134,7 +136,7 @@ def id_number(meaning: str, group: str = "order") -> FeatureRow:
 Warned = MutableMapping[int, list[CellWarning]]
 """Row -> its warnings so far; a default dict of lists."""
 
-Repair = Callable[[npt.NDArray[np.float64], Warned], None]
+Repair = Callable[["npt.NDArray[np.float64]", Warned], None]
 """Corrects the numbers [number readings, n] in place and adds a warning for each repair."""
 
 
