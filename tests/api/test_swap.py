@@ -123,7 +123,7 @@ def missing(root):
 
 
 def other_features(root):
-    return store_model(root, B, name="bad", features=("A1", "A2")), r"names other features than this code makes"
+    return store_model(root, B, name="bad", features=("A1", "A2")), r"reads yield, lower, upper"
 
 
 def no_model(root):
@@ -200,7 +200,8 @@ def test_refusal_restores_desired_state(tmp_path):
     a = store_model(root, A)
     with Running(root, "--workers", "2") as running:
         until(lambda: live_workers(models.workers), 2)
-        assert deploy(models, a, START_SECONDS).problem == ""
+        first = models.keep(live_workers(models.workers)[0].serving)
+        assert deploy(models, a, START_SECONDS, first).problem == ""
         b, (bad, _) = store_model(root, B), golden_mismatch(root)
         rollout = deploy(models, bad, START_SECONDS)
         assert "golden rows are not predicted as recorded" in rollout.problem
@@ -209,7 +210,7 @@ def test_refusal_restores_desired_state(tmp_path):
         assert models.desired().serving == a
         assert all(status.refused == () for status in rollout.workers)
 
-        assert deploy(models, b, START_SECONDS).problem == ""
+        assert deploy(models, b, START_SECONDS, a).problem == ""
         assert [status.serving for status in rollback(models, START_SECONDS).workers] == [a, a]
         assert answers(httpx, running.url) == (a.md5, 0.9)
         rollout = rollback(models, START_SECONDS)

@@ -73,8 +73,10 @@ def watched(rebuilt, tmp_path_factory):
     shutil.copytree(rebuilt, root, ignore=shutil.ignore_patterns(".s3", ".dvc"))
     hydra_params.write_params(root, [*EVALUATED, "model=line_trees", "model.extra_trees.n_estimators=10"])
 
+    variables = {"PYTHONPATH": str(root / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+
     def watch(name):
-        done = run(sys.executable, "-c", WATCH, f"batchyield.pipeline.{name}", cwd=root, PYTHONPATH=str(root / "src"))
+        done = run(sys.executable, "-c", WATCH, f"batchyield.pipeline.{name}", cwd=root, **variables)
         return json.loads(done.stdout.splitlines()[-1])
 
     return {name: watch(name) for name in STAGES}

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from support.commands import run
+from support.scratch_repository import commit
 from support.stage_fault import AT_FIRST_OUTPUT
 
 from batchyield.files import md5_of_file
@@ -236,6 +237,11 @@ def emptied(root):
         (root / path).unlink(missing_ok=True)
 
 
+def without_simulator(root):
+    """Make the sample plant unavailable to a checkout, which otherwise generates its raw data if S3 has none."""
+    (root / "src/batchyield/plant/simulator/__init__.py").write_text("raise SystemExit('no sample')\n")
+
+
 class TestS3:
     @pytest.mark.parametrize(
         ("fault", "message"), [("500", "500"), ("broken off", "cannot be reached"), ("short", "is corrupt, it has md5")]
@@ -244,6 +250,7 @@ class TestS3:
         """Errors, closed connections and short objects are reported, and no bytes of them are kept."""
         root, proxy = bare
         emptied(root)
+        without_simulator(root)
         pin = (root / raw_data.PIN).read_bytes()
         proxy.fault = fault
         done = run("batchyield", "data", "fetch", cwd=root, check=False)
@@ -271,6 +278,8 @@ class TestS3:
         emptied(root)
         keys = "    endpointurl = http://localhost:1\n    access_key_id = plant\n    secret_access_key = sesame\n"
         (root / ".dvc/config.local").write_text("".join(f"['remote \"{name}\"']\n{keys}" for name in remotes.REMOTES))
+        without_simulator(root)
+        commit(root, "no sample")
         done = run("batchyield", *command, cwd=root, check=False)
         assert done.returncode == 2
         assert "Traceback" not in done.stderr
