@@ -131,7 +131,7 @@ def sheet(batches: list[dict[str, Any]]) -> str:
     columns = {ID_COLUMN: "id"} | {reading.name: reading.name for reading in READINGS}
     columns.pop("", None)
     lines = [list(columns)]
-    lines += [["" if batch[name] is None else str(batch[name]) for name in columns.values()] for batch in batches]
+    lines += [["" if cell is None else str(cell) for cell in map(batch.get, columns.values())] for batch in batches]
     return "".join(",".join(line) + "\n" for line in lines)
 
 

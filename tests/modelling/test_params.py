@@ -7,6 +7,7 @@ import pytest
 from support.batches import CONF, composed
 
 from batchyield.errors import ParamsError
+from batchyield.modelling import params
 from batchyield.modelling.params import Params, parse_params, read_params
 
 CHOICES = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml") if path.parent.name != "search")
@@ -66,6 +67,14 @@ class TestParams:
             parse_params(text, "some.yaml")
         assert str(error.value).startswith(f"some.yaml: {message}")
         assert "make params" in str(error.value)
+
+    def test_order_without_names(self, monkeypatch):
+        """Without names in the file, no model may use the number in them."""
+        text = composed("features=with_order")
+        parse_params(text)
+        monkeypatch.setattr(params, "ID_COLUMN", "")
+        with pytest.raises(ParamsError, match="'order' is the number in a batch's name"):
+            parse_params(text)
 
     def test_no_trees(self):
         """line_trees needs at least one kind of trees."""

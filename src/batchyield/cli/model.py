@@ -43,7 +43,7 @@ def add_commands(program: Parser) -> None:
     search.add_argument("--force", action="store_true", help="overwrite an existing choice of that name")
 
     about = "Predict the batches of CSV files, by a service or here: id,yield,lower,upper per line."
-    _add_score_options(model.add("score", _score, about, "batches.csv --local --out yields.csv"))
+    _add_score_options(model.add("score", _score, about, "batches.csv --local --out predictions.csv"))
 
     about = "Compare two pinned models on the test batches, or one with the model that serves."
     compare = model.add("compare", _compare, about, "v1.0.0 v1.1.0", json=True)

@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from batchyield.errors import ParamsError
 from batchyield.plant.contract_params import ContractParams
-from batchyield.plant.table import GROUPS, TARGET
+from batchyield.plant.table import FEATURES, GROUPS, ID_COLUMN, TARGET
 
 Fraction = Annotated[float, Meta(gt=0, lt=1)]
 Count = Annotated[int, Meta(ge=1)]
@@ -117,6 +117,9 @@ class FeaturesParams(Struct, frozen=True):
     def __post_init__(self) -> None:
         if unknown := [group for group in self.groups if group not in GROUPS]:
             raise ValueError(f"{unknown[0]!r} is no group of features; known groups: {', '.join(GROUPS)}")
+        order = next(row.group for row in FEATURES if row.kind == "id_number")
+        if order in self.groups and not ID_COLUMN:
+            raise ValueError(f"{order!r} is the number in a batch's name, which the plant's file does not have")
 
 
 class TargetParams(Struct, frozen=True):

@@ -11,6 +11,7 @@ import onnxruntime
 from batchyield.errors import ArtifactError
 from batchyield.plant.batch import Batch, CellWarning
 from batchyield.plant.features import FEATURES, INDEX, Features, featurize
+from batchyield.plant.table import TARGET
 from batchyield.serving.prediction import PREDICTION_DECIMALS, Prediction
 
 INPUT = "features"
@@ -78,7 +79,7 @@ class Predictor:
             row = next(i for i, triple in enumerate(triples) if not math.isfinite(sum(triple)))
             raise ArtifactError(
                 self._source,
-                f"predicted {yields[row]} in {lower[row]}..{upper[row]} for row {row}, beyond the limits of the target",
+                f"predicted {yields[row]} in {lower[row]}..{upper[row]} for row {row}, which is not {TARGET.with_article}",
                 "serve an earlier version and train again",
             )
         warnings: Sequence[tuple[CellWarning, ...]] = features.warnings
