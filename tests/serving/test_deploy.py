@@ -102,7 +102,7 @@ def test_deploy_without_a_way_back(checkout, capfd):
         refusal = capfd.readouterr().err
         assert f"the model that serves, {serving[:12]}, version unreleased" in refusal
         assert "cannot be kept for a rollback: the DVC cache lacks model.onnx" in refusal
-        assert "`--force` deploys all the same" in refusal
+        assert "`--force` deploys anyway" in refusal
         assert httpx.get(f"{running.url}/v1/model").json()["md5"] == serving
         (checkout / "cached").rename(cached)
         assert main(["deploy", "start", "HEAD~2"]) == 0

@@ -79,7 +79,8 @@ class Predictor:
             row = next(i for i, triple in enumerate(triples) if not math.isfinite(sum(triple)))
             raise ArtifactError(
                 self._source,
-                f"predicted {yields[row]} in {lower[row]}..{upper[row]} for row {row}, which is not {TARGET.with_article}",
+                f"predicted {yields[row]} in {lower[row]}..{upper[row]} for row {row}, which is "
+                f"not {TARGET.with_article}",
                 "serve an earlier version and train again",
             )
         warnings: Sequence[tuple[CellWarning, ...]] = features.warnings
