@@ -224,14 +224,14 @@ class BiasState:
         if age > self._largest_age:
             return None
         known = self._sums.get((count, recipe, line))
-        total, weight = self._sum(count, recipe, line) if known is None else known
+        total, weight = self._weighted_sum(count, recipe, line) if known is None else known
         decay = exp(-age / self._memory)
         value = round(decay * total / (decay * weight + self._shrinkage), PREDICTION_DECIMALS)
         if -self._limit <= value <= self._limit:
             return value
         return math.copysign(self._limit, value)
 
-    def _sum(self, count: int, recipe: Recipe, line: int) -> tuple[float, float]:
+    def _weighted_sum(self, count: int, recipe: Recipe, line: int) -> tuple[float, float]:
         """Return the weighted sum of the cut residuals before position `count`, and the sum of the weights."""
         params = self.params
         total = weight = 0.0
