@@ -4,7 +4,6 @@ import msgspec
 import numpy as np
 import pytest
 from support.batches import composed
-from support.commands import ROOT
 
 from batchyield.modelling import bias_evaluation
 from batchyield.modelling.params import EwmaBias, NoBias, parse_params
@@ -16,11 +15,11 @@ QUICK = ("model=ridge", "bias=ewma")
 
 
 @pytest.fixture(scope="module")
-def plant():
+def plant(rebuilt):
     """The pinned training batches of the sample plant: features, yields and places."""
-    frame = read_table(ROOT / "data/split/train.parquet")
+    frame = read_table(rebuilt / "data/split/train.parquet")
     places = [find_place(batch) for batch in to_batches(frame)]
-    return read_features(ROOT / "data/features/train.parquet"), frame["yield"].to_numpy(float), places
+    return read_features(rebuilt / "data/features/train.parquet"), frame["yield"].to_numpy(float), places
 
 
 @pytest.fixture(scope="module")
