@@ -39,7 +39,7 @@ async def app(scope: Any, receive: Receive, send: Send) -> None:
 def main() -> None:
     """Serve until a signal stops the process."""
     listener = socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=BACKLOG)
-    uvicorn.Server(_config(app)).run(sockets=[listener])
+    uvicorn.Server(_config(app, Settings())).run(sockets=[listener])
 
 
 if __name__ == "__main__":
