@@ -68,6 +68,9 @@ LIST_KINDS = (INVALID, RATE_LIMITED, BUSY, JOURNAL_OFF, JOURNAL_AWAY)
 
 _TIME = {"format": "iso-time"}
 
+BatchPrefix = Annotated[str, QueryParameter(max_length=128, description="only batches whose id begins so")]
+PageLimit = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT, description="size of a page")]
+
 TYPES = (
     *(PredictionRequest, Predictions, ExplainedPredictions, OutcomeRequest, OutcomesKept, OutcomeWithdrawn),
     *(Model, Monitoring, Health, Problem),
@@ -123,13 +126,13 @@ async def predict(
     ),
 )
 async def list_predictions(
-    id: Annotated[str, QueryParameter(max_length=128, description="only batches whose id begins so")] = "",  # noqa: A002
+    id: BatchPrefix = "",  # noqa: A002
     since: Annotated[str, QueryParameter(description="first time, such as 2026-11-29", schema_extra=_TIME)] = "",
     until: Annotated[str, QueryParameter(description="end of the time, excluded", schema_extra=_TIME)] = "",
     before: Annotated[
         str, QueryParameter(description="`next` of the page before", schema_extra={"format": "cursor-of-predictions"})
     ] = "",
-    limit: Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT, description="size of a page")] = DEFAULT_LIMIT,
+    limit: PageLimit = DEFAULT_LIMIT,
 ) -> PredictionPage:
     """Describe the raw route of the same path; never served."""
     raise NotImplementedError
@@ -186,11 +189,11 @@ async def tell_outcomes(data: JSONBody[OutcomeRequest]) -> OutcomesKept:
     ),
 )
 async def list_outcomes(
-    id: Annotated[str, QueryParameter(max_length=128, description="only batches whose id begins so")] = "",  # noqa: A002
+    id: BatchPrefix = "",  # noqa: A002
     before: Annotated[
         str, QueryParameter(description="`next` of the page before", schema_extra={"format": "cursor-of-outcomes"})
     ] = "",
-    limit: Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT, description="size of a page")] = DEFAULT_LIMIT,
+    limit: PageLimit = DEFAULT_LIMIT,
 ) -> OutcomePage:
     """Describe the raw route of the same path; never served."""
     raise NotImplementedError

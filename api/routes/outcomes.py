@@ -27,8 +27,8 @@ from api.problems import (
     RATE_LIMITED,
     RequestError,
 )
-from api.routes.predictions import JSON, require_post
-from api.routes.records import READ_METHODS, list_outcomes
+from api.routes.raw_asgi import JSON, READ_METHODS, require_post, send_content
+from api.routes.records import list_outcomes
 from batchyield.errors import DatabaseUnavailableError, Violation
 from batchyield.journal.migrate import ensure_schema
 from batchyield.journal.outcomes import OutcomeSource, record_outcomes, withdraw_outcome
@@ -74,9 +74,7 @@ def outcome_routes(service: Service) -> list[ASGIRouteHandler]:
                 content = await asyncio.to_thread(_record, service, body, coding, request_source(scope))
         except ClientGoneError:
             return
-        headers = [(b"content-type", JSON), (b"content-length", b"%d" % len(content))]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": content, "more_body": False})
+        await send_content(send, content, [(b"content-type", JSON)])
 
     return [outcomes]
 

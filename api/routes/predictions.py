@@ -15,14 +15,13 @@ from api.http.uvicorn_protocol import FULL_RESPONSE
 from api.inference.micro_batching import MAX_GROUP_ROWS, MicroBatcher
 from api.inference.served_model import PredictionResult
 from api.inference.service import Service
-from api.problems import INVALID, METHOD_NOT_ALLOWED, RequestError
-from api.routes.records import READ_METHODS, list_predictions
+from api.problems import INVALID, RequestError
+from api.routes.raw_asgi import CSV, JSON, READ_METHODS, parameter_error, require_post, send_content
+from api.routes.records import list_predictions
 from batchyield.errors import Violation
 from batchyield.serving.chunking import MAX_EXPLAINED_BATCHES
 from batchyield.serving.responses import ExplainedPrediction, ExplainedPredictions, encode_predictions_csv
 
-JSON = b"application/json"
-CSV = b"text/csv"
 SHEETS = (CSV, b"application/csv", b"application/vnd.ms-excel", b"multipart/form-data")
 """The third is what Windows sends for `.csv`."""
 
@@ -149,14 +148,6 @@ def predict_csv(service: Service, body: bytes, content_type: str, as_json: bool,
     return EncodedResponse(result, encode_predictions_csv(result.predictions), headers)
 
 
-def require_post(scope: HTTPScope, others: tuple[str, ...] = ()) -> None:
-    """Raise a RequestError, which names `others` too, if the request's method is not POST."""
-    if scope["method"] != "POST":
-        allowed = ", ".join((*others, "POST"))
-        detail = f"{scope['method']} is not possible here, only {allowed}"
-        raise RequestError(METHOD_NOT_ALLOWED, detail, headers={"allow": allowed})
-
-
 def prefers_json(accept: str) -> bool:
     """Return whether an `Accept` header names JSON, and CSV not with a higher weight."""
     weights = {}
@@ -230,13 +221,12 @@ async def _send(
     service: Service, response: EncodedResponse, scope: HTTPScope, send: Send, shadowed: bool = True
 ) -> None:
     result = scope["state"]["result"] = response.result
-    headers = [*response.headers, (b"content-length", b"%d" % len(response.content))]
     if FULL_RESPONSE in scope["state"]:
+        headers = [*response.headers, (b"content-length", b"%d" % len(response.content))]
         message: Any = {"type": FULL_RESPONSE, "status": 200, "headers": headers, "body": response.content}
         await send(message)
     else:
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": response.content, "more_body": False})
+        await send_content(send, response.content, response.headers)
     if shadowed:
         service.shadow.offer(result.model.pin.md5, result.batches, result.predictions)
 
@@ -256,8 +246,7 @@ def parse_options(query: bytes) -> Options:
             problem = (
                 f"expected {' or '.join(f'`{word}`' for word in words)}, once, got {' and '.join(map(repr, values))}"
             )
-            violation = Violation(f"query parameter {name}", problem)
-            raise RequestError(INVALID, str(violation), violation)
+            raise parameter_error(name, problem)
         if values:
             options[name] = words[values[0]]
     return DEFAULTS._replace(**options)

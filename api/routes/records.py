@@ -16,17 +16,17 @@ from sqlalchemy.exc import DBAPIError
 from api.http.compression import compress_response
 from api.inference.service import Service
 from api.openapi.responses import describe_route
-from api.problems import BUSY, INVALID, JOURNAL_AWAY, NOT_READY, RATE_LIMITED, RequestError
-from batchyield.errors import DatabaseUnavailableError, Violation
+from api.problems import BUSY, JOURNAL_AWAY, NOT_READY, RATE_LIMITED, RequestError
+from api.routes.raw_asgi import JSON, parameter_error, send_content
+from batchyield.errors import DatabaseUnavailableError
 from batchyield.journal.database import Database
 from batchyield.journal.migrate import ensure_schema
 from batchyield.journal.queries import PredictionKey, search_outcomes, search_predictions
 from batchyield.plant.batch import ENCODING, ID_COLUMN, READINGS, TARGET, Batch, Reading
 from batchyield.serving.prediction import Prediction
-from batchyield.serving.reference_profile import Profile, read_reference
+from batchyield.serving.reference_profile import Profile
 from batchyield.serving.responses import ModelPin
 
-READ_METHODS = ("GET", "HEAD")
 DEFAULT_LIMIT, MAX_LIMIT = 100, 1_000
 
 Found = TypeVar("Found")
@@ -133,22 +133,19 @@ class Readings(msgspec.Struct, frozen=True):
 Text = Annotated[str, Meta(max_length=200)]
 
 
-class PredictionQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Query parameters of `GET /v1/predictions`."""
-
-    id: Annotated[str, Meta(max_length=128, description="only batches whose id begins so")] = ""
-    since: Annotated[Text | None, Meta(description="first time, ISO 8601, for example 2026-11-29")] = None
-    until: Annotated[Text | None, Meta(description="time at which the list ends, excluded")] = None
-    before: Annotated[Text | None, Meta(description="`next` of the page before")] = None
-    limit: Annotated[int, Meta(ge=1, le=MAX_LIMIT, description="size of a page")] = DEFAULT_LIMIT
-
-
 class OutcomeQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Query parameters of `GET /v1/outcomes`."""
 
     id: Annotated[str, Meta(max_length=128, description="only batches whose id begins so")] = ""
     before: Annotated[Text | None, Meta(description="`next` of the page before")] = None
     limit: Annotated[int, Meta(ge=1, le=MAX_LIMIT, description="size of a page")] = DEFAULT_LIMIT
+
+
+class PredictionQuery(OutcomeQuery, frozen=True, forbid_unknown_fields=True):
+    """Query parameters of `GET /v1/predictions`."""
+
+    since: Annotated[Text | None, Meta(description="first time, ISO 8601, for example 2026-11-29")] = None
+    until: Annotated[Text | None, Meta(description="time at which the list ends, excluded")] = None
 
 
 TARGET_ROW = TargetRow(
@@ -204,7 +201,7 @@ def reading_routes(service: Service) -> list[HTTPRouteHandler]:
         ),
     )
     def readings() -> Readings:
-        profiles = read_reference(service.model.artifact.reference).features
+        profiles = service.model.reference.features
         return Readings(TARGET_ROW, [_describe_reading(reading, profiles.get(reading.name)) for reading in READINGS])
 
     return [readings]
@@ -234,10 +231,7 @@ async def _read(database: Database, search: Callable[[], Found]) -> Found:
 
 async def _send(page: PredictionPage | OutcomePage, scope: HTTPScope, send: Send) -> None:
     content, coding = compress_response(msgspec.json.encode(page), scope["headers"])
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content)), *coding]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    body = b"" if scope["method"] == "HEAD" else content
-    await send({"type": "http.response.body", "body": body, "more_body": False})
+    await send_content(send, content, [(b"content-type", JSON), *coding])
 
 
 def _parse_query(scope: HTTPScope, query: type[Query]) -> Query:
@@ -246,12 +240,7 @@ def _parse_query(scope: HTTPScope, query: type[Query]) -> Query:
         return msgspec.convert(values, query, strict=False)
     except msgspec.ValidationError as error:
         problem, _, path = str(error).partition(" - at `$.")
-        raise _refuse(path.rstrip("`") or "names", problem) from None
-
-
-def _refuse(parameter: str, problem: str) -> RequestError:
-    violation = Violation(f"query parameter {parameter}", problem)
-    return RequestError(INVALID, str(violation), violation)
+        raise parameter_error(path.rstrip("`") or "names", problem) from None
 
 
 def _parse_time(parameter: str, text: str | None) -> int | None:
@@ -263,7 +252,7 @@ def _parse_time(parameter: str, text: str | None) -> int | None:
         return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1e6)
     except (ValueError, OverflowError):
         problem = f"expected a time such as 2026-11-29 or 2026-11-29T08:00:00Z, got {text!r}"
-        raise _refuse(parameter, problem) from None
+        raise parameter_error(parameter, problem) from None
 
 
 def _format_time(at: int) -> str:
@@ -276,5 +265,5 @@ def _parse_cursor(before: str | None, parts: int) -> list[Any] | None:
     fields = before.split("~", parts - 1)
     numbers = fields if parts == 3 else fields[:1]
     if len(fields) != parts or not all(field.isascii() and field.isdigit() and len(field) < 19 for field in numbers):
-        raise _refuse("before", f"expected `next` of a page before, got {before!r}")
+        raise parameter_error("before", f"expected `next` of a page before, got {before!r}")
     return list(fields)

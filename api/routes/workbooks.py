@@ -15,7 +15,7 @@ from api.http.compression import decompress, request_coding
 from api.http.decoding import MAX_COLUMNS, MAX_LINES
 from api.inference.service import Service
 from api.problems import INVALID, MALFORMED, RequestError
-from api.routes.predictions import CSV, require_post
+from api.routes.raw_asgi import CSV, require_post, send_content
 from batchyield.errors import Violation
 
 XLSX = b"application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
@@ -42,9 +42,7 @@ def workbook_routes(service: Service) -> list[ASGIRouteHandler]:
                 content = await service.run_in_bulk_thread(lambda: work(decompress(body, coding, service.settings)))
         except ClientGoneError:
             return
-        headers = [(b"content-type", made), (b"content-length", b"%d" % len(content))]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": content, "more_body": False})
+        await send_content(send, content, [(b"content-type", made)])
 
     @asgi("/v1/sheets/csv", copy_scope=False)
     async def to_csv(scope: HTTPScope, receive: Receive, send: Send) -> None:
