@@ -76,7 +76,7 @@ class DescribedOperation(spec.Operation):
             if isinstance(response, Reference):
                 continue
             content = response.content or {}
-            headers = ["X-Request-ID", *(response.headers or ()), *(["ETag"] if status == "304" else [])]
+            headers = ["X-Request-ID", *sorted(response.headers or ()), *(["ETag"] if status == "304" else [])]
             if PROBLEM in content:
                 examples = content[PROBLEM].examples or {}
                 headers += [header for kind in KINDS if kind.name in examples for header in kind.headers]
