@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Row, Table, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Table, insert, select
 from sqlalchemy.exc import DBAPIError
 
 from batchyield.errors import ConflictError, JournalError, WriteError
@@ -22,6 +22,7 @@ from batchyield.files import PARTIAL_SUFFIX, move_durably
 from batchyield.journal.database import MAINTENANCE_LOCK, Database, sqlite_url
 from batchyield.journal.insert import open_appender
 from batchyield.journal.migrate import ensure_schema, newest_revision, read_revision, upgrade_schema
+from batchyield.journal.outcomes import replace_outcomes
 from batchyield.journal.queries import JournalCounts, read_batch_ids, read_counts, select_answers
 from batchyield.journal.records import AnsweringModel, JournalEntry, RequestPart
 from batchyield.journal.tables import answer, asked, correction, metadata, outcome, pin
@@ -176,18 +177,19 @@ def _merge_outcomes(target: Connection, rows: list[Row[Any]]) -> tuple[int, list
     """Keep the later outcome of each batch; return the number of new ones, and those that are superseded."""
     query = select(outcome).where(outcome.c.batch.in_([row.batch for row in rows]))
     present = {row.batch: row._mapping for row in target.execute(query)}
-    new, superseded = [], []
+    new, later, superseded = [], [], []
     for row in (row._mapping for row in rows):
         before = present.get(row["batch"])
         if before is None:
             new.append(dict(row))
         elif before["at"] < row["at"]:
-            target.execute(update(outcome).where(outcome.c.batch == row["batch"]).values(dict(row)))
+            later.append(dict(row))
             superseded.append(before)
         elif before["yield"] != row["yield"]:
             superseded.append(row)
     if new:
         target.execute(insert(outcome), new)
+    replace_outcomes(target, later)
     return len(new), superseded
 
 

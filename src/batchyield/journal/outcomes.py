@@ -62,10 +62,16 @@ def record_outcomes(database: Database, outcomes: Sequence[Outcome], source: Out
             connection.execute(insert(correction), superseded)
         if new := [row for id_, row in current.items() if id_ not in stored]:
             connection.execute(insert(outcome), new)
-        if changed := [current[id_] | {"key": id_} for id_, before in stored.items() if current[id_] is not before]:
-            connection.execute(update(outcome).where(outcome.c.batch == bindparam("key")), changed)
+        replace_outcomes(connection, [current[id_] for id_, before in stored.items() if current[id_] is not before])
         matches = _count_matches(connection, ids)
     return [RecordedOutcome(result, *matches.get(id_, (0, ()))) for id_, result in zip(ids, results, strict=True)]
+
+
+def replace_outcomes(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Write rows of `outcome` over those of the same batches, in one statement: one by one takes six times as long."""
+    if rows:
+        statement = update(outcome).where(outcome.c.batch == bindparam("key"))
+        connection.execute(statement, [row | {"key": row["batch"]} for row in rows])
 
 
 def withdraw_outcome(database: Database, id_: str) -> float | None:
