@@ -127,16 +127,20 @@ def _column(name: str, kind: Kind, cells: Sequence[str]) -> Column:
     if kind != "number":
         return Column(name, kind, None, None, blank, given[0])
     values = sorted(value for cell in given if (value := parse_number(cell).value) is not None)
-    usual, span = _usual(values), values[-1] - values[0]
-    widest = _outward(values[0] - span, values[-1] + span)
-    plausible = (max(0.0, widest[0]), widest[1]) if values[0] >= 0 else widest
-    return Column(name, kind, usual, plausible, blank, _rounded(median(values)))
+    plausible = _around(values, values[-1] - values[0])
+    return Column(name, kind, _usual(values), plausible, blank, _rounded(median(values)))
 
 
 def _usual(values: Sequence[float]) -> Range:
     """Return the middle 98 % of sorted values, rounded outward."""
     cuts = quantiles(values, n=100, method="inclusive")
     return _outward(cuts[0], cuts[-1])
+
+
+def _around(values: Sequence[float], margin: float) -> Range:
+    """Return the range of sorted values with a margin, rounded outward; not below 0 if no value is."""
+    low, high = _outward(values[0] - margin, values[-1] + margin)
+    return (max(0.0, low) if values[0] >= 0 else low), high
 
 
 def _outward(low: float, high: float) -> Range:
@@ -179,9 +183,7 @@ def _literal(value: object) -> str:
 
 def _target(plant: NewPlant) -> str:
     values = sorted(plant.measured)
-    usual, span = _usual(values), values[-1] - values[0] or 1.0
-    widest = _outward(values[0] - span / 2, values[-1] + span / 2)
-    limits = (max(0.0, widest[0]), widest[1]) if values[0] >= 0 else widest
+    usual, limits = _usual(values), _around(values, (values[-1] - values[0] or 1.0) / 2)
     fraction = plant.unit == "%" and values[-1] <= 1.5
     factor, scale = (100.0 if fraction else 1.0), _scale(plant)
     decimals = max(0, 2 - math.floor(math.log10(scale * factor)))
@@ -318,8 +320,7 @@ SIMULATOR: str | None = None
 
 def _conf(plant: NewPlant, root: Path) -> dict[Path, str]:
     values, scale = sorted(plant.measured), _scale(plant)
-    span = values[-1] - values[0] or 1.0
-    low, high = _outward(values[0] - span / 4, values[-1] + span / 4)
+    low, high = _around(values, (values[-1] - values[0] or 1.0) / 4)
     groups = f"groups: [{', '.join(name for name in _groups(plant) if name != 'order')}]\n"
     config = (root / CONF / "config.yaml").read_text(encoding="utf-8")
     config = re.sub(r"- model: .*", "- model: extra_trees", config)
@@ -331,7 +332,7 @@ def _conf(plant: NewPlant, root: Path) -> dict[Path, str]:
         CONF / "bias/ewma.yaml": bias,
         CONF / "features/default.yaml": f"# Without the order of the batches, on purpose.\n{groups}",
         CONF / "features/all.yaml": f"# All groups except the order of the batches.\n{groups}",
-        CONF / "target/plant.yaml": f"lowest: {max(0.0, low) if values[0] >= 0 else low}\nhighest: {high}\n",
+        CONF / "target/plant.yaml": f"lowest: {low}\nhighest: {high}\n",
         CONF / "gate/default.yaml": GATE,
     }
 
