@@ -211,7 +211,7 @@ class TestKey:
         assert "read" in page.inner_text(".refusal")
 
     def test_key_ends_meanwhile(self, guarded, open_page):
-        """A sheet that was refused for want of a key is not lost: the key is asked for again."""
+        """A sheet sent without a valid key is kept: it is predicted once a key is given."""
         page = open_page(guarded)
         page.fill("#key", ENGINEER)
         page.click("#key-form button")
