@@ -1,7 +1,7 @@
 // Measured values: enter one, upload the laboratory's file, see what was recorded, withdraw one.
 import { announce, fill, h, table } from "./dom.js";
 import * as service from "./service.js";
-import { problemCard } from "./shared.js";
+import { fileGone, problemCard, recordedSummary } from "./shared.js";
 import * as sheets from "./sheets.js";
 import { plain, shown, t, target, targetTitle, targetWord, time } from "./words.js";
 
@@ -21,11 +21,10 @@ export function outcomesPage(main) {
     } catch (error) {
       return fill(message, problemCard(error));
     }
-    const count = (result) => made.filter((one) => one.result === result).length;
     const lost = made.filter((one) => !one.matched).map((one) => one.id);
     const flagged = made.filter((one) => one.flag ?? one.warning);
     fill(message, h("div", { class: "card done" },
-      h("p", {}, t("recordedOf", { recorded: count("recorded"), corrected: count("corrected"), unchanged: count("unchanged") })),
+      h("p", {}, recordedSummary(made)),
       lost.length > 0 && h("p", {}, t("unmatched", { count: lost.length, names: sample(lost) })),
       flagged.map((one) => h("p", { class: "flag" }, `${one.id}: ${one.flag ?? one.warning}`))));
     announce(message.textContent);
@@ -66,7 +65,7 @@ export function outcomesPage(main) {
     try {
       rows = sheets.parse(await sheets.read(chosen, target().encoding ?? "gb18030"));
     } catch {
-      return fill(message, problemCard({ status: 1, title: chosen.name, message: t("fileGone", { name: chosen.name }) }));
+      return fill(message, problemCard(fileGone(chosen.name)));
     } finally {
       file.value = "";
     }

@@ -2,7 +2,7 @@
 import { histogram, range, trend } from "./charts.js";
 import { announce, download, fill, h, pairs, table } from "./dom.js";
 import * as service from "./service.js";
-import { problemCard, showPin, warningList } from "./shared.js";
+import { fileGone, problemCard, recordedSummary, showPin, warningList } from "./shared.js";
 import * as sheets from "./sheets.js";
 import { readings, shown, shownUnit, signed, t, target, targetTitle, targetWord, whole } from "./words.js";
 
@@ -31,7 +31,7 @@ export function sheetPage(main, open) {
       text = /\.xlsx$/i.test(chosen.name) ? await service.readWorkbook(chosen) : await sheets.read(chosen, target().encoding ?? "gb18030");
     } catch (error) {
       const gone = error.status === undefined; // a file that changed after it was chosen cannot be read
-      return fail(gone ? { status: 1, title: chosen.name, message: t("fileGone", { name: chosen.name }) } : error);
+      return fail(gone ? fileGone(chosen.name) : error);
     } finally {
       file.value = ""; // so that choosing the same file again is a change
     }
@@ -61,7 +61,7 @@ export function sheetPage(main, open) {
   }
 
   function headerless(rows, name) {
-    const all = [...(target().id_column ? [target().id_column] : []), ...names()];
+    const all = sheets.inputColumns(names(), target());
     const fits = rows[0].length >= all.length && rows[0].length <= all.length + 1;
     const matched = new Map([...all, target().column].slice(0, rows[0].length).map((one, at) => [at, one]));
     return h("section", { class: "card notice", role: "alert" }, h("h2", {}, t("columns")), h("p", {}, t("headerMissing")),
@@ -70,7 +70,7 @@ export function sheetPage(main, open) {
 
   function mapping(rows, found, name) {
     const choices = found.open.map(({ at, name: header, guess }) => {
-      const free = [...(target().id_column ? [target().id_column] : []), ...names(), target().column].filter((one) => ![...found.matched.values()].includes(one));
+      const free = [...sheets.inputColumns(names(), target()), target().column].filter((one) => ![...found.matched.values()].includes(one));
       const select = h("select", { id: `column-${at}` },
         h("option", { value: "" }, t("ignore")), free.map((one) => h("option", { value: one, selected: one === guess }, one)));
       return { at, select, element: h("p", { class: "row" }, h("label", { for: `column-${at}` }, t("readAs", { name: header || `#${at + 1}` })), select) };
@@ -132,9 +132,9 @@ export function sheetPage(main, open) {
     h("button", {
       type: "button",
       onclick() {
-        const ids = target().id_column ? [target().id_column] : [];
-        const values = [...ids.map(() => "sample_1"), ...readings().map((r) => r.example ?? "")];
-        pasted.value = sheets.write([[...ids, ...names()], values]);
+        const examples = new Map(readings().map((r) => [r.name, r.example ?? ""]));
+        const columns = sheets.inputColumns(names(), target());
+        pasted.value = sheets.write([columns, columns.map((name) => examples.get(name) ?? "sample_1")]);
         form.requestSubmit();
       },
     }, t("useExample")), status));
@@ -249,8 +249,7 @@ function resultTable(answer, open) {
     measured.length > 0 && h("p", {}, h("button", { type: "button", async onclick() {
       try {
         const made = await service.recordOutcomes(measured.map((p) => ({ id: p.id, yield: p.measured })));
-        const count = (result) => made.outcomes.filter((one) => one.result === result).length;
-        done.textContent = t("recordedOf", { recorded: count("recorded"), corrected: count("corrected"), unchanged: count("unchanged") });
+        done.textContent = recordedSummary(made.outcomes);
       } catch (error) { done.textContent = error.message; }
     } }, t("takeMeasured", { count: whole(measured.length) }))),
     done,

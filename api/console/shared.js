@@ -35,3 +35,12 @@ export const warningList = (found) =>
   found.length
     ? h("ul", { class: "cells" }, found.map(({ field, message }) => h("li", {}, `${field}: ${message}`)))
     : h("span", { class: "none" }, t("none"));
+
+/** Return the problem of a file that was changed or removed after it was chosen, which browsers no longer read. */
+export const fileGone = (name) => ({ status: 1, title: name, message: t("fileGone", { name }) });
+
+/** Say how many outcomes were recorded, corrected, and known already. */
+export function recordedSummary(outcomes) {
+  const count = (result) => outcomes.filter((one) => one.result === result).length;
+  return t("recordedOf", { recorded: count("recorded"), corrected: count("corrected"), unchanged: count("unchanged") });
+}

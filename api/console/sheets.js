@@ -49,6 +49,9 @@ export async function read(file, encoding) {
   }
 }
 
+/** Return the plant's columns before the target: the batch's name, if the file has one, and the readings. */
+export const inputColumns = (names, target) => [...(target.id_column ? [target.id_column] : []), ...names];
+
 const IDS = ["批号", "批次", "id", "batch", "batch id", "sample", "样本"];
 const clean = (name) => name.trim().replace(/^\ufeff/, "");
 
@@ -59,7 +62,7 @@ const clean = (name) => name.trim().replace(/^\ufeff/, "");
  * known, each with a suggestion or null) and `absent` (names without a column).
  */
 export function compareColumns(rows, names, target) {
-  const known = [...(target.id_column ? [target.id_column] : []), ...names, target.column];
+  const known = [...inputColumns(names, target), target.column];
   const first = rows[0].map(clean);
   const exact = new Map(first.map((name, at) => [at, known.includes(name) ? name : null]));
   const lower = new Map(known.map((name) => [name.toLowerCase(), name]));
@@ -80,7 +83,7 @@ export function compareColumns(rows, names, target) {
 /** Return the sheet with the columns of `matched` alone, under the plant's names, absent ones blank. */
 export function arrange(rows, matched, names, target, hasHeader = true) {
   const at = new Map([...matched].map(([place, name]) => [name, place]));
-  const columns = [...(target.id_column ? [target.id_column] : []), ...names];
+  const columns = inputColumns(names, target);
   if (at.has(target.column)) columns.push(target.column);
   const body = hasHeader ? rows.slice(1) : rows;
   const pick = (row) => columns.map((name) => plainNumber(at.has(name) ? (row[at.get(name)] ?? "") : ""));
