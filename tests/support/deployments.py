@@ -1,11 +1,11 @@
 """Models that predict different constants, desired states that select them, and callers that never pause."""
 
 import hashlib
-import threading
 import time
 from typing import NamedTuple
 
 import httpx
+from support.calling_threads import CallingThreads
 from support.service import REFERENCE, START_SECONDS, batches, card, linear_onnx
 
 from api.openapi.examples import BATCH
@@ -72,22 +72,12 @@ class Reply(NamedTuple):
     answer: float
 
 
-class Load:
+class Load(CallingThreads):
     """Callers that send requests without a pause; half keep one connection, half open a new one for each request."""
 
     def __init__(self, url, callers=4):
-        self.url, self.replies, self._stop = url, [], threading.Event()
-        self._threads = [threading.Thread(target=self._call, args=(n,)) for n in range(callers)]
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+        super().__init__(callers)
+        self.url, self.replies = url, []
 
     def answered(self, count):
         """Wait until `count` more replies have arrived."""

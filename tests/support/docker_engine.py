@@ -7,12 +7,12 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import threading
 import time
 from pathlib import Path
 
 import httpx
 import pytest
+from support.calling_threads import CallingThreads
 from support.commands import MARK
 from support.deployments import A, model
 from support.scratch_repository import cache, commit
@@ -206,24 +206,13 @@ def until(found, seconds=90):
         time.sleep(0.2)
 
 
-class Callers:
+class Callers(CallingThreads):
     """Callers that predict without a pause, each through whichever replica answers, as behind a balancer."""
 
     def __init__(self, stack, callers=3):
+        super().__init__(callers)
         self.urls, self.key = stack.urls("api", 8000), stack.secret("api_key")
         self.stack, self.acknowledged, self.statuses, self.refused = stack, [], [], []
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._call, args=(n,)) for n in range(callers)]
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
 
     def renew(self):
         """Find the replicas again, which have other ports after they were replaced."""

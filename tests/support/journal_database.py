@@ -8,6 +8,7 @@ import warnings
 from collections import Counter
 
 import httpx
+from support.calling_threads import CallingThreads
 from support.service import REVISION, START_SECONDS
 
 from batchyield.journal.database import Database, locate_journal
@@ -79,7 +80,7 @@ def append(store, *entries):
         writer.close()
 
 
-class Load:
+class Load(CallingThreads):
     """Connections that each send requests in a loop, and their responses.
 
     Attributes:
@@ -88,21 +89,10 @@ class Load:
     """
 
     def __init__(self, url, connections=4, batches=1):
+        super().__init__(connections)
         self.url, self.batches = url, batches
         self.acknowledged, self.refusals = {}, Counter()
-        self._ended = threading.Event()
         self._more = threading.Condition()
-        self._threads = [threading.Thread(target=self._ask, args=(n,)) for n in range(connections)]
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._ended.set()
-        for thread in self._threads:
-            thread.join()
 
     def wait_for(self, condition, seconds=START_SECONDS):
         """Return once `condition(self)` is true."""
@@ -114,10 +104,10 @@ class Load:
         enough = len(self.acknowledged) + count
         self.wait_for(lambda load: len(load.acknowledged) >= enough)
 
-    def _ask(self, connection):
+    def _call(self, connection):
         with httpx.Client(base_url=self.url, timeout=START_SECONDS) as client:
             number = 0
-            while not self._ended.is_set():
+            while not self._stop.is_set():
                 number += 1
                 request = f"{connection}-{number}"
                 inputs = [
@@ -128,7 +118,7 @@ class Load:
                     answer = client.post("/v1/predictions", json={"inputs": inputs}, headers={"x-request-id": request})
                 except httpx.TransportError:
                     self._record(lambda: self.refusals.update(["gone"]))
-                    if self._ended.wait(0.02):
+                    if self._stop.wait(0.02):
                         return
                     continue
                 if answer.status_code == 200:
@@ -138,7 +128,7 @@ class Load:
                     kind = answer.json()["type"].removeprefix("urn:batchyield:")
                     refusal = answer.status_code, kind, "retry-after" in answer.headers
                     self._record(lambda refusal=refusal: self.refusals.update([refusal]))
-                    self._ended.wait(0.02)
+                    self._stop.wait(0.02)
 
     def _record(self, change):
         with self._more:
