@@ -300,6 +300,14 @@ def rotations(stack, steps, acknowledged):
             stack.make("rotate", f"SECRET={secret}")
             assert stack.secret(secret) != before
             predict(stack, secret)
+    with steps.step("make rotate SECRET=s3_key"):
+        stack.compose("up", "--detach", "--wait", "--no-build", "s3")
+        before = stack.secret("s3_key")
+        assert stack.lists_objects(before)
+        stack.make("rotate", "SECRET=s3_key")
+        assert stack.lists_objects(stack.secret("s3_key"))
+        assert not stack.lists_objects(before)
+        stack.compose("rm", "--force", "--stop", "s3")
     with steps.step("targets up with the rotated secrets"):
         until(lambda: targets(stack, 4))
         assert stack.prometheus("query?query=pg_up")["result"][0]["value"][1] == "1"

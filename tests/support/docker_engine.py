@@ -10,8 +10,11 @@ import sysconfig
 import time
 from pathlib import Path
 
+import boto3
 import httpx
 import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
 from support.calling_threads import CallingThreads
 from support.commands import MARK
 from support.deployments import A, model
@@ -190,6 +193,17 @@ class Stack:
     def prometheus(self, path):
         (url,) = self.urls("prometheus", 9090)
         return httpx.get(f"{url}/api/v1/{path}", trust_env=False).json()["data"]
+
+    def lists_objects(self, key):
+        """Return whether the S3 server answers a key, `access key,secret key` as in secrets/s3_key."""
+        (url,) = self.urls("s3", 9000)
+        access, _, secret = key.strip().partition(",")
+        keys = {"aws_access_key_id": access, "aws_secret_access_key": secret, "region_name": "us-east-1"}
+        try:
+            boto3.client("s3", endpoint_url=url, config=Config(proxies={}), **keys).list_buckets()
+        except ClientError:
+            return False
+        return True
 
     def secret(self, name):
         return (self.root / "secrets" / name).read_text()
