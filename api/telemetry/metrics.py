@@ -128,7 +128,10 @@ class ModelMetrics:
             "batchyield_shadow_largest", "greatest absolute difference", pair, multiprocess_mode="max"
         )
         self.ready = live("batchyield_ready", "1 while every worker has its model and none is stopping")
-        self._loaded = live("batchyield_model_loaded_timestamp_seconds", "time since which every worker has its model")
+        # Not the oldest worker's time, which would hide that the other one keeps ending.
+        self._loaded = gauge(
+            "batchyield_model_loaded_timestamp_seconds", "when a worker last loaded its model", multiprocess_mode="max"
+        )
         self._difference = Histogram(
             "batchyield_shadow_difference",
             "the shadow's prediction minus the one sent",

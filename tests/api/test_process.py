@@ -255,6 +255,7 @@ def test_killed_worker(checkout):
         with socket.create_connection(("127.0.0.1", running.port), timeout=120) as unfinished:
             unfinished.sendall(UNFINISHED)
             assert unfinished.recv(4096).startswith(b"HTTP/1.1 100 ")
+            killed = time.time()
             os.kill(first, signal.SIGKILL)
             os.kill(other, signal.SIGCONT)
         deadline = time.monotonic() + 120
@@ -263,7 +264,11 @@ def test_killed_worker(checkout):
             time.sleep(0.05)
         assert other in workers_of(running)
         assert running.post("/v1/predictions", json=INPUTS).status_code == 200
-        assert 'batchyield_predictions_total{format="json"} 42.0' in running.get("/metrics").text
+        loaded = re.compile(r"^batchyield_model_loaded_timestamp_seconds (\S+)", re.MULTILINE)
+        while float(loaded.search(metrics := running.get("/metrics").text)[1]) < killed:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert 'batchyield_predictions_total{format="json"} 42.0' in metrics
     death = f"worker {first} died: ended by SIGKILL while it processed the large requests its-last"
     assert death in running.output
 
