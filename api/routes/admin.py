@@ -12,7 +12,6 @@ from api.inference.service import Service
 from api.openapi.responses import describe_route
 from api.problems import BUSY, CONFLICT, RATE_LIMITED, RequestError
 from batchyield.errors import BatchyieldError
-from batchyield.serving.audit_trail import record_change
 from batchyield.serving.deployment import rollout
 from batchyield.serving.deployment.model_store import ModelStore
 from batchyield.serving.responses import ModelPin
@@ -70,8 +69,7 @@ def admin_routes(service: Service) -> list[HTTPRouteHandler]:
         caller = request.scope["state"].get("caller", "")
         try:
             with rollout.deployment_lock(models):
-                record_change(models.root / rollout.AUDIT_FILE, "rollback asked for over HTTP", key=caller)
-                result = rollout.rollback(models, ROLLBACK_SECONDS)
+                result = rollout.rollback(models, ROLLBACK_SECONDS, key=caller)
         except BatchyieldError as error:
             raise RequestError(CONFLICT, str(error)) from None
         if result.problem or result.desired.serving is None:

@@ -259,10 +259,21 @@ class Metrics:
         if (directory := os.environ.get(MULTIPROC_DIR)) is None:
             return generate_latest(self._registry)
         for pid in {file.stem.rpartition("_")[2] for file in Path(directory).glob("gauge_live*_*.db")}:
-            if not Path(f"/proc/{pid}").exists():  # a killed worker; its counters stay
+            if not _runs(int(pid)):  # a killed worker; its counters stay
                 of_all_workers.mark_process_dead(pid)  # type: ignore[no-untyped-call]
         registry = CollectorRegistry()
         of_all_workers.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         for collector in self._collectors:
             registry.register(collector)
         return generate_latest(registry)
+
+
+def _runs(pid: int) -> bool:
+    """Return whether a process runs, whoever owns it."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

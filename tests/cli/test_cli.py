@@ -158,6 +158,59 @@ def reader_gone():
         yield
 
 
+FILES_OF_THE_USER = """
+data import {}
+data rebuild {}
+data rebuild data/raw/batches.csv --into {}
+data simulate --rows 5 --out {}
+deploy rollback --models {}
+deploy status --models {}
+journal export --journal {}
+journal prune --before 7d --journal {}
+journal restore {}
+journal status --journal {}
+keys add a --scope read --file {}
+keys list --file {}
+model compare HEAD --models {}
+model replay --since 1d --model {}
+model score {}
+model score {} --local
+model score {} --workers 1 --lock {}
+model search {}
+pin trace {}
+plant new {} --target x
+review gate --params {}
+review report --base HEAD --out {}
+review report --base HEAD --verification {}
+"""
+
+
+class TestFiles:
+    @pytest.mark.parametrize("command", FILES_OF_THE_USER.strip().splitlines())
+    def test_unusable_path(self, command, capsys, monkeypatch):
+        """A path that the operating system refuses is an error that names it."""
+        monkeypatch.chdir(ROOT)
+        path = "/" + "long" * 100
+        assert main(command.replace("{}", path).split()) == 2
+        assert re.search(rf"batchyield: .*{path}.*(File name too long|not)", capsys.readouterr().err)
+
+    @pytest.mark.parametrize(
+        "command", ["data simulate", "drift report --since 1d", "model score batches.csv", "review report --base HEAD"]
+    )
+    @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+    def test_no_regular_file(self, command, make, tmp_path, capsys):
+        """What is no regular file is refused before any work, and is not replaced by a file."""
+        make(tmp_path / "out")
+        with pytest.raises(SystemExit):
+            main([*command.split(), "--out", str(tmp_path / "out")])
+        assert "out is no regular file; standard output goes into pipes" in capsys.readouterr().err
+
+    def test_folder_for_a_service(self, tmp_path, capsys):
+        """A folder in place of a CSV is named, not the file to write."""
+        assert main(["model", "score", str(tmp_path), "--out", str(tmp_path / "scored.csv")]) == 2
+        assert f"{tmp_path} cannot be read: Is a directory" in capsys.readouterr().err
+
+
 class TestOutput:
     @pytest.mark.parametrize("command", [*LEAVES, *(prog.removeprefix("batchyield").strip() for prog in NOUNS)])
     def test_reader_gone(self, command):

@@ -72,6 +72,14 @@ def test_policy(name):
     assert ("healthcheck" in service) is (name not in ONCE | BY_HAND)
 
 
+@pytest.mark.parametrize("file", ["Dockerfile", "docker-compose.yml", "deploy/aws/service.yaml"])
+def test_health_checks_without_proxy(file):
+    """No health check goes through the proxy that Docker puts into the environment of each container."""
+    text = (ROOT / file).read_text()
+    assert re.search("http.client|wget|curl", text)
+    assert not re.search(r"""urlopen|"wget"(?!, "-Y", "off")|\bcurl (?!--noproxy '\*')-""", text)
+
+
 @each_service
 def test_published_ports(name):
     """Only the service and Grafana can be reached from other machines."""

@@ -13,6 +13,7 @@ from support.service import Running, batches, pin
 from batchyield.cli.__main__ import main
 from batchyield.review.model_comparison import ModelIdentity, compare_models, format_comparison
 from batchyield.serving.artifact import MODEL, open_artifact
+from batchyield.serving.auth.api_keys import encode_keys, new_key
 from batchyield.serving.deployment.model_store import ModelStore
 from batchyield.serving.deployment.prediction_diff import summarize_diff
 from batchyield.serving.deployment.rollout import deployment_lock
@@ -87,6 +88,20 @@ def test_deploy_and_rollback(checkout, capfd):
     assert all(line["user"] and line["host"] and line["time"] for line in trail)
     assert {reply.status for reply in load.replies} == {200}
     assert {reply.answer for reply in load.replies} <= {0.9, 0.9625}
+
+
+def test_rollback_over_http(checkout, tmp_path):
+    """`POST /v1/admin/rollback` restores the previous model; its line in the audit trail has the key's name."""
+    key = "k" * 32
+    (tmp_path / "keys").write_bytes(encode_keys([new_key("panel", ["admin"], key)]))
+    with Running(checkout, BATCHYIELD_API_KEYS_FILE=str(tmp_path / "keys")) as running:
+        until(lambda: live_workers(checkout / ".serving/workers"))
+        before = live_workers(checkout / ".serving/workers")[0].serving.md5
+        assert main(["deploy", "start", "HEAD~2"]) == 0
+        reply = httpx.post(f"{running.url}/v1/admin/rollback", headers={"authorization": f"Bearer {key}"})
+        assert (reply.status_code, reply.json()["model"]["md5"]) == (200, before)
+    trail = [json.loads(line) for line in (checkout / ".serving/audit.jsonl").read_text().splitlines()]
+    assert [(line["action"], line.get("key")) for line in trail] == [("deploy", None), ("rollback", "panel")]
 
 
 def test_deploy_without_a_way_back(checkout, capfd):

@@ -9,7 +9,7 @@ import yaml
 from support.commands import ROOT
 
 from batchyield.errors import CommandError
-from batchyield.versioning.git import commit, copy_working_tree, export_revision, git
+from batchyield.versioning.git import SCRATCH_SETTINGS, commit, copy_working_tree, export_revision, git
 from batchyield.versioning.revisions import read_text_at, resolve_commit
 
 TEXT = "first\nzweite Zeile mit Ö\n"
@@ -79,6 +79,14 @@ class TestSettingsOfTheUser:
         assert git("ls-files", cwd=copy) == "数据.py\n"
         assert git("show", "HEAD:数据.py", cwd=copy) == TEXT
         assert not list((copy / ".git/hooks").glob("*")), "a template's hooks would run in the copy"
+
+    def test_commit_without_changes(self, repository):
+        """A scratch repository has its commit, though nothing changed, as after a rebuild on the pinned file itself."""
+        before = git("rev-parse", "HEAD", cwd=repository)
+        with pytest.raises(CommandError, match="nothing to commit"):
+            git("commit", "-q", "-m", "n", cwd=repository, settings=SCRATCH_SETTINGS)
+        commit(repository, "Rebuilt")
+        assert git("rev-parse", "HEAD~1", cwd=repository) == before
 
     def test_export(self, repository, tmp_path):
         """An exported revision has the committed line ends, so that a wheel has the same bytes everywhere."""

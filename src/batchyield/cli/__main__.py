@@ -70,6 +70,12 @@ def _run(arguments: list[str] | None) -> int:
     except BatchyieldError as error:
         print(f"batchyield: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        if error.filename is None:
+            raise
+        remedy = "correct the path or its permissions, then run the same command again"
+        print(f"batchyield: {error.filename} cannot be used: {error.strerror}\n  {remedy}", file=sys.stderr)
+        return BatchyieldError.exit_code
     except ModuleNotFoundError as error:
         missing = missing_package(error)
         print(f"batchyield: {missing}", file=sys.stderr)

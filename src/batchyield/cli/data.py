@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from batchyield.cli.options import Parser, print_progress, print_result
+from batchyield.cli.options import Parser, output_file, print_progress, print_result
 
 
 def add_commands(program: Parser) -> None:
@@ -14,7 +14,7 @@ def add_commands(program: Parser) -> None:
     simulate = data.add("simulate", _simulate, "Write a CSV of the sample plant.", "--out batches.csv")
     simulate.add_argument("--rows", type=int, help="number of batches (that of the pinned sample)")
     simulate.add_argument("--seed", type=int, help="same seed, same bytes (that of the pinned sample)")
-    simulate.add_argument("--out", type=Path, help="file to write (standard output)")
+    simulate.add_argument("--out", type=output_file, help="file to write (standard output)")
 
     about = "Make a CSV the pinned raw data: check, upload, pin, mirror, rebuild, and report what changed."
     imports = data.add("import", _import, about, "batches.csv", json=True, s3=True)

@@ -2,11 +2,10 @@
 
 import argparse
 import sys
-from pathlib import Path
 
 from batchyield.cli.journal import add_journal_option, add_period_options, open_journal, read_period
 from batchyield.cli.model import model_folder
-from batchyield.cli.options import Parser
+from batchyield.cli.options import Parser, output_file
 
 
 def add_commands(program: Parser) -> None:
@@ -18,7 +17,7 @@ def add_commands(program: Parser) -> None:
     add_period_options(report)
     report.add_argument("--model", default="data/model", metavar="REV|DIR", help="revision or folder (%(default)s)")
     add_journal_option(report)
-    report.add_argument("--out", required=True, type=Path, metavar="FILE", help="the page, one HTML file; - for stdout")
+    report.add_argument("--out", required=True, type=output_file, metavar="FILE", help="one HTML file; - for stdout")
     report.add_argument("--fail-on-drift", action="store_true", help="exit with 1 if anything drifted")
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchyield.cli import deploy
 from batchyield.cli.journal import add_journal_option, add_period_options, open_journal, read_period
-from batchyield.cli.options import Parser, add_json_option, print_result
+from batchyield.cli.options import Parser, add_json_option, output_file, print_result
 from batchyield.errors import ArtifactError, ConfigError
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def add_commands(program: Parser) -> None:
 
 def _add_score_options(score: argparse.ArgumentParser) -> None:
     score.add_argument("file", type=Path, nargs="+", help="the plant's CSV, of any size")
-    score.add_argument("--out", type=Path, help="file to write (standard output)")
+    score.add_argument("--out", type=output_file, help="file to write (standard output)")
     score.add_argument("--quiet", action="store_true", help="show no progress on standard error")
     add_json_option(score, "print a summary as JSON; needs --out")
     where = score.add_mutually_exclusive_group()
@@ -184,12 +184,13 @@ def _score(options: argparse.Namespace) -> None:
 @contextlib.contextmanager
 def _score_by_service(options: argparse.Namespace) -> Predictions:
     from batchyield.client import Client
+    from batchyield.scoring.local import open_csv
     from batchyield.serving.responses import CSV_HEADER
 
     if len(options.file) > 1:  # between two of them, its model may change
         raise ConfigError("a service scores one file at a time", "run the command for each file, or use --local")
-    with Client(options.url) as client:
-        yield (part.removeprefix(CSV_HEADER) for part in client.score_csv(options.file[0])), {}
+    with open_csv(options.file[0]) as file, Client(options.url) as client:
+        yield (part.removeprefix(CSV_HEADER) for part in client.score_csv(file)), {}
 
 
 @contextlib.contextmanager

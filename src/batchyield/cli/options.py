@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 from batchyield.errors import MissingToolError
@@ -105,6 +106,14 @@ def exempt_loopback_from_proxies() -> None:
     if given != "*":
         missing = [host for host in ("127.0.0.1", "localhost", "::1") if host not in given.split(",")]
         os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(filter(None, [given, *missing]))
+
+
+def output_file(text: str) -> Path:
+    """Return the path of a file to write; a folder, a pipe or a device is refused, since the file replaces it."""
+    path = Path(text)
+    if os.path.lexists(path) and not path.is_file():
+        raise argparse.ArgumentTypeError(f"{text} is no regular file; standard output goes into pipes")
+    return path
 
 
 def add_json_option(parser: argparse.ArgumentParser, about: str = "print the result as JSON") -> None:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchyield.cli.options import Parser, add_base_options, print_progress, print_result
+from batchyield.cli.options import Parser, add_base_options, output_file, print_progress, print_result
 
 if TYPE_CHECKING:
     from batchyield.review.report.page import Page
@@ -25,7 +25,7 @@ def add_commands(program: Parser) -> None:
     about = "Write a Markdown page that compares a change with its base, the gate's result first."
     report = review.add("report", _report, about, "--base main --out report.md")
     add_base_options(report, required=True)
-    report.add_argument("--out", type=Path, help="file to write (standard output)")
+    report.add_argument("--out", type=output_file, help="file to write (standard output)")
     for name, command in (
         ("verification", "batchyield pin verify --json"),
         ("replay", "batchyield model replay --json"),

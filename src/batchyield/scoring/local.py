@@ -8,7 +8,7 @@ import stat
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from batchyield.errors import ConfigError, InputError, Violation
 from batchyield.plant.csv_reader import read_sheet
@@ -33,6 +33,14 @@ def read_chunks(files: Iterable[Path], max_batches: int = MAX_BATCHES) -> Iterat
                     yield FileChunk(str(path), chunk)
         except OSError as error:
             raise _unreadable(path, error) from None
+
+
+def open_csv(path: Path) -> BinaryIO:
+    """Open a CSV file; raise ConfigError if it cannot be read, as a folder cannot."""
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise _unreadable(path, error) from None
 
 
 def total_bytes(files: Iterable[Path]) -> int:

@@ -49,7 +49,8 @@ def git(*arguments: str, cwd: Path, settings: Iterable[str] = (), seconds: float
     except subprocess.TimeoutExpired as error:
         raise CommandError(f"{failed}: no answer within {seconds} s", "try again when it can be reached") from error
     if done.returncode:
-        raise CommandError(f"{failed}: {done.stderr.decode(errors='replace').strip()}", remedy)
+        reason = done.stderr.strip() or done.stdout.strip()  # "nothing to commit" is on standard output
+        raise CommandError(f"{failed}: {reason.decode(errors='replace')}", remedy)
     return done.stdout.decode()
 
 
@@ -80,9 +81,9 @@ def copy_working_tree(root: Path, target: Path) -> Path:
 
 
 def commit(scratch: Path, message: str) -> None:
-    """Commit all files of a scratch repository, without the user's hooks, signature and ignored files."""
+    """Commit all files of a scratch repository, changed or not, without the user's hooks, signature and ignores."""
     git("add", "-A", cwd=scratch, settings=SCRATCH_SETTINGS)
-    git("commit", "-q", "-m", message, cwd=scratch, settings=SCRATCH_SETTINGS)
+    git("commit", "-q", "--allow-empty", "-m", message, cwd=scratch, settings=SCRATCH_SETTINGS)
 
 
 def export_revision(revision: str, target: Path, root: Path, *paths: str) -> None:

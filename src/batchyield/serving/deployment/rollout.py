@@ -62,14 +62,18 @@ def deploy(models: ModelStore, deployment: Deployment, wait: float, before: Depl
         wait: seconds until the rollout fails; 0: do not wait.
         before: the deployment that a rollback returns to, as `ModelStore.keep` returns it.
     """
-    rollout = _roll_out(models, "deploy", serving=deployment, wait=wait)
+    rollout = _roll_out(models, "deploy", {}, serving=deployment, wait=wait)
     if not rollout.problem and before and before != deployment:
         models.set_history((*models.history(), before)[-MAX_HISTORY:])
     return rollout
 
 
-def rollback(models: ModelStore, wait: float) -> Rollout:
-    """Make every worker serve the latest previous deployment whose files are intact; `wait` as for `deploy`.
+def rollback(models: ModelStore, wait: float, **facts: str) -> Rollout:
+    """Make every worker serve the latest previous deployment whose files are intact.
+
+    Args:
+        wait: as for `deploy`.
+        facts: for the audit trail, beside those of every rollout.
 
     Raises:
         ConfigError: there is none.
@@ -82,7 +86,7 @@ def rollback(models: ModelStore, wait: float) -> Rollout:
             problem if history else f"{models.root} has no record of a previous model",
             "name one: `batchyield deploy rollback REVISION`",
         )
-    rollout = _roll_out(models, "rollback", serving=history[at], wait=wait)
+    rollout = _roll_out(models, "rollback", facts, serving=history[at], wait=wait)
     if not rollout.problem:
         models.set_history(history[:at])
     return msgspec.structs.replace(rollout, skipped=history[at + 1 :])
@@ -90,10 +94,12 @@ def rollback(models: ModelStore, wait: float) -> Rollout:
 
 def set_shadow(models: ModelStore, deployment: Deployment | None, wait: float) -> Rollout:
     """Make every worker run a model as the shadow, or no model; `wait` as for `deploy`."""
-    return _roll_out(models, "shadow", shadow=deployment, wait=wait)
+    return _roll_out(models, "shadow", {}, shadow=deployment, wait=wait)
 
 
-def _roll_out(models: ModelStore, action: str, wait: float, **changes: Deployment | None) -> Rollout:
+def _roll_out(
+    models: ModelStore, action: str, facts: dict[str, str], wait: float, **changes: Deployment | None
+) -> Rollout:
     try:
         before = models.desired()
     except ArtifactError:
@@ -102,11 +108,11 @@ def _roll_out(models: ModelStore, action: str, wait: float, **changes: Deploymen
     desired = msgspec.structs.replace(before, revision=revision, **changes)
     ((role, deployment),) = changes.items()
     now, then = (str(deployment or "none") for deployment in (deployment, getattr(before, role)))
-    record_change(models.root / AUDIT_FILE, action, model=now, before=then)
+    record_change(models.root / AUDIT_FILE, action, model=now, before=then, **facts)
     models.set_desired(desired)
     problem = _wait(models, desired, wait, *changes) if wait else ""
     if problem:
-        record_change(models.root / AUDIT_FILE, f"{action} refused", model=then, before=now, reason=problem)
+        record_change(models.root / AUDIT_FILE, f"{action} refused", model=then, before=now, reason=problem, **facts)
         restored = msgspec.structs.replace(before, revision=revision + 1)
         models.set_desired(restored)
         _wait(models, restored, wait, *changes)

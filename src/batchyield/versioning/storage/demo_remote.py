@@ -145,8 +145,7 @@ def rebuild_on(
         dvc("repro", cwd=root)
         dvc("metrics", "show", cwd=root)
         # DVC and the review compare with HEAD, which must not be the sample plant's model.
-        git.git("add", "--all", cwd=root)
-        git.git("commit", "-q", "-m", f"Rebuilt on {data.name}", cwd=root, settings=git.SCRATCH_SETTINGS)
+        git.commit(root, f"Rebuilt on {data.name}")
         say(f"\nrebuilt in {target}; the file's report is {target}/data/validated/report.md")
         say(f"to go on there: `cd {target} && batchyield data s3 start`, then `dvc exp run` and all other commands")
         return run_service(root, host, port) if serving else 0
