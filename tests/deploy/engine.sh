@@ -6,11 +6,12 @@ folder=$1
 trap '' INT TERM HUP
 export DOCKER_HOST=unix://$folder/docker.sock
 mkdir -p "$folder"
+exec 9>"${TMPDIR:-/tmp}/docker-engine-of-tests.lock" && flock 9 # one at a time on a machine: they share bridges and iptables
 links() { ip -oneline link show type bridge | sed -E 's/^[0-9]+: ([^:@]+).*/\1/' | sort; }
 links >"$folder/links"
 iptables-save >"$folder/iptables"
 dockerd --data-root "$folder/data" --exec-root "$folder/run" --pidfile "$folder/pid" --host "$DOCKER_HOST" --bridge none \
-  >"$folder/log" 2>&1 </dev/null &
+  >"$folder/log" 2>&1 </dev/null 9>&- &
 engine=$!
 until docker version >/dev/null 2>&1; do
   if ! kill -0 "$engine" 2>/dev/null; then tail -3 "$folder/log"; break; fi
