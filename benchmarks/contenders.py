@@ -21,7 +21,7 @@ from batchyield.versioning.storage.embedded_s3 import HOST, free_port
 ROOT = Path(__file__).parents[1]
 CACHE = ROOT / ".cache" / "bench"
 LOCK = ROOT / "requirements" / "bench.txt"
-PATH, JSON = "/v1/predictions", {"Content-Type": "application/json"}
+PATH, OUTCOMES_PATH, JSON = "/v1/predictions", "/v1/outcomes", {"Content-Type": "application/json"}
 STARTUP_SECONDS = 30
 
 
@@ -139,6 +139,23 @@ class Running:
         Raises:
             ServiceError: it is not 200.
         """
+        return self._post(path, body, headers)[0]
+
+    def learn(self, measured: tuple[bytes, bytes], body: bytes) -> None:
+        """Send batches and their yields, and wait until the answer to `body` has a correction from them.
+
+        Raises:
+            ServiceError: it does not get one.
+        """
+        self.post(PATH, measured[0], JSON)
+        self.post(OUTCOMES_PATH, measured[1], JSON)
+        deadline = time.monotonic() + STARTUP_SECONDS
+        while b'"bias"' not in self._post(PATH, body, JSON)[1]:
+            if time.monotonic() > deadline:
+                raise ServiceError(f"the server '{self.name}' does not learn from measured yields", "see its log")
+            time.sleep(0.05)
+
+    def _post(self, path: str, body: bytes, headers: dict[str, str]) -> tuple[float, bytes]:
         connection = HTTPConnection(HOST, self.port, timeout=STARTUP_SECONDS)
         begun = time.perf_counter()
         try:
@@ -149,7 +166,7 @@ class Running:
             connection.close()
         if answer.status != 200:
             raise ServiceError(f"the server '{self.name}' answered {answer.status}: {content[:300]!r}", "see its log")
-        return time.perf_counter() - begun
+        return time.perf_counter() - begun, content
 
     def workers(self) -> list[psutil.Process]:
         """The processes that answer."""
