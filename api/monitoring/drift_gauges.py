@@ -6,6 +6,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from api.monitoring.drift_watcher import DriftSnapshot
+from batchyield.monitoring.bias_findings import BiasFindings
 from batchyield.monitoring.drift_window import DriftVerdict, WindowDrift
 from batchyield.monitoring.findings import Findings
 
@@ -25,6 +26,7 @@ class DriftGauges(Collector):
         yield _family("batchyield_watch_last_success_timestamp_seconds", "end of the last check", snapshot.at)
         yield _family("batchyield_watch_seconds", "its duration", snapshot.seconds)
         yield from (_family(*gauge) for gauge in _gauges(snapshot.findings))
+        yield from _bias(snapshot.findings.bias)
         yield from _readings(snapshot.findings.window)
 
 
@@ -72,12 +74,30 @@ def _gauges(findings: Findings) -> Iterator[tuple[str, str, float | bool | None]
     yield "batchyield_outcomes_needed", "of them before there is a verdict", live.needed
     yield f"{name}_mae", "mean absolute error", live.mae.value if live.mae else None
     yield f"{name}_mae_reference", "mean absolute error on the model's card", live.mae_promised
+    yield f"{name}_mae_alone", "the same without bias update", live.mae_alone.value if live.mae_alone else None
     yield f"{name}_bias", "mean of predicted minus measured", live.bias.value if live.bias else None
+    yield f"{name}_bias_alone", "the same without bias update", live.bias_alone.value if live.bias_alone else None
     yield f"{name}_coverage", "share of outcomes within their interval", coverage.value if coverage else None
     yield f"{name}_coverage_lower", "lower 95 % limit of that share", coverage.lower if coverage else None
     yield f"{name}_coverage_upper", "upper 95 % limit of that share", coverage.upper if coverage else None
     yield "batchyield_coverage_level", "intended coverage of the intervals", live.level
     yield f"{name}_verdict", "1 worse than the card, 0 as on the card", _verdict(live.verdict)
+
+
+def _bias(bias: BiasFindings | None) -> Iterator[GaugeMetricFamily]:
+    for name, about, field in (
+        ("corrected_share", "share of the newest batches with a correction", "corrected"),
+        ("limited_share", "share of the newest batches whose correction is at the limit", "limited"),
+        ("limit", "largest correction", "limit"),
+        ("outcomes", "measured batches that the next correction uses, at most", "outcomes"),
+        ("age_batches", "batches from the last measured one to the newest", "age"),
+        ("largest_age_batches", "age from which predictions are not corrected", "largest_age"),
+    ):
+        yield _family(f"batchyield_bias_{name}", about, getattr(bias, field, None))
+    family = GaugeMetricFamily("batchyield_bias_correction", "newest correction of each line", labels=("line",))
+    for one in bias.lines if bias else ():
+        family.add_metric((str(one.line),), one.value)
+    yield family
 
 
 def _readings(drift: WindowDrift) -> Iterator[GaugeMetricFamily]:

@@ -15,6 +15,7 @@ from api.monitoring.drift_watcher import READ_ERRORS, DriftWatcher
 from api.openapi.responses import describe_route
 from api.problems import BUSY, JOURNAL_AWAY, NOT_READY, RATE_LIMITED, RequestError
 from batchyield.monitoring.arrival_rate import ArrivalRate
+from batchyield.monitoring.bias_findings import BiasFindings
 from batchyield.monitoring.control_chart import ControlChart
 from batchyield.monitoring.drift_window import WindowDrift
 from batchyield.monitoring.live_error import LiveError
@@ -69,6 +70,9 @@ class Monitoring(msgspec.Struct, frozen=True):
     chart: Annotated[ControlChart | None, Meta(description="control chart of the predictions")]
     live: Annotated[LiveError | None, Meta(description="the newest batches with an outcome: error, bias, coverage")]
     frequency: Annotated[ArrivalRate | None, Meta(description="how often batches arrive; null if none has arrived")]
+    bias: Annotated[
+        BiasFindings | None, Meta(description="corrections of the newest predictions; null without measured batches")
+    ] = None
 
 
 def monitoring_routes(service: Service, watcher: DriftWatcher) -> list[HTTPRouteHandler]:
@@ -80,7 +84,7 @@ def monitoring_routes(service: Service, watcher: DriftWatcher) -> list[HTTPRoute
         **describe_route(
             *("monitoring", "Model", "Show drift, live error and workers", RATE_LIMITED, BUSY, NOT_READY, JOURNAL_AWAY),
             description="Which model each worker has and which it refused, how the shadow differs from the model "
-            "in service, and drift and live error from the journal.",
+            "in service, and drift, live error and bias update from the journal.",
             about="monitoring data of all workers together",
         ),
     )
@@ -95,7 +99,8 @@ def monitoring_routes(service: Service, watcher: DriftWatcher) -> list[HTTPRoute
         at = datetime.fromtimestamp(snapshot.at, UTC).isoformat(timespec="seconds")
         findings = snapshot.findings
         return Monitoring(
-            *models, at, None, findings.window, findings.chart, findings.live_error, findings.arrival_rate
+            *(*models, at, None, findings.window, findings.chart, findings.live_error, findings.arrival_rate),
+            findings.bias,
         )
 
     return [monitoring]

@@ -117,10 +117,17 @@ MONITORED = {
         "mae_promised": _difference(0.36),
         "bias": {"value": _difference(0.01), "lower": _difference(-0.1), "upper": _difference(0.1)},
         "coverage": {"value": 0.925, "lower": 0.8636, "upper": 0.9601}, "level": 0.9,
+        "mae_alone": {"value": _difference(0.45), "lower": _difference(0.4), "upper": _difference(0.5)},
+        "bias_alone": {"value": _difference(-0.2), "lower": _difference(-0.3), "upper": _difference(-0.1)},
     },
     "frequency": {
         "since": 1795500000000000, "until": 1795932000000000, "per_day": 99.8, "unit": "day", "low": 92.0,
         "median": 100.0, "high": 106.0, "empty": 0, "dispersion": 0.4, "longest_gap_seconds": 5400.0,
+    },
+    "bias": {
+        "batches": 30, "corrected": 1.0, "limited": 0.0, "limit": _difference(0.8),
+        "lines": [{"line": 0, "value": _difference(0.2)}, {"line": 1, "value": _difference(-0.1)}],
+        "outcomes": 30, "age": 4.0, "largest_age": 60.0,
     },
 }  # fmt: skip
 """A plant that has drifted, with one of the readings, and a model in the shadow."""

@@ -5,8 +5,9 @@ from contextlib import contextmanager
 
 import pytest
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import func, update
-from support.batches import composed
+from support.monitored_plant import BIAS
 from support.service import REFERENCE, batches, card, client_of, linear_onnx, make_checkout, pin
 
 from batchyield.journal.bias_states import read_state
@@ -16,7 +17,6 @@ from batchyield.serving.artifact import golden_rows, write_artifact
 from batchyield.serving.bias import BiasState
 from batchyield.versioning.provenance.prediction import trace_prediction
 
-BIAS = yaml.safe_load(composed("bias=ewma"))["bias"]
 ERROR = 0.02
 """Measured minus predicted yield of every measured batch."""
 
@@ -200,6 +200,33 @@ class TestState:
             (second,) = predict(client, 10)
         assert second["unbiased"] == pytest.approx(0.91, abs=1e-6)
         assert 0 < second["bias"]["value"] < first["bias"]["value"]
+
+
+def test_monitoring(checkout, tmp_path):
+    """The report and the gauges have the corrections, and the error with and without them."""
+    with service(checkout, tmp_path, watch_seconds=0.05) as client:
+        predict(client, *range(10))
+        measure(client, *range(10))
+        predict(client, *range(10, 20))
+        measure(client, *range(10, 20))
+        deadline = time.monotonic() + 60
+        while (gauges := read_gauges(client)).get("batchyield_bias_outcomes") != 20:
+            assert time.monotonic() < deadline, "no check with the 20 outcomes"
+        report = client.get("/v1/monitoring").json()
+    live, bias = report["live"], report["bias"]
+    assert live["mae_alone"]["value"] == pytest.approx(ERROR)
+    assert live["mae"]["value"] < live["mae_alone"]["value"] == gauges["batchyield_live_mae_alone"]
+    assert (bias["batches"], bias["corrected"], bias["age"]) == (20, 0.5, 0)
+    assert gauges["batchyield_bias_corrected_share"] == 0.5
+    assert gauges["batchyield_bias_outcomes"] == bias["outcomes"]
+    assert gauges["batchyield_bias_limit"] == BIAS["limit"]
+    assert gauges["batchyield_bias_correction"] == bias["lines"][-1]["value"]
+
+
+def read_gauges(client):
+    """The value of each metric, of several series the last."""
+    families = text_string_to_metric_families(client.get("/metrics").text)
+    return {sample.name: sample.value for family in families for sample in family.samples}
 
 
 def test_unusual(measured):

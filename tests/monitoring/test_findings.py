@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from support.journal_database import database, opened
-from support.monitored_plant import MD5, MINUTES, START, coming, journal, raised, tell, trained
+from support.monitored_plant import MD5, MINUTES, START, bias_state, coming, journal, raised, tell, trained
 
 from batchyield.errors import DatabaseUnavailableError
 from batchyield.journal.database import Database, locate_journal
@@ -15,6 +15,7 @@ from batchyield.monitoring.drift_window import DriftVerdict
 from batchyield.monitoring.findings import read_findings
 from batchyield.monitoring.live_error import MIN_OUTCOMES, Z_95, compute_live_error, wilson_interval
 from batchyield.monitoring.recent_batches import read_recent_batches
+from batchyield.plant.place import find_place
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -94,6 +95,40 @@ def test_outcomes_that_arrive_meanwhile(store):
     live = read_findings(store, MD5, reference, card, pause=pause).live_error
     assert live.outcomes > 1
     assert all(np.isfinite(figure.value) for figure in (live.mae, live.bias, live.coverage))
+
+
+def test_bias_update(store):
+    """The error with and without bias update, and the corrections of the newest batches."""
+    reference, card = trained()
+    bias = bias_state()
+    predictions = journal(store, coming(60, 130), bias=bias)
+    tell(store, [one.alone() for one in predictions], error=0.02, spread=0.001)
+    found = read_findings(store, MD5, reference, card)
+    assert found.live_error.bias_alone.value == pytest.approx(-0.02, abs=0.001)
+    assert found.live_error.mae_alone.value == pytest.approx(0.02, abs=0.001)
+    assert found.live_error.mae.value < found.live_error.mae_alone.value
+    made = found.bias
+    assert (made.batches, made.corrected, made.limited, made.outcomes) == (bias.params.window, 1.0, 0.0, 30)
+    assert made.age == 189 - 149
+    newest = {
+        place.line: one.bias.value for one, place in zip(predictions, map(find_place, coming(60, 130)), strict=True)
+    }
+    assert {one.line: one.value for one in made.lines} == newest
+
+
+def test_bias_at_limit(store):
+    """Corrections at the limit are counted; a state of another model says nothing about this one."""
+    journal(store, coming(40, 150), bias=bias_state(error=0.05, limit=0.001))
+    assert read_findings(store, MD5, *trained()).bias.limited == 1.0
+    assert read_findings(store, "b" * 32, *trained()).bias is None
+
+
+def test_stale_outcomes(store):
+    """Batches that come too long after the last measured one have no correction, and the age says so."""
+    journal(store, coming(40, 150), bias=bias_state(last=50))
+    made = read_findings(store, MD5, *trained()).bias
+    assert (made.corrected, made.limited, made.lines) == (0.0, 0.0, ())
+    assert made.age == 139 > made.largest_age
 
 
 def test_missing_journal(tmp_path):

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 from support.journal_database import opened
-from support.monitored_plant import MINUTES, START, coming, journal, make_plant, raised, tell
+from support.monitored_plant import MINUTES, START, bias_state, coming, journal, make_plant, raised, tell
 
 from batchyield.cli.__main__ import main
 from batchyield.journal.migrate import ensure_schema
@@ -88,6 +88,20 @@ def test_drifted_readings(report, capsys):
     figures = [attributes for tag, attributes in page.attributes if tag == "figure"]
     assert len(figures) == page.tags.count("svg") >= 5
     assert all(figure["role"] == "img" and figure["aria-label"] for figure in figures)
+
+
+def test_bias_update(report):
+    """The page has the error with and without bias update, and advises to train again at its limit."""
+
+    def corrected(store, md5):
+        bias = bias_state(md5, error=0.05, limit=0.01)
+        predictions = journal(store, coming(60, 150), md5, bias=bias)
+        tell(store, [one.alone() for one in predictions], error=0.05)
+
+    page = Page(report(corrected)[1])
+    assert "without bias update" in page.text
+    assert re.search(r"Without bias update: [45]\.\d", page.text)
+    assert "is at its limit for 100.0" in page.text
 
 
 def test_median_that_stays(report):

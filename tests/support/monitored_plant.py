@@ -4,8 +4,11 @@ from functools import cache
 
 import msgspec
 import numpy as np
+import yaml
+from support.batches import composed
 from support.service import batches, card, linear_onnx, make_checkout, pin
 
+from batchyield.journal.bias_states import save_state
 from batchyield.journal.insert import open_appender
 from batchyield.journal.migrate import ensure_schema
 from batchyield.journal.outcomes import OutcomeSource, record_outcomes
@@ -14,7 +17,9 @@ from batchyield.plant.batch import READING_NAMES
 from batchyield.plant.csv_reader import read_sheet
 from batchyield.plant.features import FEATURES, INDEX, featurize
 from batchyield.plant.simulator import simulate
+from batchyield.plant.table import LINES
 from batchyield.serving.artifact import canonical_json, golden_rows, write_artifact
+from batchyield.serving.bias import BiasParams, BiasState, Residual
 from batchyield.serving.outcomes import Outcome
 from batchyield.serving.predictor import Predictor
 from batchyield.serving.reference_profile import build_reference
@@ -22,6 +27,8 @@ from batchyield.serving.reference_profile import build_reference
 MD5 = "a" * 32
 START = 1_795_500_000_000_000  # 24 November 2026
 MINUTES = 60_000_000
+BIAS = yaml.safe_load(composed("bias=ewma"))["bias"]
+"""Parameters of the bias update, as params.yaml and dvc.lock have them."""
 
 
 @cache
@@ -67,10 +74,24 @@ def raised(by):
     return lambda value: None if value is None else value + by
 
 
-def journal(store, rows, md5=MD5, start=START, minutes=36):
-    """Predicts batches at even times and writes them to the journal, each as a request; the predictions."""
+def bias_state(md5=MD5, error=0.02, last=149, **changes):
+    """A state of the bias update: measured batches up to the number `last`, each by so much above its prediction."""
+    params = BiasParams(**({name: value for name, value in BIAS.items() if name != "kind"} | changes))
+    at = range(last - 99, last + 1)
+    residuals = [Residual(f"batch_{n}", n, (False,), n % LINES, 0.9 + error, 0.9, 0.87, 0.93) for n in at]
+    return BiasState(md5, 0.9, params, residuals)
+
+
+def journal(store, rows, md5=MD5, start=START, minutes=36, bias=None):
+    """Predicts batches at even times and writes them to the journal, each as a request; the predictions.
+
+    `bias` is the state of the bias update that corrects them; it is written to the journal, too.
+    """
     ensure_schema(store)
     predictions = predictor().predict(rows)
+    if bias:
+        predictions = bias.correct_all(rows, predictions)
+        save_state(store, bias.digest, bias.encode(), start)
     writer = open_appender(store)
     model = AnsweringModel("1.0.0", "1" * 40, md5)
     writer.append(

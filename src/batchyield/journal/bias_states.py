@@ -64,6 +64,13 @@ def read_state(connection: Connection, digest: str) -> bytes | None:
     return None if content is None else str(content).encode()
 
 
+def read_newest_state(connection: Connection) -> bytes | None:
+    """Return the content of the state that was last known to be in use, of any model; None without one."""
+    newest = select(bias_state.c.content).order_by(bias_state.c.at.desc(), bias_state.c.digest).limit(1)
+    content = connection.execute(newest).scalar()
+    return None if content is None else str(content).encode()
+
+
 def _newest_outcomes(connection: Connection, limit: int) -> list[tuple[str, float, int]]:
     columns = select(outcome.c.batch, outcome.c["yield"], outcome.c.at)
     query = columns.order_by(outcome.c.at.desc(), outcome.c.batch.desc()).limit(limit)

@@ -16,7 +16,7 @@ DASHBOARD = Path("monitoring/grafana/dashboards/model.json")
 RULES = Path("monitoring/prometheus/rules/model.yml")
 
 IN_TARGET_UNIT = re.compile(
-    r"batchyield_(prediction_mean|chart_|predicted_yield|interval_width|live_mae|live_bias|shadow_(moved|difference|largest))"
+    r"batchyield_(prediction_mean|chart_|predicted_yield|interval_width|live_mae|live_bias|bias_correction|bias_limit\b|shadow_(moved|difference|largest))"
 )
 """Metrics whose values are in the unit of the target."""
 

@@ -48,6 +48,12 @@ class LiveError(msgspec.Struct, frozen=True):
     bias: Annotated[EstimateWithLimits | None, Meta(description="mean of predicted less measured")]
     coverage: Annotated[EstimateWithLimits | None, Meta(description="share of outcomes inside their interval")]
     level: Annotated[float, Meta(description="nominal coverage of the intervals")]
+    mae_alone: Annotated[
+        EstimateWithLimits | None, Meta(description="`mae` without bias update; null if none was corrected")
+    ] = None
+    bias_alone: Annotated[
+        EstimateWithLimits | None, Meta(description="`bias` without bias update; null if none was corrected")
+    ] = None
 
 
 def compute_live_error(
@@ -57,10 +63,12 @@ def compute_live_error(
     upper: NDArray[np.float64],
     promised: Mapping[str, float],
     level: float,
+    alone: NDArray[np.float64] | None = None,
 ) -> LiveError:
     """Compare predictions and their intervals with measured yields [n] of the same batches, all as fractions.
 
-    `promised` and `level` are the metrics and the nominal coverage of the model's card.
+    `promised` and `level` are the metrics and the nominal coverage of the model's card; `alone` are the predictions
+    of the model without bias update, None if they are the same.
     """
     n, mae_promised = len(measured), promised.get("mae")
     if not n:
@@ -71,7 +79,10 @@ def compute_live_error(
     verdict = DriftVerdict.TOO_FEW if n < MIN_OUTCOMES else DriftVerdict.DRIFTED if worse else DriftVerdict.STEADY
     mae, bias = _estimate_mean(np.abs(error), Z_95), _estimate_mean(error, Z_95)
     coverage = wilson_interval(hits, n, Z_95)
-    return LiveError(n, MIN_OUTCOMES, verdict, worse, mae, mae_promised, bias, coverage, level)
+    mae_alone = bias_alone = None
+    if alone is not None:
+        mae_alone, bias_alone = _estimate_mean(np.abs(alone - measured), Z_95), _estimate_mean(alone - measured, Z_95)
+    return LiveError(n, MIN_OUTCOMES, verdict, worse, mae, mae_promised, bias, coverage, level, mae_alone, bias_alone)
 
 
 def wilson_interval(hits: int, n: int, z: float) -> EstimateWithLimits:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from batchyield.journal.database import Database
 from batchyield.journal.queries import JournalledPrediction, ModelCount, count_by_model
 from batchyield.monitoring.drift_window import ReadingDrift
-from batchyield.monitoring.findings import Findings, compute_findings
+from batchyield.monitoring.findings import Findings, compute_findings, read_bias_state
 from batchyield.monitoring.recent_batches import read_recent_batches
 from batchyield.plant.batch import READING_NAMES, READINGS, Reading
 from batchyield.plant.features import FEATURES, INDEX, featurize
@@ -71,7 +71,8 @@ def collect_report(database: Database, artifact: Artifact, since: int | None, un
     rows = read_recent_batches(database, artifact.md5, MAX_BATCHES + 1, since, until, horizon=None)
     truncated = len(rows) > MAX_BATCHES
     rows = rows[-MAX_BATCHES:]
-    findings = compute_findings(reference, artifact.card, rows, [row for row in rows if row.measured is not None])
+    measured = [row for row in rows if row.measured is not None]
+    findings = compute_findings(reference, artifact.card, rows, measured, read_bias_state(database, artifact.md5))
     values = featurize([row.batch for row in rows]).values
     readings = []
     for drift in findings.window.readings:

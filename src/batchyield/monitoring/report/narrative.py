@@ -13,6 +13,9 @@ GOOD, BAD, OPEN = "good", "bad", "open"
 MAX_NAMES = 6
 """Names in a sentence; the page lists all."""
 
+LIMITED_SHARE = 0.5
+"""Share of the newest batches whose correction is at the limit, from which the alert fires too."""
+
 FIGURES = {"mae": "mean error", "bias": "bias", "coverage": "intervals"}
 """Display names of the figures of the live error."""
 
@@ -85,6 +88,8 @@ def list_statements(data: ReportData) -> list[tuple[str, Statement]]:
         control = Statement(BAD, "beyond limits", "The newest group, or its moving average, is beyond a limit.")
     promise = "" if live.mae_promised is None else f"; promised {points(live.mae_promised)}"
     error = f"Mean error {points(live.mae.value)}{promise}." if live.mae else ""
+    if live.mae_alone:
+        error += f" Without bias update: {points(live.mae_alone.value)}."
     few_outcomes = f"{count(live.outcomes, 'outcome')} of {live.needed} needed; no verdict yet."
     errors = {
         DriftVerdict.TOO_FEW: Statement(OPEN, "too few", few_outcomes),
@@ -132,7 +137,7 @@ def describe_chart(comparison: ReadingComparison) -> str:
 
 def list_advice(data: ReportData) -> list[str]:
     """Return the next steps, most urgent first."""
-    window, live = data.findings.window, data.findings.live_error
+    window, live, bias = data.findings.window, data.findings.live_error, data.findings.bias
     drifted = [c for c in data.readings if c.drift.verdict is DriftVerdict.DRIFTED]
     blank = [c.reading.name for c in drifted if c.drift.blank - c.drift.blank_trained >= MIN_BLANK_CHANGE]
     other = [c.reading.name for c in drifted if c.reading.name not in blank]
@@ -142,6 +147,11 @@ def list_advice(data: ReportData) -> list[str]:
             f"Do not act on single predictions for now: by measured {TARGET.words} the model is worse than its card "
             f"promises ({_join_figures(live)}). Train again with the batches whose {TARGET.word} is known, and compare "
             "with `batchyield model replay` before the new model serves."
+        )
+    if bias and (bias.limited or 0.0) >= LIMITED_SHARE:
+        steps.append(
+            f"The bias update is at its limit for {percent(bias.limited or 0.0)} of the newest batches: the plant "
+            f"moved further than it may correct. Train again with the batches whose {TARGET.word} is known."
         )
     if blank:
         steps.append(
