@@ -1,4 +1,4 @@
-"""The documentation names only what exists; `make docs` checks the links and anchors between its pages."""
+"""The documentation names only what exists; `make docs` checks the links between its pages once more."""
 
 import re
 import tomllib
@@ -99,3 +99,15 @@ def test_links_stay_below_the_folder(page, request):
         target = (path.parent / link).resolve()
         assert target.is_relative_to(root), link
         assert target.exists(), link
+
+
+def headings(page):
+    """Return the anchors of a page's headings, as GitHub and the site generator make them."""
+    titles = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", page, flags=re.MULTILINE | re.DOTALL), re.MULTILINE)
+    return {re.sub(r"\s+", "-", re.sub(r"[^\w\s-]", "", title).strip().lower()) for title in titles}
+
+
+def test_anchors_exist(page, request):
+    path = request.node.callspec.params["page"]
+    for file, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)#([^)\s]+)\)", page):
+        assert anchor in headings(((path.parent / file) if file else path).read_text()), f"{file}#{anchor}"
