@@ -94,8 +94,8 @@ def test_bias_update(report):
     """The page has the error with and without bias update, and advises to train again at its limit."""
 
     def corrected(store, md5):
-        bias = bias_state(md5, error=0.05, limit=0.01)
-        predictions = journal(store, coming(60, 150), md5, bias=bias)
+        bias = bias_state(md5, error=0.05, limit=0.001)
+        predictions = journal(store, coming(60, 110), md5, bias=bias)
         tell(store, [one.alone() for one in predictions], error=0.05)
 
     page = Page(report(corrected)[1])
