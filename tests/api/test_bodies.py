@@ -6,7 +6,6 @@ import json
 import socket
 import time
 
-import httpx
 import pytest
 from support.service import Running
 
@@ -87,18 +86,17 @@ def test_bulk_slots(checkout):
     headers = {"content-type": "application/json"}
     large = json.dumps({"inputs": [BATCH] * 300})
     with Running(checkout, BATCHYIELD_BULK_SLOTS="1") as running:
-        url = f"{running.url}/v1/predictions"
         with connected(running) as slow:
             slow.sendall(HEAD + b"Content-Length: 1000000\r\n\r\n{")
             deadline = time.monotonic() + 60
-            while (full := httpx.post(url, content=large, headers=headers)).status_code == 200:
+            while (full := running.post("/v1/predictions", content=large, headers=headers)).status_code == 200:
                 assert time.monotonic() < deadline
             assert full.status_code == 503
             assert full.headers["retry-after"] == "2"
             assert full.json()["type"] == "urn:batchyield:busy"
-            assert httpx.post(url, json={"inputs": [BATCH]}).status_code == 200
+            assert running.post("/v1/predictions", json={"inputs": [BATCH]}).status_code == 200
         deadline = time.monotonic() + 60
-        while httpx.post(url, content=large, headers=headers).status_code == 503:
+        while running.post("/v1/predictions", content=large, headers=headers).status_code == 503:
             assert time.monotonic() < deadline
 
 
@@ -107,10 +105,7 @@ def test_health_during_large_bodies(service):
     large = json.dumps({"inputs": [BATCH] * 9_000})
     headers = {"content-type": "application/json"}
     with concurrent.futures.ThreadPoolExecutor(3) as pool:
-        pending = [
-            pool.submit(httpx.post, f"{service.url}/v1/predictions", content=large, headers=headers, timeout=120)
-            for _ in range(6)
-        ]
+        pending = [pool.submit(service.post, "/v1/predictions", content=large, headers=headers) for _ in range(6)]
         while not all(one.done() for one in pending):
             assert service.get("/health/live").status_code == 200
         assert all(one.result().status_code == 200 for one in pending)

@@ -9,7 +9,7 @@ import time
 
 import httpx
 import pytest
-from support.service import Running, workers_of
+from support.service import NO_TLS, Running, workers_of
 
 from api.openapi.examples import INPUTS
 
@@ -18,7 +18,7 @@ BODY = json.dumps(INPUTS).encode()
 
 async def customer(url, statuses, closings, enough):
     """Send requests while the service reports ready, as a load balancer does."""
-    async with httpx.AsyncClient(base_url=url) as client:
+    async with httpx.AsyncClient(base_url=url, verify=NO_TLS) as client:
         while (await client.get("/health/ready")).status_code == 200:
             for _ in range(5):
                 answer = await client.post("/v1/predictions", json=INPUTS)
@@ -36,7 +36,7 @@ async def under_load(running):
     running.stopping = True
     async with asyncio.timeout(60):
         await asyncio.gather(*customers)  # none of them has failed
-    async with httpx.AsyncClient(base_url=running.url) as late:
+    async with httpx.AsyncClient(base_url=running.url, verify=NO_TLS) as late:
         answer = await late.get("/health/ready")
         assert (answer.status_code, answer.json()["type"]) == (503, "urn:batchyield:not-ready")
         assert answer.headers["connection"] == "close"

@@ -110,7 +110,7 @@ def test_a_file_is_scored_in_parts_to_what_the_service_answers_in_one(service, c
     assert len(parts) == 2
     headers = {"content-type": "text/csv", "authorization": f"Bearer {KEY}"}
     few = b"".join(lines.splitlines(keepends=True)[:100])
-    whole = httpx.post(f"{service.url}/v1/predictions/csv", content=few, headers=headers).content
+    whole = service.post("/v1/predictions/csv", content=few, headers=headers).content
     assert b"".join(parts).startswith(whole)
     assert b"".join(parts).count(b"\n") == MANY + 1
     assert [p.yield_ for p in client.predict_csv(few).predictions] == [

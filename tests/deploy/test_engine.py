@@ -20,7 +20,7 @@ import httpx
 import pytest
 from support.deployments import A, B
 from support.docker_engine import HERE, Callers, Stack, engine, until, why_not
-from support.service import ROOT
+from support.service import NO_TLS, ROOT
 
 from api.openapi.examples import BATCH
 
@@ -139,7 +139,7 @@ def predict(stack, batch):
     def answer():
         url = stack.urls("api", 8000)[0]
         body = {"inputs": [BATCH | {"id": batch}]}
-        reply = httpx.post(f"{url}/v1/predictions", json=body, headers=headers, trust_env=False)
+        reply = httpx.post(f"{url}/v1/predictions", json=body, headers=headers, trust_env=False, verify=NO_TLS)
         return reply if reply.status_code == 200 else None
 
     return until(answer).json()
@@ -195,7 +195,9 @@ def send_large(stack, count):
             "x-request-id": f"large-{number}",
         }
         try:
-            reply = httpx.post(f"{url}/v1/predictions", content=LARGE, headers=headers, timeout=60, trust_env=False)
+            reply = httpx.post(
+                f"{url}/v1/predictions", content=LARGE, headers=headers, timeout=60, trust_env=False, verify=NO_TLS
+            )
         except httpx.TransportError:
             return 0
         return reply.status_code

@@ -10,7 +10,6 @@ import sys
 import uuid
 from pathlib import Path
 
-import httpx
 import pytest
 import yaml
 from support.commands import run
@@ -102,9 +101,9 @@ def test_release_and_dyno(model, attached, tmp_path):
     assert done.returncode == 0, done.stderr
 
     with Dyno(model, tmp_path, **variables) as dyno:
-        assert httpx.post(f"{dyno.url}/v1/predictions", json=INPUTS).status_code == 401
+        assert dyno.post("/v1/predictions", json=INPUTS).status_code == 401
         caller = {"authorization": f"Bearer {token}", "x-forwarded-for": "203.0.113.7", "x-forwarded-proto": "https"}
-        answer = httpx.post(f"{dyno.url}/v1/predictions", json=INPUTS, headers=caller)
+        answer = dyno.post("/v1/predictions", json=INPUTS, headers=caller)
         assert answer.status_code == 200, answer.text
         yields = [one["yield"] for one in answer.json()["predictions"]]
         assert [row.prediction.yield_ for row in rows_of(plain)] == yields

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 
-import httpx
 import msgspec
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -388,7 +387,7 @@ def test_unavailable_database_at_start(checkout, tmp_path):
     assert "sesame" not in errors
     environment = {"BATCHYIELD_JOURNAL_URL_FILE": str(secret), "BATCHYIELD_JOURNAL_REQUIRED": "false"}
     with Running(checkout, **environment) as running:
-        assert httpx.post(f"{running.url}/v1/predictions", json=INPUTS).status_code == 200
+        assert running.post("/v1/predictions", json=INPUTS).status_code == 200
     assert "sesame" not in running.errors
 
 

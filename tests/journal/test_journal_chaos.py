@@ -9,7 +9,6 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import httpx
 import pytest
 from support.journal_database import Load, database, lost, rows_of
 from support.service import START_SECONDS, Running
@@ -70,7 +69,7 @@ def test_two_workers(checkout, tmp_path):
     with Running(checkout, "--workers", "2", BATCHYIELD_JOURNAL=journal) as running:
         with Load(running.url, connections=6, batches=20) as load:
             load.wait_for_more(200)
-        text = httpx.get(f"{running.url}/metrics").text
+        text = running.get("/metrics").text
     assert not load.refusals
     assert lost(load, journal) == {}
     assert len(rows_of(journal)) == 20 * len(load.acknowledged)
@@ -85,17 +84,17 @@ def test_database_restart(checkout, postgres_server):
             load.wait_for_more(100)
             postgres_server.stop()
             load.wait_for(lambda load: load.refusals[NOT_JOURNALLED] >= 20)
-            assert httpx.get(f"{running.url}/v1/model").status_code == 200
+            assert running.get("/v1/model").status_code == 200
             outcome = {"outcomes": [{"id": "a", "yield": 0.9}]}
-            refused = httpx.post(f"{running.url}/v1/outcomes", json=outcome)
+            refused = running.post("/v1/outcomes", json=outcome)
             assert refused.status_code == 503
             assert refused.headers["retry-after"]
             postgres_server.start()
             load.wait_for_more(100)
         assert set(load.refusals) == {NOT_JOURNALLED}
         assert lost(load, journal) == {}
-        assert httpx.post(f"{running.url}/v1/outcomes", json=outcome).json()["outcomes"][0]["result"] == "recorded"
-        text = httpx.get(f"{running.url}/metrics").text
+        assert running.post("/v1/outcomes", json=outcome).json()["outcomes"][0]["result"] == "recorded"
+        text = running.get("/metrics").text
         refused = load.refusals[NOT_JOURNALLED]
         assert f'batchyield_not_journalled_rows_total{{answered="false"}} {refused}.0' in text
     assert running.output.count("cannot be written") == 1
@@ -108,11 +107,11 @@ def test_journal_not_required(checkout, postgres_server):
     with database(postgres_server) as journal:
         environment = {"BATCHYIELD_JOURNAL": journal, "BATCHYIELD_JOURNAL_REQUIRED": "false"}
         with Running(checkout, **environment) as running:
-            httpx.post(f"{running.url}/v1/predictions", json=INPUTS)
+            running.post("/v1/predictions", json=INPUTS)
             postgres_server.stop()
             for _ in range(3):
-                assert httpx.post(f"{running.url}/v1/predictions", json=INPUTS).status_code == 200
-            text = httpx.get(f"{running.url}/metrics").text
+                assert running.post("/v1/predictions", json=INPUTS).status_code == 200
+            text = running.get("/metrics").text
             postgres_server.start()
         assert 'batchyield_not_journalled_rows_total{answered="true"} 6.0' in text
         assert len(rows_of(journal)) == 2
@@ -125,7 +124,7 @@ def check_full_disk(journal, running, fill, free):
         fill()
         load.wait_for(lambda load: load.refusals[NOT_JOURNALLED] >= 5)
         assert rows_of(journal)
-        assert httpx.get(f"{running.url}/v1/model").status_code == 200
+        assert running.get("/v1/model").status_code == 200
         free()
         load.wait_for_more(20)
     assert set(load.refusals) == {NOT_JOURNALLED}
@@ -165,14 +164,14 @@ def test_queue_limit(checkout, tmp_path):
     journal = tmp_path / "journal.sqlite"
     environment = {"BATCHYIELD_JOURNAL": str(journal), "BATCHYIELD_JOURNAL_QUEUE": "1"}
     with Running(checkout, **environment) as running, ThreadPoolExecutor(10) as pool:
-        httpx.post(f"{running.url}/v1/predictions", json=INPUTS)
+        running.post("/v1/predictions", json=INPUTS)
         other = sqlite3.connect(journal, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         first = threading.Event()
         answers = []
 
         def ask():
-            answers.append(httpx.post(f"{running.url}/v1/predictions", json=INPUTS, timeout=START_SECONDS))
+            answers.append(running.post("/v1/predictions", json=INPUTS))
             first.set()
 
         asked = [pool.submit(ask)]
@@ -196,7 +195,7 @@ def test_removed_journal(checkout, tmp_path):
     with Running(checkout, BATCHYIELD_JOURNAL=str(journal), BATCHYIELD_WATCH_SECONDS="0") as running:
 
         def seen():
-            answer = httpx.get(f"{running.url}/v1/monitoring", timeout=START_SECONDS)
+            answer = running.get("/v1/monitoring")
             return answer.json()["window"]["batches"] if answer.status_code == 200 else answer.json()["type"]
 
         with Load(running.url) as before:

@@ -19,7 +19,7 @@ import httpx
 import pytest
 import yaml
 from support.commands import ROOT, run
-from support.service import REFERENCE, batches, card, linear_onnx, pin
+from support.service import NO_TLS, REFERENCE, batches, card, linear_onnx, pin
 
 from batchyield.cli.__main__ import main
 from batchyield.errors import ArtifactError, InputError
@@ -379,7 +379,7 @@ class Index:
         while time.monotonic() < deadline:
             assert self.process.poll() is None
             try:
-                if httpx.get(f"{self.url}/health").status_code == 200:
+                if httpx.get(f"{self.url}/health", verify=NO_TLS).status_code == 200:
                     return self
             except httpx.TransportError:
                 time.sleep(0.05)
@@ -409,7 +409,7 @@ def served(root, *options):
         while time.monotonic() < deadline:
             assert process.poll() is None
             try:
-                if httpx.get(f"http://127.0.0.1:{port}/health/ready").status_code == 200:
+                if httpx.get(f"http://127.0.0.1:{port}/health/ready", verify=NO_TLS).status_code == 200:
                     break
             except httpx.TransportError:
                 time.sleep(0.05)

@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 
-import httpx
 import pytest
 from support.deployments import A, B, Load, model, pins_of, until
 from support.scratch_repository import cache, commit
@@ -59,16 +58,16 @@ def test_deploy_and_rollback(checkout, capfd):
         for status in live_workers(checkout / ".serving/workers"):
             expected = f"{status.serving.md5[:12]}, version 2.0.0, revision {revision('HEAD~2', checkout)[:12]}"
             assert f"worker {status.pid} serves {expected}" in output
-        served = httpx.get(f"{running.url}/v1/model").json()
+        served = running.get("/v1/model").json()
         assert (served["version"], served["revision"]) == ("2.0.0", revision("HEAD~2", checkout))
 
         assert main(["deploy", "start", "HEAD~1"]) == 2, "a model that this code refuses reaches no worker"
         assert "golden rows are not predicted as recorded" in capfd.readouterr().err
-        assert httpx.get(f"{running.url}/v1/model").json() == served
+        assert running.get("/v1/model").json() == served
 
         assert main(["deploy", "shadow", "HEAD", "--json"]) == 0
         assert json.loads(capfd.readouterr().out)["rollout"]["workers"][0]["shadow"]["pins"][MODEL] == lock
-        until(lambda: [1] if httpx.get(f"{running.url}/v1/monitoring").json()["shadow"]["mean"] == -0.0625 else [])
+        until(lambda: [1] if running.get("/v1/monitoring").json()["shadow"]["mean"] == -0.0625 else [])
         assert main(["deploy", "shadow", "off"]) == 0
         assert "in the shadow" not in capfd.readouterr().out
 
@@ -79,7 +78,7 @@ def test_deploy_and_rollback(checkout, capfd):
         assert "has no record of a previous model" in capfd.readouterr().err
         assert main(["deploy", "rollback", "2.0.0~0"]) == 2
         assert main(["deploy", "rollback", "HEAD~2"]) == 0
-        assert httpx.get(f"{running.url}/v1/model").json()["version"] == "2.0.0"
+        assert running.get("/v1/model").json()["version"] == "2.0.0"
     trail = [json.loads(line) for line in (checkout / ".serving/audit.jsonl").read_text().splitlines()]
     actions = [line["action"] for line in trail]
     assert actions == ["deploy", "shadow", "shadow", "rollback", actions[4]]
@@ -118,12 +117,12 @@ def test_deploy_without_a_way_back(checkout, capfd):
         assert f"the model that serves, {serving[:12]}, version unreleased" in refusal
         assert "cannot be kept for a rollback: the DVC cache lacks model.onnx" in refusal
         assert "`--force` deploys anyway" in refusal
-        assert httpx.get(f"{running.url}/v1/model").json()["md5"] == serving
+        assert running.get("/v1/model").json()["md5"] == serving
         (checkout / "cached").rename(cached)
         assert main(["deploy", "start", "HEAD~2"]) == 0
         assert "mean +0.06250" in capfd.readouterr().out, "the comparison is with what served"
         assert main(["deploy", "rollback"]) == 0
-        assert httpx.get(f"{running.url}/v1/model").json()["md5"] == serving
+        assert running.get("/v1/model").json()["md5"] == serving
 
 
 def test_worker_refuses(checkout, capfd):
@@ -145,7 +144,7 @@ def test_worker_refuses(checkout, capfd):
         assert "REFUSED, the desired state is as before" in output
         assert f"worker {status.pid}: " in output
         assert "model.onnx: is not the pinned file" in output
-        assert httpx.get(f"{running.url}/v1/model").json()["refused"] == []
+        assert running.get("/v1/model").json()["refused"] == []
         assert models.desired().serving is None
         refused = json.loads((checkout / ".serving/audit.jsonl").read_text().splitlines()[-1])
         assert (refused["action"], refused["model"]) == ("deploy refused", "none")
@@ -158,7 +157,7 @@ def test_deploy_without_worker(checkout, capfd):
     assert main(["deploy", "start", "HEAD~2", "--models", "elsewhere", "--wait", "0"]) == 0
     assert "no worker is running; the next one to start serves" in capfd.readouterr().out
     with Running(checkout, BATCHYIELD_MODELS=str(checkout / "elsewhere")) as running:
-        assert httpx.get(f"{running.url}/v1/model").json()["version"] == "2.0.0"
+        assert running.get("/v1/model").json()["version"] == "2.0.0"
 
 
 def test_compare(checkout, capfd):

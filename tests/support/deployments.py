@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import httpx
 from support.calling_threads import CallingThreads
-from support.service import REFERENCE, START_SECONDS, batches, card, linear_onnx
+from support.service import NO_TLS, REFERENCE, START_SECONDS, batches, card, linear_onnx
 
 from api.openapi.examples import BATCH
 from batchyield.serving.artifact import FILES, golden_rows, write_artifact
@@ -85,11 +85,11 @@ class Load(CallingThreads):
         until(lambda: [None] if len(self.replies) >= goal else [])
 
     def _call(self, caller):
-        client = httpx.Client(timeout=START_SECONDS)
+        client = httpx.Client(timeout=START_SECONDS, verify=NO_TLS)
         while not self._stop.is_set():
             if caller % 2:
                 client.close()
-                client = httpx.Client(timeout=START_SECONDS)
+                client = httpx.Client(timeout=START_SECONDS, verify=NO_TLS)
             began = time.monotonic()
             try:
                 reply = client.post(f"{self.url}/v1/predictions", json={"inputs": [BATCH]})

@@ -19,7 +19,7 @@ from support.calling_threads import CallingThreads
 from support.commands import MARK
 from support.deployments import A, model
 from support.scratch_repository import cache, commit
-from support.service import ROOT, pin
+from support.service import NO_TLS, ROOT, pin
 
 from api.openapi.examples import BATCH
 from batchyield.versioning.git import copy_working_tree
@@ -192,7 +192,7 @@ class Stack:
 
     def prometheus(self, path):
         (url,) = self.urls("prometheus", 9090)
-        return httpx.get(f"{url}/api/v1/{path}", trust_env=False).json()["data"]
+        return httpx.get(f"{url}/api/v1/{path}", trust_env=False, verify=NO_TLS).json()["data"]
 
     def lists_objects(self, key):
         """Return whether the S3 server answers a key, `access key,secret key` as in secrets/s3_key."""
@@ -247,7 +247,8 @@ class Callers(CallingThreads):
 
     def _call(self, caller):
         count = 0
-        with httpx.Client(timeout=20, trust_env=False, headers={"authorization": f"Bearer {self.key}"}) as client:
+        headers = {"authorization": f"Bearer {self.key}"}
+        with httpx.Client(timeout=20, trust_env=False, verify=NO_TLS, headers=headers) as client:
             while not self._stop.is_set():
                 count += 1
                 batch = f"{id(self)}-{caller}-{count}"

@@ -9,7 +9,7 @@ from collections import Counter
 
 import httpx
 from support.calling_threads import CallingThreads
-from support.service import REVISION, START_SECONDS
+from support.service import NO_TLS, REVISION, START_SECONDS
 
 from batchyield.journal.database import Database, locate_journal
 from batchyield.journal.insert import open_appender
@@ -105,7 +105,7 @@ class Load(CallingThreads):
         self.wait_for(lambda load: len(load.acknowledged) >= enough)
 
     def _call(self, connection):
-        with httpx.Client(base_url=self.url, timeout=START_SECONDS) as client:
+        with httpx.Client(base_url=self.url, timeout=START_SECONDS, verify=NO_TLS) as client:
             number = 0
             while not self._stop.is_set():
                 number += 1

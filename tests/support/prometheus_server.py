@@ -9,7 +9,7 @@ import time
 import httpx
 import pytest
 import yaml
-from support.service import ROOT
+from support.service import NO_TLS, ROOT
 
 from batchyield.versioning.storage.embedded_s3 import free_port
 
@@ -83,7 +83,7 @@ class _Program:
             self._process.kill()
             self._process.wait()
             raise
-        self.client = httpx.Client(base_url=self.url, timeout=30)
+        self.client = httpx.Client(base_url=self.url, timeout=30, verify=NO_TLS)
         return self
 
     def __exit__(self, *_):
@@ -98,7 +98,7 @@ class _Program:
     def _ready(self):
         assert self._process.poll() is None, self._log.read_text()
         try:
-            return httpx.get(self.url + self.health).status_code == 200
+            return httpx.get(self.url + self.health, verify=NO_TLS).status_code == 200
         except httpx.TransportError:
             return False
 
