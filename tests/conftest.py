@@ -36,6 +36,7 @@ def watched():
 
 
 HELD = watched()
+LONGEST = "tests/deploy/test_engine.py::test_stack"
 os.environ.pop(remotes.BUCKET_VARIABLE, None)  # the developer's bucket; the suite's remotes are its own
 
 
@@ -136,6 +137,17 @@ def spoilt(quick, tmp_path):
     with embedded_s3.running(remotes.embedded_server(embedded_s3.free_port(), root)) as server:
         embedded_s3.put_object(server, raw_data.KEY, (root / raw_data.DATA).read_bytes())
         yield root
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """One worker more than there are cores: the suite waits for services and engines as much as it computes."""
+    return (os.cpu_count() or 1) + 1
+
+
+def pytest_collection_modifyitems(items):
+    """Start the longest test first, which the others then run beside."""
+    items.sort(key=lambda item: item.nodeid != LONGEST)
 
 
 def pytest_terminal_summary(terminalreporter):
