@@ -86,7 +86,8 @@ JOURNAL_OFF = ProblemKind(
 )  # fmt: skip
 CONFLICT = ProblemKind(
     "conflict", 409, "The state of the service does not allow it",
-    "no model served before, another deployment is running, or a worker refused the model; nothing was changed",
+    "no model served before, another deployment is running, or a worker refused the model; nothing was changed; or the "
+    "model that answered an `Idempotency-Key` first is gone and cannot explain",
     "/srv/batchyield/.serving has no record of a previous model",
 )  # fmt: skip
 TOO_LARGE = ProblemKind(

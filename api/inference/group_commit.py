@@ -24,7 +24,7 @@ from api.settings import Settings
 from api.telemetry.metrics import Metrics
 from batchyield.errors import DatabaseUnavailableError
 from batchyield.journal.database import SERVICE_TIMEOUT_MS, Database
-from batchyield.journal.insert import JournalWriter
+from batchyield.journal.insert import AlreadyRecordedError, JournalWriter
 from batchyield.journal.migrate import ensure_schema
 from batchyield.journal.outcomes import OutcomeSource
 from batchyield.journal.records import JournalEntry, RequestPart
@@ -114,7 +114,22 @@ class GroupCommitJournal:
             if not self.check_written(result, await done, part.first):
                 return
 
-    def submit(self, result: PredictionResult, part: RequestPart, source: OutcomeSource, done: Done) -> None:
+    async def record_once(self, result: PredictionResult, scope: HTTPScope, key: str) -> bool:
+        """Do as `record`, in one transaction; return False, with nothing written, if `key` is in the journal."""
+        source, done = request_source(scope), asyncio.get_running_loop().create_future()
+        for part in result.parts:
+            self.submit(result, part, source, done, key)
+            if done.done():
+                break
+        error = await done
+        if isinstance(error, AlreadyRecordedError):
+            return False
+        self.check_written(result, error)
+        return True
+
+    def submit(
+        self, result: PredictionResult, part: RequestPart, source: OutcomeSource, done: Done, key: str | None = None
+    ) -> None:
         """Queue a part of a result; `done` ends with None once it is committed, or with the error."""
         refused = part.first == 0 and self._full and not self._settings.journal_required
         if self._database is None or refused:
@@ -122,7 +137,7 @@ class GroupCommitJournal:
                 done.set_result(_QUEUE_FULL if refused else None)
             return
         self._waiting_rows += len(part.ids)
-        entry = JournalEntry(*source, result.form, result.model.journal_pin, part)
+        entry = JournalEntry(*source, result.form, result.model.journal_pin, part, key)
         self._collecting.append(_Submitted(entry, done))
         if not self._writing:
             self._writing = True

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from http.cookies import SimpleCookie
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from prometheus_client import Counter
 
+from api.middleware.origin import is_from_own_page
 from api.middleware.rate_limit import Headers, RateLimiter
 from api.problems import BUSY, FORBIDDEN, NOT_FOUND, UNAUTHORIZED, RequestError
 from api.settings import Settings
@@ -163,7 +163,7 @@ class AccessControl:
         scopes = REQUIRED_SCOPES.get(path) or REQUIRED_SCOPES.get(path.rstrip("/"), (api_keys.ADMIN,))
         if method in SAFE_METHODS:
             scopes = READ_SCOPES.get(path.rstrip("/"), scopes)
-        elif not _is_from_own_page(headers):
+        elif b"authorization" not in headers and b"x-api-key" not in headers and not is_from_own_page(headers):
             raise RequestError(FORBIDDEN, "the request comes from a page of another site; sign in there with a key")
         if not any(map(key.has_scope, scopes)):
             if scopes == (api_keys.ADMIN,) and not path.startswith("/v1/admin"):
@@ -193,19 +193,6 @@ class AccessControl:
 def _session_key(headers: Mapping[bytes, bytes]) -> bytes:
     cookies = SimpleCookie(headers[b"cookie"].decode("latin-1"))
     return cookies[SESSION_COOKIE].value.encode() if SESSION_COOKIE in cookies else b""
-
-
-def _is_from_own_page(headers: Mapping[bytes, bytes]) -> bool:
-    """Return whether a request with a key comes from a page of this service, or from a program that sent the key.
-
-    Browsers name the origin of each request that may change something; a proxy may change the host, but not
-    `Sec-Fetch-Site`, which browsers send over TLS and to loopback addresses.
-    """
-    if b"authorization" in headers or b"x-api-key" in headers:
-        return True
-    if site := headers.get(b"sec-fetch-site"):
-        return site == b"same-origin"
-    return urlsplit(headers.get(b"origin", b"")).netloc == headers.get(b"host", b"")
 
 
 def is_public(path: str) -> bool:

@@ -12,7 +12,10 @@ Headers = list[tuple[bytes, bytes]]
 ANY = "*"
 PREFLIGHT = [
     (b"access-control-allow-methods", b"GET, HEAD, POST"),
-    (b"access-control-allow-headers", b"authorization, content-encoding, content-type, x-api-key, x-request-id"),
+    (
+        b"access-control-allow-headers",
+        b"authorization, content-encoding, content-type, idempotency-key, x-api-key, x-request-id",
+    ),
     (b"access-control-max-age", b"600"),
 ]
 EXPOSED = (
@@ -55,12 +58,7 @@ class Origins:
         host, origin = headers.get(b"host", b""), headers.get(b"origin")
         if not (_is_private(host) or _name_of(host) in self._hosts):
             detail = f"the service has no keys, so it answers no requests for the public name {_name_of(host)}"
-        elif (
-            origin is not None
-            and not self._allows(origin)
-            and origin.partition(b"://")[2] != host
-            and headers.get(b"sec-fetch-site") != b"same-origin"
-        ):
+        elif origin is not None and not self._allows(origin) and not is_from_own_page(headers):
             detail = f"the page {origin.decode('latin-1')} may not use this service"
         else:
             return
@@ -68,6 +66,17 @@ class Origins:
 
     def _allows(self, origin: bytes) -> bool:
         return origin in self._allowed or (bool(origin) and ANY.encode() in self._allowed)
+
+
+def is_from_own_page(headers: Mapping[bytes, bytes]) -> bool:
+    """Return whether a browser sent a request from a page of this service.
+
+    Browsers name the origin of each request that may change something. A proxy may change the host, but not
+    `Sec-Fetch-Site`, which browsers send over TLS and to loopback addresses.
+    """
+    if site := headers.get(b"sec-fetch-site"):
+        return site == b"same-origin"
+    return headers.get(b"origin", b"").partition(b"://")[2] == headers.get(b"host", b"")
 
 
 def _name_of(host: bytes) -> str:

@@ -9,7 +9,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Server, Tag
-from litestar.params import Body, JSONBody, QueryParameter
+from litestar.params import Body, HeaderParameter, JSONBody, QueryParameter
 
 from api.http.decoding import PredictionRequest
 from api.monitoring.routes import Monitoring
@@ -17,6 +17,7 @@ from api.openapi.responses import COMPONENTS, COMPRESSION_HEADERS, describe_rout
 from api.problems import (
     BODY_KINDS,
     BUSY,
+    CONFLICT,
     INVALID,
     JOURNAL_AWAY,
     JOURNAL_OFF,
@@ -28,6 +29,7 @@ from api.problems import (
     UNSUPPORTED,
 )
 from api.routes.admin import RolledBack, ServedBefore
+from api.routes.idempotency import PATTERN
 from api.routes.outcomes import OutcomeRequest
 from api.routes.predictions import EXPLAIN
 from api.routes.records import DEFAULT_LIMIT, MAX_LIMIT, OutcomePage, PredictionPage, Readings
@@ -66,9 +68,27 @@ TAGS = [
 SHEET_KINDS = (MALFORMED, TOO_SLOW, TOO_LARGE, UNSUPPORTED, INVALID, RATE_LIMITED, BUSY)
 LIST_KINDS = (INVALID, RATE_LIMITED, BUSY, JOURNAL_OFF, JOURNAL_AWAY)
 
-_TIME = {"format": "iso-time"}
 
+def _optional(description: str, form: str) -> Any:
+    """Return a query parameter that may be absent, without a default that the route would refuse."""
+    return QueryParameter(description=description, required=False, schema_extra={"format": form})
+
+
+SinceTime = Annotated[str, _optional("first time, such as 2026-11-29", "iso-time")]
+UntilTime = Annotated[str, _optional("end of the time, excluded", "iso-time")]
+PredictionCursor = Annotated[str, _optional("`next` of the page before", "cursor-of-predictions")]
+OutcomeCursor = Annotated[str, _optional("`next` of the page before", "cursor-of-outcomes")]
 BatchPrefix = Annotated[str, QueryParameter(max_length=128, description="only batches whose id begins so")]
+RequestKey = Annotated[
+    str,
+    HeaderParameter(
+        name="Idempotency-Key",
+        required=False,
+        pattern=f"^{PATTERN}$",
+        description="a value of your own for this request, such as a UUID: if the request is repeated, it gets the "
+        "first response again and is journalled once; with other batches it is refused",
+    ),
+]
 PageLimit = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT, description="size of a page")]
 
 TYPES = (
@@ -82,7 +102,7 @@ TYPES = (
     "/v1/predictions",
     status_code=200,
     **describe_route(
-        *("predict", "Predictions", "Predict batches", *BODY_KINDS, NOT_READY),
+        *("predict", "Predictions", "Predict batches", *BODY_KINDS, CONFLICT, NOT_READY),
         description="One prediction for each input, in order. Every reading may be null or absent; an unknown field or "
         "a wrong type is refused with its index and its name.",
         about=f"the predictions; with `{EXPLAIN}=true`, each with its explanation",
@@ -91,6 +111,7 @@ TYPES = (
 )
 async def predict(
     data: JSONBody[PredictionRequest],
+    idempotency_key: RequestKey,
     explain: Annotated[
         bool,
         QueryParameter(
@@ -126,12 +147,10 @@ async def predict(
     ),
 )
 async def list_predictions(
+    since: SinceTime,
+    until: UntilTime,
+    before: PredictionCursor,
     id: BatchPrefix = "",  # noqa: A002
-    since: Annotated[str, QueryParameter(description="first time, such as 2026-11-29", schema_extra=_TIME)] = "",
-    until: Annotated[str, QueryParameter(description="end of the time, excluded", schema_extra=_TIME)] = "",
-    before: Annotated[
-        str, QueryParameter(description="`next` of the page before", schema_extra={"format": "cursor-of-predictions"})
-    ] = "",
     limit: PageLimit = DEFAULT_LIMIT,
 ) -> PredictionPage:
     """Describe the raw route of the same path; never served."""
@@ -152,6 +171,7 @@ async def list_predictions(
 )
 async def predict_sheet(
     data: Annotated[str, Body(media_type="text/csv", min_length=1, schema_extra={"format": "plant-sheet"})],
+    idempotency_key: RequestKey,
     bias: Annotated[
         Literal["on", "off"],
         QueryParameter(
@@ -189,10 +209,8 @@ async def tell_outcomes(data: JSONBody[OutcomeRequest]) -> OutcomesKept:
     ),
 )
 async def list_outcomes(
+    before: OutcomeCursor,
     id: BatchPrefix = "",  # noqa: A002
-    before: Annotated[
-        str, QueryParameter(description="`next` of the page before", schema_extra={"format": "cursor-of-outcomes"})
-    ] = "",
     limit: PageLimit = DEFAULT_LIMIT,
 ) -> OutcomePage:
     """Describe the raw route of the same path; never served."""

@@ -1,6 +1,7 @@
 """`POST /v1/predictions` and `/v1/predictions/csv`, as raw ASGI handlers: typed ones cost 24 µs more per request."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -15,10 +16,12 @@ from api.http.uvicorn_protocol import FULL_RESPONSE
 from api.inference.micro_batching import MAX_GROUP_ROWS, MicroBatcher
 from api.inference.served_model import PredictionResult
 from api.inference.service import Service
-from api.problems import INVALID, RequestError
+from api.problems import CONFLICT, INVALID, RequestError
+from api.routes import idempotency
 from api.routes.raw_asgi import CSV, JSON, READ_METHODS, parameter_error, require_post, send_content
-from api.routes.records import list_predictions
+from api.routes.records import list_predictions, read_journal
 from batchyield.errors import Violation
+from batchyield.journal.queries import RecordedPart, read_recorded
 from batchyield.serving.chunking import MAX_EXPLAINED_BATCHES
 from batchyield.serving.responses import ExplainedPrediction, ExplainedPredictions, encode_predictions_csv
 
@@ -62,6 +65,9 @@ class EncodedResponse(NamedTuple):
         return self._replace(content=content, headers=[*self.headers, *headers]) if headers else self
 
 
+Encode = Callable[[PredictionResult], EncodedResponse]
+
+
 def prediction_routes(service: Service) -> list[ASGIRouteHandler]:
     """Return the routes `POST /v1/predictions` and `POST /v1/predictions/csv`."""
 
@@ -78,16 +84,15 @@ def prediction_routes(service: Service) -> list[ASGIRouteHandler]:
         if options.explain:
             await _respond(
                 *(service, scope, receive, send, lambda body: predict_explained(service, body, options.bias)),
+                encode=_explained_response,
                 inline=False,
                 record=options.record,
             )
-        elif options != DEFAULTS:
+        elif options != DEFAULTS or idempotency.HEADER in scope["state"]["headers"] or _is_large(service, scope):
             await _respond(
                 *(service, scope, receive, send, lambda body: predict_json(service, body, options.bias)),
                 record=options.record,
             )
-        elif _is_large(service, scope):
-            await _respond(service, scope, receive, send, lambda body: predict_json(service, body))
         else:
             await _respond_in_group(service, batcher, scope, receive, send)
 
@@ -100,31 +105,40 @@ def prediction_routes(service: Service) -> list[ASGIRouteHandler]:
         as_json = prefers_json(headers.get(b"accept", b"").decode("latin-1"))
         bias = parse_options(scope["query_string"]).bias
         await _respond(
-            *(service, scope, receive, send, lambda body: predict_csv(service, body, content_type, as_json, bias))
+            *(service, scope, receive, send),
+            lambda body: service.predict_sheet(decode_upload(body, content_type), bias),
+            lambda result: _sheet_response(result, as_json),
         )
 
     return [predictions, predictions_csv]
 
 
-def predict_json(service: Service, body: bytes, bias: bool = True) -> EncodedResponse:
-    """Return the response to a JSON body, with or without bias update."""
+def predict_json(service: Service, body: bytes, bias: bool = True) -> PredictionResult:
+    """Return the predictions of a JSON body, with or without bias update."""
     batches, warnings = decode_batches(body)
-    return _json_response(service.predict_json(batches, body, warnings, bias))
+    return service.predict_json(batches, body, warnings, bias)
 
 
 def _json_response(result: PredictionResult) -> EncodedResponse:
     return EncodedResponse(result, result.to_json(), [(b"content-type", JSON)])
 
 
-def predict_explained(service: Service, body: bytes, bias: bool = True) -> EncodedResponse:
-    """Return the response to a JSON body, with the Shapley values of each prediction."""
+def predict_explained(service: Service, body: bytes, bias: bool = True) -> PredictionResult:
+    """Return the predictions of a JSON body whose batches are few enough to be explained."""
     batches, warnings = decode_batches(body)
     if len(batches) > MAX_EXPLAINED_BATCHES:
         advice = f"with `{EXPLAIN}=true`, send at most {MAX_EXPLAINED_BATCHES} at a time, or ask without it"
         problem = f"holds {len(batches)} batches; {advice}"
         raise RequestError(INVALID, f"$.inputs: {problem}", Violation("$.inputs", problem))
-    result = service.predict_json(batches, body, warnings, bias)
-    explanations = result.model.explainer.explain(batches)
+    return service.predict_json(batches, body, warnings, bias)
+
+
+def _explained_response(result: PredictionResult) -> EncodedResponse:
+    """Return the response with the Shapley values of each prediction."""
+    if result.model.pin.md5 != result.model.deployment.md5:
+        detail = "the model that answered first is no longer in service and cannot explain; send a new Idempotency-Key"
+        raise RequestError(CONFLICT, detail)
+    explanations = result.model.explainer.explain(result.batches)
     explained = [
         ExplainedPrediction(p.id, p.yield_, p.lower, p.upper, p.warnings, p.bias, p.unbiased, explanation=explanation)
         for p, explanation in zip(result.predictions, explanations, strict=True)
@@ -133,9 +147,8 @@ def predict_explained(service: Service, body: bytes, bias: bool = True) -> Encod
     return EncodedResponse(result, content, [(b"content-type", JSON)])
 
 
-def predict_csv(service: Service, body: bytes, content_type: str, as_json: bool, bias: bool = True) -> EncodedResponse:
+def _sheet_response(result: PredictionResult, as_json: bool) -> EncodedResponse:
     """Return the response to the plant's CSV: `id,yield,lower,upper`, or the JSON of the other route if preferred."""
-    result = service.predict_sheet(decode_upload(body, content_type), bias)
     if as_json:
         return EncodedResponse(result, result.to_json(), [(b"content-type", JSON), (b"vary", b"accept")])
     warnings = sum(len(prediction.warnings) for prediction in result.predictions)
@@ -186,35 +199,65 @@ async def _respond(
     scope: HTTPScope,
     receive: Receive,
     send: Send,
-    predict: Callable[[bytes], EncodedResponse],
+    predict: Callable[[bytes], PredictionResult],
+    encode: Encode = _json_response,
     inline: bool = True,
     record: bool = True,
 ) -> None:
     """Respond with the result of `predict`, run in the event loop for a small body if `inline`, else in a thread."""
+    key = idempotency.read_key(scope) if record else None
     service.model  # noqa: B018 - refuses at once while there is none
     if record:
         service.journal.check_capacity()
     settings, headers = service.settings, scope["headers"]
     try:
         if inline and not _is_large(service, scope):
-            response = predict(await read_body(scope, receive, settings)).compressed(headers)
-            await _finish(service, response, scope, send, record)
+            response = encode(predict(await read_body(scope, receive, settings))).compressed(headers)
+            await _finish(service, response, encode, scope, send, record, key)
             return
         coding = request_coding(headers)
         with service.bulk_slot(scope["state"]["request_id"]):
             body = await read_body(scope, receive, settings)
             response = await service.run_in_bulk_thread(
-                lambda: predict(decompress(body, coding, settings)).compressed(headers)
+                lambda: encode(predict(decompress(body, coding, settings))).compressed(headers)
             )
-            await _finish(service, response, scope, send, record)
+            await _finish(service, response, encode, scope, send, record, key)
     except ClientGoneError:
         return
 
 
-async def _finish(service: Service, response: EncodedResponse, scope: HTTPScope, send: Send, record: bool) -> None:
-    if record:
+async def _finish(
+    service: Service,
+    response: EncodedResponse,
+    encode: Encode,
+    scope: HTTPScope,
+    send: Send,
+    record: bool,
+    key: str | None,
+) -> None:
+    """Journal a response if `record`, and send it, or the one that was journalled under its key before."""
+    repeated = False
+    if record and key is None:
         await service.journal.record(response.result, scope)
-    await _send(service, response, scope, send, shadowed=record)
+    elif key is not None:
+        first = await _record_once(service, response, encode, scope, key)
+        repeated, response = first is not response, first
+    await _send(service, response, scope, send, shadowed=record and not repeated)
+
+
+async def _record_once(
+    service: Service, response: EncodedResponse, encode: Encode, scope: HTTPScope, key: str
+) -> EncodedResponse:
+    """Journal a response under a key and return it, or return the one that was journalled under the key before."""
+    recorded: list[RecordedPart] = []
+    while not recorded:  # again, if retention has just deleted it
+        if await service.journal.record_once(response.result, scope, key):
+            return response
+        database = service.journal.database
+        recorded = await read_journal(database, partial(read_recorded, database, key))
+    return await service.run_in_bulk_thread(
+        lambda: encode(idempotency.repeat_result(response.result, recorded)).compressed(scope["headers"])
+    )
 
 
 async def _send(

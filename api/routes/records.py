@@ -161,7 +161,7 @@ async def list_predictions(service: Service, scope: HTTPScope, send: Send) -> No
     fields = _parse_cursor(query.before, 3)
     key = PredictionKey(*map(int, fields)) if fields else None
     database = service.journal.database
-    found = await _read(database, lambda: search_predictions(database, query.id, since, until, key, query.limit))
+    found = await read_journal(database, lambda: search_predictions(database, query.id, since, until, key, query.limit))
     records = [
         JournalledRecord(
             *(f"{p.answer}-{p.position}", _format_time(p.at), p.request, p.position, p.caller, p.form),
@@ -180,7 +180,7 @@ async def list_outcomes(service: Service, scope: HTTPScope, send: Send) -> None:
     fields = _parse_cursor(query.before, 2)
     key = (int(fields[0]), fields[1]) if fields else None
     database = service.journal.database
-    found = await _read(database, lambda: search_outcomes(database, query.id, key, query.limit))
+    found = await read_journal(database, lambda: search_outcomes(database, query.id, key, query.limit))
     rows = [OutcomeRow(o.batch, o.measured, _format_time(o.at), o.caller, o.predictions, o.corrections) for o in found]
     last = found[-1] if len(found) == query.limit else None
     await _send(OutcomePage(rows, None if last is None else f"{last.at}~{last.batch}"), scope, send)
@@ -217,7 +217,13 @@ def _describe_reading(r: Reading, profile: Profile | None) -> ReadingRow:
     return ReadingRow(*words, usual, plausible, r.may_be_blank, r.example, r.settable, trained)
 
 
-async def _read(database: Database, search: Callable[[], Found]) -> Found:
+async def read_journal(database: Database, search: Callable[[], Found]) -> Found:
+    """Return `search()`, run in a thread.
+
+    Raises:
+        RequestError: the database is unavailable.
+    """
+
     def read() -> Found:
         if database.file is not None and not database.file.exists():
             ensure_schema(database)  # nothing was predicted yet

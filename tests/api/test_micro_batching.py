@@ -42,7 +42,7 @@ def answered_together(service, sent, bodies=None):
 
 
 def alone(service, sent):
-    return [predict_json(service, encode_inputs(one)).result.predictions for one in sent]
+    return [predict_json(service, encode_inputs(one)).predictions for one in sent]
 
 
 def test_group(tmp_path):

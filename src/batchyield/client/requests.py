@@ -3,6 +3,7 @@
 import gzip
 import io
 import os
+import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -122,7 +123,8 @@ class Endpoints:
         return _decode((yield from self._send(self._build("GET", "/health/ready"))), Health)
 
     def _score_chunk(self, chunk: Chunk, first: list[ModelPin]) -> RequestFlow[bytes]:
-        response = yield from self._post(chunk, "/v1/predictions/csv", CSV | {"accept": "text/csv"})
+        headers = CSV | {"accept": "text/csv"} | _new_key()
+        response = yield from self._post(chunk, "/v1/predictions/csv", headers)
         pin = ModelPin(*(response.headers.get(f"x-model-{name}", "") for name in ("version", "revision", "md5")))
         if not pin.md5 or not response.content.startswith(CSV_HEADER):
             raise ReplyError(str(response.request.url), f"{_media_type(response)} that is not a CSV of predictions")
@@ -137,7 +139,7 @@ class Endpoints:
         for _ in range(self._attempts):
             results: list[Scored] = []
             for chunk in chunks:
-                response = yield from self._post(chunk, path, headers)
+                response = yield from self._post(chunk, path, headers | _new_key())
                 results.append(_decode(response, schema))
                 if results[-1].model != results[0].model:
                     break
@@ -169,6 +171,11 @@ class Endpoints:
         if response.status_code >= 500 or response.status_code == 429:
             raise UnavailableError(problem, request_id)
         raise RefusedError(problem, request_id)
+
+
+def _new_key() -> dict[str, str]:
+    """Return the header by which the service recognizes the retries of one request."""
+    return {"idempotency-key": f'"{uuid.uuid4()}"'}
 
 
 def _problem(response: httpx.Response, before: int) -> Problem:

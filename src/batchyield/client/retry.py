@@ -23,8 +23,8 @@ RETRY_STATUSES = frozenset({429, 502, 503, 504})
 class Retry(msgspec.Struct, frozen=True):
     """Retries after transport errors and the statuses 429, 502, 503 and 504, with exponential backoff and jitter.
 
-    A retry is safe for outcomes, which the service records once. A prediction whose response was lost is journalled
-    twice; if its batch has no id, both count in the drift report.
+    A retry is safe: the service records an outcome once, and journals a prediction once by its `Idempotency-Key`, which
+    is the same in all attempts.
 
     Attributes:
         attempts: maximum number of attempts; 1: no retry.

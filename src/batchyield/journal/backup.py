@@ -25,11 +25,11 @@ from batchyield.journal.migrate import ensure_schema, newest_revision, read_revi
 from batchyield.journal.outcomes import replace_outcomes
 from batchyield.journal.queries import JournalCounts, read_batch_ids, read_counts, select_answers
 from batchyield.journal.records import AnsweringModel, JournalEntry, RequestPart
-from batchyield.journal.tables import answer, asked, correction, metadata, outcome, pin
+from batchyield.journal.tables import answer, asked, correction, idempotency, metadata, outcome, pin
 
 PAGE_ROWS = 500
 
-_MERGED_TABLES = (pin, answer, asked, outcome, correction)
+_MERGED_TABLES = (pin, answer, asked, idempotency, outcome, correction)
 _ANSWER_IDENTITY = (answer.c.at, answer.c.request, answer.c.first, answer.c.caller, answer.c.format, answer.c.inputs)
 _CORRECTION_COLUMNS = tuple(column for column in correction.c if column is not correction.c.id)
 
@@ -135,11 +135,14 @@ def _add_missing(source: Connection, target: Database) -> AddedRows:
             with target.read_transaction() as connection:
                 query = select(*_ANSWER_IDENTITY).where(answer.c.at.between(page[0].at, page[-1].at))
                 present = Counter(tuple(row) for row in connection.execute(query))
+                keys = {entry.key for entry in entries if entry.key is not None}
+                known = select(idempotency.c.key, idempotency.c.first).where(idempotency.c.key.in_(keys))
+                taken = {tuple(row) for row in connection.execute(known)} if keys else set()
             missing = []
             for entry in entries:
                 present[_identity(entry)] -= 1
                 if present[_identity(entry)] < 0:
-                    missing.append(entry)
+                    missing.append(entry._replace(key=None) if (entry.key, entry.part.first) in taken else entry)
             added.predictions += appender.append(missing) if missing else 0
     for rows in _pages(source, outcome, outcome.c.batch):
         with target.write_transaction() as connection:
@@ -157,12 +160,14 @@ def _add_missing(source: Connection, target: Database) -> AddedRows:
 
 def _read_entries(source: Connection, answer_ids: list[int]) -> list[JournalEntry]:
     ids = read_batch_ids(source, answer_ids)
-    query = select(answer, pin.c.version, pin.c.revision, pin.c.md5).join_from(answer, pin)
+    query = select(answer, pin.c.version, pin.c.revision, pin.c.md5, idempotency.c.key).join_from(answer, pin)
+    query = query.outerjoin(idempotency, idempotency.c.answer == answer.c.id)
     query = query.where(answer.c.id.in_(answer_ids)).order_by(answer.c.at, answer.c.id)
     return [
         JournalEntry(
             *(row.at, row.request, row.caller, row.format, AnsweringModel(row.version, row.revision, row.md5)),
             RequestPart(row.first, ids[row.id][1], row.inputs.encode(), row.predictions.encode()),
+            row.key,
         )
         for row in source.execute(query)
     ]

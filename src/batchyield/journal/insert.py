@@ -37,7 +37,7 @@ _INSERT_IDS = (
     "INSERT INTO asked (batch, answer, position) SELECT value, ?, key + ? FROM json_each(?) WHERE value IS NOT NULL"
 )
 
-_INSERT_POSTGRES = """
+_INSERT_ANSWERS = """
 WITH given AS MATERIALIZED (
     SELECT nextval(pg_get_serial_sequence('answer', 'id')) AS id, t.*
     FROM unnest(
@@ -46,16 +46,26 @@ WITH given AS MATERIALIZED (
 ), made AS (
     INSERT INTO answer (id, at, request, first, batches, caller, format, pin, inputs, predictions)
     SELECT id, at, request, first, batches, caller, format, pin, inputs, predictions FROM given ORDER BY id
-)
+)"""
+_INSERT_KEYS = """, keyed AS (
+    INSERT INTO idempotency (answer, key, first)
+    SELECT given.id, named.key, given.first
+    FROM unnest(%b::text[], %b::int[]) AS named (key, entry) JOIN given USING (entry)
+)"""
+_INSERT_ASKED = """
 INSERT INTO asked (batch, answer, position)
 SELECT named.batch, given.id, named.position
 FROM unnest(%b::text[], %b::int[], %b::int[]) AS named (batch, entry, position) JOIN given USING (entry)
 """
-"""A single statement, which is its own transaction."""
+"""With `_INSERT_ANSWERS` and, if an entry has a key, `_INSERT_KEYS`: one statement, which is its own transaction."""
 
 
 class LostFileError(OSError):
     """The journal's file is no longer the one that was opened."""
+
+
+class AlreadyRecordedError(Exception):
+    """The journal has an answer under the key of an entry."""
 
 
 class Appender(ABC):
@@ -86,7 +96,7 @@ class Appender(ABC):
             self._pin_ids[pin] = self._connection.execute(select, pin).fetchone()[0]
         return [
             (at, request, part.first, len(part.ids), caller, form, self._pin_ids[pin], part.inputs, part.predictions)
-            for at, request, caller, form, pin, part in entries
+            for at, request, caller, form, pin, part, _ in entries
         ]
 
 
@@ -113,7 +123,10 @@ class SqliteAppender(Appender):
                 last = execute(statement, list(chain.from_iterable(rows))).lastrowid
                 answer_ids += range(last - len(rows) + 1, last + 1)  # consecutive: no other writer meanwhile
             positions: list[tuple[str, int, int]] = []
-            for (*_, part), answer_id in zip(entries, answer_ids, strict=True):
+            keys: list[tuple[int, str, int]] = []
+            for (*_, part, key), answer_id in zip(entries, answer_ids, strict=True):
+                if key is not None:
+                    keys.append((answer_id, key, part.first))
                 if len(part.ids) > MAX_STATEMENT_ROWS:
                     ids = msgspec.json.encode(list(map(normalize_id, part.ids))).decode()
                     execute(_INSERT_IDS, (answer_id, part.first, ids))
@@ -121,6 +134,9 @@ class SqliteAppender(Appender):
                     positions += [(id_, answer_id, position) for id_, position in list_ids(part)]
             for rows in _chunks(positions):
                 statement = _insert_statement(len(rows), "asked (batch, answer, position)", "?, ?, ?")
+                execute(statement, list(chain.from_iterable(rows)))
+            for rows in _chunks(keys):
+                statement = _insert_statement(len(rows), "idempotency (answer, key, first)", "?, ?, ?")
                 execute(statement, list(chain.from_iterable(rows)))
             execute("COMMIT")
         except BaseException:
@@ -152,7 +168,10 @@ class PostgresAppender(Appender):
         texts = [[text.decode() for text in column] for column in (inputs, predictions)]
         asked = [(id_, n, position) for n, entry in enumerate(entries, 1) for id_, position in list_ids(entry.part)]
         asked_columns = map(list, zip(*asked, strict=True)) if asked else ([], [], [])
-        self._connection.execute(_INSERT_POSTGRES, (*map(list, columns), *texts, *asked_columns))
+        keys = [(entry.key, n) for n, entry in enumerate(entries, 1) if entry.key is not None]
+        key_columns = map(list, zip(*keys, strict=True)) if keys else ()
+        statement = _INSERT_ANSWERS + (_INSERT_KEYS if keys else "") + _INSERT_ASKED
+        self._connection.execute(statement, (*map(list, columns), *texts, *key_columns, *asked_columns))
         return sum(len(entry.part.ids) for entry in entries)
 
 
@@ -163,6 +182,16 @@ def open_appender(database: Database) -> Appender:
 
 def _chunks(rows: list[tuple[Any, ...]]) -> Iterable[list[tuple[Any, ...]]]:
     return (rows[start : start + MAX_STATEMENT_ROWS] for start in range(0, len(rows), MAX_STATEMENT_ROWS))
+
+
+def _split_by_request(entries: Sequence[JournalEntry]) -> list[list[JournalEntry]]:
+    """Split entries one by one, but keep the parts of a request with a key together."""
+    requests: list[list[JournalEntry]] = []
+    for entry in entries:
+        if entry.key is None or entry.part.first == 0:
+            requests.append([])
+        requests[-1].append(entry)
+    return requests
 
 
 @lru_cache(2 * MAX_STATEMENT_ROWS)
@@ -188,7 +217,11 @@ class JournalWriter:
         self._retry_at = 0.0
 
     def write(self, entries: Sequence[JournalEntry]) -> list[Exception | None]:
-        """Write entries and return for each None once it is committed, or the error that prevented it."""
+        """Write entries and return for each None once it is committed, or the error that prevented it.
+
+        Entries in a row that are parts of one request with a key are written all or none, with an
+        `AlreadyRecordedError` if the key is in the journal.
+        """
         if self._failure is not None and time.monotonic() < self._retry_at:
             return [self._failure] * len(entries)
         started = time.perf_counter()
@@ -198,14 +231,18 @@ class JournalWriter:
                 self._appender = open_appender(self._database)
             rows = self._appender.append(entries)
         except Exception as error:
+            if isinstance(error, self._database.driver.IntegrityError) and any(entry.key for entry in entries):
+                if len(requests := _split_by_request(entries)) > 1:
+                    return [result for request in requests for result in self.write(request)]
+                return [AlreadyRecordedError()] * len(entries)
             self._on_failure()
             unavailable = (BatchyieldError, OSError, self._database.driver.OperationalError)
             if self._appender is not None and not (isinstance(error, unavailable) or is_operational(error)):
-                if len(entries) > 1:  # one bad entry must not fail the others
-                    return [self.write([entry])[0] for entry in entries]
+                if len(requests := _split_by_request(entries)) > 1:  # one bad request must not fail the others
+                    return [result for request in requests for result in self.write(request)]
                 logger.exception("an answer cannot be journalled")
                 self.close()  # the connection may be at fault all the same
-                return [error]
+                return [error] * len(entries)
             if self._failure is None:
                 reason, remedy = explain_failure(error)
                 text = reason if isinstance(error, BatchyieldError) else f"{reason}; {remedy}"

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Select, func, select, tuple_
 
 from batchyield.journal.database import Database
 from batchyield.journal.records import AnsweringModel, normalize_id
-from batchyield.journal.tables import answer, asked, correction, outcome, pin
+from batchyield.journal.tables import answer, asked, correction, idempotency, outcome, pin
 from batchyield.plant.batch import Batch
 from batchyield.plant.other_schemas import fit_schema
 from batchyield.serving.prediction import Prediction
@@ -75,6 +75,14 @@ class AnswerKey(NamedTuple):
     id: int
     batches: int
     md5: str
+
+
+class RecordedPart(NamedTuple):
+    """A part of a request that carried an `Idempotency-Key`: the model, and `RequestPart.inputs` and `.predictions`."""
+
+    pin: AnsweringModel
+    inputs: bytes
+    predictions: bytes
 
 
 class _BatchId(msgspec.Struct):
@@ -177,6 +185,18 @@ def _decode_inputs(text: str) -> list[tuple[Batch, dict[str, Any]]]:
         return [(batch, {}) for batch in _inputs.decode(text).inputs]
     except msgspec.ValidationError:
         return [fit_schema(given) for given in _any_inputs.decode(text).inputs]
+
+
+def read_recorded(database: Database, key: str) -> list[RecordedPart]:
+    """Return the parts, in order, of the request that was recorded under a key; empty if there is none."""
+    columns = select(pin.c.version, pin.c.revision, pin.c.md5, answer.c.inputs, answer.c.predictions)
+    query = columns.join_from(answer, pin).join(idempotency, idempotency.c.answer == answer.c.id)
+    query = query.where(idempotency.c.key == key).order_by(idempotency.c.first)
+    with database.read_transaction() as connection:
+        return [
+            RecordedPart(AnsweringModel(*model), inputs.encode(), predictions.encode())
+            for *model, inputs, predictions in connection.execute(query)
+        ]
 
 
 def read_batch_ids(connection: Connection, answer_ids: Sequence[int]) -> dict[int, tuple[int, list[str | None]]]:

@@ -55,6 +55,7 @@ class JournalEntry(NamedTuple):
         at: time of the response, microseconds since 1970, UTC.
         caller: name of the API key; empty without keys.
         form: `json` or `csv`.
+        key: digest of caller, target and `Idempotency-Key`, under which nothing is recorded twice; None without one.
     """
 
     at: int
@@ -63,6 +64,7 @@ class JournalEntry(NamedTuple):
     form: str
     pin: AnsweringModel
     part: RequestPart
+    key: str | None = None
 
 
 def split_request(

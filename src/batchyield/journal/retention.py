@@ -9,7 +9,7 @@ from sqlalchemy import Column, Table, delete, func, select
 
 from batchyield.journal.database import Database
 from batchyield.journal.queries import read_batch_ids, select_answers, split_ids
-from batchyield.journal.tables import answer, asked, bias_state, correction, outcome
+from batchyield.journal.tables import answer, asked, bias_state, correction, idempotency, outcome
 
 STEP_ROWS = 500
 PAUSE_SECONDS = 0.05
@@ -74,6 +74,7 @@ def _delete_answers(database: Database, before_us: int) -> int:
         ids = [id_ for _, ids in read_batch_ids(connection, answer_ids).values() for id_ in ids if id_ is not None]
         for some in split_ids(ids):
             connection.execute(delete(asked).where(asked.c.batch.in_(some), asked.c.answer.in_(answer_ids)))
+        connection.execute(delete(idempotency).where(idempotency.c.answer.in_(answer_ids)))
         connection.execute(delete(answer).where(answer.c.id.in_(answer_ids)))
     return sum(key.batches for key in oldest)
 

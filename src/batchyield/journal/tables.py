@@ -52,6 +52,16 @@ asked = sa.Table(
 )
 """Predictions of a batch, for batches with an id."""
 
+idempotency = sa.Table(
+    "idempotency",
+    metadata,
+    sa.Column("answer", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("key", sa.Text, nullable=False),  # digest of the caller, the request's target and its Idempotency-Key
+    sa.Column("first", sa.Integer, nullable=False),  # as in the answer
+    sa.UniqueConstraint("key", "first", name="idempotency_once"),
+)
+"""Answers of requests that carried an `Idempotency-Key`; a table of its own, so that no other request pays for it."""
+
 outcome = sa.Table(
     "outcome",
     metadata,
