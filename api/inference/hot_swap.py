@@ -166,7 +166,7 @@ class ModelHotSwapper:
             model = open_deployment(deployment, self._store.path(deployment))
         self._service.set_model(model)
         self._service.metrics.models.changes.labels(SERVING, "taken").inc()
-        logger.warning("model %s serves in place of %s", model.deployment, current)
+        logger.info("model %s serves in place of %s", model.deployment, current)
 
     def _set_shadow(self, deployment: Deployment | None) -> None:
         shadow = self._service.shadow
@@ -176,7 +176,7 @@ class ModelHotSwapper:
             model = open_deployment(deployment, self._store.path(deployment))
             shadow.set_candidate(ShadowCandidate(deployment, model.artifact.predictor))
             self._service.metrics.models.changes.labels(SHADOW, "taken").inc()
-            logger.warning("model %s runs in the shadow", deployment)
+            logger.info("model %s runs in the shadow", deployment)
 
     def _refuse(self, role: str, deployment: Deployment | None, error: Exception) -> None:
         reason = str(error) if isinstance(error, BatchyieldError) else f"{type(error).__name__}: {error}"

@@ -117,7 +117,7 @@ class Keyring:
             await asyncio.sleep(REFRESH_SECONDS)
             try:
                 if await asyncio.to_thread(self.refresh):
-                    logger.warning("the API keys were read again: %d", len(self._keys))
+                    logger.info("the API keys were read again: %d", len(self._keys))
                     reads.labels("used").inc()
             except BatchyieldError as error:
                 reason = " ".join(str(error).split())

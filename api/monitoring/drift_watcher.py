@@ -31,6 +31,9 @@ SNAPSHOT_FILE, LOCK_FILE = "watch.json", "watch.lock"
 STALE_PASSES = 3
 """Passes without success after which a request for the findings makes a check of its own."""
 
+FLUSH_SECONDS = 1.0
+"""Pause in which a worker without checks counts its predictions, so that `/metrics` of any worker has them."""
+
 READ_ERRORS = (DatabaseUnavailableError, SQLAlchemyError)
 """Raised by a check if the journal cannot be read."""
 
@@ -64,9 +67,8 @@ class DriftWatcher:
 
     def start(self) -> None:
         """Start the thread."""
-        if self._settings.watch_seconds:
-            self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
-            self._thread.start()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
         """Stop the thread after the running check, which is no longer throttled."""
@@ -112,7 +114,7 @@ class DriftWatcher:
                 self._service.metrics.predictions.flush()
                 if self.enabled and self._service.ready and _is_leader(lock):
                     self._pass()
-                if self._stopping.wait(self._settings.watch_seconds):
+                if self._stopping.wait(self._settings.watch_seconds or FLUSH_SECONDS):
                     return
 
     def _pass(self) -> None:

@@ -222,6 +222,7 @@ def open_log(settings: Settings) -> ServiceLog:
     for handler in [handler for handler in root.handlers if isinstance(handler, _Records)]:
         root.removeHandler(handler)
     root.addHandler(_Records(log))
+    logging.getLogger("batchyield").setLevel(logging.INFO)  # of libraries, warnings only
     logging.captureWarnings(True)
     atexit.register(log.close)
     return log
@@ -231,7 +232,7 @@ class _Records(logging.Handler):
     """Handler that passes records of the standard library's `logging` to the same log."""
 
     def __init__(self, log: ServiceLog) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__()
         self._logger = log.logger
 
     def emit(self, record: logging.LogRecord) -> None:

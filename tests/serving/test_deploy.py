@@ -101,6 +101,9 @@ def test_rollback_over_http(checkout, tmp_path):
         assert (reply.status_code, reply.json()["model"]["md5"]) == (200, before)
     trail = [json.loads(line) for line in (checkout / ".serving/audit.jsonl").read_text().splitlines()]
     assert [(line["action"], line.get("key")) for line in trail] == [("deploy", None), ("rollback", "panel")]
+    log = [json.loads(line) for line in running.output.splitlines()]
+    swaps = [line["level"] for line in log if "serves in place of" in line.get("message", "")]
+    assert swaps == ["info", "info"], "what an administrator asked for is no warning"
 
 
 def test_deploy_without_a_way_back(checkout, capfd):
