@@ -4,7 +4,7 @@ A reading has drifted if the window has enough batches, chance does not explain 
 at once, and the difference is large enough to matter.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated
 
@@ -121,11 +121,15 @@ def compute_window_drift(
         measured.append(_measure_reading(reference, name, len(batches), blank, values[:, INDEX[feature]]))
         pause()
     profile = reference.prediction
-    # Each reading is tested three times (Bonferroni), and all readings with the predictions together (Holm).
-    p_values = [min(1.0, 3 * min(tests)) for _, tests in measured]
-    *adjusted, prediction_p = drift_tests.holm_bonferroni([*p_values, _distribution_p_value(profile, yields)])
+    predicted_p = _distribution_p_value(profile, yields)
+    *adjusted, prediction_p = _adjust(*(tests.values() for _, tests in measured), [predicted_p])
+    # The difference that matters must itself be significant: one of blanks does not vouch for one of values.
+    *decisive, _ = _adjust(*(_tests_that_matter(*one) for one in measured), [predicted_p])
     enough = len(batches) >= MIN_WINDOW_BATCHES
-    readings = tuple(_judge(reading, p, enough, level) for (reading, _), p in zip(measured, adjusted, strict=True))
+    readings = tuple(
+        msgspec.structs.replace(reading, p=round(p, 12), verdict=_verdict(decides < level, enough))
+        for (reading, _), p, decides in zip(measured, adjusted, decisive, strict=True)
+    )
     drifted = sorted((r for r in readings if r.verdict is DriftVerdict.DRIFTED), key=lambda r: (r.p, -(r.psi or 0.0)))
     names = tuple(r.reading for r in drifted)
     psi, ks = _distances(profile, yields)
@@ -140,8 +144,8 @@ def compute_window_drift(
 
 def _measure_reading(
     reference: Reference, name: str, n: int, blank: int, column: NDArray[np.floating]
-) -> tuple[ReadingDrift, tuple[float, float, float]]:
-    """Return a reading without its verdict, and the p values of its tests: values, blanks, new values."""
+) -> tuple[ReadingDrift, dict[str, float]]:
+    """Return a reading without its verdict, and the p values of its tests: `values`, `blanks` and `new` values."""
     profile, blank_trained = reference.features[FEATURE_OF_READING[name]], reference.blank.get(name, 0.0)
     present = column[~np.isnan(column)]
     found = len(present)
@@ -150,11 +154,11 @@ def _measure_reading(
     else:
         is_new = (present < profile.quantiles[0]) | (present > profile.quantiles[-1])
     new = int(is_new.sum())
-    tests = (
-        _distribution_p_value(profile, present),
-        drift_tests.fisher_exact_p_value(blank, n, blank_trained, reference.rows) if n else 1.0,
-        drift_tests.fisher_exact_p_value(new, found, profile.novelty, max(1, profile.count)) if found else 1.0,
-    )
+    tests = {
+        "values": _distribution_p_value(profile, present),
+        "blanks": drift_tests.fisher_exact_p_value(blank, n, blank_trained, reference.rows) if n else 1.0,
+        "new": drift_tests.fisher_exact_p_value(new, found, profile.novelty, max(1, profile.count)) if found else 1.0,
+    }
     moved = None
     if found and profile.mean is not None and profile.sd:
         moved = round((float(present.mean()) - profile.mean) / profile.sd, MONITORING_DECIMALS)
@@ -163,13 +167,24 @@ def _measure_reading(
     return ReadingDrift(name, FEATURE_OF_READING[name], DriftVerdict.STEADY, 1.0, *figures), tests
 
 
-def _judge(reading: ReadingDrift, p: float, enough: bool, level: float) -> ReadingDrift:
-    matters = (
-        (reading.psi or 0.0) >= MIN_PSI
-        or abs(reading.blank - reading.blank_trained) >= MIN_BLANK_CHANGE
-        or reading.new >= MIN_NEW_SHARE
-    )
-    return msgspec.structs.replace(reading, p=round(p, 12), verdict=_verdict(p < level and matters, enough))
+def _tests_that_matter(reading: ReadingDrift, tests: Mapping[str, float]) -> list[float]:
+    """Return the p values of the differences that are large enough to matter."""
+    matters = {
+        "values": (reading.psi or 0.0) >= MIN_PSI,
+        "blanks": abs(reading.blank - reading.blank_trained) >= MIN_BLANK_CHANGE,
+        "new": reading.new >= MIN_NEW_SHARE,
+    }
+    return [p for name, p in tests.items() if matters[name]]
+
+
+def _adjust(*tests: Collection[float]) -> list[float]:
+    """Return one p value for each reading, of its three tests, and for the predictions, adjusted for all of them.
+
+    The tests of a reading are taken together by Bonferroni, all readings with the predictions by Holm.
+    """
+    *readings, (predictions,) = tests
+    smallest = [min(1.0, 3 * min(p_values, default=1.0)) for p_values in readings]
+    return drift_tests.holm_bonferroni([*smallest, predictions])
 
 
 def _verdict(drifted: bool, enough: bool) -> DriftVerdict:
