@@ -3,6 +3,7 @@
 import argparse
 import importlib.util
 import os
+import signal
 import sys
 from typing import NoReturn
 
@@ -11,6 +12,9 @@ from batchyield.errors import BatchyieldError
 
 def main(arguments: list[str] | None = None) -> int:
     """Serve until a signal ends it; return the exit code: 0 after a shutdown, 2 if the service could not start."""
+    # For a container's first process the kernel ignores a signal without a handler, so that a stop during the start
+    # would end with SIGKILL. uvicorn replaces this one, shuts down, and raises the signal again.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     options = _options(arguments)
     if options.model or options.environment or options.version:
         _serve_release(options)

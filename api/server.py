@@ -130,7 +130,6 @@ def _serve(listener: socket.socket, settings: Settings, workers: int, log: Servi
         app = create_app(settings, model, log)
         freeze_garbage_collector()
         _listen(listener, model, log)
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # uvicorn shuts down first, then raises the signal again
         uvicorn.Server(_config(app, settings)).run(sockets=[listener])
         return
     _listen(listener, model, log)

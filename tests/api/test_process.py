@@ -10,7 +10,17 @@ import time
 from pathlib import Path
 
 import pytest
-from support.service import ROOT, Running, environment, linear_onnx, make_checkout, pin, refused, workers_of
+from support.service import (
+    ROOT,
+    START_SECONDS,
+    Running,
+    environment,
+    linear_onnx,
+    make_checkout,
+    pin,
+    refused,
+    workers_of,
+)
 
 from api.openapi.examples import BATCH, INPUTS, sheet
 from batchyield.versioning.storage.embedded_s3 import free_port
@@ -55,6 +65,20 @@ def test_invalid_option(checkout, options):
     code, errors = refused(checkout, *options)
     assert code == 2
     assert "usage: python -m api" in errors
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_stop_during_start(checkout, tmp_path, workers):
+    """SIGTERM before the service is up ends it with 0; the kernel would ignore it for a container's first process."""
+    url = tmp_path / "url"
+    os.mkfifo(url)
+    settings = {"BATCHYIELD_JOURNAL_URL_FILE": str(url)}
+    command = [sys.executable, "-m", "api", "--port", "0", "--workers", workers]
+    with subprocess.Popen(command, cwd=ROOT, env=environment(checkout, **settings), stderr=subprocess.PIPE) as process:
+        with url.open("w"):  # opens when the service reads it, which is before it listens
+            process.terminate()
+            assert process.wait(START_SECONDS) == 0
+        assert process.stderr.read() == b""
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
