@@ -2,9 +2,9 @@
 
 import os
 import re
+import shlex
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,16 +16,18 @@ from support.deployments import A, B, set_desired_model, store_model, wait_appli
 from support.journal_database import database
 from support.monitored_plant import coming, make_plant, raised
 from support.prometheus_server import MONITORING, RULES, Alertmanager, Exporter, Prometheus, hastened, needs, until
+from support.runbooks import RUNBOOKS, commands
 from support.service import ROOT, Running, workers_of
 from support.watched_station import Callers, Station
 
-RUNBOOKS = ROOT / "docs" / "runbooks.md"
 CASES = sorted((MONITORING / "prometheus" / "tests").glob("*.yml"))
+ALERTS = ROOT / "docs" / "alerts.md"
+REPOSITORY = "https://git.plant.example/yield"
 ROUTES = MONITORING / "alertmanager" / "alertmanager.yml"
 
 
-def checked(*command):
-    done = subprocess.run(command, capture_output=True, text=True)
+def checked(*command, **environment):
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -118,14 +120,6 @@ def test_secrets():
             assert "api_url" not in one
 
 
-def test_runbook_commands():
-    """The commands in the runbooks exist."""
-    pages = RUNBOOKS.read_text() + (ROOT / "docs" / "alerts.md").read_text()
-    named = set(re.findall(r"`batchyield ([a-z-]+)", pages))
-    output = checked(sys.executable, "-m", "batchyield.cli", "--help")
-    assert named <= set(re.findall(r"[a-z0-9-]+", output))
-
-
 def test_missing_programs(monkeypatch):
     """Tests without their programs are skipped, and fail in CI."""
     monkeypatch.delenv("CI", raising=False)
@@ -173,7 +167,7 @@ def drifted(prometheus, alertmanager, station, callers):
     messages = until(
         lambda: station.messages("model", "ReadingDrifted", "reading B14 has drifted"), lambda: station.posted
     )
-    assert "docs/runbooks.md#readingdrifted" in messages[0]
+    assert f"What to do: {REPOSITORY}/docs/runbooks.md#readingdrifted" in messages[0]
     assert "standard deviations" in messages[0]
     until(
         lambda: station.messages("model", "PredictionMeanShifted", "predictions have moved by 3."),
@@ -189,6 +183,10 @@ def drifted(prometheus, alertmanager, station, callers):
     assert kept["CoverageLost"]["annotations"]["runbook_url"] == "docs/runbooks.md#coveragelost"
     prometheus.pass_by(1)
     assert prometheus.fired(since) - {"ReadingBlank"} == DRIFT | ERROR
+    (silence,) = commands("amtool")
+    checked(*shlex.split(silence.replace("http://127.0.0.1:9093", alertmanager.url)))
+    quiet = {one["labels"]["reading"] for one in alertmanager.alerts() if one["status"]["silencedBy"]}
+    assert quiet == {"B14"}
     assert not station.messages("page")
     assert not station.messages("service")
 
@@ -227,14 +225,14 @@ class Watched(NamedTuple):
 
 
 @contextmanager
-def watched(folder, exporter=None, **settings):
-    """A service with two workers; `stop()` ends it, and its monitoring continues."""
+def watched(folder, exporter=None, files=None, **settings):
+    """A service with two workers; `stop()` ends it, and its monitoring continues; `files` are further receivers."""
     root = make_plant(folder / "checkout")
     settings = {"BATCHYIELD_API_KEY": Callers.KEY, "BATCHYIELD_WATCH_SECONDS": "0.5", **settings}
     with ExitStack() as watching, ExitStack() as running:
         station = watching.enter_context(Station())
         hooks = {name: f"http://{station.address}/{name}" for name in ("page", "service", "model")}
-        alertmanager = watching.enter_context(Alertmanager(folder, hooks))
+        alertmanager = watching.enter_context(Alertmanager(folder, hooks | (files or {})))
         service = running.enter_context(Running(root, "--workers", "2", **settings))
         targets = {"batchyield": service.port, "containers": station.port, "alertmanager": alertmanager.port}
         if exporter:
@@ -251,7 +249,9 @@ def test_alerts_of_service(tmp_path):
     journal = tmp_path / "journal" / "journal.sqlite"
     (tmp_path / "there").mkdir()
     lead(journal.parent, tmp_path / "there")
-    with watched(tmp_path, BATCHYIELD_JOURNAL=str(journal)) as seen:
+    (write,) = re.findall(r"^(printf .*)receivers/repository.tmpl$", ALERTS.read_text(), re.MULTILINE)
+    template = checked("sh", "-c", write.rpartition(" > ")[0], URL=REPOSITORY)
+    with watched(tmp_path, files={"repository.tmpl": template}, BATCHYIELD_JOURNAL=str(journal)) as seen:
         steady(seen.prometheus, seen.callers)
         drifted(seen.prometheus, seen.alertmanager, seen.station, seen.callers)
         journal_away(seen.prometheus, seen.station, journal.parent)
@@ -273,7 +273,8 @@ def wrong_models(seen):
     seen.callers.send(coming(150, start=150))
     until(lambda: prometheus.firing() >= {"ModelRefused", "ShadowDisagrees"}, prometheus.firing)
     refused = until(lambda: seen.station.messages("model", "ModelRefused"), lambda: seen.station.posted)
-    assert "docs/runbooks.md#modelrefused" in refused[0]
+    assert "What to do: docs/runbooks.md#modelrefused" in refused[0]
+    assert "title_link" not in refused[0]
     assert "the model for serving was refused" in refused[0]
     differs = until(lambda: seen.station.messages("model", "ShadowDisagrees"), lambda: seen.station.posted)
     assert other.md5 in differs[0]

@@ -20,6 +20,7 @@ import httpx
 import pytest
 from support.deployments import A, B
 from support.docker_engine import HERE, Callers, Stack, engine, until, why_not
+from support.runbooks import commands
 from support.service import NO_TLS, ROOT
 
 from api.openapi.examples import BATCH
@@ -232,6 +233,16 @@ def chaos(stack, steps, acknowledged):
             kill_worker(stack)
             until(lambda before=before: loaded(stack) > before)
         until(lambda: "ServiceRestarting" in firing(stack))
+    with steps.step("commands of Compose in the runbooks") as facts:
+        # cAdvisor and Filebeat are not there
+        found = [code for code in commands("docker compose") if not re.search("cadvisor|filebeat", code)]
+        facts["commands"] = len(found)
+        for code in found:
+            stack.run("bash", "-o", "pipefail", "-c", code.replace("NAME", "prometheus"))
+        (inspect,) = commands("docker inspect")
+        name = stack.compose("ps", "--quiet", "api")
+        assert stack.run("bash", "-c", inspect.replace("NAME", name)) in ("true", "false")
+        until(lambda: targets(stack, 4))
 
 
 def migration(stack, name, statement):
@@ -355,6 +366,7 @@ def tools(stack, steps, first):
         run("model", "compare", first, "HEAD")
         run("model", "replay", "--since", "1d", "--limit", "50", "--model", first)
         assert run("drift", "report", "--since", "1d", "--out", "-").startswith("<!")
+        assert "predictions" in run("journal", "status")
         assert stack.run("git", "status", "--porcelain", "--", "src/batchyield/cli", ".dvc") == ""
 
 

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import pytest
 import yaml
+from support import runbooks
 from support.monitored_plant import coming, make_plant
 from support.prometheus_server import MONITORING, RULES, Alertmanager, Exporter, Prometheus, needs, until
 from support.service import Running
@@ -104,12 +105,13 @@ def known(prometheus):
 
 @pytest.mark.slow
 def test_queries(watched):
-    """Queries of dashboards and rules use existing metrics and return data."""
+    """Queries of dashboards, rules and runbooks use existing metrics, and those of dashboards return data."""
     shown = [expr for file in BOARDS for expr in queries(file)]
     exist = known(watched)
-    for expr in shown + [rule["expr"] for rule in rules()]:
-        assert metrics(expr), expr
+    for expr in shown + [rule["expr"] for rule in rules()] + runbooks.queries():
+        assert metrics(expr) or "__name__" in expr, expr
         assert metrics(expr) <= exist, (expr, metrics(expr) - exist)
+        watched.query(expr)
     series = set(watched.client.get("/api/v1/label/__name__/values").json()["data"]) - {"ALERTS"}
     for expr in shown:
         samples = watched.query(expr)
