@@ -32,7 +32,7 @@ REQUIRED_SCOPES = {
     "/v1/predictions": _PREDICT,
     "/v1/predictions/csv": _PREDICT,
     "/v1/outcomes": (api_keys.PREDICT, api_keys.OUTCOMES),
-    "/v1/outcomes/{id:str}": (api_keys.PREDICT, api_keys.OUTCOMES),
+    "/v1/outcomes/{id:path}": (api_keys.PREDICT, api_keys.OUTCOMES),
     "/v1/model": _READ,
     "/v1/monitoring": _READ,
     "/v1/readings": api_keys.SCOPES,
@@ -159,7 +159,7 @@ class AccessControl:
             raise RequestError(UNAUTHORIZED, detail, headers={"www-authenticate": "Bearer"})
         state["caller"] = key.name
         if path.startswith(OUTCOME_PREFIX):
-            path = "/v1/outcomes/{id:str}"
+            path = "/v1/outcomes/{id:path}"
         scopes = REQUIRED_SCOPES.get(path) or REQUIRED_SCOPES.get(path.rstrip("/"), (api_keys.ADMIN,))
         if method in SAFE_METHODS:
             scopes = READ_SCOPES.get(path.rstrip("/"), scopes)

@@ -3,9 +3,11 @@
 import asyncio
 from collections import Counter
 from typing import Annotated
+from urllib.parse import unquote
 
 import msgspec
-from litestar import delete
+from litestar import Request, delete
+from litestar.datastructures import State
 from litestar.handlers import ASGIRouteHandler, HTTPRouteHandler, asgi
 from litestar.params import PathParameter
 from litestar.types import HTTPScope, Receive, Send
@@ -41,6 +43,8 @@ from batchyield.serving.outcomes import (
     is_unusual,
     summarize_outcomes,
 )
+
+WITHDRAWALS = "/v1/outcomes/"
 
 
 class OutcomeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -83,7 +87,7 @@ def withdrawal_route(service: Service) -> HTTPRouteHandler:
     """Return the route `DELETE /v1/outcomes/{id}`."""
 
     @delete(
-        "/v1/outcomes/{id:str}",
+        f"{WITHDRAWALS}{{id:path}}",
         status_code=200,
         **describe_route(
             *("withdrawOutcome", "Outcomes", "Withdraw an outcome"),
@@ -93,8 +97,13 @@ def withdrawal_route(service: Service) -> HTTPRouteHandler:
             about="the value that was withdrawn",
         ),
     )
-    async def withdraw(id: Annotated[str, PathParameter(description="name of the batch")]) -> OutcomeWithdrawn:  # noqa: A002
-        return OutcomeWithdrawn(id, await asyncio.to_thread(_withdraw, service, id))
+    async def withdraw(
+        request: Request[None, None, State],
+        id: Annotated[str, PathParameter(description="name of the batch, percent-encoded")],  # noqa: A002, ARG001 - described by it
+    ) -> OutcomeWithdrawn:
+        # Not `id`: in it, a slash of the name cannot be told from one of the path.
+        name = unquote(request.scope["raw_path"].decode("latin-1").partition("?")[0].partition(WITHDRAWALS)[2])
+        return OutcomeWithdrawn(name, await asyncio.to_thread(_withdraw, service, name))
 
     return withdraw
 

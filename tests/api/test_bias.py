@@ -4,11 +4,9 @@ import time
 from contextlib import contextmanager
 
 import pytest
-import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import func, update
-from support.monitored_plant import BIAS
-from support.service import REFERENCE, batches, card, client_of, linear_onnx, make_checkout, pin
+from support.service import BIAS, REFERENCE, add_bias, batches, card, client_of, linear_onnx, make_checkout, pin
 
 from batchyield.journal.bias_states import read_state
 from batchyield.journal.database import Database, sqlite_url
@@ -21,17 +19,10 @@ ERROR = 0.02
 """Measured minus predicted yield of every measured batch."""
 
 
-def add_params(root, bias):
-    """Add the params of the bias update to the dvc.lock of a checkout, as the stage `evaluate` has them."""
-    lock = yaml.safe_load((root / "dvc.lock").read_text())
-    lock["stages"]["evaluate"] = {"cmd": "evaluate", "params": {"params.yaml": {"bias": bias}}}
-    (root / "dvc.lock").write_text(yaml.safe_dump(lock))
-
-
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
     root = make_checkout(tmp_path_factory.mktemp("model"))
-    add_params(root, BIAS)
+    add_bias(root)
     return root
 
 
@@ -195,7 +186,7 @@ class TestState:
         model, other = linear_onnx(0.51), make_checkout(tmp_path / "other")
         write_artifact(other / "data/model", model, card(), golden_rows(model, batches(20)), REFERENCE)
         pin(other)
-        add_params(other, BIAS)
+        add_bias(other)
         with service(other, tmp_path) as client:
             (second,) = predict(client, 10)
         assert second["unbiased"] == pytest.approx(0.91, abs=1e-6)

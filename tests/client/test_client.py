@@ -11,6 +11,7 @@ import subprocess
 import sys
 import termios
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -19,7 +20,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.service import ROOT, START_SECONDS, Running, environment, linear_onnx, make_checkout, python_of
+from support.service import ROOT, START_SECONDS, Running, add_bias, environment, linear_onnx, make_checkout, python_of
 from support.service import batches as made
 
 from api.openapi.examples import BATCH, INPUTS, MISTYPED, sheet
@@ -130,6 +131,36 @@ def test_measured_yields_are_told_and_matched_and_may_be_told_again(client):
     assert (kept.matched, kept.unmatched) == (1, 1)
     assert [one.result for one in client.record_outcomes(output).outcomes] == ["unchanged"] * 2
     assert client.record_outcomes([Outcome("measured", 0.92)]).outcomes[0].result == "corrected"
+
+
+def test_a_measured_yield_is_withdrawn_whatever_its_batch_is_called(client):
+    """A slash in a name is a part of it."""
+    name = "2026/11 批?1"
+    client.record_outcomes([{"id": name, "yield": 0.91}])
+    assert client.withdraw_outcome(name).yield_ == 0.91
+    assert client.withdraw_outcome(name).yield_ is None
+
+
+def test_bias_update_is_on_unless_it_is_turned_off(tmp_path):
+    """Answers have the correction and what it comes from; `bias=False` gives the model alone, also of a sheet."""
+    root = make_checkout(tmp_path)
+    add_bias(root)
+    with Running(root) as running, Client(running.url) as client:
+        measured = [{"id": f"sample_{n}", "B14": 400} for n in range(10)]
+        client.predict(measured)
+        client.record_outcomes([{"id": batch["id"], "yield": 0.92} for batch in measured])
+        batch = {"id": "sample_10", "B14": 400}
+        deadline = time.monotonic() + START_SECONDS
+        while not (made := client.predict_one(batch, record=False)).bias:
+            assert time.monotonic() < deadline
+        assert (made.unbiased, made.bias.latest, made.bias.batches) == (0.9, "sample_9", 10)
+        alone = client.predict_one(batch, bias=False)
+        assert (alone.yield_, alone.bias, alone.unbiased) == (0.9, msgspec.UNSET, msgspec.UNSET)
+        assert client.explain([batch], bias=False).predictions[0].yield_ == 0.9
+        lines = sheet([BATCH | batch]).encode()
+        assert client.predict_csv(lines).predictions[0].bias.digest == made.bias.digest
+        assert client.predict_csv(lines, bias=False).predictions[0].yield_ == 0.9
+        assert b"".join(client.score_csv(lines, bias=False)).splitlines()[1].startswith(b"sample_10,0.9,")
 
 
 def test_more_outcomes_than_a_request_may_hold_are_kept_in_order_and_a_wrong_one_is_placed(client):

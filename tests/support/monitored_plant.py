@@ -4,9 +4,7 @@ from functools import cache
 
 import msgspec
 import numpy as np
-import yaml
-from support.batches import composed
-from support.service import batches, card, linear_onnx, make_checkout, pin
+from support.service import BIAS, batches, card, linear_onnx, make_checkout, pin
 
 from batchyield.journal.bias_states import save_state
 from batchyield.journal.insert import open_appender
@@ -27,8 +25,6 @@ from batchyield.serving.reference_profile import build_reference
 MD5 = "a" * 32
 START = 1_795_500_000_000_000  # 24 November 2026
 MINUTES = 60_000_000
-BIAS = yaml.safe_load(composed("bias=ewma"))["bias"]
-"""Parameters of the bias update, as params.yaml and dvc.lock have them."""
 
 
 @cache

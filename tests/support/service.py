@@ -14,6 +14,7 @@ import httpx
 import numpy as np
 import onnx
 import onnxruntime
+import yaml
 from litestar.testing import TestClient
 from onnx import TensorProto, helper, numpy_helper
 
@@ -31,6 +32,8 @@ NAMES = [feature.name for feature in FEATURES]
 WIDTH = len(NAMES)
 REVISION = "1" * 40
 HALF_WIDTH = 0.03125  # exact in float32
+BIAS = {"kind": "ewma", **yaml.safe_load((ROOT / "conf/bias/ewma.yaml").read_text())}
+"""Parameters of the bias update."""
 START_SECONDS = 120  # on a machine that is busy with other tests
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """For a client of http alone: by default httpx reads all certificate authorities for each client, in 24 ms."""
@@ -115,6 +118,13 @@ def make_checkout(root, model=None, **changes):
     write_artifact(root / "data" / "model", model, card(**changes), golden_rows(linear_onnx(), batches(20)), REFERENCE)
     pin(root)
     return root
+
+
+def add_bias(root):
+    """Add the params of the bias update to the dvc.lock of a checkout, as the stage `evaluate` has them."""
+    lock = yaml.safe_load((root / "dvc.lock").read_text())
+    lock["stages"]["evaluate"] = {"cmd": "evaluate", "params": {"params.yaml": {"bias": BIAS}}}
+    (root / "dvc.lock").write_text(yaml.safe_dump(lock))
 
 
 def python_of(part):

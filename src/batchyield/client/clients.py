@@ -72,11 +72,12 @@ class Client:
     explain = _call(Endpoints.explain)
     predict_csv = _call(Endpoints.predict_csv)
     record_outcomes = _call(Endpoints.record_outcomes)
+    withdraw_outcome = _call(Endpoints.withdraw_outcome)
     model = _call(Endpoints.model)
     ready = _call(Endpoints.ready)
 
-    def score_csv(self, source: Source) -> Iterator[bytes]:
-        for flow in self._calls.score_csv(source):
+    def score_csv(self, source: Source, *, bias: bool = True) -> Iterator[bytes]:
+        for flow in self._calls.score_csv(source, bias=bias):
             yield self._run(flow)
 
     score_csv.__doc__ = Endpoints.score_csv.__doc__
@@ -129,11 +130,12 @@ class AsyncClient:
     explain = _async_call(Endpoints.explain)
     predict_csv = _async_call(Endpoints.predict_csv, reads_file=True)
     record_outcomes = _async_call(Endpoints.record_outcomes)
+    withdraw_outcome = _async_call(Endpoints.withdraw_outcome)
     model = _async_call(Endpoints.model)
     ready = _async_call(Endpoints.ready)
 
-    async def score_csv(self, source: Source) -> AsyncIterator[bytes]:
-        flows = self._calls.score_csv(source)
+    async def score_csv(self, source: Source, *, bias: bool = True) -> AsyncIterator[bytes]:
+        flows = self._calls.score_csv(source, bias=bias)
         while (flow := await asyncio.to_thread(next, flows, None)) is not None:  # it reads the file
             yield await self._run(flow)
 

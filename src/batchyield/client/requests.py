@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias, TypeVar
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -22,7 +23,14 @@ from batchyield.serving.chunking import (
     chunk_csv,
     rebase_position,
 )
-from batchyield.serving.outcomes import MAX_OUTCOMES, Outcome, OutcomeKept, OutcomesKept, summarize_outcomes
+from batchyield.serving.outcomes import (
+    MAX_OUTCOMES,
+    Outcome,
+    OutcomeKept,
+    OutcomesKept,
+    OutcomeWithdrawn,
+    summarize_outcomes,
+)
 from batchyield.serving.prediction import Prediction
 from batchyield.serving.responses import CSV_HEADER, ExplainedPredictions, Health, Model, ModelPin, Predictions, Problem
 
@@ -73,26 +81,34 @@ class Endpoints:
         self._build, self._compressed_from = build, compressed_from
         self._attempts = MAX_ATTEMPTS_SAME_MODEL if restart else 1
 
-    def predict(self, inputs: Inputs) -> RequestFlow[Predictions]:
-        """Return a prediction for each batch, in order; any number of batches, sent in chunks of at most 10,000."""
-        return self._predict_chunks(list(chunk_batches(inputs)), "/v1/predictions", JSON, Predictions)
+    def predict(self, inputs: Inputs, *, bias: bool = True, record: bool = True) -> RequestFlow[Predictions]:
+        """Return a prediction for each batch, in order; any number of batches, sent in chunks of at most 10,000.
 
-    def predict_one(self, batch: Batch | Mapping[str, Any]) -> RequestFlow[Prediction]:
-        """Return the prediction of one batch."""
-        return (yield from self.predict([batch])).predictions[0]
+        With `bias`, measured yields of earlier batches correct them; without `record`, they are not journalled.
+        """
+        path = _path("/v1/predictions", bias=bias, record=record)
+        return self._predict_chunks(list(chunk_batches(inputs)), path, JSON, Predictions)
 
-    def explain(self, inputs: Inputs) -> RequestFlow[ExplainedPredictions]:
+    def predict_one(
+        self, batch: Batch | Mapping[str, Any], *, bias: bool = True, record: bool = True
+    ) -> RequestFlow[Prediction]:
+        """Return the prediction of one batch; arguments as of `predict`."""
+        return (yield from self.predict([batch], bias=bias, record=record)).predictions[0]
+
+    def explain(self, inputs: Inputs, *, bias: bool = True) -> RequestFlow[ExplainedPredictions]:
         """Return predictions with their largest Shapley values; about 4 ms per batch."""
-        chunks = list(chunk_batches(inputs, MAX_EXPLAINED_BATCHES))
-        return self._predict_chunks(chunks, "/v1/predictions?explain=true", JSON, ExplainedPredictions)
+        path = _path("/v1/predictions", "explain=true", bias=bias)
+        return self._predict_chunks(
+            list(chunk_batches(inputs, MAX_EXPLAINED_BATCHES)), path, JSON, ExplainedPredictions
+        )
 
-    def predict_csv(self, source: Source) -> RequestFlow[Predictions]:
+    def predict_csv(self, source: Source, *, bias: bool = True) -> RequestFlow[Predictions]:
         """Return the predictions of the plant's CSV (a path, bytes or an open binary file), with warnings."""
         with _open_source(source) as file:
             chunks = list(chunk_csv(file))
-        return self._predict_chunks(chunks, "/v1/predictions/csv", CSV, Predictions)
+        return self._predict_chunks(chunks, _path("/v1/predictions/csv", bias=bias), CSV, Predictions)
 
-    def score_csv(self, source: Source) -> Iterator[RequestFlow[bytes]]:
+    def score_csv(self, source: Source, *, bias: bool = True) -> Iterator[RequestFlow[bytes]]:
         """Yield the CSV `id,yield,lower,upper` in parts, one line per batch; the file is read lazily.
 
         Parts yielded before an error are valid; `restart_on_model_change` does not apply.
@@ -100,7 +116,7 @@ class Endpoints:
         first: list[ModelPin] = []
         with _open_source(source) as file:
             for chunk in chunk_csv(file):
-                yield self._score_chunk(chunk, first)
+                yield self._score_chunk(chunk, _path("/v1/predictions/csv", bias=bias), first)
 
     def record_outcomes(self, outcomes: Outcomes) -> RequestFlow[OutcomesKept]:
         """Record measured yields; return for each whether it was new or a correction, and the predictions it matched.
@@ -114,6 +130,11 @@ class Endpoints:
             results += _decode(response, OutcomesKept).outcomes
         return summarize_outcomes(results)
 
+    def withdraw_outcome(self, id: str) -> RequestFlow[OutcomeWithdrawn]:  # noqa: A002
+        """Withdraw the measured yield of a batch, so that later predictions no longer use it; return its value."""
+        request = self._build("DELETE", f"/v1/outcomes/{quote(id, safe='')}")
+        return _decode((yield from self._send(request)), OutcomeWithdrawn)
+
     def model(self) -> RequestFlow[Model]:
         """Return the serving model: its card, and the md5 of each of its files."""
         return _decode((yield from self._send(self._build("GET", "/v1/model"))), Model)
@@ -122,9 +143,9 @@ class Endpoints:
         """Return if the service is ready; raise `UnavailableError` if its model is not loaded yet."""
         return _decode((yield from self._send(self._build("GET", "/health/ready"))), Health)
 
-    def _score_chunk(self, chunk: Chunk, first: list[ModelPin]) -> RequestFlow[bytes]:
+    def _score_chunk(self, chunk: Chunk, path: str, first: list[ModelPin]) -> RequestFlow[bytes]:
         headers = CSV | {"accept": "text/csv"} | _new_key()
-        response = yield from self._post(chunk, "/v1/predictions/csv", headers)
+        response = yield from self._post(chunk, path, headers)
         pin = ModelPin(*(response.headers.get(f"x-model-{name}", "") for name in ("version", "revision", "md5")))
         if not pin.md5 or not response.content.startswith(CSV_HEADER):
             raise ReplyError(str(response.request.url), f"{_media_type(response)} that is not a CSV of predictions")
@@ -176,6 +197,12 @@ class Endpoints:
 def _new_key() -> dict[str, str]:
     """Return the header by which the service recognizes the retries of one request."""
     return {"idempotency-key": f'"{uuid.uuid4()}"'}
+
+
+def _path(path: str, *options: str, bias: bool = True, record: bool = True) -> str:
+    """Return a path with its query."""
+    query = [*options, *(() if bias else ("bias=off",)), *(() if record else ("record=false",))]
+    return f"{path}?{'&'.join(query)}" if query else path
 
 
 def _problem(response: httpx.Response, before: int) -> Problem:
