@@ -182,7 +182,7 @@ def test_counters_without_checks(root):
     """`/metrics` of one worker has the predictions of all, though no drift check is configured."""
     with Running(root, "--workers", "2", BATCHYIELD_WATCH_SECONDS="0") as running, running.client() as client:
         for _ in range(40):  # each on a connection of its own, so that both workers get some
-            assert httpx.post(f"{running.url}/v1/predictions", json={"inputs": [BATCH]}).status_code == 200
+            assert running.post("/v1/predictions", json={"inputs": [BATCH]}).status_code == 200
         deadline = time.monotonic() + START_SECONDS
         while (metrics := series(client.get("/metrics").text))["batchyield_predicted_yield_count",] < 40:
             assert time.monotonic() < deadline, "the predictions of one worker are not counted"

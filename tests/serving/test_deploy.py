@@ -97,7 +97,7 @@ def test_rollback_over_http(checkout, tmp_path):
         until(lambda: live_workers(checkout / ".serving/workers"))
         before = live_workers(checkout / ".serving/workers")[0].serving.md5
         assert main(["deploy", "start", "HEAD~2"]) == 0
-        reply = httpx.post(f"{running.url}/v1/admin/rollback", headers={"authorization": f"Bearer {key}"})
+        reply = running.post("/v1/admin/rollback", headers={"authorization": f"Bearer {key}"})
         assert (reply.status_code, reply.json()["model"]["md5"]) == (200, before)
     trail = [json.loads(line) for line in (checkout / ".serving/audit.jsonl").read_text().splitlines()]
     assert [(line["action"], line.get("key")) for line in trail] == [("deploy", None), ("rollback", "panel")]
