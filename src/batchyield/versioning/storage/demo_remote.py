@@ -1,23 +1,36 @@
 """The demo: from a bare clone to a verified, running service; and the same with another raw file."""
 
 import functools
+import json
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import httpx
+
+from batchyield.client import Client, ClientError, Retry
 from batchyield.errors import ArtifactError, ConfigError, ConflictError
 from batchyield.files import md5_of
+from batchyield.monitoring.report.narrative import points
 from batchyield.plant import load_simulator
-from batchyield.plant.table import SIMULATOR
+from batchyield.plant.batch import Batch
+from batchyield.plant.place import find_place
+from batchyield.plant.table import SIMULATOR, TARGET
+from batchyield.serving.bias import read_params as read_bias_params
 from batchyield.serving.lockfile import read_lock
+from batchyield.serving.prediction import Bias
 from batchyield.versioning import git, hydra_params
 from batchyield.versioning.dvc import dvc
 from batchyield.versioning.lock_diff import LOCK, align_columns, compare_outputs
 from batchyield.versioning.revisions import read_lock_at
 from batchyield.versioning.storage import embedded_s3, raw_data, remotes
 from batchyield.versioning.storage.new_data import check_file
+
+MEASURED_BATCHES, GROUP_BATCHES = 200, 10
+"""Training batches whose yields the demo reports, and how many at a time."""
 
 say = functools.partial(print, flush=True)
 """Print a line of progress."""
@@ -33,18 +46,71 @@ def seed_bucket(server: embedded_s3.Server, root: Path = Path()) -> str:
     return f"put the sample plant's batches at {raw_data.KEY}"
 
 
-def run_service(root: Path, host: str, port: int) -> int:
-    """Run the service in `root` until it ends or Ctrl-C; return its exit code."""
+def run_service(root: Path, host: str, port: int, begin: Callable[[], None] = lambda: None) -> int:
+    """Run the service in `root` until it ends or Ctrl-C, and `begin` beside it; return its exit code."""
     with subprocess.Popen(  # noqa: S603 - our own fixed command
         [sys.executable, "-m", "api", "--host", host, "--port", str(port)],
         cwd=root,
         env=os.environ | {"PYTHONPATH": "src"},
     ) as service:
         try:
+            begin()
             return service.wait()
         except KeyboardInterrupt:
             service.terminate()
             return service.wait()
+
+
+def report_measured(url: str) -> None:
+    """Predict the last training batches by the service at `url` and report their measured yields, as a plant does.
+
+    In groups, in the plant's order, so that the yields of earlier batches correct later predictions; prints the error
+    with and without. Does nothing if the journal has outcomes already, or if there is none.
+    """
+    if read_bias_params(LOCK) is None:
+        return
+    from batchyield.modelling.parquet import read_table, to_batches
+
+    train = read_table(Path("data/split/train.parquet"))
+    measured = [
+        (place.at, batch, actual)
+        for batch, actual in zip(to_batches(train), train["yield"].tolist(), strict=True)
+        if (place := find_place(batch))
+    ]
+    measured = sorted(measured, key=lambda row: row[0])[-MEASURED_BATCHES:]
+    errors: list[tuple[float, float]] = []
+    try:
+        with Client(url, retry=Retry(attempts=30, first_wait=0.1, longest_wait=2.0)) as client:
+            client.ready()
+            if httpx.get(f"{url}/v1/outcomes?limit=1", trust_env=False).json().get("outcomes", [{}]):
+                return
+            digest: str | None = None
+            for first in range(0, len(measured), GROUP_BATCHES):
+                group = measured[first : first + GROUP_BATCHES]
+                made = client.predict([batch for _, batch, _ in group]).predictions
+                errors += [(p.yield_ - y, p.alone().yield_ - y) for p, (_, _, y) in zip(made, group, strict=True)]
+                client.record_outcomes({"id": batch.id, "yield": actual} for _, batch, actual in group)
+                digest = _await_state(client, group[-1][1], digest)
+    except ClientError as error:
+        say(f"measured {TARGET.words} were not reported: {error}")
+        return
+    with_update, alone = (points(sum(map(abs, column)) / len(errors)) for column in zip(*errors, strict=True))
+    forward = [json.loads(Path(f"data/metrics/bias_{name}.json").read_bytes())["mae"] for name in ("delay_3", "off")]
+    say(
+        f"\nmeasured {TARGET.words}: the last {len(errors)} training batches were predicted in turn, and measured\n"
+        f"  mean error {with_update} with bias update, {alone} without; on batches after the training "
+        f"{points(forward[0])} and {points(forward[1])}"
+    )
+
+
+def _await_state(client: Client, batch: Batch, before: str | None) -> str | None:
+    """Return the digest of the state of the bias update once it is another than `before`, or after a while."""
+    for _ in range(100):
+        bias = client.predict_one(batch, record=False).bias
+        if isinstance(bias, Bias) and bias.digest != before:
+            return bias.digest
+        time.sleep(0.1)
+    return before
 
 
 def demo(s3_port: int | None, host: str, port: int, *, serving: bool = True) -> int:
@@ -85,7 +151,8 @@ def demo(s3_port: int | None, host: str, port: int, *, serving: bool = True) -> 
                 "`git diff dvc.lock params.yaml` shows what changed; a changed param or module is the usual reason",
             )
         say(f"  all {len(rows)} outputs are the committed bytes, after {time.monotonic() - begun:.0f} s\n")
-        code = run_service(Path(), host, port) if serving else 0
+        begin = functools.partial(report_measured, f"http://{host}:{port}")
+        code = run_service(Path(), host, port, begin) if serving else 0
     if server:
         say(
             "\nstopped, and the S3 server with it. `make s3-start` starts it alone, which `dvc repro`, `dvc exp run`, "
