@@ -47,6 +47,7 @@ export function batchesPage(main, open) {
           h("button", { type: "button", onclick: () => print() }, t("print")))),
       pairs("figures", [
         [t("predicted"), shownUnit(prediction.yield)], [t("lower"), shown(prediction.lower)], [t("upper"), shown(prediction.upper)],
+        ...(prediction.bias ? [[t("correction"), signed(prediction.bias.value)]] : []),
         [t("measured"), shown(one.measured)],
         ...(one.measured === null ? [] : [[t("error"), signed(prediction.yield - one.measured)]]),
       ]),

@@ -1,7 +1,7 @@
 // Measured values: enter one, upload the laboratory's file, see what was recorded, withdraw one.
 import { announce, fill, h, table } from "./dom.js";
 import * as service from "./service.js";
-import { fileGone, problemCard, recordedSummary } from "./shared.js";
+import { fileGone, problemCard, recordedSummary, sample } from "./shared.js";
 import * as sheets from "./sheets.js";
 import { plain, shown, t, target, targetTitle, targetWord, time } from "./words.js";
 
@@ -22,16 +22,12 @@ export function outcomesPage(main) {
       return fill(message, problemCard(error));
     }
     const lost = made.filter((one) => !one.matched).map((one) => one.id);
-    const flagged = made.filter((one) => one.flag ?? one.warning);
     fill(message, h("div", { class: "card done" },
       h("p", {}, recordedSummary(made)),
-      lost.length > 0 && h("p", {}, t("unmatched", { count: lost.length, names: sample(lost) })),
-      flagged.map((one) => h("p", { class: "flag" }, `${one.id}: ${one.flag ?? one.warning}`))));
+      lost.length > 0 && h("p", {}, t("unmatched", { count: lost.length, names: sample(lost) }))));
     announce(message.textContent);
     await refresh();
   }
-
-  const sample = (some) => `${some.slice(0, 8).join(", ")}${some.length > 8 ? ", …" : ""}`;
 
   /** Ask in which unit the values are; what they look like is chosen beforehand. */
   function askUnit(pairs, bad) {
@@ -47,7 +43,7 @@ export function outcomesPage(main) {
         event.preventDefault();
         const by = scale === 1 ? 1 : Number(new FormData(form).get("unit"));
         form.remove();
-        record(pairs.map((pair) => ({ id: pair.id, yield: pair.value / by })));
+        record(pairs.map(({ id, value, ...rest }) => ({ id, yield: value / by, ...rest })));
       },
     },
     bad.length > 0 && h("p", { class: "flag" }, t("badRows", { count: bad.length, names: sample(bad) })),
@@ -73,8 +69,9 @@ export function outcomesPage(main) {
     const body = Number.isNaN(number(rows[0]?.[1])) ? rows.slice(1) : rows; // with or without a header
     const good = [], bad = [];
     for (const cells of body) {
-      const read = { id: cells[0].trim(), value: number(cells[1]) };
-      if (read.id && !Number.isNaN(read.value)) good.push(read);
+      const at = (cells[2] ?? "").trim() && new Date(cells[2]);
+      const read = { id: cells[0].trim(), value: number(cells[1]), ...(at && { measured_at: at }) };
+      if (read.id && !Number.isNaN(read.value) && !Number.isNaN(+at)) good.push(read);
       else bad.push(cells.join(","));
     }
     if (good.length) askUnit(good, bad);
@@ -85,8 +82,8 @@ export function outcomesPage(main) {
     try {
       const page = await service.listOutcomes({ before, limit: 50 });
       const all = [...rows, ...page.outcomes];
-      fill(list, table(t("outcomesTitle", { target: targetWord() }), [t("batch"), [targetTitle(), "number"], t("reported"), t("by"), [t("predictions"), "number"], ""],
-          all.map((one) => [one.id, [shown(one.yield), "number"], time(one.at), one.caller || "–", [`${one.predictions}`, "number"],
+      fill(list, table(t("outcomesTitle", { target: targetWord() }), [t("batch"), [targetTitle(), "number"], t("measuredAt"), t("reported"), t("by"), [t("predictions"), "number"], ""],
+          all.map((one) => [one.id, [shown(one.yield), "number"], one.measured_at ? time(one.measured_at) : "–", time(one.at), one.caller || "–", [`${one.predictions}`, "number"],
             h("button", { type: "button", "aria-label": `${t("withdraw")} ${one.id}`, async onclick() {
               if (!confirm(t("withdrawSure", { id: one.id }))) return;
               try {

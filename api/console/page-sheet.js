@@ -249,7 +249,7 @@ function resultTable(answer, open) {
     measured.length > 0 && h("p", {}, h("button", { type: "button", async onclick() {
       try {
         const made = await service.recordOutcomes(measured.map((p) => ({ id: p.id, yield: p.measured })));
-        done.textContent = recordedSummary(made.outcomes);
+        fill(done, recordedSummary(made.outcomes));
       } catch (error) { done.textContent = error.message; }
     } }, t("takeMeasured", { count: whole(measured.length) }))),
     done,

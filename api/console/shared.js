@@ -39,8 +39,15 @@ export const warningList = (found) =>
 /** Return the problem of a file that was changed or removed after it was chosen, which browsers no longer read. */
 export const fileGone = (name) => ({ status: 1, title: name, message: t("fileGone", { name }) });
 
-/** Say how many outcomes were recorded, corrected, and known already. */
+/** Return how many outcomes were recorded, corrected, and known already, and which are outside the usual range. */
 export function recordedSummary(outcomes) {
   const count = (result) => outcomes.filter((one) => one.result === result).length;
-  return t("recordedOf", { recorded: count("recorded"), corrected: count("corrected"), unchanged: count("unchanged") });
+  const unusual = outcomes.filter((one) => one.unusual).map((one) => one.id);
+  return [
+    t("recordedOf", { recorded: count("recorded"), corrected: count("corrected"), unchanged: count("unchanged") }),
+    unusual.length > 0 && h("strong", { class: "flag" }, ` ${t("unusualValues", { names: sample(unusual) })}`),
+  ];
 }
+
+/** Return the first of some names. */
+export const sample = (some) => `${some.slice(0, 8).join(", ")}${some.length > 8 ? ", …" : ""}`;

@@ -64,6 +64,7 @@ class OutcomeRow(msgspec.Struct, frozen=True, rename={"yield_": "yield"}):
     caller: Annotated[str, Meta(description="name of the key; empty without keys")]
     predictions: Annotated[int, Meta(description="number of journalled predictions of the batch")]
     corrections: Annotated[int, Meta(description="how often it was corrected")]
+    measured_at: Annotated[str | None, Meta(description="time of the measurement, UTC; null if not reported")]
 
 
 class OutcomePage(msgspec.Struct, frozen=True):
@@ -181,7 +182,13 @@ async def list_outcomes(service: Service, scope: HTTPScope, send: Send) -> None:
     key = (int(fields[0]), fields[1]) if fields else None
     database = service.journal.database
     found = await read_journal(database, lambda: search_outcomes(database, query.id, key, query.limit))
-    rows = [OutcomeRow(o.batch, o.measured, _format_time(o.at), o.caller, o.predictions, o.corrections) for o in found]
+    rows = [
+        OutcomeRow(
+            *(o.batch, o.measured, _format_time(o.at), o.caller, o.predictions, o.corrections),
+            None if o.measured_at is None else _format_time(o.measured_at),
+        )
+        for o in found
+    ]
     last = found[-1] if len(found) == query.limit else None
     await _send(OutcomePage(rows, None if last is None else f"{last.at}~{last.batch}"), scope, send)
 

@@ -220,6 +220,23 @@ def read_gauges(client):
     return {sample.name: sample.value for family in families for sample in family.samples}
 
 
+def test_measured_at(measured):
+    """The time of a measurement is listed; another time of the same yield is a correction."""
+
+    def report(**more):
+        answer = measured.post("/v1/outcomes", json={"outcomes": [{"id": "late", "yield": 0.9, **more}]})
+        return answer.json()["outcomes"][0]["result"]
+
+    def listed():
+        (row,) = measured.get("/v1/outcomes?id=late").json()["outcomes"]
+        return row["measured_at"]
+
+    assert (report(), listed()) == ("recorded", None)
+    assert report(measured_at="2026-11-29T09:00:00+01:00") == "corrected"
+    assert listed() == "2026-11-29T08:00:00.000Z"
+    assert [report(), report(measured_at="2026-11-29T08:00:00Z")] == ["unchanged"] * 2
+
+
 def test_unusual(measured):
     """A mistyped yield is flagged, moves predictions little, and is easily withdrawn."""
     (before,) = predict(measured, 11)

@@ -435,14 +435,18 @@ class TestPages:
         page.wait_for_selector(".done")
         [stored] = [one for one in service.get("/v1/outcomes?id=batch 3").json()["outcomes"] if one["id"] == "batch 3"]
         assert stored["yield"] == pytest.approx(0.915)
-        lab = "id,yield\nbatch 4,0.92\nbatch 5,oops\nnever predicted,0.93\n"
+        lab = "id,yield,measured_at\nbatch 4,0.92,2026-11-29 08:00Z\nbatch 5,oops\nbatch 6,0.92,soon\n"
+        lab += "never predicted,0.09\n"
         page.set_input_files("#lab", {"name": "lab.csv", "mimeType": "text/csv", "buffer": lab.encode()})
         page.wait_for_selector(".notice")
-        assert "batch 5" in page.inner_text(".notice")
+        assert {"batch 5", "batch 6"} <= set(re.findall(r"batch \d", page.inner_text(".notice")))
         page.click(".notice button.primary")
         page.wait_for_selector(".done >> text=never predicted")
         assert "2 recorded" in page.inner_text(".done")
+        assert "correct or withdraw them if they are wrong: never predicted" in page.inner_text(".done")
         assert "batch 4" in page.locator("section table").last.inner_text()
+        [stored] = service.get("/v1/outcomes?id=batch 4").json()["outcomes"]
+        assert stored["measured_at"] == "2026-11-29T08:00:00.000Z"
 
     def test_batches(self, service, open_page):
         """A batch is found by its id and shown as a record; two are compared by what each difference is worth."""

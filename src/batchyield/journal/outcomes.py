@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from msgspec import UnsetType
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, text, update
 
 from batchyield.journal.database import Database
@@ -32,7 +33,8 @@ class OutcomeSource(NamedTuple):
 def record_outcomes(database: Database, outcomes: Sequence[Outcome], source: OutcomeSource) -> list[RecordedOutcome]:
     """Write outcomes in one transaction and return a result for each; of several for one batch, the last counts.
 
-    Recording the same yield again changes nothing. Outcomes of batches that were never predicted are kept too.
+    Recording the same yield again changes nothing, unless it has another time of measurement. Outcomes of batches that
+    were never predicted are kept too.
     """
     ids = [normalize_id(reported.id) for reported in outcomes]
     with database.write_transaction() as connection:
@@ -46,16 +48,15 @@ def record_outcomes(database: Database, outcomes: Sequence[Outcome], source: Out
         results, superseded = [], []
         for id_, reported in zip(ids, outcomes, strict=True):
             row = current.get(id_)
+            measured_at = _microseconds(reported.measured_at)
             if row is None:
                 results.append(RECORDED)
-            elif row["yield"] == reported.yield_:
+            elif row["yield"] == reported.yield_ and measured_at in (None, row["measured_at"]):
                 results.append(UNCHANGED)
                 continue
             else:
                 results.append(CORRECTED)
                 superseded.append(row)
-            measured = reported.measured_at
-            measured_at = round(measured.timestamp() * 1e6) if isinstance(measured, datetime) else None
             row = {"batch": id_, "yield": reported.yield_, **source._asdict(), "measured_at": measured_at}
             current[id_] = row
         if superseded:
@@ -65,6 +66,11 @@ def record_outcomes(database: Database, outcomes: Sequence[Outcome], source: Out
         replace_outcomes(connection, [current[id_] for id_, before in stored.items() if current[id_] is not before])
         matches = _count_matches(connection, ids)
     return [RecordedOutcome(result, *matches.get(id_, (0, ()))) for id_, result in zip(ids, results, strict=True)]
+
+
+def _microseconds(time: datetime | UnsetType | None) -> int | None:
+    """Return a time in microseconds since 1970, UTC; None without one."""
+    return round(time.timestamp() * 1e6) if isinstance(time, datetime) else None
 
 
 def replace_outcomes(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:

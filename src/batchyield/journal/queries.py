@@ -286,6 +286,7 @@ class OutcomeRecord(NamedTuple):
     measured: float
     at: int
     caller: str
+    measured_at: int | None
     predictions: int
     corrections: int
 
@@ -325,7 +326,7 @@ def search_outcomes(
     corrections = (
         select(func.count()).select_from(correction).where(correction.c.batch == outcome.c.batch).scalar_subquery()
     )
-    columns = (outcome.c.batch, outcome.c["yield"], outcome.c.at, outcome.c.caller)
+    columns = (outcome.c.batch, outcome.c["yield"], outcome.c.at, outcome.c.caller, outcome.c.measured_at)
     query = select(*columns, predictions, corrections).order_by(outcome.c.at.desc(), outcome.c.batch.desc())
     if id_prefix:
         query = query.where(_begins(outcome.c.batch, normalize_id(id_prefix)))
