@@ -49,6 +49,9 @@ export async function read(file, encoding) {
   }
 }
 
+/** Optional columns with a batch's place in the plant's order. */
+const ORDER = ["sequence", "started_at"];
+
 /** Return the plant's columns before the target: the batch's name, if the file has one, and the readings. */
 export const inputColumns = (names, target) => [...(target.id_column ? [target.id_column] : []), ...names];
 
@@ -62,7 +65,7 @@ const clean = (name) => name.trim().replace(/^\ufeff/, "");
  * known, each with a suggestion or null) and `absent` (names without a column).
  */
 export function compareColumns(rows, names, target) {
-  const known = [...inputColumns(names, target), target.column];
+  const known = [...inputColumns(names, target), ...ORDER, target.column];
   const first = rows[0].map(clean);
   const exact = new Map(first.map((name, at) => [at, known.includes(name) ? name : null]));
   const lower = new Map(known.map((name) => [name.toLowerCase(), name]));
@@ -84,7 +87,7 @@ export function compareColumns(rows, names, target) {
 export function arrange(rows, matched, names, target, hasHeader = true) {
   const at = new Map([...matched].map(([place, name]) => [name, place]));
   const columns = inputColumns(names, target);
-  if (at.has(target.column)) columns.push(target.column);
+  columns.push(...[...ORDER, target.column].filter((name) => at.has(name)));
   const body = hasHeader ? rows.slice(1) : rows;
   const pick = (row) => columns.map((name) => plainNumber(at.has(name) ? (row[at.get(name)] ?? "") : ""));
   return [columns, ...body.map(pick)];

@@ -162,9 +162,10 @@ async def list_predictions(
     status_code=200,
     **describe_route(
         *("predictSheet", "Predictions", "Predict the plant's CSV", *BODY_KINDS, NOT_READY),
-        description=f"The file as the plant writes it, {ENCODING_CHOICE}, with or without the {TARGET.word} column; as "
-        "the body itself or as the only file of a form. The response is `id,yield,lower,upper`, a line for each batch "
-        "in the file's order; with `Accept: application/json`, that of `/v1/predictions`, warnings included.",
+        description=f"The file as the plant writes it, {ENCODING_CHOICE}, with or without the {TARGET.word} column "
+        "and the columns `sequence` and `started_at`; as the body itself or as the only file of a form. The response "
+        "is `id,yield,lower,upper`, a line for each batch in the file's order; with `Accept: application/json`, that of"
+        " `/v1/predictions`, warnings included.",
         about="the predictions, as `text/csv` unless JSON is preferred",
         headers=("X-Model-Version", "X-Model-Revision", "X-Model-Md5", "X-Cell-Warnings", *COMPRESSION_HEADERS),
     ),

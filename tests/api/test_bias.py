@@ -8,6 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import func, update
 from support.service import BIAS, REFERENCE, add_bias, batches, card, client_of, linear_onnx, make_checkout, pin
 
+from api.openapi.examples import BATCH, sheet
 from batchyield.journal.bias_states import read_state
 from batchyield.journal.database import Database, sqlite_url
 from batchyield.journal.tables import bias_state, correction
@@ -106,6 +107,15 @@ class TestAnswer:
         """`sequence` decides the place of a batch before the number in its id does."""
         assert "bias" not in predict(measured, 10, sequence=0)[0]
         assert predict(measured, 0, sequence=10)[0]["bias"]["latest"] == "s_9"
+
+    def test_sheet(self, measured):
+        """A sheet may have the column `sequence`, too."""
+        head, line = sheet([BATCH | {"id": "s_0"}]).splitlines()
+        for sequence, corrected in (("", False), ("10", True)):
+            body = f"{head},sequence\n{line},{sequence}\n".encode()
+            types = {"content-type": "text/csv", "accept": "application/json"}
+            answer = measured.post("/v1/predictions/csv", content=body, headers=types)
+            assert ("bias" in answer.json()["predictions"][0]) is corrected, answer.text
 
     def test_explained(self, measured):
         """An explanation adds up to the prediction of the model alone."""

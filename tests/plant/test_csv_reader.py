@@ -4,6 +4,7 @@ import csv
 import io
 from codecs import BOM_UTF8
 from collections import Counter
+from datetime import UTC, datetime
 
 import msgspec
 import pytest
@@ -298,3 +299,29 @@ class TestRealFiles:
         missing = {cell for cell, reading in dirty.items() if reading[0] is None}
         # A typed 29 is no hour, and 26:30 typed as one says no more than 223:00 does.
         assert missing - met == {("clock", "1900/1/29 0:00"), ("clock", "1900/1/1 2:30")}
+
+
+class TestOrder:
+    """The optional columns `sequence` and `started_at`."""
+
+    HEADER = (*HEADER, "sequence", "started_at")
+
+    def test_values(self):
+        """They are read where they are not blank."""
+        cells = [["12", ""], ["", "2026-11-29T08:00:00+08:00"], ["", ""]]
+        read = read_sheet(written([[*row(), *order] for order in cells], self.HEADER)).batches
+        assert [batch.sequence for batch in read] == [12.0, msgspec.UNSET, msgspec.UNSET]
+        assert read[1].started_at == datetime(2026, 11, 29, tzinfo=UTC)
+        assert read[2].started_at is msgspec.UNSET
+
+    @pytest.mark.parametrize("cell", ["-1", "x", "nan", "1e9", "true"])
+    def test_bad_sequence(self, cell):
+        """A number that is none, or out of range, is refused with its line and column."""
+        (problem,) = refused(written([[*row(), cell, ""]], self.HEADER))
+        assert problem == f"line 2, column sequence: '{cell}' is not a number from 0 to 1,000,000, or blank"
+
+    @pytest.mark.parametrize("cell", ["2026-11-29T08:00:00", "soon", "45990", "8:00"])
+    def test_bad_time(self, cell):
+        """A time without a zone is refused, and so is the number of a spreadsheet."""
+        (problem,) = refused(written([[*row(), "", cell]], self.HEADER))
+        assert problem.startswith(f"line 2, column started_at: '{cell}' is not a time with its zone")

@@ -2,22 +2,27 @@
 
 Doubtful rows or columns (a row of another length, an open quote, a missing column, a batch without id) refuse the file
 with line and column. A bad reading is missing, with a warning; no row is dropped. Files of other versions are read: a
-reading that they are too old to have is missing, and one that was removed since is ignored.
+reading that they are too old to have is missing, and one that was removed since is ignored. The columns `sequence` and
+`started_at`, which give the order of batches, are optional.
 """
 
 import csv
 import io
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from functools import partial
 from itertools import islice, repeat
 from typing import Any, NoReturn
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from batchyield.errors import InputError, Violation
 from batchyield.plant.batch import (
     ENCODING,
     ID_COLUMN,
+    MAX_READING,
     READING_NAMES,
     READINGS,
     REMOVED,
@@ -34,6 +39,12 @@ ENCODINGS = tuple(dict.fromkeys(("UTF-8", ENCODING)))
 ENCODING_CHOICE = " or ".join(ENCODINGS)
 MAX_VIOLATIONS = 20
 """Violations listed in an error; a file with more is wrong as a whole."""
+
+ORDER_COLUMNS = {
+    "sequence": f"a number from 0 to {MAX_READING:,.0f}",
+    "started_at": "a time with its zone, such as 2026-11-29T08:00:00Z",
+}
+"""Optional columns with a batch's place in the plant's order, and what a cell is."""
 
 Problem = tuple[int, str, str]
 """Line, column or '', and what is wrong."""
@@ -147,7 +158,7 @@ def _problems_of_header(names: list[str], with_yield: bool | None, any_schema: b
     readings = [reading.name for reading in READINGS if reading.since is None and not any_schema]
     ids = (ID_COLUMN,) if ID_COLUMN else ()
     needed = (*ids, *readings, *([YIELD_COLUMN] if with_yield else ()))
-    known = {*ids, YIELD_COLUMN, *READING_NAMES, *REMOVED, *(names if any_schema else ())}
+    known = {*ids, YIELD_COLUMN, *READING_NAMES, *ORDER_COLUMNS, *REMOVED, *(names if any_schema else ())}
     wrong = {
         "missing": [name for name in needed if name not in counts],
         "unknown": [name[:40] or f"number {i} without a name" for i, name in enumerate(names, 1) if name not in known],
@@ -195,6 +206,23 @@ def _problem_of_yield(cell: str) -> str:
     return "" if clean else f"'{cell[:40]}' is not a number: {TARGET.expected}, or blank"
 
 
+def _problem_of_order(name: str, cell: str) -> str:
+    try:
+        _parse_order(name, cell)
+    except msgspec.ValidationError:
+        return f"'{cell[:40]}' is not {ORDER_COLUMNS[name]}, or blank"
+    return ""
+
+
+def _parse_order(name: str, cell: str) -> float | datetime | UnsetType:
+    """Return the value of an order column; UNSET where blank. Raise msgspec.ValidationError if it is no such value."""
+    if not cell.strip():
+        return UNSET
+    is_number = name == "sequence"  # for a time, a number such as a spreadsheet's 45990 would be read as seconds
+    value: float | datetime = getattr(msgspec.convert({name: cell.strip()}, Batch, strict=not is_number), name)
+    return value
+
+
 def _problems(name: str, column: Iterable[str], problem_of: Callable[[str], str], first: int) -> list[Problem]:
     return [(line, name, problem) for line, cell in enumerate(column, first) if (problem := problem_of(cell))]
 
@@ -228,6 +256,7 @@ def read_sheet(data: bytes, with_yield: bool | None = None, any_schema: bool = F
     at = {name: i for i, name in enumerate(names) if name != YIELD_COLUMN or with_yield is not False}
     present = [reading for reading in READINGS if reading.name in at]
     columns = [(at[reading.name], _Column(reading.name, reading.kind == "number")) for reading in present]
+    orders = [name for name in ORDER_COLUMNS if name in at]
     other = (
         *(absent_warning(reading) for reading in READINGS if reading.name not in at),
         *(removed_warning(name) for name in REMOVED if name in at),
@@ -249,9 +278,13 @@ def read_sheet(data: bytes, with_yield: bool | None = None, any_schema: bool = F
             yields = cells[at[YIELD_COLUMN]]
             problems += _problems(YIELD_COLUMN, yields, _problem_of_yield, line)
             sheet.yields.extend(parse_number(cell).value for cell in yields)
+        for name in orders:
+            problems += _problems(name, cells[at[name]], partial(_problem_of_order, name), line)
         if problems:
             continue
         batches = [Batch(id=name) for name in ids]
+        for name in orders:
+            deque(map(setattr, batches, repeat(name), map(partial(_parse_order, name), cells[at[name]])), maxlen=0)
         # By column and without Python code per cell: half the time of one batch after another.
         for i, column in columns:
             deque(map(setattr, batches, repeat(column.name), map(column.__getitem__, cells[i])), maxlen=0)
