@@ -1,10 +1,13 @@
 """The drift report: one file that a process engineer can read, whatever the journal holds."""
 
+import os
 import re
+import shutil
 import sys
 from html.parser import HTMLParser
 
 import pytest
+from playwright.sync_api import sync_playwright
 from support.journal_database import opened
 from support.monitored_plant import MINUTES, START, bias_state, coming, journal, make_plant, raised, tell
 
@@ -13,6 +16,8 @@ from batchyield.journal.migrate import ensure_schema
 from batchyield.monitoring.report import narrative
 from batchyield.plant.batch import READING_NAMES
 from batchyield.review.journal_replay import open_candidate
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +129,20 @@ def test_self_contained_and_reproducible(report):
     assert "src=" not in text
     assert not [part for part in text.split("http")[1:] if not part.startswith("://www.w3.org/")]  # names of SVG's own
     assert report(lambda *_: None)[1] == text
+
+
+@pytest.mark.skipif(CHROMIUM is None and os.environ.get("CI") != "true", reason="Chromium is not installed")
+@pytest.mark.parametrize("width", [1280, 375])
+def test_width(report, tmp_path, width):
+    """The page fits a screen and a phone: its wide tables scroll by themselves."""
+    report(drifted)
+    with sync_playwright() as started:
+        page = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]).new_page(
+            viewport={"width": width, "height": 800}
+        )
+        page.goto((tmp_path / "report.html").as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        assert page.locator("table").count() > 1
 
 
 def test_steady_plant(report, capsys):
