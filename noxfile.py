@@ -120,7 +120,8 @@ def choices(session: nox.Session) -> None:
         with tempfile.TemporaryDirectory() as folder:
             session.run(sys.executable, "-c", COMMIT, folder, *overrides, external=True)
             with session.chdir(folder):
-                given = {"PYTHONPATH": "src", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+                # Not relative: DVC in a test's checkout would import from there what is meant for its stages alone.
+                given = {"PYTHONPATH": f"{folder}/src", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
                 session.run(*python, "pytest", *SUITE, *OF_THE_MODEL, external=True, env=given)
 
 
