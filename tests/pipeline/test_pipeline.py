@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from support.commands import EVALUATED, ROOT, run
 
+from batchyield.client import Client
 from batchyield.files import md5_of
 from batchyield.plant.csv_reader import read_sheet
 from batchyield.plant.simulator import DEFAULT_SEED, simulate
@@ -118,6 +119,12 @@ class TestDemo:
             )
         try:
             wait_until_ready(port)
+            deadline = time.monotonic() + 120
+            while "with bias update" not in (tmp_path / "log").read_text():
+                assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+                time.sleep(0.1)
+            with Client(f"http://127.0.0.1:{port}") as client:
+                assert client.predict_one({"id": "sample_2000"}).bias.batches > 0
             demo.terminate()
             assert demo.wait(60) == 0, "SIGTERM ends it with exit code 0"
         finally:

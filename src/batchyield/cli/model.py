@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from batchyield.scoring.local import Progress
+    from batchyield.serving.artifact import Artifact
+    from batchyield.serving.bias import BiasState
 
 SCHEDULER = "DASK_SCHEDULER_ADDRESS"
 
@@ -78,6 +80,10 @@ def _add_score_options(score: argparse.ArgumentParser) -> None:
     where.add_argument("--workers", type=int, metavar="N", help="predict in N processes of this machine")
     about = f"predict on the Dask workers of tcp://HOST:8786, or tls://… (${SCHEDULER})"
     where.add_argument("--scheduler", metavar="ADDRESS", help=about)
+    about = "with --local, a CSV id,yield[,measured_at] of batches in the files: it corrects predictions of later ones"
+    score.add_argument("--outcomes", type=Path, metavar="CSV", help=about)
+    about = "predictions of the model alone, not corrected by the yields that the service knows"
+    score.add_argument("--alone", action="store_true", help=about)
     score.add_argument("--lock", type=Path, default=Path("dvc.lock"), help="what pins the local model (%(default)s)")
     for name, about in (("ca", "CA of the scheduler"), ("cert", "certificate of this client"), ("key", "its key")):
         score.add_argument(f"--tls-{name}", type=Path, metavar="PEM", help=f"{about} (as Dask is configured)")
@@ -166,6 +172,9 @@ def _score(options: argparse.Namespace) -> None:
 
     if options.json and not options.out:
         raise ConfigError("standard output cannot take both the predictions and --json", "name a file with --out")
+    if options.outcomes and not options.local:
+        remedy = "give --local; a service uses the outcomes that were sent to it"
+        raise ConfigError("--outcomes needs the model in this process", remedy)
     scheduler = options.scheduler or os.environ.get(SCHEDULER, "")
     here = options.local or options.workers is not None or (scheduler and not options.url)
     digest = hashlib.md5(usedforsecurity=False)
@@ -181,6 +190,16 @@ def _score(options: argparse.Namespace) -> None:
         print_result(summary | {"md5": digest.hexdigest()} | computed_by, options, str)
 
 
+def _measure_bias(options: argparse.Namespace, artifact: "Artifact") -> "BiasState":
+    from batchyield.scoring.local import measure_bias, read_outcomes
+    from batchyield.serving.bias import read_params
+
+    params = read_params(options.lock)
+    if params is None:
+        raise ConfigError(f"{options.lock} has no bias update", "choose `bias: ewma` in conf/config.yaml, `dvc repro`")
+    return measure_bias(artifact, params, options.file, read_outcomes(options.outcomes))
+
+
 @contextlib.contextmanager
 def _score_by_service(options: argparse.Namespace) -> Predictions:
     from batchyield.client import Client
@@ -190,7 +209,7 @@ def _score_by_service(options: argparse.Namespace) -> Predictions:
     if len(options.file) > 1:  # between two of them, its model may change
         raise ConfigError("a service scores one file at a time", "run the command for each file, or use --local")
     with open_csv(options.file[0]) as file, Client(options.url) as client:
-        yield (part.removeprefix(CSV_HEADER) for part in client.score_csv(file)), {}
+        yield (part.removeprefix(CSV_HEADER) for part in client.score_csv(file, bias=not options.alone)), {}
 
 
 @contextlib.contextmanager
@@ -203,7 +222,8 @@ def _score_here(options: argparse.Namespace, scheduler: str, progress: "Progress
     chunks = progress.count_chunks(read_chunks(options.file))
     if options.local:
         artifact = open_artifact(folder, pins)
-        lines = (score_chunk(artifact.predictor, chunk) for chunk in chunks)
+        bias = _measure_bias(options, artifact) if options.outcomes else None
+        lines = (score_chunk(artifact.predictor, chunk, bias) for chunk in chunks)
         yield lines, {"model": artifact.md5, "workers": 0}
         return
     from batchyield.scoring.dask import score as scoring

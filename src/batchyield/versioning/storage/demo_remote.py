@@ -8,10 +8,8 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import httpx
-
-from batchyield.client import Client, ClientError, Retry
 from batchyield.errors import ArtifactError, ConfigError, ConflictError
 from batchyield.files import md5_of
 from batchyield.monitoring.report.narrative import points
@@ -28,6 +26,9 @@ from batchyield.versioning.lock_diff import LOCK, align_columns, compare_outputs
 from batchyield.versioning.revisions import read_lock_at
 from batchyield.versioning.storage import embedded_s3, raw_data, remotes
 from batchyield.versioning.storage.new_data import check_file
+
+if TYPE_CHECKING:
+    from batchyield.client import Client
 
 MEASURED_BATCHES, GROUP_BATCHES = 200, 10
 """Training batches whose yields the demo reports, and how many at a time."""
@@ -69,6 +70,9 @@ def report_measured(url: str) -> None:
     """
     if read_bias_params(LOCK) is None:
         return
+    import httpx
+
+    from batchyield.client import Client, ClientError, Retry
     from batchyield.modelling.parquet import read_table, to_batches
 
     train = read_table(Path("data/split/train.parquet"))
@@ -95,15 +99,15 @@ def report_measured(url: str) -> None:
         say(f"measured {TARGET.words} were not reported: {error}")
         return
     with_update, alone = (points(sum(map(abs, column)) / len(errors)) for column in zip(*errors, strict=True))
-    forward = [json.loads(Path(f"data/metrics/bias_{name}.json").read_bytes())["mae"] for name in ("delay_3", "off")]
+    delayed, off = (json.loads(Path(f"data/metrics/bias_{name}.json").read_bytes()) for name in ("delay_3", "off"))
+    forward = f"; on batches after the training {points(delayed['mae'])} and {points(off['mae'])}" if delayed else ""
     say(
-        f"\nmeasured {TARGET.words}: the last {len(errors)} training batches were predicted in turn, and measured\n"
-        f"  mean error {with_update} with bias update, {alone} without; on batches after the training "
-        f"{points(forward[0])} and {points(forward[1])}"
+        f"measured {TARGET.words}: the last {len(errors)} training batches were predicted in turn, and measured\n"
+        f"  mean error {with_update} with bias update, {alone} without{forward}"
     )
 
 
-def _await_state(client: Client, batch: Batch, before: str | None) -> str | None:
+def _await_state(client: "Client", batch: Batch, before: str | None) -> str | None:
     """Return the digest of the state of the bias update once it is another than `before`, or after a while."""
     for _ in range(100):
         bias = client.predict_one(batch, record=False).bias
