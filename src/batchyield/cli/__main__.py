@@ -73,8 +73,9 @@ def _run(arguments: list[str] | None) -> int:
     except OSError as error:
         if error.filename is None:
             raise
-        remedy = "correct the path or its permissions, then run the same command again"
-        print(f"batchyield: {error.filename} cannot be used: {error.strerror}\n  {remedy}", file=sys.stderr)
+        path = error.filename2 or error.filename  # of a copy, the target
+        remedy = "correct the path or its permissions, or make room, then run the same command again"
+        print(f"batchyield: {path} cannot be used: {error.strerror}\n  {remedy}", file=sys.stderr)
         return BatchyieldError.exit_code
     except ModuleNotFoundError as error:
         missing = missing_package(error)
