@@ -181,7 +181,6 @@ pin trace {}
 plant new {} --target x
 review gate --params {}
 review report --base HEAD --out {}
-review report --base HEAD --verification {}
 """
 
 
