@@ -183,7 +183,7 @@ def test_workers(checkout):
 
 def test_metrics_directory(checkout, tmp_path):
     """The metrics directory is made, and emptied at the start, for one worker too."""
-    for workers in "211":
+    for workers in "21":
         with Running(checkout, "--workers", workers, PROMETHEUS_MULTIPROC_DIR=str(tmp_path / "metrics")) as running:
             running.post("/v1/predictions", json=INPUTS)
             assert 'batchyield_predictions_total{format="json"} 2.0' in running.get("/metrics").text

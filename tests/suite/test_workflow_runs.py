@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.commands import ROOT, choose_quick, run
+from support.commands import ROOT, run
 from support.own_bucket import BUCKET, own_s3, point_remotes
 from support.workflow_run import REPOSITORY, ROLE, GitHub
 
@@ -43,12 +43,11 @@ def github(quick, tmp_path_factory):
     author = folder / "author"
     shutil.copytree(quick, author, symlinks=True, ignore=shutil.ignore_patterns("config.local", ".s3", "tmp"))
     run("git", "checkout", "-q", "-B", "main", cwd=author)
-    choose_quick(author)
     makefile = (author / "Makefile").read_text()
     for target in HEAVY:
         makefile = re.sub(rf"(?m)^({target}: .*\n)(\t.*\n)+", rf"\1\t@echo {target}\n", makefile)
     (author / "Makefile").write_text(makefile)
-    commit(author, "quick choices")
+    commit(author, "stand-ins for heavy targets")
     run("git", "clone", "-q", "--bare", str(author), str(folder / "origin.git"), cwd=folder)
     run("git", "remote", "remove", "origin", cwd=author, check=False)
     run("git", "remote", "add", "origin", str(folder / "origin.git"), cwd=author)

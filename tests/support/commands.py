@@ -10,20 +10,15 @@ ROOT = Path(__file__).parents[2]
 MARK = "TESTS_OF"
 """Environment variable that all processes of one pytest run share; watchdog.py finds them by it."""
 
-EVALUATED = ["evaluation=quick", "evaluation.folds=2", "evaluation.repeats=2", "evaluation.bootstrap=50"]
+EVALUATED = [
+    "evaluation=quick",
+    "evaluation.folds=2",
+    "evaluation.repeats=2",
+    "evaluation.bootstrap=50",
+    "intervals.folds=2",
+]
 QUICK = [*EVALUATED, "model=ridge"]
 """What makes a rebuild take seconds."""
-
-
-def choose_quick(root):
-    """Makes QUICK the choices of conf/, which params.yaml must equal for `make repro`."""
-    conf = root / "conf/config.yaml"
-    text = (
-        conf.read_text()
-        .replace("model: line_trees", "model: ridge")
-        .replace("evaluation: default", "evaluation: quick")
-    )
-    conf.write_text(f"{text}\nevaluation:\n  folds: 2\n  repeats: 2\n  bootstrap: 50\n")
 
 
 def make_setup_current(root):

@@ -3,7 +3,7 @@
 import shutil
 
 import pytest
-from support.commands import choose_quick, make_setup_current, run
+from support.commands import make_setup_current, run
 from support.own_bucket import BUCKET, own_s3, point_remotes
 
 from batchyield.versioning.storage import embedded_s3, raw_data
@@ -26,7 +26,6 @@ def team(quick, tmp_path):
     """A rebuilt checkout whose remotes are in the team's bucket, and that server; the bucket has the raw data."""
     root = tmp_path / "checkout"
     shutil.copytree(quick, root, symlinks=True, ignore=shutil.ignore_patterns("config.local", ".s3"))
-    choose_quick(root)
     make_setup_current(root)
     with own_s3(tmp_path / "objects") as server:
         point_remotes(root, server)
