@@ -7,7 +7,6 @@ These calls go through botocore, which refuses a property that the API does not 
 import os
 import warnings
 
-import botocore.session
 import httpx
 import moto.applicationautoscaling.models
 import moto.cloudformation.models
@@ -25,13 +24,14 @@ from moto.server import ThreadedMotoServer
 from support.commands import ROOT, run
 
 from batchyield.files import exclusive_lock
+from batchyield.versioning.storage import embedded_s3
 
 REGION, ACCOUNT = "eu-central-1", "123456789012"
 CERTIFICATE = f"arn:aws:acm:{REGION}:{ACCOUNT}:certificate/0a1b"
 
 
 def api(service):
-    return botocore.session.Session().create_client(service, region_name=REGION)
+    return embedded_s3.new_session().create_client(service, region_name=REGION)
 
 
 def put_secret(properties):

@@ -17,7 +17,7 @@ from dvc.config import Config
 
 from batchyield.errors import ConfigError, StorageError
 from batchyield.versioning.git import SCRATCH_SETTINGS, git
-from batchyield.versioning.storage.embedded_s3 import BUCKET, HOST, KEY, Server, running
+from batchyield.versioning.storage.embedded_s3 import BUCKET, HOST, KEY, Server, new_session, running
 
 SUFFIXES = {"source": "", "storage": "/dvc"}
 REMOTES = tuple(SUFFIXES)
@@ -181,14 +181,13 @@ def s3_client(name: str, root: Path = Path()) -> Remote:
         StorageError: its profile does not exist.
     """
     import botocore.config
-    import botocore.session
 
     options = _read_remotes(root).get(name, {})
     url = urlsplit(options.get("url", ""))
     if url.scheme != "s3":
         problem = f"points at {options['url']}, which is not on S3" if options else "is not in the DVC config"
         raise ConfigError(f"the DVC remote {name} {problem}", f"`dvc remote add --force {name} s3://BUCKET/PREFIX`")
-    session = botocore.session.Session(profile=options.get("profile"))
+    session = new_session(options.get("profile"))
     for option, variable, environment in (
         ("credentialpath", "credentials_file", "AWS_SHARED_CREDENTIALS_FILE"),
         ("configpath", "config_file", "AWS_CONFIG_FILE"),
