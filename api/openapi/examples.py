@@ -48,6 +48,21 @@ PREDICTED: dict[str, Any] = {
         {"id": "sample_2", "yield": _target(1.3), "lower": _target(0.3), "upper": _target(2), "warnings": WARNED},
     ],
 }
+CORRECTED = {
+    "model": PIN,
+    "predictions": [
+        {
+            **CLEAN,
+            "id": "sample_2001",
+            "yield": _target(0.4),
+            "lower": _target(-0.4),
+            "upper": _target(1.2),
+            "bias": {"value": _difference(0.4), "batches": 30, "latest": "sample_1997", "digest": "5" * 32},
+            "unbiased": _target(0),
+        }
+    ],
+}
+"""With a correction by measured yields of earlier batches."""
 SCORED = "".join(
     ",".join(map(str, line)) + "\n"
     for line in (["id", "yield", "lower", "upper"], *(list(one.values())[:4] for one in PREDICTED["predictions"]))
@@ -55,13 +70,16 @@ SCORED = "".join(
 """The responses to `INPUTS`, as JSON and as CSV."""
 
 OUTCOMES = {
-    "outcomes": [{"id": "sample_1", "yield": _target(-0.1)}, {"id": "not_predicted_yet", "yield": _target(-1.2)}]
+    "outcomes": [
+        {"id": "sample_1", "yield": _target(-0.1), "measured_at": "2026-11-25T06:00:00Z"},
+        {"id": "not_predicted_yet", "yield": round(TARGET.typical / 10, 4 - TARGET.order)},
+    ]
 }
 
 OUTCOMES_KEPT = {
     "outcomes": [
         {"id": "sample_1", "result": "recorded", "matched": 1, "models": ["2" * 32]},
-        {"id": "not_predicted_yet", "result": "recorded", "matched": 0, "models": []},
+        {"id": "not_predicted_yet", "result": "recorded", "matched": 0, "models": [], "unusual": True},
     ],
     "matched": 1,
     "unmatched": 1,
@@ -156,12 +174,13 @@ BODIES = {
         }
     },
     "predictSheet": {CSV: {"sheet": _example("two batches", sheet(INPUTS["inputs"]))}},
-    "tellOutcomes": {JSON: {"outcomes": _example("of a predicted batch, and of another", OUTCOMES)}},
+    "tellOutcomes": {JSON: {"outcomes": _example("of a predicted batch, and a mistyped one", OUTCOMES)}},
 }
 REPLIES = {
     "predict": {
         JSON: {
             "predicted": _example("of the two batches", PREDICTED),
+            "corrected": _example("with a correction by outcomes of earlier batches", CORRECTED),
             "explained": _example("with `explain=true`", EXPLAINED),
         }
     },
@@ -169,7 +188,7 @@ REPLIES = {
         JSON: {"predicted": _example("of the two batches", PREDICTED)},
         CSV: {"predicted": _example("of the two batches", SCORED)},
     },
-    "tellOutcomes": {JSON: {"kept": _example("both new", OUTCOMES_KEPT)}},
+    "tellOutcomes": {JSON: {"kept": _example("both new, one to be checked", OUTCOMES_KEPT)}},
     "monitoring": {
         JSON: {"watched": _example("two workers, a model in the shadow, and a reading that has drifted", MONITORED)}
     },
