@@ -200,8 +200,8 @@ def _request_error(error: Exception, scope: Any) -> RequestError:
     return RequestError(INTERNAL, f"the service failed; the operator finds the cause in its log under {request_id}")
 
 
-PARAMETER = re.compile(r"\{[^}]+:str\}")
-"""A parameter in the path of a route."""
+PARAMETER = re.compile(r"\{[^}]+:path\}")
+"""A parameter at the end of the path of a route, which may hold slashes."""
 
 
 def _of_litestar(error: HTTPException, scope: Any) -> RequestError:
@@ -210,7 +210,7 @@ def _of_litestar(error: HTTPException, scope: Any) -> RequestError:
         return RequestError(NOT_FOUND, "nothing is here; GET /schema lists all there is")
     if status == METHOD_NOT_ALLOWED.status:
         path = scope["path"].rstrip("/") or "/"  # as the router does, which takes `/v1/model/` for `/v1/model`
-        routes = [r for r in scope["litestar_app"].routes if re.fullmatch(PARAMETER.sub("[^/]+", r.path), path)]
+        routes = [r for r in scope["litestar_app"].routes if re.fullmatch(PARAMETER.sub(".+", r.path), path)]
         methods = {str(method) for route in routes for method in getattr(route, "methods", ())}
         allowed = ", ".join(sorted(methods | {"HEAD"} if "GET" in methods else methods))
         detail = f"{scope['method']} is not possible here, only {allowed}"

@@ -72,14 +72,14 @@ SCORED = "".join(
 OUTCOMES = {
     "outcomes": [
         {"id": "sample_1", "yield": _target(-0.1), "measured_at": "2026-11-25T06:00:00Z"},
-        {"id": "not_predicted_yet", "yield": round(TARGET.typical / 10, 4 - TARGET.order)},
+        {"id": "not_predicted_yet", "yield": _target(-1.2)},
     ]
 }
 
 OUTCOMES_KEPT = {
     "outcomes": [
         {"id": "sample_1", "result": "recorded", "matched": 1, "models": ["2" * 32]},
-        {"id": "not_predicted_yet", "result": "recorded", "matched": 0, "models": [], "unusual": True},
+        {"id": "not_predicted_yet", "result": "recorded", "matched": 0, "models": []},
     ],
     "matched": 1,
     "unmatched": 1,
@@ -174,7 +174,7 @@ BODIES = {
         }
     },
     "predictSheet": {CSV: {"sheet": _example("two batches", sheet(INPUTS["inputs"]))}},
-    "tellOutcomes": {JSON: {"outcomes": _example("of a predicted batch, and a mistyped one", OUTCOMES)}},
+    "tellOutcomes": {JSON: {"outcomes": _example("of a predicted batch, and of another", OUTCOMES)}},
 }
 REPLIES = {
     "predict": {
@@ -188,7 +188,7 @@ REPLIES = {
         JSON: {"predicted": _example("of the two batches", PREDICTED)},
         CSV: {"predicted": _example("of the two batches", SCORED)},
     },
-    "tellOutcomes": {JSON: {"kept": _example("both new, one to be checked", OUTCOMES_KEPT)}},
+    "tellOutcomes": {JSON: {"kept": _example("both new", OUTCOMES_KEPT)}},
     "monitoring": {
         JSON: {"watched": _example("two workers, a model in the shadow, and a reading that has drifted", MONITORED)}
     },
