@@ -84,6 +84,12 @@ JOURNAL_OFF = ProblemKind(
     "the service keeps no journal, so nothing can be joined",
     "the service keeps no journal; its operator sets BATCHYIELD_JOURNAL",
 )  # fmt: skip
+REPORT_OFF = ProblemKind(
+    "report-off", 409, "There are no reports",
+    "the service is installed without the packages that draw the drift report",
+    "the service is installed without the packages of the drift report; install batchyield[report], or run "
+    "`batchyield drift report` beside the journal",
+)  # fmt: skip
 CONFLICT = ProblemKind(
     "conflict", 409, "The state of the service does not allow it",
     "no model served before, another deployment is running, or a worker refused the model; nothing was changed; or the "
@@ -144,8 +150,9 @@ JOURNAL_AWAY = ProblemKind(
 )  # fmt: skip
 
 KINDS = (
-    MALFORMED, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, METHOD_NOT_ALLOWED, TOO_SLOW, JOURNAL_OFF, CONFLICT, TOO_LARGE,
-    UNSUPPORTED, INVALID, RATE_LIMITED, HEAD_TOO_LARGE, INTERNAL, NOT_READY, BUSY, NOT_JOURNALLED, JOURNAL_AWAY,
+    MALFORMED, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, METHOD_NOT_ALLOWED, TOO_SLOW, JOURNAL_OFF, REPORT_OFF, CONFLICT,
+    TOO_LARGE, UNSUPPORTED, INVALID, RATE_LIMITED, HEAD_TOO_LARGE, INTERNAL, NOT_READY, BUSY, NOT_JOURNALLED,
+    JOURNAL_AWAY,
 )  # fmt: skip
 BODY_KINDS = (MALFORMED, TOO_SLOW, TOO_LARGE, UNSUPPORTED, INVALID, RATE_LIMITED, BUSY, NOT_JOURNALLED)
 """Of routes that read a body."""

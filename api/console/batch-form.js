@@ -22,6 +22,12 @@ export function unlike(reading, value) {
   return null;
 }
 
+/** Return where the training batches lie: most of them, and all. */
+function rangeOf({ low, high, least, most }) {
+  const all = t("trainedRange", { low: plain(least), high: plain(most) });
+  return low === least && high === most ? all : `${t("mostly", { low: plain(low), high: plain(high) })}${all}`;
+}
+
 /**
  * Return a form of a batch: `element`, `batch()`, `fill(batch)` and `warn(warnings)`.
  *
@@ -57,7 +63,7 @@ export function batchForm(changed) {
       const strange = unlike(reading, held[reading.name]);
       if (strange) count += 1;
       input.classList.toggle("strange", Boolean(strange));
-      const range = reading.trained ? t("trainedRange", { low: plain(reading.trained.low), high: plain(reading.trained.high) }) : "";
+      const range = reading.trained ? rangeOf(reading.trained) : "";
       notes.replaceChildren(...(strange ? [h("em", {}, strange)] : [range]));
     }
     return count;

@@ -53,7 +53,7 @@ export function trend(points, label, limits = []) {
   const low = all.reduce((a, b) => Math.min(a, b));
   const high = all.reduce((a, b) => Math.max(a, b));
   const x = (place) => 64 + (place / Math.max(1, points.length - 1)) * (WIDTH - 74);
-  const y = (value) => 205 - ((value - low) / (high - low || 1)) * 195;
+  const y = (value) => 205 - ((value - low) / (high - low || 1)) * 185;
   const path = (pick) => points.map((p, place) => `${x(place).toFixed(1)},${y(pick(p)).toFixed(1)}`);
   const band = points.every((p) => p.lower !== undefined)
     ? svg("polygon", { class: "band", points: [...path((p) => p.lower), ...path((p) => p.upper).reverse()].join(" ") }) : null;
@@ -68,7 +68,7 @@ export function trend(points, label, limits = []) {
       : svg("circle", { class: "measured", cx: x(place), cy: y(p.measured), r: 3 }))),
     limits.map((limit) => [
       svg("line", { class: "limit", x1: 64, x2: WIDTH - 10, y1: y(limit.value), y2: y(limit.value) }),
-      svg("text", { class: "tick end", x: WIDTH - 12, y: Math.max(14, y(limit.value) - 4) }, limit.label),
+      svg("text", { class: "tick end", x: WIDTH - 12, y: y(limit.value) - 6 }, limit.label),
     ]));
 }
 

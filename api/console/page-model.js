@@ -2,7 +2,11 @@
 import { fill, h, pairs, table } from "./dom.js";
 import * as service from "./service.js";
 import { problemCard, showPin } from "./shared.js";
-import { plain, t, time, whole } from "./words.js";
+import { percent, plain, shown, shownUnit, signed, signedUnit, t, target, time, whole } from "./words.js";
+
+const NEWEST = 1000;
+const IN_UNIT = ["mae", "rmse", "width"];
+const KNOWN = ["bias", "coverage", "mae", "r2", "rmse", "score", "width"];
 
 export async function modelPage(main) {
   const page = h("div", { class: "stack" }, h("p", {}, t("busy")));
@@ -18,23 +22,49 @@ export async function modelPage(main) {
         found.shadow && h("p", {}, `${t("shadow")}: `, h("code", {}, `${found.shadow.version} ${found.shadow.md5}`)),
         found.refused.map((one) => h("p", { class: "flag" }, `${t("refused")}: ${one.role} ${one.md5.slice(0, 8)}: ${one.reason}`)),
         h("p", { class: "hint" }, t("rollbackHint"))),
-      h("section", { class: "card" }, h("h2", {}, t("metrics")), list(t("metrics"), Object.entries(card.metrics))),
+      h("section", { class: "card" }, h("h2", {}, t("metrics")), pairs("figures", Object.entries(card.metrics).map(([name, value]) => [metricName(name), metric(name, value)]))),
+      await versionsCard(),
       h("section", { class: "card" }, h("h2", {}, t("artifacts")), list(t("artifacts"), [...Object.entries(found.artifacts), ["raw data", card.data_md5]])),
       h("section", { class: "card" }, h("h2", {}, t("params")), list(t("params"), [...Object.entries(card.params), ...Object.entries(card.versions)])));
     const current = await service.session();
     if (current.scopes.includes("admin")) page.append(await rollbackCard());
-    const journalled = await service.listPredictions({ limit: 1000 });
+    const journalled = await service.listPredictions({ limit: NEWEST });
     const models = new Map();
     for (const one of journalled.predictions) {
       const known = models.get(one.model.md5) ?? { ...one.model, last: one.at, first: one.at, count: 0 };
       models.set(one.model.md5, { ...known, first: one.at, count: known.count + 1 });
     }
-    page.append(h("section", { class: "card" }, h("h2", {}, t("deployed")),
+    page.append(h("section", { class: "card" }, h("h2", {}, t("deployed")), h("p", { class: "hint" }, t("ofNewest", { count: whole(journalled.predictions.length) })),
       table(t("deployed"), [t("version"), "md5", t("since"), t("until"), [t("predictions"), "number"]],
-        [...models.values()].map((m) => [m.version, h("code", {}, m.md5), time(m.first), time(m.last), [whole(m.count), "number"]]))));
+        [...models.values()].map((m) => [m.version, h("code", { title: m.md5 }, m.md5.slice(0, 8)), time(m.first), time(m.last), [whole(m.count), "number"]]))));
   } catch (error) {
     if (page.children.length < 2) fill(page, problemCard(error));
   }
+}
+
+const metricName = (name) => (KNOWN.includes(name) ? t(`metric_${name}`) : name);
+
+/** Return a metric in the plant's unit, a share in per cent, and others as they are. */
+function metric(name, value) {
+  if (IN_UNIT.includes(name)) return shownUnit(value);
+  if (name === "bias") return signedUnit(value);
+  return name === "coverage" || name === "r2" ? percent(value) : plain(value);
+}
+
+async function versionsCard() {
+  const { models } = await service.models();
+  const rows = models.map((one, place) => {
+    const { rmse, mae, coverage } = one.metrics;
+    const older = models.slice(place + 1).find((other) => other.role === "before" && other.metrics.rmse !== undefined);
+    return [t(`role_${one.role}`), one.model.version, h("code", { title: one.model.md5 }, one.model.md5.slice(0, 8)),
+      [one.rows === null ? t("unreadable") : whole(one.rows), "number"], [shown(rmse), "number"],
+      [rmse === undefined || !older ? "–" : signed(rmse - older.metrics.rmse), "number"],
+      [shown(mae), "number"], [coverage === undefined ? "–" : percent(coverage), "number"]];
+  });
+  const unit = target().unit && ` [${target().unit}]`;
+  return h("section", { class: "card" }, h("h2", {}, t("versions")), h("p", { class: "hint" }, t("versionsHint")),
+    table(t("versions"), [t("role"), t("version"), "md5", [t("trainedOn"), "number"], [`${t("metric_rmse")}${unit}`, "number"], [t("against"), "number"],
+      [`${t("metric_mae")}${unit}`, "number"], [t("coverage"), "number"]], rows));
 }
 
 async function rollbackCard() {

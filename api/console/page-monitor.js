@@ -1,11 +1,12 @@
 // Is the model still good: control chart, live error and coverage, drift by reading.
 import { distributions, trend } from "./charts.js";
-import { fill, h, pairs, table } from "./dom.js";
+import { download, fill, h, pairs, table } from "./dom.js";
 import * as service from "./service.js";
 import { featureName, problemCard, showPin } from "./shared.js";
 import { percent, readingOf, shown, shownUnit, signed, t, targetTitle, time, whole } from "./words.js";
 
 const NEWEST = 500;
+const DAY_MS = 86_400_000;
 
 export function monitorPage(main) {
   const page = h("div", { class: "stack" });
@@ -59,22 +60,41 @@ export function monitorPage(main) {
         ...[["mae", t("meanError")], ["mae_alone", `${t("meanError")}: ${t("withoutBias")}`], ["bias", t("bias")]].filter(([name]) => live[name]).map(([name, words]) => [words, value(live[name], name === "bias")]),
         ...(live.coverage ? [[t("coverage"), percent(live.coverage.value ?? live.coverage)]] : [])])
         : h("p", {}, t("noneMeasured"))));
+    parts.push(reportCard());
     if (window?.readings) {
       const rows = [...window.readings].sort((a, b) => (b.psi ?? 0) - (a.psi ?? 0)).map((r) => [
         readingOf(r.reading)?.trained
           ? h("button", { type: "button", class: "link", onclick: () => distribution(r.reading) }, featureName(r.reading)) : featureName(r.reading),
         verdict(r.verdict), [r.psi === null ? "–" : r.psi.toFixed(2), "number"], [percent(r.blank ?? 0), "number"]]);
       parts.push(h("section", { class: "card" }, h("h2", {}, t("drift")), table(t("drift"), [t("reading"), "", ["PSI", "number"], [t("blank"), "number"]], rows),
-        h("p", { class: "hint" }, t("driftReportHint"))));
+));
     }
-    parts.push(h("p", { class: "hint" }, at ? t("checked", { at: time(at) }) : "", ` ${t("workers")}: ${workers.length}${shadow ? `; ${t("shadow")}: ${shadow.model.md5.slice(0, 8)}` : ""}`));
+    parts.push(h("p", { class: "hint" }, at ? `${t("checked", { at: time(at) })}; ` : "", `${t("workers")}: ${workers.length}${shadow ? `; ${t("shadow")}: ${shadow.model.md5.slice(0, 8)}` : ""}`));
     return parts;
+  }
+  function reportCard() {
+    const days = h("select", { id: "report-days" }, ["7", "30", "90", ""].map((n) => h("option", { value: n, selected: n === "30" }, n ? t("lastDays", { days: n }) : t("all"))));
+    const status = h("div", { role: "status" });
+    const button = h("button", { type: "button", async onclick() {
+      button.disabled = true;
+      fill(status, t("busy"));
+      try {
+        const since = days.value && new Date(Date.now() - days.value * DAY_MS).toISOString();
+        download(await service.driftReport({ since }), "drift-report.html", "text/html");
+        status.replaceChildren();
+      } catch (error) {
+        fill(status, problemCard(error));
+      }
+      button.disabled = false;
+    } }, t("driftReport"));
+    return h("section", { class: "card" }, h("h2", {}, t("driftReport")), h("p", { class: "hint" }, t("driftReportHint")),
+      h("div", { class: "row" }, h("label", { for: "report-days" }, t("period")), days, button), status);
   }
   const value = (found, sign) => {
     const number = typeof found === "number" ? found : found.value;
     return sign ? signed(number) : shown(number);
   };
 
-  main.append(h("section", { class: "card row spread" }, h("h1", {}, t("monitorTitle")), h("button", { type: "button", onclick: load }, t("retry"))), page, detail);
+  main.append(h("section", { class: "card row spread" }, h("h1", {}, t("monitorTitle")), h("button", { type: "button", onclick: load }, t("refresh"))), page, detail);
   load();
 }

@@ -12,7 +12,7 @@ export function outcomesPage(main) {
   const list = h("section", { class: "card", "aria-label": t("outcomesTitle", { target: targetWord() }) });
   const id = h("input", { id: "one-id", required: true, maxlength: "128", autocomplete: "off" });
   const value = h("input", { id: "one-value", required: true, inputmode: "decimal", autocomplete: "off" });
-  const file = h("input", { id: "lab", type: "file", accept: ".csv,.txt,text/csv" });
+  const file = h("input", { id: "lab", class: "visually-hidden", type: "file", accept: ".csv,.txt,text/csv" });
 
   async function record(outcomes) {
     const made = [];
@@ -109,7 +109,7 @@ export function outcomesPage(main) {
         } },
         h("h2", {}, t("enterOne")), h("label", { for: "one-id" }, t("batchId")), id, h("label", { for: "one-value" }, t("value")), value,
         h("div", { class: "row" }, h("button", { class: "primary" }, t("save")))),
-        h("div", {}, h("h2", {}, t("upload")), h("label", { for: "lab", class: "hint" }, t("uploadHint")), file))),
+        h("label", { class: "drop", for: "lab" }, h("strong", {}, t("upload")), h("span", { class: "hint" }, t("uploadHint")), file))),
     message, list);
   refresh();
 }

@@ -16,7 +16,7 @@ export function sheetPage(main, open) {
   let last = null; // what to predict again after signing in
   const status = h("span", { class: "status", role: "status" });
   const columns = h("div"), results = h("div");
-  const file = h("input", { id: "file", type: "file", accept: ".csv,.xlsx,text/csv" });
+  const file = h("input", { id: "file", class: "visually-hidden", type: "file", accept: ".csv,.xlsx,text/csv" });
   const pasted = h("textarea", { id: "pasted", rows: "4", spellcheck: "false", placeholder: `${target().id_column ?? ""},${names().slice(0, 2)},…` });
   const drop = h("label", { class: "drop", for: "file" },
     h("span", {}, h("strong", {}, t("choose")), " ", t("drop")),

@@ -48,7 +48,7 @@ export function suggestPage(main, open) {
         h("button", { type: "button", onclick: () => open(batch) }, t("use"))];
       fill(results, h("h2", {}, `${start.id ?? t("noName")}: ${shownUnit(before.yield)}`),
         table(t("suggestTitle"), [t("reading"), t("meaning"), [t("from"), "number"], [t("to"), "number"], [t("gain"), "number"], [t("predicted"), "number"], ""], [
-          ...ranked.map(({ reading, value, p }) => line(reading.name, `${meaningOf(reading)} ${reading.unit}`, plain(start[reading.name]), plain(value), p, { ...start, [reading.name]: value })),
+          ...ranked.map(({ reading, value, p }) => line(reading.name, `${meaningOf(reading)}${reading.unit && ` [${reading.unit}]`}`, plain(start[reading.name]), plain(value), p, { ...start, [reading.name]: value })),
           line("", t("together"), "", "", together, three),
         ]));
     } catch (error) {

@@ -11,7 +11,7 @@ export class Problem extends Error {
 
 let fallbackKey = ""; // where the cookie cannot be set: beyond loopback without TLS
 
-async function answer(path, options) {
+async function answer(path, options = {}) {
   const headers = { ...options.headers, ...(fallbackKey && { "X-API-Key": fallbackKey }) };
   let response;
   try {
@@ -58,7 +58,9 @@ export async function signOut() {
 
 export const readings = () => json("v1/readings");
 export const model = () => json("v1/model");
+export const models = () => json("v1/models");
 export const monitoring = () => json("v1/monitoring");
+export const driftReport = async (options) => (await answer(`v1/monitoring/report${query(options)}`)).blob();
 export const predict = (inputs, options = {}, signal) => post(`v1/predictions${query(options)}`, { inputs }, { signal });
 export const listPredictions = (options) => json(`v1/predictions${query(options)}`);
 export const listOutcomes = (options) => json(`v1/outcomes${query(options)}`);

@@ -2,27 +2,50 @@
 
 import os
 from datetime import UTC, datetime
-from typing import Annotated
+from functools import partial
+from typing import Annotated, Any
 
 import msgspec
-from litestar import get
+from litestar import MediaType, Request, Response, get
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import QueryParameter
 from msgspec import Meta
 
 from api.inference.served_model import pin_of
 from api.inference.service import Service
 from api.monitoring.drift_watcher import READ_ERRORS, DriftWatcher
 from api.openapi.responses import describe_route
-from api.problems import BUSY, JOURNAL_AWAY, NOT_READY, RATE_LIMITED, RequestError
+from api.problems import (
+    BUSY,
+    INVALID,
+    JOURNAL_AWAY,
+    JOURNAL_OFF,
+    NOT_READY,
+    RATE_LIMITED,
+    REPORT_OFF,
+    RequestError,
+)
+from api.routes.records import parse_time, read_journal
+from batchyield.journal.database import Database
 from batchyield.monitoring.arrival_rate import ArrivalRate
 from batchyield.monitoring.bias_findings import BiasFindings
 from batchyield.monitoring.control_chart import ControlChart
 from batchyield.monitoring.drift_window import WindowDrift
 from batchyield.monitoring.live_error import LiveError
+from batchyield.serving.artifact import Artifact
 from batchyield.serving.deployment.prediction_diff import HISTOGRAM_EDGES, RunningDiff
 from batchyield.serving.responses import ModelPin, Refusal
 
 OFF = "the service keeps no journal, so drift and live error are unknown; its operator sets BATCHYIELD_JOURNAL"
+
+REPORT_KINDS = (INVALID, RATE_LIMITED, BUSY, NOT_READY, JOURNAL_OFF, JOURNAL_AWAY, REPORT_OFF)
+REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
+
+_TIME = {"format": "iso-time"}
+SinceTime = Annotated[str, QueryParameter(description="first time, such as 2026-11-29", schema_extra=_TIME)]
+UntilTime = Annotated[str, QueryParameter(description="end of the time, excluded", schema_extra=_TIME)]
+
+AnyRequest = Request[Any, Any, Any]
 
 
 class WorkerModel(msgspec.Struct, frozen=True):
@@ -76,7 +99,7 @@ class Monitoring(msgspec.Struct, frozen=True):
 
 
 def monitoring_routes(service: Service, watcher: DriftWatcher) -> list[HTTPRouteHandler]:
-    """Return the route `GET /v1/monitoring`."""
+    """Return the routes `GET /v1/monitoring` and `GET /v1/monitoring/report`."""
 
     @get(
         "/v1/monitoring",
@@ -103,7 +126,34 @@ def monitoring_routes(service: Service, watcher: DriftWatcher) -> list[HTTPRoute
             findings.bias,
         )
 
-    return [monitoring]
+    @get(
+        "/v1/monitoring/report",
+        media_type=MediaType.HTML,
+        **describe_route(
+            *("driftReport", "Model", "Draw the drift report", *REPORT_KINDS),
+            description="What moved since the training, and whether the model still holds, for a process engineer. The "
+            "newest batches of the time, at most 20,000.",
+            about="one HTML file without scripts, in English",
+        ),
+    )
+    async def report(request: AnyRequest, since: SinceTime = "", until: UntilTime = "") -> Response[str]:
+        times = parse_time("since", since or None), parse_time("until", until or None)
+        database, artifact = service.journal.database, service.model.artifact
+        with service.bulk_slot(request.scope["state"]["request_id"]):
+            draw = partial(_draw_report, database, artifact, *times)
+            page = await read_journal(database, draw, service.run_in_bulk_thread)
+        return Response(page, headers={"content-security-policy": REPORT_POLICY})
+
+    return [monitoring, report]
+
+
+def _draw_report(database: Database, artifact: Artifact, since: int | None, until: int | None) -> str:
+    try:  # the image of the service has neither Altair, which draws the charts, nor Jinja
+        from batchyield.monitoring.report.collect import collect_report
+        from batchyield.monitoring.report.html import render_page
+    except ModuleNotFoundError:
+        raise RequestError(REPORT_OFF, REPORT_OFF.detail) from None
+    return render_page(collect_report(database, artifact, since, until))
 
 
 def _workers(service: Service) -> tuple[WorkerModel, ...]:

@@ -30,6 +30,7 @@ from api.problems import (
 )
 from api.routes.admin import RolledBack, ServedBefore
 from api.routes.idempotency import PATTERN
+from api.routes.operations import KnownModels
 from api.routes.outcomes import OutcomeRequest
 from api.routes.predictions import EXPLAIN
 from api.routes.records import DEFAULT_LIMIT, MAX_LIMIT, OutcomePage, PredictionPage, Readings
@@ -93,7 +94,7 @@ PageLimit = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT, description="size 
 
 TYPES = (
     *(PredictionRequest, Predictions, ExplainedPredictions, OutcomeRequest, OutcomesKept, OutcomeWithdrawn),
-    *(Model, Monitoring, Health, Problem),
+    *(Model, KnownModels, Monitoring, Health, Problem),
     *(PredictionPage, OutcomePage, Readings, Session, SignIn, ServedBefore, RolledBack),
 )
 

@@ -1,7 +1,7 @@
 """What the journal holds, page by page: `GET /v1/predictions` and `GET /v1/outcomes`; and `GET /v1/readings`."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl
@@ -158,7 +158,7 @@ TARGET_ROW = TargetRow(
 async def list_predictions(service: Service, scope: HTTPScope, send: Send) -> None:
     """Send the page of journalled predictions that the query string asks for."""
     query = _parse_query(scope, PredictionQuery)
-    since, until = _parse_time("since", query.since), _parse_time("until", query.until)
+    since, until = parse_time("since", query.since), parse_time("until", query.until)
     fields = _parse_cursor(query.before, 3)
     key = PredictionKey(*map(int, fields)) if fields else None
     database = service.journal.database
@@ -224,8 +224,12 @@ def _describe_reading(r: Reading, profile: Profile | None) -> ReadingRow:
     return ReadingRow(*words, usual, plausible, r.may_be_blank, r.example, r.settable, trained)
 
 
-async def read_journal(database: Database, search: Callable[[], Found]) -> Found:
-    """Return `search()`, run in a thread.
+async def read_journal(
+    database: Database,
+    search: Callable[[], Found],
+    run: Callable[[Callable[[], Found]], Awaitable[Found]] = asyncio.to_thread,
+) -> Found:
+    """Return `search()`, run in a thread by `run`.
 
     Raises:
         RequestError: the database is unavailable.
@@ -237,7 +241,7 @@ async def read_journal(database: Database, search: Callable[[], Found]) -> Found
         return search()
 
     try:
-        return await asyncio.to_thread(read)
+        return await run(read)
     except (DatabaseUnavailableError, DBAPIError):
         raise RequestError(JOURNAL_AWAY, JOURNAL_AWAY.detail, headers={"retry-after": "5"}) from None
 
@@ -256,7 +260,7 @@ def _parse_query(scope: HTTPScope, query: type[Query]) -> Query:
         raise parameter_error(path.rstrip("`") or "names", problem) from None
 
 
-def _parse_time(parameter: str, text: str | None) -> int | None:
+def parse_time(parameter: str, text: str | None) -> int | None:
     """Return an ISO 8601 time, by default in UTC, as microseconds since 1970; None for None."""
     if text is None:
         return None

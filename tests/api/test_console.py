@@ -466,6 +466,20 @@ class TestPages:
         assert "B14" in page.locator("section[aria-labelledby=compare-title] tbody").inner_text()
         check_axe(page, "compare")
 
+    def test_drift_report(self, service, open_page, tmp_path):
+        """The drift report of a period is downloaded as one file, which a browser shows."""
+        page = open_page(service, "monitor")
+        page.wait_for_selector("#report-days")
+        page.select_option("#report-days", "7")
+        with page.expect_request("**/v1/monitoring/report?*") as asked, page.expect_download() as saved:
+            page.click("text=Drift report >> nth=-1")
+        assert re.search(r"since=20\d\d-\d\d-\d\dT", asked.value.url)
+        assert saved.value.suggested_filename == "drift-report.html"
+        saved.value.save_as(tmp_path / "report.html")
+        page.goto(f"file://{tmp_path}/report.html")
+        assert "Drift report" in page.title()
+        assert page.locator("svg").count() > 0
+
     def test_suggest(self, service, open_page):
         """Suggestions stay inside the trained range of settable readings, and say what they are."""
         page = open_page(service, "suggest")
@@ -487,6 +501,56 @@ class TestPages:
         give(page, text(sheet(2)))
         page.wait_for_selector(".refusal")
         assert "cannot be reached" in page.inner_text(".refusal")
+
+    def test_model(self, service, open_page):
+        """Metrics are in the plant's unit; the versions are those that this service knows, which it says."""
+        page = open_page(service, "model")
+        page.wait_for_selector("text=Versions")
+        assert "in service" in page.inner_text("section:has-text('Versions') tbody")
+        assert "batchyield release list" in page.inner_text("main")
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(("language", "width"), [("en", 1280), ("zh", 375)])
+def test_real_plant(real_data, service, open_page, language, width):
+    """The plant's own test file goes through every page without a question, a refusal or a fault."""
+    page = open_page(service, language=language, width=width)
+    page.set_input_files("#file", real_data / "jinnan_round1_testA_20181227.csv")
+    assert len(results(page)) == 100
+    assert "150" in page.inner_text(".figures")
+    assert page.locator("table.predictions .cells li").count() > 10, "the plant's typing errors are listed"
+    check_axe(page, "sheet")
+    with page.expect_download() as saved:
+        page.click("section[aria-labelledby=results-title] .spread button >> nth=0")
+    downloaded = csv.DictReader(io.StringIO(saved.value.path().read_bytes().decode("utf-8-sig")))
+    ids = [row["id"] for row in downloaded]
+    assert len(ids) == 150
+    page.click("table.predictions tbody button >> nth=0")
+    page.wait_for_selector("#result-title")
+    assert page.input_value("#batch-id") == ids[0]
+    page.locator("section.sticky button").first.click()
+    page.wait_for_selector(".effects")
+    page.goto(f"{service.url}/#batches")
+    page.fill("#find-id", ids[-1])
+    page.click("form button.primary")
+    page.click("tbody button.link >> nth=0")
+    page.wait_for_selector("#record-title")
+    check_axe(page, "record")
+    page.goto(f"{service.url}/#outcomes")
+    page.fill("#one-id", ids[-1])
+    page.fill("#one-value", "0.92")
+    page.click("form button.primary")
+    page.click(".notice button.primary")
+    expect(page.locator(".done")).to_be_visible()
+    page.goto(f"{service.url}/#suggest")
+    page.fill("#suggest-id", ids[0])
+    page.click("form button.primary")
+    page.wait_for_selector("section[aria-live] :is(tbody tr, p)")
+    for name, there in (("monitor", "tbody tr"), ("model", ".stack .card + .card")):
+        page.goto(f"{service.url}/#{name}")
+        page.wait_for_selector(there)
+        check_axe(page, name)
+    assert page.locator(".refusal").count() == 0
 
 
 def test_size():

@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -56,6 +57,33 @@ def looked_at(client, batches):
             return metrics
         time.sleep(0.02)
     raise AssertionError(f"the watch has not seen {batches} batches")
+
+
+class TestDriftReport:
+    """`GET /v1/monitoring/report`."""
+
+    def test_page(self, root):
+        """The page is the drift report of the period, without scripts, and says so if it holds no batches."""
+        with client_of(root, watch_seconds=0) as client:
+            assert "This model answered no batch" in client.get("/v1/monitoring/report").text
+            ask(client, coming(150))
+            ask(client, coming(350, 150, B14=raised(-40), B8=None))
+            answer = client.get("/v1/monitoring/report?since=2026-01-01")
+            assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
+            assert "default-src 'none'" in answer.headers["content-security-policy"]
+            assert "B14" in answer.text
+            assert "<script" not in answer.text
+            assert "This model answered no batch" in client.get("/v1/monitoring/report?until=2026-01-01").text
+            refusal(client.get("/v1/monitoring/report?since=yesterday"), 422, "invalid-input")
+
+    def test_unavailable(self, root, monkeypatch):
+        """Without a journal, or without the packages that draw it, the report is refused with the reason."""
+        with client_of(root, journal="off") as client:
+            refusal(client.get("/v1/monitoring/report"), 409, "journal-off")
+        monkeypatch.setitem(sys.modules, "batchyield.monitoring.report.html", None)
+        with client_of(root) as client:
+            problem = refusal(client.get("/v1/monitoring/report"), 409, "report-off")
+        assert "batchyield[report]" in problem["detail"]
 
 
 def test_report(root):

@@ -1,12 +1,15 @@
 """Routes that read the journal, describe the readings, and sign in to the console."""
 
+import msgspec
 import pytest
+from support.deployments import A, B, store_model, until
 from support.service import client_of, make_checkout, refusal
 
 from api.middleware.authorization import SESSION_COOKIE
 from batchyield.plant.batch import READING_NAMES
 from batchyield.serving.auth import api_keys
 from batchyield.serving.auth.api_keys import new_key
+from batchyield.serving.deployment.model_store import DesiredState, ModelStore
 
 KEY, READER = "k" * 32, "r" * 32
 OWN_PAGE = {"sec-fetch-site": "same-origin"}
@@ -127,6 +130,25 @@ def test_readings(client):
     assert [row["trained"] for row in rows if row["kind"] != "number"] == [None] * sum(
         row["kind"] != "number" for row in rows
     )
+
+
+def test_models(tmp_path):
+    """The models in service, in the shadow and that served before, with their metrics where the card can be read."""
+    root = make_checkout(tmp_path)
+    first, second = (store_model(root, constant, metrics={"rmse": constant}) for constant in (A, B))
+    lost = msgspec.structs.replace(first, directory="lost", version="v0")
+    store = ModelStore(root / ".serving")
+    store.set_desired(DesiredState(1, serving=second, shadow=first))
+    store.set_history((lost, first))
+    with client_of(root) as client:
+        until(lambda: client.get("/v1/model").json()["shadow"] or (), count=3)
+        models = client.get("/v1/models").json()["models"]
+    assert [(one["role"], one["model"]["version"], one["rows"], one["metrics"]) for one in models] == [
+        ("serving", second.version, 20, {"rmse": B}),
+        ("shadow", first.version, 20, {"rmse": A}),
+        ("before", first.version, 20, {"rmse": A}),
+        ("before", "v0", None, {}),
+    ]
 
 
 class TestSession:

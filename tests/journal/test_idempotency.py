@@ -79,7 +79,7 @@ def test_quotes_are_optional(checkout, url):
 
 
 def test_other_body(checkout, url):
-    """A key that was sent with other batches is refused, and nothing is journalled."""
+    """Other batches under the same key are refused, and nothing is journalled."""
     with client_of(checkout, journal=url) as client:
         send(client, "json")
         problem = refusal(client.post("/v1/predictions", json={"inputs": [BATCH]}, headers=KEY), 422, "invalid-input")
