@@ -136,8 +136,10 @@ def monitoring_routes(service: Service, watcher: DriftWatcher) -> list[HTTPRoute
             about="one HTML file without scripts, in English",
         ),
     )
-    async def report(request: AnyRequest, since: SinceTime = "", until: UntilTime = "") -> Response[str]:
-        times = parse_time("since", since or None), parse_time("until", until or None)
+    async def report(
+        request: AnyRequest, since: SinceTime = "1970-01-01", until: UntilTime = "9999-12-31"
+    ) -> Response[str]:
+        times = parse_time("since", since), parse_time("until", until)
         database, artifact = service.journal.database, service.model.artifact
         with service.bulk_slot(request.scope["state"]["request_id"]):
             draw = partial(_draw_report, database, artifact, *times)

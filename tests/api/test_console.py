@@ -472,7 +472,7 @@ class TestPages:
         page.wait_for_selector("#report-days")
         page.select_option("#report-days", "7")
         with page.expect_request("**/v1/monitoring/report?*") as asked, page.expect_download() as saved:
-            page.click("text=Drift report >> nth=-1")
+            page.click("#report-days + button")
         assert re.search(r"since=20\d\d-\d\d-\d\dT", asked.value.url)
         assert saved.value.suggested_filename == "drift-report.html"
         saved.value.save_as(tmp_path / "report.html")
