@@ -161,7 +161,7 @@ def reader_gone():
 FILES_OF_THE_USER = """
 data import {}
 data rebuild {}
-data rebuild data/raw/batches.csv --into {}
+data rebuild README.md --into {}
 data simulate --rows 5 --out {}
 deploy rollback --models {}
 deploy status --models {}
@@ -171,7 +171,6 @@ journal restore {}
 journal status --journal {}
 keys add a --scope read --file {}
 keys list --file {}
-model compare HEAD --models {}
 model replay --since 1d --model {}
 model score {}
 model score {} --local
