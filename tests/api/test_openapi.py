@@ -2,7 +2,9 @@
 
 import copy
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -190,6 +192,20 @@ print(json.dumps([sent, read.predictions[0].yield_]))
         [sys.executable, "-c", use], cwd=tmp_path, input=answer, capture_output=True, text=True, check=True
     )
     assert json.loads(run.stdout) == [{"inputs": [{"A1": 300.0, "B14": 400.0}]}, PREDICTED["predictions"][0]["yield"]]
+
+
+@pytest.mark.skipif(shutil.which("npm") is None and os.environ.get("CI") != "true", reason="npm is not installed")
+def test_generated_types(tmp_path):
+    """Types generated from the document for TypeScript compile, take a batch as it is, and refuse mistakes."""
+    shutil.copytree(Path(__file__).with_name("openapi_typescript"), tmp_path, dirs_exist_ok=True)
+    (tmp_path / "openapi.json").write_text(json.dumps(DOCUMENT))
+    for command in (
+        ["npm", "ci", "--ignore-scripts", "--prefer-offline", "--no-audit", "--no-fund"],
+        ["npx", "--no", "openapi-typescript", "openapi.json", "--output", "schema.d.ts"],
+        ["npx", "--no", "tsc", "--strict", "--noEmit", "use.ts", "schema.d.ts"],
+    ):
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_no_default_of_null():
