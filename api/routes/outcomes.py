@@ -101,7 +101,7 @@ def withdrawal_route(service: Service) -> HTTPRouteHandler:
         request: Request[None, None, State],
         id: Annotated[str, PathParameter(description="name of the batch, percent-encoded")],  # noqa: A002, ARG001 - described by it
     ) -> OutcomeWithdrawn:
-        # Not `id`: in it, a slash of the name cannot be told from one of the path.
+        # Not `id`: in it, a slash of the name looks like one of the path.
         name = unquote(request.scope["raw_path"].decode("latin-1").partition("?")[0].partition(WITHDRAWALS)[2])
         return OutcomeWithdrawn(name, await asyncio.to_thread(_withdraw, service, name))
 

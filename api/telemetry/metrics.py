@@ -269,7 +269,7 @@ class Metrics:
 
 
 def _runs(pid: int) -> bool:
-    """Return whether a process runs, whoever owns it."""
+    """Return whether a process runs, of any user."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -225,7 +225,7 @@ def chaos(stack, steps, acknowledged):
         until(lambda: stack.run("docker", "inspect", "--format", "{{.RestartCount}}", name) != "0")
         running.renew()
     with steps.step("the alert of restarts fires") as facts:
-        for kills in range(8):  # a container that restarts may get another address, whose series begins anew
+        for kills in range(8):  # a container that restarts may get another address, whose series begins again
             facts["further kills"] = kills
             if "ServiceRestarting" in firing(stack):
                 break
