@@ -13,7 +13,8 @@ const names = () => readings().map((reading) => reading.name);
 
 export function sheetPage(main, open) {
   let working = null;
-  let last = null; // what to predict again after signing in
+  let last = null; // what to predict again, after signing in or by the button
+  let left = ""; // what to say of further files
   const status = h("span", { class: "status", role: "status" });
   const columns = h("div"), results = h("div");
   const file = h("input", { id: "file", class: "visually-hidden", type: "file", accept: ".csv,.xlsx,text/csv" });
@@ -25,7 +26,8 @@ export function sheetPage(main, open) {
   async function take(files) {
     if (!files.length) return;
     const [chosen] = files;
-    status.textContent = files.length > 1 ? t("secondFile", { name: chosen.name }) : t("busy");
+    left = files.length > 1 ? t("secondFile", { name: chosen.name }) : "";
+    status.textContent = left || t("busy");
     let text;
     try {
       text = /\.xlsx$/i.test(chosen.name) ? await service.readWorkbook(chosen) : await sheets.read(chosen, target().encoding ?? "gb18030");
@@ -105,7 +107,8 @@ export function sheetPage(main, open) {
       });
       kept.answer = { name, model: answer.model, predictions, batchAt: (at) => toBatch(header, body[at]) };
       columns.replaceChildren();
-      status.textContent = "";
+      status.textContent = left;
+      left = "";
       show();
     } catch (error) {
       fail(error);
@@ -125,6 +128,7 @@ export function sheetPage(main, open) {
     onsubmit(event) {
       event.preventDefault();
       if (pasted.value.trim()) consider(pasted.value, t("paste"));
+      else if (last) last();
       else status.textContent = t("emptySheet");
     },
   }, drop, h("label", { for: "pasted" }, t("paste")), pasted,

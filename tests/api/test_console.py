@@ -8,6 +8,7 @@ import shutil
 
 import pytest
 from openpyxl import Workbook, load_workbook
+from support.deployments import A, B, set_desired_model, store_model, wait_applied
 from support.service import ROOT, Running, make_checkout, openapi_document
 
 from batchyield.plant.batch import ENCODING, ID_COLUMN, READING_NAMES, READINGS, TARGET
@@ -165,6 +166,44 @@ def test_dark(service, open_page):
     give(page, text(sheet(3, B9="17；00-18:30")))
     results(page)
     check_axe(page, "dark")
+
+
+def test_high_contrast(service, open_page):
+    """In high contrast, intervals and bars keep a colour that differs from the ground."""
+    page = open_page(service, forced_colors="active")
+    give(page, text(sheet(3)))
+    results(page)
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    for mark in (".range .interval", ".range .value", ".chart .line"):
+        assert page.locator(mark).first.evaluate("mark => getComputedStyle(mark).stroke") != ground, mark
+    page.click("table.predictions tbody button >> nth=0")
+    page.wait_for_selector("#result-title")
+    page.locator("section.sticky button").first.click()
+    assert page.locator(".effect").first.evaluate("bar => getComputedStyle(bar).backgroundColor") != ground
+
+
+def test_ids_on_a_phone(service, open_page):
+    """The name of a batch stays on one line, and a long file name does not widen the page."""
+    page = open_page(service, width=375)
+    give(page, text(sheet(3)).replace("batch ", "sample_0123456789_"), f"{'long_' * 12}name.csv")
+    results(page)
+    for link in page.locator("table.predictions tbody button").all():
+        assert link.evaluate("link => link.getClientRects().length") == 1
+        assert link.bounding_box()["height"] < 30
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_pin_of_each_answer(tmp_path, open_page):
+    """After a deployment, the header names the model of the newest answer without a reload."""
+    root = make_checkout(tmp_path)
+    first, second = (store_model(root, constant) for constant in (A, B))
+    with Running(root) as running:
+        page = open_page(running)
+        for deployment in (first, second):
+            wait_applied(root, set_desired_model(root, serving=deployment))
+            give(page, text(sheet(2)), f"{deployment.version}.csv")
+            expect(page.locator("#results-title")).to_contain_text(deployment.version)
+            expect(page.locator("#pin")).to_contain_text(deployment.md5)
 
 
 def test_language_is_remembered(service, open_page):
@@ -343,6 +382,10 @@ class TestSheet:
         )
         assert len(results(page)) == 2
         assert "one.csv" in page.inner_text("#results-title")
+        assert "Only the first file, one.csv" in page.inner_text("form .status")
+        with page.expect_response("**/v1/predictions/csv"):
+            page.click("form button.primary")  # predicts it again, and asks for no file
+        assert len(results(page)) == 2
 
     def test_table(self, service, open_page):
         """Results are sorted, searched, paged, kept while other pages are open, and compared with measured values."""
