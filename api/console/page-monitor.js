@@ -57,7 +57,7 @@ export function monitorPage(main) {
     }
     parts.push(h("section", { class: "card" }, h("div", { class: "row spread" }, h("h2", {}, t("live")), live && verdict(live.verdict)),
       live && live.outcomes ? pairs("figures", [[t("measuredCount"), whole(live.outcomes)],
-        ...[["mae", t("meanError")], ["mae_alone", `${t("meanError")}: ${t("withoutBias")}`], ["bias", t("bias")]].filter(([name]) => live[name]).map(([name, words]) => [words, value(live[name], name === "bias")]),
+        ...[["mae", t("meanError")], ["mae_alone", t("meanErrorAlone")], ["bias", t("bias")]].filter(([name]) => live[name]).map(([name, words]) => [words, value(live[name], name === "bias")]),
         ...(live.coverage ? [[t("coverage"), percent(live.coverage.value ?? live.coverage)]] : [])])
         : h("p", {}, t("noneMeasured"))));
     parts.push(reportCard());

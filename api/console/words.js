@@ -65,7 +65,7 @@ const WORDS = {
   recordedOf: ["{recorded} recorded, {corrected} corrected, {unchanged} known already.", "新记录 {recorded}，更正 {corrected}，已有 {unchanged}。"],
   unmatched: ["{count} match no prediction: {names}", "{count} 个没有对应的预测：{names}"],
   unusualValues: ["Outside the usual range; correct or withdraw them if they are wrong: {names}", "超出通常范围；如有误请更正或撤回：{names}"],
-  withoutBias: ["Without measured values of earlier batches", "不用先前批次实测值时"], correction: ["Correction by measured values", "按实测值修正"],
+  meanErrorAlone: ["Mean absolute error, model alone", "仅模型的平均绝对误差"], correction: ["Correction by measured values", "按实测值修正"],
   badRows: ["{count} rows cannot be read: {names}", "{count} 行无法读取：{names}"],
   withdraw: ["Withdraw", "撤回"], withdrawSure: ["Withdraw the measured value of {id}?", "撤回 {id} 的实测值？"], withdrawn: ["Withdrawn: {id}", "已撤回：{id}"],
   reported: ["Reported", "报告时间"], measuredAt: ["Measured at", "测量时间"], by: ["By", "操作者"], predictions: ["Predictions", "预测数"], more: ["Show more", "显示更多"],
