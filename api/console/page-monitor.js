@@ -43,7 +43,7 @@ export function monitorPage(main) {
 
   function draw({ at, off, window, chart, live, workers, shadow }) {
     if (off) return [h("p", { class: "card" }, t("journalOff"))];
-    const parts = [];
+    const parts = [h("p", { class: "hint" }, at ? `${t("checked", { at: time(at) })}; ` : "", `${t("workers")}: ${workers.length}${shadow ? `; ${t("shadow")}: ${shadow.model.md5.slice(0, 8)}` : ""}`)];
     if (window) {
       const { prediction } = window;
       parts.push(h("section", { class: "card" }, h("div", { class: "row spread" }, h("h2", {}, targetTitle()), prediction && verdict(prediction.verdict)),
@@ -66,10 +66,8 @@ export function monitorPage(main) {
         readingOf(r.reading)?.trained
           ? h("button", { type: "button", class: "link", onclick: () => distribution(r.reading) }, featureName(r.reading)) : featureName(r.reading),
         verdict(r.verdict), [r.psi === null ? "–" : r.psi.toFixed(2), "number"], [percent(r.blank ?? 0), "number"]]);
-      parts.push(h("section", { class: "card" }, h("h2", {}, t("drift")), table(t("drift"), [t("reading"), "", ["PSI", "number"], [t("blank"), "number"]], rows),
-));
+      parts.push(h("section", { class: "card" }, h("h2", {}, t("drift")), table(t("drift"), [t("reading"), "", ["PSI", "number"], [t("blank"), "number"]], rows)));
     }
-    parts.push(h("p", { class: "hint" }, at ? `${t("checked", { at: time(at) })}; ` : "", `${t("workers")}: ${workers.length}${shadow ? `; ${t("shadow")}: ${shadow.model.md5.slice(0, 8)}` : ""}`));
     return parts;
   }
   function reportCard() {

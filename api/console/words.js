@@ -69,12 +69,12 @@ const WORDS = {
   badRows: ["{count} rows cannot be read: {names}", "{count} 行无法读取：{names}"],
   withdraw: ["Withdraw", "撤回"], withdrawSure: ["Withdraw the measured value of {id}?", "撤回 {id} 的实测值？"], withdrawn: ["Withdrawn: {id}", "已撤回：{id}"],
   reported: ["Reported", "报告时间"], measuredAt: ["Measured at", "测量时间"], by: ["By", "操作者"], predictions: ["Predictions", "预测数"], more: ["Show more", "显示更多"],
-  batchesTitle: ["Batches that were asked", "已预测的批次"], since: ["Since", "起始时间"], until: ["Until", "截止时间"], find: ["Find", "查找"],
+  batchesTitle: ["Predicted batches", "已预测的批次"], since: ["Since", "起始时间"], until: ["Until", "截止时间"], find: ["Find", "查找"],
   asked: ["Asked", "预测时间"], predicted: ["Predicted", "预测值"], compare: ["Compare the two", "比较两个批次"], chooseTwo: ["Tick two batches to compare them.", "勾选两个批次进行比较。"],
   recordTitle: ["Batch record", "批次记录"], print: ["Print", "打印"], reading: ["Reading", "读数"], meaning: ["Meaning", "含义"],
   difference: ["Difference", "差异"], worth: ["Worth", "影响"], worthHint: ["Worth: how the prediction of the first batch changes if only this reading is that of the second.", "影响：仅将该读数改为第二个批次的值时，第一个批次预测的变化。"],
   same: ["All other readings are equal.", "其他读数相同。"], whatIf: ["What if …", "假如……"], back: ["Back", "返回"],
-  refresh: ["Check again", "重新检查"],
+  refresh: ["Refresh", "刷新"],
   monitorTitle: ["Is the model still good?", "模型仍然可靠吗？"], verdict_worse: ["worse", "变差"], verdict_steady: ["steady", "稳定"], verdict_drifted: ["drifted", "漂移"], verdict_unknown: ["too few batches", "批次太少"],
   chart: ["Control chart of the predictions", "预测控制图"], live: ["Live error", "在线误差"], drift: ["Drift by reading", "各读数漂移"],
   bias: ["Bias", "偏差"], checked: ["Checked {at}", "检查时间 {at}"], measuredCount: ["Measured batches", "已实测批次"], noneMeasured: ["No measured values yet.", "尚无实测值。"],
@@ -137,7 +137,7 @@ export const whole = (value) => value.toLocaleString(locale());
 
 /** Return a predicted or measured value in the plant's unit. */
 export const shown = (value) => (value === null || value === undefined ? "–" : (value * plant.target.scale).toFixed(plant.target.decimals));
-export const shownUnit = (value) => `${shown(value)}${plant.target.unit && ` ${plant.target.unit}`}`;
+export const shownUnit = (value) => (value === null || value === undefined ? "–" : `${shown(value)}${plant.target.unit && ` ${plant.target.unit}`}`);
 /** Return a difference with its sign. */
 export function signed(value) {
   const text = shown(Math.abs(value));
