@@ -18,7 +18,7 @@ from batchyield.plant.simulator import DEFAULT_SEED, simulate
 from batchyield.serving.lockfile import read_lock
 from batchyield.versioning import git, hydra_params
 from batchyield.versioning.lock_diff import LOCK, compare_outputs
-from batchyield.versioning.storage import embedded_s3, raw_data, remotes
+from batchyield.versioning.storage import demo_remote, embedded_s3, raw_data, remotes
 
 pytestmark = pytest.mark.slow
 
@@ -106,7 +106,7 @@ class TestRebuild:
 
 
 class TestDemo:
-    def test_bare_clone(self, quick, tmp_path):
+    def test_bare_clone(self, quick, tmp_path, monkeypatch, capsys):
         """The demo goes from a bare clone to a service, and stops everything that it started."""
         clone = tmp_path / "clone"
         git.git("clone", "-q", str(quick), str(clone), cwd=tmp_path)
@@ -125,6 +125,9 @@ class TestDemo:
                 time.sleep(0.1)
             with Client(f"http://127.0.0.1:{port}") as client:
                 assert client.predict_one({"id": "sample_2000"}).bias.batches > 0
+            monkeypatch.chdir(clone)
+            demo_remote.report_measured(f"http://127.0.0.1:{port}")
+            assert capsys.readouterr().out == "", "a second start reports nothing again"
             demo.terminate()
             assert demo.wait(60) == 0, "SIGTERM ends it with exit code 0"
         finally:

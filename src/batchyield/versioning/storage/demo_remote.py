@@ -82,6 +82,8 @@ def report_measured(url: str) -> None:
         if (place := find_place(batch))
     ]
     measured = sorted(measured, key=lambda row: row[0])[-MEASURED_BATCHES:]
+    if not measured:
+        return
     errors: list[tuple[float, float]] = []
     try:
         with Client(url, retry=Retry(attempts=30, first_wait=0.1, longest_wait=2.0)) as client:
@@ -95,7 +97,7 @@ def report_measured(url: str) -> None:
                 errors += [(p.yield_ - y, p.alone().yield_ - y) for p, (_, _, y) in zip(made, group, strict=True)]
                 client.record_outcomes({"id": batch.id, "yield": actual} for _, batch, actual in group)
                 digest = _await_state(client, group[-1][1], digest)
-    except ClientError as error:
+    except (ClientError, httpx.HTTPError) as error:
         say(f"measured {TARGET.words} were not reported: {error}")
         return
     with_update, alone = (points(sum(map(abs, column)) / len(errors)) for column in zip(*errors, strict=True))
