@@ -297,6 +297,16 @@ class TestSheet:
         give(page, made.getvalue(), "sheet.xlsx")
         assert len(results(page)) == 3
 
+    def test_order(self, service, open_page):
+        """The optional columns of the plant's order are sent with the readings, and journalled."""
+        rows = [row | {"sequence": 7 + n, "started_at": "2026-11-29T08:00:00Z"} for n, row in enumerate(sheet(2))]
+        page = open_page(service)
+        give(page, text(rows))
+        assert len(results(page)) == 2
+        kept = [one["batch"] for one in service.get("/v1/predictions?limit=2").json()["predictions"]]
+        assert [batch["sequence"] for batch in reversed(kept)] == [7, 8]
+        assert kept[0]["started_at"] == "2026-11-29T08:00:00Z"
+
     def test_pasted(self, service, open_page):
         """Rows from the clipboard are separated by tabs."""
         page = open_page(service)
