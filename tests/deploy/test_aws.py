@@ -22,7 +22,7 @@ TEMPLATES = sorted((ROOT / "deploy/aws").glob("*.yaml"))
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 
-class Loader(yaml.SafeLoader):
+class Loader(yaml.CSafeLoader):
     pass
 
 
