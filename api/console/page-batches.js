@@ -26,7 +26,7 @@ export function batchesPage(main, open) {
           ? table(t("batchesTitle"), ["", t("batch"), t("asked"), t("by"), [t("predicted"), "number"], [t("interval"), "number"], [t("measured"), "number"], "md5"],
             all.map((one) => [tick(one),
               h("button", { type: "button", class: "link", onclick: () => record(one) }, one.batch.id ?? t("noName")),
-              time(one.at), one.caller || "–", [shown(one.prediction.yield), "number"],
+              [time(one.at), "nowrap"], one.caller || "–", [shown(one.prediction.yield), "number"],
               [t("range", { low: shown(one.prediction.lower), high: shown(one.prediction.upper) }), "number"],
               [shown(one.measured), "number"], h("code", {}, one.model.md5.slice(0, 8))]))
           : h("p", {}, t("nothingFits")),

@@ -36,7 +36,7 @@ export async function modelPage(main) {
     }
     page.append(h("section", { class: "card" }, h("h2", {}, t("deployed")), h("p", { class: "hint" }, t("ofNewest", { count: whole(journalled.predictions.length) })),
       table(t("deployed"), [t("version"), "md5", t("since"), t("until"), [t("predictions"), "number"]],
-        [...models.values()].map((m) => [m.version, h("code", { title: m.md5 }, m.md5.slice(0, 8)), time(m.first), time(m.last), [whole(m.count), "number"]]))));
+        [...models.values()].map((m) => [m.version, h("code", { title: m.md5 }, m.md5.slice(0, 8)), [time(m.first), "nowrap"], [time(m.last), "nowrap"], [whole(m.count), "number"]]))));
   } catch (error) {
     if (page.children.length < 2) fill(page, problemCard(error));
   }

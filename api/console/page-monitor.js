@@ -85,7 +85,7 @@ export function monitorPage(main) {
       }
       button.disabled = false;
     } }, t("driftReport"));
-    return h("section", { class: "card" }, h("h2", {}, t("driftReport")), h("p", { class: "hint" }, t("driftReportHint")),
+    return h("section", { class: "card screen-only" }, h("h2", {}, t("driftReport")), h("p", { class: "hint" }, t("driftReportHint")),
       h("div", { class: "row" }, h("label", { for: "report-days" }, t("period")), days, button), status);
   }
   const value = (found, sign) => {

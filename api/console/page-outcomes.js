@@ -83,7 +83,7 @@ export function outcomesPage(main) {
       const page = await service.listOutcomes({ before, limit: 50 });
       const all = [...rows, ...page.outcomes];
       fill(list, table(t("outcomesTitle", { target: targetWord() }), [t("batch"), [targetTitle(), "number"], t("measuredAt"), t("reported"), t("by"), [t("predictions"), "number"], ""],
-          all.map((one) => [one.id, [shown(one.yield), "number"], one.measured_at ? time(one.measured_at) : "–", time(one.at), one.caller || "–", [`${one.predictions}`, "number"],
+          all.map((one) => [one.id, [shown(one.yield), "number"], [one.measured_at ? time(one.measured_at) : "–", "nowrap"], [time(one.at), "nowrap"], one.caller || "–", [`${one.predictions}`, "number"],
             h("button", { type: "button", "aria-label": `${t("withdraw")} ${one.id}`, async onclick() {
               if (!confirm(t("withdrawSure", { id: one.id }))) return;
               try {

@@ -257,7 +257,7 @@ function resultTable(answer, open) {
       } catch (error) { done.textContent = error.message; }
     } }, t("takeMeasured", { count: whole(measured.length) }))),
     done,
-    h("div", { class: "row" }, h("label", { for: "search" }, t("search")), search, h("label", { class: "check" }, warned, t("onlyWarned"))),
+    h("div", { class: "row screen-only" }, h("label", { for: "search" }, t("search")), search, h("label", { class: "check" }, warned, t("onlyWarned"))),
     h("div", { class: "screen-only" }, place), printed,
     h("h3", {}, t("histogram")), histogram(predictions.map((p) => p.yield), t("histogram")),
     h("h3", {}, t("trend")), trend(predictions.length > 2000 ? predictions.filter((_, at) => at % Math.ceil(predictions.length / 2000) === 0) : predictions, t("trend")));

@@ -445,6 +445,14 @@ class TestSheet:
         assert page.locator(".print-only tbody tr").last.is_visible()
         assert not page.locator("nav").is_visible()
 
+    def test_names_are_printed(self, service, open_page):
+        """The readings of a table are printed, though they are buttons on the screen; other buttons are not."""
+        page = open_page(service, "monitor")
+        page.wait_for_selector("tbody button.link")
+        page.emulate_media(media="print")
+        assert page.locator("tbody button.link").first.is_visible()
+        assert page.locator("button:not(.link):visible").count() == 0
+
 
 class TestPages:
     """What the other pages do."""
