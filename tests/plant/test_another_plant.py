@@ -11,6 +11,7 @@ import pytest
 from support.commands import EVALUATED, ROOT, run
 
 from batchyield.versioning import git, hydra_params
+from batchyield.versioning.storage import embedded_s3
 
 READINGS = {
     "cement": (100, 540), "slag": (0, 360), "ash": (0, 200), "water": (120, 250), "plasticizer": (0, 32),
@@ -55,7 +56,8 @@ def texts(concrete, tmp_path_factory):
     touched = [line[3:] for line in f" {git.git('status', '--porcelain', cwd=root).strip()}".splitlines()]
     shown["touched"] = "\n".join(sorted({re.sub("^(conf|monitoring)/.*", r"\1/", path) for path in touched}))
     rebuilt = root / "rebuilt"
-    command("data", "rebuild", str(concrete), *EVALUATED, "model=mean", "--into", str(rebuilt))
+    port = str(embedded_s3.free_port())
+    command("data", "rebuild", str(concrete), *EVALUATED, "model=mean", "--into", str(rebuilt), "--s3-port", port)
     hydra_params.write_overrides(rebuilt, [*EVALUATED, "model=ridge"])
     hydra_params.write_params(rebuilt)
     run("dvc", "repro", "-q", cwd=rebuilt)
@@ -98,6 +100,7 @@ def test_words(texts):
     assert re.search(r"Mean error [0-9.]+ MPa; promised [0-9.]+ MPa", texts["drift report"])
     assert re.search(r"RMSE on 200 test batches [0-9.]+ → [0-9.]+ MPa", texts["review"])
     assert "test rmse | MPa" in texts["review"]
+    assert "test score | MPa²" in texts["review"]
     assert "with strengths" in texts["contract"]
     assert '"unit": "suffix: MPa"' in texts["dashboard"]
     assert 'printf "%.3g MPa"' in texts["alerts"]
@@ -108,4 +111,4 @@ def test_no_word_of_the_first_plant(texts):
     for kind, text in texts.items():
         text = CONTRACT_KEYS.sub("", text)
         assert not re.findall(r"(?i).{0,60}yield.{0,60}", text), kind
-        assert not re.search(r"\b42 readings|收率|as a fraction|percentage points", text), kind
+        assert not re.search(r"\b42 readings|收率|as a fraction|percentage points|e-4\b", text), kind

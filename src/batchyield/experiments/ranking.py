@@ -16,7 +16,7 @@ import numpy as np
 from batchyield.experiments.exp_show import Baseline, Commit
 from batchyield.modelling.card_metrics import METRIC_DECIMALS
 from batchyield.modelling.hyperparameter_search import nadeau_bengio_half_width
-from batchyield.modelling.metrics import SCORE_FACTOR
+from batchyield.plant.table import TARGET
 from batchyield.versioning.storage.content_store import cache_path
 
 PREDICTED = "data/plots/predicted.csv"
@@ -35,7 +35,7 @@ Settings = Mapping[str, Any]
 
 
 class Scores(msgspec.Struct, frozen=True):
-    """Half the mean squared error in cross-validation and on test batches, in 1e-4, and the coverage."""
+    """Half the mean squared error in cross-validation and on test batches, in `TARGET.score_unit`, and the coverage."""
 
     cross_validation: float | None
     test: float | None
@@ -177,7 +177,7 @@ def bootstrap_interval(differences: Sequence[float], resamples: int, confidence:
 
 
 def cost_differences(mine: Path, base: Path) -> list[float] | None:
-    """Return the difference of half the squared error, in 1e-4, of each test batch of two `predicted.csv`.
+    """Return the difference of half the squared error of each test batch of two `predicted.csv`, in the score's unit.
 
     The result is None if the batches are not the same or a prediction is not a number.
     """
@@ -191,7 +191,7 @@ def _costs(predicted: Path) -> dict[str, float]:
     with predicted.open(encoding="utf-8", newline="") as file:
         rows = [(row["id"], row["actual"], row["yields"]) for row in csv.DictReader(file)]
     errors = {name: float(actual or "nan") - float(yields or "nan") for name, actual, yields in rows}
-    costs = {name: error**2 / 2 * SCORE_FACTOR for name, error in errors.items()}
+    costs = {name: error**2 / 2 * TARGET.score_factor for name, error in errors.items()}
     return costs if all(map(math.isfinite, costs.values())) else {}
 
 
@@ -254,7 +254,7 @@ def format_ranking(made: Ranking, width: int = WIDTH) -> list[str]:
     better = better_than_baseline(made)
     return [
         *lines,
-        "scores in 1e-4, half the mean square error: lower is better; `-` not known",
+        f"scores{TARGET.in_score_unit}, half the mean square error: lower is better; `-` not known",
         *textwrap.wrap(
             f"~ within noise, {made.confidence:.0%}: corrected resampled t-test (cv), paired bootstrap (test)", width
         ),

@@ -31,6 +31,7 @@ from batchyield.modelling.estimators import Array, Matrix
 from batchyield.modelling.params import ModelParams, Params, Seed, Struct, read_params
 from batchyield.modelling.parquet import read_features, read_table
 from batchyield.modelling.yield_model import build_model
+from batchyield.plant.table import TARGET
 
 STUDIES = Path(".cache/search")
 CONFIDENCE = 0.9
@@ -209,7 +210,7 @@ def search(
         study.set_user_attr("baseline", [fold_scores(space.model, repeat) for repeat in repeats])
     baseline = np.array(study.user_attrs["baseline"])
     found = [Candidate(0, {}, space.model, len(baseline), round(float(baseline.mean()), METRIC_DECIMALS), 0.0, None)]
-    progress(f"baseline: {_e4(found[0].score)}e-4")
+    progress(f"baseline: {TARGET.shown_score(found[0].score)}")
 
     State, tried = optuna.trial.TrialState, math.prod(map(len, space.values.values()))  # noqa: N806
     scored = (State.COMPLETE, State.PRUNED)
@@ -236,7 +237,7 @@ def search(
         study.tell(trial, None if pruned else score, State.PRUNED if pruned else State.COMPLETE)
         done[tuple(values.items())] = scores
         settings = ", ".join(f"{name}={value:g}" for name, value in values.items())
-        progress(f"trial {len(done)} of {space.trials}: {_e4(score)}e-4{' pruned' * pruned}  {settings}")
+        progress(f"trial {len(done)} of {space.trials}: {TARGET.shown_score(score)}{' pruned' * pruned}  {settings}")
 
     for number, (items, fold_values) in enumerate(done.items(), 1):
         own = np.array(fold_values)
@@ -247,19 +248,21 @@ def search(
     return sorted(found, key=lambda c: (-c.repeats, c.score, c.number))
 
 
-def _e4(score: float) -> str:
-    return f"{score * 1e4:.3f}"
-
-
 def table(ranked: Sequence[Candidate]) -> list[str]:
-    """Return the candidates as lines of text; scores in 1e-4, `~` where the gain is within noise."""
+    """Return the candidates as lines of text; scores in `TARGET.score_unit`, `~` where the gain is within noise."""
     names = list(dict.fromkeys(name for candidate in ranked for name in sorted(candidate.values)))
+
+    def scaled(score: float) -> str:
+        return f"{score * TARGET.score_factor:.3f}"
+
     rows = [["rank", "trial", "repeats", "score", "gain", "±", "", *names]]
     for rank, found in enumerate(ranked, 1):
-        trial, width = ("baseline", "-") if found.half_width is None else (str(found.number), _e4(found.half_width))
+        trial, width = ("baseline", "-") if found.half_width is None else (str(found.number), scaled(found.half_width))
         noise = "~" if found.half_width is not None and abs(found.gain) <= found.half_width else ""
         settings = [f"{found.values[name]:g}" if name in found.values else "as it is" for name in names]
-        rows.append([str(rank), trial, str(found.repeats), _e4(found.score), _e4(found.gain), width, noise, *settings])
+        rows.append(
+            [str(rank), trial, str(found.repeats), scaled(found.score), scaled(found.gain), width, noise, *settings]
+        )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
@@ -313,8 +316,8 @@ def run(space_path: Path, write: str | None = None, force: bool = False) -> int:
         shown = space_path.name if space_path.is_absolute() else space_path.as_posix()
         comment = (
             f"Written by `batchyield model search {shown} --write {path.stem}`: the best of {space.trials} trials, "
-            f"seed {space.seed}.\nCross-validated score {_e4(winner.score)}e-4 on {len(y)} training batches; "
-            f"baseline {_e4(baseline.score)}e-4."
+            f"seed {space.seed}.\nCross-validated score {TARGET.shown_score(winner.score)} on {len(y)} training "
+            f"batches; baseline {TARGET.shown_score(baseline.score)}."
         )
         print(write_choice(path, winner.model, comment))
     return 0

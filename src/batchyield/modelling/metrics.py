@@ -17,12 +17,12 @@ from batchyield.modelling.estimators import Array, Matrix
 from batchyield.modelling.params import Params
 from batchyield.modelling.train import Predictions, train
 from batchyield.plant.features import FEATURES, GROUPS, INDEX, Features
-from batchyield.plant.table import SLICES
+from batchyield.plant.table import SLICES, TARGET
 
 Predict = Callable[[Matrix], npt.NDArray[np.floating[Any]]]
 
-SCORE_FACTOR, SCORE_DECIMALS = 1e4, 5
-"""A score is written in 1e-4, with as many digits as other metrics."""
+SCORE_DECIMALS = 5
+"""Of a score in `TARGET.score_unit`: as many digits as other metrics have."""
 MIN_BATCHES = 50
 """Fewest batches for forward metrics and for the first point of a learning curve."""
 
@@ -62,7 +62,7 @@ METRICS: tuple[Metric, ...] = CARD_METRICS
 """All metrics: to add one, add a row. Gate, report, charts, replays and confidence intervals take them from here."""
 
 SQUARED = {metric.name for metric in METRICS if metric.unit == "target²"}
-"""Metrics that the files have in 1e-4."""
+"""Metrics that the files have in `TARGET.score_unit`."""
 
 BETTER = {metric.name: metric.better for metric in METRICS if metric.better is not None}
 
@@ -85,7 +85,7 @@ def bootstrap(
 
 
 def in_file_units(figures: Mapping[str, float]) -> dict[str, float]:
-    """Return metrics as `data/metrics/` has them: scores in 1e-4, so that tables show the digits that matter."""
+    """Return metrics as `data/metrics/` has them: scores in `TARGET.score_unit`, whose digits matter."""
     return {name: _in_file_unit(name, value) for name, value in figures.items()}
 
 
@@ -99,7 +99,7 @@ def estimates_in_file_units(estimates: Mapping[str, Estimate]) -> dict[str, Esti
 
 def _in_file_unit(name: str, value: float) -> float:
     squared = name.partition("_")[0] in SQUARED  # score_spread and score_lost are differences of scores
-    return round(value * SCORE_FACTOR, SCORE_DECIMALS) if squared else value
+    return round(value * TARGET.score_factor, SCORE_DECIMALS) if squared else value
 
 
 def draw_resamples(rows: int, resamples: int, seed: int) -> npt.NDArray[np.int64]:

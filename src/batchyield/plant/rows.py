@@ -208,6 +208,32 @@ class Target(NamedTuple):
         return math.floor(math.log10(self.scale)) + 2
 
     @property
+    def score_power(self) -> int:
+        """A score, half a mean squared error, is shown in this power of ten, so that its digits are not all zeros."""
+        return min(0, 2 * self.order - 4)
+
+    @property
+    def score_factor(self) -> float:
+        """Shown score per score in stored units."""
+        return float(f"1e{-self.score_power}")
+
+    @property
+    def score_unit(self) -> str:
+        """The unit of a shown score: `1e-4` for a fraction, `MPa²` for a strength."""
+        power = f"1e{self.score_power}" if self.score_power else ""
+        return f"{power} {self.unit}²".strip() if self.unit and self.factor == 1 else power
+
+    @property
+    def in_score_unit(self) -> str:
+        """` in 1e-4` or ` in MPa²`, for texts; empty for a pure number."""
+        return f" in {self.score_unit}" if self.score_unit else ""
+
+    def shown_score(self, score: float) -> str:
+        """Return a score in stored units as text with its unit, for example `1.139e-4` or `13.002 MPa²`."""
+        unit = self.score_unit
+        return f"{score * self.score_factor:.3f}{unit[1:] if unit.startswith('1e') else f' {unit}'.rstrip()}"
+
+    @property
     def buckets(self) -> tuple[float, ...]:
         """Edges of the histogram of predictions: 18 even steps over the usual range, and wider ones below."""
         low, high = self.usual

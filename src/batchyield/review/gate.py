@@ -34,7 +34,7 @@ CURE = "run `dvc repro`, and commit dvc.lock and data/metrics/"
 
 UNIT_TEXTS = {
     "target": (TARGET.factor, TARGET.difference_unit, TARGET.decimals),
-    "target²": (1.0, "1e-4", 2),
+    "target²": (1.0, TARGET.score_unit, 2),
     "share": (100.0, "%", 1),
     "": (1.0, "", 3),
 }

@@ -101,7 +101,7 @@ def _learning(review: Review) -> list[str]:
     lines = xychart(
         "Learning curve",
         ("training batches", [str(n) for n in head["batches"]]),
-        ("score on the test batches, in 1e-4", *_around(*scores)),
+        (f"score on the test batches{TARGET.in_score_unit}", *_around(*scores)),
         [("line", line) for line in scores],
         [BASE, HEAD] if same else [HEAD],
     )

@@ -21,6 +21,7 @@ from batchyield.files import md5_of, write_atomic
 from batchyield.modelling.params import read_params
 from batchyield.plant.contract import check_contract, render_report
 from batchyield.plant.csv_reader import read_sheet
+from batchyield.plant.table import TARGET
 from batchyield.versioning.dataset_diff import DatasetDiff, diff_datasets
 from batchyield.versioning.dataset_diff import render as rendered
 from batchyield.versioning.dvc import dvc
@@ -33,7 +34,7 @@ COMMITTED = (raw_data.PIN, Path("dvc.lock"), Path("data/metrics"))
 
 
 class MetricChange(msgspec.Struct, frozen=True):
-    """One metric before and after, scores in 1e-4; None if it did not exist."""
+    """One metric before and after, scores in `TARGET.score_unit`; None if it did not exist."""
 
     metric: str
     before: float | None
@@ -282,7 +283,7 @@ def render(result: NewData) -> str:
         *(rendered(result.data) if result.data else [f"nothing is compared: {result.uncompared}"]),
     ]
     if result.metrics is not None:
-        against = "against HEAD, scores in 1e-4; `make report` adds their noise"
+        against = f"against HEAD, scores{TARGET.in_score_unit}; `make report` adds their noise"
         lines += ["", f"metrics   {against if result.metrics else 'none changed'}"]
         width = max((len(figure.metric) for figure in result.metrics), default=0)
         for f in result.metrics:
