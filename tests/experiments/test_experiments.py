@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import re
 import shutil
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -17,9 +19,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.commands import ROOT, run
+from support.scratch_repository import commit
 
-from batchyield.errors import ConfigError
-from batchyield.experiments import ranking
+from batchyield.errors import CommandError, ConfigError
+from batchyield.experiments import exp_show, ranking
 from batchyield.experiments.exp_show import read_experiments
 from batchyield.experiments.ranking import format_overrides, split_settings
 from batchyield.experiments.sweep import run_sweep
@@ -55,15 +58,13 @@ def found(root):
     return baseline, {name: experiment.revs[0] for name, experiment in baseline.named().items()}
 
 
-def running_stage(root, name):
+def running_stage(root):
     """Wait until a stage of an experiment in the queue runs; return its process."""
     while True:
-        pid = read_experiments(root).named()[name].local.pid
-        if pid and psutil.pid_exists(pid):
-            for child in psutil.Process(pid).children(recursive=True):
-                with contextlib.suppress(psutil.Error):
-                    if "batchyield.pipeline" in " ".join(child.cmdline()):
-                        return child
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if "batchyield.pipeline" in " ".join(process.cmdline()) and root in Path(process.cwd()).parents:
+                    return process
         time.sleep(0.1)
 
 
@@ -75,9 +76,9 @@ class TestExperiments:
         root, _ = lab
         baseline, named = found(root)
         assert {"alone", "pair-1", "pair-2"} <= named.keys()
-        for commit in (baseline, *(named[name] for name in ("alone", "pair-1", "pair-2"))):
-            assert commit.data.metrics.keys() >= set(SCORES.values())
-            assert all(commit.metric(name, "score") > 0 for name in METRICS)
+        for revision in (baseline, *(named[name] for name in ("alone", "pair-1", "pair-2"))):
+            assert revision.data.metrics.keys() >= set(SCORES.values())
+            assert all(revision.metric(name, "score") > 0 for name in METRICS)
         assert [named[name].settings()["model.kind"] for name in ("alone", "pair-2")] == ["elastic_net", "mean"]
         assert baseline.settings()["model.kind"] == "ridge"
         assert named["alone"].data.outs == named["pair-1"].data.outs, "in the workspace and in the queue alike"
@@ -223,7 +224,7 @@ class TestSweep:
             text=True,
         )
         assert any(line.startswith("[1/3]") for line in iter(sweep.stderr.readline, ""))
-        stage = running_stage(root, "cut-2")
+        stage = running_stage(root)
         sweep.send_signal(signal.SIGINT)
         out, _ = sweep.communicate(timeout=480)
         assert sweep.returncode == 130
@@ -236,6 +237,32 @@ class TestSweep:
         assert done.returncode == 1
         assert "cut-2" in done.stdout.partition("failed:")[0]
         assert all(f"dvc queue logs cut-{n}" in done.stdout for n in (1, 3))
+
+
+def test_folder_being_made(tmp_path, monkeypatch):
+    """While DVC makes the folder of an experiment, `dvc exp show` fails and is run again."""
+    run("git", "init", "-q", cwd=tmp_path)
+    run("dvc", "init", "-q", cwd=tmp_path)
+    stage = {"cmd": f"touch {tmp_path}/reached && cat {tmp_path}/go", "params": ["a"]}
+    (tmp_path / "dvc.yaml").write_text(json.dumps({"stages": {"wait": stage}}))
+    (tmp_path / "params.yaml").write_text("a: 1\n")
+    commit(tmp_path, "a stage that waits")
+    os.mkfifo(tmp_path / "go")
+    command = (sys.executable, "-m", "dvc", "exp", "run", "--temp", "--name", "slow", "-S", "a=2")
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+        while not (tmp_path / "reached").exists():
+            assert running.poll() is None
+        (made,) = tmp_path.glob(".dvc/tmp/exps/**/.dvc")
+        aside = made.rename(made.with_name("aside"))
+        monkeypatch.setattr(exp_show, "time", SimpleNamespace(sleep=lambda _: aside.rename(made)))
+        assert exp_show.read_experiments(tmp_path).named()["slow"].state == "running"
+        aside = made.rename(aside)
+        monkeypatch.setattr(exp_show, "LOOKS", 1)
+        with pytest.raises(CommandError, match="does not exist"):
+            exp_show.read_experiments(tmp_path)
+        aside.rename(made)
+        (tmp_path / "go").write_text("")
+        assert running.wait() == 0
 
 
 class TestGrid:

@@ -1,12 +1,17 @@
 """Parser of `dvc exp show --json`, the interface that DVC's VS Code extension reads too."""
 
+import time
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from batchyield.errors import CommandError
 from batchyield.versioning.dvc import dvc
 from batchyield.versioning.lock_diff import flatten
+
+LOOKS, LOOK_SECONDS = 5, 2.0
+"""Times that `dvc exp show` is run, and the wait between them, while the folder of an experiment is being made."""
 
 
 class FileContents(msgspec.Struct, frozen=True):
@@ -96,8 +101,21 @@ def read_experiments(root: Path = Path()) -> Baseline:
 
 
 def read_baselines(root: Path = Path(), *, all_commits: bool = False) -> list[Baseline]:
-    """Return HEAD with its experiments; if `all_commits`, after it every other commit that has experiments."""
+    """Return HEAD with its experiments; if `all_commits`, after it every other commit that has experiments.
+
+    `dvc exp show` fails while DVC is making the folder of an experiment; then it is run again.
+
+    Raises:
+        CommandError: DVC failed.
+    """
     options = ("--all-commits",) if all_commits else ()
-    text = dvc("exp", "show", "--json", *options, cwd=root, quiet=True)
+    for look in range(1, LOOKS + 1):
+        try:
+            text = dvc("exp", "show", "--json", *options, cwd=root, quiet=True)
+            break
+        except CommandError as error:
+            if look == LOOKS or "/.dvc' does not exist" not in str(error):
+                raise
+        time.sleep(LOOK_SECONDS)
     _, head, *others = msgspec.json.decode(text, type=list[Baseline])  # the first is the workspace
     return [head, *(commit for commit in others if commit.experiments)]

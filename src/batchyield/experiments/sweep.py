@@ -178,7 +178,7 @@ def _await_workers(root: Path) -> None:
     """Wait for the workers, which end by themselves some 10 s after the last experiment."""
     # Not `dvc queue stop`: a worker that has just ended does not hear it, and then the next one obeys.
     while _status(root)[1]:
-        time.sleep(LOOK_SECONDS / 5)
+        time.sleep(LOOK_SECONDS / 2)
 
 
 def _stop(root: Path, names: Collection[str]) -> None:
