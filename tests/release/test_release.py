@@ -328,9 +328,10 @@ class TestNotes:
         ):
             assert message in notes
         assert "Train the first" not in notes
+        chosen = yaml.safe_load((ROOT / "params.yaml").read_text())["intervals"]
         assert changed(notes) == [
-            "- params: intervals.level in params.yaml, 0.9 before, nothing now",
-            "- params: intervals.cut in params.yaml, nothing before, periods now",
+            f"- params: intervals.level in params.yaml, {chosen['level']} before, nothing now",
+            f"- params: intervals.cut in params.yaml, nothing before, {chosen['cut']} now",
             "- code: src/batchyield/plant/cells.py, src/batchyield/plant/batch.py",
         ]
         assert main(["release", "notes", "--all"]) == 0
