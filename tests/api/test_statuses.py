@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import sys
 import zipfile
 
 import pytest
@@ -52,7 +53,8 @@ POSTS = {
 ADMIN_POST = "/v1/admin/rollback"
 OUTCOME, OUTCOME_TEMPLATE = "/v1/outcomes/a", "/v1/outcomes/{id}"
 LISTS = ("/v1/predictions", "/v1/outcomes")
-SESSION = "/v1/session"
+SESSION, REPORT = "/v1/session", "/v1/monitoring/report"
+OF_MODEL = ("/v1/model", "/v1/models", "/v1/monitoring", REPORT, "/v1/readings")
 GETS = sorted(path for path, methods in PATHS.items() if "get" in methods and path != SESSION)
 
 
@@ -179,10 +181,15 @@ async def provoked(root, overflowing, monkeypatch):
     await note(service(root, models=str(models)), "post", ADMIN_POST)
     (root / "broken").mkdir()
     (root / "broken/history.json").write_text("{")
-    await note(service(root, models=str(root / "broken")), "get", "/v1/admin/models")
+    for path in ("/v1/admin/models", "/v1/models"):
+        await note(service(root, models=str(root / "broken")), "get", path)
+    explained = {"query": b"explain=true", "idempotency_key": b"a", "content_type": b"application/json"}
+    other = make_checkout(root / "other", linear_onnx(constant=0.5000005))  # answers otherwise than the first model
+    for one in (app, service(other, journal=str(root / ".journal/journal.sqlite"))):
+        await note(one, "post", "/v1/predictions", body=POSTS["/v1/predictions"][1], **explained)
     await provoke_withdrawal(root, note, app, keyed, scoped, metered, unjournalled)
-    for path in LISTS:
-        await note(app, "get", path, query=b"limit=x")
+    for path in (*LISTS, REPORT):
+        await note(app, "get", path, query=b"since=x&limit=x")
         await note(service(root, journal="off"), "get", path)
         await note(unjournalled, "get", path)
     for path in GETS:
@@ -194,18 +201,23 @@ async def provoked(root, overflowing, monkeypatch):
         if path.startswith("/v1/") or path == "/metrics":
             await note(keyed, "get", path)
             await note(scoped, "get", path, x_api_key=PREDICTS)
-        if path in ("/v1/model", "/v1/monitoring", "/v1/readings", "/health/ready"):
+        if path in (*OF_MODEL, "/health/ready"):
             await note(unready, "get", path)
     await note(unjournalled, "get", "/v1/monitoring")
-    for path in (*LISTS, "/v1/admin/models", "/v1/model", "/v1/monitoring", "/v1/readings"):
+    for path in (*LISTS, *OF_MODEL, "/v1/admin/models"):
         await note(metered, "get", path)
     slow = asyncio.create_task(ask(crowded, "post", "/v1/predictions", stops=True, content_type=b"application/json"))
     await asyncio.sleep(0)
-    for path in (*LISTS, "/v1/admin/models", "/v1/model", "/v1/monitoring", "/v1/readings"):
+    for path in (*LISTS, *OF_MODEL, "/v1/admin/models"):
         await note(crowded, "get", path)
     await note(crowded, "post", ADMIN_POST)
     slow.cancel()
+    with monkeypatch.context() as uninstalled:
+        uninstalled.setitem(sys.modules, "batchyield.monitoring.report.html", None)
+        await note(app, "get", REPORT)
     # No request makes these handlers fail, so they are broken.
+    monkeypatch.setattr(api.monitoring.routes, "_draw_report", None)
+    monkeypatch.setattr(api.routes.operations, "KnownModels", None)
     monkeypatch.setattr(api.routes.outcomes, "record_outcomes", None)
     monkeypatch.setattr(api.routes.outcomes, "withdraw_outcome", None)
     monkeypatch.setattr(api.routes.operations, "Health", None)
