@@ -168,7 +168,7 @@ def decode_upload(body: bytes, content_type: str) -> Sheet:
         raise _too_many(f"has more than {MAX_LINES} lines")
     if file.count(b",") > MAX_COLUMNS * (lines + 1):
         raise _too_many(f"has more than {MAX_COLUMNS} columns")
-    sheet = read_sheet(file)
+    sheet = read_sheet(file, sparse=True)
     if len(sheet.batches) > MAX_BATCHES:
         raise _too_many(f"has {len(sheet.batches)} batches")
     return sheet

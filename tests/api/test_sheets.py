@@ -60,6 +60,19 @@ def test_csv_equals_json(client):
     ]
 
 
+def test_absent_column(client):
+    """A reading without a column is missing, as one that a JSON request leaves out, and each row says so."""
+    header, *cells = csv.reader(io.StringIO(LINES))
+    at = header.index("B14")
+    text = "".join(",".join([*row[:at], *row[at + 1 :]]) + "\n" for row in (header, *cells))
+    answer = client.post("/v1/predictions/csv", content=text, headers=CSV | {"accept": "application/json"}).json()
+    inputs = [{name: value for name, value in batch.items() if name != "B14"} for batch in (BATCH, MISTYPED)]
+    same = client.post("/v1/predictions", json={"inputs": inputs}).json()
+    assert [each["yield"] for each in answer["predictions"]] == [each["yield"] for each in same["predictions"]]
+    for each in answer["predictions"]:
+        assert ("B14", "absent_column") in [(one["field"], one["kind"]) for one in each["warnings"]]
+
+
 def test_yield_column(client):
     """A yield column is accepted and ignored."""
     header, *lines = LINES.splitlines()

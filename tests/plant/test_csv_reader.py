@@ -162,6 +162,15 @@ class TestRead:
         assert sheet.yields == [0.92] * len(rows)
         assert sheet.warnings == [one.warnings[0] for one in alone]
 
+    def test_sparse(self):
+        """To predict, all columns of readings but one may be absent; each is then missing, with a warning."""
+        content = written([["sample_1", "300"]], [ID_COLUMN, "A1"])
+        assert refused(content)[0].startswith("line 1: missing column ")
+        sheet = read_sheet(content, sparse=True)
+        assert sheet.batches == [Batch(id="sample_1", A1=300.0)]
+        assert [warning.field for warning in sheet.row_warnings()[0]] == [n for n in READING_NAMES if n != "A1"]
+        assert "missing column" in refused(written([["sample_1"]], [ID_COLUMN]), sparse=True)[0]
+
     def test_equal_ids(self):
         """Rows with the same id are separate batches."""
         sheet = read_sheet(written([row(A1="300"), row(A1="200")]))

@@ -2,8 +2,8 @@
 
 Doubtful rows or columns (a row of another length, an open quote, a missing column, a batch without id) refuse the file
 with line and column. A bad reading is missing, with a warning; no row is dropped. Files of other versions are read: a
-reading that they are too old to have is missing, and one that was removed since is ignored. The columns `sequence` and
-`started_at`, which give the order of batches, are optional.
+reading that they are too old to have is missing, and one that was removed since is ignored. To predict, any column of a
+reading may be missing. The columns `sequence` and `started_at`, which give the order of batches, are optional.
 """
 
 import csv
@@ -153,9 +153,11 @@ class Sheet(msgspec.Struct, frozen=True):
         return [self.columns + row for row in self.warnings] if self.columns else self.warnings
 
 
-def _problems_of_header(names: list[str], with_yield: bool | None, any_schema: bool) -> list[Problem]:
+def _problems_of_header(names: list[str], with_yield: bool | None, any_schema: bool, sparse: bool) -> list[Problem]:
     counts = Counter(names)
     readings = [reading.name for reading in READINGS if reading.since is None and not any_schema]
+    if sparse and not counts.keys().isdisjoint(READING_NAMES):
+        readings = []
     ids = (ID_COLUMN,) if ID_COLUMN else ()
     needed = (*ids, *readings, *([YIELD_COLUMN] if with_yield else ()))
     known = {*ids, YIELD_COLUMN, *READING_NAMES, *ORDER_COLUMNS, *REMOVED, *(names if any_schema else ())}
@@ -236,13 +238,14 @@ def _ragged(rows: list[list[str]], width: int, first: int) -> list[Problem]:
     ]
 
 
-def read_sheet(data: bytes, with_yield: bool | None = None, any_schema: bool = False) -> Sheet:
+def read_sheet(data: bytes, with_yield: bool | None = None, any_schema: bool = False, sparse: bool = False) -> Sheet:
     """Return the batches of the plant's file: UTF-8 or GB18030, any line ending, columns in any order.
 
     Args:
         data: the file.
         with_yield: True requires the yield column, False ignores it, None reads it if present.
         any_schema: any reading may be absent, and unknown columns are ignored, to compare files of two schemas.
+        sparse: all readings but one may be absent, as in JSON: each is missing, with a warning in every row.
 
     Raises:
         InputError: the file is not a table of batches; lists line, column and problem.
@@ -250,7 +253,7 @@ def read_sheet(data: bytes, with_yield: bool | None = None, any_schema: bool = F
     text, encoding = _decode(data)
     rows = _rows_of(text)
     names = list(map(str.strip, next(rows)))
-    if problems := _problems_of_header(names, with_yield, any_schema):
+    if problems := _problems_of_header(names, with_yield, any_schema, sparse):
         deque(rows, maxlen=0)  # an open quote further down is the better error
         _refuse(problems)
     at = {name: i for i, name in enumerate(names) if name != YIELD_COLUMN or with_yield is not False}

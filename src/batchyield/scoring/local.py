@@ -126,7 +126,7 @@ def measure_bias(
 def _read_chunk(file_chunk: FileChunk) -> Sheet:
     file, chunk = file_chunk
     try:
-        return read_sheet(chunk.content)
+        return read_sheet(chunk.content, sparse=True)
     except InputError as error:
         raise InputError(
             *(Violation(f"{file}, {rebase_position(v.where, chunk.before)}", v.problem) for v in error.violations)

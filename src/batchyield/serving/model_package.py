@@ -80,7 +80,7 @@ class ModelPackage:
         predictor = self.model().predictor
         if isinstance(batches, (str, Path)):
             try:
-                sheet = read_sheet(Path(batches).read_bytes())
+                sheet = read_sheet(Path(batches).read_bytes(), sparse=True)
             except OSError as error:
                 raise InputError(Violation(str(batches), f"cannot be read: {error.strerror}")) from error
             return predictor.predict(sheet.batches, sheet.row_warnings())
