@@ -90,7 +90,8 @@ def test_error_line(checkout):
         "def spoilt(settings):\n"
         "    serving = opened(settings); Predictor.predict = fail; return serving\n"
         "api.inference.hot_swap.open_desired = spoilt\n"
-        "api.server.serve('127.0.0.1', int(sys.argv[1]), 1)\n"
+        "from api.__main__ import main\n"
+        "sys.exit(main(['--port', sys.argv[1]]))\n"
     )
     with Running(checkout, code=code) as running:
         body = {"inputs": [{"id": SECRET}]}
