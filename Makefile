@@ -130,6 +130,10 @@ promote: setup ## assign a version to an environment: make promote ENVIRONMENT=p
 package: setup ## build the wheels of a release into dist/: make package [VERSION=1.2.0]
 	@batchyield release package $(VERSION)
 
+sbom: setup ## write the bill of materials (CycloneDX) of what is installed beside the wheels: make sbom [OUT=dist/sbom.cdx.json]
+	@mkdir -p dist && PYTHONWARNINGS=ignore cyclonedx-py requirements requirements/serve.txt --pyproject pyproject.toml --output-reproducible \
+	  -o $(or $(OUT),dist/sbom.cdx.json)
+
 publish: setup ## upload the wheels in dist/ that the index UV_PUBLISH_CHECK_URL lacks to UV_PUBLISH_URL; see docs/release.md
 	@: $${UV_PUBLISH_URL:?set it to the upload address of the index} $${UV_PUBLISH_CHECK_URL:?set it to the address that pip installs from}
 	@# uv repeats the whole page that the index answers with; its first sentence says what is wrong

@@ -460,6 +460,14 @@ def packaged(inside):
 
 
 class TestPackage:
+    def test_bill_of_materials(self, tmp_path):
+        """`make sbom` lists every locked package of the service with its hashes."""
+        run("make", "sbom", "--old-file=setup", f"OUT={tmp_path / 'sbom.json'}", cwd=ROOT)
+        components = json.loads((tmp_path / "sbom.json").read_text())["components"]
+        locked = re.findall(r"^([\w.-]+)==([^ ]+)", (ROOT / "requirements/serve.txt").read_text(), re.MULTILINE)
+        assert {(one["name"], one["version"]) for one in components} == set(locked)
+        assert all(one["externalReferences"][0]["hashes"] for one in components)
+
     def test_service_without_dvc(self, tmp_path):
         """A service without DVC rejects the choice of a model."""
         bare = bare_environment(tmp_path / "image")

@@ -1,5 +1,6 @@
 """Reads dvc.lock, the list of a pipeline's files and their hashes, without DVC."""
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ class DvcLock(msgspec.Struct, frozen=True):
         return [out for stage in stages for out in stage.outs] + [dep for stage in stages for dep in stage.deps]
 
 
+@lru_cache(maxsize=1)  # a start reads the same lock for the pins and for the bias update
 def parse_lock(data: bytes | str, name: str = "dvc.lock") -> DvcLock:
     """Parse the text of a dvc.lock, which errors call `name`.
 
