@@ -23,6 +23,7 @@ COPY src/batchyield src/batchyield
 COPY api api
 COPY dvc.lock .
 COPY data/model data/model
+COPY data/metrics/confidence.json data/metrics/confidence.json
 # What the service writes is below /var/lib/batchyield, in folders that are open to whichever user it runs as.
 RUN rm -f data/model/.gitignore \
  && if [ -n "$(find . -type l)" ]; then echo 'data/model holds links into the DVC cache; build with: make image' >&2; exit 1; fi \

@@ -202,7 +202,7 @@ image: setup ## fetch and check the pinned model, and build the images: make ima
 	@batchyield data s3 start $(S3) && { dvc pull --quiet train || $(MAKE) --no-print-directory repro; }
 	@find data/model -type l -exec dvc unprotect {} + # Docker would copy a link into DVC's cache as a link
 	@python -c 'from api.inference.hot_swap import open_pinned; from api.settings import read_settings; open_pinned(read_settings())'
-	@REVISION=$$(git rev-parse HEAD)$$(git diff --quiet HEAD -- Dockerfile api dvc.lock requirements src || echo -dirty) \
+	@REVISION=$$(git rev-parse HEAD)$$(git diff --quiet HEAD -- Dockerfile api data/metrics dvc.lock requirements src || echo -dirty) \
 	  $(COMPOSE) build api $(if $(filter scale,$(PROFILE)),scheduler) $(if $(filter tools,$(PROFILE)),tools)
 
 up: ## migrate, start all containers in the background and wait until they are healthy: make up [PROFILE="storage logs"]

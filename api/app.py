@@ -28,6 +28,7 @@ from api.monitoring.routes import monitoring_routes
 from api.openapi.document import build_document
 from api.pages import Page, page_routes
 from api.routes.admin import admin_routes
+from api.routes.evaluation import evaluation_routes
 from api.routes.operations import operation_routes
 from api.routes.outcomes import outcome_routes, withdrawal_route
 from api.routes.predictions import prediction_routes
@@ -83,6 +84,7 @@ def create_app(settings: Settings, model: ServedModel | None = None, log: Servic
     raw = prediction_routes(service)
     typed = [
         *operation_routes(service, drain),
+        *evaluation_routes(service),
         withdrawal_route(service),
         *monitoring_routes(service, watcher),
         *reading_routes(service),

@@ -90,6 +90,12 @@ REPORT_OFF = ProblemKind(
     "the service is installed without the packages of the drift report; install batchyield[report], or run "
     "`batchyield drift report` beside the journal",
 )  # fmt: skip
+NO_EVALUATION = ProblemKind(
+    "no-evaluation", 409, "There is no evaluation of this model",
+    "`dvc.lock` pins no evaluation of the model in service, as after the deployment of another one; or a file of the "
+    "evaluation is not the one that it pins",
+    "/srv/batchyield/dvc.lock: pins no evaluation of the model in service",
+)  # fmt: skip
 CONFLICT = ProblemKind(
     "conflict", 409, "The state of the service does not allow it",
     "no model served before, another deployment is running, or a worker refused the model; nothing was changed; or the "
@@ -150,9 +156,9 @@ JOURNAL_AWAY = ProblemKind(
 )  # fmt: skip
 
 KINDS = (
-    MALFORMED, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, METHOD_NOT_ALLOWED, TOO_SLOW, JOURNAL_OFF, REPORT_OFF, CONFLICT,
-    TOO_LARGE, UNSUPPORTED, INVALID, RATE_LIMITED, HEAD_TOO_LARGE, INTERNAL, NOT_READY, BUSY, NOT_JOURNALLED,
-    JOURNAL_AWAY,
+    MALFORMED, UNAUTHORIZED, FORBIDDEN, NOT_FOUND, METHOD_NOT_ALLOWED, TOO_SLOW, JOURNAL_OFF, REPORT_OFF,
+    NO_EVALUATION, CONFLICT, TOO_LARGE, UNSUPPORTED, INVALID, RATE_LIMITED, HEAD_TOO_LARGE, INTERNAL, NOT_READY, BUSY,
+    NOT_JOURNALLED, JOURNAL_AWAY,
 )  # fmt: skip
 BODY_KINDS = (MALFORMED, TOO_SLOW, TOO_LARGE, UNSUPPORTED, INVALID, RATE_LIMITED, BUSY, NOT_JOURNALLED)
 """Of routes that read a body."""

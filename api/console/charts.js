@@ -1,4 +1,4 @@
-// Charts as SVG: bars of contributions, histogram, trend with intervals, control chart.
+// Charts as SVG: bars of contributions, histogram, trend with intervals, control chart, scatter plot.
 import { svg } from "./dom.js";
 import { shown } from "./words.js";
 
@@ -70,6 +70,23 @@ export function trend(points, label, limits = []) {
       svg("line", { class: "limit", x1: 64, x2: WIDTH - 10, y1: y(limit.value), y2: y(limit.value) }),
       svg("text", { class: "tick end", x: WIDTH - 12, y: y(limit.value) - 6 }, limit.label),
     ]));
+}
+
+/** Draw points [x, y] and a line through others; `axes` has the titles x and y and the functions ofX and ofY that write a value. */
+export function scatter(points, line, label, axes) {
+  const all = [...points, ...line];
+  const [left, right, low, high] = [0, 1].flatMap((axis) => [Math.min(...all.map((p) => p[axis])), Math.max(...all.map((p) => p[axis]))]);
+  const x = (value) => 74 + ((value - left) / (right - left || 1)) * (WIDTH - 94);
+  const y = (value) => 210 - ((value - low) / (high - low || 1)) * 180;
+  return frame(264, label,
+    ticks(low, high).map((value) => [
+      svg("line", { class: "grid", x1: 74, x2: WIDTH - 20, y1: y(value), y2: y(value) }),
+      svg("text", { class: "tick end", x: 68, y: y(value) + 4 }, axes.ofY(value)),
+    ]),
+    ticks(left, right, 6).map((value) => svg("text", { class: "tick", x: x(value), y: 232 }, axes.ofX(value))),
+    svg("text", { class: "tick start", x: 4, y: 14 }, axes.y), svg("text", { class: "tick end", x: WIDTH - 20, y: 256 }, axes.x),
+    svg("polyline", { class: "line", points: line.map(([a, b]) => `${x(a).toFixed(1)},${y(b).toFixed(1)}`).join(" ") }),
+    points.map(([a, b, name]) => svg("circle", { class: "measured", cx: x(a).toFixed(1), cy: y(b).toFixed(1), r: 3 }, name && svg("title", {}, name))));
 }
 
 /** Draw two distributions over the same bins. */

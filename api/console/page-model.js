@@ -1,4 +1,5 @@
-// The model: pin, card, metrics, files, what is in the shadow and what answered before.
+// The model: pin, card, metrics with their intervals, plots, files, what is in the shadow and what answered before.
+import { scatter } from "./charts.js";
 import { fill, h, pairs, table } from "./dom.js";
 import * as service from "./service.js";
 import { problemCard, showPin } from "./shared.js";
@@ -22,7 +23,7 @@ export async function modelPage(main) {
         found.shadow && h("p", {}, `${t("shadow")}: `, h("code", {}, `${found.shadow.version} ${found.shadow.md5}`)),
         found.refused.map((one) => h("p", { class: "flag" }, `${t("refused")}: ${one.role} ${one.md5.slice(0, 8)}: ${one.reason}`)),
         h("p", { class: "hint" }, t("rollbackHint"))),
-      h("section", { class: "card" }, h("h2", {}, t("metrics")), pairs("figures", Object.entries(card.metrics).map(([name, value]) => [metricName(name), metric(name, value)]))),
+      await evaluationCards(card),
       await versionsCard(),
       h("section", { class: "card" }, h("h2", {}, t("artifacts")), list(t("artifacts"), [...Object.entries(found.artifacts), ["raw data", card.data_md5]])),
       h("section", { class: "card" }, h("h2", {}, t("params")), list(t("params"), [...Object.entries(card.params), ...Object.entries(card.versions)])));
@@ -49,6 +50,65 @@ function metric(name, value) {
   if (IN_UNIT.includes(name)) return shownUnit(value);
   if (name === "bias") return signedUnit(value);
   return name === "coverage" || name === "r2" ? percent(value) : plain(value);
+}
+
+/** Return the metrics with their intervals and the plots; where they are not known, the card's metrics and why. */
+async function evaluationCards(card) {
+  const plainMetrics = () => pairs("figures", Object.entries(card.metrics).map(([name, value]) => [metricName(name), metric(name, value)]));
+  const of = (title, ...content) => h("section", { class: "card" }, h("h2", {}, title), content);
+  let found;
+  try {
+    found = await service.evaluation();
+  } catch (error) {
+    if (error.status !== 409) throw error;
+    return of(t("metrics"), plainMetrics(), h("p", { class: "hint" }, t("evaluationOther")), h("p", { class: "hint" }, h("code", {}, error.message)));
+  }
+  const absent = ["metrics", "predicted", "residuals", "learning"].filter((name) => !found[name]).map((name) => t(`evaluation_${name}`));
+  const hint = absent.length > 0 && h("p", { class: "hint" }, t("evaluationAbsent", { names: absent.join(t("comma")) }));
+  const title = t("evaluation_metrics");
+  return [
+    found.metrics
+      ? of(title, h("p", { class: "hint" }, t("evaluationHint")), table(title,
+        [t("metric"), [t("value"), "number"], [t("confidence", { level: +(found.confidence * 100).toFixed(1) }), "number"], t("unit")],
+        found.metrics.map((one) => {
+          const [write, unit] = inUnit(one);
+          return [metricName(one.name), [write(one.value), "number"], [t("range", { low: write(one.low), high: write(one.high) }), "number"], unit];
+        })), hint)
+      : of(t("metrics"), plainMetrics(), hint),
+    ...plots(found).map(([name, points, line, axes]) => {
+      const text = t(`evaluation_${name}_hint`, { count: whole(points.length) });
+      return of(t(`evaluation_${name}`), h("p", { class: "hint" }, text), scatter(points, line, `${t(`evaluation_${name}`)}: ${text}`, axes));
+    }),
+  ];
+}
+
+/** Return the function that writes a metric of the evaluation, and the unit of what it writes. */
+function inUnit({ name, unit }) {
+  if (IN_UNIT.includes(name)) return [shown, target().unit];
+  if (name === "bias") return [signed, target().unit];
+  return name === "coverage" || name === "r2" ? [(share) => (share * 100).toFixed(1), "%"] : [plain, unit];
+}
+
+/** Return [name, points, line, axes] of each plot whose points are known. */
+function plots({ metrics, predicted, residuals, learning }) {
+  const made = [], unit = target().unit && ` [${target().unit}]`;
+  if (predicted?.length) {
+    const ends = [Math.min, Math.max].map((pick) => pick(...predicted.flatMap((one) => [one.measured, one.yield])));
+    made.push(["predicted", predicted.map((one) => [one.measured, one.yield, `${one.id}: ${shown(one.measured)}, ${shown(one.yield)}`]), ends.map((end) => [end, end]),
+      { x: `${t("measured")}${unit}`, y: `${t("predicted")}${unit}`, ofX: shown, ofY: shown }]);
+  }
+  const ordered = residuals?.filter((one) => one.batch !== null);
+  if (ordered?.length) {
+    const points = ordered.map((one) => [one.batch, one.residual]);
+    made.push(["residuals", points, [[points[0][0], 0], [points.at(-1)[0], 0]],
+      { x: t("batchNumber"), y: `${t("residual")}${unit}`, ofX: plain, ofY: signed }]);
+  }
+  if (learning?.length) {
+    const points = learning.map((one) => [one.batches, one.score]);
+    const score = metrics?.find((one) => one.name === "score")?.unit;
+    made.push(["learning", points, points, { x: t("trainedOn"), y: `${t("metric_score")}${score ? ` [${score}]` : ""}`, ofX: whole, ofY: plain }]);
+  }
+  return made;
 }
 
 async function versionsCard() {

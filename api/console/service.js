@@ -58,6 +58,7 @@ export async function signOut() {
 
 export const readings = () => json("v1/readings");
 export const model = () => json("v1/model");
+export const evaluation = () => json("v1/model/evaluation");
 export const models = () => json("v1/models");
 export const monitoring = () => json("v1/monitoring");
 export const driftReport = async (options) => (await answer(`v1/monitoring/report${query(options)}`)).blob();

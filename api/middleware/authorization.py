@@ -34,6 +34,7 @@ REQUIRED_SCOPES = {
     "/v1/outcomes": (api_keys.PREDICT, api_keys.OUTCOMES),
     "/v1/outcomes/{id:path}": (api_keys.PREDICT, api_keys.OUTCOMES),
     "/v1/model": _READ,
+    "/v1/model/evaluation": _READ,
     "/v1/models": _READ,
     "/v1/monitoring": _READ,
     "/v1/monitoring/report": _READ,

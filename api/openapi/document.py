@@ -29,6 +29,7 @@ from api.problems import (
     UNSUPPORTED,
 )
 from api.routes.admin import RolledBack, ServedBefore
+from api.routes.evaluation import Evaluation
 from api.routes.idempotency import PATTERN
 from api.routes.operations import KnownModels
 from api.routes.outcomes import OutcomeRequest
@@ -94,7 +95,7 @@ PageLimit = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT, description="size 
 
 TYPES = (
     *(PredictionRequest, Predictions, ExplainedPredictions, OutcomeRequest, OutcomesKept, OutcomeWithdrawn),
-    *(Model, KnownModels, Monitoring, Health, Problem),
+    *(Model, KnownModels, Evaluation, Monitoring, Health, Problem),
     *(PredictionPage, OutcomePage, Readings, Session, SignIn, ServedBefore, RolledBack),
 )
 

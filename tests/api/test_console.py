@@ -9,7 +9,7 @@ import shutil
 import pytest
 from openpyxl import Workbook, load_workbook
 from support.deployments import A, B, set_desired_model, store_model, wait_applied
-from support.service import ROOT, Running, make_checkout, openapi_document
+from support.service import EVALUATION, ROOT, Running, add_evaluation, make_checkout, openapi_document
 
 from batchyield.plant.batch import ENCODING, ID_COLUMN, READING_NAMES, READINGS, TARGET
 from batchyield.serving.auth import api_keys
@@ -56,7 +56,7 @@ def browser():
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
-    return make_checkout(tmp_path_factory.mktemp("model"))
+    return add_evaluation(make_checkout(tmp_path_factory.mktemp("model")))
 
 
 @pytest.fixture(scope="module")
@@ -569,6 +569,33 @@ class TestPages:
         page.wait_for_selector("text=Versions")
         assert "in service" in page.inner_text("section:has-text('Versions') tbody")
         assert "batchyield release list" in page.inner_text("main")
+
+    @pytest.mark.parametrize(
+        ("language", "interval", "absent", "other"),
+        [
+            ("en", "1.30 to 2.45", "Not on this server: Predicted against measured.", "only where dvc.lock pins them"),
+            ("zh", "1.30 至 2.45", "此服务器上没有：预测与实测对比。", "仅当 dvc.lock 为当前模型锁定"),
+        ],
+    )
+    def test_evaluation(self, tmp_path, open_page, language, interval, absent, other):
+        """Metrics with intervals and plots; without a file, which one; with another file than the pinned one, why."""
+        plot = add_evaluation(make_checkout(tmp_path)) / "data/plots/predicted.csv"
+        with Running(tmp_path) as running:
+            page = open_page(running, "model", language)
+            expect(page.locator("svg.chart")).to_have_count(3)
+            expect(page.locator("td", has_text=interval)).to_have_count(1)
+            assert page.locator("svg.chart").first.get_attribute("aria-label")
+            check_axe(page, "evaluation")
+            plot.unlink()
+            page.reload()
+            expect(page.locator("svg.chart")).to_have_count(2)
+            expect(page.locator("main")).to_contain_text(absent)
+            plot.write_bytes(EVALUATION["data/plots/predicted.csv"] + b"\n")
+            page.reload()
+            expect(page.locator("main")).to_contain_text(other)
+            expect(page.locator("main")).to_contain_text("is not the pinned file")
+            assert page.locator("svg.chart").count() == 0
+            check_axe(page, "refused evaluation")
 
 
 @pytest.mark.real_data

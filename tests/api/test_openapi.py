@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from litestar.testing import TestClient
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from schemathesis.checks import CHECKS, load_all_checks
-from support.service import ROOT, make_checkout, openapi_document
+from support.service import ROOT, add_evaluation, make_checkout, openapi_document
 
 from api.app import create_app
 from api.inference.hot_swap import open_pinned
@@ -35,7 +35,7 @@ OPERATIONS = [(path, method) for path, methods in DOCUMENT["paths"].items() for 
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory):
-    root = make_checkout(tmp_path_factory.mktemp("model"))
+    root = add_evaluation(make_checkout(tmp_path_factory.mktemp("model")))
     with TestClient(create_app(Settings(lock=str(root / "dvc.lock"), revision="1" * 40))) as client:
         yield client
 
@@ -152,7 +152,9 @@ def test_request_examples(client):
                 check(answer.json() if "json" in answer.headers["content-type"] else answer.text, media["schema"])
 
 
-@pytest.mark.parametrize("path", ["/v1/model", "/health/live", "/health/ready", "/schema/openapi.json"])
+@pytest.mark.parametrize(
+    "path", ["/v1/model", "/v1/model/evaluation", "/health/live", "/health/ready", "/schema/openapi.json"]
+)
 def test_responses(client, path):
     """Responses match their schema."""
     answer = client.get(path)

@@ -8,10 +8,11 @@ import zipfile
 
 import pytest
 from support.service import REFERENCE as PROFILE
-from support.service import REVISION, batches, card, linear_onnx, make_checkout, openapi_document, pin
+from support.service import REVISION, add_evaluation, batches, card, linear_onnx, make_checkout, openapi_document, pin
 
 import api.monitoring.routes
 import api.routes.admin
+import api.routes.evaluation
 import api.routes.operations
 import api.routes.outcomes
 import api.routes.records
@@ -54,7 +55,8 @@ ADMIN_POST = "/v1/admin/rollback"
 OUTCOME, OUTCOME_TEMPLATE = "/v1/outcomes/a", "/v1/outcomes/{id}"
 LISTS = ("/v1/predictions", "/v1/outcomes")
 SESSION, REPORT = "/v1/session", "/v1/monitoring/report"
-OF_MODEL = ("/v1/model", "/v1/models", "/v1/monitoring", REPORT, "/v1/readings")
+EVALUATION = "/v1/model/evaluation"
+OF_MODEL = ("/v1/model", EVALUATION, "/v1/models", "/v1/monitoring", REPORT, "/v1/readings")
 GETS = sorted(path for path, methods in PATHS.items() if "get" in methods and path != SESSION)
 
 
@@ -187,6 +189,7 @@ async def provoked(root, overflowing, monkeypatch):
     other = make_checkout(root / "other", linear_onnx(constant=0.5000005))  # answers otherwise than the first model
     for one in (app, service(other, journal=str(root / ".journal/journal.sqlite"))):
         await note(one, "post", "/v1/predictions", body=POSTS["/v1/predictions"][1], **explained)
+    await note(service(other), "get", EVALUATION)
     await provoke_withdrawal(root, note, app, keyed, scoped, metered, unjournalled)
     for path in (*LISTS, REPORT):
         await note(app, "get", path, query=b"since=x&limit=x")
@@ -217,6 +220,7 @@ async def provoked(root, overflowing, monkeypatch):
         await note(app, "get", REPORT)
     # No request makes these handlers fail, so they are broken.
     monkeypatch.setattr(api.monitoring.routes, "_draw_report", None)
+    monkeypatch.setattr(api.routes.evaluation, "Evaluation", None)
     monkeypatch.setattr(api.routes.operations, "KnownModels", None)
     monkeypatch.setattr(api.routes.outcomes, "record_outcomes", None)
     monkeypatch.setattr(api.routes.outcomes, "withdraw_outcome", None)
@@ -246,7 +250,7 @@ async def provoked(root, overflowing, monkeypatch):
 
 @pytest.fixture(scope="module")
 def met(tmp_path_factory, overflowing):
-    root = make_checkout(tmp_path_factory.mktemp("model"))
+    root = add_evaluation(make_checkout(tmp_path_factory.mktemp("model")))
     held = [new_key(name, [name], key.decode()) for name, key in (("read", READS), ("predict", PREDICTS))]
     (root / "keys").write_bytes(encode_keys(held))
     with pytest.MonkeyPatch.context() as monkeypatch:

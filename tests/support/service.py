@@ -20,9 +20,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from api.app import create_app
 from api.settings import Settings
+from batchyield.files import md5_of, write_atomic
 from batchyield.plant.batch import Batch
 from batchyield.plant.features import FEATURES, featurize
-from batchyield.serving.artifact import FILES, canonical_json, golden_rows, write_artifact
+from batchyield.serving.artifact import FILES, MODEL, canonical_json, golden_rows, write_artifact
 from batchyield.serving.prediction import Card
 from batchyield.serving.reference_profile import build_reference
 from batchyield.versioning.storage.embedded_s3 import free_port
@@ -125,6 +126,29 @@ def add_bias(root):
     lock = yaml.safe_load((root / "dvc.lock").read_text())
     lock["stages"]["evaluate"] = {"cmd": "evaluate", "params": {"params.yaml": {"bias": BIAS}}}
     (root / "dvc.lock").write_text(yaml.safe_dump(lock))
+
+
+EVALUATION = {
+    "data/metrics/confidence.json": b"""{"rmse": {"value": 0.019, "low": 0.013, "high": 0.0245},
+"score": {"value": 1.8, "low": 0.85, "high": 3.0}, "coverage": {"value": 0.94, "low": 0.91, "high": 0.96}}""",
+    "data/plots/predicted.csv": b"id,actual,yields,lower,upper\nbatch 1,0.93,0.92,0.89,0.95\nb,0.9,0.91,0.88,0.94\n",
+    "data/plots/residuals.csv": b"batch,residual\n1.0,0.01\n2.0,-0.01\n",
+    "data/plots/learning.csv": b"batches,score\n10,2.5\n20,1.8\n",
+}
+"""Files of the stage `evaluate` that the service reads."""
+
+
+def add_evaluation(root, files=EVALUATION):
+    """Write the files of the stage `evaluate` into a checkout and pin them for its model in dvc.lock."""
+    lock = yaml.safe_load((root / "dvc.lock").read_text())
+    model = next(out for out in lock["stages"]["train"]["outs"] if out["path"].endswith(MODEL))
+    for path, data in files.items():
+        write_atomic(root / path, data)
+    outs = [{"path": path, "md5": md5_of(data)} for path, data in files.items()]
+    params = {"params.yaml": {"evaluation": {"confidence": 0.9}}}
+    lock["stages"]["evaluate"] = {"cmd": "evaluate", "deps": [model], "params": params, "outs": outs}
+    (root / "dvc.lock").write_text(yaml.safe_dump(lock))
+    return root
 
 
 def python_of(part):
