@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import msgspec
 from litestar import MediaType, Request, Response, get
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import QueryParameter
 from msgspec import Meta
 
 from api.inference.served_model import pin_of
@@ -25,7 +24,7 @@ from api.problems import (
     REPORT_OFF,
     RequestError,
 )
-from api.routes.records import parse_time, read_journal
+from api.routes.records import SinceTime, UntilTime, parse_time, read_journal
 from batchyield.journal.database import Database
 from batchyield.monitoring.arrival_rate import ArrivalRate
 from batchyield.monitoring.bias_findings import BiasFindings
@@ -40,10 +39,6 @@ OFF = "the service keeps no journal, so drift and live error are unknown; its op
 
 REPORT_KINDS = (INVALID, RATE_LIMITED, BUSY, NOT_READY, JOURNAL_OFF, JOURNAL_AWAY, REPORT_OFF)
 REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
-
-_TIME = {"format": "iso-time"}
-SinceTime = Annotated[str, QueryParameter(description="first time, such as 2026-11-29", schema_extra=_TIME)]
-UntilTime = Annotated[str, QueryParameter(description="end of the time, excluded", schema_extra=_TIME)]
 
 AnyRequest = Request[Any, Any, Any]
 

@@ -34,7 +34,17 @@ from api.routes.idempotency import PATTERN
 from api.routes.operations import KnownModels
 from api.routes.outcomes import OutcomeRequest
 from api.routes.predictions import EXPLAIN
-from api.routes.records import DEFAULT_LIMIT, MAX_LIMIT, OutcomePage, PredictionPage, Readings
+from api.routes.records import (
+    DEFAULT_LIMIT,
+    MAX_LIMIT,
+    OutcomeCursor,
+    OutcomePage,
+    PredictionCursor,
+    PredictionPage,
+    Readings,
+    SinceTime,
+    UntilTime,
+)
 from api.routes.session import Session, SignIn
 from api.routes.workbooks import XLSX
 from batchyield.plant.csv_reader import ENCODING_CHOICE
@@ -70,16 +80,6 @@ TAGS = [
 SHEET_KINDS = (MALFORMED, TOO_SLOW, TOO_LARGE, UNSUPPORTED, INVALID, RATE_LIMITED, BUSY)
 LIST_KINDS = (INVALID, RATE_LIMITED, BUSY, JOURNAL_OFF, JOURNAL_AWAY)
 
-
-def _optional(description: str, form: str) -> Any:
-    """Return a query parameter that may be absent, without a default that the route would refuse."""
-    return QueryParameter(description=description, required=False, schema_extra={"format": form})
-
-
-SinceTime = Annotated[str, _optional("first time, such as 2026-11-29", "iso-time")]
-UntilTime = Annotated[str, _optional("end of the time, excluded", "iso-time")]
-PredictionCursor = Annotated[str, _optional("`next` of the page before", "cursor-of-predictions")]
-OutcomeCursor = Annotated[str, _optional("`next` of the page before", "cursor-of-outcomes")]
 BatchPrefix = Annotated[str, QueryParameter(max_length=128, description="only batches whose id begins so")]
 RequestKey = Annotated[
     str,

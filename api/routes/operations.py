@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from api.http.compression import compress_response
 from api.http.shutdown import Drain
+from api.inference.hot_swap import SERVING, SHADOW
 from api.inference.served_model import pin_of
 from api.inference.service import Service
 from api.openapi.responses import COMPRESSION_HEADERS, describe_route
@@ -22,7 +23,7 @@ from batchyield.serving.responses import Health, Model, ModelPin
 
 AnyRequest = Request[Any, Any, Any]
 
-SERVING, SHADOW, BEFORE = "serving", "shadow", "before"
+BEFORE = "before"
 
 
 class KnownModel(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from litestar import get
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import QueryParameter
 from litestar.types import HTTPScope, Send
 from msgspec import Meta
 from sqlalchemy.exc import DBAPIError
@@ -132,6 +133,17 @@ class Readings(msgspec.Struct, frozen=True):
 
 
 Text = Annotated[str, Meta(max_length=200)]
+
+
+def _optional(description: str, form: str) -> Any:
+    """Return a query parameter that may be absent, without a default that the route would refuse."""
+    return QueryParameter(description=description, required=False, schema_extra={"format": form})
+
+
+SinceTime = Annotated[str, _optional("first time, such as 2026-11-29", "iso-time")]
+UntilTime = Annotated[str, _optional("end of the time, excluded", "iso-time")]
+PredictionCursor = Annotated[str, _optional("`next` of the page before", "cursor-of-predictions")]
+OutcomeCursor = Annotated[str, _optional("`next` of the page before", "cursor-of-outcomes")]
 
 
 class OutcomeQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

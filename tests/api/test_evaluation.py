@@ -4,7 +4,8 @@ import pytest
 from support.deployments import B, set_desired_model, store_model, wait_applied
 from support.service import EVALUATION, add_evaluation, client_of, make_checkout, refusal
 
-from api.routes.evaluation import MAX_FILE_BYTES, MAX_POINTS
+from api.routes.evaluation import MAX_FILE_BYTES, MAX_POINTS, UNITS
+from batchyield.modelling import metrics
 from batchyield.plant.table import TARGET
 
 PATH = "/v1/model/evaluation"
@@ -108,3 +109,8 @@ def test_many_points(tmp_path):
     assert len(residuals) == 376
     assert [one["batch"] for one in residuals[:3]] == [0, 4, 8]
     assert residuals[-1] == {"batch": None, "residual": 0.02}
+
+
+def test_units():
+    """The metrics with a unit are those of the table of metrics, which the service cannot import."""
+    assert UNITS.keys() == {metric.name for metric in metrics.METRICS if metric.unit.startswith("target")}
