@@ -5,7 +5,7 @@ from support.deployments import B, set_desired_model, store_model, wait_applied
 from support.service import EVALUATION, add_evaluation, client_of, make_checkout, refusal
 
 from api.routes.evaluation import MAX_FILE_BYTES, MAX_POINTS, UNITS
-from batchyield.modelling import metrics
+from batchyield.modelling.card_metrics import CARD_METRICS
 from batchyield.plant.table import TARGET
 
 PATH = "/v1/model/evaluation"
@@ -112,5 +112,5 @@ def test_many_points(tmp_path):
 
 
 def test_units():
-    """The metrics with a unit are those of the table of metrics, which the service cannot import."""
-    assert UNITS.keys() == {metric.name for metric in metrics.METRICS if metric.unit.startswith("target")}
+    """The metrics of the card that have a unit are those of its table, which the service cannot import."""
+    assert UNITS.keys() == {metric.name for metric in CARD_METRICS if metric.unit.startswith("target")}
