@@ -48,11 +48,11 @@ $(STAMP): requirements/dev.txt pyproject.toml
 demo: setup ## rebuild everything from a bare clone, verify it and serve it; Ctrl-C stops it
 	@batchyield data demo $(S3) --host $(HOST) --port $(PORT)
 
-test: setup ## run all tests
-	@python -m pytest --numprocesses auto --dist worksteal
+test: setup ## run the tests; WITH=slow: also those that take long, as for a pull request; WITH=nightly: all
+	@python -m pytest --numprocesses auto --dist worksteal $(addprefix --,$(WITH))
 
 workflows: setup ## run the files in .github/workflows/ by act, every case of a pull request, a push and a release
-	@WORKFLOW_RUNS=all python -m pytest tests/suite/test_workflow_runs.py
+	@python -m pytest --nightly tests/suite/test_workflow_runs.py
 
 environments: setup ## test the service, the client and the wheel in separate environments: make environments [SESSION=tests-3.12]
 	@nox $(if $(SESSION),--session $(SESSION))

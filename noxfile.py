@@ -45,7 +45,7 @@ git.git("commit", "-qam", "Other choices", cwd=root, settings=git.SCRATCH_SETTIN
 """
 """Copies the working tree into a folder, rebuilds it with overrides and commits."""
 
-SUITE = ("--numprocesses", "auto", "--dist", "worksteal")
+SUITE = ("--numprocesses", "auto", "--dist", "worksteal", "--slow")
 
 # A missing Python is skipped with a message; on CI, which installs each, it is an error.
 nox.options.download_python = "never"

@@ -145,8 +145,20 @@ def pytest_xdist_auto_num_workers():
     return (os.cpu_count() or 1) + 1
 
 
-def pytest_collection_modifyitems(items):
-    """Start the longest test first, which the others then run beside."""
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="run tests marked slow too, as every pull request does")
+    parser.addoption("--nightly", action="store_true", help="run all tests, those marked slow and nightly too")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Skip what was not asked for, and start the longest test first, which the others then run beside."""
+    nightly = config.getoption("nightly")
+    for marker, wanted in (("slow", nightly or config.getoption("slow")), ("nightly", nightly)):
+        if not wanted:
+            skip = pytest.mark.skip(reason=f"{marker}: pass --{marker}")
+            for item in items:
+                if item.get_closest_marker(marker):
+                    item.add_marker(skip)
     items.sort(key=lambda item: item.nodeid != LONGEST)
 
 

@@ -1,6 +1,6 @@
 """The workflow files, run by act against a second S3 server: what each ends with, and what its comment says.
 
-`make workflows` runs every case; without WORKFLOW_RUNS=all, only a good and a worse change run.
+`make workflows` runs every case; without --nightly, only a good and a worse change run.
 """
 
 import os
@@ -22,7 +22,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not ACT and not os.environ.get("CI"), reason="act is not installed: `make setup`"),
 ]
-nightly = pytest.mark.skipif(os.environ.get("WORKFLOW_RUNS") != "all", reason="`make workflows` runs every case")
 
 HEAVY = ("test", "lint", "matrix", "emulated", "workflows", "environments")
 """Targets that the workflows only call here: what they do has tests of its own."""
@@ -166,7 +165,7 @@ def test_worse_change(github, author, variables):
     assert "OVERRIDDEN" in done.log
 
 
-@nightly
+@pytest.mark.nightly
 def test_worse_comment(github, author, variables):
     """The comment on a worse model names the failure; the rebuild itself is fine."""
     head = change(author, "worse", mean)
@@ -177,7 +176,7 @@ def test_worse_comment(github, author, variables):
     assert "\n- test score " in page
 
 
-@nightly
+@pytest.mark.nightly
 def test_forgotten_repro(github, author, variables):
     """Params without `dvc repro`: the review fails, and the comment's first line is not a good one."""
     head = change(author, "forgotten", ridge(0.7), build=False, push=False)
@@ -188,7 +187,7 @@ def test_forgotten_repro(github, author, variables):
     assert not commented(github, author, done, head).startswith("## ✅")
 
 
-@nightly
+@pytest.mark.nightly
 def test_fork(github, author, variables):
     """A fork gets neither bucket nor keys, even if it were given them: everything is rebuilt from the sample plant."""
     head = change(author, "fork", ridge(0.6), push=False)
@@ -200,7 +199,7 @@ def test_fork(github, author, variables):
     assert commented(github, author, done, head, "someone/yield").startswith("## ✅")
 
 
-@nightly
+@pytest.mark.nightly
 class TestNewData:
     def test_pull_request(self, github, author, variables, tmp_path):
         """New data, uploaded by `make new-data`: the comment compares them; a fork's comment says what it lacks."""
@@ -223,7 +222,7 @@ class TestNewData:
         embedded_s3.client(github.server).put_object(Bucket=BUCKET, Key=raw_data.KEY, Body=b"".join(lines))
 
 
-@nightly
+@pytest.mark.nightly
 def test_main(github, author, variables):
     """A push to main: the report goes to the commit, the outputs come from the bucket."""
     sha = git.git("rev-parse", "HEAD", cwd=author).strip()
@@ -233,7 +232,7 @@ def test_main(github, author, variables):
     assert f"--target=commit/{sha}" in github.comment
 
 
-@nightly
+@pytest.mark.nightly
 def test_nightly(github, author, variables):
     """Every job of the night begins; the bucket is audited where there is one."""
     done = github.run("nightly.yml", author, "schedule", {}, **variables)
@@ -243,7 +242,7 @@ def test_nightly(github, author, variables):
     assert "audit" not in done.jobs or done.jobs["audit"] == "skipped"
 
 
-@nightly
+@pytest.mark.nightly
 class TestRelease:
     def test_releasable(self, github, author, variables):
         """After a push to main, the checks of a release run against the bucket."""
