@@ -45,6 +45,7 @@ async def under_load(running):
     return statuses, closings
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_drain_under_load(checkout, workers):
     """No request fails while a service under load drains."""

@@ -172,6 +172,7 @@ def test_response_examples():
         assert why["baseline"] + sum(effects) + why["rest"] == pytest.approx(prediction["yield"], abs=1e-9)
 
 
+@pytest.mark.slow
 def test_generated_client(tmp_path):
     """A client generated from the document takes a batch by the readings that it has, and reads an answer."""
     (tmp_path / "openapi.json").write_text(json.dumps(DOCUMENT))
@@ -196,6 +197,7 @@ print(json.dumps([sent, read.predictions[0].yield_]))
     assert json.loads(run.stdout) == [{"inputs": [{"A1": 300.0, "B14": 400.0}]}, PREDICTED["predictions"][0]["yield"]]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("npm") is None and os.environ.get("CI") != "true", reason="npm is not installed")
 def test_generated_types(tmp_path):
     """Types generated from the document for TypeScript compile, take a batch as it is, and refuse mistakes."""
@@ -280,6 +282,7 @@ def keyed_service(tmp_path_factory):
     SERVED.append(create_app(service_settings, open_pinned(service_settings)))
 
 
+@pytest.mark.slow
 @SCHEMA.parametrize()
 @settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 def test_generated_requests_are_answered_as_the_document_says(case, keyed_service):

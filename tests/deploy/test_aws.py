@@ -188,6 +188,7 @@ def staging(certificate):
     return created, succeed("deploy", "staging", "1.2.0", "MostTasks=9")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("staging")
 class TestStage:
     def test_up(self, staging):
@@ -289,6 +290,7 @@ class TestStage:
         assert "there is no image batchyield:9.9.9\n" in refuse("deploy", "staging", "9.9.9")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("based")
 class TestErrors:
     def test_version_in_stage(self):

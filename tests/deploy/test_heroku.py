@@ -189,6 +189,7 @@ def pushed(remote, folder):
     return {name: folder / name for name in git("ls-files", cwd=folder).split("\n") if name}
 
 
+@pytest.mark.slow
 def test_pushed_files(history, heroku, tmp_path):
     """The push contains the committed files of the image and the model."""
     root, first, second = history
@@ -229,6 +230,7 @@ def test_pushed_files(history, heroku, tmp_path):
     assert files["data/model/model.onnx"].read_bytes() == linear_onnx(0.5)
 
 
+@pytest.mark.slow
 def test_dry_run(heroku):
     """A dry run lists everything and pushes nothing."""
     code, reply, remote = heroku("my-app", "--dry-run")
@@ -238,6 +240,7 @@ def test_dry_run(heroku):
     assert git("for-each-ref", cwd=remote) == ""
 
 
+@pytest.mark.slow
 def test_changed_model(history, heroku):
     """A model with other bytes than pinned is not pushed."""
     root = history[0]
@@ -258,6 +261,7 @@ def test_changed_model(history, heroku):
     assert git("for-each-ref", cwd=bare) == ""
 
 
+@pytest.mark.slow
 def test_errors(heroku, tmp_path):
     """Errors name what to do next."""
     code, reply, _ = heroku()

@@ -13,6 +13,8 @@ from support.commands import EVALUATED, ROOT, run
 from batchyield.versioning import git, hydra_params
 from batchyield.versioning.storage import embedded_s3
 
+pytestmark = pytest.mark.slow
+
 READINGS = {
     "cement": (100, 540), "slag": (0, 360), "ash": (0, 200), "water": (120, 250), "plasticizer": (0, 32),
     "coarse": (800, 1150), "fine": (600, 1000), "age": (1, 365),

@@ -12,6 +12,8 @@ from support.schema_walk import NEW, ask, exported, today
 from batchyield.journal.retention import prune
 from batchyield.plant.batch import READING_NAMES
 
+pytestmark = pytest.mark.slow
+
 TABLE = "src/batchyield/plant/table.py"
 FIRST_ROW = "READINGS: tuple[Reading, ...] = (\n"
 ROW = '    Reading("C1", "number", "°C", "of the dryer", "干燥温度", (20, 90), None, True, None, since="9.0.0"),\n'

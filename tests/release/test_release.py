@@ -459,6 +459,7 @@ def packaged(inside):
     return inside / "unpacked/batchyield_model"
 
 
+@pytest.mark.slow
 class TestPackage:
     def test_bill_of_materials(self, tmp_path):
         """`make sbom` lists every locked package of the service with its hashes."""
