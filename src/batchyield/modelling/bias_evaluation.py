@@ -12,6 +12,7 @@ from batchyield.modelling.estimators import Array, Matrix
 from batchyield.modelling.metrics import MIN_BATCHES, compute_metrics
 from batchyield.modelling.params import EwmaBias, Params
 from batchyield.modelling.train import Predictions, TrainedModel, train
+from batchyield.parallel.tasks import Engine, in_process
 from batchyield.plant.place import Place
 from batchyield.serving.bias import BiasParams, BiasState, Residual
 
@@ -62,12 +63,19 @@ def bias_params(params: EwmaBias) -> BiasParams:
     return BiasParams(**msgspec.structs.asdict(params))
 
 
-def walk_forward(X: Matrix, y: Array, places: Sequence[Place | None], params: Params) -> ForwardWalk:  # noqa: N803
+def walk_forward(
+    X: Matrix,  # noqa: N803
+    y: Array,
+    places: Sequence[Place | None],
+    params: Params,
+    engine: Engine = in_process,
+) -> ForwardWalk:
     """Predict the later half of the batches by models refitted for every tenth of all, with and without bias update.
 
     Args:
         X, y, places: feature matrix [n, len(FEATURES)], measured yields [n] and places [n]; batches without a place
             are left out.
+        engine: runs each fit with its predictions as a task.
 
     Returns:
         The walk, empty if fewer than `2 * MIN_BATCHES` batches have a place.
@@ -82,20 +90,29 @@ def walk_forward(X: Matrix, y: Array, places: Sequence[Place | None], params: Pa
     first = edges[0] if edges else 0
     alone = np.empty((3, len(rows) - first if edges else 0))
     corrected = {delay: alone.copy() for delay in DELAYS} if isinstance(params.bias, EwmaBias) else {}
-    for start, end in pairwise(edges):
-        trained = train(X[:start], y[:start], params)
-        made = np.array(trained.predict(X[start:end]))
-        alone[:, start - first : end - first] = made
-        if isinstance(params.bias, EwmaBias):
-            state = _state(trained, made, y[:end], ordered[:end], params.bias)
-            for delay, table in corrected.items():
-                table[:, start - first : end - first] = correct(state, made, ordered[start:end], delay)
+    steps = list(pairwise(edges))
+    for (start, end), tables in zip(steps, engine(_step, (X, y, ordered, params), steps), strict=True):
+        part = slice(start - first, end - first)
+        alone[:, part] = tables[0]
+        for table, made in zip(corrected.values(), tables[1:], strict=True):
+            table[:, part] = made
     return ForwardWalk(
         ordered[first:],
         y[first:],
         Predictions(*alone),
         {delay: Predictions(*table) for delay, table in corrected.items()},
     )
+
+
+def _step(shared: tuple[Matrix, Array, Sequence[Place], Params], step: tuple[int, int]) -> list[Array]:
+    """Return the predictions [3, n] of the batches of a step: of the model alone, then corrected for each delay."""
+    (X, y, places, params), (start, end) = shared, step  # noqa: N806
+    trained = train(X[:start], y[:start], params)
+    made = np.array(trained.predict(X[start:end]))
+    if not isinstance(params.bias, EwmaBias):
+        return [made]
+    state = _state(trained, made, y[:end], places[:end], params.bias)
+    return [made, *(correct(state, made, places[start:end], delay) for delay in DELAYS)]
 
 
 def _state(trained: TrainedModel, made: Array, y: Array, places: Sequence[Place], params: EwmaBias) -> BiasState:

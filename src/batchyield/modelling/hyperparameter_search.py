@@ -26,11 +26,13 @@ from sklearn.model_selection import KFold
 from batchyield.errors import ConfigError, ConflictError, MissingToolError, ParamsError
 from batchyield.files import write_atomic
 from batchyield.modelling.card_metrics import METRIC_DECIMALS
-from batchyield.modelling.conformal import predict_out_of_fold
+from batchyield.modelling.conformal import Rows, predict_out_of_fold
 from batchyield.modelling.estimators import Array, Matrix
 from batchyield.modelling.params import ModelParams, Params, Seed, Struct, read_params
 from batchyield.modelling.parquet import read_features, read_table
 from batchyield.modelling.yield_model import build_model
+from batchyield.parallel.engine import open_engine
+from batchyield.parallel.tasks import Engine, in_process
 from batchyield.plant.table import TARGET
 
 STUDIES = Path(".cache/search")
@@ -179,6 +181,7 @@ def search(
     space: SearchSpace,
     storage: Path,
     progress: Callable[[str], None] = lambda _: None,
+    engine: Engine = in_process,
 ) -> list[Candidate]:
     """Run the search, or what is left of it, and return the candidates.
 
@@ -188,6 +191,7 @@ def search(
         params: everything but the model; `evaluation` sets the cross-validation.
         storage: SQLite file of the Optuna study; an existing one is resumed.
         progress: receives one line per trial.
+        engine: runs the folds of a repeat as tasks. A trial waits for the one before, from which its sampler learns.
 
     Returns:
         Complete trials and the baseline, lowest score first, then pruned trials; no two with the same values.
@@ -201,9 +205,7 @@ def search(
     )
 
     def fold_scores(model: ModelParams, repeat: int) -> list[float]:
-        estimator, cut = build_model(model, params.features, params.target), folds(X, params, repeat)
-        cost = (predict_out_of_fold(estimator, X, y, cut) - y) ** 2 / 2
-        return [float(cost[test].mean()) for test in cut]
+        return list(engine(_fold_score, (X, y, params, model), folds(X, params, repeat)))
 
     repeats = range(params.evaluation.repeats)
     if "baseline" not in study.user_attrs:
@@ -246,6 +248,14 @@ def search(
         figures = (round(float(figure), METRIC_DECIMALS) for figure in (own.mean(), gains.mean(), width))
         found.append(Candidate(number, dict(items), replace(space.model, dict(items)), len(own), *figures))
     return sorted(found, key=lambda c: (-c.repeats, c.score, c.number))
+
+
+def _fold_score(shared: tuple[Matrix, Array, Params, ModelParams], test: Rows) -> float:
+    """Return the score of a model on the batches of a fold, fitted on the others."""
+    X, y, params, model = shared  # noqa: N806
+    estimator = build_model(model, params.features, params.target)
+    cost = (predict_out_of_fold(estimator, X, y, [test]) - y) ** 2 / 2
+    return float(cost[test].mean())
 
 
 def table(ranked: Sequence[Candidate]) -> list[str]:
@@ -302,7 +312,9 @@ def run(space_path: Path, write: str | None = None, force: bool = False) -> int:
     storage = STUDIES / f"{space_path.stem}-{digest[:12]}.db"
     STUDIES.mkdir(parents=True, exist_ok=True)
     try:
-        ranked = search(X, y, params, space, storage, lambda line: print(line, file=sys.stderr, flush=True))
+        with open_engine(params.engine) as engine:
+            progress = functools.partial(print, file=sys.stderr, flush=True)
+            ranked = search(X, y, params, space, storage, progress, engine)
     except ModuleNotFoundError as error:
         raise MissingToolError(
             f"{error.name} is not installed", "install the extra: pip install 'batchyield[search]'"

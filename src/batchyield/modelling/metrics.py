@@ -1,11 +1,13 @@
 """Metrics of predictions: bootstrap intervals, cross-validation, slices, permutation importance, partial dependence.
 
-All are pure functions of arrays. Every metric is rounded far below its uncertainty, so that it does not depend on the
-last bit of a sum.
+All are pure functions of arrays, with the same result on every engine. Every metric is rounded far below its
+uncertainty, so that it does not depend on the last bit of a sum.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 import numpy as np
@@ -16,10 +18,12 @@ from batchyield.modelling.card_metrics import CARD_METRICS, METRIC_DECIMALS, Met
 from batchyield.modelling.estimators import Array, Matrix
 from batchyield.modelling.params import Params
 from batchyield.modelling.train import Predictions, train
+from batchyield.parallel.tasks import Engine, in_process
 from batchyield.plant.features import FEATURES, GROUPS, INDEX, Features
 from batchyield.plant.table import SLICES, TARGET
 
 Predict = Callable[[Matrix], npt.NDArray[np.floating[Any]]]
+Rows = npt.NDArray[np.intp]
 
 SCORE_DECIMALS = 5
 """Of a score in `TARGET.score_unit`: as many digits as other metrics have."""
@@ -56,6 +60,30 @@ class CrossValidation(msgspec.Struct, frozen=True):
     figures: dict[str, float]
     spread: float
     yields: list[float]
+
+
+class OnnxModel(Protocol):
+    """A model such as `serving.predictor.Predictor`."""
+
+    def predict_matrix(self, values: Matrix) -> Sequence[Sequence[float]]:
+        """Return yields, lower and upper ends."""
+
+
+@dataclass(frozen=True)
+class OpenedOnce:
+    """Predicts yields by a model that another process opens once, from its bytes: an open session cannot be sent."""
+
+    open: Callable[[bytes], OnnxModel]
+    onnx: bytes
+
+    def __call__(self, matrix: Matrix) -> Array:
+        """Return the yields [n] of a feature matrix."""
+        return np.array(_open(self).predict_matrix(matrix)[0])
+
+
+@lru_cache(maxsize=1)
+def _open(model: OpenedOnce) -> OnnxModel:
+    return model.open(model.onnx)
 
 
 METRICS: tuple[Metric, ...] = CARD_METRICS
@@ -124,14 +152,22 @@ def percentile_intervals(
     }
 
 
-def cross_validate(X: Matrix, y: Array, params: Params) -> CrossValidation:  # noqa: N803 - as scikit-learn
-    """Repeat K-fold cross-validation of the whole training, intervals included."""
+def cross_validate(
+    X: Matrix,  # noqa: N803 - as scikit-learn
+    y: Array,
+    params: Params,
+    engine: Engine = in_process,
+) -> CrossValidation:
+    """Repeat K-fold cross-validation of the whole training, intervals included; each fold is a task."""
+    settings = params.evaluation
+    cuts = [KFold(settings.folds, shuffle=True, random_state=settings.seed + r) for r in range(settings.repeats)]
+    folds = [list(cut.split(X)) for cut in cuts]
+    answers = engine(_train_and_predict, (X, y, X, params), [fold for repeat in folds for fold in repeat])
     rounds = []
-    for repeat in range(params.evaluation.repeats):
+    for repeat in folds:
         table = np.empty((3, len(y)))
-        folds = KFold(params.evaluation.folds, shuffle=True, random_state=params.evaluation.seed + repeat)
-        for fit, test in folds.split(X):
-            table[:, test] = train(X[fit], y[fit], params).predict(X[test])
+        for _, test in repeat:
+            table[:, test] = next(answers)
         rounds.append(Predictions(*table))
     figures = [compute_metrics(y, answers) for answers in rounds]
     return CrossValidation(
@@ -139,6 +175,12 @@ def cross_validate(X: Matrix, y: Array, params: Params) -> CrossValidation:  # n
         round(float(np.std([f["score"] for f in figures])), METRIC_DECIMALS),
         np.mean([answers.yields for answers in rounds], axis=0).round(METRIC_DECIMALS).tolist(),
     )
+
+
+def _train_and_predict(shared: tuple[Matrix, Array, Matrix, Params], rows: tuple[Rows, Rows | slice]) -> Predictions:
+    """Return the predictions for some rows of the second matrix after training on some rows of the first."""
+    (X, y, other, params), (fit, test) = shared, rows  # noqa: N806
+    return train(X[fit], y[fit], params).predict(other[test])
 
 
 def evaluate_forward(X: Matrix, y: Array, params: Params, share: float) -> dict[str, float]:  # noqa: N803
@@ -177,15 +219,20 @@ def slice_metrics(measured: Array, answers: Predictions, by: Mapping[str, Sequen
 
 
 def learning_curve(
-    matrix: Matrix, y: Array, test_matrix: Matrix, test_y: Array, params: Params, shares: Sequence[float]
+    matrix: Matrix,
+    y: Array,
+    test_matrix: Matrix,
+    test_y: Array,
+    params: Params,
+    shares: Sequence[float],
+    engine: Engine = in_process,
 ) -> list[tuple[int, dict[str, float]]]:
     """Return (training batches, test metrics) for growing parts of one random order of the training batches."""
     order = np.random.default_rng(params.evaluation.seed).permutation(len(y))
-    curve = []
-    for share in shares:
-        part = np.sort(order[: max(MIN_BATCHES, round(len(y) * share))])
-        curve.append((len(part), compute_metrics(test_y, train(matrix[part], y[part], params).predict(test_matrix))))
-    return curve
+    parts = [np.sort(order[: max(MIN_BATCHES, round(len(y) * share))]) for share in shares]
+    rows = [(part, slice(None)) for part in parts]
+    curve = engine(_train_and_predict, (matrix, y, test_matrix, params), rows)
+    return [(len(part), compute_metrics(test_y, answers)) for part, answers in zip(parts, curve, strict=True)]
 
 
 def feature_blocks() -> dict[str, list[int]]:
@@ -199,20 +246,36 @@ def group_blocks() -> dict[str, list[int]]:
 
 
 def permutation_importance(
-    predict: Predict, matrix: Matrix, y: Array, blocks: Mapping[str, Sequence[int]], repeats: int, seed: int
+    predict: Predict,
+    matrix: Matrix,
+    y: Array,
+    blocks: Mapping[str, Sequence[int]],
+    repeats: int,
+    seed: int,
+    engine: Engine = in_process,
 ) -> dict[str, float]:
-    """Return how much `score` grows when the columns of a block are shuffled together; most important first."""
+    """Return how much `score` grows when the columns of a block are shuffled together; most important first.
+
+    Each block is a task. `predict` goes to other processes with it: a function of a module, or `OpenedOnce`.
+    """
     rng = np.random.default_rng(seed)
     base = float(np.mean((predict(matrix) - y) ** 2)) / 2
-    grown: dict[str, float] = {}
-    for name, block in blocks.items():
-        total = 0.0
-        for _ in range(repeats):
-            shuffled = matrix.copy()
-            shuffled[:, block] = matrix[:, block][rng.permutation(len(y))]
-            total += float(np.mean((predict(shuffled) - y) ** 2)) / 2 - base
-        grown[name] = round(total / repeats, METRIC_DECIMALS)
-    return dict(sorted(grown.items(), key=lambda item: (-item[1], item[0])))
+    # Drawn here and in the order of the blocks, so that the orders do not depend on who uses them.
+    items = ((list(block), [rng.permutation(len(y)) for _ in range(repeats)]) for block in blocks.values())
+    grown = engine(_score_lost, (predict, matrix, y, base), items)
+    lost = {name: round(value, METRIC_DECIMALS) for name, value in zip(blocks, grown, strict=True)}
+    return dict(sorted(lost.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _score_lost(shared: tuple[Predict, Matrix, Array, float], item: tuple[list[int], list[Rows]]) -> float:
+    """Return the mean growth of the score when the columns of a block are in other orders."""
+    (predict, matrix, y, base), (block, orders) = shared, item
+    total = 0.0
+    for order in orders:
+        shuffled = matrix.copy()
+        shuffled[:, block] = matrix[:, block][order]
+        total += float(np.mean((predict(shuffled) - y) ** 2)) / 2 - base
+    return total / len(orders)
 
 
 QUANTILE_RANGE = (0.025, 0.975)

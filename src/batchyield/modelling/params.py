@@ -13,6 +13,7 @@ import yaml
 from msgspec import Meta
 
 from batchyield.errors import ParamsError
+from batchyield.parallel.params import EngineParams, LocalEngine
 from batchyield.plant.contract_params import ContractParams
 from batchyield.plant.table import FEATURES, GROUPS, ID_COLUMN, TARGET
 
@@ -255,7 +256,7 @@ Gate = dict[str, dict[str, Bounds]]
 
 
 class Params(Struct, frozen=True):
-    """All of `params.yaml`."""
+    """All of `params.yaml`; `engine` is where tasks run, which no output depends on, so no stage declares it."""
 
     validate: ContractParams
     split: RandomSplit | ForwardSplit
@@ -266,6 +267,7 @@ class Params(Struct, frozen=True):
     evaluation: EvaluationParams
     gate: Gate
     bias: NoBias | EwmaBias = NoBias()
+    engine: EngineParams = LocalEngine()
 
 
 def read_params(path: str | Path = "params.yaml") -> Params:

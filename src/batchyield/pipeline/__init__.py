@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 from batchyield.errors import BatchyieldError, ConfigError
-from batchyield.modelling.reproducibility import pin
+from batchyield.parallel.reproducibility import pin
 from batchyield.pipeline import input_guard
 
 pin()

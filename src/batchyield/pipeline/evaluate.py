@@ -10,10 +10,12 @@ import pandas as pd
 from batchyield.files import write_atomic
 from batchyield.modelling import bias_evaluation, metrics
 from batchyield.modelling.card_metrics import METRIC_DECIMALS
-from batchyield.modelling.estimators import Array, Matrix
-from batchyield.modelling.params import read_params
+from batchyield.modelling.estimators import Matrix
+from batchyield.modelling.params import Params, read_params
 from batchyield.modelling.parquet import read_features, read_table, to_batches
 from batchyield.modelling.train import Predictions
+from batchyield.parallel.engine import open_engine
+from batchyield.parallel.tasks import Engine
 from batchyield.pipeline import run
 from batchyield.plant.features import featurize, id_number
 from batchyield.plant.place import find_place
@@ -35,10 +37,17 @@ FORWARD_SHARE = 0.2
 def main() -> None:
     """Read `data/model/`, `data/split/` and `data/features/`; write `data/metrics/` and `data/plots/`."""
     params = read_params()
+    with open_engine(params.engine) as engine:
+        evaluate(params, engine)
+
+
+def evaluate(params: Params, engine: Engine) -> None:
+    """Write the metrics and the points of the plots; the engine runs what takes long, and changes no byte."""
     frame = read_table(Path("data/split/test.parquet"))
     values = read_features(Path("data/features/test.parquet"))
     measured = frame["yield"].to_numpy(dtype=float)
-    model = Predictor(Path("data/model/model.onnx").read_bytes())
+    onnx = Path("data/model/model.onnx").read_bytes()
+    model, predict = Predictor(onnx), metrics.OpenedOnce(Predictor, onnx)
 
     def predict_columns(matrix: Matrix) -> Predictions:
         return Predictions(*(np.array(side) for side in model.predict_matrix(matrix)))
@@ -57,11 +66,8 @@ def main() -> None:
     points = pd.DataFrame({"batch": [id_number(name) for name in frame["id"]], "residual": residuals})
     write_plot("residuals", points.sort_values("batch", kind="stable"))
 
-    def predict(matrix: Matrix) -> Array:
-        return predict_columns(matrix).yields
-
     for name, blocks in (("groups", metrics.group_blocks()), ("importance", metrics.feature_blocks())):
-        lost = metrics.permutation_importance(predict, values, measured, blocks, SHUFFLES, settings.seed)
+        lost = metrics.permutation_importance(predict, values, measured, blocks, SHUFFLES, settings.seed, engine)
         most = list(lost.items())[:IMPORTANCE_ROWS]
         write_plot(name, [{"what": what, **metrics.in_file_units({"score_lost": value})} for what, value in most])
     effects = metrics.partial_dependence(predict, values, list(lost)[:EFFECT_FEATURES])
@@ -70,18 +76,18 @@ def main() -> None:
     train_frame = read_table(Path("data/split/train.parquet"))
     train_yields = train_frame["yield"].to_numpy(dtype=float)
     train_values = read_features(Path("data/features/train.parquet"))
-    folded = metrics.cross_validate(train_values, train_yields, params)
+    folded = metrics.cross_validate(train_values, train_yields, params, engine)
     write_metrics("cross_validation", metrics.in_file_units(folded.figures | {"score_spread": folded.spread}))
     forward = metrics.evaluate_forward(train_values, train_yields, params, FORWARD_SHARE)
     if not forward:
         print("no forward metrics: too few ids end in a number that orders the batches by time", file=sys.stderr)
     write_metrics("forward", metrics.in_file_units(forward))
     places = [find_place(batch) for batch in to_batches(train_frame)]
-    walk = bias_evaluation.walk_forward(train_values, train_yields, places, params)
+    walk = bias_evaluation.walk_forward(train_values, train_yields, places, params, engine)
     for name, figures in walk.metrics().items():
         write_metrics(name, metrics.in_file_units(figures))
     write_plot("bias", pd.DataFrame(walk.mean_residuals(), columns=list(bias_evaluation.PLOT_COLUMNS)))
-    curve = metrics.learning_curve(train_values, train_yields, values, measured, params, LEARNING_SHARES)
+    curve = metrics.learning_curve(train_values, train_yields, values, measured, params, LEARNING_SHARES, engine)
     write_plot("learning", [{"batches": rows, **metrics.in_file_units({"score": f["score"]})} for rows, f in curve])
 
 

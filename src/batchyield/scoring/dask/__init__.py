@@ -1,1 +1,1 @@
-"""Batch scoring on Dask workers, with the same bytes as in one process. The only room that imports Dask."""
+"""Batch scoring on Dask workers, with the same bytes as in one process."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from batchyield.errors import ConfigError
 from batchyield.files import write_atomic
-from batchyield.modelling.reproducibility import pin
+from batchyield.parallel.reproducibility import pin, thread_pools
 from batchyield.versioning.lock_diff import flatten
 
 FINGERPRINT = Path("requirements/environment.json")
@@ -33,21 +33,15 @@ def read_fingerprint() -> dict[str, Any]:
 
 def _measure() -> dict[str, Any]:
     import numpy
-    import sklearn  # noqa: F401 - loads its OpenMP, which threadpool_info lists
-    from threadpoolctl import threadpool_info
 
     config: Any = numpy.show_config(mode="dicts")
     extensions = config["SIMD Extensions"]
-    pools = [
-        {key: pool[key] for key in ("internal_api", "version", "architecture", "num_threads") if key in pool}
-        for pool in threadpool_info()
-    ]
     return {
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "libraries": {name: _version(name) for name in LIBRARIES},
         "cpu": sorted({*extensions["baseline"], *extensions["found"]}),
-        "threads": sorted(pools, key=json.dumps),
+        "threads": sorted(thread_pools(), key=json.dumps),
     }
 
 

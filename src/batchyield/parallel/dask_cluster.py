@@ -18,12 +18,11 @@ from batchyield.errors import ServiceError
 
 CONNECT_TIMEOUT_SECONDS = 10
 WORKERS_TIMEOUT_SECONDS = 60
-SAME_COMMIT_REMEDY = "run the image or the lock (requirements/scale.txt) of the same commit on every machine"
 RETRY_REMEDY = "nothing was written; see the logs of the scheduler and the workers, and run the same command again"
 START_REMEDY = "start one with `dask scheduler`, and workers with `dask worker ADDRESS --nthreads 1`"
 
 
-def tls_security(authority: Path | None, certificate: Path | None, key: Path | None) -> Security:
+def tls_security(authority: Path | str | None, certificate: Path | str | None, key: Path | str | None) -> Security:
     """Return Dask's TLS settings from PEM files; None: as configured in Dask."""
     files = {"tls_ca_file": authority, "tls_client_cert": certificate, "tls_client_key": key}
     return Security(**{name: str(path) for name, path in files.items() if path})
@@ -84,7 +83,7 @@ def translate_errors(address: str) -> Iterator[None]:
         yield
     except KilledWorker as error:
         raise ServiceError(
-            f"{error.allowed_failures + 1} workers of {address} died on the same chunk, the last at "
+            f"{error.allowed_failures + 1} workers of {address} died on the same task, the last at "
             f"{error.last_worker.address}",
             f"check that they have enough memory; {RETRY_REMEDY}",
         ) from None

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchyield.errors import ContractError
-from batchyield.modelling.holdout import held_out
 from batchyield.modelling.params import ForwardSplit, RandomSplit
+from batchyield.pipeline.split import held_out
 
 IDS = [f"sample_{n}" for n in range(1, 1001)]
 RANDOM = RandomSplit(test_fraction=0.2, seed=1)
