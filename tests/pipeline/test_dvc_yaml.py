@@ -103,9 +103,13 @@ def test_a_stage_declares_every_file_it_reads_and_writes(watched, name):
     assert set(seen["read"]) - read - outputs(STAGES[name]) <= {"params.yaml", "dvc.lock"}
 
 
+UNDECLARED = {"engine"}
+"""Where tasks run: tests/parallel compares the bytes, and another engine must not make a stage run again."""
+
+
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_declares_every_param_it_reads(watched, name):
-    assert watched[name]["params"] == sorted(STAGES[name].get("params", []))
+    assert set(watched[name]["params"]) - UNDECLARED == set(STAGES[name].get("params", []))
 
 
 @pytest.mark.parametrize("name", STAGES)

@@ -21,10 +21,11 @@ from support.service import ROOT, linear_onnx, make_checkout
 from batchyield.cli.__main__ import main
 from batchyield.errors import BatchyieldError, ServiceError
 from batchyield.files import write_atomic
+from batchyield.parallel import dask_cluster
+from batchyield.parallel.environment import EnvironmentMismatchError
 from batchyield.plant.simulator import simulate
-from batchyield.scoring.dask import cluster
 from batchyield.scoring.dask.score import check_workers, score_on_workers
-from batchyield.scoring.dask.worker import EnvironmentMismatchError, describe_environment, open_uploaded, upload_model
+from batchyield.scoring.dask.worker import describe_environment, open_uploaded, upload_model
 from batchyield.scoring.local import read_chunks, score_chunk, with_header
 from batchyield.serving.artifact import MODEL, read_pins
 from batchyield.versioning.storage.embedded_s3 import free_port
@@ -132,7 +133,7 @@ def test_a_part_that_kills_every_worker_is_an_error_that_says_so(deserted, shipp
         )
         with deserted.worker() as worker:
             assert worker.wait(timeout=60) == -signal.SIGKILL
-        with pytest.raises(ServiceError, match=r"1 workers of tcp://.* died on the same chunk, the last at tcp://"):
+        with pytest.raises(ServiceError, match=r"1 workers of tcp://.* died on the same task, the last at tcp://"):
             waiting.result(timeout=60)
 
 
@@ -150,7 +151,7 @@ def test_a_worker_that_would_answer_otherwise_is_named_and_gets_no_part(
         code, out, message = scored(capfdbinary, *files, "--scheduler", made.address, "--lock", root / "dvc.lock")
     assert (code, out) == (2, "")
     assert f"  {address}: " in message
-    assert "requirements/scale.txt" in message
+    assert "(requirements/) of the same commit" in message
 
 
 def test_a_worker_that_came_after_the_check_is_held_against_the_client_too(client, shipped, files):
@@ -186,12 +187,12 @@ def test_a_model_that_is_not_the_pinned_one_is_opened_nowhere(shipped):
 
 
 def test_where_nobody_is_there_it_is_said_what_to_start(root, files, deserted, capfdbinary, monkeypatch):
-    monkeypatch.setattr(cluster, "WORKERS_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(dask_cluster, "WORKERS_TIMEOUT_SECONDS", 0.2)
     given = [files[0], "--lock", root / "dvc.lock", "--scheduler"]
     code, out, message = scored(capfdbinary, *given, deserted.address)
     assert (code, out) == (2, "")
     assert message.startswith(f"batchyield: the scheduler {deserted.address} has had no worker for 0.2 seconds\n")
-    monkeypatch.setattr(cluster, "CONNECT_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(dask_cluster, "CONNECT_TIMEOUT_SECONDS", 0.2)
     address = f"tcp://127.0.0.1:{free_port()}"
     code, out, message = scored(capfdbinary, *given, address)
     assert (code, out) == (2, "")

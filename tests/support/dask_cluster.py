@@ -19,32 +19,37 @@ from pathlib import Path
 doomed, be = Path(os.environ["DOOMED"]), os.environ["BE"]
 
 
-def changed(module):
-    version, score_chunk = module.version, module.score_chunk
-
-    def mortal(predictor, part):
-        if part.file.endswith("defect.csv"):
+def mortal(run):
+    def run_or_die(*arguments):
+        if getattr(arguments[1], "file", "").endswith("defect.csv"):
             raise ZeroDivisionError("a defect")
         try:
             doomed.unlink()  # one worker alone can do that
         except FileNotFoundError:
-            return score_chunk(predictor, part)
+            return run(*arguments)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    module.score_chunk = mortal
+    return run_or_die
+
+
+def changed(scoring, fitting):
+    scoring.score_chunk, fitting.run_task = mortal(scoring.score_chunk), mortal(fitting.run_task)
     if be == "another":
-        module.version = lambda name: "1.0.0" if name == "numpy" else version(name)
+        version = scoring.version
+        scoring.version = fitting.version = lambda name: "1.0.0" if name == "numpy" else version(name)
 
 
 def dask_setup(worker):
     if be == "without":
-        sys.modules["batchyield.scoring.dask"] = sys.modules["batchyield.scoring.dask.worker"] = None
+        for name in ("scoring.dask", "scoring.dask.worker", "parallel.dask_engine"):
+            sys.modules[f"batchyield.{name}"] = None
     else:
+        from batchyield.parallel import dask_engine
         from batchyield.scoring.dask import worker
 
-        changed(worker)
+        changed(worker, dask_engine)
 """
-"""What makes a worker be another version, lack what it needs, fail over a file of that name, or die over a part."""
+"""What makes a worker be another version, lack what it needs, fail over a file of that name, or die over a task."""
 
 
 class Members:
@@ -52,7 +57,7 @@ class Members:
 
     Attributes:
         address: of the scheduler.
-        doomed: while this file exists, the worker that gets the next part removes it and is killed over the part.
+        doomed: while this file exists, the worker that gets the next task removes it and is killed over the task.
     """
 
     def __init__(self, folder, *tls, protocol="tcp", **more):

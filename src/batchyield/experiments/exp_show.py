@@ -8,7 +8,7 @@ import msgspec
 
 from batchyield.errors import CommandError
 from batchyield.versioning.dvc import dvc
-from batchyield.versioning.lock_diff import flatten
+from batchyield.versioning.lock_diff import flatten_results
 
 LOOKS, LOOK_SECONDS = 5, 2.0
 """Times that `dvc exp show` is run, and the wait between them, while the folder of an experiment is being made."""
@@ -56,9 +56,9 @@ class Commit(msgspec.Struct, frozen=True):
     data: Contents | None = None
 
     def settings(self) -> dict[str, Any]:
-        """Return dotted param -> value; a list is one value."""
+        """Return dotted param -> value of those that results may depend on; a list is one value."""
         files = self.data.params.values() if self.data else ()
-        return {name: value for file in files for name, value in flatten(file.data).items()}
+        return {name: value for file in files for name, value in flatten_results(file.data).items()}
 
     def metric(self, file: str, name: str) -> float | None:
         """Return a metric of `data/metrics/FILE.json`, or None if it was not measured."""

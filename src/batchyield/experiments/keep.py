@@ -83,6 +83,7 @@ def _commit(
     progress(f"dvc exp apply {name}")
     dvc("exp", "apply", revision, cwd=root, quiet=True)  # by name, DVC would take the branch if they are namesakes
     _restore_pin(root)
+    hydra_params.write_params(root, overrides)  # without the engine of the experiment
     files = hydra_params.write_overrides(root, overrides)
     progress(hydra_params.check_params(root))
     if stale := find_stale(root):

@@ -19,7 +19,7 @@ from batchyield.experiments.ranking import Ranking, better_than_baseline, format
 from batchyield.versioning import hydra_params
 from batchyield.versioning.dvc import dvc
 from batchyield.versioning.git import git
-from batchyield.versioning.lock_diff import flatten
+from batchyield.versioning.lock_diff import flatten_results
 from batchyield.versioning.storage import raw_data, remotes
 from batchyield.versioning.storage.s3_objects import ObjectState as Kept
 
@@ -115,7 +115,7 @@ def _queue(root: Path, grid: dict[str, list[str]], stem: str, overrides: Sequenc
         )
     known = _experiments(root, grid)
     for name, found in known.items():
-        if found.revs[0].settings() != flatten(yaml.safe_load(hydra_params.compose(root, grid[name]))):
+        if found.revs[0].settings() != flatten_results(yaml.safe_load(hydra_params.compose(root, grid[name]))):
             raise ConflictError(
                 f"another experiment is named {name}",
                 f"choose another --name, or remove it: `dvc exp remove {name}`, `dvc queue remove {name}`",

@@ -191,7 +191,7 @@ def search(
         params: everything but the model; `evaluation` sets the cross-validation.
         storage: SQLite file of the Optuna study; an existing one is resumed.
         progress: receives one line per trial.
-        engine: runs the folds of a repeat as tasks. A trial waits for the one before, from which its sampler learns.
+        engine: runs the folds of a repeat as tasks; a trial waits for the one before, from which its sampler learns.
 
     Returns:
         Complete trials and the baseline, lowest score first, then pruned trials; no two with the same values.
@@ -204,12 +204,14 @@ def search(
         storage=f"sqlite:///{storage}", study_name="search", pruner=pruner, load_if_exists=True, direction="minimize"
     )
 
-    def fold_scores(model: ModelParams, repeat: int) -> list[float]:
-        return list(engine(_fold_score, (X, y, params, model), folds(X, params, repeat)))
+    cuts = [folds(X, params, repeat) for repeat in range(params.evaluation.repeats)]
 
-    repeats = range(params.evaluation.repeats)
+    def fold_scores(model: ModelParams, tests: Sequence[Rows]) -> list[float]:
+        return list(engine(_fold_score, (X, y, params, model), tests))
+
     if "baseline" not in study.user_attrs:
-        study.set_user_attr("baseline", [fold_scores(space.model, repeat) for repeat in repeats])
+        scores = fold_scores(space.model, [test for cut in cuts for test in cut])
+        study.set_user_attr("baseline", np.reshape(scores, (len(cuts), -1)).tolist())
     baseline = np.array(study.user_attrs["baseline"])
     found = [Candidate(0, {}, space.model, len(baseline), round(float(baseline.mean()), METRIC_DECIMALS), 0.0, None)]
     progress(f"baseline: {TARGET.shown_score(found[0].score)}")
@@ -224,20 +226,20 @@ def search(
         study.sampler = (
             samplers.RandomSampler(seed) if repeated else samplers.TPESampler(seed=seed, constant_liar=False)
         )
-        trial, scores = study.ask(), list[list[float]]()
+        trial, repeats = study.ask(), list[list[float]]()
         values = {name: trial.suggest_categorical(name, options) for name, options in sorted(space.values.items())}
         if tuple(values.items()) in done:  # TPE proposes the best again and again: draw another at random instead
             study.tell(trial, state=State.FAIL)
             continue
-        for repeat in repeats:
-            scores.append(fold_scores(replace(space.model, values), repeat))
-            trial.report(float(np.mean(scores)), repeat)
+        for repeat, cut in enumerate(cuts):
+            repeats.append(fold_scores(replace(space.model, values), cut))
+            trial.report(float(np.mean(repeats)), repeat)
             if trial.should_prune():
                 break
-        score, pruned = float(np.mean(scores)), len(scores) < len(repeats)
-        trial.set_user_attr("folds", scores)
+        score, pruned = float(np.mean(repeats)), len(repeats) < len(cuts)
+        trial.set_user_attr("folds", repeats)
         study.tell(trial, None if pruned else score, State.PRUNED if pruned else State.COMPLETE)
-        done[tuple(values.items())] = scores
+        done[tuple(values.items())] = repeats
         settings = ", ".join(f"{name}={value:g}" for name, value in values.items())
         progress(f"trial {len(done)} of {space.trials}: {TARGET.shown_score(score)}{' pruned' * pruned}  {settings}")
 
@@ -254,8 +256,8 @@ def _fold_score(shared: tuple[Matrix, Array, Params, ModelParams], test: Rows) -
     """Return the score of a model on the batches of a fold, fitted on the others."""
     X, y, params, model = shared  # noqa: N806
     estimator = build_model(model, params.features, params.target)
-    cost = (predict_out_of_fold(estimator, X, y, [test]) - y) ** 2 / 2
-    return float(cost[test].mean())
+    cost = (predict_out_of_fold(estimator, X, y, [test])[test] - y[test]) ** 2 / 2
+    return float(cost.mean())
 
 
 def table(ranked: Sequence[Candidate]) -> list[str]:

@@ -2,13 +2,18 @@
 
 import contextlib
 import os
+import threading
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
+from functools import cache
 from typing import Any
 
 from batchyield.errors import ConfigError, MissingToolError, ServiceError
 from batchyield.parallel.params import SCHEDULER_VARIABLE, DaskEngine, EngineParams, LocalEngine, choose_engine
 from batchyield.parallel.tasks import Engine, Task, in_process, raise_failures, run_task
+
+PARENT_POLL_SECONDS = 1.0
 
 
 @contextlib.contextmanager
@@ -33,20 +38,38 @@ def open_engine(configured: EngineParams) -> Iterator[Engine]:
 
 @contextlib.contextmanager
 def _processes(workers: int) -> Iterator[Engine]:
-    """Yield an engine of processes, by joblib's backend `loky`."""
+    """Yield an engine of joblib's processes, which start with the environment variables of this one."""
     from joblib import Parallel, delayed, parallel_config
 
-    with parallel_config("loky", inner_max_num_threads=1), Parallel(workers, return_as="generator") as pool:
+    with parallel_config("loky", inner_max_num_threads=1), Parallel(workers) as pool:
 
         def run(task: Task[Any, Any, Any], shared: Any, items: Iterable[Any]) -> Iterator[Any]:
             try:
-                yield from raise_failures(pool(delayed(run_task)(task, shared, item) for item in items))
-            except BrokenProcessPool as error:
-                problem = f"a process of the engine ended unexpectedly: {str(error).partition('.')[0]}"
+                results = pool(delayed(_run_here)(os.getpid(), task, shared, item) for item in items)
+            except BrokenProcessPool:
                 remedy = "check that there is enough memory, or use fewer engine.workers; run the command again"
-                raise ServiceError(problem, remedy) from None
+                raise ServiceError("a process of the engine was killed, so its results are missing", remedy) from None
+            yield from raise_failures(results)
 
         yield run
+
+
+def _run_here(parent: int, task: Task[Any, Any, Any], shared: Any, item: Any) -> Any:
+    """Return the result of a task, in a process of joblib."""
+    _end_with(parent)
+    return run_task(task, shared, item)
+
+
+@cache
+def _end_with(parent: int) -> None:
+    """End this process soon after its parent was killed; by itself it would wait minutes for more tasks."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_POLL_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from batchyield.errors import ParamsError
 from batchyield.files import write_atomic
 from batchyield.modelling.params import parse_params
-from batchyield.versioning.lock_diff import flatten
+from batchyield.versioning.lock_diff import ENGINE, flatten
 
 PARAMS, CONFIG = Path("params.yaml"), Path("conf/config.yaml")
 
@@ -82,10 +82,13 @@ def _params_errors(root: Path, overrides: Sequence[str]) -> Iterator[None]:
 def find_overrides(root: Path, params: str) -> list[str]:
     """Return overrides with which `conf/` composes into the text of a params.yaml, choices of groups first.
 
+    The engine of `conf/` stays: it belongs to the machine.
+
     Raises:
         ParamsError: there are none.
     """
     now, wanted = yaml.safe_load(compose(root)), yaml.safe_load(params)
+    wanted = {group: wanted[group] for group in wanted if group != ENGINE} | {g: now[g] for g in now if g == ENGINE}
     choices, values = list[str](), list[str]()
     for group in [name for name in wanted if wanted[name] != now.get(name)]:
         target = flatten(wanted[group])
@@ -101,7 +104,7 @@ def find_overrides(root: Path, params: str) -> list[str]:
             choices.append(f"{group}={nearest}")
         texts = {key: json.dumps(target[key]) for key in differing(made[nearest]) if key in target}
         values += [f"{group}.{key}={text}" for key, text in texts.items()]
-    if compose(root, [*choices, *values]) != params:
+    if yaml.safe_load(compose(root, [*choices, *values])) != wanted:
         raise ParamsError("conf/", "no overrides give these params", "write them into conf/ yourself")
     return [*choices, *values]
 

@@ -1,12 +1,14 @@
 """Compare two dvc.lock files: outputs that differ, and the changed inputs that explain them, in pipeline order."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from batchyield.serving.lockfile import DvcLock, LockedStage
 
 LOCK = Path("dvc.lock")
+ENGINE = "engine"
+"""Group of params that no result depends on."""
 
 
 class OutputPair(NamedTuple):
@@ -53,6 +55,11 @@ class ChangedInput(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.what} ({self.change}), read by {self.stage}"
+
+
+def flatten_results(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return dotted param -> value of the params that results may depend on: all but the engine's."""
+    return flatten({group: value for group, value in params.items() if group != ENGINE})
 
 
 def flatten(value: Any, where: str = "", *, lists: bool = False) -> dict[str, Any]:
