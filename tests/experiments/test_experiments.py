@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import psutil
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from support.commands import ROOT, run
@@ -27,6 +28,7 @@ from batchyield.experiments.exp_show import read_experiments
 from batchyield.experiments.ranking import format_overrides, split_settings
 from batchyield.experiments.sweep import run_sweep
 from batchyield.versioning import git, hydra_params
+from batchyield.versioning.lock_diff import flatten_results
 from batchyield.versioning.storage import remotes
 
 pytestmark = pytest.mark.slow
@@ -324,6 +326,15 @@ class TestKeep:
         for file in changed:
             kept = [line for line in (ROOT / file).read_text().splitlines() if line.startswith("#")]
             assert [line for line in (tmp_path / file).read_text().splitlines() if line.startswith("#")] == kept
+
+    def test_engine(self, tmp_path):
+        """The engine of an experiment is not kept; it is no difference between experiments either."""
+        shutil.copytree(ROOT / "conf", tmp_path / "conf")
+        ran = hydra_params.compose(tmp_path, ["engine=dask", "engine.workers=2", "model=ridge"])
+        assert hydra_params.find_overrides(tmp_path, ran) == ["model=ridge"]
+        others = [hydra_params.compose(tmp_path, overrides) for overrides in (["model=ridge"], ["engine.workers=4"])]
+        alike, other = (flatten_results(yaml.safe_load(text)) for text in others)
+        assert flatten_results(yaml.safe_load(ran)) == alike != other
 
     def test_unwritable(self, tmp_path):
         """What conf/ has no place for is refused, and nothing changes."""
