@@ -14,7 +14,6 @@ from batchyield.cli import deploy
 from batchyield.cli.journal import add_journal_option, add_period_options, open_journal, read_period
 from batchyield.cli.options import Parser, add_json_option, output_file, print_result
 from batchyield.errors import ArtifactError, ConfigError
-from batchyield.parallel.params import SCHEDULER_VARIABLE
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
     from batchyield.scoring.local import Progress
     from batchyield.serving.artifact import Artifact
     from batchyield.serving.bias import BiasState
+
+SCHEDULER = "DASK_SCHEDULER_ADDRESS"
 
 Predictions = Iterator[tuple[Iterator[bytes], dict[str, Any]]]
 """Lines of predictions in the order of the batches, and which model and how many workers computed them."""
@@ -77,7 +78,7 @@ def _add_score_options(score: argparse.ArgumentParser) -> None:
     where.add_argument("--url", help=about)
     where.add_argument("--local", action="store_true", help="predict in this process; the bytes are the same")
     where.add_argument("--workers", type=int, metavar="N", help="predict in N processes of this machine")
-    about = f"predict on the Dask workers of tcp://HOST:8786, or tls://… (${SCHEDULER_VARIABLE})"
+    about = f"predict on the Dask workers of tcp://HOST:8786, or tls://… (${SCHEDULER})"
     where.add_argument("--scheduler", metavar="ADDRESS", help=about)
     about = "with --local, a CSV id,yield[,measured_at] of batches in the files: it corrects predictions of later ones"
     score.add_argument("--outcomes", type=Path, metavar="CSV", help=about)
@@ -174,7 +175,7 @@ def _score(options: argparse.Namespace) -> None:
     if options.outcomes and not options.local:
         remedy = "give --local; a service uses the outcomes that were sent to it"
         raise ConfigError("--outcomes needs the model in this process", remedy)
-    scheduler = options.scheduler or os.environ.get(SCHEDULER_VARIABLE, "")
+    scheduler = options.scheduler or os.environ.get(SCHEDULER, "")
     here = options.local or options.workers is not None or (scheduler and not options.url)
     digest = hashlib.md5(usedforsecurity=False)
     progress, begun = Progress(total_bytes(options.file), options.quiet), time.monotonic()

@@ -16,7 +16,7 @@ Task = Callable[[Shared, Item], Result]
 
 
 class Engine(Protocol):
-    """Runs a task for each item and yields the results in the order of the items, which are read lazily.
+    """Runs a task for each item and yields the results in the order of the items.
 
     Raises:
         BatchyieldError: a task failed; the message is that of the task.
