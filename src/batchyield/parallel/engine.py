@@ -80,6 +80,8 @@ def _dask(params: DaskEngine) -> Iterator[Engine]:
         remedy = f"set engine.scheduler or ${SCHEDULER_VARIABLE}, or start a cluster here by engine.workers=2"
         raise ConfigError("the engine `dask` has no scheduler", remedy)
     try:
+        import dask
+
         from batchyield.parallel import dask_cluster, dask_engine
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("dask", "distributed"):
@@ -92,5 +94,6 @@ def _dask(params: DaskEngine) -> Iterator[Engine]:
         cluster = dask_cluster.connect(
             address, dask_cluster.tls_security(params.tls_ca, params.tls_cert, params.tls_key)
         )
-    with cluster as client:
+    # A large plant's features exceed Dask's limit for a warning, and they are sent only once.
+    with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1GB"}), cluster as client:
         yield dask_engine.dask_engine(client)
