@@ -56,13 +56,13 @@ function askForKey() {
   const key = h("input", { id: "key", type: "password", autocomplete: "off", required: true });
   const message = h("p", { class: "flag", role: "alert" });
   const form = h("form", {
-    id: "key-form", class: "card notice",
+    id: "key-form",
     async onsubmit(event) {
       event.preventDefault();
       message.textContent = "";
       try {
         const session = await service.signIn(key.value.trim());
-        form.remove();
+        form.parentElement.remove();
         await begin(session);
         document.dispatchEvent(new CustomEvent("signed-in"));
       } catch (error) {
@@ -70,9 +70,9 @@ function askForKey() {
         key.select();
       }
     },
-  }, h("h2", {}, t("keyTitle")), h("label", { for: "key" }, t("key")),
+  }, h(at("main").querySelector("h1") ? "h2" : "h1", { id: "key-title" }, t("keyTitle")), h("label", { for: "key" }, t("key")),
   h("div", { class: "row" }, key, h("button", { class: "primary" }, t("useKey"))), h("p", { class: "hint" }, t("keyHint")), message);
-  at("main").before(form);
+  at("main").before(h("section", { id: "key-card", class: "card notice", "aria-labelledby": "key-title" }, form));
   key.focus();
 }
 
@@ -82,12 +82,16 @@ async function begin(known) {
     at("who").textContent = session.name ? t("signedIn", { name: session.name }) : "";
     at("who").title = session.remembered === false ? t("keyNotKept") : "";
     at("sign-out").hidden = !session.name;
-    if (session.guarded && !session.name) return askForKey();
-    if (!ready) {
-      setPlant(await service.readings());
-      ready = true;
-      show();
+    if (session.guarded && !session.name) {
+      if (!ready) at("main").replaceChildren();
+      return askForKey();
     }
+    if (ready) return;
+    const plant = await service.readings();
+    if (ready) return; // by another call meanwhile, whose page may be in use already
+    setPlant(plant);
+    ready = true;
+    show();
   } catch (error) {
     if (error.status !== 401) fill(at("main"), problemCard(error), h("button", { type: "button", onclick: () => begin() }, t("retry")));
   }
@@ -95,6 +99,7 @@ async function begin(known) {
 
 at("language").addEventListener("click", () => {
   setLanguage(currentLanguage() === "zh" ? "en" : "zh");
+  at("key-card")?.remove(); // begin() asks again
   show();
   begin();
 });
