@@ -1,5 +1,6 @@
 // One batch as a form: readings in process order, with units, ranges, and the warnings beside the reading they concern.
 import { h } from "./dom.js";
+import { unitOf, warningText } from "./shared.js";
 import { meaningOf, percent, plain, readings, t } from "./words.js";
 
 /** Return what the form holds as a batch; texts that are no number are sent as they are, and refused by name. */
@@ -46,7 +47,7 @@ export function batchForm(changed) {
     const notes = h("span", { id: `${name}-notes`, class: "notes" });
     fields.set(reading.name, { reading, input, notes });
     return h("div", { class: "reading" },
-      h("label", { for: name }, h("strong", {}, reading.name), " ", meaningOf(reading), reading.unit && h("span", { class: "unit" }, ` ${reading.unit}`)),
+      h("label", { for: name }, h("strong", {}, reading.name), " ", meaningOf(reading), unitOf(reading) && h("span", { class: "unit" }, ` ${reading.unit}`)),
       input, notes);
   });
 
@@ -87,9 +88,9 @@ export function batchForm(changed) {
     },
     warn(warnings) {
       note();
-      for (const { field, message } of warnings) {
-        const found = fields.get(field);
-        if (found) found.notes.replaceChildren(h("em", { class: "warning" }, message));
+      for (const warning of warnings) {
+        const found = fields.get(warning.field);
+        if (found) found.notes.replaceChildren(h("em", { class: "warning" }, warningText(warning)));
       }
     },
   };

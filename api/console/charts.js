@@ -2,7 +2,12 @@
 import { svg } from "./dom.js";
 import { shown } from "./words.js";
 
-const WIDTH = 720;
+let WIDTH = 720; // of the drawing; half of it on a phone, so that texts stay legible
+
+/** Take the width of the window into account; each drawing begins with it. */
+function measure() {
+  WIDTH = innerWidth < 640 ? 360 : 720;
+}
 
 function frame(height, label, ...marks) {
   return svg("svg", { viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-label": label, class: "chart" }, ...marks);
@@ -31,6 +36,7 @@ export function range(prediction, [low, high], label) {
 }
 
 export function histogram(values, label, bins = 24) {
+  measure();
   const low = values.reduce((a, b) => Math.min(a, b));
   const high = values.reduce((a, b) => Math.max(a, b));
   const counts = new Array(bins).fill(0);
@@ -41,13 +47,14 @@ export function histogram(values, label, bins = 24) {
     counts.map((count, place) => svg("rect", {
       class: "bar", x: place * step + 1, width: step - 2, y: 150 - (count / most) * 140, height: (count / most) * 140,
     }, svg("title", {}, `${count}`))),
-    ticks(low, high).map((value) => svg("text", {
+    ticks(low, high, WIDTH / 144).map((value) => svg("text", {
       class: "tick", x: Math.min(WIDTH - 24, Math.max(24, ((value - low) / (high - low || 1)) * WIDTH)), y: 172,
     }, shown(value))));
 }
 
 /** Draw values in order, with their intervals if they have one, measured values as dots, and horizontal limits. */
 export function trend(points, label, limits = []) {
+  measure();
   const all = points.flatMap((p) => [p.yield, p.lower ?? p.yield, p.upper ?? p.yield, p.measured ?? p.yield]);
   all.push(...limits.map((limit) => limit.value));
   const low = all.reduce((a, b) => Math.min(a, b));
@@ -74,6 +81,7 @@ export function trend(points, label, limits = []) {
 
 /** Draw points [x, y] and a line through others; `axes` has the titles x and y and the functions ofX and ofY that write a value. */
 export function scatter(points, line, label, axes) {
+  measure();
   const all = [...points, ...line];
   const [left, right, low, high] = [0, 1].flatMap((axis) => [Math.min(...all.map((p) => p[axis])), Math.max(...all.map((p) => p[axis]))]);
   const x = (value) => 74 + ((value - left) / (right - left || 1)) * (WIDTH - 94);
@@ -83,7 +91,7 @@ export function scatter(points, line, label, axes) {
       svg("line", { class: "grid", x1: 74, x2: WIDTH - 20, y1: y(value), y2: y(value) }),
       svg("text", { class: "tick end", x: 68, y: y(value) + 4 }, axes.ofY(value)),
     ]),
-    ticks(left, right, 6).map((value) => svg("text", { class: "tick", x: x(value), y: 232 }, axes.ofX(value))),
+    ticks(left, right, WIDTH / 120).map((value) => svg("text", { class: "tick", x: x(value), y: 232 }, axes.ofX(value))),
     svg("text", { class: "tick start", x: 4, y: 14 }, axes.y), svg("text", { class: "tick end", x: WIDTH - 20, y: 256 }, axes.x),
     svg("polyline", { class: "line", points: line.map(([a, b]) => `${x(a).toFixed(1)},${y(b).toFixed(1)}`).join(" ") }),
     points.map(([a, b, name]) => svg("circle", { class: "measured", cx: x(a).toFixed(1), cy: y(b).toFixed(1), r: 3 }, name && svg("title", {}, name))));
@@ -91,12 +99,13 @@ export function scatter(points, line, label, axes) {
 
 /** Draw two distributions over the same bins. */
 export function distributions(edges, before, after, label, names) {
+  measure();
   const step = WIDTH / before.length;
   const most = Math.max(...before, ...after, 1e-9);
   const bar = (shares, name, left) => shares.map((share, place) => svg("rect", {
     class: name, x: place * step + 4 + left, width: step / 2 - 5, y: 150 - (share / most) * 140, height: (share / most) * 140,
   }));
   return frame(200, label, bar(before, "bar faint", 0), bar(after, "bar", step / 2),
-    edges.map((edge, place) => svg("text", { class: "tick", x: (place + 1) * step, y: 168 }, `${+edge.toPrecision(4)}`)),
+    edges.map((edge, place) => svg("text", { class: "tick", x: (place + 1) * step, y: 168 }, WIDTH / edges.length < 36 && place % 2 ? "" : `${+edge.toPrecision(4)}`)),
     svg("text", { class: "tick start", x: 4, y: 192 }, `□ ${names[0]}  ■ ${names[1]}`));
 }

@@ -33,10 +33,10 @@ export const pairs = (name, entries) =>
 export function table(label, heads, rows, options = {}) {
   const cell = (tag, extra) => (one) => {
     const [content, name] = Array.isArray(one) ? one : [one];
-    return h(tag, { class: name, ...extra }, content);
+    return content === "" ? h("td", { class: name }) : h(tag, { class: name, ...extra }, content);
   };
   const body = rows.map((row) => h("tr", row.attributes ?? {}, (row.cells ?? row).map(cell("td"))));
-  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label },
+  return h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": label },
     h("table", { class: options.class },
       h("caption", { class: "visually-hidden" }, label),
       h("thead", {}, h("tr", {}, heads.map(cell("th", { scope: "col" })))),

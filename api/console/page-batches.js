@@ -4,17 +4,24 @@ import * as service from "./service.js";
 import { problemCard, showPin, warningList } from "./shared.js";
 import { meaningOf, plain, readings, shown, shownUnit, signed, t, targetTitle, time } from "./words.js";
 
+/** Return the time of midnight at the beginning of a day here, or so many days later; "" for no day. */
+function midnight(day, later = 0) {
+  if (!day) return "";
+  const [year, month, date] = day.split("-").map(Number);
+  return new Date(year, month - 1, date + later).toISOString();
+}
+
 export function batchesPage(main, open) {
   const id = h("input", { id: "find-id", type: "search" });
   const since = h("input", { id: "find-since", type: "date" });
   const until = h("input", { id: "find-until", type: "date" });
-  const list = h("section", { class: "card", "aria-label": t("batchesTitle") });
+  const list = h("section", { class: "card", tabindex: "-1", "aria-label": t("batchesTitle") });
   const detail = h("div", { tabindex: "-1" });
   let ticked = [];
 
   async function search(before = "", rows = []) {
     try {
-      const page = await service.listPredictions({ id: id.value.trim(), since: since.value, until: until.value, before, limit: 50 });
+      const page = await service.listPredictions({ id: id.value.trim(), since: midnight(since.value), until: midnight(until.value, 1), before, limit: 50 });
       const all = [...rows, ...page.predictions];
       const compare = h("button", { type: "button", disabled: true, onclick: () => compareTwo(...ticked) }, t("compare"));
       const tick = (one) => h("input", { type: "checkbox", "aria-label": `${t("compare")} ${one.batch.id ?? ""}`, onchange(event) {
@@ -30,7 +37,7 @@ export function batchesPage(main, open) {
               [t("range", { low: shown(one.prediction.lower), high: shown(one.prediction.upper) }), "number"],
               [shown(one.measured), "number"], h("code", {}, one.model.md5.slice(0, 8))]))
           : h("p", {}, t("nothingFits")),
-        h("div", { class: "row" }, page.next && h("button", { type: "button", onclick: () => search(page.next, all) }, t("more")),
+        h("div", { class: "row" }, page.next && h("button", { type: "button", onclick: async () => { await search(page.next, all); list.focus({ preventScroll: true }); } }, t("more")),
           all.length > 1 && [compare, h("span", { class: "hint" }, t("chooseTwo"))]));
     } catch (error) {
       fill(list, problemCard(error));
@@ -41,7 +48,7 @@ export function batchesPage(main, open) {
     const { prediction } = one;
     showPin(one.model);
     fill(detail, h("section", { class: "card record", "aria-labelledby": "record-title" },
-      h("div", { class: "row spread" }, h("h2", { id: "record-title" }, `${t("recordTitle")}: ${one.batch.id ?? t("noName")}`),
+      h("div", { class: "row spread" }, h("h2", { id: "record-title" }, `${t("recordTitle")}${t("colon")}${one.batch.id ?? t("noName")}`),
         h("div", { class: "row screen-only" },
           h("button", { type: "button", onclick: () => open(one.batch) }, t("whatIf")),
           h("button", { type: "button", onclick: () => print() }, t("print")))),
@@ -86,8 +93,8 @@ export function batchesPage(main, open) {
   main.append(
     h("section", { class: "card screen-only" }, h("h1", {}, t("batchesTitle")),
       h("form", { class: "row", onsubmit(event) { event.preventDefault(); search(); } },
-        h("label", { for: "find-id" }, t("batchId")), id, h("label", { for: "find-since" }, t("since")), since,
-        h("label", { for: "find-until" }, t("until")), until, h("button", { class: "primary" }, t("find")))),
+        ...[[t("batchId"), id], [t("since"), since], [t("until"), until]].map(([words, input]) => h("span", { class: "field" }, h("label", { for: input.id }, words), input)),
+        h("button", { class: "primary" }, t("find")))),
     detail, list);
   list.classList.add("screen-only");
   search();

@@ -17,15 +17,15 @@ export async function modelPage(main) {
     showPin(found);
     const { card } = found;
     const list = (label, entries) => table(label, ["", ""], entries.map(([name, value]) => [name, h("code", {}, typeof value === "object" ? JSON.stringify(value) : plain(value))]));
-    fill(page, h("section", { class: "card" }, h("h1", {}, `${t("modelTitle")}: ${found.name}`),
+    fill(page, h("section", { class: "card" }, h("h1", {}, `${t("modelTitle")}${t("colon")}${found.name}`),
         pairs("figures", [[t("version"), found.version], [t("trainedOn"), whole(card.rows)], [t("interval"), `${+(card.level * 100).toFixed(1)} %`]]),
-        h("p", {}, t("revision"), ": ", h("code", {}, found.revision)),
-        found.shadow && h("p", {}, `${t("shadow")}: `, h("code", {}, `${found.shadow.version} ${found.shadow.md5}`)),
-        found.refused.map((one) => h("p", { class: "flag" }, `${t("refused")}: ${one.role} ${one.md5.slice(0, 8)}: ${one.reason}`)),
+        h("p", {}, t("revision"), t("colon"), h("code", {}, found.revision)),
+        found.shadow && h("p", {}, `${t("shadow")}${t("colon")}`, h("code", {}, `${found.shadow.version} ${found.shadow.md5}`)),
+        found.refused.map((one) => h("p", { class: "flag" }, `${t("refused")}${t("colon")}${t(`role_${one.role}`)} ${one.md5.slice(0, 8)}: ${one.reason}`)),
         h("p", { class: "hint" }, t("rollbackHint"))),
       await evaluationCards(card),
       await versionsCard(),
-      h("section", { class: "card" }, h("h2", {}, t("artifacts")), list(t("artifacts"), [...Object.entries(found.artifacts), ["raw data", card.data_md5]])),
+      h("section", { class: "card" }, h("h2", {}, t("artifacts")), list(t("artifacts"), [...Object.entries(found.artifacts), [t("rawData"), card.data_md5]])),
       h("section", { class: "card" }, h("h2", {}, t("params")), list(t("params"), [...Object.entries(card.params), ...Object.entries(card.versions)])));
     const current = await service.session();
     if (current.scopes.includes("admin")) page.append(await rollbackCard());
@@ -77,7 +77,7 @@ async function evaluationCards(card) {
       : of(t("metrics"), plainMetrics(), hint),
     ...plots(found).map(([name, points, line, axes]) => {
       const text = t(`evaluation_${name}_hint`, { count: whole(points.length) });
-      return of(t(`evaluation_${name}`), h("p", { class: "hint" }, text), scatter(points, line, `${t(`evaluation_${name}`)}: ${text}`, axes));
+      return of(t(`evaluation_${name}`), h("p", { class: "hint" }, text), scatter(points, line, `${t(`evaluation_${name}`)}${t("colon")}${text}`, axes));
     }),
   ];
 }
@@ -94,7 +94,7 @@ function plots({ metrics, predicted, residuals, learning }) {
   const made = [], unit = target().unit && ` [${target().unit}]`;
   if (predicted?.length) {
     const ends = [Math.min, Math.max].map((pick) => pick(...predicted.flatMap((one) => [one.measured, one.yield])));
-    made.push(["predicted", predicted.map((one) => [one.measured, one.yield, `${one.id}: ${shown(one.measured)}, ${shown(one.yield)}`]), ends.map((end) => [end, end]),
+    made.push(["predicted", predicted.map((one) => [one.measured, one.yield, `${one.id}${t("colon")}${shown(one.measured)}, ${shown(one.yield)}`]), ends.map((end) => [end, end]),
       { x: `${t("measured")}${unit}`, y: `${t("predicted")}${unit}`, ofX: shown, ofY: shown }]);
   }
   const ordered = residuals?.filter((one) => one.batch !== null);

@@ -43,7 +43,7 @@ export function monitorPage(main) {
 
   function draw({ at, off, window, chart, live, workers, shadow }) {
     if (off) return [h("p", { class: "card" }, t("journalOff"))];
-    const parts = [h("p", { class: "hint" }, at ? `${t("checked", { at: time(at) })}; ` : "", `${t("workers")}: ${workers.length}${shadow ? `; ${t("shadow")}: ${shadow.model.md5.slice(0, 8)}` : ""}`)];
+    const parts = [h("p", { class: "hint" }, at ? `${t("checked", { at: time(at) })} · ` : "", `${t("workers")}${t("colon")}${workers.length}${shadow ? ` · ${t("shadow")}${t("colon")}${shadow.model.md5.slice(0, 8)}` : ""}`)];
     if (window) {
       const { prediction } = window;
       parts.push(h("section", { class: "card" }, h("div", { class: "row spread" }, h("h2", {}, targetTitle()), prediction && verdict(prediction.verdict)),
@@ -60,13 +60,13 @@ export function monitorPage(main) {
         ...[["mae", t("meanError")], ["mae_alone", t("meanErrorAlone")], ["bias", t("bias")]].filter(([name]) => live[name]).map(([name, words]) => [words, value(live[name], name === "bias")]),
         ...(live.coverage ? [[t("coverage"), percent(live.coverage.value ?? live.coverage)]] : [])])
         : h("p", {}, t("noneMeasured"))));
-    parts.push(reportCard());
+    parts.push(reportCard(), detail);
     if (window?.readings) {
       const rows = [...window.readings].sort((a, b) => (b.psi ?? 0) - (a.psi ?? 0)).map((r) => [
         readingOf(r.reading)?.trained
           ? h("button", { type: "button", class: "link", onclick: () => distribution(r.reading) }, featureName(r.reading)) : featureName(r.reading),
         verdict(r.verdict), [r.psi === null ? "–" : r.psi.toFixed(2), "number"], [percent(r.blank ?? 0), "number"]]);
-      parts.push(h("section", { class: "card" }, h("h2", {}, t("drift")), table(t("drift"), [t("reading"), "", ["PSI", "number"], [t("blank"), "number"]], rows)));
+      parts.push(h("section", { class: "card" }, h("h2", {}, t("drift")), table(t("drift"), [t("reading"), "", ["PSI", "number"], [t("blank"), "number"]], rows, { class: "drift" })));
     }
     return parts;
   }
@@ -93,6 +93,6 @@ export function monitorPage(main) {
     return sign ? signed(number) : shown(number);
   };
 
-  main.append(h("section", { class: "card row spread" }, h("h1", {}, t("monitorTitle")), h("button", { type: "button", onclick: load }, t("refresh"))), page, detail);
+  main.append(h("section", { class: "card row spread" }, h("h1", {}, t("monitorTitle")), h("button", { type: "button", onclick: load }, t("refresh"))), page);
   load();
 }

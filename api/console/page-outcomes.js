@@ -8,7 +8,7 @@ import { plain, shown, t, target, targetTitle, targetWord, time } from "./words.
 const PART = 5_000; // outcomes of one request
 
 export function outcomesPage(main) {
-  const message = h("div", { "aria-live": "polite" });
+  const message = h("div", { "aria-live": "polite", tabindex: "-1" });
   const list = h("section", { class: "card", "aria-label": t("outcomesTitle", { target: targetWord() }) });
   const id = h("input", { id: "one-id", required: true, maxlength: "128", autocomplete: "off" });
   const value = h("input", { id: "one-value", required: true, inputmode: "decimal", autocomplete: "off" });
@@ -27,6 +27,10 @@ export function outcomesPage(main) {
       lost.length > 0 && h("p", {}, t("unmatched", { count: lost.length, names: sample(lost) }))));
     announce(message.textContent);
     await refresh();
+    if (outcomes.length === 1 && outcomes[0].id === id.value.trim()) { // the next one may be entered
+      id.value = value.value = "";
+      id.focus();
+    } else message.focus();
   }
 
   /** Ask in which unit the values are; what they look like is chosen beforehand. */
@@ -82,7 +86,7 @@ export function outcomesPage(main) {
     try {
       const page = await service.listOutcomes({ before, limit: 50 });
       const all = [...rows, ...page.outcomes];
-      fill(list, table(t("outcomesTitle", { target: targetWord() }), [t("batch"), [targetTitle(), "number"], t("measuredAt"), t("reported"), t("by"), [t("predictions"), "number"], ""],
+      fill(list, all.length ? table(t("outcomesTitle", { target: targetWord() }), [t("batch"), [targetTitle(), "number"], t("measuredAt"), t("reported"), t("by"), [t("predictions"), "number"], ""],
           all.map((one) => [one.id, [shown(one.yield), "number"], [one.measured_at ? time(one.measured_at) : "–", "nowrap"], [time(one.at), "nowrap"], one.caller || "–", [`${one.predictions}`, "number"],
             h("button", { type: "button", "aria-label": `${t("withdraw")} ${one.id}`, async onclick() {
               if (!confirm(t("withdrawSure", { id: one.id }))) return;
@@ -90,8 +94,9 @@ export function outcomesPage(main) {
                 await service.withdrawOutcome(one.id);
                 fill(message, h("p", { class: "card done" }, t("withdrawn", { id: one.id })));
                 await refresh();
+                message.focus(); // the button is gone
               } catch (error) { fill(message, problemCard(error)); }
-            } }, t("withdraw"))])),
+            } }, t("withdraw"))])) : h("p", {}, t("noneMeasured")),
         page.next && h("button", { type: "button", onclick: () => refresh(page.next, all) }, t("more")));
     } catch (error) {
       fill(list, problemCard(error));

@@ -3,8 +3,8 @@ import { range } from "./charts.js";
 import { batchForm } from "./batch-form.js";
 import { announce, fill, h, pairs, table } from "./dom.js";
 import * as service from "./service.js";
-import { featureName, problemCard, showPin } from "./shared.js";
-import { plain, readings, shown, shownUnit, signed, signedUnit, t, targetTitle } from "./words.js";
+import { featureName, featureValue, problemCard, showPin } from "./shared.js";
+import { readings, shown, shownUnit, signed, signedUnit, t, targetTitle } from "./words.js";
 
 const WAIT = 250; // milliseconds after the last key
 
@@ -16,7 +16,6 @@ function contributions(explanation) {
   const row = (words, effect) => h("li", {},
     h("span", {}, words), h("strong", {}, signedUnit(effect)),
     h("span", { class: `effect ${effect < 0 ? "down" : "up"}`, style: { width: `${(Math.abs(effect) / most) * 100}%` } }));
-  const value = (number) => (number === null ? t("missing") : plain(number));
   return h("div", {},
     h("p", {}, t("whyStart", { value: shownUnit(explanation.baseline) })),
     h("ul", { class: "effects" },
@@ -24,7 +23,7 @@ function contributions(explanation) {
         const flag = /^(\w+)_missing$/.exec(c.feature);
         const words = flag
           ? t(c.value ? "isBlank" : "isGiven", { name: featureName(flag[1]) })
-          : t("insteadOf", { name: featureName(c.feature), value: value(c.value), typical: value(c.typical) });
+          : t("insteadOf", { name: featureName(c.feature), value: featureValue(c.feature, c.value), typical: featureValue(c.feature, c.typical) });
         return row(words, c.effect);
       }),
       row(t("whyRest"), explanation.rest)));
@@ -34,6 +33,7 @@ export function predictPage(main, given) {
   let asking = null, timer = 0, start = null, now = null, strange = 0;
   const result = h("section", { class: "card sticky", "aria-labelledby": "result-title", "aria-live": "polite" });
   const why = h("div");
+  const bar = h("p", { class: "card now", "aria-hidden": "true" }); // on a phone, where the form hides the result
   const form = batchForm((batch, count) => {
     strange = count;
     clearTimeout(timer);
@@ -59,16 +59,17 @@ export function predictPage(main, given) {
     const scale = [Math.min(start.lower, now.lower), Math.max(start.upper, now.upper)];
     const line = (p) => [[shown(p.yield), "number"], [shown(p.lower), "number"], [shown(p.upper), "number"], range(p, scale, shownUnit(p.yield))];
     why.replaceChildren();
-    fill(result, h("h2", { id: "result-title" }, `${targetTitle()}: ${shownUnit(now.yield)}`),
+    fill(result, h("h2", { id: "result-title" }, `${targetTitle()}${t("colon")}${shownUnit(now.yield)}`),
       table(t("predict"), ["", [targetTitle(), "number"], [t("lower"), "number"], [t("upper"), "number"], t("interval")],
         [[t("before"), ...line(start)], [t("now"), ...line(now)]]),
       pairs("figures", [[t("change"), signed(now.yield - start.yield)]]),
-      h("p", { class: strange ? "flag" : "hint" }, strange ? [h("strong", {}, `${t("unlike")}: `), t("unlikeHint", { count: strange })] : t("like")),
+      h("p", { class: strange ? "flag" : "hint" }, strange ? [h("strong", {}, `${t("unlike")}${t("colon")}`), t("unlikeHint", { count: strange })] : t("like")),
       h("div", { class: "row" },
         h("button", { type: "button", onclick: explain }, t("why")),
         h("button", { type: "button", onclick: () => { start = null; form.fill(origin); } }, t("reset")),
         h("button", { type: "button", class: "primary", onclick: record }, t("record"))),
       why);
+    bar.textContent = `${targetTitle()}${t("colon")}${shownUnit(now.yield)} (${signed(now.yield - start.yield)})`;
     announce(shownUnit(now.yield));
   }
 
@@ -116,7 +117,7 @@ export function predictPage(main, given) {
       h("form", { class: "row", onsubmit: load },
         h("label", { for: "from-id" }, t("fromJournal")), wanted, h("button", {}, t("load")),
         h("button", { type: "button", onclick: () => begin(example()) }, t("exampleBatch")), found)),
-    h("div", { class: "split" }, h("section", { class: "card", "aria-label": t("oneBatch") }, form.element), result));
+    h("div", { class: "split" }, h("section", { class: "card", "aria-label": t("oneBatch") }, form.element), result, bar));
   begin(origin);
   return () => { asking?.abort(); clearTimeout(timer); };
 }

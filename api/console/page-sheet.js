@@ -2,7 +2,7 @@
 import { histogram, range, trend } from "./charts.js";
 import { announce, download, fill, h, pairs, table } from "./dom.js";
 import * as service from "./service.js";
-import { fileGone, problemCard, recordedSummary, showPin, warningList } from "./shared.js";
+import { fileGone, problemCard, recordedSummary, showPin, warningList, warningTexts } from "./shared.js";
 import * as sheets from "./sheets.js";
 import { readings, shown, shownUnit, signed, t, target, targetTitle, targetWord, whole } from "./words.js";
 
@@ -44,7 +44,7 @@ export function sheetPage(main, open) {
     if (error.name === "AbortError") return;
     status.textContent = "";
     columns.replaceChildren();
-    fill(results, problemCard(error));
+    fill(results, problemCard(error), last && h("button", { type: "button", onclick: () => last() }, t("retry")));
   }
 
   /** Compare the columns with the plant's; ask where they differ. */
@@ -127,7 +127,7 @@ export function sheetPage(main, open) {
   const form = h("form", {
     onsubmit(event) {
       event.preventDefault();
-      if (pasted.value.trim()) consider(pasted.value, t("paste"));
+      if (pasted.value.trim()) consider(pasted.value, t("pastedRows"));
       else if (last) last();
       else status.textContent = t("emptySheet");
     },
@@ -210,25 +210,27 @@ function resultTable(answer, open) {
       .sort((a, b) => (keys[order](a) < keys[order](b) ? -1 : keys[order](a) > keys[order](b) ? 1 : a.at - b.at) * (down ? -1 : 1));
     const part = wanted.slice(first, first + PAGE);
     const head = (key, words, name) => [h("button", {
-      type: "button", class: "sort", "aria-pressed": order === key ? "true" : "false",
+      type: "button", class: "sort", "data-control": key, "aria-pressed": order === key ? "true" : "false",
       onclick() { down = order === key && !down; order = key; first = 0; draw(); },
     }, words, order === key ? (down ? " ↓" : " ↑") : ""), name];
     const heads = [head("id", t("batch")), head("yield", targetTitle(), "number"), [t("lower"), "number"], [t("upper"), "number"],
       ...(known ? [head("measured", t("measured"), "number"), head("error", t("error"), "number")] : []),
       head("width", t("interval"), "wide"), head("warnings", t("warnings"), "warned")];
-    const label = (p) => `${shownUnit(p.yield)}: ${t("range", { low: shown(p.lower), high: shown(p.upper) })}`;
+    const label = (p) => `${shownUnit(p.yield)}${t("colon")}${t("range", { low: shown(p.lower), high: shown(p.upper) })}`;
     const rows = part.map((p) => [
       h("button", { type: "button", class: "link", onclick: () => open(answer.batchAt(p.at)), title: t("open") }, p.id ?? t("noName")),
       [shown(p.yield), "number"], [shown(p.lower), "number"], [shown(p.upper), "number"],
       ...(known ? [[shown(p.measured), "number"], [p.measured === null ? "–" : signed(p.yield - p.measured), "number"]] : []),
       [range(p, scale, label(p)), "wide"], [warningList(p.warnings), "warned"],
     ]);
+    const used = place.contains(document.activeElement) ? document.activeElement.dataset.control : null;
     fill(place, part.length ? table(t("results", { name: answer.name }), heads, rows, { class: "predictions" }) : h("p", {}, t("nothingFits")),
       h("p", { class: "axis-note hint" }, `${shown(scale[0])} … ${shownUnit(scale[1])}`),
       h("div", { class: "row spread pager" },
-        h("button", { type: "button", disabled: first === 0, onclick() { first -= PAGE; draw(); } }, t("previous")),
+        h("button", { type: "button", "data-control": "previous", disabled: first === 0, onclick() { first -= PAGE; draw(); } }, t("previous")),
         h("span", { "aria-live": "polite" }, t("shown", { first: part.length ? first + 1 : 0, last: first + part.length, all: whole(wanted.length) })),
-        h("button", { type: "button", disabled: first + PAGE >= wanted.length, onclick() { first += PAGE; draw(); } }, t("next"))));
+        h("button", { type: "button", "data-control": "next", disabled: first + PAGE >= wanted.length, onclick() { first += PAGE; draw(); } }, t("next"))));
+    if (used) (place.querySelector(`[data-control=${used}]:enabled`) ?? place.querySelector(".scroll"))?.focus(); // its control was replaced
   }
   for (const input of [search, warned]) input.addEventListener("input", () => { first = 0; draw(); });
   draw();
@@ -240,7 +242,7 @@ function resultTable(answer, open) {
   const printed = h("div", { class: "print-only" }, table(t("results", { name: answer.name }), [t("batch"), targetTitle(), t("lower"), t("upper"), t("measured"), t("warnings")], []));
   // All rows are printed, not only those of the page.
   window.onbeforeprint = () => printed.querySelector("tbody")?.replaceChildren(...predictions.map((p) =>
-    h("tr", {}, [p.id ?? t("noName"), shown(p.yield), shown(p.lower), shown(p.upper), shown(p.measured), p.warnings.map((w) => `${w.field}: ${w.message}`).join("; ")].map((one) => h("td", {}, one)))));
+    h("tr", {}, [p.id ?? t("noName"), shown(p.yield), shown(p.lower), shown(p.upper), shown(p.measured), warningTexts(p.warnings).join("; ")].map((one) => h("td", {}, one)))));
   return h("section", { class: "card", "aria-labelledby": "results-title" },
     h("div", { class: "row spread" },
       h("h2", { id: "results-title", tabindex: "-1" }, t("results", { name: answer.name })),
@@ -259,8 +261,8 @@ function resultTable(answer, open) {
     done,
     h("div", { class: "row screen-only" }, h("label", { for: "search" }, t("search")), search, h("label", { class: "check" }, warned, t("onlyWarned"))),
     h("div", { class: "screen-only" }, place), printed,
-    h("h3", {}, t("histogram")), histogram(predictions.map((p) => p.yield), t("histogram")),
-    h("h3", {}, t("trend")), trend(predictions.length > 2000 ? predictions.filter((_, at) => at % Math.ceil(predictions.length / 2000) === 0) : predictions, t("trend")));
+    predictions.length > 1 && [h("h3", {}, t("histogram")), histogram(predictions.map((p) => p.yield), t("histogram")),
+      h("h3", {}, t("trend")), trend(predictions.length > 2000 ? predictions.filter((_, at) => at % Math.ceil(predictions.length / 2000) === 0) : predictions, t("trend"))]);
 }
 
 /** The answer as CSV with warnings and the pin; cells that a spreadsheet would run as formulas are quoted. */
@@ -268,7 +270,7 @@ function csvOf({ predictions, model }) {
   const head = ["id", "yield", "lower", "upper", "measured", "warnings", "model_md5", "model_version"];
   return sheets.write([head, ...predictions.map((p) => [
     sheets.harmless(p.id ?? ""), p.yield, p.lower, p.upper, p.measured ?? "",
-    sheets.harmless(p.warnings.map((w) => `${w.field}: ${w.message}`).join("; ")), model.md5, model.version,
+    sheets.harmless(warningTexts(p.warnings).join("; ")), model.md5, model.version,
   ])]);
 }
 

@@ -46,7 +46,7 @@ export function suggestPage(main, open) {
       const line = (name, meaning, from, to, p, batch) => [name, meaning, [from, "number"], [to, "number"], [signed(p.yield - before.yield), "number"],
         [`${shown(p.yield)} (${t("range", { low: shown(p.lower), high: shown(p.upper) })})`, "number"],
         h("button", { type: "button", onclick: () => open(batch) }, t("use"))];
-      fill(results, h("h2", {}, `${start.id ?? t("noName")}: ${shownUnit(before.yield)}`),
+      fill(results, h("h2", {}, `${start.id ?? t("noName")}${t("colon")}${shownUnit(before.yield)}`),
         table(t("suggestTitle"), [t("reading"), t("meaning"), [t("from"), "number"], [t("to"), "number"], [t("gain"), "number"], [t("predicted"), "number"], ""], [
           ...ranked.map(({ reading, value, p }) => line(reading.name, `${meaningOf(reading)}${reading.unit && ` [${reading.unit}]`}`, plain(start[reading.name]), plain(value), p, { ...start, [reading.name]: value })),
           line("", t("together"), "", "", together, three),
