@@ -30,12 +30,12 @@ export function batchesPage(main, open) {
       } });
       ticked = [];
       fill(list, all.length
-          ? table(t("batchesTitle"), ["", t("batch"), t("asked"), t("by"), [t("predicted"), "number"], [t("interval"), "number"], [t("measured"), "number"], "md5"],
+          ? table(t("batchesTitle"), ["", t("batch"), [t("predicted"), "number"], [t("measured"), "number"], [t("interval"), "number"], t("asked"), t("by"), "md5"],
             all.map((one) => [tick(one),
               h("button", { type: "button", class: "link", onclick: () => record(one) }, one.batch.id ?? t("noName")),
-              [time(one.at), "nowrap"], one.caller || "–", [shown(one.prediction.yield), "number"],
+              [shown(one.prediction.yield), "number"], [shown(one.measured), "number"],
               [t("range", { low: shown(one.prediction.lower), high: shown(one.prediction.upper) }), "number"],
-              [shown(one.measured), "number"], h("code", {}, one.model.md5.slice(0, 8))]))
+              [time(one.at), "nowrap"], one.caller || "–", h("code", {}, one.model.md5.slice(0, 8))]))
           : h("p", {}, t("nothingFits")),
         h("div", { class: "row" }, page.next && h("button", { type: "button", onclick: async () => { await search(page.next, all); list.focus({ preventScroll: true }); } }, t("more")),
           all.length > 1 && [compare, h("span", { class: "hint" }, t("chooseTwo"))]));
