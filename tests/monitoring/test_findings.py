@@ -1,14 +1,20 @@
 """Findings: the batches that are read from the journal, live error, arrival rate."""
 
+import random
+
+import msgspec
 import numpy as np
 import pytest
 from support.journal_database import database, opened
-from support.monitored_plant import MD5, MINUTES, START, bias_state, coming, journal, raised, tell, trained
+from support.monitored_plant import MD5, MINUTES, START, bias_state, coming, journal, predictor, raised, tell, trained
 
 from batchyield.errors import DatabaseUnavailableError
 from batchyield.journal.database import Database, locate_journal
+from batchyield.journal.insert import open_appender
 from batchyield.journal.migrate import ensure_schema
+from batchyield.journal.outcomes import OutcomeSource, record_outcomes, withdraw_outcome
 from batchyield.journal.queries import count_by_model
+from batchyield.journal.records import AnsweringModel, JournalEntry, split_request
 from batchyield.monitoring import recent_batches as journal_recent
 from batchyield.monitoring.arrival_rate import DAY_US, HOUR_US, compute_arrival_rate
 from batchyield.monitoring.drift_window import DriftVerdict
@@ -16,6 +22,7 @@ from batchyield.monitoring.findings import read_findings
 from batchyield.monitoring.live_error import MIN_OUTCOMES, Z_95, compute_live_error, wilson_interval
 from batchyield.monitoring.recent_batches import read_recent_batches
 from batchyield.plant.place import find_place
+from batchyield.serving.outcomes import Outcome
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -59,6 +66,40 @@ def test_measured_batches(store):
     predictions = journal(store, coming(8))
     tell(store, predictions[2:4])
     assert names(read_recent_batches(store, MD5, 100, measured=True)) == ["batch_2", "batch_3"]
+
+
+def test_measured_batches_by_either_search(store, monkeypatch):
+    """Measured batches are the same whether their outcomes or the predictions are searched."""
+    draw = random.Random(5)  # noqa: S311 - a journal, not a secret
+    ensure_schema(store)
+    entries = []
+    for number in range(80):
+        asked = draw.choices(coming(40), k=draw.choice((1, 1, 2, 7)))
+        if draw.random() < 0.3:
+            asked[0] = msgspec.structs.replace(asked[0], id=None)
+        # Times repeat, and a restored answer is older than those with a lower id.
+        source = (START + draw.randrange(40) * MINUTES, f"request {number}", "plant", "json")
+        model = AnsweringModel("1.0.0", "1" * 40, draw.choice((MD5, MD5, "b" * 32)))
+        entries.append(JournalEntry(*source, model, *split_request(asked, predictor().predict(asked))))
+    appender = open_appender(store)
+    appender.append(entries)
+    appender.close()
+    for number in range(20):
+        reported = [Outcome(f"batch_{at}", draw.uniform(0.8, 1)) for at in draw.sample(range(50), 3)]
+        record_outcomes(store, reported, OutcomeSource(START + number, "request-1", ""))
+        if number % 4 == 0:
+            withdraw_outcome(store, reported[0].id)
+    found = 0
+    for limit in (1, 5, 100):
+        for horizon in (None, 1, 8, 30, 75, 10_000):
+            for since, until in ((None, None), (START + 7 * MINUTES, START + 30 * MINUTES), (START * 2, None)):
+                searched = []
+                for most in (0, 10_000):
+                    monkeypatch.setattr(journal_recent, "MAX_OUTCOMES", most)
+                    searched.append(read_recent_batches(store, MD5, limit, since, until, True, horizon))
+                assert searched[0] == searched[1]
+                found += len(searched[0])
+    assert found > 200
 
 
 def test_repeated_batches(store, monkeypatch):
