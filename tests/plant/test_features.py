@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 
 from batchyield.plant import cells, features
 from batchyield.plant.batch import READING_NAMES, READINGS, Batch
+from batchyield.plant.csv_reader import read_sheet
 from batchyield.plant.features import FEATURES, GROUPS, INDEX, WARNING_KINDS, featurize, id_number
 from batchyield.plant.features.catalogue import ROWS, STEPS
 from batchyield.plant.features.data_dictionary import markdown
+from batchyield.plant.features.single_row import compute_row
+from batchyield.plant.simulator import simulate
 
 USUAL = Batch(
     id="sample_7",
@@ -53,6 +56,21 @@ batches = st.fixed_dictionaries(
 ).map(lambda fields: Batch(**fields))
 
 
+clean_kinds = {
+    "number": lambda r: st.none() | st.floats(*(r.plausible or r.usual)),
+    "clock": lambda _: st.none() | st.integers(0, 1439).map(lambda t: f"{t // 60}:{t % 60:02d}:00"),
+    "range": lambda _: (
+        st.none()
+        | st.tuples(st.integers(0, 1439), st.integers(1, 360)).map(
+            lambda t: "-".join(f"{at % 1440 // 60}:{at % 60:02d}" for at in (t[0], sum(t)))
+        )
+    ),
+}
+nearly_clean = st.fixed_dictionaries({}, optional={r.name: clean_kinds[r.kind](r) for r in READINGS}).map(
+    lambda fields: changed(**fields)
+)
+
+
 def later(text, minutes):
     def move(part):
         hour, minute, *rest = part.split(":")
@@ -85,6 +103,25 @@ class TestMatrix:
             alone = featurize([batch])
             np.testing.assert_array_equal(together.values[i], alone.values[0])
             assert together.warnings[i] == alone.warnings[0]
+
+    @given(batches | nearly_clean)
+    def test_single_row(self, batch):
+        """The features of a batch that is computed without NumPy have the same bits, warnings and blanks."""
+        alone, twice = featurize([batch]), featurize([batch, batch])
+        assert alone.values.tobytes() * 2 == twice.values.tobytes()
+        assert alone.warnings * 2 == twice.warnings
+        assert (alone.blanks * 2 == twice.blanks).all()
+        assert (alone.values.dtype, alone.blanks.dtype) == (twice.values.dtype, twice.blanks.dtype)
+
+    def test_single_rows_of_the_plant(self):
+        """Most batches, also with warnings, are computed without NumPy, with the same bits."""
+        rows = read_sheet(simulate(2000, seed=5).csv()).batches
+        made = featurize(rows)
+        single = [compute_row(row) for row in rows]
+        found = [at for at, one in enumerate(single) if one is not None]
+        assert len(found) > 1900
+        assert [single[at][1] for at in found] == [made.warnings[at] for at in found]
+        assert np.concatenate([single[at][0] for at in found]).tobytes() == made.values[found].tobytes()
 
     def test_empty(self):
         """No batches give an empty matrix."""

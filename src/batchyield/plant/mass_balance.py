@@ -1,6 +1,7 @@
 """Repair of charges and product weights that contradict each other."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from batchyield.plant.rows import CellWarning, Range, Repair, Warned
@@ -9,7 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-NAN = float("nan")
+NAN, INFINITY = float("nan"), float("inf")
 
 
 class MassBalance(NamedTuple):
@@ -67,7 +68,7 @@ class MassBalance(NamedTuple):
         bounds = np.array([[bound] for pair in pairs for bound in pair])
         least_reagent, most_reagent = self.reagent_bounds
         least_product, most_product = self.product_bounds
-        possible = plausible.get(self.charge, (-np.inf, np.inf))
+        possible = plausible.get(self.charge, (-INFINITY, INFINITY))
 
         def repair(numbers: "npt.NDArray[np.float64]", warnings: Warned) -> None:
             doses, limits = numbers.take(related, 0), bounds * numbers[charge]
@@ -82,6 +83,20 @@ class MassBalance(NamedTuple):
                     numbers[charge, row], numbers[product, row] = self._product(a1, b14, warnings[row])
 
         return repair
+
+    def fits_of(self, plausible: Mapping[str, Range]) -> Callable[[float, float, float, float], bool]:
+        """Return whether charge, reagent, solvent and product need no repair."""
+        least_reagent, most_reagent = self.reagent_bounds
+        least_product, most_product = self.product_bounds
+        possible = plausible.get(self.charge, (-INFINITY, INFINITY))
+
+        def fits(a1: float, a3: float, a4: float, b14: float) -> bool:
+            warnings: Warned = defaultdict(list)
+            if not least_reagent * a1 <= a3 <= most_reagent * a1:
+                self._charge(a1, a3, a4, possible, warnings, 0)
+            return not (warnings or b14 < least_product * a1 or b14 > most_product * a1)
+
+        return fits
 
     def _charge(self, a1: float, a3: float, a4: float, possible: Range, warnings: Warned, row: int) -> float:
         """The charge [kg], corrected if reagent and solvent agree on another one."""

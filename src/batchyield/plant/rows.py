@@ -159,6 +159,9 @@ class RepairRule(Protocol):
     def repair_of(self, at: Mapping[str, int], plausible: Mapping[str, Range]) -> Repair:
         """Return the repair, given the row of each reading in the matrix and the plausible ranges."""
 
+    def fits_of(self, plausible: Mapping[str, Range]) -> Callable[..., bool]:
+        """Return a function of the values of `names`, NaN where missing: whether the repair leaves them as they are."""
+
 
 class Slice(NamedTuple):
     """An aspect by which the evaluation divides the test batches.

@@ -13,6 +13,7 @@ from batchyield.plant.batch import Batch, CellWarning
 from batchyield.plant.features.catalogue import FEATURES, INDEX
 from batchyield.plant.features.matrix import CELL_NAMES, Counts, compute_columns, id_number
 from batchyield.plant.features.plausibility import WARNING_KINDS
+from batchyield.plant.features.single_row import compute_row
 from batchyield.plant.table import GROUPS
 
 __all__ = ["CELL_NAMES", "FEATURES", "GROUPS", "INDEX", "WARNING_KINDS", "Counts", "Features", "featurize", "id_number"]
@@ -38,6 +39,8 @@ CHUNK_ROWS = 256
 
 def featurize(batches: Sequence[Batch]) -> Features:
     """Return all features of all batches, one row per batch in order. A bad cell gives a warning, never an error."""
+    if len(batches) == 1 and (row := compute_row(batches[0])):
+        return Features(row[0], [row[1]], row[2])
     values = np.empty((len(batches), len(FEATURES)), dtype=np.float32)
     warnings: list[tuple[CellWarning, ...]] = []
     blanks = np.zeros(len(CELL_NAMES), dtype=np.int64)
