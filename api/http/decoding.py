@@ -65,7 +65,7 @@ def decode_batches(body: bytes) -> tuple[list[Batch], list[tuple[CellWarning, ..
     Raises:
         RequestError: it is not JSON (400), or it has violations (422), each with index and field.
     """
-    if _braces(body) > MAX_BATCHES + 1 and _braces(STRING.sub(b"", body)) > MAX_BATCHES + 1:
+    if len(body) > MAX_BATCHES and _braces(body) > MAX_BATCHES + 1 and _braces(STRING.sub(b"", body)) > MAX_BATCHES + 1:
         # The decoder checks the length only at the end, when millions of empty batches have filled the memory.
         violation = Violation("$.inputs", f"expected a list of length <= {MAX_BATCHES}")
         raise RequestError(INVALID, str(violation), violation)

@@ -29,6 +29,9 @@ Its headers are not checked, since they contain no text of a caller. In the stat
 server supports such messages.
 """
 
+RUNNING_TASKS = "batchyield.tasks"
+"""Key in the state of a request: the tasks of all requests that the process has received and not answered."""
+
 _TOO_MANY = RequestError(BUSY, "too many connections are open; retry in a second", headers={"retry-after": "1"})
 
 
@@ -124,6 +127,7 @@ class BoundedConnection(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         cycle.__class__ = ResponseCycle  # uvicorn has no hook to construct another class
         cycle.scope["state"][FULL_RESPONSE] = True
+        cycle.scope["state"][RUNNING_TASKS] = self.tasks
         super()._start_asgi_task(cycle, app)
 
     def send_400_response(self, msg: str) -> None:

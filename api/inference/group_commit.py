@@ -3,6 +3,10 @@
 A request submits its predictions and waits. What one iteration of the event loop submitted goes to a writer thread as a
 group, which writes it in one transaction; meanwhile the next group collects. The busier the service, the larger the
 groups and the cheaper each commit.
+
+A request that is alone in the process has nobody to share with, and waking a thread for it costs as much as the commit.
+It is committed in the event loop's thread if that cannot wait: in SQLite, without a sync to the disk, while no other
+connection writes and the last such commits were quick.
 """
 
 import asyncio
@@ -17,6 +21,7 @@ from typing import Any, NamedTuple
 
 from litestar.types import HTTPScope
 
+from api.http.uvicorn_protocol import RUNNING_TASKS
 from api.inference.journal_maintenance import JournalMaintenance
 from api.inference.served_model import PredictionResult
 from api.problems import BUSY, JOURNAL_OFF, NOT_JOURNALLED, RequestError
@@ -24,7 +29,7 @@ from api.settings import Settings
 from api.telemetry.metrics import Metrics
 from batchyield.errors import DatabaseUnavailableError
 from batchyield.journal.database import SERVICE_TIMEOUT_MS, Database
-from batchyield.journal.insert import AlreadyRecordedError, JournalWriter
+from batchyield.journal.insert import AlreadyRecordedError, BusyError, JournalWriter
 from batchyield.journal.migrate import ensure_schema
 from batchyield.journal.outcomes import OutcomeSource
 from batchyield.journal.records import JournalEntry, RequestPart
@@ -36,6 +41,12 @@ RETRY_AFTER = {"retry-after": "2"}
 SWITCH_SECONDS = 0.001
 """How long a thread with a large body may hold the interpreter lock while the writer and the event loop wait for it,
 several times per group; with Python's 5 ms, small requests beside a large one take twice as long."""
+
+MAX_AT_ONCE_ROWS = 32
+"""Rows that the event loop's thread commits, in some 0.1 ms. More are predicted in groups while the journal writes."""
+
+SLOW_SECONDS, SLOW_PAUSES = 0.005, 20
+"""Time of a commit in the event loop after which the next ones go to the writer thread, for so many times as long."""
 
 _QUEUE_FULL = DatabaseUnavailableError(
     "the queue of the journal is full", "see `batchyield_journal_waiting_rows` in /metrics"
@@ -72,6 +83,8 @@ class GroupCommitJournal:
         self._writing = False
         self._after_commit: Callable[[], None] | None = None
         self._waiting_rows = 0
+        self._at_once = database is not None and database.embedded and settings.journal_sync == "normal"
+        self._at_once_from = 0.0
 
     @property
     def enabled(self) -> bool:
@@ -108,6 +121,8 @@ class GroupCommitJournal:
         if self._database is None:
             return
         source, loop = request_source(scope), asyncio.get_running_loop()
+        if is_alone(scope) and self._record_at_once(result, source):
+            return
         for part in result.parts:
             done: Done = loop.create_future()
             self.submit(result, part, source, done)
@@ -182,11 +197,44 @@ class GroupCommitJournal:
         self._writer.close()
         self._database.close()
 
+    def _record_at_once(self, result: PredictionResult, source: OutcomeSource) -> bool:
+        """Commit a result in this thread; return False, with nothing written, if that would have to wait.
+
+        Raises:
+            RequestError: the result could not be written.
+        """
+        if self._writing or len(result.parts) != 1:
+            return False
+        entry = JournalEntry(*source, result.form, result.model.journal_pin, result.parts[0])
+        errors = self._write_at_once([entry], len(result.batches))
+        if errors is None:
+            return False
+        self.check_written(result, errors[0])
+        return True
+
+    def _write_at_once(self, entries: list[JournalEntry], rows: int) -> list[Exception | None] | None:
+        """Commit entries in this thread, as the writer does; return None, with nothing written, if it would wait."""
+        started = time.perf_counter()
+        if not self._at_once or rows > MAX_AT_ONCE_ROWS or started < self._at_once_from or not self._writer.ready:
+            return None
+        try:
+            errors = self._writer.write(entries, wait=False)
+        except BusyError:
+            return None
+        if (seconds := time.perf_counter() - started) > SLOW_SECONDS:
+            self._at_once_from = started + seconds * SLOW_PAUSES
+        return errors
+
     def _close_group(self) -> None:
         group, self._collecting = self._collecting, []
         if self._thread is None:
             self.start()
-        self._groups.put(group)
+        entries = [submitted.entry for submitted in group]
+        errors = self._write_at_once(entries, sum(len(entry.part.ids) for entry in entries))
+        if errors is None:
+            self._groups.put(group)
+        else:
+            self._finish_group(group, errors)
 
     def _write_groups(self) -> None:
         while (group := self._groups.get()) is not None:
@@ -208,6 +256,11 @@ class GroupCommitJournal:
         if self._after_commit is not None:
             call, self._after_commit = self._after_commit, None
             call()
+
+
+def is_alone(scope: HTTPScope) -> bool:
+    """Return whether no other request is in this process; False if the server does not tell."""
+    return len(scope["state"].get(RUNNING_TASKS, ())) == 1
 
 
 def request_source(scope: Any) -> OutcomeSource:

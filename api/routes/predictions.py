@@ -13,6 +13,7 @@ from api.http.body import ClientGoneError, check_media_type, declared_length, re
 from api.http.compression import compress_response, decompress, request_coding
 from api.http.decoding import decode_batches, decode_upload
 from api.http.uvicorn_protocol import FULL_RESPONSE
+from api.inference.group_commit import MAX_AT_ONCE_ROWS, is_alone
 from api.inference.micro_batching import MAX_GROUP_ROWS, MicroBatcher
 from api.inference.served_model import PredictionResult
 from api.inference.service import Service
@@ -178,7 +179,7 @@ def _is_large(service: Service, scope: HTTPScope) -> bool:
 async def _respond_in_group(
     service: Service, batcher: MicroBatcher, scope: HTTPScope, receive: Receive, send: Send
 ) -> None:
-    """Respond to a small body in JSON, predicted together with other such requests."""
+    """Respond to a small body in JSON, predicted together with other such requests unless a few rows come alone."""
     service.model  # noqa: B018 - refuses at once while there is none
     service.journal.check_capacity()
     try:
@@ -186,7 +187,8 @@ async def _respond_in_group(
         batches, warnings = decode_batches(body)
     except ClientGoneError:
         return
-    if warnings is None and len(batches) <= MAX_GROUP_ROWS:
+    alone = len(batches) <= MAX_AT_ONCE_ROWS and is_alone(scope)
+    if warnings is None and len(batches) <= MAX_GROUP_ROWS and not alone:
         response = _json_response(await batcher.predict(batches, body, scope))
     else:
         response = _json_response(service.predict_json(batches, body, warnings))

@@ -63,6 +63,19 @@ def test_kill_under_load(checkout, journal, workers):
     assert set(load.refusals) == {"gone"}
 
 
+def test_kill_of_a_lone_caller(checkout, tmp_path):
+    """A SIGKILL loses no acknowledged prediction of a caller that is alone, whose commits the event loop makes."""
+    journal = str(tmp_path / "journal.sqlite")
+    with contextlib.ExitStack() as stack:
+        running = stack.enter_context(killed(checkout, BATCHYIELD_JOURNAL=journal))
+        load = stack.enter_context(Load(running.url, connections=1, batches=3))
+        load.wait_for_more(200)
+        os.kill(running.process.pid, signal.SIGKILL)
+        load.wait_for(lambda load: load.refusals["gone"] >= 1)
+    assert lost(load, journal) == {}
+    assert set(load.refusals) == {"gone"}
+
+
 def test_two_workers(checkout, tmp_path):
     """Two workers write at the same time and stop in order."""
     journal = str(tmp_path / "journal.sqlite")

@@ -7,6 +7,7 @@ release the GIL a few times per commit and not once per row, since taking it bac
 
 import contextlib
 import logging
+import sqlite3
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -64,6 +65,10 @@ class LostFileError(OSError):
     """The journal's file is no longer the one that was opened."""
 
 
+class BusyError(Exception):
+    """Another connection writes to the journal, and the caller does not wait for it."""
+
+
 class AlreadyRecordedError(Exception):
     """The journal has an answer under the key of an entry."""
 
@@ -79,8 +84,11 @@ class Appender(ABC):
         self._pin_ids: dict[AnsweringModel, int] = {}
 
     @abstractmethod
-    def append(self, entries: Sequence[JournalEntry]) -> int:
-        """Insert all entries or none, and return the number of predictions once they are committed."""
+    def append(self, entries: Sequence[JournalEntry], wait: bool = True) -> int:
+        """Insert all entries or none, and return the number of predictions once they are committed.
+
+        Without `wait`, SQLite raises a BusyError, with nothing written, while another connection writes.
+        """
 
     def close(self) -> None:
         """Close the connection."""
@@ -109,13 +117,23 @@ class SqliteAppender(Appender):
         super().__init__(database)
         self._file = Path(str(database.file))
         self._inode = self._file.stat().st_ino
+        self._timeout_ms = self._connection.execute("PRAGMA busy_timeout").fetchone()[0]
+        self._waits = True
 
-    def append(self, entries: Sequence[JournalEntry]) -> int:
+    def append(self, entries: Sequence[JournalEntry], wait: bool = True) -> int:
         """Insert all entries or none."""
         self._check_file()
         execute = self._connection.execute
-        answers = self._answer_rows(entries)
-        execute("BEGIN IMMEDIATE")
+        if wait is not self._waits:
+            execute(f"PRAGMA busy_timeout={self._timeout_ms if wait else 0}")
+            self._waits = wait
+        try:
+            answers = self._answer_rows(entries)
+            execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if not wait and error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+                raise BusyError from None
+            raise
         try:
             answer_ids: list[int] = []
             for rows in _chunks(answers):
@@ -162,7 +180,7 @@ class PostgresAppender(Appender):
         super().__init__(database)
         self._connection.autocommit = True
 
-    def append(self, entries: Sequence[JournalEntry]) -> int:
+    def append(self, entries: Sequence[JournalEntry], wait: bool = True) -> int:  # noqa: ARG002 - of SQLite only
         """Insert all entries or none."""
         *columns, inputs, predictions = zip(*self._answer_rows(entries), strict=True)
         texts = [[text.decode() for text in column] for column in (inputs, predictions)]
@@ -216,11 +234,19 @@ class JournalWriter:
         self._failure: Exception | None = None
         self._retry_at = 0.0
 
-    def write(self, entries: Sequence[JournalEntry]) -> list[Exception | None]:
+    @property
+    def ready(self) -> bool:
+        """Whether the connection is open and the last attempt succeeded."""
+        return self._appender is not None and self._failure is None
+
+    def write(self, entries: Sequence[JournalEntry], wait: bool = True) -> list[Exception | None]:
         """Write entries and return for each None once it is committed, or the error that prevented it.
 
         Entries in a row that are parts of one request with a key are written all or none, with an
         `AlreadyRecordedError` if the key is in the journal.
+
+        Raises:
+            BusyError: another connection writes to SQLite, and `wait` is false; nothing was written.
         """
         if self._failure is not None and time.monotonic() < self._retry_at:
             return [self._failure] * len(entries)
@@ -229,7 +255,9 @@ class JournalWriter:
             if self._appender is None:
                 ensure_schema(self._database)
                 self._appender = open_appender(self._database)
-            rows = self._appender.append(entries)
+            rows = self._appender.append(entries, wait)
+        except BusyError:
+            raise
         except Exception as error:
             if isinstance(error, self._database.driver.IntegrityError) and any(entry.key for entry in entries):
                 if len(requests := _split_by_request(entries)) > 1:
