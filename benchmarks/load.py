@@ -83,14 +83,16 @@ def _wait_until_idle(server: Running) -> None:
         before = now
 
 
-def interleaved(servers: Sequence[Running], bodies: Path, rounds: int, seconds: float) -> dict[str, Round]:
+def interleaved(
+    servers: Sequence[Running], bodies: Path, rounds: int, seconds: float, connections: int = CONNECTIONS
+) -> dict[str, Round]:
     """The median of each figure over rounds that take turns, so that noise meets all servers alike."""
     for server in servers:
-        load(server, bodies, min(seconds, 1.0))
+        load(server, bodies, min(seconds, 1.0), connections)
     seen: dict[str, list[Round]] = {server.name: [] for server in servers}
     for _ in range(rounds):
         for server in servers:
-            seen[server.name].append(load(server, bodies, seconds))
+            seen[server.name].append(load(server, bodies, seconds, connections))
     return {name: _median(found) for name, found in seen.items()}
 
 
