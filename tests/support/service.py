@@ -166,13 +166,17 @@ def environment(root, **more):
 class Running:
     """`python -m api` as a process that runs during the block."""
 
-    def __init__(self, root, *options, code=None, **more):
-        """`code` is run instead of the module, and gets the port as its argument."""
-        self.port = free_port()
+    def __init__(self, root, *options, code=None, at=None, prefix=(), **more):
+        """`code` is run instead of the module, and gets the port as its argument.
+
+        `at` is an address with a port instead of a free port of 127.0.0.1, and `prefix` a command that runs the rest.
+        """
+        host, port = at.split(":") if at else ("127.0.0.1", free_port())
+        self.port = int(port)
         self.stopping = False  # set by the caller that stops it
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http://{host}:{port}"
         what = ["-c", code, str(self.port)] if code else ["-m", "api", "--port", str(self.port), *options]
-        command = [python_of("service"), "-W", "error", *what]
+        command = [*prefix, python_of("service"), "-W", "error", *what]
         self.process = subprocess.Popen(
             command, cwd=ROOT, env=environment(root, **more), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )

@@ -31,6 +31,12 @@ _BY_SQLSTATE = {
 }
 """Remedies by the SQLSTATE of PostgreSQL's error."""
 
+_BY_POOLER_MESSAGE = (
+    ("query_wait_timeout", "look whether the pooler reaches the database server; else raise its default_pool_size"),
+    ("no more connections allowed", "raise the pooler's max_client_conn"),
+)
+"""Remedies by a part of PgBouncer's message; all its errors have SQLSTATE 08P01."""
+
 _MAKE_ROOM = (
     "make room on its disk, and the service goes on by itself; or copy the journal to a larger disk "
     f"(`batchyield journal backup FILE`), set {LOCATION_VARIABLE} to the copy and restart"
@@ -65,6 +71,8 @@ def explain_failure(error: BaseException) -> tuple[str, str]:
     """Return the reason of a database error, or of an error of this package, in one line, and its remedy."""
     original: Any = getattr(error, "orig", None) or error
     reason = " ".join(str(original).split())
+    if remedy := next((remedy for part, remedy in _BY_POOLER_MESSAGE if part in reason), None):
+        return reason, remedy
     if remedy := _BY_SQLSTATE.get(getattr(original, "sqlstate", None) or ""):
         return reason, remedy
     return reason, next((remedy for part, remedy in _BY_MESSAGE if part in reason), LOCATION_REMEDY)
