@@ -53,7 +53,7 @@ def read_recent_batches(
         known: predictions that were just read; with `measured`, those without a yield are read again, because
             their outcome may have arrived since.
     """
-    outcomes = _count_outcomes(database) if measured else 0
+    outcomes = _count_outcomes(database, max(limit, MAX_OUTCOMES + 1)) if measured else 0
     if measured and outcomes <= MAX_OUTCOMES:
         newest, sizes = _find_measured(database, md5, since, until, horizon, pause)
     else:
@@ -74,9 +74,11 @@ def read_recent_batches(
     return sorted(rows, key=lambda row: (row.at, row.answer, row.position))
 
 
-def _count_outcomes(database: Database) -> int:
+def _count_outcomes(database: Database, most: int) -> int:
+    """Return the number of outcomes, but at most `most`: a count of all would read the whole table."""
+    some = select(outcome.c.batch).limit(most).subquery()
     with database.read_transaction() as connection:
-        return int(connection.execute(select(func.count()).select_from(outcome)).scalar_one())
+        return int(connection.execute(select(func.count()).select_from(some)).scalar_one())
 
 
 def _find_newest(
