@@ -205,7 +205,7 @@ class TestConsistency:
     """What a caller sees does not depend on the replica."""
 
     def test_monitoring(self, clients):
-        """Drift and live error are computed from the journal, whichever replica answered and was told the outcome."""
+        """Drift and live error are computed from the journal, whichever replica got predictions and outcomes."""
         a, b = clients
         answers = ask(a, coming(150)).json()["predictions"]
         answers += ask(b, coming(350, 150, B14=raised(-40))).json()["predictions"]

@@ -212,8 +212,8 @@ def _postgres_options(url: URL) -> dict[str, Any]:
         raise ConfigError(f"invalid {POOL_MODE} {mode} in the journal's URL", "write `session` or `transaction`")
     defaults = {
         "connect_timeout": 3,
-        "tcp_user_timeout": SERVICE_TIMEOUT_MS,  # the server does not acknowledge what was sent
-        "keepalives_idle": 5,  # it acknowledged a statement, and its answer does not come
+        "tcp_user_timeout": SERVICE_TIMEOUT_MS,  # for a statement that the server does not acknowledge
+        "keepalives_idle": 5,  # for one that it acknowledged, and then is gone
         "keepalives_interval": 2,
         "application_name": "batchyield",
     }
