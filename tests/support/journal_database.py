@@ -147,8 +147,9 @@ class Load(CallingThreads):
 
 
 def lost(load, url, since=None):
-    """The acknowledged responses that the journal does not hold exactly as they were sent."""
+    """The acknowledged responses that the journal does not hold exactly as they were sent, beside what it holds."""
     stored = {}
     for row in rows_of(url, since):
         stored.setdefault(row.request, []).append(row.prediction.yield_)
-    return {request: yields for request, yields in load.acknowledged.items() if stored.get(request) != yields}
+    sent = load.acknowledged.items()
+    return {request: (yields, stored.get(request)) for request, yields in sent if stored.get(request) != yields}
