@@ -2,10 +2,11 @@
 
 import contextlib
 import hashlib
+import json
 import os
 import secrets
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from batchyield.errors import WriteError
@@ -90,6 +91,20 @@ def md5_of_file(path: Path) -> str:
     """Return the md5 of a file, the hash by which DVC identifies it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def md5_of_path(path: Path) -> str:
+    """Return the md5 by which DVC identifies a file, or a folder: that of the JSON list of its files, and `.dir`."""
+    if not path.is_dir():
+        return md5_of_file(path)
+    files = {file.relative_to(path).as_posix(): md5_of_file(file) for file in path.rglob("*") if file.is_file()}
+    return f"{md5_of(folder_list(files))}.dir"
+
+
+def folder_list(md5s: Mapping[str, str]) -> bytes:
+    """Return the list of a folder's files as DVC keeps it: JSON of relative path and md5, sorted by path."""
+    names = sorted(md5s, key=lambda name: name.split("/"))
+    return json.dumps([{"md5": md5s[name], "relpath": name} for name in names]).encode()
 
 
 def md5_of(data: bytes) -> str:

@@ -7,9 +7,10 @@ import msgspec
 import pytest
 
 from batchyield.plant.batch import ID_COLUMN, READING_NAMES, READINGS, YIELD_COLUMN, Batch
-from batchyield.plant.contract import check_contract, render_report, to_frame
+from batchyield.plant.contract import check_contract, render_report
 from batchyield.plant.contract_params import ContractParams
 from batchyield.plant.csv_reader import Sheet, read_sheet
+from batchyield.plant.raw_table import to_table
 
 PARAMS = ContractParams(minimum_rows=10)
 NUMBERS = [r.name for r in READINGS if r.kind == "number"]
@@ -20,7 +21,7 @@ ORDINARY = {
 
 
 def sheet(*spoiled, rows=20, columns=(ID_COLUMN, *READING_NAMES, YIELD_COLUMN)):
-    """Ordinary batches `sample_0`, `sample_1`, ...; each of `spoiled` is (row, column, cell), row None for all."""
+    """The table of batches `sample_0`, `sample_1`, ...; each of `spoiled` is (row, column, cell), row None for all."""
     table = [{ID_COLUMN: f"sample_{i}", YIELD_COLUMN: "0.92"} | ORDINARY for i in range(rows)]
     for at, column, cell in spoiled:
         for row in table if at is None else [table[at]]:
@@ -29,7 +30,7 @@ def sheet(*spoiled, rows=20, columns=(ID_COLUMN, *READING_NAMES, YIELD_COLUMN)):
     writer = csv.DictWriter(text, columns, extrasaction="ignore")
     writer.writeheader()
     writer.writerows(table)
-    return read_sheet(text.getvalue().encode())
+    return to_table(read_sheet(text.getvalue().encode()))
 
 
 def broken(*spoiled, params=PARAMS, **options):
@@ -132,14 +133,14 @@ class TestCheck:
     def test_blank_id(self):
         """A batch without id is named by its line."""
         nameless = Sheet(batches=[Batch()] * 10, yields=[0.9] * 10, warnings=[()] * 10, encoding="UTF-8")
-        violations = [str(v) for v in check_contract(nameless, PARAMS).violations]
+        violations = [str(v) for v in check_contract(to_table(nameless), PARAMS).violations]
         assert sum("column id: blank" in v for v in violations) == 10
         assert sum("missing or unreadable" in v for v in violations) == len(READING_NAMES) - len(PARAMS.mostly_blank)
 
     @pytest.mark.real_data
     def test_real_file(self, real_data):
         """The real file keeps the contract, and its known typing errors are unusual."""
-        train = read_sheet((real_data / "jinnan_round1_train_20181227.csv").read_bytes())
+        train = to_table(read_sheet((real_data / "jinnan_round1_train_20181227.csv").read_bytes()))
         result = check_contract(train, ContractParams())
         assert result.violations == []
         violations = [str(v) for v in result.unusual]
@@ -152,7 +153,7 @@ class TestFrame:
     def test_columns(self):
         """The frame has a typed column for every field and a row for every batch."""
         cells = [(0, "A5", ""), (1, "A1", ""), (2, "A1", "1900/3/10 0:00"), (3, YIELD_COLUMN, "")]
-        table = to_frame(sheet(*cells))
+        table = sheet(*cells).frame
         assert list(table) == ["id", *READING_NAMES, "yield"]
         assert {n: str(t) for n, t in table.dtypes.items()} == {
             n: "float64" if n in {*NUMBERS, "yield"} else "str" for n in table
@@ -162,7 +163,7 @@ class TestFrame:
         assert table["A1"].isna().tolist() == [False, True] + [False] * 18
         assert table["A1"].iloc[2] == 70
         assert table["yield"].isna().tolist() == [False] * 3 + [True] + [False] * 16
-        assert list(to_frame(sheet(columns=(ID_COLUMN, *READING_NAMES)))) == ["id", *READING_NAMES]
+        assert list(sheet(columns=(ID_COLUMN, *READING_NAMES)).frame) == ["id", *READING_NAMES]
 
 
 class TestParams:

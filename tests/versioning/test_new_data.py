@@ -18,6 +18,7 @@ from batchyield.plant.batch import ENCODING
 from batchyield.plant.contract import check_contract, render_report
 from batchyield.plant.contract_params import ContractParams
 from batchyield.plant.csv_reader import read_sheet
+from batchyield.plant.raw_table import to_table
 from batchyield.plant.simulator import simulate
 from batchyield.versioning import git
 from batchyield.versioning.dataset_diff import diff_datasets, render
@@ -88,8 +89,8 @@ class TestDiffDatasets:
         for row in rows[1:]:
             row[at] = "25:99:00" if row is rows[1] else "23:30:00"
         spoilt = "\n".join(map(",".join, rows)).encode()
-        made, sheet = diff_datasets(FILE, spoilt), read_sheet(spoilt)
-        report = render_report(check_contract(sheet, ContractParams()), sheet)
+        made, table = diff_datasets(FILE, spoilt), to_table(read_sheet(spoilt))
+        report = render_report(check_contract(table, ContractParams()), table)
         assert f"cells not clean: {made.dirty[1]} in" in report
         assert f"rows, {made.unreadable[1]} of them unreadable" in report
         message = "\n".join(render(made))

@@ -16,16 +16,16 @@ def add_commands(program: Parser) -> None:
     simulate.add_argument("--seed", type=int, help="same seed, same bytes (that of the pinned sample)")
     simulate.add_argument("--out", type=output_file, help="file to write (standard output)")
 
-    about = "Make a CSV the pinned raw data: check, upload, pin, mirror, rebuild, and report what changed."
+    about = "Make a CSV, or a folder of them, the pinned raw data: check, upload, pin, mirror, rebuild, report."
     imports = data.add("import", _import, about, "batches.csv", json=True, s3=True)
-    imports.add_argument("file", type=Path, help="the plant's CSV with outcomes")
+    imports.add_argument("file", type=Path, help="the plant's CSV with outcomes, or a folder that grows by such files")
     imports.add_argument("--no-repro", action="store_true", help="pin only; run `dvc repro` later")
     imports.add_argument("--version-aware", action="store_true", help="pin the object's version id from now on")
     imports.add_argument("--force", action="store_true", help="overwrite an object that has no other copy")
 
     about = "Rebuild the pipeline on another CSV in a workspace of its own; the checkout stays as it is."
     rebuild = data.add("rebuild", _rebuild, about, "batches.csv model=ridge", s3=True, service=True)
-    rebuild.add_argument("file", type=Path, help="the plant's CSV with outcomes")
+    rebuild.add_argument("file", type=Path, help="the plant's CSV with outcomes, or a folder of them")
     rebuild.add_argument("overrides", nargs="*", help="Hydra overrides, for example model=ridge evaluation=quick")
     rebuild.add_argument("--into", type=Path, default=Path(".cache/rebuild"), help="the workspace (%(default)s)")
     rebuild.add_argument("--serve", action="store_true", help="serve the result until Ctrl-C")
@@ -91,10 +91,14 @@ def _fetch(options: argparse.Namespace) -> None:
 
 
 def _mirror(options: argparse.Namespace) -> None:
-    from batchyield.versioning.storage import content_store, raw_data, remotes
+    from batchyield.versioning.storage import content_store, raw_data, raw_folder, remotes
 
     with remotes.started(Path(), options.s3_port):
         print_progress(f"raw data {raw_data.fetch()}")
+        if raw_data.read_pin().is_folder:
+            key = raw_folder.mirror(Path(), raw_folder.read_workspace(Path()))
+            print_result({"key": key}, options, lambda _: f"mirrored at {key}: intact")
+            return
         copy = content_store.mirror(Path(), raw_data.DATA.read_bytes(), raw_data.DATA.as_posix())
     print_result(copy, options, lambda copy: f"mirrored at {copy.key}: {copy.state}")
 

@@ -97,8 +97,8 @@ def _commit(
 
 def _restore_pin(root: Path) -> None:
     """Undo what DVC writes of the source's present etag into the pin, if the pinned bytes are the same."""
-    committed = git("show", f"HEAD:{raw_data.PIN}", cwd=root)
-    if raw_data.parse_pin(committed).md5 == raw_data.read_pin(root).md5:
+    committed, pin = raw_data.read_pin_at("HEAD", root), raw_data.read_pin(root)
+    if committed and committed.md5 == pin.md5 and not pin.is_folder:
         git("checkout", "-q", "HEAD", "--", str(raw_data.PIN), cwd=root)
 
 

@@ -223,7 +223,10 @@ def _log(path: str | None) -> tuple[str, ...]:
 def _raw_data(root: Path) -> list[str]:
     """Fetch the raw data into the cache, which is all that an experiment's own workspace sees; return notes."""
     raw_data.fetch(root)
-    source = raw_data.check_source(root, raw_data.read_pin(root))
+    pin = raw_data.read_pin(root)
+    if pin.is_folder:
+        return []
+    source = raw_data.check_source(root, pin)
     if source.state is Kept.INTACT:
         return []
     return [

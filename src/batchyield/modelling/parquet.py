@@ -13,9 +13,14 @@ from batchyield.plant.batch import READING_NAMES, Batch
 
 def write_table(path: Path, frame: pd.DataFrame) -> None:
     """Write a frame as Parquet; the bytes depend only on the values and the library versions."""
+    write_atomic(path, format_table(frame))
+
+
+def format_table(frame: pd.DataFrame) -> bytes:
+    """Return the bytes that `write_table` writes."""
     buffer = BytesIO()
     frame.to_parquet(buffer, engine="pyarrow", index=False, compression="zstd")
-    write_atomic(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def read_table(path: Path) -> pd.DataFrame:

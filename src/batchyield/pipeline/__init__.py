@@ -8,12 +8,15 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from batchyield.errors import BatchyieldError, ConfigError
 from batchyield.parallel.reproducibility import pin
 from batchyield.pipeline import input_guard
 
 pin()
+
+RAW = Path("data/raw")
 
 
 @contextlib.contextmanager
@@ -34,6 +37,20 @@ _NAME = f"{__name__}."
 _stage = next((word.removeprefix(_NAME) for word in sys.orig_argv if word.startswith(_NAME)), None)
 with _errors_as_messages():
     _before = input_guard.read_inputs(_stage) if _stage else None
+
+
+def raw_data() -> Path:
+    """Return the raw file, or the folder of raw files, that dvc.yaml names for this stage.
+
+    Raises:
+        ConfigError: it names none, or several.
+    """
+    found = [path for path in _before.deps if path.parent == RAW] if _before else []
+    if len(found) != 1:
+        raise ConfigError(
+            f"dvc.yaml names {len(found)} raw data below {RAW} for this stage", "name one: a file or a folder"
+        )
+    return found[0]
 
 
 def run(stage: Callable[[], None]) -> None:

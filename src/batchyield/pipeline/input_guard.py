@@ -30,11 +30,13 @@ class Inputs(NamedTuple):
     Attributes:
         content: path -> md5 and modification time; dotted name of a param -> JSON.
         md5s: path -> md5.
+        deps, outputs: as declared, files and folders.
     """
 
     stage: str
     content: dict[str, str]
     md5s: dict[str, str]
+    deps: list[Path]
     outputs: list[Path]
 
 
@@ -47,9 +49,10 @@ def read_inputs(stage: str) -> Inputs:
     declared = _decoded(PIPELINE)["stages"].get(stage)
     if declared is None:
         raise ConfigError(f"{PIPELINE} has no stage {stage}", "run a stage of this checkout")
+    deps = _paths(declared.get("deps", ()))
     files = [
         file
-        for path in _paths(declared.get("deps", ()))
+        for path in deps
         for file in ([path] if path.is_file() else sorted(path.rglob("*")))
         if file.is_file() and file.suffix != ".pyc"
     ]
@@ -63,7 +66,7 @@ def read_inputs(stage: str) -> Inputs:
             value = value.get(part) if isinstance(value, dict) else None
         content[f"{PARAMS}, {name}"] = json.dumps(value, ensure_ascii=False, default=str)
     outputs = [path for kind in ("outs", "metrics", "plots") for path in _paths(declared.get(kind, ()))]
-    return Inputs(stage, content, md5s, outputs)
+    return Inputs(stage, content, md5s, deps, outputs)
 
 
 def check_against_lock(inputs: Inputs) -> None:

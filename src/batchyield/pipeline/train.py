@@ -5,13 +5,13 @@ from pathlib import Path
 
 import msgspec
 
-from batchyield.files import md5_of_file
+from batchyield.files import md5_of_path
 from batchyield.modelling.card_metrics import CARD_METRICS, measure
 from batchyield.modelling.onnx_export import check_parity, to_onnx
 from batchyield.modelling.params import read_params
 from batchyield.modelling.parquet import read_features, read_table, to_batches
 from batchyield.modelling.train import train
-from batchyield.pipeline import run
+from batchyield.pipeline import raw_data, run
 from batchyield.plant.batch import READING_NAMES
 from batchyield.plant.features import FEATURES, INDEX
 from batchyield.serving.artifact import canonical_json, golden_rows, write_artifact
@@ -39,7 +39,7 @@ def main() -> None:
         name="yield-model",
         features=names,
         params={"model": msgspec.to_builtins(params.model), "features": msgspec.to_builtins(params.features)},
-        data_md5=md5_of_file(Path("data/raw/batches.csv")),
+        data_md5=md5_of_path(raw_data()),
         versions={name: version(name) for name in LIBRARIES},
         metrics=measure(CARD_METRICS, yields, trained.out_of_fold),
         rows=len(frame),

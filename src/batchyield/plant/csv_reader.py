@@ -238,6 +238,24 @@ def _ragged(rows: list[list[str]], width: int, first: int) -> list[Problem]:
     ]
 
 
+def join_files(files: Iterable[bytes]) -> bytes:
+    """Return the rows of several files as one UTF-8 file: cells as written, columns by name, in order of appearance.
+
+    Raises:
+        InputError: a file cannot be split into cells.
+    """
+    texts = [_decode(data)[0] for data in files]
+    tables = [list(_rows_of(text)) for text in texts]
+    columns = list(dict.fromkeys(name.strip() for header, *_ in tables for name in header))
+    joined = io.StringIO(newline="")
+    writer = csv.DictWriter(joined, columns, lineterminator="\n")
+    writer.writeheader()
+    for header, *rows in tables:
+        names = list(map(str.strip, header))
+        writer.writerows(dict(zip(names, row, strict=False)) for row in rows)
+    return joined.getvalue().encode()
+
+
 def read_sheet(data: bytes, with_yield: bool | None = None, any_schema: bool = False, sparse: bool = False) -> Sheet:
     """Return the batches of the plant's file: UTF-8 or GB18030, any line ending, columns in any order.
 

@@ -67,7 +67,7 @@ def render_card(revision: str, root: Path, folder: Path) -> str:
         *pin_table(pinned, facts.data_md5),
         f"Commit `{revision}`; `batchyield pin trace {pinned[MODEL]}` lists all its inputs, "
         f"`batchyield pin verify --rev {revision[:12]}` rebuilds it.",
-        *([f"Raw data: `{raw.url}`, ETag `{raw.etag}`, {raw.size} bytes."] if raw else []),
+        *([f"Raw data: `{raw.url}`, {f'ETag `{raw.etag}`, ' if raw.etag else ''}{raw.size} bytes."] if raw else []),
         "",
         "## Measured",
         "",

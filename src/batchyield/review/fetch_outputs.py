@@ -59,7 +59,7 @@ def _fetch_base(base: Revision, progress: Callable[[str], None]) -> None:
         return
     progress(f"{base.name[:8]} files for the comparison from cache and storage")
     try:
-        base.fetch([raw_data.DATA.as_posix()])
+        base.read_raw()
     except StorageError:  # outputs that are equal to those of HEAD say nothing about the data that they were made from
         with contextlib.suppress(StorageError), _clone_of(base) as scratch:
             progress(f"{base.name[:8]} raw data {raw_data.fetch(scratch)}")

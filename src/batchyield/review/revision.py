@@ -48,9 +48,20 @@ class Revision:
 
     def md5(self, path: str) -> str | None:
         """Return the md5 of a pipeline output or of the raw data; None if it is not pinned."""
-        if path == raw_data.DATA.as_posix():
-            return raw_data.parse_pin(self.text(raw_data.PIN)).md5
+        if path in raw_data.PATHS:
+            return self.raw_pin().md5
         return self.lock.outs().get(path, (None, None))[1]
+
+    def raw_pin(self) -> raw_data.Pin:
+        """Return the pin of the raw data."""
+        texts = (self.find_text(pin) for pin in reversed(raw_data.PINS))
+        found = next((text for text in texts if text is not None), None)
+        return raw_data.parse_pin(self.text(raw_data.PIN) if found is None else found)
+
+    def read_raw(self) -> bytes:
+        """Return the raw data, the files of a folder joined; raises the errors of `fetch`."""
+        pin = self.raw_pin()
+        return raw_data.read_pinned(self.root, pin) if pin.is_folder else self.read(raw_data.DATA.as_posix())
 
     def fetch(self, paths: Iterable[str]) -> None:
         """Read pinned files into memory, with one start of the storage for all of them.

@@ -12,9 +12,9 @@ from batchyield.monitoring.drift_window import FEATURE_OF_READING, MIN_WINDOW_BA
 from batchyield.monitoring.drift_window import WindowDrift as Drift
 from batchyield.plant.batch import READING_NAMES, READINGS
 from batchyield.plant.cells import DAY_MINUTES, format_time, parse_clock, parse_range
-from batchyield.plant.contract import dirty_cells
 from batchyield.plant.csv_reader import Sheet, read_sheet
 from batchyield.plant.features import FEATURES, INDEX, featurize
+from batchyield.plant.raw_table import to_table
 from batchyield.plant.table import TARGET
 from batchyield.serving.reference_profile import PROFILE_DECIMALS, build_reference, profile_column
 
@@ -100,7 +100,7 @@ def diff_datasets(before: bytes, after: bytes) -> DatasetDiff:
     columns = [name for name in READING_NAMES if name not in absent[0] | absent[1]]
     was, now = (_rows(sheet, columns) for sheet in sheets)
     columns.append(YIELD)
-    dirty = dirty_cells(sheets[0]), dirty_cells(sheets[1])
+    dirty = to_table(sheets[0]).dirty, to_table(sheets[1]).dirty
     changed = (
         ChangedBatch(name, tuple(c for c, old, new in zip(columns, was[name], now[name], strict=True) if old != new))
         for name in now

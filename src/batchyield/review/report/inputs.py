@@ -11,7 +11,7 @@ from batchyield.review.report.markdown import cell, code, details, number, table
 from batchyield.review.revision import Revision
 from batchyield.versioning.dataset_diff import YIELD, DatasetDiff, diff_datasets
 from batchyield.versioning.lock_diff import changed_inputs, compare_outputs, flatten
-from batchyield.versioning.storage import raw_data
+from batchyield.versioning.storage import raw_folder
 
 SHOWN = 12
 
@@ -55,13 +55,15 @@ def changed(base: Revision, head: Revision, rebuild: Rebuild) -> list[str]:
 
 def data(base: Revision, head: Revision) -> list[str]:
     """Return the comparison of the raw data: rows, columns and drift; nothing if they are the same."""
-    path = raw_data.DATA.as_posix()
-    pins = [side.md5(path) for side in (base, head)]
-    if pins[0] == pins[1]:
+    before, after = base.raw_pin(), head.raw_pin()
+    if before.md5 == after.md5:
         return []
-    lines = ["### Data", "", f"Raw data {code(pins[0])} → {code(pins[1])}.", ""]
+    lines = ["### Data", "", f"Raw data {code(before.md5)} → {code(after.md5)}.", ""]
     try:
-        return lines + list(_data_diff(diff_datasets(base.read(path), head.read(path))))
+        if before.is_folder and after.is_folder:
+            members = [raw_folder.read_members(head.root, pin.md5) for pin in (before, after)]
+            lines += [f"Files: {cell(raw_folder.diff_files(*members).describe())}.", ""]
+        return lines + list(_data_diff(diff_datasets(base.read_raw(), head.read_raw())))
     except BatchyieldError as error:
         return [*lines, f"They cannot be compared: {cell(error)}", ""]
 

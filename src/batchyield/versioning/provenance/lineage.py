@@ -1,6 +1,5 @@
 """Follow a lock upstream: from a file to the stage that makes it, the inputs of that stage, and the raw object."""
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,12 +8,12 @@ import msgspec
 import yaml
 
 from batchyield.errors import ArtifactError, CommandError
-from batchyield.files import md5_of
+from batchyield.files import folder_list, md5_of
 from batchyield.serving.lockfile import DvcLock, LockedFile
 from batchyield.versioning.git import git
 from batchyield.versioning.lock_diff import flatten, input_role
 from batchyield.versioning.revisions import read_text_at
-from batchyield.versioning.storage.raw_data import DATA, PIN, parse_pin
+from batchyield.versioning.storage.raw_data import PATHS, read_pin_at
 
 
 class File(msgspec.Struct, frozen=True):
@@ -42,7 +41,10 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class RawObject(msgspec.Struct, frozen=True):
-    """The object that the raw data were imported from, as the pin names it; `md5` is that of the imported file."""
+    """The object that the raw data were imported from, as the pin names it; `md5` is that of the imported file.
+
+    A folder was not imported: its url is that of the storage, and it has no ETag.
+    """
 
     url: str
     etag: str | None
@@ -58,7 +60,7 @@ def find_entry(lock: DvcLock, path: str, md5: str = "") -> LockedFile | None:
 def describe_file(lock: DvcLock, entry: LockedFile) -> File:
     """Return an entry of a lock with its role and the stage that makes it."""
     maker = lock.outs().get(entry.path)
-    outside = "raw data" if entry.path == str(DATA) else input_role(entry.path)
+    outside = "raw data" if entry.path in PATHS else input_role(entry.path)
     return File(entry.path, entry.md5, entry.size, "output" if maker else outside, maker[0] if maker else None)
 
 
@@ -83,9 +85,10 @@ def read_raw_object(revision: str, root: Path) -> RawObject | None:
     Raises:
         ArtifactError: the pin cannot be read.
     """
-    if (text := read_text_at(revision, PIN, root)) is None:
+    if (pin := read_pin_at(revision, root)) is None:
         return None
-    pin = parse_pin(text)
+    if pin.is_folder:
+        return RawObject("remote://storage", None, pin.outs[0].size, pin.md5)
     source = pin.deps[0]
     return RawObject(source.path, source.etag, source.size, pin.md5)
 
@@ -117,7 +120,7 @@ def find_contradictions(
             if read.role == "output" and outs[read.path][1] != read.md5:
                 messages[f"{read_it}, and {read.stage} makes {outs[read.path][1]}"] = None
             elif read.role == "raw data" and raw and raw.md5 != read.md5:
-                messages[f"{read_it}, and {PIN} pins {raw.md5}"] = None
+                messages[f"{read_it}, and {read.path}.dvc pins {raw.md5}"] = None
             elif read.role not in ("output", "raw data") and (differs := _difference(read, revision, root)):
                 messages.setdefault(f"the lock was made with {read.path} as {read.md5}, and the commit {differs}")
     return tuple(messages)
@@ -176,6 +179,5 @@ def _md5s(path: str, revision: str, root: Path) -> list[str]:
 def _folder_md5s(path: str, revision: str, root: Path) -> list[str]:
     """Return the md5 that DVC gives a folder: that of the JSON list of its files."""
     listed = git("ls-tree", "-r", "-z", "--name-only", "--full-tree", f"{revision}:{path}", cwd=root).split("\0")
-    names = sorted((name for name in listed if name), key=lambda name: name.split("/"))
-    files = [{"md5": _md5s(f"{path}/{name}", revision, root)[0], "relpath": name} for name in names]
-    return [f"{md5_of(json.dumps(files).encode())}.dir"]
+    files = {name: _md5s(f"{path}/{name}", revision, root)[0] for name in listed if name}
+    return [f"{md5_of(folder_list(files))}.dir"]

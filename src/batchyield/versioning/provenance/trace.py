@@ -202,7 +202,8 @@ def render(result: Trace) -> str:
     lines = [f"{result.asked}: in the lock of {result.revision[:12]}, {result.title}"]
     lines += [f"  {note}" for note in result.notes]
     if raw := result.raw:
-        lines.append(f"  from {raw.url}, etag {raw.etag or 'unknown'}, md5 {raw.md5}")
+        etag = f"etag {raw.etag or 'unknown'}, " if not raw.md5.endswith(".dir") else ""
+        lines.append(f"  from {raw.url}, {etag}md5 {raw.md5}")
     lines.append("")
     shown: set[str] = set()
     lines += [line for subject in result.subjects for line in _tree(subject, result, shown)]
@@ -236,6 +237,8 @@ def _tree(file: File, result: Trace, shown: set[str], pad: str = "") -> Iterator
             if raw := result.raw:
                 size = "of unknown size" if raw.size is None else f"{raw.size:,} bytes"
                 imported = f"imported from {raw.url}, etag {raw.etag or 'unknown'}, {size}"
+                if raw.md5.endswith(".dir"):
+                    imported = f"a folder that {raw.url} keeps, {size}"
             yield f"{pad}{INDENT}{imported}"
     elif file.stage in shown:
         yield f"{head}  made by {file.stage}, above"

@@ -26,6 +26,7 @@ class Audit(msgspec.Struct, frozen=True):
         problems: what is missing or corrupt, one message each.
         warnings: what may be lost later, or is not needed.
         storage: its URL.
+        source: of the raw file; None for a folder, which only the storage has.
         copies: every pinned file in the storage, the raw data first, then in pipeline order.
         orphans: objects in the storage that no revision pins.
         revisions: the revisions whose pins were read, in words.
@@ -33,7 +34,7 @@ class Audit(msgspec.Struct, frozen=True):
 
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
-    source: SourceStatus
+    source: SourceStatus | None
     storage: str
     copies: tuple[StoredCopy, ...]
     orphans: tuple[Orphan, ...]
@@ -56,12 +57,12 @@ def audit(root: Path = Path(), *, s3_port: int | None = None) -> Audit:
     """
     pin, expected = raw_data.read_pin(root), _expected(root)
     with remotes.started(root, s3_port):
-        source = raw_data.check_source(root, pin)
+        source = None if pin.is_folder else raw_data.check_source(root, pin)
         storage = remotes.s3_client("storage", root)
-        copies = tuple(_copies(storage, [(raw_data.DATA.as_posix(), pin.outs[0].md5), *expected]))
+        copies = tuple(_copies(storage, [(pin.data.as_posix(), pin.md5), *expected]))
         pinned = read_pinned_hashes(root)
         orphans = _orphans(storage, pinned, copies)
-    problems = (*_source_problems(source, copies[0]), *copy_problems(copies, storage.url()))
+    problems = (*(_source_problems(source, copies[0]) if source else ()), *copy_problems(copies, storage.url()))
     warnings = tuple(_warnings(source, copies[0], orphans, pinned))
     return Audit(problems, warnings, source, storage.url(), copies, orphans, pinned.revisions)
 
@@ -148,7 +149,7 @@ def copy_problems(copies: tuple[StoredCopy, ...], storage: str) -> Iterator[str]
 
 
 def _copy_problem(copy: StoredCopy) -> str:
-    remedy = "batchyield data mirror" if copy.path == raw_data.DATA.as_posix() else "dvc push"
+    remedy = "batchyield data mirror" if copy.path.startswith(raw_data.PATHS) else "dvc push"
     if copy.state is ObjectState.MISSING:
         return f"{copy.path} has no copy in the storage: {copy.key} is missing; run `{remedy}` where the file is"
     return (
@@ -168,13 +169,13 @@ def _source_problems(source: SourceStatus, mirror: StoredCopy) -> Iterator[str]:
 
 
 def _warnings(
-    source: SourceStatus, copy: StoredCopy, orphans: tuple[Orphan, ...], pinned: PinnedHashes
+    source: SourceStatus | None, copy: StoredCopy, orphans: tuple[Orphan, ...], pinned: PinnedHashes
 ) -> Iterator[str]:
-    if source.versioning is not Versioning.ON:
+    if source and source.versioning is not Versioning.ON:
         kept = copy.state is ObjectState.INTACT
         rest = "the copy in the storage is the only other one" if kept else "there is no other copy"
         yield f"versioning of the source bucket is {source.versioning}: an overwritten object is gone, and {rest}"
-    if source.state is ObjectState.OLDER:
+    if source and source.state is ObjectState.OLDER:
         yield f"the source has a newer version; the pinned raw data are its version {source.version}"
     if orphans:
         size = sum(orphan.size for orphan in orphans)
@@ -187,14 +188,20 @@ def _warnings(
 def render(result: Audit) -> str:
     """Return the audit as text: the verdict, problems and warnings, then every object."""
     count, bad = len(result.copies), len(result.problems)
-    sound = f"SOUND: all {count} pinned files are intact in {result.storage}, and the source has the pinned raw data"
+    sound = f"SOUND: all {count} pinned files are intact in {result.storage}"
+    if result.source:
+        sound += ", and the source has the pinned raw data"
     lines = [sound if result.sound else f"NOT SOUND: {bad} problem{'s' * (bad > 1)}"]
     lines += [f"  problem: {problem}" for problem in result.problems]
     lines += [f"  warning: {warning}" for warning in result.warnings]
-    source, version = result.source, f", version {result.source.version}" if result.source.version else ""
-    lines += ["", f"source   {source.url}  {source.state}, versioning {source.versioning}"]
-    lines += [f"         {source.pinned}{version}"]
-    lines += [f"mirror   of it in our storage: {result.copies[0].state}", f"storage  {result.storage}"]
+    if source := result.source:
+        version = f", version {source.version}" if source.version else ""
+        lines += ["", f"source   {source.url}  {source.state}, versioning {source.versioning}"]
+        lines += [f"         {source.pinned}{version}"]
+        lines += [f"mirror   of it in our storage: {result.copies[0].state}"]
+    else:
+        lines += ["", f"raw data {result.copies[0].path}, a folder that only our storage has"]
+    lines += [f"storage  {result.storage}"]
     lines += align_columns((copy.state, copy.path, copy.md5) for copy in result.copies)
     lines += [f"orphans  {len(result.orphans)}, compared with {result.revisions}"]
     lines += [f"  {orphan.key}  {orphan.size} bytes" for orphan in result.orphans[:MAX_LISTED]]

@@ -8,22 +8,26 @@ from batchyield.files import md5_of, md5_of_file, write_atomic
 from batchyield.versioning.storage import remotes, s3_objects
 from batchyield.versioning.storage.s3_objects import ObjectState, StoredCopy
 
+FOLDER_SUFFIX = ".dir"
+"""End of the md5 of a folder: that of the list of its files."""
+
 
 def read_cached(root: Path, digest: str) -> bytes | None:
     """Return the bytes from the DVC cache, or None if it has no intact copy; a corrupt copy is removed."""
     file = cache_path(root, digest)
     if not file.is_file():
         return None
-    if md5_of_file(file) != digest:
+    if md5_of_file(file) != digest.removesuffix(FOLDER_SUFFIX):
         file.unlink()
         return None
     return file.read_bytes()
 
 
-def add_to_cache(root: Path, data: bytes) -> None:
-    """Write bytes to the DVC cache, so that `dvc push` and `dvc checkout` find them."""
-    file = cache_path(root, md5_of(data))
-    if read_cached(root, md5_of(data)) is None:
+def add_to_cache(root: Path, data: bytes, suffix: str = "") -> None:
+    """Write bytes to the DVC cache, so that `dvc push` and `dvc checkout` find them; `suffix` is that of their md5."""
+    digest = md5_of(data) + suffix
+    file = cache_path(root, digest)
+    if read_cached(root, digest) is None:
         write_atomic(file, data)
         file.chmod(0o444)  # as DVC protects what is in its cache
 
@@ -67,7 +71,7 @@ def read_stored(root: Path, digest: str, path: str) -> bytes | None:
     """
     storage = remotes.s3_client("storage", root)
     data = s3_objects.read_object(storage, "storage", s3_objects.storage_key(storage, digest))
-    if data is not None and md5_of(data) != digest:
+    if data is not None and md5_of(data) != digest.removesuffix(FOLDER_SUFFIX):
         raise ArtifactError(
             storage.url(s3_objects.storage_key(storage, digest)),
             f"is corrupt, it has md5 {md5_of(data)} and is not the pinned {path}",
@@ -77,17 +81,17 @@ def read_stored(root: Path, digest: str, path: str) -> bytes | None:
     return data
 
 
-def mirror(root: Path, data: bytes, path: str) -> StoredCopy:
+def mirror(root: Path, data: bytes, path: str, suffix: str = "") -> StoredCopy:
     """Write bytes to the storage where DVC would, and verify them by reading them back.
 
     DVC itself never pushes an import that is pinned by version (`push: false`); it relies on the source bucket.
-    `path` is that of their file in the workspace, for messages.
+    `path` is that of their file in the workspace, for messages; `suffix` is that of their md5.
 
     Raises:
         StorageError: the storage cannot be reached, refuses, or returns other bytes.
     """
     storage = remotes.s3_client("storage", root)
-    copy = s3_objects.check_copy(storage, "storage", path, md5_of(data))
+    copy = s3_objects.check_copy(storage, "storage", path, md5_of(data) + suffix)
     if copy.state is not ObjectState.INTACT:
         s3_objects.write_object(storage, "storage", copy.key, data)
         copy = s3_objects.check_copy(storage, "storage", path, copy.md5)

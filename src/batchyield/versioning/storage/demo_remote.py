@@ -24,8 +24,8 @@ from batchyield.versioning import git, hydra_params
 from batchyield.versioning.dvc import dvc
 from batchyield.versioning.lock_diff import LOCK, align_columns, compare_outputs
 from batchyield.versioning.revisions import read_lock_at
-from batchyield.versioning.storage import embedded_s3, raw_data, remotes
-from batchyield.versioning.storage.new_data import check_file
+from batchyield.versioning.storage import embedded_s3, raw_data, raw_folder, remotes
+from batchyield.versioning.storage.new_data import check_raw
 
 if TYPE_CHECKING:
     from batchyield.client import Client
@@ -193,9 +193,10 @@ def _require_port(host: str, port: int) -> None:
 def rebuild_on(
     data: Path, target: Path, overrides: list[str], s3_port: int | None, host: str, port: int, *, serving: bool = False
 ) -> int:
-    """Pin the plant's CSV `data` in a workspace at `target`, rebuild there with Hydra overrides, and serve as `demo`.
+    """Pin `data`, the plant's CSV or a folder of them, in a workspace at `target`, and rebuild there.
 
-    The current checkout, its lock and its bucket do not change.
+    Hydra overrides apply, and the result is served as by `demo`. The current checkout, its lock and its bucket do not
+    change.
 
     Raises:
         ConfigError: there is no such file.
@@ -203,18 +204,21 @@ def rebuild_on(
         ContractError, InputError: the file breaks the contract, or cannot be parsed; nothing was rebuilt.
         CommandError: a stage failed.
     """
-    if not data.is_file():
+    if not data.exists():
         raise ConfigError(f"{data} is not a file", "name the plant's CSV: `make repro-real DATA=path/to/batches.csv`")
     if serving:
         _require_port(host, port)
     root = git.copy_working_tree(Path(), target)
     hydra_params.write_overrides(root, overrides)
     hydra_params.write_params(root)
-    check_file(data, root)
+    files = check_raw(data, root)
     server = remotes.embedded_server(s3_port, root, workspace=True)
     with embedded_s3.running(server):
-        embedded_s3.put_object(server, raw_data.KEY, data.read_bytes())
-        dvc("update", str(raw_data.PIN), cwd=root)
+        if data.is_dir():
+            raw_folder.pin_files(root, files)
+        else:
+            embedded_s3.put_object(server, raw_data.KEY, files[""])
+            dvc("update", str(raw_data.PIN), cwd=root)
         dvc("repro", cwd=root)
         dvc("metrics", "show", cwd=root)
         # DVC and the review compare with HEAD, which must not be the sample plant's model.

@@ -10,14 +10,19 @@ import msgspec
 
 from batchyield.errors import ArtifactError, BatchyieldError, ConfigError, ConflictError, StorageError
 from batchyield.files import md5_of, md5_of_file, write_atomic
+from batchyield.plant.csv_reader import join_files
 from batchyield.serving.lockfile import LockedFile, read_lock
 from batchyield.versioning.lock_diff import LOCK
-from batchyield.versioning.storage import content_store, embedded_s3, remotes, s3_objects
+from batchyield.versioning.revisions import read_text_at
+from batchyield.versioning.storage import content_store, embedded_s3, raw_folder, remotes, s3_objects
+from batchyield.versioning.storage.content_store import FOLDER_SUFFIX
+from batchyield.versioning.storage.raw_folder import FILE, FOLDER, pin_of
 from batchyield.versioning.storage.s3_objects import ObjectState, SourceStatus, Versioning
 
-DATA = Path("data/raw/batches.csv")
-PIN = Path("data/raw/batches.csv.dvc")
+DATA, PIN = FILE, pin_of(FILE)
 KEY = "raw/batches.csv"
+PATHS = (FILE.as_posix(), FOLDER.as_posix())
+PINS = (PIN, pin_of(FOLDER))
 
 
 class Import(msgspec.Struct, frozen=True):
@@ -30,10 +35,10 @@ class Import(msgspec.Struct, frozen=True):
 
 
 class Pin(msgspec.Struct, frozen=True):
-    """A `.dvc` file that imports one object."""
+    """A `.dvc` file of the raw data: it imports one object, or pins a folder, which has no deps."""
 
-    deps: tuple[Import]
     outs: tuple[LockedFile]
+    deps: tuple[Import, ...] = ()
 
     @property
     def md5(self) -> str:
@@ -41,8 +46,20 @@ class Pin(msgspec.Struct, frozen=True):
         return self.outs[0].md5
 
     @property
+    def is_folder(self) -> bool:
+        """Whether it pins a folder."""
+        return self.md5.endswith(FOLDER_SUFFIX)
+
+    @property
+    def data(self) -> Path:
+        """The file or folder that it pins."""
+        return FOLDER if self.is_folder else FILE
+
+    @property
     def location(self) -> tuple[str, str]:
-        """The DVC remote that it imports from, and the path in the remote."""
+        """The DVC remote that a file is imported from, and the path in the remote."""
+        if self.is_folder:
+            return "source", KEY
         name, _, path = self.deps[0].path.removeprefix("remote://").partition("/")
         return name, path
 
@@ -58,6 +75,10 @@ def parse_pin(text: bytes | str) -> Pin:
         pin = msgspec.yaml.decode(text, type=Pin)
     except (msgspec.MsgspecError, ValueError) as error:
         raise ArtifactError(str(PIN), f"pins no S3 object: {error}", f"`git checkout {PIN}`") from error
+    if pin.is_folder:
+        return pin
+    if len(pin.deps) != 1:
+        raise ArtifactError(str(PIN), f"pins no S3 object: it has {len(pin.deps)} deps", f"`git checkout {PIN}`")
     if not pin.deps[0].path.startswith("remote://"):
         raise ConfigError(
             f"{PIN} imports {pin.deps[0].path}", "import it from a DVC remote: remote://source/raw/batches.csv"
@@ -69,12 +90,23 @@ def read_pin(root: Path = Path()) -> Pin:
     """Return the pin of a checkout.
 
     Raises:
-        ArtifactError, ConfigError: as `parse_pin`; also if the file cannot be read.
+        ArtifactError, ConfigError: as `parse_pin`; also if the file cannot be read, or both forms are pinned.
     """
+    if all((root / path).exists() for path in PINS):
+        raise ConfigError(
+            f"{' and '.join(map(str, PINS))} both pin raw data", "remove the one that dvc.yaml does not name"
+        )
+    path = PIN if not (root / PINS[1]).exists() else PINS[1]
     try:
-        return parse_pin((root / PIN).read_bytes())
+        return parse_pin((root / path).read_bytes())
     except OSError as error:
         raise ArtifactError(str(PIN), f"cannot be read: {error.strerror}", f"`git checkout {PIN}`") from error
+
+
+def read_pin_at(revision: str, root: Path = Path()) -> Pin | None:
+    """Return the pin of a revision; None if it has none. Raises the errors of `parse_pin`."""
+    texts = (read_text_at(revision, path, root) for path in PINS)
+    return next((parse_pin(text) for text in texts if text is not None), None)
 
 
 def check_source(root: Path, pin: Pin) -> SourceStatus:
@@ -130,6 +162,8 @@ def fetch(root: Path = Path()) -> str:
         ConflictError: the workspace file is the only copy of its bytes, and would be lost.
     """
     pin = read_pin(root)
+    if pin.is_folder:
+        return raw_folder.fetch(root, pin.md5)
     if not is_current(root, pin.md5):
         data, origin = _read(root, pin)
         content_store.add_to_cache(root, data)
@@ -145,16 +179,38 @@ def clean_cache(root: Path = Path()) -> list[str]:
     DVC does not hash a read-only file of its cache. Once it is removed, `dvc repro` and `dvc pull` restore it.
     """
     outputs = {path: digest for path, (_, digest) in read_lock(root / LOCK).outs().items()}
+    pin = read_pin(root)
     messages = []
-    for path, digest in ({DATA.as_posix(): read_pin(root).md5} | outputs).items():
+    for path, digest in ({pin.data.as_posix(): pin.md5} | _cached_members(root, pin) | outputs).items():
         cached, here = content_store.cache_path(root, digest), root / path
-        if cached.is_file() and (actual := md5_of_file(cached)) != digest:
+        if cached.is_file() and (actual := md5_of_file(cached)) != digest.removesuffix(FOLDER_SUFFIX):
             if here.is_file() and md5_of_file(here) == actual:
                 here.unlink()
             cached.unlink()
             problem = "was corrupt in the DVC cache and is removed: `dvc repro` rebuilds it, `dvc pull` fetches it"
             messages.append(f"{path} {problem}")
     return messages
+
+
+def _cached_members(root: Path, pin: Pin) -> dict[str, str]:
+    """Return path -> md5 of the files of a pinned folder, if the cache has an intact list of them."""
+    listed = content_store.cache_path(root, pin.md5)
+    if not pin.is_folder or not listed.is_file() or md5_of_file(listed) != pin.md5.removesuffix(FOLDER_SUFFIX):
+        return {}
+    return {(FOLDER / name).as_posix(): md5 for name, md5 in raw_folder.read_members(root, pin.md5).items()}
+
+
+def read_pinned(root: Path, pin: Pin) -> bytes:
+    """Return the pinned raw data, from the DVC cache or the storage; the files of a folder joined into one.
+
+    Raises:
+        StorageError: neither has them, or the storage cannot be reached.
+        ArtifactError: the storage has other bytes.
+        InputError: a file of a folder cannot be split into cells.
+    """
+    if pin.is_folder:
+        return join_files(raw_folder.read_files(root, pin.md5).values())
+    return content_store.read_pinned(root, {DATA.as_posix(): pin.md5}, f"the pin {pin.md5}")[DATA.as_posix()]
 
 
 def is_current(root: Path, digest: str) -> bool:
