@@ -156,6 +156,29 @@ class TestCrossValidation:
         assert curve[-1][1]["score"] < curve[0][1]["score"]
 
 
+class TestLargeData:
+    def test_resamples_in_parts(self, monkeypatch):
+        """The bootstrap is the same in whatever parts the rows are drawn."""
+        measured, answers = spread(301)
+        whole = metrics.bootstrap(measured, answers, 50, 0.9, 1)
+        for together in (1, 301 * 3, 301 * 7 + 5):
+            monkeypatch.setattr(metrics, "DRAWN_TOGETHER", together)
+            assert metrics.bootstrap(measured, answers, 50, 0.9, 1) == whole
+
+    def test_latest_rows(self):
+        """Of more rows than may be, the latest by the number in the id, in their order; rows without come last."""
+        features, _ = plant()
+        numbers = features.values[:, INDEX["id_number"]]
+        latest = metrics.latest_rows(features.values, 100)
+        assert sorted(numbers[latest]) == sorted(numbers)[-100:]
+        assert sorted(latest) == list(latest)
+        values = features.values.copy()
+        values[latest[:60], INDEX["id_number"]] = np.nan
+        assert set(latest[60:]) < set(metrics.latest_rows(values, 100))
+        assert not set(latest[:60]) & set(metrics.latest_rows(values, 100))
+        assert metrics.latest_rows(features.values, len(numbers)) == slice(None)
+
+
 class TestSlices:
     def test_weighted_mean(self):
         """The slices of an aspect average to the metrics of all batches."""

@@ -8,7 +8,8 @@ from support.batches import MODELS, params, plant, small
 from batchyield.errors import ParamsError
 from batchyield.modelling.conformal import predict_out_of_fold
 from batchyield.modelling.estimators import MassLine, WinsorLinear
-from batchyield.modelling.yield_model import build_model, feature_columns
+from batchyield.modelling.params import SampleParams
+from batchyield.modelling.yield_model import build_model, draw_sample, feature_columns
 from batchyield.plant.csv_reader import read_sheet
 from batchyield.plant.features import FEATURES, INDEX
 
@@ -36,6 +37,27 @@ def predicted(model):
 
 def score(predicted, measured):
     return float(np.mean((predicted - measured) ** 2)) / 2
+
+
+class TestSample:
+    def test_most_batches(self):
+        """Of more batches than the limit, a fit learns from a random sample, but excludes outliers among all."""
+        features, yields = plant(1200)
+        chosen = params("model=line_trees", "model.extra_trees.n_estimators=1", "sample.batches=1000")
+        model = build_model(chosen.model, chosen.features, chosen.target, chosen.sample).fit(features.values, yields)
+        whole = build_model(chosen.model, chosen.features, chosen.target).fit(features.values, yields)
+        learned = [fitted.members_[0].estimators_[0].tree_.n_node_samples[0] for fitted in (model, whole)]
+        assert learned == [1000, 1200 - whole.left_out_]
+        assert model.left_out_ == whole.left_out_
+        assert (model.line_.slope_, model.line_.intercept_) == (whole.line_.slope_, whole.line_.intercept_)
+
+    def test_rows(self):
+        """A sample has distinct rows in their order and depends on the seed; few rows are taken as they are."""
+        drawn = draw_sample(5000, SampleParams(batches=1000))
+        assert len(set(drawn)) == 1000
+        assert sorted(drawn) == drawn.tolist()
+        assert drawn.tolist() != draw_sample(5000, SampleParams(batches=1000, seed=2)).tolist()
+        assert draw_sample(1000, SampleParams(batches=1000)) == slice(None)
 
 
 class TestEveryModel:

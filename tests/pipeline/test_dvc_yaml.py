@@ -71,7 +71,9 @@ def outputs(stage):
 def watched(rebuilt, tmp_path_factory):
     root = tmp_path_factory.mktemp("watched") / "checkout"
     shutil.copytree(rebuilt, root, ignore=shutil.ignore_patterns(".s3", ".dvc"))
-    hydra_params.write_params(root, [*EVALUATED, "model=line_trees", "model.extra_trees.n_estimators=10"])
+    hydra_params.write_params(
+        root, [*EVALUATED, "model=line_trees", "model.extra_trees.n_estimators=10", "sample.batches=200"]
+    )
 
     variables = {"PYTHONPATH": str(root / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
 

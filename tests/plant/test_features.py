@@ -273,10 +273,11 @@ class TestValues:
     @pytest.mark.parametrize(
         ("name", "number"),
         [("sample_1528", 1528), ("7", 7), ("batch-2024-0012", 12), ("sample", None), ("", None), (None, None),
-         ("sample_" + "9" * 60, None), ("sample_７", None), ("12a", None)],
+         ("sample_1428367", 1428367), ("sample_20261128", None), ("sample_" + "9" * 60, None), ("sample_７", None),
+         ("12a", None)],
     )  # fmt: skip
     def test_id_number(self, name, number):
-        """The number at the end of an id, up to six digits."""
+        """The number at the end of an id, up to seven digits, which float32 holds exactly; a date is none."""
         np.testing.assert_equal(id_number(name), math.nan if number is None else number)
 
 

@@ -154,7 +154,7 @@ def folds(X: Matrix, params: Params, repeat: int) -> list[Any]:  # noqa: N803 - 
 
 def cross_predict(X: Matrix, y: Array, params: Params) -> Array:  # noqa: N803
     """Return out-of-fold predictions [repeats, n], without fitting intervals."""
-    model = build_model(params.model, params.features, params.target)
+    model = build_model(params.model, params.features, params.target, params.sample)
     return np.array([predict_out_of_fold(model, X, y, folds(X, params, r)) for r in range(params.evaluation.repeats)])
 
 
@@ -255,7 +255,7 @@ def search(
 def _fold_score(shared: tuple[Matrix, Array, Params, ModelParams], test: Rows) -> float:
     """Return the score of a model on the batches of a fold, fitted on the others."""
     X, y, params, model = shared  # noqa: N806
-    estimator = build_model(model, params.features, params.target)
+    estimator = build_model(model, params.features, params.target, params.sample)
     cost = (predict_out_of_fold(estimator, X, y, [test])[test] - y[test]) ** 2 / 2
     return float(cost.mean())
 

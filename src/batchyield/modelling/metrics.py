@@ -108,7 +108,7 @@ def bootstrap(
     measured: Array, answers: Predictions, resamples: int, confidence: float, seed: int
 ) -> dict[str, Estimate]:
     """Return the metrics with bootstrap percentile intervals over the test batches."""
-    resampled = resample_metrics(measured, answers, draw_resamples(len(measured), resamples, seed))
+    (resampled,) = resample_metrics(measured, [answers], resamples, seed)
     return percentile_intervals(compute_metrics(measured, answers), resampled, confidence)
 
 
@@ -130,15 +130,26 @@ def _in_file_unit(name: str, value: float) -> float:
     return round(value * TARGET.score_factor, SCORE_DECIMALS) if squared else value
 
 
-def draw_resamples(rows: int, resamples: int, seed: int) -> npt.NDArray[np.int64]:
-    """Return row numbers [resamples, rows] drawn with replacement."""
-    return np.random.default_rng(seed).integers(rows, size=(resamples, rows))
+DRAWN_TOGETHER = 1 << 23
+"""Row numbers that are drawn and resampled at a time: some 400 MB."""
 
 
-def resample_metrics(measured: Array, answers: Predictions, drawn: npt.NDArray[np.int64]) -> dict[str, Array]:
-    """Return each metric [resamples] for row numbers from `draw_resamples`."""
-    sample = Sample(*(column[drawn] for column in (measured, *answers)))
-    return {metric.name: metric.of(sample) for metric in METRICS}
+def resample_metrics(
+    measured: Array, models: Sequence[Predictions], resamples: int, seed: int
+) -> list[dict[str, Array]]:
+    """Return each metric [resamples] of each model, all on the same rows, drawn with replacement.
+
+    Rows are drawn in parts, which together are the same as if they were drawn at once.
+    """
+    rng, rows = np.random.default_rng(seed), len(measured)
+    together = max(1, DRAWN_TOGETHER // rows)
+    parts: list[list[dict[str, Array]]] = [[] for _ in models]
+    for start in range(0, resamples, together):
+        drawn = rng.integers(rows, size=(min(together, resamples - start), rows))
+        for part, answers in zip(parts, models, strict=True):
+            sample = Sample(*(column[drawn] for column in (measured, *answers)))
+            part.append({metric.name: metric.of(sample) for metric in METRICS})
+    return [{name: np.concatenate([some[name] for some in part]) for name in part[0]} for part in parts]
 
 
 def percentile_intervals(
@@ -197,6 +208,15 @@ def evaluate_forward(X: Matrix, y: Array, params: Params, share: float) -> dict[
     return compute_metrics(y[latest], train(X[earlier], y[earlier], params).predict(X[latest]))
 
 
+def latest_rows(X: Matrix, most: int) -> slice | npt.NDArray[np.intp]:  # noqa: N803
+    """Return which rows are the latest by id number, in their order: all if there are at most so many."""
+    if len(X) <= most:
+        return slice(None)
+    number = X[:, INDEX["id_number"]]
+    known = np.argsort(number, kind="stable")[: int(np.isfinite(number).sum())]  # NaN comes last
+    return np.sort(known[-most:])
+
+
 def slice_labels(features: Features) -> dict[str, list[str]]:
     """Return the label [n] of each batch for each aspect, from its features alone."""
     labels = {}
@@ -211,10 +231,11 @@ def slice_metrics(measured: Array, answers: Predictions, by: Mapping[str, Sequen
     result = []
     for aspect, labels in by.items():
         column = np.array(labels)
-        for label in sorted(set(labels)):
-            rows = column == label
+        order = np.argsort(column, kind="stable")
+        found, starts = np.unique(column[order], return_index=True)
+        for label, rows in zip(found.tolist(), np.split(order, starts[1:]), strict=True):
             part = Predictions(*(side[rows] for side in answers))
-            result.append(Slice(aspect, label, int(rows.sum()), compute_metrics(measured[rows], part)))
+            result.append(Slice(aspect, label, len(rows), compute_metrics(measured[rows], part)))
     return result
 
 

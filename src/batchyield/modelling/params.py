@@ -184,6 +184,22 @@ class EvaluationParams(Struct, frozen=True):
     seed: Seed
 
 
+class SampleParams(Struct, frozen=True):
+    """Bounds of the effort for large data.
+
+    Attributes:
+        batches: most batches that one fit learns from, and most that a part of the evaluation takes that fits models
+            or predicts again and again. Of more batches, a random sample; where time matters, the latest.
+        seed: of the samples.
+    """
+
+    batches: Annotated[int, Meta(ge=100)] = 10_000
+    seed: Seed = 1
+
+
+DEFAULT_SAMPLE = SampleParams()
+
+
 class NoBias(Struct, frozen=True, tag_field="kind", tag="none"):
     """Predictions are those of the model alone."""
 
@@ -268,6 +284,7 @@ class Params(Struct, frozen=True):
     gate: Gate
     bias: NoBias | EwmaBias = NoBias()
     engine: EngineParams = LocalEngine()
+    sample: SampleParams = DEFAULT_SAMPLE
 
 
 def read_params(path: str | Path = "params.yaml") -> Params:

@@ -43,7 +43,7 @@ def train(X: Matrix, y: Array, params: Params) -> TrainedModel:  # noqa: N803
     Raises:
         ParamsError: too few batches remain for the fit or the intervals, or an id has no number for periods.
     """
-    model = build_model(params.model, params.features, params.target)
+    model = build_model(params.model, params.features, params.target, params.sample)
     predicted = predict_out_of_fold(model, X, y, make_folds(X, params.intervals))
     intervals = calibrate(y - predicted, X, params.intervals)
     return TrainedModel(clone(model).fit(X, y), intervals, Predictions(predicted, *intervals.around(predicted, X)))

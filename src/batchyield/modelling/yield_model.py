@@ -5,6 +5,7 @@ from typing import Any, Self
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.dummy import DummyRegressor
 from sklearn.ensemble import ExtraTreesRegressor, GradientBoostingRegressor, HistGradientBoostingRegressor
@@ -14,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from batchyield.errors import ParamsError
 from batchyield.modelling import params
 from batchyield.modelling.estimators import Array, FilledTrees, MassLine, Matrix, WinsorLinear
-from batchyield.modelling.params import FeaturesParams, ModelParams, TargetParams
+from batchyield.modelling.params import DEFAULT_SAMPLE, FeaturesParams, ModelParams, SampleParams, TargetParams
 from batchyield.plant.features import FEATURES
 
 MIN_BATCHES = 10
@@ -32,13 +33,22 @@ class YieldModel(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         columns: positions of the features that the members use.
         on_line: True if the members fit the residual of the line.
         target: knee of the line, largest residual of a training batch, and limits of a prediction.
+        sample: most batches that the members learn from.
     """
 
-    def __init__(self, members: Sequence[Any], columns: Sequence[int], on_line: bool, target: TargetParams) -> None:
+    def __init__(
+        self,
+        members: Sequence[Any],
+        columns: Sequence[int],
+        on_line: bool,
+        target: TargetParams,
+        sample: SampleParams,
+    ) -> None:
         self.members = members
         self.columns = columns
         self.on_line = on_line
         self.target = target
+        self.sample = sample
 
     def fit(self, X: Matrix, y: Array) -> Self:  # noqa: N803 - scikit-learn's names
         """Fit on the whole feature matrix and measured yields [n].
@@ -59,16 +69,18 @@ class YieldModel(RegressorMixin, BaseEstimator):  # type: ignore[misc]
                 "params.yaml",
                 f"{rule}{kept.sum()} of {len(y)} batches to learn from; at least {MIN_BATCHES} are needed",
             )
+        self.left_out_ = int((~kept).sum())
+        usable = np.flatnonzero(kept)
+        learned = usable[draw_sample(len(usable), self.sample)]
         # Histogram boosting cannot bin a column without any value.
-        self.columns_ = [i for i in self.columns if not np.isnan(X[kept, i]).all()]
+        self.columns_ = [i for i in self.columns if not np.isnan(X[learned, i]).all()]
         if not self.columns_:
             raise ParamsError("params.yaml", "$.features.groups: no batch to learn from has any of these features")
         target = residual if self.on_line else y
-        seen = X[kept][:, self.columns_]
+        seen = X[learned][:, self.columns_]
         # The order of sums in histogram boosting and in BLAS depends on the number of threads.
         with threadpool_limits(1):
-            self.members_ = [clone(member).fit(seen, target[kept]) for member in self.members]
-        self.left_out_ = int((~kept).sum())
+            self.members_ = [clone(member).fit(seen, target[learned]) for member in self.members]
         return self
 
     def predict(self, X: Matrix) -> Array:  # noqa: N803
@@ -80,18 +92,28 @@ class YieldModel(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(np.clip(answer, self.target.lowest, self.target.highest))
 
 
+def draw_sample(rows: int, sample: SampleParams) -> slice | npt.NDArray[np.intp]:
+    """Return which of so many rows are taken: all, or a random sample of the most that may be, in their order."""
+    if rows <= sample.batches:
+        return slice(None)
+    drawn: npt.NDArray[np.intp] = np.random.default_rng(sample.seed).permutation(rows)[: sample.batches]
+    return np.sort(drawn)
+
+
 def feature_columns(groups: Sequence[str]) -> list[int]:
     """Return the positions of the features of some groups."""
     return [i for i, feature in enumerate(FEATURES) if feature.group in groups]
 
 
-def build_model(model: ModelParams, features: FeaturesParams, target: TargetParams) -> YieldModel:
+def build_model(
+    model: ModelParams, features: FeaturesParams, target: TargetParams, sample: SampleParams = DEFAULT_SAMPLE
+) -> YieldModel:
     """Return the configured model, unfitted, single-threaded and seeded: it fits to equal bytes on every machine."""
     on_line = isinstance(model, params.LineTreesParams)
     if on_line and target.knee is None:
         problem = "a model on the mass line needs a knee and an outlier in $.target"
         raise ParamsError("params.yaml", f"$.model.kind: {problem}", "choose another model in conf/model")
-    return YieldModel(_members(model), feature_columns(features.groups), on_line, target)
+    return YieldModel(_members(model), feature_columns(features.groups), on_line, target, sample)
 
 
 def _members(model: ModelParams) -> list[Any]:

@@ -14,6 +14,7 @@ from batchyield.modelling.estimators import Matrix
 from batchyield.modelling.params import Params, read_params
 from batchyield.modelling.parquet import read_features, read_table, to_batches
 from batchyield.modelling.train import Predictions
+from batchyield.modelling.yield_model import draw_sample
 from batchyield.parallel.engine import open_engine
 from batchyield.parallel.tasks import Engine
 from batchyield.pipeline import run
@@ -64,30 +65,37 @@ def evaluate(params: Params, engine: Engine) -> None:
     write_plot("predicted", {"id": frame["id"], "actual": measured, **answers._asdict()})
     residuals = (measured - answers.yields).round(METRIC_DECIMALS)
     points = pd.DataFrame({"batch": [id_number(name) for name in frame["id"]], "residual": residuals})
-    write_plot("residuals", points.sort_values("batch", kind="stable"))
+    some = draw_sample(len(frame), params.sample)
+    write_plot("residuals", points.iloc[some].sort_values("batch", kind="stable"))
 
     for name, blocks in (("groups", metrics.group_blocks()), ("importance", metrics.feature_blocks())):
-        lost = metrics.permutation_importance(predict, values, measured, blocks, SHUFFLES, settings.seed, engine)
+        lost = metrics.permutation_importance(
+            predict, values[some], measured[some], blocks, SHUFFLES, settings.seed, engine
+        )
         most = list(lost.items())[:IMPORTANCE_ROWS]
         write_plot(name, [{"what": what, **metrics.in_file_units({"score_lost": value})} for what, value in most])
-    effects = metrics.partial_dependence(predict, values, list(lost)[:EFFECT_FEATURES])
+    effects = metrics.partial_dependence(predict, values[some], list(lost)[:EFFECT_FEATURES])
     write_plot("effects", pd.DataFrame(effects, columns=["feature", "value", "yield"]))
 
     train_frame = read_table(Path("data/split/train.parquet"))
     train_yields = train_frame["yield"].to_numpy(dtype=float)
     train_values = read_features(Path("data/features/train.parquet"))
-    folded = metrics.cross_validate(train_values, train_yields, params, engine)
+    some = draw_sample(len(train_frame), params.sample)
+    folded = metrics.cross_validate(train_values[some], train_yields[some], params, engine)
     write_metrics("cross_validation", metrics.in_file_units(folded.figures | {"score_spread": folded.spread}))
-    forward = metrics.evaluate_forward(train_values, train_yields, params, FORWARD_SHARE)
+    late = metrics.latest_rows(train_values, params.sample.batches)
+    forward = metrics.evaluate_forward(train_values[late], train_yields[late], params, FORWARD_SHARE)
     if not forward:
         print("no forward metrics: too few ids end in a number that orders the batches by time", file=sys.stderr)
     write_metrics("forward", metrics.in_file_units(forward))
-    places = [find_place(batch) for batch in to_batches(train_frame)]
-    walk = bias_evaluation.walk_forward(train_values, train_yields, places, params, engine)
+    places = [find_place(batch) for batch in to_batches(train_frame.iloc[late])]
+    walk = bias_evaluation.walk_forward(train_values[late], train_yields[late], places, params, engine)
     for name, figures in walk.metrics().items():
         write_metrics(name, metrics.in_file_units(figures))
     write_plot("bias", pd.DataFrame(walk.mean_residuals(), columns=list(bias_evaluation.PLOT_COLUMNS)))
-    curve = metrics.learning_curve(train_values, train_yields, values, measured, params, LEARNING_SHARES, engine)
+    curve = metrics.learning_curve(
+        train_values[some], train_yields[some], values, measured, params, LEARNING_SHARES, engine
+    )
     write_plot("learning", [{"batches": rows, **metrics.in_file_units({"score": f["score"]})} for rows, f in curve])
 
 

@@ -28,13 +28,12 @@ def main() -> None:
     frame = read_table(Path("data/split/train.parquet"))
     values = read_features(Path("data/features/train.parquet"))
     yields = frame["yield"].to_numpy(dtype=float)
-    rows = to_batches(frame)
     trained = train(values, yields, params)
     onnx = to_onnx(trained)
     check_parity(onnx, trained, values)
     names = tuple(feature.name for feature in FEATURES)
     # Spread over the whole file, so that the self-test of the service covers every recipe and period.
-    golden = golden_rows(onnx, rows[:: max(1, len(rows) // GOLDEN_ROWS)][:GOLDEN_ROWS])
+    golden = golden_rows(onnx, to_batches(frame[:: max(1, len(frame) // GOLDEN_ROWS)][:GOLDEN_ROWS]))
     card = Card(
         name="yield-model",
         features=names,

@@ -16,7 +16,6 @@ from batchyield.modelling.estimators import Array
 from batchyield.modelling.metrics import (
     Estimate,
     compute_metrics,
-    draw_resamples,
     estimates_in_file_units,
     in_file_units,
     percentile_intervals,
@@ -98,8 +97,7 @@ def paired_bootstrap(
     n = len(here.ids)
     if n < enough:
         return None
-    drawn = draw_resamples(n, resamples, seed)
-    was, now = (resample_metrics(side.measured, side.answers, drawn) for side in (there, here))
+    was, now = resample_metrics(here.measured, [there.answers, here.answers], resamples, seed)
     before, after = (compute_metrics(side.measured, side.answers) for side in (there, here))
     values = {name: round(after[name] - before[name], METRIC_DECIMALS) for name in after}
     change = percentile_intervals(values, {name: now[name] - was[name] for name in values}, confidence)

@@ -176,9 +176,12 @@ def _read_texts(columns: tuple[Any, ...], made: Matrix, warnings: Warned) -> Cou
 
 
 def id_number(name: str | None) -> float:
-    """Return the number at the end of a batch id; NaN if there is none or it has more than six digits."""
+    """Return the number at the end of a batch id; NaN if there is none or it has more than seven digits.
+
+    float32 features hold seven digits exactly, and eight are more likely a date.
+    """
     digits = name.removeprefix(name.rstrip("0123456789")) if name else ""
-    return float(digits) if 0 < len(digits) <= 6 else NAN
+    return float(digits) if 0 < len(digits) <= 7 else NAN
 
 
 def long_step_warning(earlier: str, later: str, minutes: float) -> CellWarning:
