@@ -51,7 +51,7 @@ seen = {"read": read, "written": written, "code": code, "params": asked, "guarde
 print(json.dumps({what: sorted(names) for what, names in seen.items()}))
 """
 
-PARAMS = {f"src/batchyield/{name}.py" for name in ("modelling/params", "plant/contract_params")}
+PARAMS = {f"src/batchyield/{name}.py" for name in ("modelling/params", "parallel/params", "plant/contract_params")}
 
 
 def paths(entries):
