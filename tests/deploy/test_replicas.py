@@ -128,12 +128,16 @@ class ClientLoad(Load):
 
 @pytest.fixture
 def plain(balancer, postgres):
-    """Callers that send each request once, through the balancer; at the end no acknowledged prediction is lost."""
+    """Callers that send each request once, through the balancer; at the end no acknowledged prediction is lost.
+
+    It may be there twice: HAProxy sends a request again if the host of a connection that was open before vanished.
+    """
     since = time.time_ns()
     with Load(balancer, CALLERS, name=f"{since}.", headers=KEY) as load:
         load.wait_for_more(50)
         yield load
-    assert lost(load, postgres[1], since // 1000) == {}
+    found = lost(load, postgres[1], since // 1000)
+    assert {id_: stored for id_, (yields, stored) in found.items() if set(stored or ()) != set(yields)} == {}
 
 
 @pytest.fixture
@@ -335,25 +339,23 @@ class TestFailures:
     def test_lost_host(self, network, clients, plain, keyed):
         """A host that vanishes without a word costs at most the requests that it held."""
         wait_for_both(clients)
-        network.unplug(11)
-        wait_for_each(plain, keyed)
-        assert set(plain.refusals) <= IN_FLIGHT
-        assert plain.refusals.total() <= CALLERS
-        network.plug(11)
+        with network.unplugged(11):
+            wait_for_each(plain, keyed)
+            assert set(plain.refusals) <= IN_FLIGHT | {(504, "about:blank", True)}
+            assert plain.refusals.total() <= CALLERS
         wait_for_both(clients)
 
     @pytest.mark.parametrize("number", [0, 1], ids=["direct", "pooler"])
     def test_database_partition(self, replicas, clients, postgres, plain, keyed, number):
         """A replica that cannot reach the database refuses, the balancer avoids it, and it recovers by itself."""
         route, client = replicas[number].route, clients[number]
-        postgres[0].cut_off(route)
-        refused = client.post("/v1/predictions", json={"inputs": [{}]})
-        assert (refused.status_code, refused.json()["type"]) == (503, "urn:batchyield:not-journalled")
-        assert refused.headers["retry-after"]
-        assert client.get("/v1/monitoring").status_code == 503
-        assert client.get("/health/ready").status_code == 200
-        wait_for_each(plain, keyed)
-        postgres[0].reconnect(route)
+        with postgres[0].cut_off(route):
+            refused = client.post("/v1/predictions", json={"inputs": [{}]})
+            assert (refused.status_code, refused.json()["type"]) == (503, "urn:batchyield:not-journalled")
+            assert refused.headers["retry-after"]
+            assert client.get("/v1/monitoring").status_code == 503
+            assert client.get("/health/ready").status_code == 200
+            wait_for_each(plain, keyed)
         wait_for_both(clients)
         assert set(plain.refusals) <= {NOT_JOURNALLED}
 
@@ -371,16 +373,14 @@ class TestFailures:
             blocker.execute("lock table answer in access exclusive mode")
             asked = pool.submit(client.post, "/v1/predictions", json={"inputs": [{}]}, timeout=60)
             until(lambda: observer.execute(waiting).fetchone()[0])
-            server.cut_off(replicas[number].route)
-            assert asked.result().status_code == 503
-            server.reconnect(replicas[number].route)
+            with server.cut_off(replicas[number].route):
+                assert asked.result().status_code == 503
             blocker.rollback()
             until(lambda: client.post("/v1/predictions", json={"inputs": [{}]}).status_code == 200)
 
     def test_database_down(self, replicas, postgres, plain):
         """If no replica reaches the database, callers get the service's own refusal through the balancer."""
         routes = [replica.route for replica in replicas]
-        postgres[0].cut_off(*routes)
-        plain.wait_for(lambda plain: plain.refusals[NOT_JOURNALLED] >= 30)
-        postgres[0].reconnect(*routes)
+        with postgres[0].cut_off(*routes):
+            plain.wait_for(lambda plain: plain.refusals[NOT_JOURNALLED] >= 30)
         wait_for_each(plain)

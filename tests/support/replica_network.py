@@ -55,16 +55,17 @@ class Host:
         """Run a command on this host until it ends."""
         subprocess.run(self.command(*command), check=True)
 
+    @contextlib.contextmanager
     def cut_off(self, *others):
-        """Lose every packet between this host and others; at the receiver, since a sender would notice."""
+        """Lose every packet between this host and others during the block; at the receiver: a sender would notice."""
         for other in others:
             self.run("iptables", "-A", "INPUT", "-s", other.address, "-j", "DROP")
             other.run("iptables", "-A", "INPUT", "-s", self.address, "-j", "DROP")
-
-    def reconnect(self, *others):
-        """Let all packets pass again."""
-        for host in (self, *others):
-            host.run("iptables", "-F")
+        try:
+            yield
+        finally:
+            for host in (self, *others):
+                host.run("iptables", "-F")
 
     def close(self):
         """End the namespace, unless processes still run in it."""
@@ -95,13 +96,14 @@ class Network:
         host.run("ip", "link", "set", "eth0", "up")
         return host
 
-    def unplug(self, number):
-        """Take a host's cable out."""
+    @contextlib.contextmanager
+    def unplugged(self, number):
+        """Take a host's cable out during the block."""
         self.switch.run("ip", "link", "set", f"port{number}", "down")
-
-    def plug(self, number):
-        """Put it in again."""
-        self.switch.run("ip", "link", "set", f"port{number}", "up")
+        try:
+            yield
+        finally:
+            self.switch.run("ip", "link", "set", f"port{number}", "up")
 
     def close(self):
         self._stack.close()
