@@ -7,7 +7,7 @@ from typing import NamedTuple
 from msgspec import UNSET
 
 from batchyield.plant.batch import READINGS, Batch
-from batchyield.plant.features.matrix import id_number
+from batchyield.plant.features.columns import id_number
 from batchyield.plant.table import BATCHES_PER_DAY, LINES, RECIPE
 
 DAY_SECONDS = 86_400

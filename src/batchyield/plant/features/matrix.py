@@ -7,40 +7,21 @@ a row that comes alone.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
-from itertools import chain
 from operator import add as add_pair
-from operator import itemgetter, methodcaller
-from typing import Any
+from operator import methodcaller
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from batchyield.errors import ConfigError
-from batchyield.plant.batch import Batch
-from batchyield.plant.cells import DAY_MINUTES, parse_clock, parse_range
-from batchyield.plant.features.catalogue import CLOCKS, FEATURES, NUMBERS, RANGES, ROWS, STEPS, TABLE, is_time
+from batchyield.plant.cells import DAY_MINUTES
+from batchyield.plant.features.catalogue import FEATURES, NUMBERS, RANGES, ROWS, STEPS, TABLE, is_time
+from batchyield.plant.features.columns import CELL_NAMES, TEXTS, Columns, Matrix
 from batchyield.plant.features.plausibility import NAN, repair
 from batchyield.plant.rows import CellWarning, FeatureRow, Warned
-from batchyield.plant.table import (
-    FIRST_SHIFT_MINUTES,
-    LEAST_DIVISOR,
-    MAX_RANGE_MINUTES,
-    MAX_STEP_MINUTES,
-    SHIFT_MINUTES,
-)
+from batchyield.plant.table import LEAST_DIVISOR, MAX_STEP_MINUTES
 
-CACHED_CELLS = 1 << 14
-"""Distinct cells of a kind that are cached."""
-
-Matrix = npt.NDArray[np.float64]
-Counts = npt.NDArray[np.int64]
-Problem = tuple[str, str]
 Places = slice | npt.NDArray[np.intp]
-
-TEXTS = (*CLOCKS, *RANGES)
-CELL_NAMES = (*NUMBERS, *TEXTS)
-"""The order of the counts of blank cells."""
 
 _SCRATCH = (*TEXTS, *(f"{n}_end" for n in RANGES), *(row.name for row in ROWS if not row.group))
 _AT: dict[str, int] = {name: i for i, name in enumerate((*_SCRATCH, *(feature.name for feature in FEATURES)))}
@@ -73,115 +54,18 @@ def _of_texts(kind: str) -> tuple[Places, Places]:
 
 _THIRDS = tuple(_of_texts(kind) for kind in ("length", "shift") if _rows(kind))
 
-_FIELDS = msgspec.structs.fields(Batch)
-_ID = next(i for i, field in enumerate(_FIELDS) if field.name == "id")
-
-
-def _columns_of(names: Sequence[str]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
-    """Return a function from all columns of the batches to those of some readings."""
-    at = [i for i, field in enumerate(_FIELDS) if field.name in names]
-    if len(at) > 1:
-        return itemgetter(*at)
-    return lambda columns: tuple(columns[i] for i in at)
-
-
-_numbers, _clocks, _ranges = map(_columns_of, (NUMBERS, CLOCKS, RANGES))
-_cells_of = msgspec.structs.astuple
 _listed = methodcaller("tolist")
 
-BLANK, DOUBTFUL = -1.0, 1.0
 
-
-class _Cells(dict[str | None, bytes]):
-    """Cache from a cell to the bytes of four float64, so that the values of many cells are one `join`.
-
-    The four are the three values that `read` returns, and a mark: `DOUBTFUL` for a cell with a problem, `BLANK` for
-    no cell, else 0.
-
-    Attributes:
-        problems: (kind, message) of the cells that have one.
-    """
-
-    def __init__(self, read: Callable[[str], tuple[float, float, float, Problem | None]]) -> None:
-        super().__init__()
-        self.read = read
-        self.problems: dict[str | None, Problem] = {}
-
-    def __missing__(self, cell: str | None) -> bytes:
-        start, end, more, problem = self.read(cell or "")
-        if problem:
-            self.problems[cell] = problem
-        mark = BLANK if cell is None else 0.0 if problem is None else DOUBTFUL
-        made = self[cell] = np.array([start, end, more, mark], np.float64).tobytes()
-        return made
-
-
-def read_clock(text: str) -> tuple[float, float, float, Problem | None]:
-    """Minutes after midnight, twice, and minutes since the change of shift."""
-    clock = parse_clock(text)
-    minutes = NAN if clock.minutes is None else float(clock.minutes)
-    return minutes, minutes, (minutes - FIRST_SHIFT_MINUTES) % SHIFT_MINUTES, clock.warning
-
-
-def read_range(text: str) -> tuple[float, float, float, Problem | None]:
-    """Start, end and length of a range in minutes; an impossible length is missing."""
-    span = parse_range(text)
-    if span.start is None or span.end is None:
-        return NAN, NAN, NAN, span.warning
-    length = (span.end - span.start) % DAY_MINUTES
-    if 0 < length <= MAX_RANGE_MINUTES:
-        return span.start, span.end, length, span.warning
-    problem = ("impossible_range", f"{text} lasts {length:g} minutes: its length taken as missing")
-    return span.start, span.end, NAN, problem
-
-
-_caches = {"clock": _Cells(read_clock), "range": _Cells(read_range)}
-
-
-def _cache_of(kind: str) -> _Cells:
-    if len(_caches[kind]) > CACHED_CELLS:
-        _caches[kind] = _Cells(_caches[kind].read)
-    return _caches[kind]
-
-
-def _read_numbers(columns: tuple[Any, ...], made: Matrix, warnings: Warned) -> Counts:
-    """Fill in the numbers, repaired; return the blanks of each reading."""
-    readings = list(chain.from_iterable(_numbers(columns)))
-    numbers = made[_NUMBERS]
-    numbers[...] = np.fromiter(readings, np.float64, len(readings)).reshape(numbers.shape)
-    blanks: Counts = np.add.reduce(np.isnan(numbers), 1, np.int64)
-    repair(numbers, readings, warnings)
-    return blanks
-
-
-def _read_texts(columns: tuple[Any, ...], made: Matrix, warnings: Warned) -> Counts:
-    """Fill in the values of clocks and ranges; return the blanks of each reading."""
-    clocks, ranges, texts = _cache_of("clock"), _cache_of("range"), (*_clocks(columns), *_ranges(columns))
-    cells = [*map(clocks.__getitem__, chain.from_iterable(texts[: len(CLOCKS)]))]
-    cells += map(ranges.__getitem__, chain.from_iterable(texts[len(CLOCKS) :]))
-    found = np.frombuffer(b"".join(cells)).reshape(len(texts), -1, 4)
-    made[_TEXTS] = found[:, :, 0]
-    made[_ENDS] = found[len(CLOCKS) :, :, 1]
-    thirds = found[:, :, 2]
+def _fill_texts(columns: Columns, made: Matrix, warnings: Warned) -> None:
+    """Fill in the values of clocks and ranges."""
+    made[_TEXTS] = columns.texts[:, :, 0]
+    made[_ENDS] = columns.texts[len(TEXTS) - len(RANGES) :, :, 1]
+    thirds = columns.texts[:, :, 2]
     for features, of in _THIRDS:
         made[features] = thirds[of]
-    marks = found[:, :, 3]
-    marked = marks == DOUBTFUL
-    if np.count_nonzero(marked):
-        for at, row in zip(*map(_listed, marked.nonzero()), strict=True):
-            kind, message = (clocks if at < len(CLOCKS) else ranges).problems[texts[at][row]]
-            warnings[row].append(CellWarning(TEXTS[at], kind, message))
-    blanks: Counts = np.add.reduce(marks == BLANK, 1, np.int64)
-    return blanks
-
-
-def id_number(name: str | None) -> float:
-    """Return the number at the end of a batch id; NaN if there is none or it has more than seven digits.
-
-    float32 features hold seven digits exactly, and eight are more likely a date.
-    """
-    digits = name.removeprefix(name.rstrip("0123456789")) if name else ""
-    return float(digits) if 0 < len(digits) <= 7 else NAN
+    for row, at, problem in columns.doubts:
+        warnings[row].append(CellWarning(TEXTS[at], *problem))
 
 
 def long_step_warning(earlier: str, later: str, minutes: float) -> CellWarning:
@@ -311,16 +195,15 @@ def _plan() -> tuple[Part, ...]:
 _PLAN = _plan()
 
 
-def compute_columns(batches: Sequence[Batch]) -> tuple[Matrix, list[tuple[CellWarning, ...]], Counts]:
-    """Return features [len(FEATURES), n] (NaN = missing), warnings [n] and blank cells of each of `CELL_NAMES`."""
+def compute_features(columns: Columns) -> tuple[Matrix, Warned]:
+    """Return features [len(FEATURES), n] (NaN = missing) and the warnings of the rows that have any."""
     warnings: Warned = defaultdict(list)
-    columns = tuple(zip(*map(_cells_of, batches), strict=True))
-    made = np.empty((len(_AT), len(batches)))
-    blanks = _read_numbers(columns, made, warnings)
-    if TEXTS:
-        blanks = np.concatenate((blanks, _read_texts(columns, made, warnings)))
+    made = np.empty((len(_AT), len(columns.id_numbers)))
+    numbers = made[_NUMBERS]
+    numbers[...] = columns.numbers
+    repair(numbers, columns.blank, warnings)
+    _fill_texts(columns, made, warnings)
     for compute in _PLAN:
         compute(made, warnings)
-    made[_AT["id_number"]] = list(map(id_number, columns[_ID]))
-    by_row = [tuple(warnings[row]) if row in warnings else () for row in range(len(batches))]
-    return made[len(_SCRATCH) :], by_row, blanks
+    made[_AT["id_number"]] = columns.id_numbers
+    return made[len(_SCRATCH) :], warnings

@@ -32,15 +32,14 @@ _LOW, _HIGH = (
 _repairs = tuple(rule.repair_of({name: i for i, name in enumerate(NUMBERS)}, PLAUSIBLE) for rule in REPAIRS)
 
 
-def repair(numbers: npt.NDArray[np.float64], readings: list[float | None], warnings: Warned) -> None:
+def repair(numbers: npt.NDArray[np.float64], blank: npt.NDArray[np.bool_], warnings: Warned) -> None:
     """Correct implausible numbers [len(NUMBERS), n] in place; each repair adds a warning.
 
-    `readings` are the same values flat, None where blank; `numbers` are NaN there.
+    Those that are `blank` [len(NUMBERS), n] are NaN and get no warning, unlike a NaN in the input.
     """
-    plausible = (numbers >= _LOW) & (numbers <= _HIGH)
-    for at in (~plausible).ravel().nonzero()[0].tolist():
-        if readings[at] is not None:  # most are blank; a NaN in the input is not
-            reading, row = divmod(at, numbers.shape[1])
+    plausible = (numbers >= _LOW) & (numbers <= _HIGH) | blank
+    if np.count_nonzero(plausible) < plausible.size:
+        for reading, row in zip(*(places.tolist() for places in (~plausible).nonzero()), strict=True):
             low, high = _LOW[reading, 0], _HIGH[reading, 0]
             message = f"{numbers[reading, row]:g} is not between {low:g} and {high:g}: taken as missing"
             warnings[row].append(CellWarning(NUMBERS[reading], "implausible_number", message))

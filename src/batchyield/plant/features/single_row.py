@@ -17,17 +17,17 @@ from batchyield.errors import ConfigError
 from batchyield.plant.batch import Batch
 from batchyield.plant.cells import DAY_MINUTES
 from batchyield.plant.features.catalogue import CLOCKS, FEATURES, NUMBERS, RANGES, ROWS, TABLE
-from batchyield.plant.features.matrix import (
+from batchyield.plant.features.columns import (
     CACHED_CELLS,
     CELL_NAMES,
     TEXTS,
     Counts,
     Problem,
     id_number,
-    long_step_warning,
     read_clock,
     read_range,
 )
+from batchyield.plant.features.matrix import long_step_warning
 from batchyield.plant.features.plausibility import NAN, PLAUSIBLE
 from batchyield.plant.rows import CellWarning, FeatureRow
 from batchyield.plant.table import LEAST_DIVISOR, MAX_READING, MAX_STEP_MINUTES, REPAIRS
