@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -193,9 +194,14 @@ class TestFiles:
         assert re.search(rf"batchyield: .*{path}.*(File name too long|not)", capsys.readouterr().err)
 
     @pytest.mark.parametrize(
-        "command", ["data simulate", "drift report --since 1d", "model score batches.csv", "review report --base HEAD"]
+        ("command", "make"),
+        [
+            *product(
+                ["data simulate", "drift report --since 1d", "review report --base HEAD"], [Path.mkdir, os.mkfifo]
+            ),
+            ("model score batches.csv", os.mkfifo),  # a folder gets a file for each
+        ],
     )
-    @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
     def test_no_regular_file(self, command, make, tmp_path, capsys):
         """What is no regular file is refused before any work, and is not replaced by a file."""
         make(tmp_path / "out")
@@ -204,9 +210,9 @@ class TestFiles:
         assert "out is no regular file; standard output goes into pipes" in capsys.readouterr().err
 
     def test_folder_for_a_service(self, tmp_path, capsys):
-        """A folder in place of a CSV is named, not the file to write."""
+        """A folder without a CSV is named, not the file to write."""
         assert main(["model", "score", str(tmp_path), "--out", str(tmp_path / "scored.csv")]) == 2
-        assert f"{tmp_path} cannot be read: Is a directory" in capsys.readouterr().err
+        assert f"{tmp_path} matches no file" in capsys.readouterr().err
 
 
 class TestOutput:

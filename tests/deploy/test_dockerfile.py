@@ -36,7 +36,7 @@ class TestLocks:
     def test_dask(self):
         """The image for Dask adds to the service's packages, in the same versions."""
         assert locked("scale.txt") > locked("serve.txt") | {"dask", "distributed"}
-        assert not locked("scale.txt") & set(TRAINING)
+        assert not locked("scale.txt") & set(TRAINING) - {"pyarrow"}  # files by column
         assert pins("serve.txt") <= pins("scale.txt")
 
 

@@ -24,9 +24,10 @@ from batchyield.files import write_atomic
 from batchyield.parallel import dask_cluster
 from batchyield.parallel.environment import EnvironmentMismatchError
 from batchyield.plant.simulator import simulate
+from batchyield.scoring.chunks import read_chunks
 from batchyield.scoring.dask.score import check_workers, score_on_workers
 from batchyield.scoring.dask.worker import describe_environment, open_uploaded, upload_model
-from batchyield.scoring.local import read_chunks, score_chunk, with_header
+from batchyield.scoring.local import score_chunk, with_header
 from batchyield.serving.artifact import MODEL, read_pins
 from batchyield.versioning.storage.embedded_s3 import free_port
 
@@ -123,6 +124,37 @@ def test_a_worker_that_is_killed_over_a_part_costs_nothing(made, client, shipped
         assert score_all(client, shipped, files) == expected
         assert not made.doomed.exists()
     assert [process.poll() for process in made.processes].count(-signal.SIGKILL) == 1
+
+
+def folder_of(path):
+    return {file.name: file.read_bytes() for file in path.iterdir() if file.name != "manifest.json"}
+
+
+def test_many_files(made, client, root, files, tmp_path, capfdbinary):
+    """Workers, one of which is killed over a chunk, make the outputs of one process, and a bad file is set aside."""
+    (tmp_path / "bad.csv").write_bytes(files[0].read_bytes() + b"a,b\n")
+    given = [tmp_path / "bad.csv", *files, "--lock", root / "dvc.lock", "--quiet", "--format", "parquet"]
+    assert scored(capfdbinary, *given, "--local", "--out", f"{tmp_path}/here/")[0] == 1
+    with made.worker(client=client):
+        made.doomed.touch()
+        code, _, message = scored(capfdbinary, *given, "--scheduler", made.address, "--out", f"{tmp_path}/there/")
+        assert not made.doomed.exists()
+    assert (code, message) == (1, "")
+    assert folder_of(tmp_path / "there") == folder_of(tmp_path / "here")
+    assert (tmp_path / "there/manifest.json").read_bytes().count(b'"done"') == len(files)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_many_files_by_local_workers(root, tmp_path, workers, capfdbinary):
+    """A million batches in ten files have the same outputs with any number of processes."""
+    (tmp_path / "in").mkdir()
+    for number in range(10):
+        write_atomic(tmp_path / f"in/{number}.csv", simulate(100_000, seed=number).csv())
+    given = [tmp_path / "in", "--lock", root / "dvc.lock", "--quiet", "--out"]
+    assert scored(capfdbinary, *given, f"{tmp_path}/here/", "--local")[0] == 0
+    assert scored(capfdbinary, *given, f"{tmp_path}/there/", "--workers", workers)[0] == 0
+    assert folder_of(tmp_path / "there") == folder_of(tmp_path / "here")
 
 
 def test_a_part_that_kills_every_worker_is_an_error_that_says_so(deserted, shipped, files):

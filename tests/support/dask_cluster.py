@@ -20,13 +20,13 @@ doomed, be = Path(os.environ["DOOMED"]), os.environ["BE"]
 
 
 def mortal(run):
-    def run_or_die(*arguments):
+    def run_or_die(*arguments, **options):
         if getattr(arguments[1], "file", "").endswith("defect.csv"):
             raise ZeroDivisionError("a defect")
         try:
             doomed.unlink()  # one worker alone can do that
         except FileNotFoundError:
-            return run(*arguments)
+            return run(*arguments, **options)
         os.kill(os.getpid(), signal.SIGKILL)
 
     return run_or_die

@@ -2,30 +2,34 @@
 
 import argparse
 import contextlib
-import hashlib
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchyield.cli import deploy
 from batchyield.cli.journal import add_journal_option, add_period_options, open_journal, read_period
-from batchyield.cli.options import Parser, add_json_option, output_file, print_result
+from batchyield.cli.options import Parser, add_json_option, output_file_or_folder, print_result
 from batchyield.errors import ArtifactError, ConfigError
 
 if TYPE_CHECKING:
     from distributed import Client
 
-    from batchyield.scoring.local import Progress
+    from batchyield.scoring.predicted import Form
+    from batchyield.scoring.storage import InputFile
     from batchyield.serving.artifact import Artifact
     from batchyield.serving.bias import BiasState
 
 SCHEDULER = "DASK_SCHEDULER_ADDRESS"
 
-Predictions = Iterator[tuple[Iterator[bytes], dict[str, Any]]]
-"""Lines of predictions in the order of the batches, and which model and how many workers computed them."""
+Score = Callable[[Iterable[Any]], Iterator[Any]]
+"""Returns the predictions of each chunk, encoded, in the order of the chunks, or why it has none."""
+
+Predictions = Iterator[tuple[Score, dict[str, Any]]]
+"""What scores, and which model and how many workers it uses."""
 
 
 def add_commands(program: Parser) -> None:
@@ -69,8 +73,11 @@ def add_commands(program: Parser) -> None:
 
 
 def _add_score_options(score: argparse.ArgumentParser) -> None:
-    score.add_argument("file", type=Path, nargs="+", help="the plant's CSV, of any size")
-    score.add_argument("--out", type=output_file, help="file to write (standard output)")
+    about = "the plant's CSV or Parquet, of any size; with a model of this workspace also folders, 'wild*cards', s3://…"
+    score.add_argument("file", nargs="+", help=about)
+    about = "file to write (standard output), or a folder, such as scored/ or s3://bucket/scored/, for a file for each"
+    score.add_argument("--out", type=output_file_or_folder, help=about)
+    score.add_argument("--format", choices=("csv", "parquet"), help="of the output (by the name of --out, else csv)")
     score.add_argument("--quiet", action="store_true", help="show no progress on standard error")
     add_json_option(score, "print a summary as JSON; needs --out")
     where = score.add_mutually_exclusive_group()
@@ -166,77 +173,126 @@ def _limits(options: list[str]) -> dict[str, float]:
     return limits
 
 
-def _score(options: argparse.Namespace) -> None:
-    from batchyield.files import write_atomic
-    from batchyield.scoring.local import Progress, total_bytes, with_header
+def _score(options: argparse.Namespace) -> int:
+    from batchyield.scoring.storage import find_files
 
     if options.json and not options.out:
         raise ConfigError("standard output cannot take both the predictions and --json", "name a file with --out")
     if options.outcomes and not options.local:
         remedy = "give --local; a service uses the outcomes that were sent to it"
         raise ConfigError("--outcomes needs the model in this process", remedy)
-    scheduler = options.scheduler or os.environ.get(SCHEDULER, "")
-    here = options.local or options.workers is not None or (scheduler and not options.url)
-    digest = hashlib.md5(usedforsecurity=False)
-    progress, begun = Progress(total_bytes(options.file), options.quiet), time.monotonic()
-    with _score_here(options, scheduler, progress) if here else _score_by_service(options) as (lines, computed_by):
-        parts = _hashed(with_header(progress.count_lines(lines)), digest)
-        if options.out:
-            write_atomic(options.out, parts)
-        else:
-            sys.stdout.buffer.writelines(parts)
+    to_folder = options.out is not None and not isinstance(options.out, Path) and options.out.endswith("/")
+    form: Form = options.format or ("parquet" if str(options.out).endswith(".parquet") else "csv")
+    if form == "parquet" and not options.out:
+        raise ConfigError("standard output takes CSV only", "name a file or a folder with --out")
+    files = find_files(options.file, options.out if to_folder else "")
+    return _score_to_folder(options, files, form) if to_folder else _score_to_file(options, files, form)
+
+
+def _score_to_file(options: argparse.Namespace, files: "list[InputFile]", form: "Form") -> int:
+    from batchyield.scoring.chunks import read_chunks
+    from batchyield.scoring.local import ChunkFailure, Progress, with_header
+    from batchyield.scoring.predicted import write_parts
+    from batchyield.scoring.storage import describe, new_file
+
+    progress, begun = Progress(sum(file.size for file in files), options.quiet, form), time.monotonic()
+    names = [file.url for file in files]
+
+    def scored(score: "Score") -> Iterator[bytes]:
+        for part in progress.count_parts(score(progress.count_chunks(read_chunks(names)))):
+            if isinstance(part, ChunkFailure):
+                raise part.error()
+            yield part
+
+    here = _is_here(options)
+    with _score_here(options, names, form) if here else _score_by_service(options, names, form) as (score, computed_by):
+        if not options.out:
+            sys.stdout.buffer.writelines(with_header(scored(score)))
+            return 0
+        with new_file(str(options.out)) as path:
+            write_parts(scored(score), form, path)
+            written = describe(path)
     if options.json:
         summary = {"batches": progress.batches, "seconds": round(time.monotonic() - begun, 3)}
-        print_result(summary | {"md5": digest.hexdigest()} | computed_by, options, str)
+        print_result(summary | {"md5": written.md5} | computed_by, options, str)
+    return 0
 
 
-def _measure_bias(options: argparse.Namespace, artifact: "Artifact") -> "BiasState":
-    from batchyield.scoring.local import measure_bias, read_outcomes
+def _score_to_folder(options: argparse.Namespace, files: "list[InputFile]", form: "Form") -> int:
+    from batchyield.scoring.local import Progress
+    from batchyield.scoring.many_files import Run, locked
+
+    if not _is_here(options):
+        raise ConfigError("a service scores one file at a time", "give --local, --workers N or --scheduler")
+    if options.outcomes:
+        raise ConfigError("--outcomes corrects one output", "name a file with --out")
+    begun = time.monotonic()
+    with locked(options.out), _score_here(options, [], form) as (score, computed_by):
+        run = Run(files, options.out, form, computed_by["model"])
+        progress = Progress(sum(file.size for file in run.waiting.values()), options.quiet, form)
+        summary = run.write(progress.count_parts(score(progress.count_chunks(run.items()))))
+    result = summary._asdict() | {"seconds": round(time.monotonic() - begun, 3)} | computed_by
+    print_result(result, options, lambda _: str(summary))
+    return 1 if summary.failed else 0
+
+
+def _is_here(options: argparse.Namespace) -> bool:
+    """Whether the model of this workspace predicts, and not a service."""
+    by_scheduler = options.scheduler or (os.environ.get(SCHEDULER) and not options.url)
+    return bool(options.local or options.workers is not None or by_scheduler)
+
+
+def _measure_bias(options: argparse.Namespace, names: list[str], artifact: "Artifact") -> "BiasState":
+    from batchyield.scoring.outcomes import measure_bias, read_outcomes
+    from batchyield.scoring.storage import is_parquet, is_remote
     from batchyield.serving.bias import read_params
 
+    if other := [name for name in names if is_parquet(name) or is_remote(name)]:
+        raise ConfigError(f"{other[0]} is no CSV file of this machine", "with outcomes, pass such files")
     params = read_params(options.lock)
     if params is None:
         raise ConfigError(f"{options.lock} has no bias update", "choose `bias: ewma` in conf/config.yaml, `dvc repro`")
-    return measure_bias(artifact, params, options.file, read_outcomes(options.outcomes))
+    return measure_bias(artifact, params, list(map(Path, names)), read_outcomes(options.outcomes))
 
 
 @contextlib.contextmanager
-def _score_by_service(options: argparse.Namespace) -> Predictions:
+def _score_by_service(options: argparse.Namespace, names: list[str], form: "Form") -> Predictions:
     from batchyield.client import Client
-    from batchyield.scoring.local import open_csv
+    from batchyield.scoring.storage import is_parquet, open_file
     from batchyield.serving.responses import CSV_HEADER
 
-    if len(options.file) > 1:  # between two of them, its model may change
+    if len(names) > 1:  # between two of them, its model may change
         raise ConfigError("a service scores one file at a time", "run the command for each file, or use --local")
-    with open_csv(options.file[0]) as file, Client(options.url) as client:
-        yield (part.removeprefix(CSV_HEADER) for part in client.score_csv(file, bias=not options.alone)), {}
+    if form == "parquet" or is_parquet(names[0]):
+        raise ConfigError("a service takes and returns CSV", "use --local for Parquet")
+    with open_file(names[0]) as file, Client(options.url) as client:
+        lines = (part.removeprefix(CSV_HEADER) for part in client.score_csv(file, bias=not options.alone))
+        yield lambda _: lines, {}
 
 
 @contextlib.contextmanager
-def _score_here(options: argparse.Namespace, scheduler: str, progress: "Progress") -> Predictions:
-    from batchyield.scoring.local import read_chunks, score_chunk
+def _score_here(options: argparse.Namespace, names: list[str], form: "Form") -> Predictions:
+    from batchyield.scoring.local import score_items as score_in_process
     from batchyield.serving.artifact import open_artifact, read_pins
 
     folder = options.lock.parent / "data" / "model"
     pins = read_pins(options.lock, folder)
-    chunks = progress.count_chunks(read_chunks(options.file))
     if options.local:
         artifact = open_artifact(folder, pins)
-        bias = _measure_bias(options, artifact) if options.outcomes else None
-        lines = (score_chunk(artifact.predictor, chunk, bias) for chunk in chunks)
-        yield lines, {"model": artifact.md5, "workers": 0}
+        bias = _measure_bias(options, names, artifact) if options.outcomes else None
+        yield partial(score_in_process, artifact.predictor, form, bias), {"model": artifact.md5, "workers": 0}
         return
     from batchyield.scoring.dask import score as scoring
     from batchyield.scoring.dask.worker import upload_model
 
     uploaded = upload_model(folder, pins)
-    with _cluster(options, scheduler) as client:
+    with _cluster(options, options.scheduler or os.environ.get(SCHEDULER, "")) as client:
         expected, workers = scoring.check_workers(client, uploaded)
         computed_by = {"model": expected.model, "workers": workers}
         if not options.quiet:
             answer = "worker answers" if workers == 1 else "workers answer"
             print(f"{workers} {answer} with model {expected.model}", file=sys.stderr, flush=True)
-        yield scoring.score_on_workers(client, uploaded, expected, chunks), computed_by
+        yield partial(scoring.score_items, client, uploaded, expected, form), computed_by
 
 
 def _cluster(options: argparse.Namespace, scheduler: str) -> contextlib.AbstractContextManager["Client"]:
@@ -247,9 +303,3 @@ def _cluster(options: argparse.Namespace, scheduler: str) -> contextlib.Abstract
     if options.workers < 1:
         raise ConfigError(f"--workers {options.workers} is less than 1", "give 1 or more, or use --local")
     return start_local_cluster(options.workers)
-
-
-def _hashed(parts: Iterable[bytes], digest: "hashlib._Hash") -> Iterator[bytes]:
-    for part in parts:
-        digest.update(part)
-        yield part

@@ -18,7 +18,7 @@ from batchyield.errors import MissingToolError
 EXTRAS = {
     "client": {"httpx", "tenacity"},
     "report": {"altair", "jinja2", "vl_convert"},
-    "scale": {"dask", "distributed"},
+    "scale": {"dask", "distributed", "fsspec", "pyarrow", "s3fs"},
     "search": {"optuna"},
     "serve": {"alembic", "litestar", "psycopg", "sqlalchemy", "structlog", "uvicorn", "zstandard"},
 }
@@ -114,6 +114,15 @@ def output_file(text: str) -> Path:
     if os.path.lexists(path) and not path.is_file():
         raise argparse.ArgumentTypeError(f"{text} is no regular file; standard output goes into pipes")
     return path
+
+
+def output_file_or_folder(text: str) -> Path | str:
+    """Return the path of a file to write, or a URL, or a folder as text with a slash at its end."""
+    if "://" in text:
+        return text if "/" in text.partition("://")[2] else f"{text}/"
+    if text.endswith("/"):
+        return text
+    return f"{text}/" if Path(text).is_dir() else output_file(text)
 
 
 def add_json_option(parser: argparse.ArgumentParser, about: str = "print the result as JSON") -> None:

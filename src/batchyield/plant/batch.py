@@ -15,6 +15,7 @@ from batchyield.plant.table import ENCODING, ID_COLUMN, MAX_READING, READINGS, R
 __all__ = [
     "ENCODING",
     "ID_COLUMN",
+    "MAX_ID_LENGTH",
     "MAX_READING",
     "READINGS",
     "READING_NAMES",
@@ -29,12 +30,14 @@ __all__ = [
 YIELD_COLUMN = TARGET.column
 READING_NAMES: tuple[str, ...] = tuple(r.name for r in READINGS)
 
+MAX_ID_LENGTH = 128
+
 _TYPES: dict[str, Any] = {
     "number": Annotated[float, Meta(ge=-MAX_READING, le=MAX_READING)] | None,
     "clock": Annotated[str, Meta(max_length=64)] | None,
     "range": Annotated[str, Meta(max_length=64)] | None,
 }
-_ID = Annotated[Annotated[str, Meta(max_length=128)] | None, Meta(description="name of the batch, echoed")]
+_ID = Annotated[Annotated[str, Meta(max_length=MAX_ID_LENGTH)] | None, Meta(description="name of the batch, echoed")]
 _SEQUENCE = Annotated[
     Annotated[float, Meta(ge=0, le=MAX_READING)] | UnsetType | None,
     Meta(description="number of the batch in the plant's order; by default, the number at the end of the id"),

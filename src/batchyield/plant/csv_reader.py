@@ -153,7 +153,10 @@ class Sheet(msgspec.Struct, frozen=True):
         return [self.columns + row for row in self.warnings] if self.columns else self.warnings
 
 
-def _problems_of_header(names: list[str], with_yield: bool | None, any_schema: bool, sparse: bool) -> list[Problem]:
+def find_header_problems(
+    names: list[str], with_yield: bool | None = None, any_schema: bool = False, sparse: bool = False
+) -> list[Problem]:
+    """Return the columns that are missing, unknown or repeated; the arguments are those of `read_sheet`."""
     counts = Counter(names)
     readings = [reading.name for reading in READINGS if reading.since is None and not any_schema]
     if sparse and not counts.keys().isdisjoint(READING_NAMES):
@@ -170,8 +173,16 @@ def _problems_of_header(names: list[str], with_yield: bool | None, any_schema: b
     return [(1, "", f"{what} column {', '.join(which[:60])}{hint}") for what, which in wrong.items() if which]
 
 
-class _Column(dict[str, Any]):
-    """Cache from cell to reading of one column, with the warnings of its cells; most cells repeat."""
+class CellReader(dict[str, Any]):
+    """Cache from cell to reading of one column; most cells repeat.
+
+    Args:
+        name: of the reading.
+        is_number: whether it is a number; a clock or a range stays text without blanks around it.
+
+    Attributes:
+        warned: the warnings of the cells that have one.
+    """
 
     def __init__(self, name: str, is_number: bool) -> None:
         super().__init__()
@@ -203,7 +214,8 @@ def _problem_of_id(cell: str) -> str:
     return "" if len(cell.strip()) <= longest else f"{len(cell.strip())} characters: a name has at most {longest}"
 
 
-def _problem_of_yield(cell: str) -> str:
+def find_yield_problem(cell: str) -> str:
+    """Return what is wrong with a cell of the yield column; empty if nothing is."""
     clean = len(cell) <= _LONGEST_NUMBER and parse_number(cell).warning is None
     return "" if clean else f"'{cell[:40]}' is not a number: {TARGET.expected}, or blank"
 
@@ -271,12 +283,12 @@ def read_sheet(data: bytes, with_yield: bool | None = None, any_schema: bool = F
     text, encoding = _decode(data)
     rows = _rows_of(text)
     names = list(map(str.strip, next(rows)))
-    if problems := _problems_of_header(names, with_yield, any_schema, sparse):
+    if problems := find_header_problems(names, with_yield, any_schema, sparse):
         deque(rows, maxlen=0)  # an open quote further down is the better error
         _refuse(problems)
     at = {name: i for i, name in enumerate(names) if name != YIELD_COLUMN or with_yield is not False}
     present = [reading for reading in READINGS if reading.name in at]
-    columns = [(at[reading.name], _Column(reading.name, reading.kind == "number")) for reading in present]
+    columns = [(at[reading.name], CellReader(reading.name, reading.kind == "number")) for reading in present]
     orders = [name for name in ORDER_COLUMNS if name in at]
     other = (
         *(absent_warning(reading) for reading in READINGS if reading.name not in at),
@@ -297,7 +309,7 @@ def read_sheet(data: bytes, with_yield: bool | None = None, any_schema: bool = F
             problems += _problems(ID_COLUMN, cells[at[ID_COLUMN]], _problem_of_id, line)
         if sheet.yields is not None:
             yields = cells[at[YIELD_COLUMN]]
-            problems += _problems(YIELD_COLUMN, yields, _problem_of_yield, line)
+            problems += _problems(YIELD_COLUMN, yields, find_yield_problem, line)
             sheet.yields.extend(parse_number(cell).value for cell in yields)
         for name in orders:
             problems += _problems(name, cells[at[name]], partial(_problem_of_order, name), line)

@@ -56,11 +56,17 @@ def chunk_csv(file: BinaryIO, max_lines: int = MAX_BATCHES, max_bytes: int = MAX
 
     The plant's cells contain no line break, and neither UTF-8 nor GB18030 uses its byte inside a character.
     """
-    header = file.readline()
+    return chunk_lines(file.readline(), file, max_lines, max_bytes)
+
+
+def chunk_lines(
+    header: bytes, lines: Iterable[bytes], max_lines: int = MAX_BATCHES, max_bytes: int = MAX_CHUNK_BYTES, done: int = 0
+) -> Iterator[Chunk]:
+    """Yield the lines of a CSV in chunks, each with the header; `done` lines went before."""
     pending: list[bytes] = []
     unflushed: list[bytes] = []  # blank lines: ignored at the end of the file, left to the CSV reader elsewhere
-    before = size = 0
-    for line in file:
+    before, size = done, 0
+    for line in lines:
         unflushed.append(line)
         if not line.strip(BLANK):
             continue

@@ -1,8 +1,9 @@
 """Inference: batches to predictions with intervals, in one pass over the readings and one run of the ONNX model."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
+from typing import NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,7 @@ import onnxruntime
 
 from batchyield.errors import ArtifactError
 from batchyield.plant.batch import Batch, CellWarning
-from batchyield.plant.features import FEATURES, INDEX, Features, featurize
+from batchyield.plant.features import FEATURES, INDEX, Columns, Features, featurize, featurize_columns
 from batchyield.plant.table import TARGET
 from batchyield.serving.prediction import PREDICTION_DECIMALS, Prediction
 
@@ -75,24 +76,46 @@ class Predictor:
         yields, lower, upper = self.predict_matrix(self.select(features.values))
         # A NaN or an infinity anywhere survives the sum, so the common case costs one pass.
         if not math.isfinite(sum(yields) + sum(lower) + sum(upper)):
-            triples = zip(yields, lower, upper, strict=True)
-            row = next(i for i, triple in enumerate(triples) if not math.isfinite(sum(triple)))
-            raise ArtifactError(
-                self._source,
-                f"predicted {yields[row]} in {lower[row]}..{upper[row]} for row {row}, which is "
-                f"not {TARGET.with_article}",
-                "serve an earlier version and train again",
-            )
+            self._refuse(zip(yields, lower, upper, strict=True))
         warnings: Sequence[tuple[CellWarning, ...]] = features.warnings
         if sheet_warnings is not None:
             warnings = [sheet + row for sheet, row in zip(sheet_warnings, warnings, strict=True)]
         return list(map(Prediction, map(_get_id, batches), yields, lower, upper, warnings))
 
+    def predict_columns(self, columns: Columns) -> tuple[npt.NDArray[np.float64], dict[int, tuple[CellWarning, ...]]]:
+        """Return what `predict` finds for n batches by column: predictions, and the warnings of rows that have any.
+
+        Returns:
+            [3, n]: yields, lower and upper interval ends, rounded.
+
+        Raises:
+            ArtifactError: the model predicted something that is not a number.
+        """
+        values, warnings = featurize_columns(columns)
+        numbers = _round_array(self._run(self.select(values))).reshape(len(OUTPUTS), len(values))
+        if not np.isfinite(numbers).all():
+            self._refuse(zip(*numbers.tolist(), strict=True))
+        return numbers, warnings
+
+    def _refuse(self, predictions: Iterable[tuple[float, float, float]]) -> NoReturn:
+        """Raise ArtifactError for the first prediction that is not finite."""
+        found = ((i, triple) for i, triple in enumerate(predictions) if not math.isfinite(sum(triple)))
+        row, (best, lower, upper) = next(found)
+        raise ArtifactError(
+            self._source,
+            f"predicted {best} in {lower}..{upper} for row {row}, which is not {TARGET.with_article}",
+            "serve an earlier version and train again",
+        )
+
     def predict_matrix(self, values: npt.NDArray[np.float32]) -> tuple[list[float], list[float], list[float]]:
         """Return yields, lower and upper interval ends [n each], rounded, for a matrix [n, len(self.features)]."""
-        numbers = _round_decimals(np.concatenate(self._session.run(OUTPUTS, {INPUT: values}), dtype=np.float64))
+        numbers = _round_decimals(self._run(values))
         n = len(values)
         return numbers[:n], numbers[n : 2 * n], numbers[2 * n :]
+
+    def _run(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """Return all outputs of the model in sequence [3 n]."""
+        return np.concatenate(self._session.run(OUTPUTS, {INPUT: values}), dtype=np.float64)
 
     def predict_yields(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """Return the yields [n], not rounded, for a matrix [n, len(self.features)]."""
@@ -101,11 +124,18 @@ class Predictor:
 
 def _round_decimals(numbers: npt.NDArray[np.float64]) -> list[float]:
     """Round like Python's `round`, which is correct where NumPy's is not, but costs 0.3 µs per number."""
-    if len(numbers) < MIN_VECTORIZED or not np.abs(numbers).max() <= MAX_VECTORIZED_VALUE:
+    if len(numbers) < MIN_VECTORIZED:
         return [round(number, PREDICTION_DECIMALS) for number in numbers.tolist()]
+    rounded: list[float] = _round_array(numbers).tolist()
+    return rounded
+
+
+def _round_array(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    if not np.abs(numbers).max(initial=0.0) <= MAX_VECTORIZED_VALUE:
+        return np.array([round(number, PREDICTION_DECIMALS) for number in numbers.tolist()])
     scaled = numbers * SCALE
     integers = np.rint(scaled)
-    rounded: list[float] = (integers / SCALE).tolist()  # both exact, so the quotient is the double nearest the decimal
+    rounded = integers / SCALE  # both exact, so the quotient is the double nearest the decimal
     for index in (np.abs(scaled - integers) > MAX_ROUNDING_DISTANCE).nonzero()[0].tolist():
         rounded[index] = round(float(numbers[index]), PREDICTION_DECIMALS)
     return rounded

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from distributed import get_worker
@@ -17,7 +17,9 @@ from batchyield.errors import BatchyieldError, InputError
 from batchyield.files import md5_of
 from batchyield.parallel.environment import EnvironmentMismatchError, code_md5, environment_mismatch
 from batchyield.parallel.tasks import WorkerFailure
-from batchyield.scoring.local import FileChunk, score_chunk
+from batchyield.scoring.chunks import FileChunk
+from batchyield.scoring.local import ChunkFailure, score_chunk
+from batchyield.scoring.predicted import Form, has_arrow
 from batchyield.serving.artifact import FILES, open_artifact
 from batchyield.serving.predictor import Predictor
 from batchyield.serving.responses import encode_predictions_csv
@@ -50,6 +52,7 @@ class WorkerEnvironment(msgspec.Struct, frozen=True):
     numpy: str
     onnxruntime: str
     distributed: str
+    pyarrow: str
     answers: str
 
 
@@ -79,6 +82,7 @@ def open_uploaded(model: UploadedModel) -> OpenedModel:
         model=artifact.md5,
         code=code_md5(),
         **{name: version(name) for name in ("numpy", "onnxruntime", "distributed")},
+        pyarrow=version("pyarrow") if has_arrow() else "none",
         answers=md5_of(golden),
     )
     return OpenedModel(artifact.predictor, environment)
@@ -92,15 +96,20 @@ def describe_environment(model: UploadedModel) -> dict[str, str] | WorkerFailure
         return WorkerFailure(str(error))
 
 
-def score_on_worker(expected: WorkerEnvironment, model: UploadedModel, chunk: FileChunk) -> bytes | WorkerFailure:
-    """Return the lines of a chunk, unless the environment is not the client's (the worker may have joined later)."""
+def score_on_worker(expected: WorkerEnvironment, form: Form, model: UploadedModel, chunk: Any) -> Any:
+    """Return the predictions of a chunk, a `ChunkFailure` if it is bad, and an item that is no chunk as it is.
+
+    A `WorkerFailure` if the environment is not the client's, as the worker may have joined later.
+    """
+    if not isinstance(chunk, FileChunk):
+        return chunk
     try:
         opened = open_uploaded(model)
         if mismatch := environment_mismatch(asdict(expected), asdict(opened.environment)):
             return WorkerFailure(str(EnvironmentMismatchError({get_worker().address: mismatch})))
-        return score_chunk(opened.predictor, chunk)
+        return score_chunk(opened.predictor, chunk, form=form)
     except InputError as error:
-        return WorkerFailure(str(error), error.violations)
+        return ChunkFailure(str(error), error.violations)
     except BatchyieldError as error:
         return WorkerFailure(str(error))
     except Exception as error:
