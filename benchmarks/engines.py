@@ -45,8 +45,10 @@ def run(root: Path, command: tuple[str, ...], engine: str) -> Run:
     variables = os.environ | {"PYTHONPATH": "src", ENGINE_VARIABLE: engine}
     begun, before = time.monotonic(), os.times()
     done = subprocess.run(
-        [sys.executable, "-m", *command], cwd=root, env=variables, check=True, capture_output=True, text=True
+        [sys.executable, "-m", *command], cwd=root, env=variables, check=False, capture_output=True, text=True
     )
+    if done.returncode:
+        sys.exit(f"{' '.join(command)} with {engine} failed:\n{done.stderr}")
     seconds, after = time.monotonic() - begun, os.times()
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
     written = [
