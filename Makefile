@@ -72,7 +72,7 @@ repro: setup ## rebuild what changed; starts the embedded S3 server if it is nee
 	@batchyield model params --check && batchyield data s3 start $(S3) && batchyield data fetch && dvc repro
 	@git diff --quiet HEAD -- dvc.lock || batchyield pin environment
 
-new-data: setup ## make a file the pinned raw data and show what changed: make new-data FILE=batches.csv [VERSION_AWARE=1]
+new-data: setup ## make a file or a folder the pinned raw data and show what changed: make new-data FILE=batches.csv [VERSION_AWARE=1]
 	@batchyield model params --check && batchyield data import "$(FILE)" $(if $(VERSION_AWARE),--version-aware) $(S3)
 
 verify: setup ## rebuild a commit elsewhere from raw data alone and compare with its lock: make verify [REV=HEAD~1]
