@@ -1,6 +1,10 @@
 """What the whole-path tests share: a real S3 server and one rebuilt workspace a session."""
 
 import os
+
+# The BLAS kernel of the stages, for this process too: NumPy and SciPy choose theirs when they are loaded.
+os.environ["OPENBLAS_CORETYPE"] = "Prescott"
+
 import shutil
 import subprocess
 import sys
@@ -141,8 +145,8 @@ def spoilt(quick, tmp_path):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers():
-    """One worker more than there are cores: the suite waits for services and engines as much as it computes."""
-    return (os.cpu_count() or 1) + 1
+    """Two workers more than there are cores: the suite waits for services and engines as much as it computes."""
+    return (os.cpu_count() or 1) + 2
 
 
 def pytest_addoption(parser):

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 from distributed.security import Security
@@ -15,12 +16,16 @@ from support.dask_cluster import client_of, members
 from batchyield.errors import BatchyieldError, ConfigError, MissingToolError, ParamsError, ServiceError
 from batchyield.files import write_atomic
 from batchyield.modelling import hyperparameter_search
+from batchyield.modelling.onnx_export import to_onnx
+from batchyield.modelling.params import read_params
+from batchyield.modelling.parquet import read_features, read_table, write_table
+from batchyield.modelling.train import train
 from batchyield.parallel import dask_cluster
 from batchyield.parallel.engine import open_engine
 from batchyield.parallel.environment import EnvironmentMismatchError
 from batchyield.parallel.params import ENGINE_VARIABLE, SCHEDULER_VARIABLE, DaskEngine, LocalEngine, choose_engine
-from batchyield.parallel.reproducibility import thread_pools
-from batchyield.pipeline import evaluate, featurize, split, train, validate
+from batchyield.pipeline import evaluate, featurize, split
+from batchyield.pipeline.raw_files import read_raw
 from batchyield.plant.simulator import simulate
 from batchyield.versioning import hydra_params
 from batchyield.versioning.storage.embedded_s3 import free_port
@@ -55,11 +60,15 @@ def plant(tmp_path_factory):
     root = tmp_path_factory.mktemp("plant")
     shutil.copytree(CONF, root / "conf")
     hydra_params.write_params(root, QUICK)
-    write_atomic(root / "data/raw/batches.csv", simulate(250, seed=5).csv())
+    write_atomic(root / "batches.csv", simulate(250, seed=5).csv())
     write_atomic(root / "conf/search/space.yaml", SPACE.encode())
     with contextlib.chdir(root):
-        for stage in (validate, split, featurize, train):
+        write_table(Path("data/validated/batches.parquet"), read_raw(Path("batches.csv")).frame)
+        for stage in (split, featurize):
             stage.main()
+        yields = read_table(Path("data/split/train.parquet"))["yield"].to_numpy(dtype=float)
+        trained = train(read_features(Path("data/features/train.parquet")), yields, read_params())
+        write_atomic(Path("data/model/model.onnx"), to_onnx(trained))
     return root
 
 
@@ -82,17 +91,14 @@ def outputs(plant, tmp_path, monkeypatch, capsys):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def kernel():
-    """Workers load the kernel that NumPy has here: pytest loaded it before a stage could choose another."""
-    [architecture] = {pool["architecture"] for pool in thread_pools() if "architecture" in pool}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OPENBLAS_CORETYPE", architecture)
-        yield
+def executor():
+    """End joblib's processes after the tests."""
+    yield
     get_reusable_executor().shutdown()
 
 
 @pytest.fixture(scope="module")
-def made(kernel, tmp_path_factory):
+def made(tmp_path_factory):
     with members(tmp_path_factory.mktemp("dask"), 0) as made:
         yield made
 
