@@ -63,7 +63,8 @@ def expected(shipped, files):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    with members(tmp_path_factory.mktemp("dask"), 2) as made:
+    """Three workers, of which the tests may kill two."""
+    with members(tmp_path_factory.mktemp("dask"), 3) as made:
         yield made
 
 
@@ -76,7 +77,7 @@ def deserted(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def client(made):
-    with client_of(made, 2) as client:
+    with client_of(made, 3) as client:
         yield client
 
 

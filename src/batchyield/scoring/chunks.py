@@ -4,7 +4,7 @@ import io
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -51,7 +51,7 @@ def read_chunks(files: Iterable[str | Path], max_batches: int = BULK_BATCHES) ->
             yield from chunks_of(file, name, max_batches)
 
 
-def chunks_of(file: BinaryIO, name: str, max_batches: int = BULK_BATCHES) -> Iterator[FileChunk]:
+def chunks_of(file: "io.BufferedReader[Any]", name: str, max_batches: int = BULK_BATCHES) -> Iterator[FileChunk]:
     """Yield the chunks of an open file with a name; raise as `read_chunks` does."""
     try:
         if not is_parquet(name):
@@ -69,10 +69,10 @@ def chunks_of(file: BinaryIO, name: str, max_batches: int = BULK_BATCHES) -> Ite
         raise unreadable(name, error) from None
 
 
-def _chunk_csv(file: BinaryIO, max_lines: int) -> Iterator[Chunk]:
+def _chunk_csv(file: "io.BufferedReader[Any]", max_lines: int) -> Iterator[Chunk]:
     """Yield the chunks that `chunk_csv` yields, without splitting lines as long as none looks blank."""
     header, before, data = file.readline(), 0, b""
-    while block := file.read(BLOCK_BYTES):
+    while block := _read_block(file):
         data += block
         raw = np.frombuffer(data, np.uint8)
         ends = (raw == LINE_FEED).nonzero()[0] + 1
@@ -90,6 +90,15 @@ def _chunk_csv(file: BinaryIO, max_lines: int) -> Iterator[Chunk]:
     data += file.readline()  # the rest of a line that was read in part
     if data or not before:
         yield from chunk_lines(header, chain(io.BytesIO(data), file), max_lines, BULK_BYTES, before)
+
+
+def _read_block(file: "io.BufferedReader[Any]") -> bytes:
+    """Read a block; from a pipe in pieces, between which Python handles Ctrl-C: within one `read` it may miss it."""
+    pieces, missing = [], BLOCK_BYTES
+    while missing and (piece := file.read1(missing)):
+        pieces.append(piece)
+        missing -= len(piece)
+    return b"".join(pieces)
 
 
 def read_sheets_of(file_chunk: FileChunk) -> Iterator[Sheet]:

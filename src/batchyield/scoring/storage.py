@@ -214,7 +214,7 @@ class HashedFile(io.RawIOBase):
 
 
 @contextlib.contextmanager
-def open_file(url: str) -> Iterator[BinaryIO]:
+def open_file(url: str) -> Iterator[io.BufferedReader]:
     """Open a file or an object for reading; Parquet from S3 is first copied to the temporary folder.
 
     Raises:
