@@ -19,7 +19,7 @@ SCRIPT = Path(__file__).with_name("rotate.lua")
 REST, LONGEST_REST = 0.1, 10.0
 """Seconds: between two looks at whether a server is idle, and at the most."""
 
-_campaigns = count(1, 10)
+_campaigns = count(1, 3)
 """A round begins at the next one: ids count up within it, and by a million into the one after."""
 
 
