@@ -26,11 +26,47 @@ def write_atomic(path: Path, data: bytes | Iterable[bytes], mode: int | None = N
     Raises:
         WriteError: the file cannot be written, for example because the disk is full; `path` is unchanged.
     """
+    with new_file(path) as partial:
+        # The kernel applies the umask; reading it here would change it for a moment, and other threads create files.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        with os.fdopen(os.open(partial, flags, 0o666 if mode is None else 0o600), "wb") as file:
+            file.writelines([data] if isinstance(data, bytes) else data)
+        if mode is not None and path.exists():
+            before = path.stat()
+            with contextlib.suppress(PermissionError):  # only root may change the owner
+                os.chown(partial, before.st_uid, before.st_gid)
+            partial.chmod(before.st_mode & 0o777)
+        elif mode is not None:
+            partial.chmod(mode)
+
+
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """Yield the path of a temporary file that the block writes, and that is flushed and renamed to `path` after it.
+
+    Missing folders are created. After an error, `path` is unchanged.
+
+    Raises:
+        WriteError: the file cannot be written, for example because the disk is full.
+    """
+    with write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}{PARTIAL_SUFFIX}")
+        try:
+            yield partial
+            move_durably(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def write_errors(target: Path | str) -> Iterator[None]:
+    """Raise WriteError for an OSError of the block, which writes `target` in one step or not at all."""
     try:
-        _write(path, data, mode)
+        yield
     except OSError as error:
         raise WriteError(
-            f"{path} cannot be written: {error.strerror}",
+            f"{target} cannot be written: {error.strerror}",
             "nothing was changed there; make room or correct the permissions, then run the same command again",
         ) from error
 
@@ -52,26 +88,6 @@ def move_durably(finished: Path, path: Path) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
-
-
-def _write(path: Path, data: bytes | Iterable[bytes], mode: int | None) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}{PARTIAL_SUFFIX}")
-    try:
-        # The kernel applies the umask; reading it here would change it for a moment, and other threads create files.
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-        with os.fdopen(os.open(partial, flags, 0o666 if mode is None else 0o600), "wb") as file:
-            file.writelines([data] if isinstance(data, bytes) else data)
-        if mode is not None and path.exists():
-            before = path.stat()
-            with contextlib.suppress(PermissionError):  # only root may change the owner
-                os.chown(partial, before.st_uid, before.st_gid)
-            partial.chmod(before.st_mode & 0o777)
-        elif mode is not None:
-            partial.chmod(mode)
-        move_durably(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

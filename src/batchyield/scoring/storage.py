@@ -8,14 +8,14 @@ import glob
 import hashlib
 import io
 import os
-import secrets
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple
 
-from batchyield.errors import ConfigError, MissingToolError, StorageError, WriteError
-from batchyield.files import PARTIAL_SUFFIX, md5_of_file, move_durably
+from batchyield.errors import ConfigError, MissingToolError, StorageError
+from batchyield.files import md5_of_file, write_errors
+from batchyield.files import new_file as new_local_file
 
 PARQUET_SUFFIXES = (".parquet", ".pq")
 SUFFIXES = (".csv", *PARQUET_SUFFIXES)
@@ -250,27 +250,15 @@ def new_file(url: str) -> Iterator[Path]:
         WriteError: the disk is full, or permissions forbid it.
         StorageError: S3 is out of reach, or refuses.
     """
-    target = Path(url)
-    try:
-        if is_remote(url):
-            with tempfile.TemporaryDirectory(prefix="batchyield-") as folder:
-                yield (written := Path(folder, "written"))
-                with storage_errors(url):
-                    system, path = open_filesystem(url)
-                    system.put_file(str(written), path)  # S3 shows an object when it is complete
-            return
-        partial = target.with_name(f".{target.name}.{secrets.token_hex(8)}{PARTIAL_SUFFIX}")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+    if not is_remote(url):
+        with new_local_file(Path(url)) as partial:
             yield partial
-            move_durably(partial, target)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise WriteError(
-            f"{url} cannot be written: {error.strerror}",
-            "nothing was changed there; make room or correct the permissions, then run the same command again",
-        ) from error
+        return
+    with write_errors(url), tempfile.TemporaryDirectory(prefix="batchyield-") as folder:
+        yield (written := Path(folder, "written"))
+        with storage_errors(url):
+            system, path = open_filesystem(url)
+            system.put_file(str(written), path)  # S3 shows an object when it is complete
 
 
 def describe(path: Path) -> WrittenFile:
