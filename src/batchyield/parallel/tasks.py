@@ -44,8 +44,8 @@ class WorkerFailure:
         return InputError(*self.violations) if self.violations else BatchyieldError(self.message)
 
 
-def run_task(task: Task[Shared, Item, Result], shared: Shared, item: Item) -> Result | WorkerFailure:
-    """Return the result of a task in a worker, or its failure."""
+def run_task(task: Task[Shared, Item, Result], shared: Shared, item: Item, name: str = "") -> Result | WorkerFailure:
+    """Return the result of a task in a worker, or its failure; `name` is the task's in the message of a defect."""
     try:
         return task(shared, item)
     except InputError as error:
@@ -55,7 +55,7 @@ def run_task(task: Task[Shared, Item, Result], shared: Shared, item: Item) -> Re
     except Exception as error:
         traceback.print_exc()
         return WorkerFailure(
-            f"{getattr(task, '__name__', task)} failed with {type(error).__name__}: {error}\n"
+            f"{name or getattr(task, '__name__', task)} failed with {type(error).__name__}: {error}\n"
             "  this is a bug; the worker's log has the traceback"
         )
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from batchyield.errors import BatchyieldError, InputError, Violation
+from batchyield.errors import InputError, Violation
 from batchyield.scoring.chunks import FileChunk, in_file, read_sheets_of
 from batchyield.scoring.predicted import ENCODERS, Form, Predicted, count_rows, from_predictions, has_arrow
 from batchyield.serving.bias import BiasState
@@ -22,14 +22,13 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class ChunkFailure:
-    """The error of a chunk, returned by workers and by a run over many files; with violations if the input is bad."""
+    """What is wrong with a chunk that cannot be read; in place of its predictions, as a run over many files goes on."""
 
-    message: str
-    violations: tuple[Violation, ...] = ()
+    violations: tuple[Violation, ...]
 
-    def error(self) -> BatchyieldError:
+    def error(self) -> InputError:
         """Return the exception to raise."""
-        return InputError(*self.violations) if self.violations else BatchyieldError(self.message)
+        return InputError(*self.violations)
 
 
 def score_chunk(
@@ -53,7 +52,7 @@ def score_items(
         try:
             yield score_chunk(predictor, item, bias, form) if isinstance(item, FileChunk) else item
         except InputError as error:
-            yield ChunkFailure(str(error), error.violations)
+            yield ChunkFailure(error.violations)
 
 
 def predict_chunk(predictor: Predictor, file_chunk: FileChunk, bias: BiasState | None = None) -> Predicted:

@@ -168,10 +168,8 @@ class Run:
                     problem, md5 = problem or result.problem, result.md5
                     break
                 if isinstance(result, ChunkFailure):
-                    if not result.violations:
-                        raise result.error()
                     self._failed.add(file.url)
-                    problem = problem or result.message
+                    problem = problem or str(result.error())
                 elif not problem:
                     yield result
             if problem:

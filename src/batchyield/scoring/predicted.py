@@ -24,7 +24,7 @@ LEAST_PLAIN, MOST_PLAIN = 1e-3, 1e6
 """Python and Arrow write numbers between these with the same digits, and neither with an exponent."""
 
 CHUNKS_PER_ROW_GROUP = 12
-"""Chunks in a row group of Parquet, which so has some 120,000 rows."""
+"""Chunks in a row group of Parquet, which so has at most 360,000 rows."""
 
 
 _QUOTED = re.compile(r'[",\r\n]')

@@ -1,10 +1,9 @@
 """The Dask tasks: open the uploaded model if its bytes are pinned, report the environment, score a chunk."""
 
 import tempfile
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ from msgspec.structs import asdict
 from batchyield.errors import BatchyieldError, InputError
 from batchyield.files import md5_of
 from batchyield.parallel.environment import EnvironmentMismatchError, code_md5, environment_mismatch
-from batchyield.parallel.tasks import WorkerFailure
+from batchyield.parallel.tasks import WorkerFailure, run_task
 from batchyield.scoring.chunks import FileChunk
 from batchyield.scoring.local import ChunkFailure, score_chunk
 from batchyield.scoring.predicted import Form, has_arrow
@@ -103,17 +102,17 @@ def score_on_worker(expected: WorkerEnvironment, form: Form, model: UploadedMode
     """
     if not isinstance(chunk, FileChunk):
         return chunk
+    where = f"{chunk.file}, a batch after number {chunk.chunk.before}: the worker {get_worker().address}"
+    return run_task(partial(_score_checked, expected, form), model, chunk, where)
+
+
+def _score_checked(
+    expected: WorkerEnvironment, form: Form, model: UploadedModel, chunk: FileChunk
+) -> bytes | ChunkFailure:
+    opened = open_uploaded(model)
+    if mismatch := environment_mismatch(asdict(expected), asdict(opened.environment)):
+        raise EnvironmentMismatchError({get_worker().address: mismatch})
     try:
-        opened = open_uploaded(model)
-        if mismatch := environment_mismatch(asdict(expected), asdict(opened.environment)):
-            return WorkerFailure(str(EnvironmentMismatchError({get_worker().address: mismatch})))
         return score_chunk(opened.predictor, chunk, form=form)
     except InputError as error:
-        return ChunkFailure(str(error), error.violations)
-    except BatchyieldError as error:
-        return WorkerFailure(str(error))
-    except Exception as error:
-        traceback.print_exc()
-        problem = f"failed with {type(error).__name__}: {error}"
-        where = f"{chunk.file}, a batch after number {chunk.chunk.before}: the worker {get_worker().address}"
-        return WorkerFailure(f"{where} {problem}\n  this is a bug; the worker's log has the traceback")
+        return ChunkFailure(error.violations)
