@@ -9,7 +9,6 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from support.service import make_checkout
 
 from batchyield.errors import InputError
 from batchyield.plant.batch import ID_COLUMN, MAX_READING, READING_NAMES, READINGS, YIELD_COLUMN, Batch
@@ -261,8 +260,7 @@ class TestEncode:
 
 
 @pytest.fixture(scope="module")
-def predictor(tmp_path_factory):
-    root = make_checkout(tmp_path_factory.mktemp("model"))
+def predictor(root):
     return open_artifact(root / "data/model", read_pins(root / "dvc.lock", root / "data/model")).predictor
 
 

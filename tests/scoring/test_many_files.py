@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from support.own_bucket import BUCKET, own_s3
-from support.service import ROOT, make_checkout
+from support.service import ROOT
 
 from batchyield.cli.__main__ import main
 from batchyield.files import PARTIAL_SUFFIX
@@ -25,11 +25,6 @@ from batchyield.versioning.storage.embedded_s3 import client as s3_client
 
 START_SECONDS = 60
 NAMES = ["2023/one.csv", "2023/two.csv", "three.csv"]
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return make_checkout(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 from distributed.security import Security
 from support.dask_cluster import client_of, members
-from support.service import ROOT, linear_onnx, make_checkout
+from support.service import ROOT, linear_onnx
 
 from batchyield.cli.__main__ import main
 from batchyield.errors import BatchyieldError, ServiceError
@@ -33,11 +33,6 @@ from batchyield.versioning.storage.embedded_s3 import free_port
 
 FEW = 40
 """Batches of a part, where a test wants many parts."""
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return make_checkout(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
