@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from psycopg.errors import ProtocolViolation
+from sqlalchemy import text
 from support.journal_database import append, database, entry, opened, rows_of
 from support.pgbouncer import pgbouncer
 from support.service import START_SECONDS, client_of, free_port
@@ -24,7 +25,7 @@ from api.settings import Settings
 from batchyield.cli.__main__ import main
 from batchyield.errors import ConfigError, DatabaseUnavailableError, JournalError
 from batchyield.journal import database as journal_database
-from batchyield.journal.database import UPGRADE_LOCK, locate_journal
+from batchyield.journal.database import UPGRADE_LOCK, Database, locate_journal
 from batchyield.journal.failures import explain_failure
 from batchyield.journal.migrate import ensure_schema
 from batchyield.journal.queries import read_counts
@@ -164,6 +165,23 @@ def test_read_only_server(checkout, url, sql, caplog):
     assert caplog.text.count("cannot be written") == 1
     assert "is written again" in caplog.text
     assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize("embedded", [True, False])
+@pytest.mark.parametrize("error", [False, True])
+def test_close_during_use(embedded, error, tmp_path, request):
+    """A connection that is in use when the database is closed is closed after its transaction."""
+    place = str(tmp_path / "journal.sqlite") if embedded else request.getfixturevalue("url")
+    store = Database(locate_journal(place, "", None))
+    with contextlib.suppress(ZeroDivisionError), store.write_transaction() as connection:
+        raw = connection.connection.driver_connection
+        connection.execute(text("SELECT 1"))
+        store.close()
+        if error:
+            raise ZeroDivisionError
+    with pytest.raises(store.driver.Error, match="closed"):
+        raw.execute("SELECT 1")
+    store.close()
 
 
 def test_full_server(url, sql, postgres_server, small_disk):

@@ -174,9 +174,14 @@ class Database:
 
     @contextlib.contextmanager
     def _connect(self) -> Iterator[Connection]:
+        pool = self._engine.pool
         try:
             with self._open(self._engine.connect) as connection:
-                yield connection
+                try:
+                    yield connection
+                finally:
+                    if self._engine.pool is not pool:  # `close` was called: SQLAlchemy would keep the connection open
+                        connection.invalidate()
         except DBAPIError as error:
             if not is_operational(error):
                 raise
