@@ -20,8 +20,9 @@ _TEXTS, _NUMBERS = (
     for is_number in (False, True)
 )
 _NONES = (None,) * len(_TEXTS)
-# `attrgetter` returns no tuple for a single name.
-_texts_of, _numbers_of = (attrgetter("id", "id", *names) for names in (_TEXTS, _NUMBERS))
+_FIRST, _FIRST_NUMBER = 2, 2 + len(_TEXTS)
+# With the id twice, since `attrgetter` returns no tuple for a single name.
+_recipe_of = attrgetter("id", "id", *_TEXTS, *_NUMBERS)
 
 
 class Place(NamedTuple):
@@ -45,11 +46,13 @@ def find_place(batch: Batch) -> Place | None:
         number = id_number(batch.id)
         line = int(number) % LINES if number == number else -1
     else:
-        numbered = isinstance(sequence, float | int)
+        numbered = sequence is not UNSET and sequence is not None
         number = float(sequence) if numbered else id_number(batch.id)  # type: ignore[arg-type]
         line = int(number) % LINES if number == number else -1
         if not numbered and isinstance(started_at, datetime):
             number = started_at.timestamp() / DAY_SECONDS * BATCHES_PER_DAY
     if number != number:
         return None
-    return Place(number, (*map(is_, _texts_of(batch)[2:], _NONES), *_numbers_of(batch)[2:]), line)
+    cells = _recipe_of(batch)
+    recipe = (*map(is_, cells[_FIRST:_FIRST_NUMBER], _NONES), *cells[_FIRST_NUMBER:])
+    return Place(number, recipe, line)

@@ -190,8 +190,7 @@ class BiasState:
         value = self._value(count, place)
         if value is None:
             return None
-        known = self._counts.get(count)
-        scale, used, latest = self._describe(count) if known is None else known
+        scale, used, latest = self._counts.get(count) or self._describe(count)
         return Correction(value, scale, used, latest, abs(value) >= self._limit)
 
     def _describe(self, count: int) -> tuple[float, int, str]:
@@ -206,11 +205,14 @@ class BiasState:
 
     def _correct_one(self, batch: Batch, made: Prediction) -> Prediction:
         place = find_place(batch)
-        correction = None if place is None else self.correct(place)
-        if correction is None:
+        if place is None:
             return made
+        count = bisect_left(self._ats, place[0])
+        value = self._value(count, place)
+        if value is None:
+            return made
+        scale, batches, latest = self._counts.get(count) or self._describe(count)
         predicted = made.yield_
-        value, scale, batches, latest, _ = correction
         best, lower, upper = apply_correction(value, scale, predicted, made.lower, made.upper)
         bias = Bias(value, batches, latest, self.digest)
         return Prediction(made.id, best, lower, upper, made.warnings, bias, predicted)
@@ -223,8 +225,7 @@ class BiasState:
         age = at - self._ats[count - 1]
         if age > self._largest_age:
             return None
-        known = self._sums.get((count, recipe, line))
-        total, weight = self._weighted_sum(count, recipe, line) if known is None else known
+        total, weight = self._sums.get((count, recipe, line)) or self._weighted_sum(count, recipe, line)
         decay = exp(-age / self._memory)
         value = round(decay * total / (decay * weight + self._shrinkage), PREDICTION_DECIMALS)
         if -self._limit <= value <= self._limit:

@@ -80,7 +80,7 @@ def id_number(name: str | None) -> float:
 
     float32 features hold seven digits exactly, and eight are more likely a date.
     """
-    digits = name.removeprefix(name.rstrip("0123456789")) if name else ""
+    digits = name[len(name.rstrip("0123456789")) :] if name else ""
     return float(digits) if 0 < len(digits) <= 7 else NAN
 
 
