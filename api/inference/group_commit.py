@@ -32,7 +32,7 @@ from batchyield.journal.database import SERVICE_TIMEOUT_MS, Database
 from batchyield.journal.insert import AlreadyRecordedError, BusyError, JournalWriter
 from batchyield.journal.migrate import ensure_schema
 from batchyield.journal.outcomes import OutcomeSource
-from batchyield.journal.records import JournalEntry, RequestPart
+from batchyield.journal.records import MAX_PART_BATCHES, JournalEntry, RequestPart
 
 logger = logging.getLogger("batchyield.journal")
 
@@ -156,7 +156,7 @@ class GroupCommitJournal:
         self._collecting.append(_Submitted(entry, done))
         if not self._writing:
             self._writing = True
-            done.get_loop().call_soon(self._close_group)
+            done.get_loop().call_soon(self._wait_for_more, 0)
 
     def call_after_commit(self, call: Callable[[], None]) -> bool:
         """Call `call` when the running commit ends; return False if none is running. Holds one call at a time."""
@@ -173,7 +173,7 @@ class GroupCommitJournal:
         if error is None:
             return True
         required = self._settings.journal_required
-        self._metrics.not_journalled.labels("false" if required else "true").inc(len(result.batches) - first)
+        self._metrics.not_journalled.labels("false" if required else "true").inc(result.rows - first)
         if required:
             raise RequestError(NOT_JOURNALLED, NOT_JOURNALLED.detail, headers=RETRY_AFTER)
         return False
@@ -206,7 +206,7 @@ class GroupCommitJournal:
         if self._writing or len(result.parts) != 1:
             return False
         entry = JournalEntry(*source, result.form, result.model.journal_pin, result.parts[0])
-        errors = self._write_at_once([entry], len(result.batches))
+        errors = self._write_at_once([entry], result.rows)
         if errors is None:
             return False
         self.check_written(result, errors[0])
@@ -224,6 +224,13 @@ class GroupCommitJournal:
         if (seconds := time.perf_counter() - started) > SLOW_SECONDS:
             self._at_once_from = started + seconds * SLOW_PAUSES
         return errors
+
+    def _wait_for_more(self, entries_before: int) -> None:
+        """Close the group, unless the last iteration of the event loop added entries."""
+        if entries_before < len(self._collecting) and self._waiting_rows < MAX_PART_BATCHES:
+            self._collecting[0].done.get_loop().call_soon(self._wait_for_more, len(self._collecting))
+        else:
+            self._close_group()
 
     def _close_group(self) -> None:
         group, self._collecting = self._collecting, []

@@ -17,7 +17,11 @@ from batchyield.journal.records import MAX_PART_BATCHES, split_request
 from batchyield.plant.batch import Batch
 
 MAX_GROUP_ROWS = MAX_PART_BATCHES
-"""Rows that close a group, some 8 ms of work and one part of the journal; a larger request is predicted alone."""
+"""Rows that close a group, some 8 ms of work and one part of the journal."""
+
+MAX_REQUEST_ROWS = 32
+"""Rows of the largest request that joins a group. A larger one gains more if it is predicted while its rows, just
+decoded, are in the processor's cache."""
 
 
 class _PendingRequest:
@@ -43,7 +47,7 @@ class MicroBatcher:
         self._rows = 0
 
     async def predict(self, batches: list[Batch], body: bytes, scope: HTTPScope) -> PredictionResult:
-        """Return the predictions of a JSON request of at most `MAX_GROUP_ROWS` batches, once they are journalled.
+        """Return the predictions of a JSON request of a few batches, once they are journalled.
 
         Raises:
             ArtifactError: a prediction is not a finite number.

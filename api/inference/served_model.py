@@ -70,6 +70,18 @@ class PredictionResult(NamedTuple):
     form: str
     parts: Sequence[RequestPart]
 
+    @property
+    def rows(self) -> int:
+        """Batches of the request, n."""
+        return sum(len(part.ids) for part in self.parts)
+
+    def only_encoded(self) -> "PredictionResult":
+        """Return the result without batches and predictions: what is in `parts` suffices to journal and to respond.
+
+        Freed at once, their memory is still in the processor's cache when the next request takes it.
+        """
+        return self._replace(batches=(), predictions=())
+
     def to_json(self) -> bytes:
         """Return the response body, `Predictions` as JSON, from the bytes that were encoded for the journal."""
         return b"%s%s]}" % (self.model.json_head, b",".join(part.predictions[1:-1] for part in self.parts))

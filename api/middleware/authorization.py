@@ -190,7 +190,7 @@ class AccessControl:
     def charge(self, caller: str, state: Mapping[str, Any]) -> None:
         """Take the rows of a response from the caller's rate limit."""
         if self._limiter and (result := state.get("result")) is not None:
-            self._limiter.charge_rows(caller, len(result.batches))
+            self._limiter.charge_rows(caller, result.rows)
 
 
 def _session_key(headers: Mapping[bytes, bytes]) -> bytes:

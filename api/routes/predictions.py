@@ -13,8 +13,8 @@ from api.http.body import ClientGoneError, check_media_type, declared_length, re
 from api.http.compression import compress_response, decompress, request_coding
 from api.http.decoding import decode_batches, decode_upload
 from api.http.uvicorn_protocol import FULL_RESPONSE
-from api.inference.group_commit import MAX_AT_ONCE_ROWS, is_alone
-from api.inference.micro_batching import MAX_GROUP_ROWS, MicroBatcher
+from api.inference.group_commit import is_alone
+from api.inference.micro_batching import MAX_REQUEST_ROWS, MicroBatcher
 from api.inference.served_model import PredictionResult
 from api.inference.service import Service
 from api.problems import CONFLICT, INVALID, RequestError
@@ -95,7 +95,7 @@ def prediction_routes(service: Service) -> list[ASGIRouteHandler]:
                 record=options.record,
             )
         else:
-            await _respond_in_group(service, batcher, scope, receive, send)
+            await _respond_to_small(service, batcher, scope, receive, send)
 
     @asgi("/v1/predictions/csv", copy_scope=False)
     async def predictions_csv(scope: HTTPScope, receive: Receive, send: Send) -> None:
@@ -176,24 +176,26 @@ def _is_large(service: Service, scope: HTTPScope) -> bool:
     return bool(request_coding(scope["headers"])) or declared_length(scope) > service.settings.inline_body_bytes
 
 
-async def _respond_in_group(
+async def _respond_to_small(
     service: Service, batcher: MicroBatcher, scope: HTTPScope, receive: Receive, send: Send
 ) -> None:
-    """Respond to a small body in JSON, predicted together with other such requests unless a few rows come alone."""
+    """Respond to a small body in JSON; a few rows are predicted together with other such requests that are waiting."""
     service.model  # noqa: B018 - refuses at once while there is none
     service.journal.check_capacity()
     try:
         body = await read_body(scope, receive, service.settings)
-        batches, warnings = decode_batches(body)
     except ClientGoneError:
         return
-    alone = len(batches) <= MAX_AT_ONCE_ROWS and is_alone(scope)
-    if warnings is None and len(batches) <= MAX_GROUP_ROWS and not alone:
-        response = _json_response(await batcher.predict(batches, body, scope))
+    batches, warnings = decode_batches(body)
+    if warnings is None and len(batches) <= MAX_REQUEST_ROWS and not is_alone(scope):
+        result = await batcher.predict(batches, body, scope)
     else:
-        response = _json_response(service.predict_json(batches, body, warnings))
-        await service.journal.record(response.result, scope)
-    await _send(service, response.compressed(scope["headers"]), scope, send)
+        result = service.predict_json(batches, body, warnings)
+        if service.shadow.candidate is None:
+            result = result.only_encoded()
+            del batches, warnings
+        await service.journal.record(result, scope)
+    await _send(service, _json_response(result).compressed(scope["headers"]), scope, send)
 
 
 async def _respond(

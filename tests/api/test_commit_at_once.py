@@ -83,6 +83,23 @@ def test_small_group(alone, tmp_path):
     assert len(rows_of(tmp_path / "journal.sqlite")) == 1 + 5 + 40
 
 
+def test_one_iteration_after_the_other(alone, tmp_path):
+    """Requests that arrive in consecutive iterations of the event loop are committed together."""
+
+    async def send_after(iterations):
+        for _ in range(iterations):
+            await asyncio.sleep(0)
+        await alone.send(40, others=["another"])
+
+    async def requests():
+        await alone.send()
+        await asyncio.gather(*map(send_after, range(5)))
+
+    alone.run(requests)
+    assert alone.threads == [WRITER, WRITER]
+    assert len(rows_of(tmp_path / "journal.sqlite")) == 1 + 200
+
+
 def test_another_writer(alone, tmp_path):
     """While another process writes, the event loop goes on; the request is committed once that has ended."""
 

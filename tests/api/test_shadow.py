@@ -69,34 +69,35 @@ def test_shadow_receives_every_row(tmp_path):
         assert client.post("/v1/predictions", json=INPUTS).content == before
         client.post("/v1/predictions?explain=true", json=INPUTS)
         client.post("/v1/predictions/csv", content=sheet([BATCH, MISTYPED]), headers={"content-type": "text/csv"})
-        client.post("/v1/predictions", json={"inputs": [BATCH] * 700})
+        for count in (40, 700):
+            client.post("/v1/predictions", json={"inputs": [BATCH] * count})
         client.post("/v1/predictions", json={"inputs": [{"A1": "wrong"}]})
-        shadow = report(client, 706)
+        shadow = report(client, 746)
         histogram = {one["at_most"]: one["batches"] for one in shadow.pop("histogram")}
         assert shadow == {
             "model": {"version": b.version, "revision": b.revision, "md5": b.md5},
-            "batches": 706,
+            "batches": 746,
             "dropped": 0,
             "failed": 0,
             "failure": "",
-            "changed": 706,
+            "changed": 746,
             "mean": 0.0625,
             "mean_absolute": 0.0625,
             "largest": 0.0625,
             "outside": 1.0,
             "width": pytest.approx(0, abs=1e-9),
         }
-        assert {end: count for end, count in histogram.items() if count} == {None: 706}
+        assert {end: count for end, count in histogram.items() if count} == {None: 746}
         assert client.get("/v1/model").json()["shadow"] == shadow["model"]
         metrics = client.get("/metrics").text
         pair = f'{{baseline="{json.loads(before)["model"]["md5"]}",candidate="{b.md5}"}}'
         for series, value in {
-            "changed_total": 706.0,
-            "outside_total": 706.0,
-            "moved": 44.125,
-            "moved_absolute_total": 44.125,
+            "changed_total": 746.0,
+            "outside_total": 746.0,
+            "moved": 46.625,
+            "moved_absolute_total": 46.625,
             "largest": 0.0625,
-            "difference_count": 706.0,
+            "difference_count": 746.0,
         }.items():
             assert f"batchyield_shadow_{series}{pair} {value}" in metrics
         wait_applied(root, set_desired_model(root))
