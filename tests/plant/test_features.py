@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batchyield.plant import cells, features
@@ -16,6 +16,7 @@ from batchyield.plant.batch import READING_NAMES, READINGS, Batch
 from batchyield.plant.csv_reader import read_sheet
 from batchyield.plant.features import FEATURES, GROUPS, INDEX, WARNING_KINDS, featurize, id_number
 from batchyield.plant.features.catalogue import ROWS, STEPS
+from batchyield.plant.features.columns import id_numbers
 from batchyield.plant.features.data_dictionary import markdown
 from batchyield.plant.features.single_row import compute_row
 from batchyield.plant.simulator import simulate
@@ -361,3 +362,10 @@ class TestRepairs:
         batch = changed(A4=slip)
         assert math.isnan(value(batch, "A4"))
         assert ("A4", "implausible_number") in warned(batch)
+
+
+@given(st.lists(st.none() | st.text("0123456789a\u00e9\u0663\uff11\n\0 \ud800", max_size=12), max_size=20))
+@example(["1234567", "12345678", "0", "x9999999", "b12"])
+def test_id_numbers(names):
+    """The numbers of many ids are those of each: the digits 0 to 9 at the end, seven at the most."""
+    assert repr(id_numbers(names).tolist()) == repr([id_number(name) for name in names])

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from importlib.util import find_spec
@@ -27,7 +26,7 @@ CHUNKS_PER_ROW_GROUP = 12
 """Chunks in a row group of Parquet, which so has at most 360,000 rows."""
 
 
-_QUOTED = re.compile(r'[",\r\n]')
+_QUOTED = ('"', ",", "\r", "\n")
 
 
 class Predicted(NamedTuple):
@@ -58,7 +57,8 @@ def encode_lines(predicted: Predicted) -> bytes:
     """Return the lines `id,yield,lower,upper` as Python's CSV writer and `repr` write them, without a header."""
     numbers = np.abs(predicted.numbers)
     plain = ((numbers >= LEAST_PLAIN) & (numbers < MOST_PLAIN) & (numbers % 1 != 0)).all()
-    if not plain or not has_arrow() or not all(predicted.ids) or _QUOTED.search("".join(filter(None, predicted.ids))):
+    names = "".join(filter(None, predicted.ids))
+    if not plain or not has_arrow() or not all(predicted.ids) or any(character in names for character in _QUOTED):
         return _encode_slowly(predicted)
     import pyarrow as pa
     import pyarrow.compute

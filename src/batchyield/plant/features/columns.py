@@ -22,6 +22,9 @@ from batchyield.plant.table import FIRST_SHIFT_MINUTES, MAX_RANGE_MINUTES, SHIFT
 CACHED_CELLS = 1 << 14
 """Distinct cells of a kind that are cached."""
 
+MAX_ID_DIGITS = 7
+"""Digits of a number in an id: float32 features hold seven exactly, and eight are more likely a date."""
+
 Matrix = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 Problem = tuple[str, str]
@@ -76,12 +79,29 @@ class Columns(NamedTuple):
 
 
 def id_number(name: str | None) -> float:
-    """Return the number at the end of a batch id; NaN if there is none or it has more than seven digits.
-
-    float32 features hold seven digits exactly, and eight are more likely a date.
-    """
+    """Return the number at the end of a batch id; NaN if there is none or it has more than `MAX_ID_DIGITS`."""
     digits = name[len(name.rstrip("0123456789")) :] if name else ""
-    return float(digits) if 0 < len(digits) <= 7 else NAN
+    return float(digits) if 0 < len(digits) <= MAX_ID_DIGITS else NAN
+
+
+def id_numbers(names: Sequence[str | None]) -> npt.NDArray[np.float64]:
+    """Return `id_number` of each of many batches [n], a digit of all of them at a time."""
+    text = "\n".join(["", *names, ""]) if all(names) else ""  # type: ignore[list-item] # none is None
+    raw = np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)
+    digits = raw - np.uint8(ord("0"))
+    ends = (raw == ord("\n")).nonzero()[0]
+    if len(ends) != len(names) + 1:  # a batch without a name, or a line break in one
+        return np.fromiter(map(id_number, names), np.float64, len(names))
+    at = ends[1:]
+    numbers, in_number = np.zeros(len(names)), np.ones(len(names), bool)
+    for power in range(MAX_ID_DIGITS):
+        digit = digits.take(at - power - 1, mode="clip")
+        in_number &= digit <= 9
+        numbers += np.where(in_number, digit * 10.0**power, 0.0)
+    none = digits[at - 1] > 9
+    longer = in_number & (digits.take(at - MAX_ID_DIGITS - 1, mode="clip") <= 9)
+    numbers[none | longer] = NAN
+    return numbers
 
 
 BLANK, DOUBTFUL = -1.0, 1.0

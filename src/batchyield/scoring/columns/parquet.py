@@ -112,7 +112,8 @@ def _read_ids(table: Any, before: int) -> list[str] | list[None]:
     if not ID_COLUMN:
         return [None] * table.num_rows
     ids = [(name or "").strip() for name in table.column(ID_COLUMN).to_pylist()]
-    if all(ids) and max(map(len, ids)) <= MAX_ID_LENGTH and not LINE_BREAK.search("".join(ids)):
+    whole = "".join(ids)
+    if all(ids) and max(map(len, ids)) <= MAX_ID_LENGTH and "\r" not in whole and "\n" not in whole:
         return ids
     for row, name in enumerate(ids, before + 1):
         if not 0 < len(name) <= MAX_ID_LENGTH or LINE_BREAK.search(name):

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from batchyield.plant.batch import MAX_READING, CellWarning, Reading
 from batchyield.plant.csv_reader import CellReader
 from batchyield.plant.features.catalogue import NUMBERS
-from batchyield.plant.features.columns import TEXTS, Columns, Doubt, id_number, parse_texts
+from batchyield.plant.features.columns import TEXTS, Columns, Doubt, id_numbers, parse_texts
 
 CACHED_CELLS = 1 << 14
 """Distinct cells of a column that are cached."""
@@ -90,8 +90,8 @@ class ColumnFiller:
 
     def finish(self, ids: Sequence[str | None], absent: tuple[CellWarning, ...]) -> ColumnSheet:
         """Return the sheet, once every reading was added."""
-        names = np.fromiter(map(id_number, ids), np.float64, len(ids))
-        columns = Columns(self._numbers, np.isnan(self._numbers), self._texts, sorted(self._doubts), names)
+        numbers = self._numbers
+        columns = Columns(numbers, np.isnan(numbers), self._texts, sorted(self._doubts), id_numbers(ids))
         return ColumnSheet(ids, columns, {row: tuple(of) for row, of in self._warnings.items()}, absent)
 
 
@@ -99,5 +99,7 @@ def _places(cells: Collection[int], indices: Indices) -> list[tuple[int, int]]:
     """Return (row, cell) of the rows that have one of the cells, in the order of the rows."""
     if not cells:
         return []
-    rows = np.isin(indices, list(cells)).nonzero()[0]
+    wanted = np.zeros(indices.max(initial=0) + 1, bool)
+    wanted[[cell for cell in cells if cell < len(wanted)]] = True
+    rows = wanted.take(indices).nonzero()[0]
     return list(zip(rows.tolist(), indices[rows].tolist(), strict=True))
