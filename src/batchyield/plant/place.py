@@ -41,18 +41,16 @@ class Place(NamedTuple):
 
 def find_place(batch: Batch) -> Place | None:
     """Return the place of a batch: its `sequence`, else its `started_at`, else the number in its id; None without."""
-    sequence, started_at = batch.sequence, batch.started_at
-    if sequence is UNSET and started_at is UNSET:  # the usual case, in half of the time
-        number = id_number(batch.id)
-        line = int(number) % LINES if number == number else -1
+    sequence = batch.sequence
+    if sequence is UNSET or sequence is None:
+        at = number = id_number(batch.id)
+        if isinstance(batch.started_at, datetime):
+            at = batch.started_at.timestamp() / DAY_SECONDS * BATCHES_PER_DAY
     else:
-        numbered = sequence is not UNSET and sequence is not None
-        number = float(sequence) if numbered else id_number(batch.id)  # type: ignore[arg-type]
-        line = int(number) % LINES if number == number else -1
-        if not numbered and isinstance(started_at, datetime):
-            number = started_at.timestamp() / DAY_SECONDS * BATCHES_PER_DAY
-    if number != number:
+        at = number = float(sequence)
+    if at != at:
         return None
+    line = int(number) % LINES if number == number else -1
     cells = _recipe_of(batch)
     recipe = (*map(is_, cells[_FIRST:_FIRST_NUMBER], _NONES), *cells[_FIRST_NUMBER:])
-    return Place(number, recipe, line)
+    return Place(at, recipe, line)
