@@ -21,7 +21,7 @@ from batchyield.serving.auth import api_keys
 
 ROUNDS, REQUESTS, KEYS = 7, 20_000, 1000
 BODY = {"type": "http.request", "body": b"x" * 900, "more_body": False}
-RESULT = SimpleNamespace(batches=[None], model=SimpleNamespace(pin=SimpleNamespace(md5="0" * 32)))
+RESULT = SimpleNamespace(rows=1, model=SimpleNamespace(pin=SimpleNamespace(md5="0" * 32)))
 
 
 async def nothing(scope, receive, send):

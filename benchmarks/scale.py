@@ -1,11 +1,13 @@
 """Rows per second and memory of `batchyield model score` over one file: CSV and Parquet, one process and workers.
 
     python benchmarks/scale.py
+    python benchmarks/scale.py --sizes 10000,100000,1000000,10000000 --plot growth.svg
 
 Each row of the table is the command as a user runs it, from its start to its end: opening the model and starting the
 workers count. The baseline is the row path, which runs where pyarrow is not installed. The runs take turns, and the
 best of each counts: on a busy machine compare `rows/s of CPU`. All outputs must be the same bytes. Memory is the
-maximum of the command, and that of its largest worker, sampled ten times a second.
+maximum of the command, and that of its largest worker, sampled ten times a second. With `--sizes`, files of these sizes
+are scored in one process instead, and the time must not grow faster than the number of batches.
 """
 
 import argparse
@@ -26,6 +28,7 @@ import pyarrow.parquet
 from batchyield.plant.batch import READING_NAMES
 from batchyield.plant.csv_reader import read_sheet
 from batchyield.plant.simulator import simulate
+from benchmarks import training_scale
 
 DRAWN = 50_000
 """So many batches are simulated, and written again under other names as often as it takes."""
@@ -89,15 +92,39 @@ def run(file: Path, where: list[str], out: Path, code: str = "") -> Run:
     return Run(time.monotonic() - begun, cpu, md5, client // MIB, worker // MIB)
 
 
+def grow(sizes: list[int], folder: Path) -> list[training_scale.Run]:
+    """Score files of growing size in one process; each is removed after its runs."""
+    text, table, out = folder / "history.csv", folder / "history.parquet", folder / "scored.csv"
+    runs = []
+    for rows in sizes:
+        write_history(text, rows)
+        write_parquet(text, table)
+        for name, file in (("CSV", text), ("Parquet", table)):
+            made = run(file, ["--local"], out)
+            print(f"{name:<10} {rows:>11,}  {made.cpu:8.1f} s CPU  {made.client:6,} MiB", file=sys.stderr)
+            runs.append(training_scale.Run(name, rows, made.cpu, made.seconds, made.client))
+    return runs
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--workers", default="1,2,4", help="processes of the runs over Dask, or none (%(default)s)")
     parser.add_argument("--turns", type=int, default=2)
+    parser.add_argument("--sizes", help="numbers of batches, separated by commas, to see how time and memory grow")
+    parser.add_argument("--plot", type=Path, help="with --sizes, write the seconds as SVG")
     parser.add_argument("--keep", type=Path, help="folder of the files: made if they are missing, and kept")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
+        if options.sizes:
+            grown = grow([int(rows) for rows in options.sizes.split(",")], Path(scratch))
+            print(training_scale.table(grown))
+            if options.plot:
+                options.plot.write_text(training_scale.plot(grown, "CPU seconds of the command"), encoding="utf-8")
+            if max(training_scale.exponents(grown).values()) > training_scale.MOST_GROWTH:
+                sys.exit("the time grows faster than the number of batches")
+            return
         folder = options.keep or Path(scratch)
         text, table, out = folder / "history.csv", folder / "history.parquet", Path(scratch, "scored.csv")
         if not text.exists():

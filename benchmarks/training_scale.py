@@ -93,7 +93,7 @@ def table(runs: list[Run]) -> str:
     return "\n".join(lines)
 
 
-def plot(runs: list[Run]) -> str:
+def plot(runs: list[Run], title: str = "CPU seconds of a stage") -> str:
     """CPU seconds of each stage over the number of batches, both logarithmic, as SVG."""
     width, height, margin = 560, 320, 60
     rows, cpu = [made.rows for made in runs], [made.cpu for made in runs]
@@ -116,10 +116,10 @@ def plot(runs: list[Run]) -> str:
     for batches in sorted(set(rows)):
         x, y = at(batches, 10**low)
         parts.append(f'<text x="{x}" y="{y + 18}" text-anchor="middle">{batches:,}</text>')
-    parts.append(f'<text x="{margin}" y="14">CPU seconds of a stage</text>')
+    parts.append(f'<text x="{margin}" y="14">{title}</text>')
     parts.append(f'<text x="{width / 2 - margin / 2}" y="{height - 6}" text-anchor="middle">batches</text>')
     colours = ("#777", "#1b6ca8", "#5aa9e6", "#2a9d8f", "#e07a1f", "#b02a37")
-    for colour, stage in zip(colours, dict.fromkeys(made.stage for made in runs), strict=True):
+    for colour, stage in zip(colours, dict.fromkeys(made.stage for made in runs), strict=False):
         points = [at(made.rows, made.cpu) for made in runs if made.stage == stage]
         path = " ".join(f"{x},{y}" for x, y in points)
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
