@@ -295,7 +295,8 @@ def database_down(seen, server):
     assert "docs/runbooks.md#journaldatabasedown" in messages[0]
     states = {"JournalDatabaseDown": "active", "JournalFailing": "suppressed"}
     until(lambda: seen.alertmanager.states().items() >= states.items(), seen.alertmanager.states)
-    assert prometheus.fired(since) - CONSEQUENCES - {"ModelRefused", "ShadowDisagrees"} == states.keys()
+    fired = prometheus.fired(since, states.keys())
+    assert fired - CONSEQUENCES - {"ModelRefused", "ShadowDisagrees"} == states.keys()
     until(lambda: "ModelRefused" not in prometheus.firing(), "a model that is no longer desired is still refused")
     server.start()
 

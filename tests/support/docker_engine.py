@@ -80,7 +80,7 @@ def engine(folder):
             yield client_environment(folder)
         finally:
             keeper.stdin.close()
-            keeper.wait(timeout=120)
+            keeper.wait(timeout=600)
 
 
 def client_environment(folder):
