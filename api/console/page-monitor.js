@@ -3,7 +3,7 @@ import { distributions, trend } from "./charts.js";
 import { download, fill, h, pairs, table } from "./dom.js";
 import * as service from "./service.js";
 import { featureName, problemCard, showPin } from "./shared.js";
-import { percent, readingOf, shown, shownUnit, signed, t, targetTitle, time, whole } from "./words.js";
+import { currentLanguage, percent, readingOf, shown, shownUnit, signed, t, targetTitle, time, whole } from "./words.js";
 
 const NEWEST = 500;
 const DAY_MS = 86_400_000;
@@ -78,7 +78,7 @@ export function monitorPage(main) {
       fill(status, t("busy"));
       try {
         const since = days.value && new Date(Date.now() - days.value * DAY_MS).toISOString();
-        download(await service.driftReport({ since }), "drift-report.html", "text/html");
+        download(await service.driftReport({ since, language: currentLanguage() }), "drift-report.html", "text/html");
         status.replaceChildren();
       } catch (error) {
         fill(status, problemCard(error));

@@ -84,7 +84,7 @@ const WORDS = {
   bias: ["Bias", "偏差"], checked: ["Checked {at}", "检查时间 {at}"], measuredCount: ["Measured batches", "已实测批次"], noneMeasured: ["No measured values yet.", "尚无实测值。"],
   distribution: ["{name}: newest batches against training", "{name}：最新批次与训练对比"], training: ["training", "训练"], newest: ["newest", "最新"],
   blank: ["Blank", "空白"], workers: ["Workers", "进程"],
-  driftReport: ["Drift report", "漂移报告"], driftReportHint: ["All of this in words and charts, as one file to keep or to send.", "以文字和图表汇总以上内容的单个文件（英文），可保存或发送。"],
+  driftReport: ["Drift report", "漂移报告"], driftReportHint: ["All of this in words and charts, as one file to keep or to send.", "以文字和图表汇总以上内容的单个文件，可保存或发送。"],
   period: ["Period", "时段"], lastDays: ["last {days} days", "最近 {days} 天"], all: ["all", "全部"],
   suggestTitle: ["Suggest changes", "建议调整"], suggestHint: ["A model's suggestion, not a causal promise: the model saw which batches went well together with which readings, not what changing one does. Try it with care.", "这是模型的建议，不是因果保证：模型只看到读数与结果的关联，并不知道改变读数的后果。请谨慎试验。"],
   settable: ["Readings that may be changed", "可调整的读数"], suggestGo: ["Look for changes", "寻找调整"], suggestNone: ["No change of one reading inside its range raises the prediction.", "没有单项调整能提高预测。"],

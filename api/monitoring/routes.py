@@ -3,11 +3,12 @@
 import os
 from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import msgspec
 from litestar import MediaType, Request, Response, get
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import QueryParameter
 from msgspec import Meta
 
 from api.inference.served_model import pin_of
@@ -24,6 +25,7 @@ from api.problems import (
     REPORT_OFF,
     RequestError,
 )
+from api.routes.raw_asgi import parameter_error
 from api.routes.records import SinceTime, UntilTime, parse_time, read_journal
 from batchyield.journal.database import Database
 from batchyield.monitoring.arrival_rate import ArrivalRate
@@ -31,6 +33,7 @@ from batchyield.monitoring.bias_findings import BiasFindings
 from batchyield.monitoring.control_chart import ControlChart
 from batchyield.monitoring.drift_window import WindowDrift
 from batchyield.monitoring.live_error import LiveError
+from batchyield.monitoring.report.words import Language
 from batchyield.serving.artifact import Artifact
 from batchyield.serving.deployment.prediction_diff import HISTOGRAM_EDGES, RunningDiff
 from batchyield.serving.responses import ModelPin, Refusal
@@ -41,6 +44,10 @@ REPORT_KINDS = (INVALID, RATE_LIMITED, BUSY, NOT_READY, JOURNAL_OFF, JOURNAL_AWA
 REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'"
 
 AnyRequest = Request[Any, Any, Any]
+ReportLanguage = Annotated[
+    str,  # not `Language`, whose other values would be refused as a request that cannot be parsed
+    QueryParameter(description="language of the page", required=False, schema_extra={"enum": list(get_args(Language))}),
+]
 
 
 class WorkerModel(msgspec.Struct, frozen=True):
@@ -128,29 +135,42 @@ def monitoring_routes(service: Service, watcher: DriftWatcher) -> list[HTTPRoute
             *("driftReport", "Model", "Draw the drift report", *REPORT_KINDS),
             description="What moved since the training, and whether the model still holds, for a process engineer. The "
             "newest batches of the time, at most 20,000.",
-            about="one HTML file without scripts, in English",
+            about="one HTML file without scripts, in English or Chinese",
         ),
     )
     async def report(
-        request: AnyRequest, since: SinceTime = "1970-01-01", until: UntilTime = "9999-12-31"
+        request: AnyRequest,
+        since: SinceTime = "1970-01-01",
+        until: UntilTime = "9999-12-31",
+        language: ReportLanguage = "en",
     ) -> Response[str]:
         times = parse_time("since", since), parse_time("until", until)
         database, artifact = service.journal.database, service.model.artifact
         with service.bulk_slot(request.scope["state"]["request_id"]):
-            draw = partial(_draw_report, database, artifact, *times)
+            draw = partial(_draw_report, database, artifact, *times, _parse_language(language))
             page = await read_journal(database, draw, service.run_in_bulk_thread)
         return Response(page, headers={"content-security-policy": REPORT_POLICY})
 
     return [monitoring, report]
 
 
-def _draw_report(database: Database, artifact: Artifact, since: int | None, until: int | None) -> str:
+def _parse_language(text: str) -> Language:
+    try:
+        language: Language = msgspec.convert(text, Language)
+    except msgspec.ValidationError:
+        raise parameter_error("language", f"expected {' or '.join(get_args(Language))}, got {text!r}") from None
+    return language
+
+
+def _draw_report(
+    database: Database, artifact: Artifact, since: int | None, until: int | None, language: Language
+) -> str:
     try:  # the image of the service has neither Altair, which draws the charts, nor Jinja
         from batchyield.monitoring.report.collect import collect_report
         from batchyield.monitoring.report.html import render_page
     except ModuleNotFoundError:
         raise RequestError(REPORT_OFF, REPORT_OFF.detail) from None
-    return render_page(collect_report(database, artifact, since, until))
+    return render_page(collect_report(database, artifact, since, until), language)
 
 
 def _workers(service: Service) -> tuple[WorkerModel, ...]:

@@ -609,8 +609,8 @@ class TestPages:
         assert "B14" in page.locator("section[aria-labelledby=compare-title] tbody").inner_text()
         check(page, "compare")
 
-    def test_drift_report(self, service, open_page, tmp_path):
-        """The drift report of a period is downloaded as one file, which a browser shows."""
+    def test_drift_report(self, service, open_page, screen, tmp_path):
+        """The drift report of a period is downloaded as one file in the language of the page, which a browser shows."""
         page = open_page(service, "monitor")
         page.wait_for_selector("#report-days")
         page.select_option("#report-days", "7")
@@ -620,7 +620,7 @@ class TestPages:
         assert saved.value.suggested_filename == "drift-report.html"
         saved.value.save_as(tmp_path / "report.html")
         page.goto(f"file://{tmp_path}/report.html")
-        assert "Drift report" in page.title()
+        assert screen.word("driftReport") in page.title()
         assert page.locator("svg").count() > 0
 
     def test_suggest(self, service, open_page, screen):

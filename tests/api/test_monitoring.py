@@ -74,7 +74,10 @@ class TestDriftReport:
             assert "B14" in answer.text
             assert "<script" not in answer.text
             assert "This model answered no batch" in client.get("/v1/monitoring/report?until=2026-01-01").text
-            refusal(client.get("/v1/monitoring/report?since=yesterday"), 422, "invalid-input")
+            chinese = client.get("/v1/monitoring/report?until=2026-01-01&language=zh").text
+            assert "此时段内该模型没有预测任何批次" in chinese
+            for wrong in ("since=yesterday", "language=fr", "language="):
+                refusal(client.get(f"/v1/monitoring/report?{wrong}"), 422, "invalid-input")
 
     def test_unavailable(self, root, monkeypatch):
         """Without a journal, or without the packages that draw it, the report is refused with the reason."""

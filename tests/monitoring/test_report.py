@@ -5,7 +5,10 @@ import re
 import shutil
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
+import msgspec
+import numpy as np
 import pytest
 from playwright.sync_api import sync_playwright
 from support.journal_database import opened
@@ -13,8 +16,15 @@ from support.monitored_plant import MINUTES, START, bias_state, coming, journal,
 
 from batchyield.cli.__main__ import main
 from batchyield.journal.migrate import ensure_schema
-from batchyield.monitoring.report import narrative
-from batchyield.plant.batch import READING_NAMES
+from batchyield.monitoring.bias_findings import BiasFindings
+from batchyield.monitoring.drift_window import DriftVerdict
+from batchyield.monitoring.live_error import EstimateWithLimits
+from batchyield.monitoring.report import words
+from batchyield.monitoring.report.chinese import TEXTS
+from batchyield.monitoring.report.collect import collect_report
+from batchyield.monitoring.report.html import render_page
+from batchyield.monitoring.report.words import ENGLISH, Words
+from batchyield.plant.batch import READING_NAMES, READINGS, TARGET
 from batchyield.review.journal_replay import open_candidate
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -184,5 +194,131 @@ def test_without_the_extra(report, model, monkeypatch, capsys):
 
 def test_small_figures():
     """A difference that rounds to nothing has no sign, and a short time has a unit in which it is not zero."""
-    assert [narrative.points(x) for x in (-0.00001, -0.0123, 0.0)] == ["0.00 points", "-1.23 points", "0.00 points"]
-    assert [narrative.duration(x) for x in (0.4, 90, 5400)] == ["0.4 seconds", "1.5 minutes", "1.5 hours"]
+    assert [ENGLISH.points(x) for x in (-0.00001, -0.0123, 0.0)] == ["0.00 points", "-1.23 points", "0.00 points"]
+    assert [ENGLISH.duration(x) for x in (0.4, 90, 5400)] == ["0.4 seconds", "1.5 minutes", "1.5 hours"]
+
+
+def changed(data, **findings):
+    """The data of a report with changed fields of its findings."""
+    parts = {
+        name: msgspec.structs.replace(getattr(data.findings, name), **change) if isinstance(change, dict) else change
+        for name, change in findings.items()
+    }
+    return data._replace(findings=msgspec.structs.replace(data.findings, **parts))
+
+
+def states(data):
+    """The data of reports that use every text, made from those of `drifted`."""
+    steady, few, worse = DriftVerdict.STEADY, DriftVerdict.TOO_FEW, DriftVerdict.DRIFTED
+    found = data.findings
+    prediction, points = found.window.prediction, list(found.chart.points)
+    yield data
+    unsure = msgspec.structs.replace(prediction, verdict=few)
+    nothing = {"batches": 0, "drifted": (), "prediction": unsure}
+    yield changed(data, window=nothing, arrival_rate=None)._replace(rows=[], readings=(), others=())
+    yield changed(
+        data,
+        window={"batches": 60, "drifted": (), "prediction": unsure},
+        live_error={"outcomes": 10, "verdict": few, "worse": (), "mae_promised": None},
+        chart={"points": ()},
+        arrival_rate={"per_day": None, "unit": "hour", "empty": 2, "longest_gap_seconds": 90},
+    )._replace(truncated=True)
+    same = msgspec.structs.replace(prediction, verdict=steady)
+    within = [msgspec.structs.replace(point, out=n == 0) for n, point in enumerate(points)]
+    calm = tuple(c._replace(drift=msgspec.structs.replace(c.drift, verdict=steady)) for c in data.readings)
+    as_promised = {"verdict": steady, "worse": ()}
+    yield changed(
+        data,
+        window={"drifted": (), "prediction": same},
+        live_error=as_promised | {"mae_promised": None},
+        chart={"points": tuple(within)},
+        arrival_rate={"longest_gap_seconds": 5},
+    )._replace(readings=calm)
+    yield changed(data, window={"drifted": ("B14",), "prediction": same}, live_error=as_promised, chart=None)
+    # All readings moved, with medians that moved, stayed with another spread, and no values.
+    moved = msgspec.structs.replace(data.readings[0].drift, verdict=worse, psi=1.0, blank=0.5, new=0.5)
+    all_moved = []
+    for n, c in enumerate(data.readings):
+        middle, mean = c.median_trained, c.profile.mean
+        values = ([middle + 7], [middle, middle, 3 * mean - 2 * middle], [])[n % 3]
+        drift = msgspec.structs.replace(moved, reading=c.reading.name, feature=c.feature.name)
+        all_moved.append(c._replace(values=np.array(values), drift=drift))
+    alone = EstimateWithLimits(0.02, 0.01, 0.03)
+    yield changed(
+        data,
+        window={"drifted": READING_NAMES},
+        live_error={"worse": ("mae", "bias", "coverage"), "mae_alone": alone, "bias_alone": alone},
+        bias=BiasFindings(100, 1.0, 0.9, 0.02, (), 100, 1.0, 300.0),
+    )._replace(readings=tuple(all_moved))
+
+
+@pytest.fixture
+def data(model, tmp_path):
+    """The data of the report of `drifted`."""
+    artifact = open_candidate(model)
+    with opened(tmp_path / "data.sqlite") as store:
+        ensure_schema(store)
+        drifted(store, artifact.md5)
+        return collect_report(store, artifact, None, None)
+
+
+def written(text):
+    """The texts of a page and its labels, in lines, without what is marked as code."""
+    text = re.sub(r"<style>.*?</style>|<code>.*?</code>", "", text, flags=re.DOTALL)
+    page = Page(re.sub(r"(?=</(?:span|p|t[dh]|dt|dd|text)>)", "\n", text))
+    return page.text + "".join(f"{attributes.get('aria-label', '')}\n" for _, attributes in page.attributes)
+
+
+NOT_WORDS = {"PSI", "p", "md5", "UTC", "Holm", "Bonferroni", "kg", "min", "MPa", "pH", "C", "line", *READING_NAMES}
+
+
+def test_chinese(data, monkeypatch):
+    """In Chinese, no English word is left in any state of the plant, and each text of the table is used."""
+
+    used = set()
+
+    class Watched(dict):
+        def __getitem__(self, english):
+            used.add(english)
+            return super().__getitem__(english)
+
+    monkeypatch.setattr(words, "TEXTS", Watched(TEXTS))
+    for state in states(data):
+        text = render_page(state, "zh")
+        assert '<html lang="zh-CN">' in text
+        assert set(re.findall(r"[A-Za-z][A-Za-z0-9]*", written(text))) <= NOT_WORDS
+    assert used == TEXTS.keys()
+
+
+def test_every_text_has_a_translation():
+    """Each text in the code and in the page is in the table of the Chinese ones."""
+    folder = Path(words.__file__).parent
+    sources = "".join(path.read_text() for path in folder.iterdir() if path.suffix in (".py", ".html"))
+    calls = re.findall(r'\b(?:say|self)\(\s*((?:"[^"]*"\s*)+)', sources)
+    texts = {"".join(re.findall(r'"([^"]*)"', call)) for call in calls}
+    assert len(texts) > 100
+    assert texts <= TEXTS.keys()
+
+
+def test_english_as_before(data):
+    """The English page reads as it did: figures and readings' rows aside, which other tests check."""
+    text = re.sub(r"<svg.*?</svg>|<tbody>.*?</tbody>", "", render_page(data), flags=re.DOTALL)
+    lines = [line.strip() for line in written(text).splitlines() if line.strip()]
+    assert lines == Path(__file__).with_name("drift_report.txt").read_text().splitlines()
+
+
+def test_language_of_the_command(report, capsys):
+    """`--language zh` gives page and summary in Chinese."""
+    _, text = report(lambda store, md5: journal(store, coming(60), md5), "--language", "zh")
+    assert "<h1>只有 60 个批次，不足以判断漂移，需要 100 个。</h1>" in text
+    assert "只有 60 个批次" in capsys.readouterr().err
+
+
+def test_words_of_another_plant(monkeypatch):
+    """The target has the table's words and unit; without Chinese words, the English ones."""
+    monkeypatch.setattr(words, "TARGET", TARGET._replace(word="strength", word_zh="强度", unit="MPa", factor=1.0))
+    assert [Words("zh").stored_target, ENGLISH.stored_target] == ["强度 [MPa]", "yield [MPa]"]
+    assert [say.points(1.5) for say in (Words("zh"), ENGLISH)] == ["1.50 MPa"] * 2
+    monkeypatch.setattr(words, "TARGET", TARGET._replace(word_zh=""))
+    assert Words("zh").target == "yield"
+    assert Words("zh").reading(READINGS[0]._replace(meaning_zh="")) == READINGS[0].description

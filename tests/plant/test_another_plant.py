@@ -100,6 +100,8 @@ def test_words(texts):
     assert "Predicted strength over time" in texts["drift report"]
     assert re.search(r"Mean [0-9.]+.MPa; in the training [0-9.]+.MPa", texts["drift report"])
     assert re.search(r"Mean error [0-9.]+ MPa; promised [0-9.]+ MPa", texts["drift report"])
+    assert re.search(r"limits of a steady plant \([0-9.]+.MPa to [0-9.]+.MPa\)", texts["drift report"])
+    assert re.search(r"预测\w+随时间的变化", texts["drift report in Chinese"])
     assert re.search(r"RMSE on 200 test batches [0-9.]+ → [0-9.]+ MPa", texts["review"])
     assert "test rmse | MPa" in texts["review"]
     assert "test score | MPa²" in texts["review"]

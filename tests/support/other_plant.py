@@ -53,11 +53,12 @@ def served(lines):
 def written():
     """Drift report, gate, report on the last change, and help, each as text."""
     store = Database(locate_journal("journal.sqlite", "", None))
-    drift = render_page(collect_report(store, open_candidate(Path("data/model")), None, None))
+    found = collect_report(store, open_candidate(Path("data/model")), None, None)
     store.close()
     gate = GateResult(check_bounds(read_params().gate, Path("data/metrics")), [], False)
     return {
-        "drift report": drift,
+        "drift report": render_page(found),
+        "drift report in Chinese": render_page(found, "zh"),
         "gate": str(gate),
         "review": write_page("HEAD").text,
         "contract": Path("data/validated/report.md").read_text(),

@@ -18,6 +18,7 @@ def add_commands(program: Parser) -> None:
     report.add_argument("--model", default="data/model", metavar="REV|DIR", help="revision or folder (%(default)s)")
     add_journal_option(report)
     report.add_argument("--out", required=True, type=output_file, metavar="FILE", help="one HTML file; - for stdout")
+    report.add_argument("--language", choices=("en", "zh"), default="en", help="of the page (%(default)s)")
     report.add_argument("--fail-on-drift", action="store_true", help="exit with 1 if anything drifted")
 
 
@@ -26,16 +27,18 @@ def _report(options: argparse.Namespace) -> int:
     from batchyield.monitoring.report.collect import collect_report
     from batchyield.monitoring.report.html import render_page
     from batchyield.monitoring.report.narrative import BAD, summarize
+    from batchyield.monitoring.report.words import Words
     from batchyield.review.journal_replay import open_candidate
 
     since, until = read_period(options)
     artifact = open_candidate(model_folder(options.model))
     with open_journal(options) as store:
         findings = collect_report(store, artifact, since, until)
+    page = render_page(findings, options.language)
     if str(options.out) == "-":
-        sys.stdout.write(render_page(findings))
+        sys.stdout.write(page)
     else:
-        write_atomic(options.out, render_page(findings).encode())
-    summary = summarize(findings)
+        write_atomic(options.out, page.encode())
+    summary = summarize(findings, Words(options.language))
     print(f"{options.out}: {summary.text}", file=sys.stderr)
     return 1 if options.fail_on_drift and summary.tone == BAD else 0

@@ -1,4 +1,4 @@
-"""Charts of the drift report as inline SVG in the colours of the page, light or dark."""
+"""Charts of the drift report as inline SVG in the colours of the page, light or dark; `say` has its words."""
 
 import re
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from batchyield.journal.queries import JournalledPrediction
 from batchyield.monitoring.arrival_rate import DAY_US
 from batchyield.monitoring.control_chart import ControlChart
 from batchyield.monitoring.report.collect import ReadingComparison
+from batchyield.monitoring.report.words import Words
 from batchyield.plant.table import TARGET
 
 BINS = 24
@@ -32,12 +33,11 @@ FONT = "system-ui, sans-serif"
 LAYERS = (("trained", TRAINED), ("now", NOW))
 
 
-def distribution(comparison: ReadingComparison) -> Markup:
+def distribution(comparison: ReadingComparison, say: Words) -> Markup:
     """Return bars of a reading's distribution: training behind, window in front."""
     quantiles = np.array(comparison.profile.quantiles)
     levels = np.unique(np.round(np.concatenate([quantiles, comparison.values]), 4))
-    unit = f" [{comparison.feature.unit}]" if comparison.feature.unit else ""
-    title = f"{comparison.feature.name}{unit}"
+    title, share_title = say.axis(comparison.feature), say("share of batches")
     if len(levels) <= MAX_LEVELS:
         trained, now = (
             _shares((np.round(part, 4)[:, None] == levels).sum(axis=0), part) for part in (quantiles, comparison.values)
@@ -49,7 +49,8 @@ def distribution(comparison: ReadingComparison) -> Markup:
         x = alt.X("value:N", title=title, sort=[f"{level:g}" for level in levels.tolist()], axis=alt.Axis(labelAngle=0))
         sizes: tuple[Any, Any] = (alt.RelativeBandSize(0.8), alt.RelativeBandSize(0.35))
         bars = [
-            _bars(rows, x, None, share, colour, width=size) for (share, colour), size in zip(LAYERS, sizes, strict=True)
+            _bars(rows, x, None, share, colour, share_title, width=size)
+            for (share, colour), size in zip(LAYERS, sizes, strict=True)
         ]
         return _svg(alt.layer(*bars), *SMALL)
     # From quantiles, because typing errors would leave the rest no room.
@@ -62,18 +63,20 @@ def distribution(comparison: ReadingComparison) -> Markup:
         for low, high, t, n in zip(edges[:-1].tolist(), edges[1:].tolist(), trained, now, strict=True)
     ]
     x = alt.X("from:Q", title=title, scale=alt.Scale(zero=False, nice=False), axis=alt.Axis(tickCount=6))
-    behind = _bars(rows, x, "to", *LAYERS[0])
-    front = _bars(rows, x.copy(), "outer", *LAYERS[1], start="inner")
+    behind = _bars(rows, x, "to", *LAYERS[0], share_title)
+    front = _bars(rows, x.copy(), "outer", *LAYERS[1], share_title, start="inner")
     return _svg(alt.layer(behind, front), *SMALL)
 
 
-def control_chart(chart: ControlChart) -> Markup:
+def control_chart(chart: ControlChart, say: Words) -> Markup:
     """Return the control chart: subgroup means, their moving average, limits."""
     points = [{"group": n, "mean": p.mean, "average": p.average, "out": p.out} for n, p in enumerate(chart.points, 1)]
     base = alt.Chart(alt.InlineData(points))
     scale = alt.Scale(zero=False, padding=8)
-    y = alt.Y("mean:Q", title=f"mean predicted {TARGET.stored}", scale=scale, axis=alt.Axis(format=FORMAT))
-    x = alt.X("group:Q", title=f"groups of {chart.size} batches, oldest first", axis=_integer_axis(len(points)))
+    predicted = say("mean predicted {stored}", stored=say.stored_target)
+    y = alt.Y("mean:Q", title=predicted, scale=scale, axis=alt.Axis(format=FORMAT))
+    groups = say("groups of {size} batches, oldest first", size=chart.size)
+    x = alt.X("group:Q", title=groups, axis=_integer_axis(len(points)))
     lines = [
         *(_rule(chart.lower, ALARM, [5, 4]), _rule(chart.upper, ALARM, [5, 4]), _rule(chart.center, FAINT, [])),
         base.mark_line(color=TRAINED, strokeWidth=2.5).encode(x=x, y=alt.Y("average:Q", title="", scale=scale)),
@@ -86,7 +89,7 @@ def control_chart(chart: ControlChart) -> Markup:
     return _svg(alt.layer(*lines), WIDTH, HEIGHT)
 
 
-def daily_counts(rows: Sequence[JournalledPrediction]) -> Markup:
+def daily_counts(rows: Sequence[JournalledPrediction], say: Words) -> Markup:
     """Return bars of the batches answered per day, UTC."""
     days = np.array([row.at // DAY_US for row in rows])
     counts = np.bincount(days - days[0])
@@ -97,29 +100,30 @@ def daily_counts(rows: Sequence[JournalledPrediction]) -> Markup:
     ]
     most = max(row["count"] for row in data)
     step = {"interval": "day", "step": max(1, -(-len(data) // 8))}
-    axis = alt.Axis(format="%d %b", tickCount=step if len(data) > 2 else len(data), labelOverlap=True)
+    axis = alt.Axis(format=say("%d %b"), tickCount=step if len(data) > 2 else len(data), labelOverlap=True)
     bars = (
         alt.Chart(alt.InlineData(data))
         .mark_bar(color=NOW, stroke="var(--paper)", strokeWidth=1)
         .encode(
-            x=alt.X("from:T", title="day (UTC)", scale=alt.Scale(type="utc"), axis=axis),
+            x=alt.X("from:T", title=say("day (UTC)"), scale=alt.Scale(type="utc"), axis=axis),
             x2="to:T",
             y2=alt.datum(0),
-            y=alt.Y("count:Q", title="batches", axis=_integer_axis(most, 0)),
+            y=alt.Y("count:Q", title=say("batches"), axis=_integer_axis(most, 0)),
         )
     )
     return _svg(bars, WIDTH, 130)
 
 
-def live_error(rows: Sequence[JournalledPrediction], promised: float | None) -> Markup:
+def live_error(rows: Sequence[JournalledPrediction], promised: float | None, say: Words) -> Markup:
     """Return the mean absolute error of groups of measured batches, with the card's promise."""
     errors = [abs(row.prediction.yield_ - row.measured) for row in rows if row.measured is not None]
     groups = [errors[start : start + LIVE_GROUP_BATCHES] for start in range(0, len(errors), LIVE_GROUP_BATCHES)]
     data = [{"group": n, "mae": float(np.mean(group))} for n, group in enumerate(groups, 1)]
     base = alt.Chart(alt.InlineData(data))
-    title = f"groups of {LIVE_GROUP_BATCHES} measured batches, oldest first"
+    title = say("groups of {size} measured batches, oldest first", size=LIVE_GROUP_BATCHES)
     x = alt.X("group:Q", title=title, axis=_integer_axis(len(data)))
-    y = alt.Y("mae:Q", title="mean absolute error", scale=alt.Scale(zero=True), axis=alt.Axis(format=FORMAT))
+    error = say("mean absolute error")
+    y = alt.Y("mae:Q", title=error, scale=alt.Scale(zero=True), axis=alt.Axis(format=FORMAT))
     marks = [
         base.mark_line(color=NOW, strokeWidth=1.2).encode(x=x, y=y),
         base.mark_circle(color=NOW, size=42, opacity=1).encode(x=x, y=y),
@@ -129,8 +133,10 @@ def live_error(rows: Sequence[JournalledPrediction], promised: float | None) -> 
     return _svg(alt.layer(*marks), WIDTH, 150)
 
 
-def _bars(rows: Any, x: Any, to: str | None, share: str, colour: str, start: str = "", width: Any = None) -> Any:
-    y = alt.Y(f"{share}:Q", title="share of batches", axis=alt.Axis(format=".0%", tickCount=4))
+def _bars(
+    rows: Any, x: Any, to: str | None, share: str, colour: str, title: str, start: str = "", width: Any = None
+) -> Any:
+    y = alt.Y(f"{share}:Q", title=title, axis=alt.Axis(format=".0%", tickCount=4))
     mark = {"color": colour} | ({"width": width} if width is not None else {})
     encoded: dict[str, Any] = {"x": x, "y": y, "y2": alt.datum(0)}  # without it, bars over ranges have no base
     if start:

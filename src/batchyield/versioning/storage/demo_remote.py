@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from batchyield.errors import ArtifactError, ConfigError, ConflictError
 from batchyield.files import md5_of
-from batchyield.monitoring.report.narrative import points
+from batchyield.monitoring.report.words import ENGLISH
 from batchyield.plant import load_simulator
 from batchyield.plant.batch import Batch
 from batchyield.plant.place import find_place
@@ -100,9 +100,13 @@ def report_measured(url: str) -> None:
     except (ClientError, httpx.HTTPError) as error:
         say(f"measured {TARGET.words} were not reported: {error}")
         return
-    with_update, alone = (points(sum(map(abs, column)) / len(errors)) for column in zip(*errors, strict=True))
+    with_update, alone = (ENGLISH.points(sum(map(abs, column)) / len(errors)) for column in zip(*errors, strict=True))
     delayed, off = (json.loads(Path(f"data/metrics/bias_{name}.json").read_bytes()) for name in ("delay_3", "off"))
-    forward = f"; on batches after the training {points(delayed['mae'])} and {points(off['mae'])}" if delayed else ""
+    forward = (
+        f"; on batches after the training {ENGLISH.points(delayed['mae'])} and {ENGLISH.points(off['mae'])}"
+        if delayed
+        else ""
+    )
     say(
         f"measured {TARGET.words}: the last {len(errors)} training batches were predicted in turn, and measured\n"
         f"  mean error {with_update} with bias update, {alone} without{forward}"
