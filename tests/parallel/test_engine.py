@@ -1,6 +1,7 @@
 """Engines: every one writes the bytes that this process writes, whatever becomes of its workers on the way."""
 
 import contextlib
+import gc
 import os
 import shutil
 import signal
@@ -143,6 +144,7 @@ def refuse(error, pattern, engine):
     """Opening the engine raises the error."""
     with pytest.raises(error, match=pattern), open_engine(engine):
         pytest.fail("the engine was opened")
+    gc.collect()  # of a Dask client that failed: if it is collected while the next one starts, the two wait for ever
 
 
 def failing_task():

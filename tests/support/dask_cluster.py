@@ -119,13 +119,21 @@ class Members:
                 time.sleep(0.05)
             yield process
         finally:
-            process.terminate()
-            process.wait(timeout=20)
+            _end(process)
 
     def close(self):
         for process in reversed(self.processes):  # a worker that has lost its scheduler waits for it
-            process.terminate()
-            process.wait(timeout=20)
+            _end(process)
+
+
+def _end(process):
+    """End a process, which a worker of Dask sometimes does not do at SIGTERM."""
+    process.terminate()
+    try:
+        process.wait(timeout=20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 @contextlib.contextmanager
