@@ -130,7 +130,7 @@ def _derive(database: Database, model: ServedModel, params: BiasParams) -> BiasS
         return None
     predicted = model.artifact.predictor.predict_matrix(featurize([row.batch for row, _ in placed]).values)
     residuals = [
-        Residual(str(row.batch.id), *place, row.measured or 0.0, *numbers)
+        Residual.at_place(str(row.batch.id), place, row.measured or 0.0, *numbers)
         for (row, place), *numbers in zip(placed, *predicted, strict=True)
     ]
     return BiasState(model.pin.md5, model.artifact.card.level, params, residuals)

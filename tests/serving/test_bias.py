@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from batchyield.plant.batch import Batch
 from batchyield.plant.place import Place, find_place
@@ -61,7 +62,7 @@ class TestCorrection:
         """Only residuals of earlier places count, and with a delay those of the batches right before do not."""
         many = state(*(residual(at, at / 1000) for at in range(20)))
         first = state(*(residual(at, at / 1000) for at in range(10)))
-        assert correct(many, 10)[:1] == correct(first, 10)[:1]
+        assert correct(many, 10).value == correct(first, 10).value
         assert correct(many, 10).batches == 10
         assert correct(many, 12, delay=2).latest == "s_9"
 
@@ -79,11 +80,11 @@ class TestCorrection:
 
     def test_apply(self):
         """A corrected prediction moves with its interval, and is rounded like all predictions."""
-        found = correct(state(*map(residual, range(10))))._replace(scale=1.0)
+        found = replace(correct(state(*map(residual, range(10)))), scale=1.0)
         best, lower, upper = found.apply(0.9, 0.87, 0.93)
         assert best == round(0.9 + found.value, 7)
         assert (lower, upper) == (round(0.9 + found.value - 0.03, 7), round(0.9 + found.value + 0.03, 7))
-        assert found._replace(value=0.3).apply(0.9, 0.87, 1.0) == (1.1, 1.1, 1.1)
+        assert replace(found, value=0.3).apply(0.9, 0.87, 1.0) == (1.1, 1.1, 1.1)
 
 
 class TestIntervals:

@@ -1,5 +1,6 @@
 import math
 import os
+import struct
 import subprocess
 import sys
 
@@ -19,7 +20,7 @@ from batchyield.plant.batch import Batch, CellWarning
 from batchyield.plant.csv_reader import read_sheet
 from batchyield.plant.features import featurize
 from batchyield.plant.simulator import simulate
-from batchyield.serving.prediction import PREDICTION_DECIMALS, Prediction
+from batchyield.serving.prediction import PREDICTION_DECIMALS, Prediction, round_prediction
 from batchyield.serving.predictor import Predictor, _round_decimals
 
 CLEAN = Batch(id="clean", B14=400.0)
@@ -202,3 +203,14 @@ def test_rounding(numbers, up):
         assert _round_decimals(np.array(given_numbers)) == [
             round(number, PREDICTION_DECIMALS) for number in given_numbers
         ]
+
+
+HALVES = st.integers(-2 * 10**9, 2 * 10**9).map(lambda half: half / 2 / 10**PREDICTION_DECIMALS)
+
+
+@given(st.floats() | st.floats(-2, 2) | HALVES, st.sampled_from([0.0, -math.inf, math.inf]))
+def test_rounding_single(number, towards):
+    """A single number is rounded exactly as by `round`, also beside a tie, and keeps the sign of zero."""
+    near = math.nextafter(number, towards)
+    for one in (number, near):
+        assert struct.pack("d", round_prediction(one)) == struct.pack("d", round(one, PREDICTION_DECIMALS))

@@ -125,7 +125,7 @@ def _state(trained: TrainedModel, made: Array, y: Array, places: Sequence[Place]
 def make_residuals(predicted: Array, y: Array, places: Sequence[Place]) -> list[Residual]:
     """Return residuals [n] for yields and interval ends [3, n], measured yields [n] and places [n]."""
     columns = zip(places, y.tolist(), *predicted.tolist(), strict=True)
-    return [Residual(str(row), *place, *numbers) for row, (place, *numbers) in enumerate(columns)]
+    return [Residual.at_place(str(row), *values) for row, values in enumerate(columns)]
 
 
 def correct(state: BiasState, made: Array, places: Sequence[Place], delay: int) -> Array:

@@ -2,8 +2,8 @@
 
 from datetime import datetime
 from operator import attrgetter, is_
-from typing import NamedTuple
 
+import msgspec
 from msgspec import UNSET
 
 from batchyield.plant.batch import READINGS, Batch
@@ -25,7 +25,7 @@ _FIRST, _FIRST_NUMBER = 2, 2 + len(_TEXTS)
 _recipe_of = attrgetter("id", "id", *_TEXTS, *_NUMBERS)
 
 
-class Place(NamedTuple):
+class Place(msgspec.Struct, frozen=True, gc=False):
     """Where a batch stands in the plant's order.
 
     Attributes:

@@ -58,7 +58,7 @@ def measure_bias(
         known = [(b, place, measured[b.id]) for b in batches if b.id in measured and (place := find_place(b))]
         made = artifact.predictor.predict([batch for batch, _, _ in known])
         residuals += [
-            Residual(str(batch.id), *place, actual, p.yield_, p.lower, p.upper)
+            Residual.at_place(str(batch.id), place, actual, p.yield_, p.lower, p.upper)
             for (batch, place, actual), p in zip(known, made, strict=True)
         ]
     if not residuals:

@@ -25,7 +25,7 @@ from batchyield.plant.batch import Batch
 from batchyield.plant.place import Place, Recipe, find_place
 from batchyield.plant.table import TARGET
 from batchyield.serving.lockfile import read_lock
-from batchyield.serving.prediction import PREDICTION_DECIMALS, Bias, Prediction
+from batchyield.serving.prediction import Bias, Prediction, round_prediction
 
 LOWEST, HIGHEST = TARGET.limits
 
@@ -66,8 +66,15 @@ class Residual(msgspec.Struct, frozen=True, array_like=True, gc=False):
     lower: float
     upper: float
 
+    @classmethod
+    def at_place(
+        cls, batch: str, place: Place, measured: float, predicted: float, lower: float, upper: float
+    ) -> "Residual":
+        """Return the residual of a batch at a place."""
+        return cls(batch, place.at, place.recipe, place.line, measured, predicted, lower, upper)
 
-class Correction(NamedTuple):
+
+class Correction(msgspec.Struct, frozen=True, gc=False):
     """What earlier measured batches say of a batch.
 
     Attributes:
@@ -86,18 +93,11 @@ class Correction(NamedTuple):
 
     def apply(self, predicted: float, lower: float, upper: float) -> tuple[float, float, float]:
         """Return the corrected yield and ends of its interval, rounded as predictions are."""
-        return apply_correction(self.value, self.scale, predicted, lower, upper)
-
-
-def apply_correction(
-    value: float, scale: float, predicted: float, lower: float, upper: float
-) -> tuple[float, float, float]:
-    """Return a yield and the ends of its interval, moved by `value`, with half widths multiplied by `scale`."""
-    best = predicted + value
-    low, high = best - scale * (predicted - lower), best + scale * (upper - predicted)
-    if low < LOWEST or high > HIGHEST:
-        best, low, high = (max(LOWEST, min(end, HIGHEST)) for end in (best, low, high))
-    return round(best, PREDICTION_DECIMALS), round(low, PREDICTION_DECIMALS), round(high, PREDICTION_DECIMALS)
+        best, scale = predicted + self.value, self.scale
+        low, high = best - scale * (predicted - lower), best + scale * (upper - predicted)
+        if low < LOWEST or high > HIGHEST:
+            best, low, high = (max(LOWEST, min(end, HIGHEST)) for end in (best, low, high))
+        return round_prediction(best), round_prediction(low), round_prediction(high)
 
 
 class _BiasContent(msgspec.Struct, frozen=True, array_like=True):
@@ -186,7 +186,7 @@ class BiasState:
             place: of the batch.
             delay: batches right before it whose yields are taken as not yet known.
         """
-        count = bisect_left(self._ats, place[0] - delay)
+        count = bisect_left(self._ats, place.at - delay)
         value = self._value(count, place)
         if value is None:
             return None
@@ -205,29 +205,24 @@ class BiasState:
 
     def _correct_one(self, batch: Batch, made: Prediction) -> Prediction:
         place = find_place(batch)
-        if place is None:
+        found = None if place is None else self.correct(place)
+        if found is None:
             return made
-        count = bisect_left(self._ats, place[0])
-        value = self._value(count, place)
-        if value is None:
-            return made
-        scale, batches, latest = self._counts.get(count) or self._describe(count)
-        predicted = made.yield_
-        best, lower, upper = apply_correction(value, scale, predicted, made.lower, made.upper)
-        bias = Bias(value, batches, latest, self.digest)
-        return Prediction(made.id, best, lower, upper, made.warnings, bias, predicted)
+        corrected = found.apply(made.yield_, made.lower, made.upper)
+        bias = Bias(found.value, found.batches, found.latest, self.digest)
+        return Prediction(made.id, *corrected, made.warnings, bias, made.yield_)
 
     def _value(self, count: int, place: Place) -> float | None:
         """Return the correction for a place from the first `count` residuals; None if they are too few or too old."""
         if count < self._minimum:
             return None
-        at, recipe, line = place
-        age = at - self._ats[count - 1]
+        age = place.at - self._ats[count - 1]
         if age > self._largest_age:
             return None
+        recipe, line = place.recipe, place.line
         total, weight = self._sums.get((count, recipe, line)) or self._weighted_sum(count, recipe, line)
         decay = exp(-age / self._memory)
-        value = round(decay * total / (decay * weight + self._shrinkage), PREDICTION_DECIMALS)
+        value = round_prediction(decay * total / (decay * weight + self._shrinkage))
         if -self._limit <= value <= self._limit:
             return value
         return math.copysign(self._limit, value)

@@ -14,6 +14,26 @@ from batchyield.plant.table import TARGET
 PREDICTION_DECIMALS = 7 - TARGET.order
 """Decimals of predictions, interval ends and effects: float32 readings hold about seven digits."""
 
+PREDICTION_SCALE = 10.0**PREDICTION_DECIMALS
+MAX_FAST_ROUNDED = 1e9 / PREDICTION_SCALE
+MAX_ROUNDING_DISTANCE = 0.4999
+"""A number up to `MAX_FAST_ROUNDED`, scaled, has an error below 1e-6. Below this distance the nearest integer is
+therefore certain, and its quotient by the scale is the float nearest the decimal, as from `round`."""
+
+_INTEGERS_ONLY = 1.5 * 2**52
+"""Floats of this size are integers: a small one, added and subtracted again, is rounded to the nearest integer."""
+
+
+def round_prediction(number: float) -> float:
+    """Return `round(number, PREDICTION_DECIMALS)`, bit for bit, in less than half of its time."""
+    scaled = number * PREDICTION_SCALE
+    nearest = scaled + _INTEGERS_ONLY - _INTEGERS_ONLY
+    certain = -MAX_ROUNDING_DISTANCE < scaled - nearest < MAX_ROUNDING_DISTANCE
+    # A result of 0 is left to `round`, which keeps its sign.
+    if certain and nearest and -MAX_FAST_ROUNDED <= number <= MAX_FAST_ROUNDED:
+        return nearest / PREDICTION_SCALE
+    return round(number, PREDICTION_DECIMALS)
+
 
 class Bias(msgspec.Struct, frozen=True, gc=False):
     """What outcomes of earlier batches change in a prediction."""
