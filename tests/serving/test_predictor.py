@@ -21,7 +21,7 @@ from batchyield.plant.csv_reader import read_sheet
 from batchyield.plant.features import featurize
 from batchyield.plant.simulator import simulate
 from batchyield.serving.prediction import PREDICTION_DECIMALS, Prediction, round_prediction
-from batchyield.serving.predictor import Predictor, _round_decimals
+from batchyield.serving.predictor import MIN_ORDERED_ROWS, Predictor, _round_decimals
 
 CLEAN = Batch(id="clean", B14=400.0)
 SLIPPED = Batch(id="slipped", B9="17；00-18:30", B14=420.0)
@@ -122,8 +122,9 @@ def test_non_finite_prediction(bad, output):
     """A prediction that is not finite raises an error."""
     answers = {"yield": 0.9, "lower": 0.8, "upper": 1.0} | {output: bad}
     predictor = Predictor(graph_answering(**answers), "the model")
-    with pytest.raises(ArtifactError, match=r"the model: predicted .* for row 0, which is not a yield"):
-        predictor.predict([CLEAN, CLEAN])
+    for rows in (2, MIN_ORDERED_ROWS):
+        with pytest.raises(ArtifactError, match=r"the model: predicted .* for row 0, which is not a yield"):
+            predictor.predict([CLEAN] * rows)
 
 
 def test_cancelling_infinities():
@@ -174,6 +175,19 @@ def test_trained_model(plant):
     for name, expected in zip(("yield_", "lower", "upper"), answers, strict=True):
         assert [getattr(p, name) for p in predictions] == pytest.approx(expected.tolist(), abs=1e-6)
     assert all(p.lower <= p.yield_ <= p.upper for p in predictions)
+
+
+def test_many_rows(plant):
+    """Rows of a large matrix, which are predicted in another order, have the predictions of few rows."""
+    rows, _, predictor = plant
+    values = np.tile(featurize(rows).values, (10, 1))
+    shaken = np.random.default_rng(3)
+    values[shaken.random(values.shape) < 0.02] = np.nan
+    values[:, 7], values[:, 8] = np.nan, 1.5
+    values = shaken.permutation(values)
+    assert len(values) > MIN_ORDERED_ROWS
+    parts = [predictor.predict_matrix(part) for part in np.array_split(values, 40)]
+    np.testing.assert_array_equal(predictor.predict_matrix(values), np.concatenate(parts, axis=1))
 
 
 def test_trained_model_order_invariance(plant):

@@ -27,6 +27,15 @@ FEATURE_NAMES = tuple(feature.name for feature in FEATURES)
 
 MIN_VECTORIZED = 24
 
+MIN_ORDERED_ROWS = 2_000
+SAMPLE_ROWS = 250
+KEY_FEATURES = 8
+"""From so many rows on, a sample shows which features to order the other rows by, see `_order_by_similarity`."""
+
+BLOCK_ROWS = 2_000
+"""Ordered rows of one run; a copy of all rows of a chunk would need new memory from the system each time."""
+
+
 _get_id = attrgetter("id")
 
 
@@ -117,11 +126,41 @@ class Predictor:
 
     def _run(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """Return all outputs of the model in sequence [3 n]."""
-        return np.concatenate(self._session.run(OUTPUTS, {INPUT: values}), dtype=np.float64)
+        if len(values) < MIN_ORDERED_ROWS:
+            return np.concatenate(self._session.run(OUTPUTS, {INPUT: values}), dtype=np.float64)
+        outputs = np.empty((len(OUTPUTS), len(values)))
+        outputs[:, :SAMPLE_ROWS] = self._session.run(OUTPUTS, {INPUT: values[:SAMPLE_ROWS]})
+        order = _order_by_similarity(values, outputs[0, :SAMPLE_ROWS])
+        for start in range(0, len(order), BLOCK_ROWS):
+            rows = order[start : start + BLOCK_ROWS]
+            outputs[:, rows] = self._session.run(OUTPUTS, {INPUT: values[rows]})
+        return outputs.ravel()
 
     def predict_yields(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """Return the yields [n], not rounded, for a matrix [n, len(self.features)]."""
         return np.asarray(self._session.run(OUTPUTS[:1], {INPUT: values})[0], dtype=np.float64)
+
+
+def _order_by_similarity(values: npt.NDArray[np.float32], yields: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
+    """Return an order of the rows after a sample in which similar rows are neighbours.
+
+    Most of the time of a tree model is branches that the processor predicts wrongly. A row that takes the same
+    branches as the row before costs a third. The order has no effect on the results.
+
+    Args:
+        values: features [n, m].
+        yields: of the sample, the first rows; the features that correlate best with them determine the order.
+    """
+    with np.errstate(all="ignore"):  # yields that are not finite: the caller refuses them
+        first = np.nan_to_num(values[: len(yields)].astype(np.float64))
+        centred = first - first.mean(0)
+        spread = np.sqrt((centred**2).mean(0))
+        spread[spread == 0] = np.inf
+        covariance = (yields - yields.mean()) @ centred
+        best = np.argsort(-np.abs(covariance / spread))[:KEY_FEATURES]
+        weights = (covariance / spread**2)[best].astype(np.float32)
+        key = (np.nan_to_num(values[len(yields) :, best]) * weights).sum(1)
+    return np.argsort(key) + len(yields)
 
 
 def _round_decimals(numbers: npt.NDArray[np.float64]) -> list[float]:

@@ -33,11 +33,12 @@ def _read(content: bytes) -> ColumnSheet | None:
     if b'"' in content:
         content = _unquote(content)
     encoding = _encoding_of(content)
-    header, _, body = content.partition(b"\n")
+    header = content[: content.find(b"\n") + 1]
+    body = pa.py_buffer(content).slice(len(header))
     if encoding != "UTF-8" and header.isascii():  # the strict reader chooses the encoding for fewer lines
         return None
     names = [name.strip() for name in header.decode(encoding).removeprefix(BOM).split(",")]
-    if len(names) < 2 or not body or find_header_problems(names, sparse=True):
+    if len(names) < 2 or not len(body) or find_header_problems(names, sparse=True):
         return None
     if not (ORDER_COLUMNS.keys() | REMOVED.keys()).isdisjoint(names):
         return None
@@ -88,13 +89,13 @@ def _encoding_of(content: bytes) -> str:
     return "UTF-8"
 
 
-def _parse(names: list[str], body: bytes) -> Any:
+def _parse(names: list[str], body: Any) -> Any:
     """Return the body as a table of bytes, where all columns but the ids are dictionary-encoded.
 
     Neither encoding uses the byte of a comma or of a line break inside a character.
     """
     return pyarrow.csv.read_csv(
-        pa.py_buffer(body),
+        body,
         pyarrow.csv.ReadOptions(use_threads=False, block_size=len(body) + 1, column_names=names),
         _PARSE,
         pyarrow.csv.ConvertOptions(
