@@ -1,12 +1,13 @@
 """Keep an experiment: its choices go into `conf/`, and its params, lock and metrics into a commit on a branch."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from batchyield.errors import ConflictError, RevisionError
-from batchyield.experiments.exp_show import read_baselines
 from batchyield.versioning import hydra_params
 from batchyield.versioning.dvc import dvc
 from batchyield.versioning.git import git
@@ -15,6 +16,16 @@ from batchyield.versioning.revisions import read_text_at, resolve_commit
 from batchyield.versioning.storage import raw_data
 
 SUBJECT_CHARACTERS = 72
+
+_REF = re.compile(r"(?P<revision>\w+) refs/exps/(?P<start>[0-9a-f]{2}/[0-9a-f]{38})/(?P<name>.+)")
+
+
+class Finished(NamedTuple):
+    """A finished experiment: its name, its commit, and the commit that it started from."""
+
+    name: str
+    revision: str
+    start: str
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -38,7 +49,7 @@ def keep_experiment(
         progress: receives one line before each step.
 
     Raises:
-        RevisionError: there is no such finished experiment.
+        RevisionError: there is no such finished experiment, or several commits have one.
         ConflictError: the working tree has changes that are in no experiment, the branch exists, or the lock is not
             what the branch builds.
         ParamsError: no choices in `conf/` give the experiment's params.
@@ -46,13 +57,9 @@ def keep_experiment(
     branch = branch or name
     if resolve_commit(f"refs/heads/{branch}", root):
         raise ConflictError(f"the branch {branch} exists", "name another one with --branch")
-    baselines = read_baselines(root, all_commits=True)
-    before, found = next(((b.rev, e) for b in baselines if (e := b.named().get(name))), ("", None))
-    if found is None or found.state != "success":
-        remedy = "`batchyield experiments show --all` lists them"
-        raise RevisionError(f"there is no finished experiment {name!r}", remedy)
-    revision = found.revs[0].rev
-    if lost := _unsaved(root, [e.revs[0].rev for b in baselines for e in b.named().values()]):
+    finished = find_finished(root)
+    _, revision, before = _choose(name, finished, root)
+    if lost := _unsaved(root, [experiment.revision for experiment in finished]):
         remedy = "commit them, or put them aside with `git stash`"
         raise ConflictError(f"the working tree has changes that are in no experiment: {', '.join(lost)}", remedy)
     was = git("rev-parse", "--abbrev-ref", "HEAD", cwd=root).strip()
@@ -67,6 +74,31 @@ def keep_experiment(
             git("branch", "-q", "-D", branch, cwd=root)
         dvc("checkout", "--quiet", cwd=root, quiet=True)
         raise
+
+
+def find_finished(root: Path = Path()) -> list[Finished]:
+    """Return the finished experiments of all commits, from the refs in which DVC keeps them.
+
+    `dvc exp show --all-commits` reads every commit of the repository, half a second each.
+    """
+    refs = git("for-each-ref", "--format=%(objectname) %(refname)", "refs/exps/", cwd=root).splitlines()
+    found = (match for ref in refs if (match := _REF.fullmatch(ref)))
+    return [Finished(ref["name"], ref["revision"], ref["start"].replace("/", "")) for ref in found]
+
+
+def _choose(name: str, finished: list[Finished], root: Path) -> Finished:
+    """Return the experiment of a name: HEAD's, or the only one."""
+    named = [experiment for experiment in finished if experiment.name == name]
+    head = git("rev-parse", "HEAD", cwd=root).strip()
+    chosen = [experiment for experiment in named if experiment.start == head] or named
+    if not chosen:
+        remedy = "`batchyield experiments show --all` lists them"
+        raise RevisionError(f"there is no finished experiment {name!r}", remedy)
+    if len(chosen) > 1:
+        starts = ", ".join(experiment.start[:12] for experiment in chosen)
+        problem = f"several commits have an experiment {name!r}: {starts}"
+        raise RevisionError(problem, "check out the one that it started from")
+    return chosen[0]
 
 
 def _unsaved(root: Path, experiments: list[str]) -> list[str]:
