@@ -2,6 +2,7 @@
 
 import csv
 import io
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -9,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support.commands import run
 
 from batchyield.errors import InputError
 from batchyield.plant.batch import ID_COLUMN, MAX_READING, READING_NAMES, READINGS, YIELD_COLUMN, Batch
@@ -19,7 +21,7 @@ from batchyield.scoring.chunks import FileChunk, chunks_of
 from batchyield.scoring.columns.csv import read_csv_columns
 from batchyield.scoring.columns.parquet import read_stream_columns
 from batchyield.scoring.local import predict_chunk, score_chunk
-from batchyield.scoring.predicted import Predicted, encode_lines, from_predictions
+from batchyield.scoring.predicted import COLUMNS, Predicted, encode_lines, encode_stream, from_predictions
 from batchyield.serving.artifact import open_artifact, read_pins
 from batchyield.serving.chunking import Chunk
 from batchyield.serving.prediction import Prediction
@@ -258,6 +260,15 @@ class TestEncode:
         lines = encode_lines(Predicted([f"s_{n}" for n in range(20_000)], numbers)).decode().splitlines()
         assert lines == [f"s_{n},{a!r},{b!r},{c!r}" for n, (a, b, c) in enumerate(numbers.T.tolist())]
 
+    @given(st.lists(st.none() | st.text(max_size=6), min_size=1, max_size=20))
+    def test_stream(self, ids):
+        """The Arrow stream holds any ids, null where a batch has none, and the numbers."""
+        numbers = np.arange(3.0 * len(ids)).reshape(3, len(ids)) / 7
+        with pa.ipc.open_stream(encode_stream(Predicted(ids, numbers))) as stream:
+            table = stream.read_all()
+        table.validate(full=True)
+        assert table.to_pydict() == dict(zip(COLUMNS, [ids, *numbers.tolist()], strict=True))
+
 
 @pytest.fixture(scope="module")
 def predictor(root):
@@ -281,8 +292,30 @@ class TestPredictions:
         assert b"".join(parts) == expected
 
     def test_bits(self, predictor):
-        """A few batches in the default run, and a million nightly."""
-        self.check(predictor, 400, 7)
+        """Some batches in the default run, and a million nightly."""
+        self.check(predictor, 2_500, 7)
+
+    def test_no_pandas(self, root, tmp_path):
+        """Scoring files imports no pandas, which Arrow does for some of its functions."""
+        data = simulate(60, seed=7).csv()
+        (tmp_path / "x.csv").write_bytes(data)
+        cells = zip(*csv.reader(io.StringIO(data.decode("GB18030"))), strict=True)
+        texts = {name: pa.array(column) for name, *column in cells}
+        numbers = {name: texts[name].cast(pa.float64()) for name in ("A1", "B14")}
+        for name, columns in (
+            ("texts", texts),
+            ("distinct", {name: column.dictionary_encode() for name, column in texts.items()}),
+            ("numbers", texts | numbers | {"A2": pa.nulls(60)}),
+        ):
+            pq.write_table(pa.table(columns), tmp_path / f"{name}.parquet")
+        code = (
+            "import sys; from batchyield.cli.__main__ import main\n"
+            "for file in sys.argv[1:]:\n"
+            "    for form in ('csv', 'parquet'):\n"
+            "        assert not main(['model', 'score', file, '--local', '--quiet', '--out', f'{file}.{form}'])\n"
+            "        assert 'pandas' not in sys.modules, (file, form)"
+        )
+        run(sys.executable, "-c", code, *tmp_path.iterdir(), cwd=root)
 
     @pytest.mark.nightly
     def test_million(self, predictor):

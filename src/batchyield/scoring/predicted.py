@@ -63,11 +63,13 @@ def encode_lines(predicted: Predicted) -> bytes:
     import pyarrow as pa
     import pyarrow.compute
 
-    ids = pa.array(predicted.ids, pa.string())
-    texts = [pa.array(column).cast(pa.string()) for column in predicted.numbers]
-    lines = pa.compute.binary_join_element_wise(ids, *texts, ",")
-    whole = pa.ListArray.from_arrays(pa.array([0, len(lines)], pa.int32()), lines)
-    return bytes(pa.compute.binary_join(whole, "\n")[0].as_buffer()) + b"\n"
+    from batchyield.scoring.columns.arrow import from_numbers, from_texts
+
+    comma, line_feed = from_texts([",", "\n"])
+    texts = [from_numbers(column).cast(pa.string()) for column in predicted.numbers]
+    lines = pa.compute.binary_join_element_wise(from_texts(predicted.ids), *texts, comma)
+    whole = pa.ListArray.from_arrays(from_numbers(np.array([0, len(lines)], np.int32)), lines)
+    return bytes(pa.compute.binary_join(whole, line_feed)[0].as_buffer()) + b"\n"
 
 
 def _encode_slowly(predicted: Predicted) -> bytes:
@@ -81,7 +83,9 @@ def encode_stream(predicted: Predicted) -> bytes:
     """Return the predictions as an Arrow stream."""
     import pyarrow as pa
 
-    columns = [pa.array(predicted.ids, pa.string()), *(pa.array(column) for column in predicted.numbers)]
+    from batchyield.scoring.columns.arrow import from_numbers, from_texts
+
+    columns = [from_texts(predicted.ids), *map(from_numbers, predicted.numbers)]
     batch, sink = pa.record_batch(columns, list(COLUMNS)), pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as stream:
         stream.write_batch(batch)

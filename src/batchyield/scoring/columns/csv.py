@@ -13,6 +13,7 @@ import pyarrow.csv
 from batchyield.plant.batch import ENCODING, ID_COLUMN, MAX_ID_LENGTH, READINGS, REMOVED, YIELD_COLUMN
 from batchyield.plant.csv_reader import BOM, ORDER_COLUMNS, find_header_problems, find_yield_problem
 from batchyield.plant.other_schemas import absent_warning
+from batchyield.scoring.columns.arrow import to_numbers
 from batchyield.scoring.columns.sheet import ColumnFiller, ColumnSheet, Indices
 
 _TEXT, _DISTINCT = pa.binary(), pa.dictionary(pa.int32(), pa.binary())
@@ -110,7 +111,7 @@ def _distinct(table: Any, name: str, encoding: str) -> tuple[list[str], Indices]
     """Return the distinct cells of a column, and which of them each row has."""
     column = table.column(name).combine_chunks()
     cells = b"\n".join(column.dictionary.to_pylist()).decode(encoding).split("\n")
-    return cells, column.indices.to_numpy()
+    return cells, to_numbers(column.indices, 0)
 
 
 def _read_ids(table: Any, encoding: str) -> list[str] | list[None] | None:

@@ -16,6 +16,7 @@ from batchyield.errors import InputError, Violation
 from batchyield.plant.batch import ID_COLUMN, MAX_ID_LENGTH, READINGS, YIELD_COLUMN, Reading
 from batchyield.plant.csv_reader import find_header_problems
 from batchyield.plant.other_schemas import absent_warning
+from batchyield.scoring.columns.arrow import from_texts, to_numbers
 from batchyield.scoring.columns.sheet import ColumnFiller, ColumnSheet
 from batchyield.serving.chunking import Chunk
 
@@ -126,12 +127,12 @@ def _add(filler: ColumnFiller, reading: Reading, column: Any) -> None:
     if pa.types.is_null(column.type):
         filler.add_blank(reading)
     elif _is_text(column.type):
-        cells = column.fill_null("") if not pa.types.is_dictionary(column.type) else column
+        cells = column.fill_null(from_texts([""])[0]) if not pa.types.is_dictionary(column.type) else column
         cells = cells.cast(_DISTINCT).combine_chunks() if cells.type != _DISTINCT else cells.combine_chunks()
         known = [cell or "" for cell in cells.dictionary.to_pylist()]
         # A null has no index; it gets that of a blank cell.
-        indices = cells.indices.fill_null(len(known)).to_numpy(zero_copy_only=False)
+        indices = to_numbers(cells.indices, len(known))
         filler.add_cells(reading, [*known, ""], indices)
     else:
-        numbers = column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-        filler.add_numbers(reading, np.asarray(numbers, np.float64))
+        numbers = column.cast(pa.float64(), safe=False).combine_chunks()
+        filler.add_numbers(reading, to_numbers(numbers, np.nan))
