@@ -218,17 +218,15 @@ class TestSweep:
         root, _ = lab
         levels = f"{TOO_MANY},100,{TOO_MANY + 1}"  # the first fails at once, the second takes its time, the third waits
         grid = ("--jobs", "1", "--name", "cut", f"validate.minimum_rows={levels}", "split.seed=5")
-        sweep = subprocess.Popen(
-            [Path(sys.executable).parent / "batchyield", "experiments", "run", *grid],
-            cwd=root,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert any(line.startswith("[1/3]") for line in iter(sweep.stderr.readline, ""))
-        stage = running_stage(root)
-        sweep.send_signal(signal.SIGINT)
-        out, _ = sweep.communicate(timeout=480)
+        command = [Path(sys.executable).parent / "batchyield", "experiments", "run", *grid]
+        with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as sweep:
+            lines = []
+            while not (lines and lines[-1].startswith("[1/3]")):
+                lines.append(sweep.stderr.readline())
+                assert lines[-1], "".join(lines)
+            stage = running_stage(root)
+            sweep.send_signal(signal.SIGINT)
+            out, _ = sweep.communicate(timeout=480)
         assert sweep.returncode == 130
         assert not stage.is_running(), "the stage ends with the sweep"
         status = dvc(root, "queue", "status")

@@ -26,8 +26,9 @@ from batchyield.versioning.storage.s3_objects import ObjectState as Kept
 LOOK_SECONDS = 5.0
 LOG_LINES = 6
 """Last lines of a log that are shown for a failed experiment."""
-WORKERLESS_LOOKS = 5
-"""Consecutive looks without a worker and without a running process, after which the worker counts as dead."""
+WORKER_LOG = ".dvc/tmp/exps/celery/dvc-exp-worker-1.out"
+MAX_STARTS = 5
+"""How often workers are started: one that is about to end keeps `dvc queue start` from starting another."""
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -107,7 +108,7 @@ def run_sweep(
 
 def _queue(root: Path, grid: dict[str, list[str]], stem: str, overrides: Sequence[str], stream: TextIO) -> None:
     """Queue the points that are neither finished nor queued; failed ones are queued again."""
-    status, _ = _status(root)
+    status = _status(root)
     if others := [name for name, state in status.items() if state in ("Queued", "Running") and name not in grid]:
         raise ConflictError(
             f"DVC's queue holds other experiments: {', '.join(others)}",
@@ -133,57 +134,59 @@ def _queue(root: Path, grid: dict[str, list[str]], stem: str, overrides: Sequenc
         dvc("exp", "run", "--queue", "--name", name, *options, cwd=root, quiet=True)
 
 
-def _status(root: Path) -> tuple[dict[str, str], int]:
-    """Return the state of each experiment in the queue by name, and the number of live workers."""
+def _status(root: Path) -> dict[str, str]:
+    """Return the state of each experiment in the queue by name."""
     text = dvc("queue", "status", cwd=root, quiet=True)
-    found = re.findall(r"^\w{7} +(\S+) .* (Queued|Running|Failed|Success) *$", text, re.MULTILINE)
-    return dict(found), sum(map(int, re.findall(r"(\d+) (?:active|idle)", text)))
+    return dict(re.findall(r"^\w{7} +(\S+) .* (Queued|Running|Failed|Success) *$", text, re.MULTILINE))
+
+
+def _workers(root: Path) -> list[psutil.Process]:
+    """Return the workers of the checkout's queue; on a busy machine `dvc queue status` does not count all of them."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if "queue-worker" in process.cmdline() and Path(process.cwd()) == root.resolve():
+                found.append(process)
+    return found
 
 
 def _run(root: Path, grid: dict[str, list[str]], jobs: int, stream: TextIO) -> None:
     """Run the queue until no experiment of the grid is open, with a line of progress for each change."""
     shared = set.intersection(*map(set, grid.values())) if len(grid) > 1 else set()
-    status, _ = _status(root)
+    status = _status(root)
     ended = {name for name in grid if status.get(name, "Success") in ("Success", "Failed")}
-    if len(ended) == len(grid):
-        return
-    dvc("queue", "start", "--jobs", str(jobs), cwd=root, quiet=True)
-    begun, workerless, running = time.monotonic(), 0, list[str]()
-    while True:
-        status, workers = _status(root)
+    begun, starts, running = time.monotonic(), 0, list[str]()
+    while len(ended) < len(grid):
+        if starts == 0 or not _workers(root):
+            if starts == MAX_STARTS:
+                problem = f"DVC's queue worker ended with experiments left; its log is {WORKER_LOG}"
+                remedy = "`dvc queue kill NAME` gives up one that `dvc queue status` calls Running"
+                raise CommandError(problem, f"run the same command again; {remedy}")
+            starts += 1
+            dvc("queue", "start", "--jobs", str(jobs), cwd=root, quiet=True)
+        time.sleep(LOOK_SECONDS)
+        status = _status(root)
         for name in grid:
             if name not in ended and (state := status.get(name)) in ("Success", "Failed"):
                 ended.add(name)
                 label = " ".join(override for override in grid[name] if override not in shared)
                 print(f"[{len(ended)}/{len(grid)}] {name} {state.lower()}  {label}".rstrip(), file=stream, flush=True)
-        if len(ended) == len(grid):
-            break
-        if running != (running := [name for name in grid if status.get(name) == "Running"]):
+        if len(ended) < len(grid) and running != (running := [name for name in grid if status.get(name) == "Running"]):
             waiting = sum(status.get(name) == "Queued" for name in grid)
             seconds = f"{time.monotonic() - begun:.0f} s"
             print(f"{', '.join(running) or 'none'} running, {waiting} waiting, {seconds}", file=stream, flush=True)
-        # On a busy machine a live worker may not answer `dvc queue status` in time; its experiments' processes exist.
-        pids = [] if workers else [experiment.local.pid for experiment in _experiments(root, running).values()]
-        workerless = 0 if workers or any(pid and psutil.pid_exists(pid) for pid in pids) else workerless + 1
-        if workerless == WORKERLESS_LOOKS:
-            raise CommandError(
-                "DVC's queue worker ended with experiments left; its log is .dvc/tmp/exps/celery/dvc-exp-worker-1.out",
-                "run the same command again; `dvc queue kill NAME` gives up one that `dvc queue status` calls Running",
-            )
-        time.sleep(LOOK_SECONDS)
     _await_workers(root)
 
 
 def _await_workers(root: Path) -> None:
     """Wait for the workers, which end by themselves some 10 s after the last experiment."""
     # Not `dvc queue stop`: a worker that has just ended does not hear it, and then the next one obeys.
-    while _status(root)[1]:
-        time.sleep(LOOK_SECONDS / 2)
+    psutil.wait_procs(_workers(root))
 
 
 def _stop(root: Path, names: Collection[str]) -> None:
     """Drop waiting experiments, end running ones, and wait for the workers."""
-    if "Queued" in _status(root)[0].values():
+    if "Queued" in _status(root).values():
         dvc("queue", "remove", "--queued", cwd=root, quiet=True)
     stopped = set()
     while running := [(name, e) for name, e in _experiments(root, names).items() if e.state == "running"]:
@@ -195,7 +198,7 @@ def _stop(root: Path, names: Collection[str]) -> None:
                 for child in psutil.Process(pid).children(recursive=True) if pid else ():
                     child.terminate()
         time.sleep(LOOK_SECONDS / 5)
-    if failed := [name for name, state in _status(root)[0].items() if name in stopped and state == "Failed"]:
+    if failed := [name for name, state in _status(root).items() if name in stopped and state == "Failed"]:
         dvc("queue", "remove", *failed, cwd=root, quiet=True)
     _await_workers(root)
 
