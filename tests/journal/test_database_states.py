@@ -128,8 +128,14 @@ def test_limits(url):
     [
         ("", "permission denied"),
         ("grant select on all tables in schema public to {role}", "lacks INSERT on .*answer"),
+        ("grant select, insert on all tables in schema public to {role}", "lacks .*USAGE on .*answer_id_seq"),
+        (
+            "grant select, insert, update on all tables in schema public to {role};"
+            "grant usage on all sequences in schema public to {role}",
+            "lacks DELETE on .*answer",
+        ),
     ],
-    ids=["none", "select"],
+    ids=["none", "select", "no sequences", "no delete"],
 )
 def test_role_without_rights(url, sql, grant, problem):
     """A role without the rights to write is refused before the service starts; the error has the grants."""
@@ -279,6 +285,13 @@ def test_folder_without_permission(other_user, name):
     """A folder that must not be written stops the start with what to do."""
     with pytest.raises(JournalError, match=r"(?s)Permission denied.*write permission"):
         prepare_journal(Settings(journal=str(other_user / name)))
+
+
+def test_stopped_journal_read_only(other_user, capsys):
+    """A user who may read the file of a stopped service's journal, and not write its folder, can read it."""
+    journal = other_user / "journal.sqlite"
+    for command in (["status"], ["export"], ["prune", "--before", "2099-01-01", "--dry-run"]):
+        assert main(["journal", *command, "--journal", str(journal)]) == 0, capsys.readouterr().err
 
 
 def test_no_locks(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """The journal's database: its location, its connections, and locks shared between processes."""
 
 import contextlib
+import os
 import sqlite3
 import threading
 import time
@@ -102,7 +103,7 @@ class Database:
         self.file = Path(str(url.database)) if self.embedded else None
         options = {} if self.embedded else _postgres_options(url)
         if self.file is not None and read_only:
-            url = url.set(database=self.file.as_uri(), query={"mode": "ro", "uri": "true"})
+            url = url.set(database=self.file.as_uri(), query={"mode": "ro", "uri": "true"} | _immutable(self.file))
         engine_url = url.difference_update_query([POOL_MODE])
         self._engine = create_engine(
             engine_url, connect_args=options, hide_parameters=True, pool_pre_ping=not self.embedded
@@ -232,6 +233,13 @@ def _configure_postgres(raw: Any, url: URL, timeout_ms: int) -> None:
     elif "options" not in url.query:
         raw.execute(f"SET statement_timeout = {timeout_ms}; SET lock_timeout = {timeout_ms}")
         raw.commit()
+
+
+def _immutable(file: Path) -> dict[str, str]:
+    """Return the parameter for a file that nobody has open, if SQLite may not create the index of its log beside it."""
+    effective = os.access in os.supports_effective_ids
+    writable = os.access(file.parent, os.W_OK, effective_ids=effective)
+    return {} if writable or file.with_name(f"{file.name}-wal").exists() else {"immutable": "1"}
 
 
 def _sqlite_pragmas(sync: str, timeout_ms: int, read_only: bool) -> list[str]:

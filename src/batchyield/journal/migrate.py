@@ -15,8 +15,14 @@ KNOWN_REVISIONS = tuple(sorted(file.stem[1:] for file in _VERSIONS.glob("v[0-9]*
 
 _MISSING_PRIVILEGES = """
 SELECT privilege || ' on ' || name
-FROM unnest(CAST(:tables AS text[])) AS name, unnest(CAST('{SELECT,INSERT}' AS text[])) AS privilege
+FROM unnest(CAST(:tables AS text[])) AS name, unnest(CAST('{SELECT,INSERT,UPDATE,DELETE}' AS text[])) AS privilege
 WHERE NOT has_table_privilege(name, privilege)
+UNION ALL
+SELECT 'USAGE on ' || sequence
+FROM unnest(CAST(:tables AS text[])) AS name
+JOIN pg_attribute ON attrelid = CAST(name AS regclass) AND attnum > 0 AND NOT attisdropped,
+LATERAL pg_get_serial_sequence(name, attname) AS sequence
+WHERE sequence IS NOT NULL AND NOT has_sequence_privilege(sequence, 'USAGE')
 """
 
 _version = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
