@@ -4,7 +4,7 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from time import monotonic
 
 import msgspec
@@ -23,9 +23,9 @@ logger = logging.getLogger("batchyield.models")
 
 POLL_SECONDS = 0.25
 PUBLISH_SECONDS = 1.0
-"""How often a worker publishes the counts of its shadow."""
+"""How often a worker publishes the counts of its shadow, and tries again to write what it could not."""
 
-SERVING, SHADOW = "serving", "shadow"
+SERVING, SHADOW, STATUS = "serving", "shadow", "status"
 
 
 def open_pinned(settings: Settings) -> ServedModel:
@@ -89,6 +89,7 @@ class ModelHotSwapper:
         self._refused: dict[str, Refusal] = {}
         self._published: WorkerStatus | None = None
         self._published_at = 0.0
+        self._unwritten: set[str] = set()  # what could not be written, for example on a full disk
         self._registration: WorkerRegistration | None = None
         try:
             self._registration = WorkerRegistration(self._store.workers)
@@ -124,6 +125,8 @@ class ModelHotSwapper:
                 if version != self._version:
                     self._version = version
                     self._apply_desired()
+                if SERVING in self._unwritten and monotonic() - self._published_at >= PUBLISH_SECONDS:
+                    self._keep_model()
                 self._publish_status()
             except Exception:
                 logger.exception("polling %s failed; the model stays in service", self._store.root)
@@ -150,11 +153,26 @@ class ModelHotSwapper:
         self._refused.pop(role, None)
         self._service.metrics.models.refused.labels(role).set(0)
         if role == SERVING and self._registration:
-            try:
-                self._store.mark_good(self._service.model.deployment)
-                self._store.keep(self._service.model.deployment)
-            except (OSError, ArtifactError, WriteError) as error:
-                logger.warning("%s: a restart or a rollback may not find this model: %s", self._store.root, error)
+            self._keep_model()
+
+    def _keep_model(self) -> None:
+        """Keep the model in service for a restart and for a rollback."""
+        deployment = self._service.model.deployment
+        with self._writing(SERVING, f"{self._store.root}: a restart or a rollback may not find this model"):
+            self._store.mark_good(deployment)
+            self._store.keep(deployment)
+
+    @contextlib.contextmanager
+    def _writing(self, what: str, failure: str) -> Iterator[None]:
+        """Log an error of the block once, and remember that `what` is not written, until the block succeeds."""
+        try:
+            yield
+        except (OSError, ArtifactError, WriteError) as error:
+            if what not in self._unwritten:
+                logger.warning("%s: %s", failure, error)
+            self._unwritten.add(what)
+        else:
+            self._unwritten.discard(what)
 
     def _serve(self, deployment: Deployment | None) -> None:
         current = self._service.model.deployment
@@ -203,10 +221,9 @@ class ModelHotSwapper:
         last = self._published
         only_counts = last is not None and msgspec.structs.replace(status, shadowed=last.shadowed) == last
         early = monotonic() - self._published_at < PUBLISH_SECONDS
-        if status == last or (only_counts and early and closing is None):
+        failing = STATUS in self._unwritten
+        if (status == last and not failing) or ((only_counts or failing) and early and closing is None):
             return
-        try:
+        with self._writing(STATUS, str(self._store.workers)):
             self._registration.publish(status)
-        except (OSError, WriteError) as error:
-            logger.warning("%s: %s", self._store.workers, error)
         self._published, self._published_at = status, monotonic()

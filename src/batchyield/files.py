@@ -82,12 +82,17 @@ def move_durably(finished: Path, path: Path) -> None:
     with finished.open("rb+") as file:
         os.fsync(file.fileno())
     finished.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush the names in a folder to the disk."""
     if sys.platform != "win32":  # where a folder cannot be opened
-        folder = os.open(path.parent, os.O_RDONLY)
+        handle = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(folder)
+            os.fsync(handle)
         finally:
-            os.close(folder)
+            os.close(handle)
 
 
 @contextlib.contextmanager

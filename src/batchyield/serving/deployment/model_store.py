@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Meta
 
 from batchyield.errors import ArtifactError
-from batchyield.files import md5_of, md5_of_file, write_atomic
+from batchyield.files import md5_of, md5_of_file, sync_folder, write_atomic
 from batchyield.serving.artifact import FILES, MODEL, canonical_json, read_pinned_file
 
 DEFAULT_MODELS_DIRECTORY = ".serving"
@@ -212,6 +212,7 @@ def write_directory(directory: Path, files: Mapping[str, bytes]) -> None:
         temporary.chmod(0o755)
         shutil.rmtree(directory, ignore_errors=True)
         temporary.rename(directory)
+        sync_folder(directory.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
