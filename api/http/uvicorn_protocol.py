@@ -67,6 +67,10 @@ class ResponseCycle(RequestResponseCycle):
         self.on_response()
 
 
+FIRST_REQUEST_SECONDS = 0.5
+"""At a shutdown, for a connection without a request yet: to close it now would reset a request under way."""
+
+
 class BoundedConnection(HttpToolsProtocol):
     """A connection whose client must send each request head within limits of time and size.
 
@@ -93,6 +97,13 @@ class BoundedConnection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """Close the connection after the response; one that is new gets time for its first request, on its way now."""
+        if self.cycle is None and not self.transport.is_closing():
+            self.loop.call_later(FIRST_REQUEST_SECONDS, super().shutdown)
+        else:
+            super().shutdown()
 
     def data_received(self, data: bytes) -> None:
         if self._closed:

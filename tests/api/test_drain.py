@@ -70,6 +70,30 @@ def begun(port):
     return connection
 
 
+PATIENT = """
+import sys
+from api import __main__, server
+from api.http import uvicorn_protocol
+uvicorn_protocol.FIRST_REQUEST_SECONDS = 60
+sys.argv[1:] = ["--port", sys.argv[1]]
+__main__.main()
+"""
+
+
+def test_new_connection(checkout):
+    """A connection that was accepted right before a shutdown gets the response to its first request."""
+    with Running(checkout, code=PATIENT) as running:
+        with socket.create_connection(("127.0.0.1", running.port), timeout=60) as connection:
+            assert running.get("/health/live").status_code == 200, "and so the earlier connection is accepted, too"
+            running.process.terminate()
+            running.stopping = True
+            assert stops_listening(running.port)
+            connection.sendall(b"GET /health/live HTTP/1.1\r\nhost: a\r\n\r\n")
+            answer = b"".join(iter(lambda: connection.recv(4096), b""))
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert b"\r\nconnection: close\r\n" in answer.lower()
+
+
 def stops_listening(port):
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
