@@ -12,6 +12,7 @@ from litestar.params import FromPath
 from api.http.compression import MIN_COMPRESS_BYTES, STATIC_LEVELS, accepted_coding, compress
 from api.openapi.responses import COMPRESSION_HEADERS, describe_route
 from api.problems import NOT_FOUND, RequestError
+from api.routes.raw_asgi import JSON, media_weights
 
 CONSOLE = Path(__file__).parent / "console"
 MEDIA_TYPES = {  # Litestar adds the charset
@@ -74,7 +75,8 @@ def page_routes() -> list[HTTPRouteHandler]:
         "/schema", sync_to_thread=True, **_describe_page("schema", "This document, or a page that shows it to browsers")
     )
     def schema(request: AnyRequest) -> Response[dict[str, Any]]:
-        wants_page = "text/html" in request.headers.get("accept", "")
+        weights = media_weights(request.headers.get("accept", ""))
+        wants_page = weights.get("text/html", 0.0) > weights.get(JSON.decode(), 0.0)
         page: Page = reference if wants_page else request.app.state.document(".")
         return page.respond(request, "accept")
 

@@ -137,7 +137,7 @@ def _violation(error: msgspec.ValidationError, root: str, remedy: str = "") -> V
         name = problem.removeprefix(UNKNOWN_FIELD).removesuffix("`")
         similar = difflib.get_close_matches(name.upper(), READING_NAMES, n=1, cutoff=0.75)
         advice = f"did you mean {similar[0]}?" if similar else "see GET /schema for those there are"
-        if path == "$" and name in READING_NAMES:
+        if path == "$" and (name == "id" or name in READING_NAMES):
             advice = 'put each batch into `inputs`: {"inputs": [{...}]}'
         return Violation(f"{path}.{name}", f"unknown field; {advice}")
     return Violation(path, describe_problem(problem) + (remedy if path == "$" else ""))
@@ -195,27 +195,28 @@ def _file_of_form(body: bytes, boundary: str) -> bytes:
     return bytes(files[0].raw)
 
 
-def locate_syntax_error(body: bytes, error: Exception) -> Violation:
-    """Return the decoder's error with line and column, and with index and field if it is inside a batch."""
+def locate_syntax_error(body: bytes, error: Exception, items: str = "inputs") -> Violation:
+    """Return the decoder's error with line and column, and with index and field if it is inside one of the `items`."""
     byte = BYTE.search(str(error))  # None if the body ends early
     at = min(int(byte[1]), len(body)) if byte else len(body)
     line, column = body.count(b"\n", 0, at) + 1, at - body.rfind(b"\n", 0, at)
     where = f"line {line}, column {column}"
-    if at <= MAX_SEARCHED_BYTES and (place := _place(body[:at])):
+    if at <= MAX_SEARCHED_BYTES and (place := _place(body[:at], items)):
         where = f"{place} ({where})"
     if body.startswith(BYTE_ORDER_MARK):
         return Violation(where, "the body begins with a byte order mark (BOM); send UTF-8 without one")
     # The decoder points behind the first letter of an invalid value.
     if literal := NOT_A_NUMBER.match(body, at) or NOT_A_NUMBER.match(body, max(0, at - 1)):
-        return Violation(where, f"{literal[0].decode()} is not JSON; send null for a reading that is missing")
+        advice = "; send null for a reading that is missing" if items == "inputs" else ""
+        return Violation(where, f"{literal[0].decode()} is not JSON{advice}")
     return Violation(where, str(error))
 
 
-def _place(before: bytes) -> str:
+def _place(before: bytes, items: str) -> str:
     plain = STRING.sub(b"", before)
     opened, closed = plain.count(b"{") - 1, plain.count(b"}")
     if opened < 1 or opened == closed:
         return ""
     key = KEY.search(before[-100:])
     field = f".{key[1].decode(errors='replace')}" if key else ""
-    return f"$.inputs[{opened - 1}]{field}"
+    return f"$.{items}[{opened - 1}]{field}"

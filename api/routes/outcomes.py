@@ -1,6 +1,7 @@
 """`/v1/outcomes`: measured yields, joined to journalled predictions."""
 
 import asyncio
+import difflib
 from collections import Counter
 from typing import Annotated
 from urllib.parse import unquote
@@ -16,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from api.http.body import ClientGoneError, check_media_type, read_body
 from api.http.compression import decompress, request_coding
-from api.http.decoding import describe_problem, locate_syntax_error
+from api.http.decoding import UNKNOWN_FIELD, describe_problem, locate_syntax_error
 from api.inference.group_commit import RETRY_AFTER, request_source
 from api.inference.service import Service
 from api.openapi.responses import describe_route
@@ -45,6 +46,7 @@ from batchyield.serving.outcomes import (
 )
 
 WITHDRAWALS = "/v1/outcomes/"
+FIELDS = tuple(field.encode_name for field in msgspec.structs.fields(Outcome))
 
 
 class OutcomeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -132,10 +134,16 @@ def decode_outcomes(body: bytes) -> list[Outcome]:
         problem, _, path = str(error).rpartition(" - at `")
         where = path.rstrip("`") if problem else "$"
         hint = f"; {TARGET.expected}" if where.endswith(".yield") else ""
+        if where == "$":
+            hint = '; send {"outcomes": [{"id": ..., "yield": ...}]}'
+        elif problem.startswith(UNKNOWN_FIELD):
+            unknown = problem.removeprefix(UNKNOWN_FIELD).removesuffix("`").lower()
+            similar = difflib.get_close_matches(unknown, FIELDS, n=1, cutoff=0.5)
+            hint = f"; did you mean {similar[0]}?" if similar else f"; its fields are {', '.join(FIELDS)}"
         violation = Violation(where, describe_problem(problem or str(error)) + hint)
         raise RequestError(INVALID, str(violation), violation) from None
     except (ValueError, RecursionError) as error:
-        violation = locate_syntax_error(body, error)
+        violation = locate_syntax_error(body, error, "outcomes")
         raise RequestError(MALFORMED, f"the body is not JSON: {violation}", violation) from None
 
 

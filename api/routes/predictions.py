@@ -19,7 +19,7 @@ from api.inference.served_model import PredictionResult
 from api.inference.service import Service
 from api.problems import CONFLICT, INVALID, RequestError
 from api.routes import idempotency
-from api.routes.raw_asgi import CSV, JSON, READ_METHODS, parameter_error, require_post, send_content
+from api.routes.raw_asgi import CSV, JSON, READ_METHODS, media_weights, parameter_error, require_post, send_content
 from api.routes.records import list_predictions, read_journal
 from batchyield.errors import Violation
 from batchyield.journal.queries import RecordedPart, read_recorded
@@ -164,11 +164,7 @@ def _sheet_response(result: PredictionResult, as_json: bool) -> EncodedResponse:
 
 def prefers_json(accept: str) -> bool:
     """Return whether an `Accept` header names JSON, and CSV not with a higher weight."""
-    weights = {}
-    for offer in accept.lower().split(","):
-        media_type, *parameters = (part.strip() for part in offer.split(";"))
-        weight = next((text.removeprefix("q=") for text in parameters if text.startswith("q=")), "1")
-        weights[media_type] = float(weight) if weight.replace(".", "", 1).isdecimal() else 0.0
+    weights = media_weights(accept)
     return weights.get(JSON.decode(), 0.0) > 0 and weights[JSON.decode()] >= weights.get(CSV.decode(), 0.0)
 
 

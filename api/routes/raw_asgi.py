@@ -1,4 +1,4 @@
-"""What the raw ASGI routes share: media types, the check of the method, query parameters, and sending a response."""
+"""What routes share: media types, the check of the method, query parameters, and sending a response."""
 
 from collections.abc import Iterable
 
@@ -26,6 +26,16 @@ def parameter_error(name: str, problem: str) -> RequestError:
     """Return the error for a query parameter whose value cannot be used."""
     violation = Violation(f"query parameter {name}", problem)
     return RequestError(INVALID, str(violation), violation)
+
+
+def media_weights(accept: str) -> dict[str, float]:
+    """Return the media types of an `Accept` header with their weights, from 0 to 1."""
+    weights = {}
+    for offer in accept.lower().split(","):
+        media_type, *parameters = (part.strip() for part in offer.split(";"))
+        weight = next((text.removeprefix("q=") for text in parameters if text.startswith("q=")), "1")
+        weights[media_type] = float(weight) if weight.replace(".", "", 1).isdecimal() else 0.0
+    return weights
 
 
 async def send_content(send: Send, content: bytes, headers: Iterable[tuple[bytes, bytes]]) -> None:

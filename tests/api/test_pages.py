@@ -26,6 +26,21 @@ def test_page_resources(client, path):
     assert "script-src 'self';" in policy
 
 
+@pytest.mark.parametrize(
+    ("accept", "media_type"),
+    [
+        ("text/html,application/xhtml+xml,*/*;q=0.8", "text/html; charset=utf-8"),
+        ("text/html, application/json;q=0.5", "text/html; charset=utf-8"),
+        ("application/json, text/html;q=0.1", "application/json"),
+        ("text/html;q=0, application/json", "application/json"),
+        ("*/*", "application/json"),
+    ],
+)
+def test_document_or_page(client, accept, media_type):
+    """`/schema` is a page for who prefers HTML, and the document for all others."""
+    assert client.get("/schema", headers={"accept": accept}).headers["content-type"].startswith(media_type)
+
+
 def test_console_addresses():
     """The console's files name no other host."""
     for file in (ROOT / "api/console").iterdir():
