@@ -7,7 +7,7 @@ from support.commands import ROOT, run
 
 from batchyield.errors import ConfigError, ParamsError
 from batchyield.modelling.params import Bounds, parse_params
-from batchyield.review.gate import check_bounds
+from batchyield.review.gate import BoundCheck, check_bounds
 from batchyield.serving.artifact import canonical_json
 
 GATE = {"test": {"coverage": Bounds(at_least=0.87, at_most=0.93)}}
@@ -19,6 +19,21 @@ def test_bounds(tmp_path, coverage, passed):
     (verdict,) = check_bounds(GATE, tmp_path)
     assert verdict.passed is passed
     assert ("passed" if passed else "FAILED") in str(verdict)
+
+
+@pytest.mark.parametrize(
+    ("figure", "value", "bounds", "text"),
+    [
+        ("coverage", 0.8996, Bounds(at_least=0.9), "FAILED  test coverage 89.96 %, at least 90.00"),
+        ("coverage", 0.9, Bounds(at_least=0.9), "passed  test coverage 90.0 %, at least 90.0"),
+        ("r2", 0.69996, Bounds(at_least=0.7), "FAILED  test r2 0.69996, at least 0.70000"),
+        ("other", 0.00014, Bounds(at_most=0.0001), "FAILED  test other 0.00014, at most 0.00010"),
+    ],
+)
+def test_close_to_bound(figure, value, bounds, text):
+    """A value and a bound that it misses never read the same."""
+    check = BoundCheck("test", figure, value, bounds)
+    assert str(check) == text
 
 
 @pytest.mark.parametrize("bounds", [Bounds(at_least=-1e9), Bounds(at_most=1e9)])
@@ -34,6 +49,9 @@ def test_missing_metric(tmp_path):
         check_bounds(GATE, tmp_path)
     (tmp_path / "test.json").write_text('{"score": 1}')
     with pytest.raises(ConfigError, match=r"has no coverage.*\n.*it has score"):
+        check_bounds(GATE, tmp_path)
+    (tmp_path / "test.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"has no metrics.*\n.*remove the rules of test from conf/gate/"):
         check_bounds(GATE, tmp_path)
 
 

@@ -19,6 +19,9 @@ from batchyield.plant.table import TARGET
 from batchyield.review.paired_bootstrap import PairedMetrics
 from batchyield.serving.lockfile import raise_if_conflict
 
+MOST_MORE_DIGITS = 8
+"""Digits beyond the usual ones in a text, at most, to tell a value from its bound."""
+
 MetricValues = dict[str, dict[str, float]]
 """Metrics file, without folder and suffix -> metric -> value."""
 
@@ -42,17 +45,24 @@ UNITS = {metric.name: UNIT_TEXTS[metric.unit] for metric in METRICS} | {"score_s
 """Metric, as the files have it -> factor, unit and decimals of its text."""
 
 
-def in_unit(figure: str, value: float, sign: str = "") -> str:
-    """Return a value of a metric as text in the metric's unit, without the unit; `sign` "+" is for a change."""
+def in_unit(figure: str, value: float, sign: str = "", more: int = 0) -> str:
+    """Return a value of a metric as text in the metric's unit, without the unit.
+
+    Args:
+        figure: name of the metric.
+        value: as the metrics files have it.
+        sign: "+" for a change.
+        more: digits beyond the usual ones.
+    """
     factor, _, decimals = UNITS.get(figure, (1, "", 4))
     if value and abs(value * factor) < 10**-decimals:
-        return f"{value * factor:{sign}.1g}"
-    return f"{value * factor:{sign}.{decimals}f}"
+        return f"{value * factor:{sign}.{1 + more}g}"
+    return f"{value * factor:{sign}.{decimals + more}f}"
 
 
-def with_unit(figure: str, value: float, *, name: bool = True) -> str:
-    """Return name, value and unit of a metric."""
-    return f"{figure * name} {in_unit(figure, value)} {UNITS.get(figure, (1, '', 4))[1]}".strip()
+def with_unit(figure: str, value: float, *, name: bool = True, more: int = 0) -> str:
+    """Return name, value and unit of a metric, with `more` digits than usual."""
+    return f"{figure * name} {in_unit(figure, value, more=more)} {UNITS.get(figure, (1, '', 4))[1]}".strip()
 
 
 class BoundCheck(msgspec.Struct, frozen=True):
@@ -73,8 +83,17 @@ class BoundCheck(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         outcome = "passed" if self.passed else "FAILED"
         bounds = (("at least", self.bounds.at_least), ("at most", self.bounds.at_most))
-        limits = " and ".join(f"{word} {in_unit(self.figure, limit)}" for word, limit in bounds if limit is not None)
-        return f"{outcome}  {self.metrics} {with_unit(self.figure, self.value)}, {limits}"
+        given = [(word, limit) for word, limit in bounds if limit is not None]
+        more = 0
+        while more < MOST_MORE_DIGITS and any(self._reads_as(limit, more) for _, limit in given):
+            more += 1
+        limits = " and ".join(f"{word} {in_unit(self.figure, limit, more=more)}" for word, limit in given)
+        return f"{outcome}  {self.metrics} {with_unit(self.figure, self.value, more=more)}, {limits}"
+
+    def _reads_as(self, limit: float, more: int) -> bool:
+        """Return whether the value has the text of another number, so that a bound would look met that is not."""
+        texts = {in_unit(self.figure, number, more=more) for number in (self.value, limit)}
+        return limit != self.value and len(texts) == 1
 
 
 def check_bounds(gate: Gate, folder: Path) -> list[BoundCheck]:
@@ -221,6 +240,9 @@ def _outcome(rule: Change, was: float | None, now: float, low: float | None, hig
 
 def metric_value(measured: MetricValues, name: str, figure: str) -> float:
     """Return a metric that the gate names."""
+    if not measured[name]:
+        problem = f"{name}.json has no metrics: these batches allow none; the output of `evaluate` says why"
+        raise ConfigError(problem, f"remove the rules of {name} from conf/gate/, or correct the ids of the batches")
     if figure not in measured[name]:
         raise ConfigError(
             f"{name}.json has no {figure}", f"it has {', '.join(sorted(measured[name]))}; correct the gate"
