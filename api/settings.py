@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 """The checkout, or the directory of the image that holds `api/` and `dvc.lock`."""
 
 PREFIX = "BATCHYIELD_"
-OTHER_VARIABLES = ("BATCHYIELD_IMAGE", "BATCHYIELD_MERMAID", "BATCHYIELD_REAL_DATA", "BATCHYIELD_URL")
+OTHER_VARIABLES = tuple(f"{PREFIX}{name}" for name in ("BUCKET", "ENGINE", "IMAGE", "MERMAID", "REAL_DATA", "URL"))
 """Variables of commands and tests, which may be in the service's environment too."""
 
 GIT_SECONDS = 10

@@ -74,7 +74,8 @@ def test_other_variables():
 
 def test_unknown_variable():
     """An unknown variable is reported with the closest known one."""
-    environment = dict.fromkeys(("BATCHYIELD_JOURNAL", "BATCHYIELD_JURNAL", "BATCHYIELD_ZZZ", "BATCHYIELD_URL"), "x")
+    known = ("BATCHYIELD_JOURNAL", "BATCHYIELD_URL", "BATCHYIELD_BUCKET", "BATCHYIELD_ENGINE")
+    environment = dict.fromkeys((*known, "BATCHYIELD_JURNAL", "BATCHYIELD_ZZZ"), "x")
     assert unknown_variables(environment) == [
         "unknown environment variable BATCHYIELD_JURNAL; did you mean BATCHYIELD_JOURNAL?",
         "unknown environment variable BATCHYIELD_ZZZ; docs/api.md lists the known ones",

@@ -12,9 +12,12 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+from msgspec.structs import fields
 from support.commands import ROOT, run
 
+from api.settings import OTHER_VARIABLES, Settings
 from batchyield.cli.__main__ import build_parser, main
+from batchyield.cli.options import misspelt_variables
 
 EXTRA_MODULES = "altair|dask|distributed|dvc|httpx|litestar|numpy|optuna|pandas|sklearn|sqlalchemy"
 
@@ -79,6 +82,19 @@ class TestHelp:
         assert re.fullmatch(r"batchyield \d+\.\d+\.\d+\S*\n", run("batchyield", "--version", cwd=ROOT).stdout)
 
 
+class TestVariables:
+    def test_misspelt(self, capsys, monkeypatch):
+        """A variable that is close to one that commands read is reported, and the command runs."""
+        monkeypatch.setenv("BATCHYIELD_BUKET", "mine")
+        assert main(["--version"]) == 0
+        warning = "batchyield: warning: BATCHYIELD_BUKET is not read; did you mean BATCHYIELD_BUCKET?\n"
+        assert capsys.readouterr().err == warning
+
+    def test_settings_of_the_service(self):
+        """Variables that the service reads are none."""
+        assert misspelt_variables([*OTHER_VARIABLES, *(field.encode_name for field in fields(Settings))]) == []
+
+
 class TestErrors:
     @pytest.mark.parametrize(
         ("command", "message"),
@@ -89,6 +105,7 @@ class TestErrors:
             ("data audit --what", "unrecognized arguments: --what\n"),
             ("release promote", "the following arguments are required: environment\n"),
             ("score batches.csv", "invalid choice: 'score'"),
+            ("data s3 start --s3-port 0", "'0' is not a port from 1 to 65535"),
         ],
     )
     def test_wrong_usage(self, command, message, capsys):

@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import io
 import itertools
+import math
 import os
 import pty
 import re
@@ -299,7 +300,10 @@ def test_files_are_read_beside_the_event_loop(tmp_path, lines, service):
     assert b"".join(parts).count(b"\n") == 3
 
 
-@pytest.mark.parametrize("wrong", [{"attempts": 0}, {"first_wait": -1.0}, {"longest_wait": -1.0}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"attempts": 0}, {"attempts": 1.5}, {"attempts": math.nan}, {"first_wait": -1.0}, {"longest_wait": math.nan}],
+)
 def test_wrong_retry_policy(wrong):
     """A policy without an attempt, or with a negative wait, is refused where it is made."""
     with pytest.raises(ValueError, match="expected"):

@@ -155,6 +155,16 @@ class TestTrace:
         assert md5(b"other") in breaks[0]
         assert "src/fit.py" in breaks[1]
 
+    def test_unknown_without_journal(self, history, monkeypatch, capsys):
+        """A name that is no revision, hash or file is called that, where there is no journal to look it up in."""
+        monkeypatch.chdir(history[0])
+        assert main(["pin", "trace", "nosuch"]) == 2
+        error = capsys.readouterr().err
+        assert "nosuch" in error
+        assert "journal" not in error
+        assert main(["pin", "trace", "nosuch", "--journal", "away.sqlite"]) == 2
+        assert "there is no journal at" in capsys.readouterr().err
+
     def test_folder_among_inputs(self, history):
         """A folder among the inputs is compared by DVC's hash of it."""
         root = history[0]

@@ -7,7 +7,7 @@ import signal
 import sys
 
 from batchyield.cli import data, deploy, drift, experiments, journal, keys, model, pin, plant, release, review
-from batchyield.cli.options import Parser, exempt_loopback_from_proxies, missing_package
+from batchyield.cli.options import Parser, exempt_loopback_from_proxies, missing_package, misspelt_variables
 from batchyield.errors import BatchyieldError
 
 READER_GONE = 141
@@ -63,6 +63,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(arguments: list[str] | None) -> int:
     options = build_parser().parse_args(arguments)
     exempt_loopback_from_proxies()
+    for warning in misspelt_variables(os.environ):
+        print(f"batchyield: warning: {warning}", file=sys.stderr)
     # So that a command stops what it started, as it does at Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -9,11 +9,18 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
 from batchyield.errors import MissingToolError
+
+PREFIX = "BATCHYIELD_"
+VARIABLES = (
+    *("API_KEY", "API_KEYS_FILE", "BUCKET", "ENGINE", "IMAGE", "JOURNAL", "JOURNAL_URL_FILE", "LOCK", "MERMAID"),
+    *("MODELS", "MODEL_DIR", "MODEL_VERSION", "REAL_DATA", "REVISION", "URL"),
+)
+"""Environment variables that commands, recipes and tests read, without the prefix."""
 
 EXTRAS = {
     "client": {"httpx", "tenacity"},
@@ -97,6 +104,19 @@ def missing_package(error: ModuleNotFoundError) -> MissingToolError:
     return MissingToolError(f"{error.name} is not installed", f"install the extra: pip install 'batchyield[{extra}]'")
 
 
+def misspelt_variables(environment: Iterable[str]) -> list[str]:
+    """Return a warning for each environment variable whose name is close to one that commands read.
+
+    Those of the service are not known here, and none of them is that close.
+    """
+    near = {
+        name: difflib.get_close_matches(name.removeprefix(PREFIX), VARIABLES, 1, 0.8)
+        for name in environment
+        if name.startswith(PREFIX) and name.removeprefix(PREFIX) not in VARIABLES
+    }
+    return [f"{name} is not read; did you mean {PREFIX}{found[0]}?" for name, found in near.items() if found]
+
+
 def exempt_loopback_from_proxies() -> None:
     """Add this machine to NO_PROXY, for this process and all that it starts: no proxy reaches its own servers.
 
@@ -132,7 +152,13 @@ def add_json_option(parser: argparse.ArgumentParser, about: str = "print the res
 
 def _add_s3_option(parser: argparse.ArgumentParser) -> None:
     about = "port of the embedded S3 server (the one in .dvc/config.local, at first 9500)"
-    parser.add_argument("--s3-port", type=int, metavar="PORT", help=about)
+    parser.add_argument("--s3-port", type=_port, metavar="PORT", help=about)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 2**16:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 1 to {2**16 - 1}")
+    return int(text)
 
 
 def _add_service_options(parser: argparse.ArgumentParser) -> None:

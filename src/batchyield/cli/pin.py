@@ -5,7 +5,7 @@ from pathlib import Path
 
 from batchyield.cli.journal import add_journal_option, open_journal
 from batchyield.cli.options import Parser, add_json_option, print_progress, print_result
-from batchyield.errors import ConfigError, RevisionError
+from batchyield.errors import ConfigError, JournalError, RevisionError
 
 
 def add_commands(program: Parser) -> None:
@@ -58,7 +58,7 @@ def _trace_prediction(options: argparse.Namespace, not_bytes: RevisionError) -> 
     try:
         with open_journal(options) as database:
             found = prediction.trace_prediction(options.target, database, Path("data/model/model.onnx"))
-    except ConfigError:
+    except (ConfigError, JournalError):
         if options.journal:
             raise
         found = None  # there is no journal here

@@ -41,8 +41,10 @@ class Retry(msgspec.Struct, frozen=True):
     longest_wait: float = 30.0
 
     def __post_init__(self) -> None:
-        if self.attempts < 1 or self.first_wait < 0 or self.longest_wait < 0:
-            raise ValueError("attempts: expected 1 or more; first_wait, longest_wait: expected 0 or more seconds")
+        waits = (self.first_wait, self.longest_wait)
+        if not isinstance(self.attempts, int) or self.attempts < 1 or not all(wait >= 0 for wait in waits):
+            problem = "attempts: expected an integer of 1 or more; first_wait, longest_wait: expected 0 or more seconds"
+            raise ValueError(problem)
 
     def options(self) -> dict[str, Any]:
         """Return the arguments of `tenacity.Retrying` and `AsyncRetrying`; the last failure is raised unchanged."""
