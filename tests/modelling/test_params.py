@@ -1,14 +1,16 @@
 """Parameters and the choices of conf/."""
 
 import re
+import shutil
 
 import msgspec
 import pytest
 from support.batches import CONF, composed
 
-from batchyield.errors import ParamsError
+from batchyield.errors import ConflictError, ParamsError
 from batchyield.modelling import params
 from batchyield.modelling.params import Params, parse_params, read_params
+from batchyield.versioning.hydra_params import compose
 
 CHOICES = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml") if path.parent.name != "search")
 """Choices of params.yaml; the search spaces beside them are not part of it."""
@@ -33,8 +35,26 @@ class TestConf:
         made = [getattr(parse_params(composed(f"{group}={choice}")), group) for g, choice in CHOICES if g == group]
         assert all(a != b for i, a in enumerate(made) for b in made[:i])
 
+    @pytest.mark.parametrize(
+        "text", ["level: 0.9: 1\n", "<<<<<<< HEAD\nlevel: 0.9\n=======\nlevel: 0.8\n>>>>>>> other\n"]
+    )
+    @pytest.mark.parametrize("overrides", [(), ("model=mean",)])
+    def test_not_yaml(self, tmp_path, text, overrides):
+        """A file of conf/ that is not YAML, as after a merge with conflicts, is named with its line."""
+        shutil.copytree(CONF, tmp_path / "conf")
+        chosen = tmp_path / "conf/intervals/periods.yaml"
+        chosen.write_text(text)
+        with pytest.raises(ParamsError, match=rf"(?s)^conf/: .*{chosen.name}.*, line \d.*edit conf/"):
+            compose(tmp_path, overrides)
+
 
 class TestParams:
+    def test_conflict(self):
+        """Params with git's conflict markers have the command that solves them."""
+        text = composed()
+        with pytest.raises(ConflictError, match="batchyield review resolve"):
+            parse_params(f"<<<<<<< HEAD\n{text}=======\n{text}>>>>>>> other\n")
+
     def test_frozen(self):
         """Parameters are frozen."""
         with pytest.raises(AttributeError):

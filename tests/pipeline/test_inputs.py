@@ -83,6 +83,15 @@ class TestInputGuard:
         assert now.outs() == was, "a comment changes no output"
         assert {dep.path: dep.md5 for dep in now.stages["split"].deps}[file] == md5_of_file(scratch / file)
 
+    def test_conflict(self, scratch):
+        """Params that git could not merge have the command that solves them."""
+        params = scratch / "params.yaml"
+        params.write_text(f"<<<<<<< HEAD\n{params.read_text()}=======\n{params.read_text()}>>>>>>> other\n")
+        done = run(sys.executable, "-m", "batchyield.pipeline.split", cwd=scratch, check=False, PYTHONPATH="src")
+        assert done.returncode == 2
+        assert "params.yaml has git's conflict markers" in done.stderr
+        assert "batchyield review resolve" in done.stderr
+
     def test_run_by_path(self, scratch):
         """A stage run by its path instead of its module name is rejected."""
         done = run(sys.executable, "src/batchyield/pipeline/split.py", cwd=scratch, check=False, PYTHONPATH="src")

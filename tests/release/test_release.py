@@ -22,7 +22,7 @@ from support.commands import ROOT, run
 from support.service import NO_TLS, REFERENCE, batches, card, linear_onnx, pin
 
 from batchyield.cli.__main__ import main
-from batchyield.errors import ArtifactError, InputError
+from batchyield.errors import ArtifactError, InputError, RevisionError
 from batchyield.plant.simulator import simulate
 from batchyield.review.gate import in_unit
 from batchyield.serving.artifact import FILES, MODEL, golden_rows, write_artifact
@@ -221,8 +221,19 @@ class TestRegistry:
             assert (
                 "prod may hold another version by now: this clone lacks yield-model#prod#5" in capsys.readouterr().err
             )
+        assert main(["release", "promote", "staging"]) == 2
+        assert "there may be a newer version: this clone lacks yield-model#prod#5" in capsys.readouterr().err
         assert main(["release", "list"]) == 0
         assert "as of yield-model#prod#4, 20" in capsys.readouterr().out
+
+    def test_branch_named_like_environment(self, inside):
+        """A branch with the name of an environment is not taken for it, nor the other way round."""
+        git("branch", "prod", "HEAD", cwd=inside)
+        with pytest.raises(RevisionError, match=r"prod is a branch or a tag .* and an environment"):
+            resolve_commit("prod", inside)
+        assert resolve_commit("refs/heads/prod", inside) == resolve_commit("HEAD", inside)
+        git("branch", "-f", "prod", "yield-model@v1.0.0", cwd=inside)
+        assert resolve_commit("prod", inside) == resolve("1.0.0", inside).revision
         git("push", "-q", "origin", ":refs/tags/yield-model#prod#5", cwd=inside)
 
     @pytest.mark.parametrize("name", ["1.0.0", "v1.0.0", "yield-model@v1.0.0", "prod"])

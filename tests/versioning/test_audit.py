@@ -14,10 +14,10 @@ from botocore.stub import Stubber
 from moto.server import ThreadedMotoServer
 
 from batchyield.cli import __main__
-from batchyield.errors import ArtifactError, ConfigError, StorageError
-from batchyield.versioning.storage import embedded_s3, remotes, s3_objects
-from batchyield.versioning.storage.audit import audit, render
-from batchyield.versioning.storage.s3_objects import ObjectState, Versioning
+from batchyield.errors import ArtifactError, ConfigError, ConflictError, StorageError
+from batchyield.versioning.storage import embedded_s3, raw_data, remotes, s3_objects
+from batchyield.versioning.storage.audit import audit, copy_problems, render
+from batchyield.versioning.storage.s3_objects import ObjectState, StoredCopy, Versioning
 
 RAW = b"id,yield\na,0.91\n"
 MODEL, PLOT, METRICS = b"the model", b"points", b'{"score": 1}'
@@ -286,6 +286,20 @@ class TestAudit:
         assert "the copy in the storage is the only other one" in made.warnings[0]
         assert render(made).startswith("SOUND")
 
+    def test_many_missing_copies(self):
+        """Many files that were never pushed are one problem; a corrupt one and raw data are named beside it."""
+        missing = [StoredCopy(f"data/{n}.csv", md5(b""), f"key/{n}", ObjectState.MISSING) for n in range(18)]
+        corrupt = StoredCopy("data/model.onnx", md5(MODEL), "key/m", ObjectState.CORRUPT, "md5 x")
+        raw = StoredCopy(str(raw_data.FILE), md5(RAW), "key/raw", ObjectState.MISSING)
+        first, *others = copy_problems((raw, *missing, corrupt), "s3://b")
+        assert first == (
+            "18 files have no copy in the storage: data/0.csv, data/1.csv, data/2.csv, …; "
+            "run `dvc push` where the files are"
+        )
+        assert ["batchyield data mirror" in others[0], "data/model.onnx is corrupt" in others[1]] == [True, True]
+        assert len(others) == 2
+        assert len(list(copy_problems((raw, *missing[:2], corrupt), "s3://b"))) == 4
+
     def test_all_problems_named(self, project, plain):
         """Changed source, corrupt and missing copies and orphans are each reported."""
         put(plain, key(md5(MODEL)), b"the modem")
@@ -377,6 +391,13 @@ class TestAudit:
         else:
             (project / file).write_text("- nothing\n- of: the kind\n")
         with pytest.raises(ArtifactError, match=file):
+            audit(project)
+
+    def test_conflicting_pin(self, project):
+        """A pin that git could not merge has the commands that choose one."""
+        pin = project / raw_data.PIN
+        pin.write_text(f"<<<<<<< HEAD\n{pin.read_text()}=======\n{pin.read_text()}>>>>>>> other\n")
+        with pytest.raises(ConflictError, match=f"git checkout --theirs {raw_data.PIN}`, then `git add"):
             audit(project)
 
     def test_exit_code(self, project, plain, monkeypatch, capsys):

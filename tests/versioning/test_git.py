@@ -10,6 +10,7 @@ from support.commands import ROOT
 
 from batchyield.errors import CommandError
 from batchyield.versioning.git import SCRATCH_SETTINGS, commit, copy_working_tree, export_revision, git
+from batchyield.versioning.provenance.stale_lock import unmerged_files
 from batchyield.versioning.revisions import read_text_at, resolve_commit
 
 TEXT = "first\nzweite Zeile mit Ö\n"
@@ -80,6 +81,20 @@ class TestSettingsOfTheUser:
         assert git("show", "HEAD:数据.py", cwd=copy) == TEXT
         assert not list((copy / ".git/hooks").glob("*")), "a template's hooks would run in the copy"
 
+    def test_copy_again(self, repository, tmp_path):
+        """A second copy to the same folder loses the files that are gone, and keeps those that were made in it."""
+        (repository / "benchmarks").mkdir()
+        gone = repository / "benchmarks" / "旧.py"
+        gone.write_text("1\n")
+        git("add", "-f", "benchmarks", cwd=repository, settings=SCRATCH_SETTINGS)
+        copy = copy_working_tree(repository, tmp_path / "copy")
+        assert (copy / "benchmarks" / gone.name).exists()
+        (copy / "cache").write_text("kept")
+        gone.unlink()
+        copy_working_tree(repository, copy)
+        assert not (copy / "benchmarks" / gone.name).exists()
+        assert (copy / "cache").read_text() == "kept"
+
     def test_commit_without_changes(self, repository):
         """A scratch repository has its commit, though nothing changed, as after a rebuild on the pinned file itself."""
         before = git("rev-parse", "HEAD", cwd=repository)
@@ -105,8 +120,9 @@ class TestSettingsOfTheUser:
         """A repository of another user is refused in git's own words, not as an unknown revision."""
         assert resolve_commit("nothing", repository) is None
         monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
-        with pytest.raises(CommandError, match="dubious ownership"):
-            resolve_commit("HEAD", repository)
+        for command in (lambda: resolve_commit("HEAD", repository), lambda: unmerged_files(repository)):
+            with pytest.raises(CommandError, match="dubious ownership"):
+                command()
 
 
 class TestLineEnds:

@@ -137,6 +137,7 @@ class TestRemotes:
             {"endpointurl": f"http://{embedded_s3.HOST}:9000", "access_key_id": "TEAMKEY", "secret_access_key": "s"},
             {"url": "s3://plant-archive/yield"},
             {"profile": "plant"},
+            {"secret_access_key": "s"},
         ],
         ids=str,
     )

@@ -16,6 +16,7 @@ from batchyield.errors import ParamsError
 from batchyield.parallel.params import EngineParams, LocalEngine
 from batchyield.plant.contract_params import ContractParams
 from batchyield.plant.table import FEATURES, GROUPS, ID_COLUMN, TARGET
+from batchyield.serving.lockfile import raise_if_conflict
 
 Fraction = Annotated[float, Meta(gt=0, lt=1)]
 Count = Annotated[int, Meta(ge=1)]
@@ -306,6 +307,7 @@ def parse_params(text: str, source: str = "params.yaml") -> Params:
     try:
         raw = yaml.safe_load(text)
     except yaml.YAMLError as error:
+        raise_if_conflict(text, source)
         raise ParamsError(source, f"is not YAML: {error}") from error
     try:
         return msgspec.convert(raw, Params)

@@ -17,7 +17,7 @@ import msgspec
 
 from batchyield.errors import ChangedInputError, ConfigError, StorageError, Violation
 from batchyield.files import md5_of_file, remove_partial_files
-from batchyield.serving.lockfile import read_lock
+from batchyield.serving.lockfile import raise_if_conflict, read_lock
 
 PIPELINE = Path("dvc.yaml")
 PARAMS = Path("params.yaml")
@@ -113,7 +113,10 @@ def _paths(entries: list[str | dict[str, Any]]) -> list[Path]:
 
 
 def _decoded(path: Path) -> dict[str, Any]:
+    data = b""
     try:
-        return msgspec.yaml.decode(path.read_bytes(), type=dict[str, Any])
+        data = path.read_bytes()
+        return msgspec.yaml.decode(data, type=dict[str, Any])
     except (OSError, msgspec.MsgspecError, ValueError) as error:
+        raise_if_conflict(data, str(path))
         raise ConfigError(f"{path} cannot be read: {error}", f"correct it, or `git checkout {path}`") from error

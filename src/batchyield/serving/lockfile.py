@@ -56,14 +56,21 @@ def parse_lock(data: bytes | str, name: str = "dvc.lock") -> DvcLock:
         raise ArtifactError(name, f"is not a readable DVC lock: {error}", "run `git checkout dvc.lock`") from error
 
 
-def raise_if_conflict(data: bytes | str, name: str) -> None:
-    """Raise ConflictError if a file that a rebuild writes has git's conflict markers; errors call it `name`."""
+def raise_if_conflict(
+    data: bytes | str,
+    name: str,
+    cause: str = "two branches built other models",
+    remedy: str = "solve the conflicts in conf/ and src/, then `batchyield review resolve` rebuilds and stages it",
+) -> None:
+    """Raise ConflictError if a file has git's conflict markers; `cause` and `remedy` are for one that a rebuild writes.
+
+    Args:
+        data: content of the file.
+        name: what the error calls it.
+    """
     text = data.decode(errors="replace") if isinstance(data, bytes) else data
     if any(line.startswith("<<<<<<< ") for line in text.splitlines()):
-        raise ConflictError(
-            f"{name} has git's conflict markers: two branches built other models",
-            "solve the conflicts in conf/ and src/ first, then `batchyield review resolve` rebuilds and stages it",
-        )
+        raise ConflictError(f"{name} has git's conflict markers: {cause}", remedy)
 
 
 def read_lock(path: Path) -> DvcLock:

@@ -63,18 +63,20 @@ def copy_working_tree(root: Path, target: Path) -> Path:
     """Copy the files that git tracks or would track below `root` into `target`, commit them there, and return `target`.
 
     The copy is a git repository with one commit, because DVC's experiments need one. Of an existing copy, the folders
-    src, api, conf, tests and .git are replaced; other files stay unless `root` has a file of that name, so that its
-    DVC cache, bucket and outputs make a second rebuild quick.
+    src, api, conf, tests and .git are replaced, and files of its commit that `root` no longer has are removed; files
+    that git ignores stay, so that its DVC cache, bucket and outputs make a second rebuild quick.
     """
-    listed = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=root).split("\0")
+    names = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=root).split("\0")
+    listed = [name for name in names if name and (root / name).is_file()]
+    if (target / ".git").is_dir():
+        for gone in set(filter(None, git("ls-files", "-z", cwd=target).split("\0"))).difference(listed):
+            (target / gone).unlink(missing_ok=True)
     for stale in ("src", "api", "conf", "tests", ".git"):
         shutil.rmtree(target / stale, ignore_errors=True)
-    for name in filter(None, listed):
-        source = root / name
-        if source.is_file():
-            destination = target / name
-            destination.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, destination)
+    for name in listed:
+        destination = target / name
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(root / name, destination)
     git("init", "-q", "-b", "main", "--template=", cwd=target)
     commit(target, "Copy of a working tree")
     return target

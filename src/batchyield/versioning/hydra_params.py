@@ -64,6 +64,8 @@ def _params_errors(root: Path, overrides: Sequence[str]) -> Iterator[None]:
     """Raise errors of Hydra in the block as ParamsError, with the nearest name for an unknown parameter."""
     try:
         yield
+    except yaml.YAMLError as error:
+        raise ParamsError("conf/", " ".join(str(error).split())) from error
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         lines = str(error).partition("Config search path")[0].splitlines()
         problem = " ".join(line.strip() for line in lines if line.strip() and not line.startswith("See https"))

@@ -130,15 +130,16 @@ def resolve(name: str = "", root: Path = Path(), *, model: str = NAME) -> Releas
         model: name of the model; only `NAME` is released from here.
 
     Raises:
-        RevisionError: this clone has no such release, or `origin` has moves of environments that it lacks.
+        RevisionError: this clone has no such release, or, without a version, `origin` has tags that it lacks.
         ConfigError: the model has another name.
     """
     if model != NAME:
         raise ConfigError(f"no model {model} is released from here", f"dvc.yaml declares {NAME}")
     registry = read_registry(root)
     held = registry.environments()
-    if name in held and (lacking := _unfetched_tags(root)):
-        raise RevisionError(f"{name} may hold another version by now: this clone lacks {', '.join(lacking)}", FETCH)
+    if (not name or name in held) and (lacking := _unfetched_tags(root)):
+        doubt = f"{name} may hold another version by now" if name else "there may be a newer version"
+        raise RevisionError(f"{doubt}: this clone lacks {', '.join(lacking)}", FETCH)
     version = name and (held[name][-1] if name in held else _version(name))
     release = (registry.release(version) if version else None) if name else next(iter(registry.releases), None)
     if release is None:

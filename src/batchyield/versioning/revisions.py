@@ -1,5 +1,6 @@
 """Git revisions: their commits, their files and locks, and the newest lock that contains a hash."""
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,10 +31,14 @@ def resolve_commit(revision: str, root: Path) -> str | None:
         CommandError: git refuses the repository, for example because another user owns it.
     """
     try:
-        return git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}", cwd=root).strip()
+        commit = git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}", cwd=root).strip()
     except CommandError:
         git("rev-parse", "--git-dir", cwd=root)
         return registry.find_commit(revision, root)
+    if re.fullmatch(r"[a-z_-]+", revision) and (held := registry.find_commit(revision, root)) not in (None, commit):
+        problem = f"{revision} is a branch or a tag ({commit[:12]}) and an environment ({str(held)[:12]})"
+        raise RevisionError(problem, f"name the version, or refs/heads/{revision}")
+    return commit
 
 
 def require_commit(revision: str, root: Path) -> str:

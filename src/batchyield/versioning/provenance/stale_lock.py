@@ -10,7 +10,9 @@ from batchyield.versioning.provenance.trace import trace
 
 def unmerged_files(root: Path) -> list[str]:
     """Return the files that git could not merge."""
-    return git("diff", "--name-only", "--diff-filter=U", "-z", cwd=root).split("\0")[:-1]
+    # Not `git diff`, which prints its usage where git may not read the repository.
+    listed = git("ls-files", "--unmerged", "-z", cwd=root).split("\0")[:-1]
+    return list(dict.fromkeys(entry.partition("\t")[2] for entry in listed))
 
 
 def find_stale(root: Path = Path()) -> tuple[str, ...]:

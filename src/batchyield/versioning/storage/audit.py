@@ -15,6 +15,7 @@ from batchyield.versioning.storage import raw_data, remotes, s3_objects
 from batchyield.versioning.storage.s3_objects import ObjectState, Orphan, SourceStatus, StoredCopy, Versioning
 
 MAX_LISTED = 20
+PUSH, MOST_NAMED = "dvc push", 3
 PINS = ("dvc.lock", ".dvc")
 HASH = re.compile(r"\bmd5: '?([0-9a-f]{32}(?:\.dir)?)\b")
 
@@ -138,18 +139,28 @@ def _orphans(storage: remotes.Remote, pinned: PinnedHashes, copies: tuple[Stored
 
 
 def copy_problems(copies: tuple[StoredCopy, ...], storage: str) -> Iterator[str]:
-    """Return a message for each missing or corrupt copy; a single one if nothing was ever pushed."""
+    """Return a message for each corrupt copy and each missing one, or one for many that the same command pushes."""
     if len(copies) > 1 and all(copy.state is ObjectState.MISSING for copy in copies):
         yield (
             f"{storage} has none of the {len(copies)} pinned files; run `batchyield data mirror` and `dvc push` "
             "where they are"
         )
-    else:
-        yield from (_copy_problem(copy) for copy in copies if copy.state is not ObjectState.INTACT)
+        return
+    wrong = [copy for copy in copies if copy.state is not ObjectState.INTACT]
+    unpushed = [copy for copy in wrong if copy.state is ObjectState.MISSING and _remedy(copy) == PUSH]
+    if len(unpushed) > MOST_NAMED:
+        first = ", ".join(copy.path for copy in unpushed[:MOST_NAMED])
+        yield f"{len(unpushed)} files have no copy in the storage: {first}, …; run `{PUSH}` where the files are"
+        wrong = [copy for copy in wrong if copy not in unpushed]
+    yield from map(_copy_problem, wrong)
+
+
+def _remedy(copy: StoredCopy) -> str:
+    return "batchyield data mirror" if copy.path.startswith(raw_data.PATHS) else PUSH
 
 
 def _copy_problem(copy: StoredCopy) -> str:
-    remedy = "batchyield data mirror" if copy.path.startswith(raw_data.PATHS) else "dvc push"
+    remedy = _remedy(copy)
     if copy.state is ObjectState.MISSING:
         return f"{copy.path} has no copy in the storage: {copy.key} is missing; run `{remedy}` where the file is"
     return (

@@ -11,7 +11,7 @@ import msgspec
 from batchyield.errors import ArtifactError, BatchyieldError, ConfigError, ConflictError, StorageError
 from batchyield.files import md5_of, md5_of_file, write_atomic
 from batchyield.plant.csv_reader import join_files
-from batchyield.serving.lockfile import LockedFile, read_lock
+from batchyield.serving.lockfile import LockedFile, raise_if_conflict, read_lock
 from batchyield.versioning.lock_diff import LOCK
 from batchyield.versioning.revisions import read_text_at
 from batchyield.versioning.storage import content_store, embedded_s3, raw_folder, remotes, s3_objects
@@ -69,11 +69,14 @@ def parse_pin(text: bytes | str) -> Pin:
 
     Raises:
         ArtifactError: it pins no object.
+        ConflictError: it has git's conflict markers.
         ConfigError: the pinned object is not in a DVC remote.
     """
     try:
         pin = msgspec.yaml.decode(text, type=Pin)
     except (msgspec.MsgspecError, ValueError) as error:
+        choice = f"choose one: `git checkout --ours {PIN}` or `git checkout --theirs {PIN}`, then `git add {PIN}`"
+        raise_if_conflict(text, str(PIN), "two branches pinned other raw data", choice)
         raise ArtifactError(str(PIN), f"pins no S3 object: {error}", f"`git checkout {PIN}`") from error
     if pin.is_folder:
         return pin

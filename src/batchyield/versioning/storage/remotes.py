@@ -24,7 +24,10 @@ REMOTES = tuple(SUFFIXES)
 BUCKET_VARIABLE = "BATCHYIELD_BUCKET"
 """Environment variable with the bucket of both remotes, for checkouts whose config.local names none, as in CI."""
 
-ACCOUNT_OPTIONS = {"access_key_id", "allow_anonymous_login", "configpath", "credentialpath", "profile", "region"}
+ACCOUNT_OPTIONS = {
+    *("access_key_id", "secret_access_key", "session_token"),
+    *("allow_anonymous_login", "configpath", "credentialpath", "profile", "region"),
+}
 ROOT = Path(".s3")
 PORT = 9500
 
