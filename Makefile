@@ -41,6 +41,8 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	else \
 	  $(PYTHON) -m venv $(VENV) && \
 	  $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt && \
+	  { test -x $(VENV)/bin/dvc || \
+	    { echo "pip installed elsewhere than into $(VENV): see target, prefix and root in 'pip config list'" >&2; exit 1; }; } && \
 	  $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .; \
 	fi
 	@touch $@

@@ -430,6 +430,16 @@ def test_another_service_is_told_apart(content):
         client.model()
 
 
+def test_redirect():
+    """A redirect, as from http to https, is not followed, and its target is named."""
+    transport, _ = playing(httpx.Response(302, headers={"location": "https://x/v1/model"}))
+    with (
+        Client("http://x", transport=transport) as client,
+        pytest.raises(RefusedError, match=r"302 Found.*returned Found: the service's URL .* near https://x/v1/model"),
+    ):
+        client.model()
+
+
 def answered_by(*models):
     sizes = itertools.cycle([MAX_BATCHES, 1])
     return [

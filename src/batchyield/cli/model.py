@@ -272,12 +272,14 @@ def _score_by_service(options: argparse.Namespace, names: list[str], form: "Form
 
 @contextlib.contextmanager
 def _score_here(options: argparse.Namespace, names: list[str], form: "Form") -> Predictions:
+    from batchyield.scoring.local import keep_freed_memory
     from batchyield.scoring.local import score_items as score_in_process
     from batchyield.serving.artifact import open_artifact, read_pins
 
     folder = options.lock.parent / "data" / "model"
     pins = read_pins(options.lock, folder)
     if options.local:
+        keep_freed_memory()
         artifact = open_artifact(folder, pins)
         bias = _measure_bias(options, names, artifact) if options.outcomes else None
         yield partial(score_in_process, artifact.predictor, form, bias), {"model": artifact.md5, "workers": 0}

@@ -215,7 +215,10 @@ def _problem(response: httpx.Response, before: int) -> Problem:
         )
     # From a proxy between the client and the service.
     title = response.reason_phrase or "unknown error"
-    return Problem("about:blank", title, response.status_code, f"{response.request.url} returned {title}")
+    detail = f"{response.request.url} returned {title}"
+    if response.has_redirect_location:
+        detail += f": the service's URL may be another one, near {response.headers['location']}"
+    return Problem("about:blank", title, response.status_code, detail)
 
 
 def _decode(response: httpx.Response, schema: type[Decoded]) -> Decoded:

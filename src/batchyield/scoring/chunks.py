@@ -72,19 +72,19 @@ def chunks_of(file: "io.BufferedReader[Any]", name: str, max_batches: int = BULK
 def _chunk_csv(file: "io.BufferedReader[Any]", max_lines: int) -> Iterator[Chunk]:
     """Yield the chunks that `chunk_csv` yields, without splitting lines as long as none looks blank."""
     header, before, data = file.readline(), 0, b""
-    while block := _read_block(file):
-        data += block
+    while pieces := _read_pieces(file):
+        data = b"".join((data, *pieces))
         raw = np.frombuffer(data, np.uint8)
         ends = (raw == LINE_FEED).nonzero()[0] + 1
         if not len(ends) or np.isin(raw[np.append(0, ends[:-1])], BLANK_BYTES).any():
             break
-        start = 0
+        start, view = 0, memoryview(data)  # whose slices are no copies
         for end in ends[max_lines - 1 :: max_lines].tolist():
             if end - start > BULK_BYTES:
                 break
-            yield Chunk(header + data[start:end], before)
+            yield Chunk(b"".join((header, view[start:end])), before)
             before, start = before + max_lines, end
-        data = data[start:]
+        data = bytes(view[start:])
         if len(data) > BULK_BYTES:
             break
     data += file.readline()  # the rest of a line that was read in part
@@ -92,13 +92,13 @@ def _chunk_csv(file: "io.BufferedReader[Any]", max_lines: int) -> Iterator[Chunk
         yield from chunk_lines(header, chain(io.BytesIO(data), file), max_lines, BULK_BYTES, before)
 
 
-def _read_block(file: "io.BufferedReader[Any]") -> bytes:
-    """Read a block; from a pipe in pieces, between which Python handles Ctrl-C: within one `read` it may miss it."""
+def _read_pieces(file: "io.BufferedReader[Any]") -> list[bytes]:
+    """Read a block in pieces: between those of a pipe Python handles Ctrl-C, which it may miss within one `read`."""
     pieces, missing = [], BLOCK_BYTES
     while missing and (piece := file.read1(missing)):
         pieces.append(piece)
         missing -= len(piece)
-    return b"".join(pieces)
+    return pieces
 
 
 def read_sheets_of(file_chunk: FileChunk) -> Iterator[Sheet]:

@@ -4,6 +4,8 @@
 the files, so the bytes are the same.
 """
 
+import contextlib
+import ctypes
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -19,6 +21,9 @@ from batchyield.serving.responses import CSV_HEADER
 
 Item = TypeVar("Item")
 
+MALLOC_OPTIONS = {-1: 2**28, -3: 2**25}
+"""`M_TRIM_THRESHOLD` and `M_MMAP_THRESHOLD` of glibc's malloc.h, in bytes: more than the memory of a chunk."""
+
 
 @dataclass(frozen=True)
 class ChunkFailure:
@@ -29,6 +34,17 @@ class ChunkFailure:
     def error(self) -> InputError:
         """Return the exception to raise."""
         return InputError(*self.violations)
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep the memory of a chunk for the next one: to return and map it again costs 5 % of the time.
+
+    Other C libraries than glibc have no such options, and manage without.
+    """
+    with contextlib.suppress(AttributeError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        for option, size in MALLOC_OPTIONS.items():
+            mallopt(option, size)
 
 
 def score_chunk(
