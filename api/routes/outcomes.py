@@ -1,6 +1,7 @@
 """`/v1/outcomes`: measured yields, joined to journalled predictions."""
 
 import asyncio
+import contextlib
 import difflib
 from collections import Counter
 from typing import Annotated
@@ -26,9 +27,11 @@ from api.problems import (
     INVALID,
     JOURNAL_OFF,
     MALFORMED,
+    MAX_VIOLATIONS,
     NOT_JOURNALLED,
     RATE_LIMITED,
     RequestError,
+    summarize,
 )
 from api.routes.raw_asgi import JSON, READ_METHODS, require_post, send_content
 from api.routes.records import list_outcomes
@@ -58,7 +61,12 @@ class OutcomeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ]
 
 
-_request = msgspec.json.Decoder(OutcomeRequest)
+class _RawRequest(msgspec.Struct, frozen=True):
+    outcomes: list[msgspec.Raw]
+
+
+_request, _raw_request = msgspec.json.Decoder(OutcomeRequest), msgspec.json.Decoder(_RawRequest)
+_outcome = msgspec.json.Decoder(Outcome)
 
 
 def outcome_routes(service: Service) -> list[ASGIRouteHandler]:
@@ -131,20 +139,38 @@ def decode_outcomes(body: bytes) -> list[Outcome]:
     try:
         return _request.decode(body).outcomes
     except msgspec.ValidationError as error:
-        problem, _, path = str(error).rpartition(" - at `")
-        where = path.rstrip("`") if problem else "$"
-        hint = f"; {TARGET.expected}" if where.endswith(".yield") else ""
-        if where == "$":
-            hint = '; send {"outcomes": [{"id": ..., "yield": ...}]}'
-        elif problem.startswith(UNKNOWN_FIELD):
-            unknown = problem.removeprefix(UNKNOWN_FIELD).removesuffix("`").lower()
-            similar = difflib.get_close_matches(unknown, FIELDS, n=1, cutoff=0.5)
-            hint = f"; did you mean {similar[0]}?" if similar else f"; its fields are {', '.join(FIELDS)}"
-        violation = Violation(where, describe_problem(problem or str(error)) + hint)
-        raise RequestError(INVALID, str(violation), violation) from None
+        violations = _violations(body) or (_violation(error, "$"),)
+        raise RequestError(INVALID, summarize(violations), *violations) from None
     except (ValueError, RecursionError) as error:
         violation = locate_syntax_error(body, error, "outcomes")
         raise RequestError(MALFORMED, f"the body is not JSON: {violation}", violation) from None
+
+
+def _violations(body: bytes) -> tuple[Violation, ...]:
+    """Return the first violation of each outcome, at most `MAX_VIOLATIONS`; none if the error lies outside of them."""
+    violations: list[Violation] = []
+    with contextlib.suppress(ValueError, RecursionError):
+        for index, raw in enumerate(_raw_request.decode(body).outcomes):
+            try:
+                _outcome.decode(raw)
+            except msgspec.ValidationError as error:
+                violations.append(_violation(error, f"$.outcomes[{index}]"))
+                if len(violations) == MAX_VIOLATIONS:
+                    break
+    return tuple(violations)
+
+
+def _violation(error: msgspec.ValidationError, root: str) -> Violation:
+    problem, _, path = str(error).partition(" - at `$")
+    where = root + path.rstrip("`")
+    hint = f"; {TARGET.expected}" if where.endswith(".yield") else ""
+    if where == "$":
+        hint = '; send {"outcomes": [{"id": ..., "yield": ...}]}'
+    elif problem.startswith(UNKNOWN_FIELD):
+        unknown = problem.removeprefix(UNKNOWN_FIELD).removesuffix("`").lower()
+        similar = difflib.get_close_matches(unknown, FIELDS, n=1, cutoff=0.5)
+        hint = f"; did you mean {similar[0]}?" if similar else f"; its fields are {', '.join(FIELDS)}"
+    return Violation(where, describe_problem(problem) + hint)
 
 
 def _record(service: Service, body: bytes, coding: str, source: OutcomeSource) -> bytes:

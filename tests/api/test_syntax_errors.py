@@ -93,6 +93,14 @@ def test_advice_for_outcomes(body, problem):
     assert refused.value.detail.endswith(problem)
 
 
+def test_each_wrong_outcome():
+    """Each outcome that is wrong is named, not only the first."""
+    with pytest.raises(RequestError) as refused:
+        decode_outcomes(b'{"outcomes": [{"id": "a", "yield": 92}, {"id": "b", "yield": 0.9}, {"id": 3, "yield": 0.9}]}')
+    assert [violation.where for violation in refused.value.violations] == ["$.outcomes[0].yield", "$.outcomes[2].id"]
+    assert refused.value.detail.endswith("; and 1 more")
+
+
 def test_percent():
     """A yield in per cent is refused with the unit that is expected."""
     with pytest.raises(RequestError, match=r"expected a number <= 1\.2; a yield is a fraction near 0.92"):
