@@ -1,5 +1,6 @@
 """The whole path through the commands a user types: S3, `dvc repro`, experiments, a service over the result."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -52,7 +53,7 @@ class TestRebuild:
             assert (clone / path).read_bytes() == (rebuilt / path).read_bytes()
 
     def test_plots(self, scratch):
-        """Every plot is drawn."""
+        """Every plot is drawn, by a page that loads nothing from other hosts."""
         run("dvc", "plots", "show", "--out", "drawn", cwd=scratch)
         page = (scratch / "drawn" / "index.html").read_text()
         for title in (
@@ -62,6 +63,7 @@ class TestRebuild:
             "Partial dependence of the prediction",
         ):
             assert title in page
+        assert not re.search(r"""<(script|link|img|iframe)\b[^>]*\b(src|href)\s*=\s*["']?(https?:)?//""", page)
 
     def test_broken_contract(self, scratch):
         """A broken contract stops the pipeline and names rows and columns."""
