@@ -185,6 +185,9 @@ def loaded(stack):
     return float(result[0]["value"][1]) if result else 0
 
 
+OUT_OF_MEMORY = re.compile(r"ended by SIGKILL while it processed the large requests [^\"]*large-\d")
+
+
 def send_large(stack, count):
     """Send large requests at once; return the statuses, and 0 for each connection that was cut."""
     (url,), key = stack.urls("api", 8000), stack.secret("api_key")
@@ -213,12 +216,15 @@ def chaos(stack, steps, acknowledged):
     with steps.step("a worker killed with -9"), callers(stack, acknowledged):
         kill_worker(stack)
     with steps.step("memory limit reached by large requests") as facts, callers(stack, acknowledged):
-        statuses = send_large(stack, 16)
-        facts |= {"answered": statuses.count(200), "cut": statuses.count(0)}
-        assert set(statuses) <= {0, 200, 503}
-        assert until(
-            lambda: re.search(r"ended by SIGKILL while it processed the large requests [^\"]*large-\d", log(stack))
-        )
+        statuses = []
+        for _ in range(5):  # the kernel may end the first process instead, and on a busy machine few requests meet
+            statuses += send_large(stack, 16)
+            facts |= {"answered": statuses.count(200), "cut": statuses.count(0)}
+            assert set(statuses) <= {0, 200, 503}
+            with contextlib.suppress(AssertionError):
+                until(lambda: OUT_OF_MEMORY.search(log(stack)), seconds=30)
+                break
+        assert OUT_OF_MEMORY.search(log(stack))
     with steps.step("the container's first process killed with -9"), callers(stack, acknowledged) as running:
         (name,) = stack.compose("ps", "--quiet", "api").split()
         os.kill(int(stack.run("docker", "inspect", "--format", "{{.State.Pid}}", name)), signal.SIGKILL)
