@@ -3,6 +3,7 @@
 import difflib
 import io
 import re
+from collections.abc import Callable, Iterable
 from typing import Annotated
 
 import msgspec
@@ -74,7 +75,8 @@ def decode_batches(body: bytes) -> tuple[list[Batch], list[tuple[CellWarning, ..
     except msgspec.ValidationError as error:
         if REMOVED and (decoded := _decode_removed(body)):
             return decoded
-        violations = _violations(body) or (_violation(error, "$", '; send {"inputs": [...]}'),)
+        found = collect_violations(body, "inputs", _split, _batch.decode, _violations_of_batch)
+        violations = found or (_violation(error, "$", '; send {"inputs": [...]}'),)
     except (ValueError, RecursionError) as error:
         violation = locate_syntax_error(body, error)
         raise RequestError(MALFORMED, f"the body is not JSON: {violation}", violation) from None
@@ -94,22 +96,40 @@ def _braces(body: bytes) -> int:
     return int(np.count_nonzero(np.frombuffer(body, np.uint8) == BRACE))  # in a quarter of the time of `count`
 
 
-def _violations(body: bytes) -> tuple[Violation, ...]:
-    """Return the violations of the batches, at most `MAX_VIOLATIONS`; none if the error lies outside the batches."""
+def collect_violations(
+    body: bytes,
+    items: str,
+    split: Callable[[bytes], Iterable[msgspec.Raw]],
+    decode: Callable[[msgspec.Raw], object],
+    violations_of: Callable[[bytes, msgspec.ValidationError, str], Iterable[Violation]],
+) -> tuple[Violation, ...]:
+    """Return the violations of a body's items, at most `MAX_VIOLATIONS`; none if the error lies outside of them.
+
+    Args:
+        body: of the request, which the decoder refused.
+        items: name of their list in the body.
+        split: returns the items of the body.
+        decode: decodes one.
+        violations_of: returns the violations of one that is refused, from its bytes, the error and its place.
+    """
     violations: list[Violation] = []
     if len(body) > MAX_SEARCHED_BYTES:
         return ()
     try:
-        for index, raw in enumerate(_raw_request.decode(body).inputs):
+        for index, raw in enumerate(split(body)):
             try:
-                _batch.decode(raw)
+                decode(raw)
             except msgspec.ValidationError as error:
-                violations += _violations_of_batch(bytes(raw), error, f"$.inputs[{index}]")
+                violations += violations_of(bytes(raw), error, f"$.{items}[{index}]")
                 if len(violations) >= MAX_VIOLATIONS:
                     break
     except (ValueError, RecursionError):
         pass  # the body ends here; the violations before it are reported
     return tuple(violations[:MAX_VIOLATIONS])
+
+
+def _split(body: bytes) -> list[msgspec.Raw]:
+    return _raw_request.decode(body).inputs
 
 
 def _violations_of_batch(raw: bytes, first: msgspec.ValidationError, where: str) -> list[Violation]:

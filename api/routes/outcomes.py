@@ -1,7 +1,6 @@
 """`/v1/outcomes`: measured yields, joined to journalled predictions."""
 
 import asyncio
-import contextlib
 import difflib
 from collections import Counter
 from typing import Annotated
@@ -18,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from api.http.body import ClientGoneError, check_media_type, read_body
 from api.http.compression import decompress, request_coding
-from api.http.decoding import UNKNOWN_FIELD, describe_problem, locate_syntax_error
+from api.http.decoding import UNKNOWN_FIELD, collect_violations, describe_problem, locate_syntax_error
 from api.inference.group_commit import RETRY_AFTER, request_source
 from api.inference.service import Service
 from api.openapi.responses import describe_route
@@ -27,7 +26,6 @@ from api.problems import (
     INVALID,
     JOURNAL_OFF,
     MALFORMED,
-    MAX_VIOLATIONS,
     NOT_JOURNALLED,
     RATE_LIMITED,
     RequestError,
@@ -61,8 +59,8 @@ class OutcomeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ]
 
 
-class _RawRequest(msgspec.Struct, frozen=True):
-    outcomes: list[msgspec.Raw]
+class _RawRequest(msgspec.Struct, forbid_unknown_fields=True):
+    outcomes: Annotated[list[msgspec.Raw], Meta(min_length=1, max_length=MAX_OUTCOMES)]
 
 
 _request, _raw_request = msgspec.json.Decoder(OutcomeRequest), msgspec.json.Decoder(_RawRequest)
@@ -139,25 +137,20 @@ def decode_outcomes(body: bytes) -> list[Outcome]:
     try:
         return _request.decode(body).outcomes
     except msgspec.ValidationError as error:
-        violations = _violations(body) or (_violation(error, "$"),)
+        found = collect_violations(body, "outcomes", _split, _outcome.decode, _violations_of_outcome)
+        violations = found or (_violation(error, "$"),)
         raise RequestError(INVALID, summarize(violations), *violations) from None
     except (ValueError, RecursionError) as error:
         violation = locate_syntax_error(body, error, "outcomes")
         raise RequestError(MALFORMED, f"the body is not JSON: {violation}", violation) from None
 
 
-def _violations(body: bytes) -> tuple[Violation, ...]:
-    """Return the first violation of each outcome, at most `MAX_VIOLATIONS`; none if the error lies outside of them."""
-    violations: list[Violation] = []
-    with contextlib.suppress(ValueError, RecursionError):
-        for index, raw in enumerate(_raw_request.decode(body).outcomes):
-            try:
-                _outcome.decode(raw)
-            except msgspec.ValidationError as error:
-                violations.append(_violation(error, f"$.outcomes[{index}]"))
-                if len(violations) == MAX_VIOLATIONS:
-                    break
-    return tuple(violations)
+def _split(body: bytes) -> list[msgspec.Raw]:
+    return _raw_request.decode(body).outcomes
+
+
+def _violations_of_outcome(_: bytes, error: msgspec.ValidationError, where: str) -> list[Violation]:
+    return [_violation(error, where)]
 
 
 def _violation(error: msgspec.ValidationError, root: str) -> Violation:

@@ -72,7 +72,7 @@ def begun(port):
 
 PATIENT = """
 import sys
-from api import __main__, server
+from api import __main__
 from api.http import uvicorn_protocol
 uvicorn_protocol.FIRST_REQUEST_SECONDS = 60
 sys.argv[1:] = ["--port", sys.argv[1]]

@@ -57,39 +57,51 @@ def test_any_body(body, byte):
 
 
 @pytest.mark.parametrize(
-    ("body", "problem"),
+    ("decode", "body", "problem"),
     [
-        (b"[]", '$: expected an object, got a list; send {"inputs": [...]}'),
-        (b'{"A1": 3}', '$.A1: unknown field; put each batch into `inputs`: {"inputs": [{...}]}'),
-        (b'{"id": "a", "A1": 3}', '$.id: unknown field; put each batch into `inputs`: {"inputs": [{...}]}'),
-        (b'{"inputs": [{"a1": 3}]}', "$.inputs[0].a1: unknown field; did you mean A1?"),
-        (b'{"inputs": [{"x": 3}]}', "$.inputs[0].x: unknown field; see GET /schema for those there are"),
-        (b'{"inputs": [{"A6": "x"}]}', "$.inputs[0].A6: expected a number or null, got text"),
-        (b'\xef\xbb\xbf{"inputs": [{}]}', "begins with a byte order mark (BOM); send UTF-8 without one"),
+        (decode_batches, b"[]", '$: expected an object, got a list; send {"inputs": [...]}'),
+        (decode_batches, b'{"A1": 3}', '$.A1: unknown field; put each batch into `inputs`: {"inputs": [{...}]}'),
+        (
+            decode_batches,
+            b'{"id": "a", "A1": 3}',
+            '$.id: unknown field; put each batch into `inputs`: {"inputs": [{...}]}',
+        ),
+        (decode_batches, b'{"inputs": [{"a1": 3}]}', "$.inputs[0].a1: unknown field; did you mean A1?"),
+        (
+            decode_batches,
+            b'{"inputs": [{"x": 3}]}',
+            "$.inputs[0].x: unknown field; see GET /schema for those there are",
+        ),
+        (decode_batches, b'{"inputs": [{"A6": "x"}]}', "$.inputs[0].A6: expected a number or null, got text"),
+        (
+            decode_batches,
+            b'\xef\xbb\xbf{"inputs": [{}]}',
+            "begins with a byte order mark (BOM); send UTF-8 without one",
+        ),
+        (decode_outcomes, b"[]", '$: expected an object, got a list; send {"outcomes": [{"id": ..., "yield": ...}]}'),
+        (
+            decode_outcomes,
+            b'{"id": "a", "yield": 0.9}',
+            'unknown field `id`; send {"outcomes": [{"id": ..., "yield": ...}]}',
+        ),
+        (decode_outcomes, b'{"outcomes": [{"id": "a", "yeild": 0.9}]}', "unknown field `yeild`; did you mean yield?"),
+        (decode_outcomes, b'{"outcomes": [{"ID": "a", "yield": 0.9}]}', "unknown field `ID`; did you mean id?"),
+        (
+            decode_outcomes,
+            b'{"outcomes": [{"id": "a", "x": 1}]}',
+            "unknown field `x`; its fields are id, yield, measured_at",
+        ),
+        (
+            decode_outcomes,
+            b'{"outcomes": [{"id": "a", "yield": NaN}]}',
+            "$.outcomes[0].yield (line 1, column 36): NaN is not JSON",
+        ),
     ],
 )
-def test_advice(body, problem):
+def test_advice(decode, body, problem):
     """A usual mistake is named in JSON's words, with what to send instead."""
     with pytest.raises(RequestError) as refused:
-        decode_batches(body)
-    assert refused.value.detail.endswith(problem)
-
-
-@pytest.mark.parametrize(
-    ("body", "problem"),
-    [
-        (b"[]", '$: expected an object, got a list; send {"outcomes": [{"id": ..., "yield": ...}]}'),
-        (b'{"id": "a", "yield": 0.9}', 'unknown field `id`; send {"outcomes": [{"id": ..., "yield": ...}]}'),
-        (b'{"outcomes": [{"id": "a", "yeild": 0.9}]}', "unknown field `yeild`; did you mean yield?"),
-        (b'{"outcomes": [{"ID": "a", "yield": 0.9}]}', "unknown field `ID`; did you mean id?"),
-        (b'{"outcomes": [{"id": "a", "x": 1}]}', "unknown field `x`; its fields are id, yield, measured_at"),
-        (b'{"outcomes": [{"id": "a", "yield": NaN}]}', "$.outcomes[0].yield (line 1, column 36): NaN is not JSON"),
-    ],
-)
-def test_advice_for_outcomes(body, problem):
-    """The same of outcomes."""
-    with pytest.raises(RequestError) as refused:
-        decode_outcomes(body)
+        decode(body)
     assert refused.value.detail.endswith(problem)
 
 
