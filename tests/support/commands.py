@@ -36,3 +36,13 @@ def run(*command, cwd, check=True, **environment):
     )
     assert not check or done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done
+
+
+def end(process):
+    """End a process: by SIGKILL if it does not end within 20 s of SIGTERM, as a worker of Dask sometimes does not."""
+    process.terminate()
+    try:
+        process.wait(timeout=20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -8,6 +8,7 @@ import sys
 import time
 
 from distributed import Client
+from support.commands import end
 from support.service import ROOT
 
 from batchyield.versioning.storage.embedded_s3 import free_port
@@ -119,21 +120,11 @@ class Members:
                 time.sleep(0.05)
             yield process
         finally:
-            _end(process)
+            end(process)
 
     def close(self):
         for process in reversed(self.processes):  # a worker that has lost its scheduler waits for it
-            _end(process)
-
-
-def _end(process):
-    """End a process, which a worker of Dask sometimes does not do at SIGTERM."""
-    process.terminate()
-    try:
-        process.wait(timeout=20)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+            end(process)
 
 
 @contextlib.contextmanager

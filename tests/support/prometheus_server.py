@@ -9,6 +9,7 @@ import time
 import httpx
 import pytest
 import yaml
+from support.commands import end
 from support.service import NO_TLS, ROOT
 
 from batchyield.versioning.storage.embedded_s3 import free_port
@@ -88,12 +89,7 @@ class _Program:
 
     def __exit__(self, *_):
         self.client.close()
-        self._process.terminate()
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        end(self._process)
 
     def _ready(self):
         assert self._process.poll() is None, self._log.read_text()
